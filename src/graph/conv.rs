@@ -1,0 +1,190 @@
+//! Convolution with block weights.
+//!
+//! A weight is a sum of blocks, each over a range of output channels and a range of input channels. Reserving a channel
+//! range adds a [`BlockWeight::Dirac`] block; merging a projection shortcut adds a [`BlockWeight::Pointwise`] one. Neither
+//! is ever multiplied out, except by the `literal` pass that is there to be compared with.
+
+use super::Activation;
+use crate::tensor::Tensor;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A convolution weight as stored, times a factor per output channel that batch norm left behind.
+///
+/// The product is formed in f64 whenever rows are read, so folding a batch norm copies nothing and a checkpoint can stay
+/// memory-mapped until it is uploaded or written.
+#[derive(Clone, Debug)]
+pub struct Weight {
+    tensor: Tensor,
+    row_scale: Option<Arc<[f64]>>,
+}
+
+impl Weight {
+    /// The tensor as it is, `[out, in / groups, height, width]`.
+    ///
+    /// # Panics
+    /// When the tensor is not of rank 4.
+    pub fn new(tensor: Tensor) -> Weight {
+        assert_eq!(tensor.shape().len(), 4, "a convolution weight is OIHW, found {:?}", tensor.shape());
+        Weight { tensor, row_scale: None }
+    }
+
+    /// The same weight with row `o` multiplied by `scale[o]`.
+    ///
+    /// # Panics
+    /// When `scale` has not one factor per output channel.
+    pub fn scaled(&self, scale: &[f64]) -> Weight {
+        assert_eq!(scale.len(), self.shape()[0], "one factor per output channel");
+        let row_scale = match &self.row_scale {
+            None => scale.into(),
+            Some(old) => old.iter().zip(scale).map(|(a, b)| a * b).collect(),
+        };
+        Weight { tensor: self.tensor.clone(), row_scale: Some(row_scale) }
+    }
+
+    /// `[out, in / groups, height, width]`.
+    pub fn shape(&self) -> [usize; 4] {
+        let s = self.tensor.shape();
+        [s[0], s[1], s[2], s[3]]
+    }
+
+    /// The tensor without its row factors, and those factors if there are any.
+    pub fn parts(&self) -> (&Tensor, Option<&[f64]>) {
+        (&self.tensor, self.row_scale.as_deref())
+    }
+
+    /// One output channel in f64: `[in / groups, height, width]`, row-major.
+    pub fn row(&self, out: usize) -> impl Iterator<Item = f64> + '_ {
+        let n: usize = self.tensor.shape()[1..].iter().product();
+        let scale = self.row_scale.as_ref().map_or(1.0, |s| s[out]);
+        self.tensor.range_f64(out * n..(out + 1) * n).map(move |v| v * scale)
+    }
+
+    /// All rows in f64, OIHW.
+    pub fn to_f64(&self) -> Vec<f64> {
+        (0..self.shape()[0]).flat_map(|o| self.row(o)).collect()
+    }
+}
+
+/// What a block multiplies its input range by.
+#[derive(Clone, Debug)]
+pub enum BlockWeight {
+    /// An ordinary kernel of the convolution's size, `[out, in / groups, height, width]`.
+    Dense {
+        /// The kernel.
+        weight: Weight,
+        /// Number of groups of this block: its output and input range are cut into that many equal parts.
+        groups: usize,
+    },
+    /// A 1x1 kernel `[out, in, 1, 1]` at the centre tap of the convolution's window.
+    Pointwise(Weight),
+    /// The identity at the centre tap: output channel `i` of the block is input channel `i`.
+    Dirac,
+}
+
+/// One block of a convolution's weight. Blocks may overlap; they sum.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// Output channels the block adds to.
+    pub out: Range<usize>,
+    /// Input channels the block reads.
+    pub input: Range<usize>,
+    /// What it multiplies them by.
+    pub weight: BlockWeight,
+}
+
+/// A 2-D convolution (cross-correlation, as in PyTorch) with zero padding, bias and a fused activation.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    /// Channels read.
+    pub in_channels: usize,
+    /// Channels written.
+    pub out_channels: usize,
+    /// `[height, width]` of the window.
+    pub kernel: [usize; 2],
+    /// `[vertical, horizontal]`.
+    pub stride: [usize; 2],
+    /// Rows above and below, columns left and right, of zeros.
+    pub padding: [usize; 2],
+    /// Distance between taps.
+    pub dilation: [usize; 2],
+    /// The weight; parts of the matrix that no block covers are zero.
+    pub blocks: Vec<Block>,
+    /// One value per output channel.
+    pub bias: Vec<f64>,
+    /// A partition of the output channels, in order.
+    pub activation: Vec<(Range<usize>, Activation)>,
+}
+
+impl Conv2d {
+    /// A plain convolution with one dense block, dilation 1, no bias and no activation.
+    pub fn dense(weight: Weight, groups: usize, stride: [usize; 2], padding: [usize; 2]) -> Conv2d {
+        let [out, per_group, kh, kw] = weight.shape();
+        Conv2d {
+            in_channels: per_group * groups,
+            out_channels: out,
+            kernel: [kh, kw],
+            stride,
+            padding,
+            dilation: [1, 1],
+            blocks: vec![Block {
+                out: 0..out,
+                input: 0..per_group * groups,
+                weight: BlockWeight::Dense { weight, groups },
+            }],
+            bias: vec![0.0; out],
+            activation: vec![(0..out, Activation::Identity)],
+        }
+    }
+
+    /// The index of the centre tap, where the window has one and padding puts it over the output's own position.
+    ///
+    /// Only there do [`BlockWeight::Dirac`] and [`BlockWeight::Pointwise`] read `x[stride * i, stride * j]`.
+    pub fn centre(&self) -> Option<[usize; 2]> {
+        let axis = |i: usize| {
+            let k = self.kernel[i];
+            (k % 2 == 1 && self.padding[i] == self.dilation[i] * (k / 2)).then_some(k / 2)
+        };
+        Some([axis(0)?, axis(1)?])
+    }
+
+    /// The activation where all output channels share one.
+    pub fn uniform_activation(&self) -> Option<Activation> {
+        let first = self.activation.first()?.1;
+        self.activation.iter().all(|(_, a)| *a == first).then_some(first)
+    }
+
+    /// The only block, where it is dense and covers the whole weight: a convolution as checkpoints have it.
+    pub fn as_plain(&self) -> Option<(&Weight, usize)> {
+        match self.blocks.as_slice() {
+            [Block { out, input, weight: BlockWeight::Dense { weight, groups } }]
+                if *out == (0..self.out_channels) && *input == (0..self.in_channels) =>
+            {
+                Some((weight, *groups))
+            }
+            _ => None,
+        }
+    }
+
+    /// Output height and width for an input of `[height, width]`; `None` where the window does not fit.
+    pub fn output_size(&self, input: [usize; 2]) -> Option<[usize; 2]> {
+        let axis = |i: usize| {
+            let span = self.dilation[i] * (self.kernel[i] - 1) + 1;
+            Some((input[i] + 2 * self.padding[i]).checked_sub(span)? / self.stride[i] + 1)
+        };
+        Some([axis(0)?, axis(1)?])
+    }
+
+    /// Multiplications per output pixel: dense and pointwise blocks only, a Dirac multiplies nothing.
+    pub fn macs_per_pixel(&self) -> usize {
+        self.blocks
+            .iter()
+            .map(|b| match &b.weight {
+                BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
+                    weight.shape().iter().product()
+                }
+                BlockWeight::Dirac => 0,
+            })
+            .sum()
+    }
+}
