@@ -1,1 +1,4 @@
 //! rmnet
+pub mod graph;
+pub mod kernel;
+pub mod tensor;

@@ -1,0 +1,448 @@
+//! The network as a graph of operations on `[channels, height, width]` values, one per image of a batch.
+//!
+//! A [`Graph`] is append-only: [`Graph::push`] infers and checks the shape and returns the id of the new value. Passes in
+//! `rewrite` build a new graph from an old one.
+
+mod conv;
+mod display;
+
+pub use conv::{Block, BlockWeight, Conv2d, Weight};
+
+use std::fmt;
+
+/// The shape of a value for one image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// Channels.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl Shape {
+    /// Elements of one image.
+    pub fn len(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// Whether there is no element at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `[height, width]`.
+    pub fn size(&self) -> [usize; 2] {
+        [self.height, self.width]
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}, {}, {}]", self.channels, self.height, self.width)
+    }
+}
+
+/// A value of a graph: the output of the node of that index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub(crate) usize);
+
+impl ValueId {
+    /// Position of the node that makes the value.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl fmt::Display for ValueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "%{}", self.0)
+    }
+}
+
+/// A pointwise function applied to a channel range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// `x`
+    Identity,
+    /// `max(x, 0)`
+    Relu,
+}
+
+impl Activation {
+    /// The function itself.
+    pub fn apply(self, x: f64) -> f64 {
+        match self {
+            Activation::Identity => x,
+            Activation::Relu => x.max(0.0),
+        }
+    }
+
+    /// Whether every output is at least zero, given that of the input.
+    pub fn non_negative(self, input: bool) -> bool {
+        match self {
+            Activation::Identity => input,
+            Activation::Relu => true,
+        }
+    }
+
+    /// Whether the function leaves every such input as it is.
+    pub fn preserves(self, non_negative_input: bool) -> bool {
+        match self {
+            Activation::Identity => true,
+            Activation::Relu => non_negative_input,
+        }
+    }
+}
+
+/// Inference-time batch norm: `(x - mean) / sqrt(variance + epsilon) * weight + bias` per channel.
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    /// Scale, gamma.
+    pub weight: Vec<f64>,
+    /// Shift, beta.
+    pub bias: Vec<f64>,
+    /// Running mean.
+    pub mean: Vec<f64>,
+    /// Running variance (biased, as stored).
+    pub variance: Vec<f64>,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+impl BatchNorm {
+    /// The same function as `scale * x + shift` per channel.
+    pub fn affine(&self) -> (Vec<f64>, Vec<f64>) {
+        let scale: Vec<f64> =
+            self.weight.iter().zip(&self.variance).map(|(w, v)| w / (v + self.epsilon).sqrt()).collect();
+        let shift = (0..scale.len()).map(|c| self.bias[c] - self.mean[c] * scale[c]).collect();
+        (scale, shift)
+    }
+}
+
+/// Max pooling; padding never wins (it counts as minus infinity). Output size rounds down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MaxPool {
+    /// `[height, width]` of the window.
+    pub kernel: [usize; 2],
+    /// `[vertical, horizontal]`.
+    pub stride: [usize; 2],
+    /// Rows above and below, columns left and right.
+    pub padding: [usize; 2],
+}
+
+impl MaxPool {
+    /// Output height and width for an input of `[height, width]`; `None` where the window does not fit.
+    pub fn output_size(&self, input: [usize; 2]) -> Option<[usize; 2]> {
+        let axis = |i: usize| {
+            Some((input[i] + 2 * self.padding[i]).checked_sub(self.kernel[i])? / self.stride[i] + 1)
+        };
+        Some([axis(0)?, axis(1)?])
+    }
+}
+
+/// What a node computes.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// The image batch.
+    Input(Shape),
+    /// Convolution with fused activation.
+    Conv2d(Conv2d),
+    /// Batch norm as a checkpoint has it.
+    BatchNorm(BatchNorm),
+    /// A pointwise function on its own.
+    Activation(Activation),
+    /// Sum of two values of one shape, then a pointwise function: where a residual connection ends.
+    Add(Activation),
+    /// Max pooling.
+    MaxPool(MaxPool),
+    /// Mean over height and width: `[c, h, w]` to `[c, 1, 1]`. The classifier after it is a 1x1 convolution.
+    GlobalAverage,
+}
+
+/// An operation with its name, operands and the shape it gives.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The checkpoint's name of the layer where it has one. Unique within a graph.
+    pub name: String,
+    /// What is computed.
+    pub op: Op,
+    /// Operands, all earlier in the graph.
+    pub inputs: Vec<ValueId>,
+    /// Shape of the value, inferred.
+    pub shape: Shape,
+}
+
+/// An operation that does not fit its operands.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{node}: expected {expected}, found {found}")]
+pub struct GraphError {
+    /// Name of the node refused.
+    pub node: String,
+    /// What the operation needs.
+    pub expected: String,
+    /// What it was given.
+    pub found: String,
+}
+
+/// A directed acyclic graph in topological order.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    nodes: Vec<Node>,
+    output: ValueId,
+}
+
+impl Graph {
+    /// A graph of only its input, named `input`; the output is the input until something is pushed.
+    pub fn new(input: Shape) -> Graph {
+        let node = Node { name: "input".into(), op: Op::Input(input), inputs: vec![], shape: input };
+        Graph { nodes: vec![node], output: ValueId(0) }
+    }
+
+    /// Appends an operation, which becomes the graph's output, and returns its value.
+    ///
+    /// # Errors
+    /// [`GraphError`] names the node when its operands do not fit, or when the name is taken.
+    pub fn push(
+        &mut self,
+        name: impl Into<String>,
+        op: Op,
+        inputs: &[ValueId],
+    ) -> Result<ValueId, GraphError> {
+        let name = name.into();
+        let refuse = |expected: String, found: String| GraphError { node: name.clone(), expected, found };
+        if self.nodes.iter().any(|n| n.name == name) {
+            return Err(refuse("a name of its own".into(), "another node of that name".into()));
+        }
+        let shape = self.infer(&op, inputs).map_err(|(expected, found)| refuse(expected, found))?;
+        self.nodes.push(Node { name, op, inputs: inputs.to_vec(), shape });
+        self.output = ValueId(self.nodes.len() - 1);
+        Ok(self.output)
+    }
+
+    fn infer(&self, op: &Op, inputs: &[ValueId]) -> Result<Shape, (String, String)> {
+        let arity = match op {
+            Op::Input(_) => return Err(("one input, made by Graph::new".into(), "a second input".into())),
+            Op::Add(_) => 2,
+            _ => 1,
+        };
+        if inputs.len() != arity || inputs.iter().any(|v| v.0 >= self.nodes.len()) {
+            return Err((format!("{arity} earlier operands"), format!("{inputs:?}")));
+        }
+        let x = self.shape(inputs[0]);
+        let sized = |size: Option<[usize; 2]>, window: [usize; 2]| match size {
+            Some([height, width]) => Ok((height, width)),
+            None => Err((
+                format!("an input that a {}x{} window fits", window[0], window[1]),
+                format!("{}x{}", x.height, x.width),
+            )),
+        };
+        match op {
+            Op::Input(shape) => Ok(*shape),
+            Op::Conv2d(conv) => {
+                if conv.in_channels != x.channels {
+                    let expected = format!("{} input channels", conv.in_channels);
+                    return Err((expected, format!("{}", x.channels)));
+                }
+                check_conv(conv)?;
+                let (height, width) = sized(conv.output_size(x.size()), conv.kernel)?;
+                Ok(Shape { channels: conv.out_channels, height, width })
+            }
+            Op::BatchNorm(bn) => {
+                let lengths = [bn.weight.len(), bn.bias.len(), bn.mean.len(), bn.variance.len()];
+                if lengths.iter().any(|&n| n != x.channels) {
+                    return Err((format!("statistics of {} channels", x.channels), format!("{lengths:?}")));
+                }
+                Ok(x)
+            }
+            Op::Activation(_) => Ok(x),
+            Op::Add(_) => {
+                let y = self.shape(inputs[1]);
+                if x == y { Ok(x) } else { Err((format!("two operands of shape {x}"), format!("{y}"))) }
+            }
+            Op::MaxPool(pool) => {
+                let (height, width) = sized(pool.output_size(x.size()), pool.kernel)?;
+                Ok(Shape { height, width, ..x })
+            }
+            Op::GlobalAverage => Ok(Shape { height: 1, width: 1, ..x }),
+        }
+    }
+
+    /// All nodes, in an order where operands come first.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The node that makes a value.
+    pub fn node(&self, value: ValueId) -> &Node {
+        &self.nodes[value.0]
+    }
+
+    /// Every value, in order.
+    pub fn values(&self) -> impl DoubleEndedIterator<Item = ValueId> + use<> {
+        (0..self.nodes.len()).map(ValueId)
+    }
+
+    /// The shape of a value.
+    pub fn shape(&self, value: ValueId) -> Shape {
+        self.nodes[value.0].shape
+    }
+
+    /// The shape of the input.
+    pub fn input_shape(&self) -> Shape {
+        self.nodes[0].shape
+    }
+
+    /// The value the graph computes.
+    pub fn output(&self) -> ValueId {
+        self.output
+    }
+
+    /// The value of a name.
+    pub fn find(&self, name: &str) -> Option<ValueId> {
+        self.nodes.iter().position(|n| n.name == name).map(ValueId)
+    }
+
+    /// For each value, the nodes that read it (a node that reads it twice is listed twice).
+    pub fn consumers(&self) -> Vec<Vec<ValueId>> {
+        let mut users = vec![vec![]; self.nodes.len()];
+        for (i, node) in self.nodes.iter().enumerate() {
+            for v in &node.inputs {
+                users[v.0].push(ValueId(i));
+            }
+        }
+        users
+    }
+
+    /// The same network for another input height and width.
+    ///
+    /// # Errors
+    /// [`GraphError`] names the first layer whose window no longer fits.
+    pub fn resized(&self, height: usize, width: usize) -> Result<Graph, GraphError> {
+        let mut graph = Graph::new(Shape { height, width, ..self.input_shape() });
+        for node in &self.nodes[1..] {
+            graph.push(node.name.clone(), node.op.clone(), &node.inputs)?;
+        }
+        graph.output = self.output;
+        Ok(graph)
+    }
+
+    /// For each value, per channel, whether it can be told from the operations that it is never negative.
+    pub fn non_negative(&self) -> Vec<Vec<bool>> {
+        let mut facts: Vec<Vec<bool>> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let of = |i: usize| &facts[node.inputs[i].0];
+            let fact = match &node.op {
+                Op::Input(shape) => vec![false; shape.channels],
+                Op::BatchNorm(_) => vec![false; node.shape.channels],
+                Op::Conv2d(conv) => conv
+                    .activation
+                    .iter()
+                    .flat_map(|(range, a)| range.clone().map(|_| a.non_negative(false)))
+                    .collect(),
+                Op::Activation(a) => of(0).iter().map(|&x| a.non_negative(x)).collect(),
+                Op::Add(a) => of(0).iter().zip(of(1)).map(|(&x, &y)| a.non_negative(x && y)).collect(),
+                Op::MaxPool(_) | Op::GlobalAverage => of(0).clone(),
+            };
+            facts.push(fact);
+        }
+        facts
+    }
+
+    /// Multiply-accumulates for one image; a Dirac block counts none.
+    pub fn macs(&self) -> usize {
+        let pixels = |n: &Node| n.shape.height * n.shape.width;
+        self.convs().map(|(n, c)| c.macs_per_pixel() * pixels(n)).sum()
+    }
+
+    /// Convolutions with their nodes, in order.
+    pub fn convs(&self) -> impl Iterator<Item = (&Node, &Conv2d)> {
+        self.nodes.iter().filter_map(|n| match &n.op {
+            Op::Conv2d(conv) => Some((n, conv)),
+            _ => None,
+        })
+    }
+
+    /// Learned values: weights, biases and batch-norm statistics that inference reads.
+    pub fn parameters(&self) -> usize {
+        self.nodes
+            .iter()
+            .map(|n| match &n.op {
+                Op::Conv2d(c) => c.macs_per_pixel() + c.bias.iter().filter(|b| **b != 0.0).count(),
+                Op::BatchNorm(bn) => 4 * bn.weight.len(),
+                _ => 0,
+            })
+            .sum()
+    }
+}
+
+fn check_conv(conv: &Conv2d) -> Result<(), (String, String)> {
+    let refuse = |expected: &str, found: String| Err((expected.to_string(), found));
+    if conv.stride.contains(&0) || conv.dilation.contains(&0) || conv.kernel.contains(&0) {
+        return refuse(
+            "a kernel, stride and dilation of at least 1",
+            format!("kernel {:?}, stride {:?}, dilation {:?}", conv.kernel, conv.stride, conv.dilation),
+        );
+    }
+    if conv.bias.len() != conv.out_channels {
+        return refuse(
+            "one bias per output channel",
+            format!("{} of {}", conv.bias.len(), conv.out_channels),
+        );
+    }
+    let mut next = 0;
+    for (range, _) in &conv.activation {
+        if range.start != next || range.end < range.start {
+            return refuse(
+                "activations that partition the output channels",
+                format!("{:?}", conv.activation),
+            );
+        }
+        next = range.end;
+    }
+    if next != conv.out_channels {
+        return refuse("activations that partition the output channels", format!("{:?}", conv.activation));
+    }
+    for block in &conv.blocks {
+        let (o, i) = (block.out.len(), block.input.len());
+        if block.out.end > conv.out_channels || block.input.end > conv.in_channels {
+            return refuse("blocks inside the weight", format!("{:?} x {:?}", block.out, block.input));
+        }
+        match &block.weight {
+            BlockWeight::Dense { weight, groups } => {
+                let found = weight.shape();
+                let divides = *groups > 0 && o.is_multiple_of(*groups) && i.is_multiple_of(*groups);
+                let want = [o, if divides { i / groups } else { 0 }, conv.kernel[0], conv.kernel[1]];
+                if !divides || found != want {
+                    return refuse(
+                        &format!("a dense weight of {groups} groups for {o} x {i} channels, {want:?}"),
+                        format!("{found:?}"),
+                    );
+                }
+            }
+            BlockWeight::Pointwise(weight) => {
+                if weight.shape() != [o, i, 1, 1] || conv.centre().is_none() {
+                    return refuse(
+                        &format!("a pointwise weight [{o}, {i}, 1, 1] at a centre tap"),
+                        format!(
+                            "{:?} in a window {:?} padded by {:?}",
+                            weight.shape(),
+                            conv.kernel,
+                            conv.padding
+                        ),
+                    );
+                }
+            }
+            BlockWeight::Dirac => {
+                if o != i || conv.centre().is_none() {
+                    return refuse(
+                        "a Dirac of as many inputs as outputs at a centre tap",
+                        format!("{o} x {i}, window {:?} padded by {:?}", conv.kernel, conv.padding),
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}

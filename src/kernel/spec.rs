@@ -1,0 +1,197 @@
+//! What one dispatch computes, as plain data: shapes, layouts, windows. No names, no weights, no buffers.
+//!
+//! Two dispatches of equal spec run the same pipeline, so a spec is also the key under which pipelines are shared.
+//!
+//! Layouts, always f32:
+//! * [`Layout::Packed`]: `[batch][ceil(channels / 4)][height][width][4]`, lanes past the last channel zero. All activations.
+//! * [`Layout::Planar`]: `[batch][channels][height][width]`, as an app has it. The network's input and its logits.
+
+use crate::graph::{Activation, MaxPool};
+use std::ops::Range;
+
+/// Order of the elements of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// `[batch][ceil(channels / 4)][height][width][4]`, padded lanes zero.
+    Packed,
+    /// `[batch][channels][height][width]`.
+    Planar,
+}
+
+/// Shape and layout of a whole buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BufferShape {
+    /// Images.
+    pub batch: usize,
+    /// Channels of one image, padding not counted.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Order of elements.
+    pub layout: Layout,
+}
+
+impl BufferShape {
+    /// f32 elements, padding counted.
+    pub fn elements(&self) -> usize {
+        let channels = match self.layout {
+            Layout::Packed => self.channels.next_multiple_of(4),
+            Layout::Planar => self.channels,
+        };
+        self.batch * channels * self.height * self.width
+    }
+
+    /// Bytes, padding counted.
+    pub fn bytes(&self) -> usize {
+        self.elements() * 4
+    }
+
+    /// Where element (`image`, `channel`, `y`, `x`) lies, in f32 elements from the start.
+    pub fn index(&self, image: usize, channel: usize, y: usize, x: usize) -> usize {
+        match self.layout {
+            Layout::Planar => ((image * self.channels + channel) * self.height + y) * self.width + x,
+            Layout::Packed => {
+                let quads = self.channels.div_ceil(4);
+                (((image * quads + channel / 4) * self.height + y) * self.width + x) * 4 + channel % 4
+            }
+        }
+    }
+}
+
+/// A channel range of a buffer, every `stride`-th row and column of it: the view `v[c, i, j] = buffer[first + c, s*i, s*j]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Operand {
+    /// Which of the dispatch's read buffers; for an in-place add, unused (the buffer is the output).
+    pub buffer: usize,
+    /// The whole buffer.
+    pub shape: BufferShape,
+    /// First channel read; a multiple of 4 in a packed buffer.
+    pub first_channel: usize,
+    /// Channels read.
+    pub channels: usize,
+    /// Distance of rows and columns read, at least 1.
+    pub stride: usize,
+}
+
+impl Operand {
+    /// `[height, width]` of the view.
+    pub fn size(&self) -> [usize; 2] {
+        [self.shape.height.div_ceil(self.stride), self.shape.width.div_ceil(self.stride)]
+    }
+}
+
+/// One range of the K dimension of an implicit GEMM: a convolution of an operand's view, with zero padding.
+///
+/// Its weight is handed over apart from the spec, f32, `[out_channels, channels / groups, kernel_h, kernel_w]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KRange {
+    /// What is convolved.
+    pub from: Operand,
+    /// `[height, width]` of the window.
+    pub kernel: [usize; 2],
+    /// Applied to the view's rows and columns.
+    pub stride: [usize; 2],
+    /// Zeros around the view.
+    pub padding: [usize; 2],
+    /// Distance between taps, in rows and columns of the view.
+    pub dilation: [usize; 2],
+    /// Output and input channels are cut into that many equal parts.
+    pub groups: usize,
+}
+
+/// A value added before the activation: output channel `first_out + c` gets channel `c` of the view at its own position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Add {
+    /// What is added.
+    pub from: Operand,
+    /// First output channel that gets it; a multiple of 4.
+    pub first_out: usize,
+}
+
+/// One buffer a dispatch writes, with the output channels that go there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Output {
+    /// Output channels of the dispatch; starts at a multiple of 4.
+    pub channels: Range<usize>,
+    /// The whole buffer.
+    pub shape: BufferShape,
+    /// Channel of the buffer where the range goes; a multiple of 4. Not zero only where one buffer is filled by
+    /// several dispatches, each with its share of weights under the binding limit.
+    pub first_channel: usize,
+}
+
+/// `out = max_pool(activation(sum of K ranges + bias + sum of adds))`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ConvSpec {
+    /// What is multiplied; empty for a plain sum.
+    pub k_ranges: Vec<KRange>,
+    /// What is added.
+    pub adds: Vec<Add>,
+    /// `adds[0]` is the (only) output buffer itself: read and written at the same element by its owner.
+    pub in_place: bool,
+    /// Output channels computed by this dispatch.
+    pub out_channels: usize,
+    /// `[height, width]` before pooling.
+    pub size: [usize; 2],
+    /// Partition of the output channels.
+    pub activation: Vec<(Range<usize>, Activation)>,
+    /// Pooling of the activated result, fused.
+    pub max_pool: Option<MaxPool>,
+    /// Where the result goes: a partition of the output channels.
+    pub outputs: Vec<Output>,
+}
+
+/// Max pooling as a dispatch of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PoolSpec {
+    /// What is pooled (stride 1 views only).
+    pub from: Operand,
+    /// The window.
+    pub pool: MaxPool,
+    /// The buffer written, same channels.
+    pub to: BufferShape,
+}
+
+/// Mean over height and width.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AverageSpec {
+    /// What is averaged (stride 1 views only).
+    pub from: Operand,
+    /// The buffer written, `[batch, channels, 1, 1]`.
+    pub to: BufferShape,
+}
+
+/// What a dispatch computes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Spec {
+    /// Sum of convolutions and values, with its epilogue.
+    Conv(ConvSpec),
+    /// Max pooling on its own.
+    MaxPool(PoolSpec),
+    /// Global average.
+    Average(AverageSpec),
+}
+
+impl Spec {
+    /// Shapes of the buffers written, in binding order.
+    pub fn outputs(&self) -> Vec<BufferShape> {
+        match self {
+            Spec::Conv(c) => c.outputs.iter().map(|o| o.shape).collect(),
+            Spec::MaxPool(p) => vec![p.to],
+            Spec::Average(a) => vec![a.to],
+        }
+    }
+
+    /// Every operand read, in order: K ranges, then adds.
+    pub fn operands(&self) -> Vec<&Operand> {
+        match self {
+            Spec::Conv(c) => {
+                c.k_ranges.iter().map(|k| &k.from).chain(c.adds.iter().map(|a| &a.from)).collect()
+            }
+            Spec::MaxPool(p) => vec![&p.from],
+            Spec::Average(a) => vec![&a.from],
+        }
+    }
+}
