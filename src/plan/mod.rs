@@ -1,17 +1,22 @@
 //! A plan: dispatches over slots, as data a person can read and a checker can replay.
 //!
-//! [`lower`](lower::lower) turns a graph into dispatches on virtual buffers; [`memory`] gives each buffer a slot; [`check`]
-//! replays the finished plan and proves that every read sees the value it was meant to see.
+//! [`compile`] lowers a graph to dispatches on virtual buffers, lets an output overwrite a value at its last use where that
+//! is legal, and gives each buffer a slot; [`check`] replays the finished plan and proves that every read sees its value.
 
-pub mod check;
-mod fuse;
-pub mod lower;
-pub mod memory;
+mod check;
+mod emit;
+mod in_place;
+mod lower;
+mod memory;
 mod weights;
+
+pub use check::{CheckError, check};
 
 pub use weights::{ConvWeights, KWeight};
 
+use crate::graph::{Graph, ValueId};
 use crate::kernel::{BufferShape, Spec};
+use lower::Splits;
 
 /// A virtual buffer: one value, or one channel range of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -184,4 +189,84 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits { max_binding_bytes: 128 << 20, max_storage_buffers: 8 }
     }
+}
+
+/// What to plan for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Images per run.
+    pub batch: usize,
+    /// Names of nodes whose values stay readable after a run.
+    pub keep: Vec<String>,
+    /// What the adapter allows.
+    pub limits: Limits,
+    /// Whether values may be written as two buffers where that saves memory.
+    pub split: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { batch: 1, keep: vec![], limits: Limits::default(), split: true }
+    }
+}
+
+/// Plans a graph: the smallest of the plans tried.
+///
+/// # Errors
+/// [`PlanError`] names the layer that cannot be planned and the figures.
+pub fn compile(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
+    let mut splits = Splits::new();
+    let mut best = plan_with(graph, options, &splits)?;
+    if !options.split {
+        return Ok(best);
+    }
+    // Values of one shape take turns in one slot, so they are cut together. A cut has to save a twentieth: each is one
+    // more binding and K range.
+    let mut candidates = split_candidates(graph);
+    while best.activation_bytes() > best.lower_bound {
+        let mut found = None;
+        for (i, candidate) in candidates.iter().enumerate() {
+            let mut tried = splits.clone();
+            tried.extend(candidate.iter().cloned());
+            // A cut that cannot be lowered (a grouped reader, a fused pool) is no candidate.
+            let Ok(plan) = plan_with(graph, options, &tried) else { continue };
+            if plan.activation_bytes() * 20 <= best.activation_bytes() * 19 {
+                best = plan;
+                found = Some((i, tried));
+            }
+        }
+        let Some((i, tried)) = found else { break };
+        splits = tried;
+        candidates.swap_remove(i);
+    }
+    Ok(best)
+}
+
+fn plan_with(graph: &Graph, options: &Options, splits: &Splits) -> Result<Plan, PlanError> {
+    let mut lowered = lower::lower(graph, options, splits)?;
+    in_place::in_place(&mut lowered);
+    Ok(memory::assign(lowered, options.batch))
+}
+
+/// Sets of values to cut in halves together: outputs of convolutions, by shape, two quads of channels at least.
+fn split_candidates(graph: &Graph) -> Vec<Vec<(ValueId, Vec<usize>)>> {
+    let mut sets: Vec<(crate::graph::Shape, Vec<(ValueId, Vec<usize>)>)> = vec![];
+    let rows_of = |v: ValueId| match &graph.node(v).op {
+        // Rows that are computed: those that are only carried stay where they are.
+        crate::graph::Op::Conv2d(c) => {
+            let first = c.blocks.iter().filter(|b| !matches!(b.weight, crate::graph::BlockWeight::Dirac));
+            first.map(|b| b.out.clone()).reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
+        }
+        _ => None,
+    };
+    for v in graph.values().filter(|v| *v != graph.output()) {
+        let Some(rows) = rows_of(v).filter(|r| r.len() >= 8) else { continue };
+        let shape = crate::graph::Shape { channels: rows.len(), ..graph.shape(v) };
+        let cut = (v, vec![rows.start + (rows.len() / 2).next_multiple_of(4)]);
+        match sets.iter_mut().find(|(s, _)| *s == shape) {
+            Some((_, set)) => set.push(cut),
+            None => sets.push((shape, vec![cut])),
+        }
+    }
+    sets.into_iter().map(|(_, set)| set).collect()
 }

@@ -52,6 +52,33 @@ impl KWeight {
         self.pieces.push(Piece { source: Source::Identity(len), to_row, to_col, tap: Some(tap) });
     }
 
+    /// The weight of output channels `rows` alone.
+    pub fn rows(&self, rows: Range<usize>) -> KWeight {
+        let [_, cols, kh, kw] = self.shape;
+        let mut part = KWeight::zero([rows.len(), cols, kh, kw]);
+        for p in &self.pieces {
+            let len = match &p.source {
+                Source::Tensor { rows, .. } => rows.len(),
+                Source::Identity(len) => *len,
+            };
+            let (lo, hi) = (rows.start.max(p.to_row), rows.end.min(p.to_row + len));
+            if lo >= hi {
+                continue;
+            }
+            let (skip, to_row) = (lo - p.to_row, lo - rows.start);
+            match &p.source {
+                Source::Tensor { weight, rows: source, cols } => {
+                    let source = source.start + skip..source.start + skip + hi - lo;
+                    part.add_tensor(weight, source, cols.clone(), to_row, p.to_col, p.tap);
+                }
+                Source::Identity(_) => {
+                    part.add_identity(hi - lo, to_row, p.to_col + skip, p.tap.unwrap_or([0, 0]));
+                }
+            }
+        }
+        part
+    }
+
     /// The whole weight, folded in f64 and rounded once to f32.
     pub fn to_f32(&self) -> Vec<f32> {
         let [out, cols_all, kh, kw] = self.shape;
