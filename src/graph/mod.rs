@@ -49,6 +49,9 @@ impl fmt::Display for Shape {
 pub struct ValueId(pub(crate) usize);
 
 impl ValueId {
+    /// The graph's input.
+    pub const INPUT: ValueId = ValueId(0);
+
     /// Position of the node that makes the value.
     pub fn index(self) -> usize {
         self.0
