@@ -5,3 +5,4 @@ pub mod plan;
 pub mod reference;
 pub mod rewrite;
 pub mod tensor;
+pub mod verify;

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses its share
 
 pub mod random;
+pub mod seeded;
 
 /// The largest absolute difference, and that over the largest magnitude expected.
 ///
