@@ -380,12 +380,22 @@ impl Graph {
     }
 }
 
+/// Bound on every number of a window: far beyond any network, far below overflow.
+const LARGEST_WINDOW: usize = 4096;
+
 fn check_conv(conv: &Conv2d) -> Result<(), (String, String)> {
     let refuse = |expected: &str, found: String| Err((expected.to_string(), found));
     if conv.stride.contains(&0) || conv.dilation.contains(&0) || conv.kernel.contains(&0) {
         return refuse(
             "a kernel, stride and dilation of at least 1",
             format!("kernel {:?}, stride {:?}, dilation {:?}", conv.kernel, conv.stride, conv.dilation),
+        );
+    }
+    let window = [conv.kernel, conv.stride, conv.padding, conv.dilation];
+    if window.iter().flatten().any(|v| *v > LARGEST_WINDOW) {
+        return refuse(
+            &format!("a kernel, stride, padding and dilation of at most {LARGEST_WINDOW}"),
+            format!("{window:?}"),
         );
     }
     if conv.bias.len() != conv.out_channels {
@@ -409,7 +419,8 @@ fn check_conv(conv: &Conv2d) -> Result<(), (String, String)> {
     }
     for block in &conv.blocks {
         let (o, i) = (block.out.len(), block.input.len());
-        if block.out.end > conv.out_channels || block.input.end > conv.in_channels {
+        let inside = |r: &std::ops::Range<usize>, end| r.start <= r.end && r.end <= end;
+        if !inside(&block.out, conv.out_channels) || !inside(&block.input, conv.in_channels) {
             return refuse("blocks inside the weight", format!("{:?} x {:?}", block.out, block.input));
         }
         match &block.weight {

@@ -4,6 +4,7 @@
 //! is legal, and gives each buffer a slot; [`check`] replays the finished plan and proves that every read sees its value.
 
 mod check;
+mod display;
 mod emit;
 mod in_place;
 mod lower;
