@@ -15,7 +15,7 @@ pub use check::{CheckError, check};
 
 pub use weights::{ConvWeights, KWeight};
 
-use crate::graph::{Graph, ValueId};
+use crate::graph::{Block, BlockWeight, Graph, Op, Shape, ValueId};
 use crate::kernel::{BufferShape, Spec};
 use lower::Splits;
 
@@ -249,20 +249,20 @@ fn plan_with(graph: &Graph, options: &Options, splits: &Splits) -> Result<Plan, 
     Ok(memory::assign(lowered, options.batch))
 }
 
-/// Sets of values to cut in halves together: outputs of convolutions, by shape, two quads of channels at least.
+/// Sets of values to cut in halves together: what convolutions compute inside blocks, by shape, two quads of channels at
+/// least. A block's own output is left whole: it is where adds happen in place.
 fn split_candidates(graph: &Graph) -> Vec<Vec<(ValueId, Vec<usize>)>> {
-    let mut sets: Vec<(crate::graph::Shape, Vec<(ValueId, Vec<usize>)>)> = vec![];
-    let rows_of = |v: ValueId| match &graph.node(v).op {
-        // Rows that are computed: those that are only carried stay where they are.
-        crate::graph::Op::Conv2d(c) => {
-            let first = c.blocks.iter().filter(|b| !matches!(b.weight, crate::graph::BlockWeight::Dirac));
-            first.map(|b| b.out.clone()).reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
-        }
-        _ => None,
-    };
+    let mut sets: Vec<(Shape, Vec<(ValueId, Vec<usize>)>)> = vec![];
     for v in graph.values().filter(|v| *v != graph.output()) {
-        let Some(rows) = rows_of(v).filter(|r| r.len() >= 8) else { continue };
-        let shape = crate::graph::Shape { channels: rows.len(), ..graph.shape(v) };
+        let Op::Conv2d(conv) = &graph.node(v).op else { continue };
+        let dense = |b: &&Block| matches!(b.weight, BlockWeight::Dense { .. });
+        let mut computed = conv.blocks.iter().filter(dense).map(|b| b.out.clone());
+        let (Some(rows), None) = (computed.next(), computed.next()) else { continue };
+        let merges = conv.blocks.iter().filter(|b| !dense(b)).any(|b| b.out.end > rows.start);
+        if merges || rows.len() < 8 {
+            continue;
+        }
+        let shape = Shape { channels: rows.len(), ..graph.shape(v) };
         let cut = (v, vec![rows.start + (rows.len() / 2).next_multiple_of(4)]);
         match sets.iter_mut().find(|(s, _)| *s == shape) {
             Some((_, set)) => set.push(cut),
