@@ -93,6 +93,9 @@ pub struct Block {
     pub weight: BlockWeight,
 }
 
+/// Bound on every number of a window: far beyond any network, far below overflow.
+const LARGEST_WINDOW: usize = 4096;
+
 /// A 2-D convolution (cross-correlation, as in PyTorch) with zero padding, bias and a fused activation.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
@@ -186,5 +189,87 @@ impl Conv2d {
                 BlockWeight::Dirac => 0,
             })
             .sum()
+    }
+
+    /// Whether the parts fit each other; if not, what was expected and what was found.
+    pub(super) fn check(&self) -> Result<(), (String, String)> {
+        let refuse = |expected: &str, found: String| Err((expected.to_string(), found));
+        if self.stride.contains(&0) || self.dilation.contains(&0) || self.kernel.contains(&0) {
+            return refuse(
+                "a kernel, stride and dilation of at least 1",
+                format!("kernel {:?}, stride {:?}, dilation {:?}", self.kernel, self.stride, self.dilation),
+            );
+        }
+        let window = [self.kernel, self.stride, self.padding, self.dilation];
+        if window.iter().flatten().any(|v| *v > LARGEST_WINDOW) {
+            return refuse(
+                &format!("a kernel, stride, padding and dilation of at most {LARGEST_WINDOW}"),
+                format!("{window:?}"),
+            );
+        }
+        if self.bias.len() != self.out_channels {
+            return refuse(
+                "one bias per output channel",
+                format!("{} of {}", self.bias.len(), self.out_channels),
+            );
+        }
+        let mut next = 0;
+        for (range, _) in &self.activation {
+            if range.start != next || range.end < range.start {
+                return refuse(
+                    "activations that partition the output channels",
+                    format!("{:?}", self.activation),
+                );
+            }
+            next = range.end;
+        }
+        if next != self.out_channels {
+            return refuse(
+                "activations that partition the output channels",
+                format!("{:?}", self.activation),
+            );
+        }
+        for block in &self.blocks {
+            let (o, i) = (block.out.len(), block.input.len());
+            let inside = |r: &std::ops::Range<usize>, end| r.start <= r.end && r.end <= end;
+            if !inside(&block.out, self.out_channels) || !inside(&block.input, self.in_channels) {
+                return refuse("blocks inside the weight", format!("{:?} x {:?}", block.out, block.input));
+            }
+            match &block.weight {
+                BlockWeight::Dense { weight, groups } => {
+                    let found = weight.shape();
+                    let divides = *groups > 0 && o.is_multiple_of(*groups) && i.is_multiple_of(*groups);
+                    let want = [o, if divides { i / groups } else { 0 }, self.kernel[0], self.kernel[1]];
+                    if !divides || found != want {
+                        return refuse(
+                            &format!("a dense weight of {groups} groups for {o} x {i} channels, {want:?}"),
+                            format!("{found:?}"),
+                        );
+                    }
+                }
+                BlockWeight::Pointwise(weight) => {
+                    if weight.shape() != [o, i, 1, 1] || self.centre().is_none() {
+                        return refuse(
+                            &format!("a pointwise weight [{o}, {i}, 1, 1] at a centre tap"),
+                            format!(
+                                "{:?} in a window {:?} padded by {:?}",
+                                weight.shape(),
+                                self.kernel,
+                                self.padding
+                            ),
+                        );
+                    }
+                }
+                BlockWeight::Dirac => {
+                    if o != i || self.centre().is_none() {
+                        return refuse(
+                            "a Dirac of as many inputs as outputs at a centre tap",
+                            format!("{o} x {i}, window {:?} padded by {:?}", self.kernel, self.padding),
+                        );
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
