@@ -87,7 +87,7 @@ fn conv2d(conv: &Conv2d, x: &[f64], shape: Shape, out: Shape, batch: usize) -> V
             match &block.weight {
                 BlockWeight::Dirac => tap(conv, centre, 1.0, channel(block.input.start + r), shape, sum, out),
                 BlockWeight::Pointwise(w) => {
-                    for (c, v) in w.row(r).enumerate() {
+                    for (c, v) in w.row(r).into_iter().enumerate() {
                         tap(conv, centre, v, channel(block.input.start + c), shape, sum, out);
                     }
                 }
@@ -115,7 +115,7 @@ fn dense_row<'a>(
     out: Shape,
 ) {
     let [kh, kw] = conv.kernel;
-    for (j, v) in weight.row(row).enumerate() {
+    for (j, v) in weight.row(row).into_iter().enumerate() {
         let (c, t) = (j / (kh * kw), j % (kh * kw));
         tap(conv, [t / kw, t % kw], v, channel(c), shape, sum, out);
     }

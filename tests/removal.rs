@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use rmnet::graph::{Graph, Op};
 use rmnet::plan::{self, Options, Place};
 use rmnet::rewrite::{self, Mode, Outcome};
-use rmnet::tensor::Dtype;
 use rmnet::{reference, rewrite::literal};
 
 /// Rounding of f64 through a few dozen layers; a wrong tap or shift is off by far more.
@@ -24,7 +23,7 @@ proptest! {
         let expected = reference::run(&original, &input, 2);
         let removed = rewrite::for_mode(&original, Mode::Structured).unwrap();
         let residual = rewrite::for_mode(&original, Mode::Residual).unwrap().graph;
-        let plain = literal(&removed.graph, Dtype::F64).unwrap();
+        let plain = literal(&removed.graph).unwrap();
         for (name, graph) in [("structured", &removed.graph), ("residual", &residual), ("literal", &plain)] {
             let (_, relative) = difference(&reference::run(graph, &input, 2), &expected);
             prop_assert!(relative < F64_BOUND, "{name}: {relative:e}\n{graph}");

@@ -4,7 +4,6 @@ use super::args::{InspectArgs, PassArg};
 use super::{Failure, Report, load};
 use rmnet::graph::Graph;
 use rmnet::rewrite::{self, BlockReport, Mode, Outcome, Shortcut};
-use rmnet::tensor::Dtype;
 use serde_json::json;
 use std::fmt::Write;
 
@@ -38,7 +37,7 @@ pub fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
             PassArg::Fold => ("fold", folded.clone()),
             PassArg::Remove => ("remove", removed.graph.clone()),
             PassArg::Literal => {
-                ("literal", rewrite::literal(&removed.graph, Dtype::F32).map_err(Failure::input)?)
+                ("literal", rewrite::literal(&removed.graph).map_err(Failure::input)?)
             }
         };
         let drawn = if args.dot { dot(&graph) } else { graph.to_string() };

@@ -176,7 +176,7 @@ impl View for Lazy {
 
     fn shape(&self) -> &[usize] {
         match self {
-            Lazy::Weight(w) => w.parts().0.shape(),
+            Lazy::Weight(w) => w.shape(),
             Lazy::Bias { shape, .. } => shape,
         }
     }
@@ -185,7 +185,7 @@ impl View for Lazy {
         let mut bytes = Vec::with_capacity(self.data_len());
         let mut push = |v: f64| bytes.extend_from_slice(&(v as f32).to_le_bytes());
         match self {
-            Lazy::Weight(w) => (0..w.shape()[0]).for_each(|o| w.row(o).for_each(&mut push)),
+            Lazy::Weight(w) => (0..w.shape()[0]).for_each(|o| w.row(o).into_iter().for_each(&mut push)),
             Lazy::Bias { values, .. } => values.iter().copied().for_each(&mut push),
         }
         bytes.into()

@@ -88,7 +88,7 @@ impl KWeight {
             && rows.len() == out
             && *cols == (0..weight.shape()[1])
         {
-            return rows.clone().flat_map(|r| weight.row(r).map(|v| v as f32)).collect();
+            return rows.clone().flat_map(|r| weight.row(r)).map(|v| v as f32).collect();
         }
         let mut sum = vec![0.0f64; out * cols_all * taps];
         for p in &self.pieces {
@@ -103,8 +103,8 @@ impl KWeight {
                     let inner = weight.shape()[2] * weight.shape()[3];
                     for (i, r) in rows.clone().enumerate() {
                         let base = ((p.to_row + i) * cols_all + p.to_col) * taps;
-                        let row = weight.row(r).skip(cols.start * inner).take(cols.len() * inner);
-                        for (j, v) in row.enumerate() {
+                        let row = weight.row(r);
+                        for (j, v) in row[cols.start * inner..cols.end * inner].iter().enumerate() {
                             let at = match p.tap {
                                 Some([ty, tx]) => j * taps + ty * kw + tx,
                                 None => j,

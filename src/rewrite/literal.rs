@@ -1,18 +1,17 @@
 //! Block weights multiplied out: what the paper's scripts do, kept to compare with and to export.
 
 use crate::graph::{Block, BlockWeight, Conv2d, Graph, GraphError, Op, Weight};
-use crate::tensor::{Dtype, Tensor};
 
-/// Turns every block weight into one plain kernel of `dtype`, Dirac ones and zeros included. F32 is what a file of plain
-/// weights holds; F64 keeps the function to the last bit. A weight that is plain already is left as it is.
+/// Turns every block weight into one plain kernel, Dirac ones and zeros included; the values are formed when they are read.
+/// A weight that is plain already is left as it is.
 ///
 /// # Errors
 /// [`GraphError`] when a rewritten node does not fit, which a well-formed graph never gives.
-pub fn literal(graph: &Graph, dtype: Dtype) -> Result<Graph, GraphError> {
+pub fn literal(graph: &Graph) -> Result<Graph, GraphError> {
     let mut new = Graph::new(graph.input_shape());
     for node in &graph.nodes()[1..] {
         let op = match &node.op {
-            Op::Conv2d(conv) if conv.as_plain().is_none() => Op::Conv2d(flatten(conv, dtype)),
+            Op::Conv2d(conv) if conv.as_plain().is_none() => Op::Conv2d(flatten(conv)),
             op => op.clone(),
         };
         new.push(node.name.clone(), op, &node.inputs)?;
@@ -46,44 +45,8 @@ fn common_groups(conv: &Conv2d) -> usize {
 }
 
 /// One plain kernel with the same function.
-fn flatten(conv: &Conv2d, dtype: Dtype) -> Conv2d {
+fn flatten(conv: &Conv2d) -> Conv2d {
     let groups = common_groups(conv);
-    let [kh, kw] = conv.kernel;
-    let taps = kh * kw;
-    let cols = conv.in_channels / groups;
-    let rows_per_group = conv.out_channels / groups;
-    let mut flat = vec![0.0f64; conv.out_channels * cols * taps];
-    // Position of (output row, input channel, tap) in the flat kernel of `groups` groups.
-    let at = |row: usize, input: usize, tap: usize| {
-        let first = row / rows_per_group * cols;
-        (row * cols + input - first) * taps + tap
-    };
-    let centre = conv.centre().map_or(0, |[y, x]| y * kw + x);
-    for block in &conv.blocks {
-        for r in 0..block.out.len() {
-            let row = block.out.start + r;
-            match &block.weight {
-                BlockWeight::Dirac => flat[at(row, block.input.start + r, centre)] += 1.0,
-                BlockWeight::Pointwise(w) => {
-                    for (c, v) in w.row(r).enumerate() {
-                        flat[at(row, block.input.start + c, centre)] += v;
-                    }
-                }
-                BlockWeight::Dense { weight, groups } => {
-                    let width = block.input.len() / groups;
-                    let first = block.input.start + r / (block.out.len() / groups) * width;
-                    for (j, v) in weight.row(r).enumerate() {
-                        flat[at(row, first + j / taps, j % taps)] += v;
-                    }
-                }
-            }
-        }
-    }
-    let shape = vec![conv.out_channels, cols, kh, kw];
-    let tensor = match dtype {
-        Dtype::F64 => Tensor::from_f64(shape, flat),
-        _ => Tensor::from_f32(shape, flat.into_iter().map(|v| v as f32).collect()),
-    };
-    let plain = Conv2d::dense(Weight::new(tensor), groups, conv.stride, conv.padding);
+    let plain = Conv2d::dense(Weight::flattened(conv, groups), groups, conv.stride, conv.padding);
     Conv2d { dilation: conv.dilation, bias: conv.bias.clone(), activation: conv.activation.clone(), ..plain }
 }

@@ -11,7 +11,6 @@ pub use literal::literal;
 pub use remove_residual::remove_residual;
 
 use crate::graph::{Graph, GraphError};
-use crate::tensor::Dtype;
 
 /// Which form of a network runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -95,7 +94,7 @@ pub fn for_mode(original: &Graph, mode: Mode) -> Result<Rewritten, GraphError> {
     let removed = remove_residual(&folded)?;
     Ok(match mode {
         Mode::Structured => removed,
-        Mode::Literal => Rewritten { graph: literal(&removed.graph, Dtype::F32)?, ..removed },
+        Mode::Literal => Rewritten { graph: literal(&removed.graph)?, ..removed },
         Mode::Residual => Rewritten { graph: folded, blocks: vec![] },
     })
 }
