@@ -1,4 +1,5 @@
 //! rmnet
+pub mod checkpoint;
 pub mod graph;
 pub mod kernel;
 pub mod tensor;
