@@ -55,7 +55,9 @@ fn parse(bytes: &[u8]) -> Result<(usize, Metadata), String> {
     // The crate adds up offsets unchecked, so a header is refused here whose tensors end outside the file.
     let header = usize::try_from(length).ok().and_then(|n| bytes.get(LENGTH..n.checked_add(LENGTH)?));
     let Some(header) = header else {
-        return Err(format!("expected a header of {length} bytes as its first 8 bytes say, found a file of {size}"));
+        return Err(format!(
+            "expected a header of {length} bytes as its first 8 bytes say, found a file of {size}"
+        ));
     };
     let room = size - LENGTH - header.len();
     if let Ok(metadata) = serde_json::from_slice::<Metadata>(header) {
@@ -67,9 +69,13 @@ fn parse(bytes: &[u8]) -> Result<(usize, Metadata), String> {
     }
     SafeTensors::read_metadata(bytes).map_err(|e| match e {
         SafeTensorError::InvalidOffset(tensor) => {
-            format!("tensor `{tensor}`: its data_offsets overlap another tensor, leave a gap or run backwards")
+            format!(
+                "tensor `{tensor}`: its data_offsets overlap another tensor, leave a gap or run backwards"
+            )
         }
-        SafeTensorError::TensorInvalidInfo => "a tensor's shape and dtype do not fill its data_offsets".into(),
+        SafeTensorError::TensorInvalidInfo => {
+            "a tensor's shape and dtype do not fill its data_offsets".into()
+        }
         other => other.to_string(),
     })
 }

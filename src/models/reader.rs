@@ -26,10 +26,6 @@ impl<'a> Reader<'a> {
         Reader { checkpoint, naming, used: BTreeSet::new() }
     }
 
-    pub(super) fn naming(&self) -> Naming {
-        self.naming
-    }
-
     pub(super) fn names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.checkpoint.names()
     }

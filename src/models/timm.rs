@@ -120,8 +120,9 @@ fn refused(name: &str) -> Option<&'static str> {
     {
         return Some(DEEP);
     }
-    let cardinality =
-        |s: &str| s.split_once('x').is_some_and(|(n, w)| digits(n) && w.strip_suffix('d').is_some_and(digits));
+    let cardinality = |s: &str| {
+        s.split_once('x').is_some_and(|(n, w)| digits(n) && w.strip_suffix('d').is_some_and(digits))
+    };
     let known = match grouped {
         true => shape.strip_prefix('_').is_some_and(cardinality),
         false => shape.is_empty(),
@@ -136,9 +137,23 @@ mod tests {
     #[test]
     fn plain_architectures_are_accepted_by_name() {
         for name in [
-            "resnet18", "resnet26", "resnet34", "resnet50", "resnet101", "resnet152", "resnet200", "resnet50.a1_in1k",
-            "tv_resnet152", "gluon_resnet50_v1b", "resnext50_32x4d", "resnext101_32x16d", "resnext101_64x4d",
-            "ig_resnext101_32x8d", "swsl_resnet18", "wide_resnet50_2", "wide_resnet101_2",
+            "resnet18",
+            "resnet26",
+            "resnet34",
+            "resnet50",
+            "resnet101",
+            "resnet152",
+            "resnet200",
+            "resnet50.a1_in1k",
+            "tv_resnet152",
+            "gluon_resnet50_v1b",
+            "resnext50_32x4d",
+            "resnext101_32x16d",
+            "resnext101_64x4d",
+            "ig_resnext101_32x8d",
+            "swsl_resnet18",
+            "wide_resnet50_2",
+            "wide_resnet101_2",
         ] {
             assert_eq!(refused(name), None, "{name}");
         }
