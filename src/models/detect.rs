@@ -1,0 +1,101 @@
+//! Which network and which naming scheme the tensor names show.
+
+use super::ModelError;
+use crate::checkpoint::Checkpoint;
+
+/// The loader a checkpoint is given to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// Also timm's.
+    Torchvision,
+    HuggingFace,
+}
+
+const LOOKED_FOR: &str = "looked for torchvision or timm names (`conv1.weight`, `layer1.0.conv1.weight`) and \
+                          Hugging Face names (`resnet.embedder.embedder.convolution.weight`)";
+
+/// Finds the scheme.
+///
+/// # Errors
+/// [`ModelError::Unsupported`] names a network that is recognised but not supported, [`ModelError::Unknown`] lists what
+/// was found and what was looked for.
+pub(super) fn scheme(checkpoint: &Checkpoint) -> Result<Scheme, ModelError> {
+    if let Some((what, why)) = unsupported(checkpoint) {
+        return Err(ModelError::Unsupported { what: what.into(), why });
+    }
+    let starts = |prefix: &str| checkpoint.names().any(|n| n.starts_with(prefix));
+    if starts("resnet.embedder.") || starts("resnet.encoder.") {
+        return Ok(Scheme::HuggingFace);
+    }
+    if starts("layer1.") || (starts("layer") && starts("conv1.")) {
+        return Ok(Scheme::Torchvision);
+    }
+    let names: Vec<String> = checkpoint.names().take(5).map(|n| format!("`{n}`")).collect();
+    let more = if checkpoint.names().len() > names.len() { ", ..." } else { "" };
+    let found = match names.len() {
+        0 => "no tensors".into(),
+        _ => format!("{} tensors, {}{more}", checkpoint.names().len(), names.join(", ")),
+    };
+    Err(ModelError::Unknown { found, looked_for: LOOKED_FOR })
+}
+
+/// A network that is known by a tensor of it, and what that tensor is.
+fn unsupported(checkpoint: &Checkpoint) -> Option<(&'static str, String)> {
+    let first = |test: &dyn Fn(&str) -> bool| checkpoint.names().find(|n| test(n));
+    let seen = |name: &str| format!("the file has `{name}`");
+    let contains = |part: &'static str| first(&|n| n.contains(part));
+
+    if let Some(name) = first(&|n| n.contains(".norm1.") && n.contains("stages.") && n.contains(".blocks.")) {
+        let grouped = first(&|n| n.ends_with(".running_mean")).is_none();
+        let what = match grouped {
+            true => "a pre-activation ResNetV2 with GroupNorm or weight-standardised convolutions",
+            false => "a pre-activation ResNetV2",
+        };
+        return Some((what, seen(name)));
+    }
+    for part in [".rbr_", ".conv_kxk.", ".reparam_conv."] {
+        if let Some(name) = contains(part) {
+            return Some(("RepVGG", seen(name)));
+        }
+    }
+    if let Some(name) = first(&|n| n.contains(".conv33.") || n.contains(".running1") || n.contains(".bn33."))
+    {
+        return Some(("RMNet's own RMNeXt or RM-RepVGG", seen(name)));
+    }
+    let mobilenet = ["features.1.conv.0.0.weight", "blocks.0.0.conv_dw.weight"];
+    if let Some(name) = first(&|n| mobilenet.contains(&n) || n.starts_with("mobilenet_v2.")) {
+        return Some(("MobileNetV2", seen(name)));
+    }
+    if !checkpoint.names().any(|n| n.starts_with("layer1.")) {
+        return None;
+    }
+    if let Some(name) = contains(".se.conv.") {
+        return Some(("ECA-ResNet (efficient channel attention)", seen(name)));
+    }
+    if let Some(name) = first(&|n| n.contains(".se.") || n.contains(".se_module.")) {
+        return Some(("SE-ResNet (squeeze-and-excitation)", seen(name)));
+    }
+    if let Some(name) = contains(".prelu.") {
+        return Some(("IResNet (ArcFace, PReLU)", seen(name)));
+    }
+    // In this order: a ResNet-D has both.
+    let pooled = |n: &str| {
+        n.ends_with(".downsample.1.weight") && checkpoint.tensor(n).is_some_and(|t| t.shape().len() == 4)
+    };
+    if let Some(name) = first(&pooled) {
+        let why = format!("{}, a convolution behind an average pool", seen(name));
+        return Some(("ResNet-D (average-pool shortcuts)", why));
+    }
+    if let Some(name) = first(&|n| n == "conv1.0.weight") {
+        let why = format!("{}, the first of three convolutions", seen(name));
+        return Some(("a ResNet with a deep stem (ResNet-C, -S, -T)", why));
+    }
+    let norm = first(&|n| n == "bn1.weight")?;
+    if first(&|n| n.ends_with(".running_mean")).is_none() {
+        return Some((
+            "a ResNet with GroupNorm",
+            format!("{} but no `running_mean` anywhere, so its norms are not batch norms", seen(norm)),
+        ));
+    }
+    None
+}

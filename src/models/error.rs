@@ -1,0 +1,101 @@
+//! Why a checkpoint is not a network this crate can run.
+
+use super::Naming;
+use crate::graph::GraphError;
+use crate::preprocess::PreprocessError;
+
+/// A checkpoint refused, naming the tensor or the config key at fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A saved chain that does not fit its tensors.
+    #[error(transparent)]
+    Saved(#[from] super::saved::SavedError),
+    /// A tensor that the naming scheme asks for is not there.
+    #[error("missing tensor `{tensor}`: expected shape {expected} (read as {naming})")]
+    Missing {
+        /// The tensor.
+        tensor: String,
+        /// Its shape, `any` where nothing fixes a dimension.
+        expected: String,
+        /// The scheme assumed.
+        naming: Naming,
+    },
+    /// A tensor that no layer of the network reads.
+    #[error("unexpected tensor `{tensor}` of shape {found:?}: {why} (read as {naming})")]
+    Unexpected {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// Why it has no place.
+        why: &'static str,
+        /// The scheme assumed.
+        naming: Naming,
+    },
+    /// A tensor of another shape than its neighbours ask for.
+    #[error("tensor `{tensor}`: expected shape {expected}, found {found:?} (read as {naming})")]
+    Shape {
+        /// The tensor.
+        tensor: String,
+        /// The shape asked for, `any` where nothing fixes a dimension.
+        expected: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The scheme assumed.
+        naming: Naming,
+    },
+    /// A value that no trained network has: NaN, an infinity, a negative variance.
+    #[error("tensor `{tensor}`: expected {expected}, found {value} at element {index}")]
+    Value {
+        /// The tensor.
+        tensor: String,
+        /// What its values must be.
+        expected: &'static str,
+        /// Row-major position of the first bad one.
+        index: usize,
+        /// The value.
+        value: f64,
+    },
+    /// A network that is recognised but that this version cannot load.
+    #[error("{what} is recognised but not supported by this version: {why}")]
+    Unsupported {
+        /// The network or option, by name.
+        what: String,
+        /// What in the file says so, and what is missing here.
+        why: String,
+    },
+    /// Tensor names of no scheme that is known.
+    #[error("unknown network: the file has {found}; {looked_for}")]
+    Unknown {
+        /// How many tensors, and the first names.
+        found: String,
+        /// The names that would have been recognised.
+        looked_for: &'static str,
+    },
+    /// A config file that contradicts the tensors, or says something that is not understood.
+    #[error("config.json: `{key}` is {found}, but expected {expected}")]
+    Config {
+        /// The key, with dots between levels.
+        key: String,
+        /// What the tensors say, or what the key may be.
+        expected: String,
+        /// The config's value.
+        found: String,
+    },
+    /// An input size out of range.
+    #[error("input size {}x{}: expected each side to be from 1 to {MAX_SIDE}", size[0], size[1])]
+    Size {
+        /// `[height, width]`.
+        size: [usize; 2],
+    },
+    /// The config's preprocessing is not understood.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    /// The network does not fit its input, such as an image smaller than a window.
+    #[error("layer {0}")]
+    Graph(#[from] GraphError),
+}
+
+/// The longest side of an input image in pixels.
+pub(super) const MAX_SIDE: usize = crate::preprocess::MAX_SIDE;

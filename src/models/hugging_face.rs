@@ -1,0 +1,92 @@
+//! Hugging Face's names: `resnet.embedder`, `resnet.encoder.stages.{s}.layers.{i}.layer.{n}`, `classifier.1`, and the
+//! `config.json` that says where blocks stride.
+
+use super::ModelError;
+use super::config;
+use super::reader::Reader;
+use super::resnet::{self, Built, Kind, Layout, Names};
+use serde_json::{Value, json};
+
+struct HuggingFace;
+
+impl Names for HuggingFace {
+    fn stem(&self) -> [String; 4] {
+        let embedder = |what: &str| format!("resnet.embedder.{what}");
+        ["embedder.convolution", "embedder.normalization", "embedder.activation", "pooler"]
+            .map(|w| embedder(w))
+    }
+
+    fn block(&self, stage: usize, index: usize) -> String {
+        format!("resnet.encoder.stages.{stage}.layers.{index}")
+    }
+
+    fn block_of(&self, tensor: &str) -> Option<(usize, usize)> {
+        let mut parts = tensor.strip_prefix("resnet.encoder.stages.")?.split('.');
+        let stage = parts.next()?.parse().ok()?;
+        (parts.next()? == "layers").then_some(())?;
+        let index = parts.next()?.parse().ok()?;
+        parts.next()?;
+        Some((stage, index))
+    }
+
+    fn unit(&self, block: &str, i: usize) -> [String; 3] {
+        ["convolution", "normalization", "activation"].map(|what| format!("{block}.layer.{i}.{what}"))
+    }
+
+    fn shortcut(&self, block: &str) -> [String; 2] {
+        ["convolution", "normalization"].map(|what| format!("{block}.shortcut.{what}"))
+    }
+
+    fn head(&self) -> [String; 2] {
+        ["resnet.pooler", "classifier.1"].map(String::from)
+    }
+}
+
+/// The network as the tensors have it, strides as `config.json` says (by default the library's own).
+pub(super) fn build(
+    reader: &mut Reader<'_>,
+    config: Option<&Value>,
+    size: [usize; 2],
+) -> Result<Built, ModelError> {
+    if let Some(config) = config {
+        refuse(config)?;
+    }
+    let bottleneck = reader.names().any(|name| name.ends_with(".layer.2.convolution.weight"));
+    let flag = |key: &str| config::boolean(config, key).map(|v| v.unwrap_or(false));
+    let layout = Layout {
+        kind: if bottleneck { Kind::Bottleneck } else { Kind::Basic },
+        stride_in_first: flag("downsample_in_bottleneck")?,
+        first_stage_stride: if flag("downsample_in_first_stage")? { 2 } else { 1 },
+        grouped: false,
+        cifar_stem: false,
+    };
+    let layer_type = if bottleneck { "bottleneck" } else { "basic" };
+    config::agrees(config, "layer_type", &json!(layer_type))?;
+    let built = resnet::build(reader, &HuggingFace, layout, size)?;
+    config::agrees(config, "depths", &json!(built.depths))?;
+    config::agrees(config, "hidden_sizes", &json!(built.widths))?;
+    config::agrees(config, "embedding_size", &json!(built.stem_channels))?;
+    config::agrees(config, "num_channels", &json!(built.in_channels))?;
+    Ok(built)
+}
+
+/// What the config says that the tensors cannot show and this crate cannot run.
+fn refuse(config: &Value) -> Result<(), ModelError> {
+    if let Some(model) = config.get("model_type").and_then(Value::as_str) {
+        if model != "resnet" {
+            return Err(ModelError::Config {
+                key: "model_type".into(),
+                expected: "\"resnet\", as the tensor names say".into(),
+                found: format!("{model:?}"),
+            });
+        }
+    }
+    match config.get("hidden_act") {
+        None | Some(Value::Null) => Ok(()),
+        Some(act) if act == "relu" => Ok(()),
+        Some(act) => Err(ModelError::Unsupported {
+            what: "a Hugging Face ResNet with another activation".into(),
+            why: format!("config.json has `hidden_act` {act}, only \"relu\" is known"),
+        }),
+    }
+}

@@ -1,0 +1,153 @@
+//! From the tensors of a checkpoint to the network they are the weights of.
+//!
+//! Each naming scheme has a file that maps names; the graph itself is built in one place. Shapes decide what they can,
+//! `config.json` the rest, and anything missing, left over, misshapen or contradictory is an error that names it: a
+//! network that loads is the one the file was trained as.
+
+mod config;
+mod detect;
+mod error;
+mod hugging_face;
+mod reader;
+mod resnet;
+pub mod saved;
+mod timm;
+mod torchvision;
+
+pub use error::ModelError;
+
+use crate::checkpoint::Checkpoint;
+use crate::graph::Graph;
+use crate::preprocess::Preprocess;
+use detect::Scheme;
+use reader::Reader;
+use resnet::Built;
+use serde_json::json;
+use std::fmt;
+
+/// Whose names the tensors have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Naming {
+    /// torchvision, and CIFAR networks that follow it.
+    Torchvision,
+    /// timm: torchvision's names with a `config.json` that gives the architecture.
+    Timm,
+    /// Hugging Face transformers.
+    HuggingFace,
+    /// A file that [`saved::save`] wrote.
+    Saved,
+}
+
+impl fmt::Display for Naming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Naming::Torchvision => "torchvision",
+            Naming::Timm => "timm",
+            Naming::HuggingFace => "Hugging Face",
+            Naming::Saved => "rmnet",
+        })
+    }
+}
+
+/// A network as its checkpoint has it, and what goes with it.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The original network: batch norms and residual connections in place. Nodes carry the names of their tensors;
+    /// weights borrow the checkpoint. Input `[channels, height, width]`, output `[classes, 1, 1]`.
+    pub graph: Graph,
+    /// For people, such as `torchvision ResNet, BasicBlock [2, 2, 2, 2]`.
+    pub family: String,
+    /// Whose names the tensors have.
+    pub naming: Naming,
+    /// Names of the residual blocks in order; the node of that name is the block's output, after its last ReLU. The
+    /// sum is the node `{block}.add`.
+    pub blocks: Vec<String>,
+    /// How an image becomes the input.
+    pub preprocess: Preprocess,
+    /// Class names, where a config file has them.
+    pub labels: Option<Vec<String>>,
+}
+
+/// Builds the network of a checkpoint for inputs of `size` (`[height, width]`), by default the size its config or its
+/// kind has: the config's input size, 32 for CIFAR networks, else 224.
+///
+/// Weights are not copied. Batch-norm vectors and biases are widened to f64.
+///
+/// # Errors
+/// [`ModelError`] names the tensor, config key or network that stands in the way.
+pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+    if let Some(saved) = saved::load(checkpoint) {
+        let (graph, about) = saved?;
+        return from_saved(graph, about, size);
+    }
+    let config = checkpoint.config();
+    let timm = config.filter(|c| c.get("architecture").is_some_and(|a| !a.is_null()));
+    if let Some(config) = timm {
+        timm::check(config)?;
+    }
+    let scheme = detect::scheme(checkpoint)?;
+    let naming = match scheme {
+        Scheme::HuggingFace => Naming::HuggingFace,
+        Scheme::Torchvision if timm.is_some() => Naming::Timm,
+        Scheme::Torchvision => Naming::Torchvision,
+    };
+    let mut reader = Reader::new(checkpoint, naming);
+    let cifar = scheme == Scheme::Torchvision && torchvision::is_cifar(&reader);
+    let preprocess = preprocess(checkpoint, cifar)?;
+    let size = size.unwrap_or(preprocess.size);
+    if size.iter().any(|s| !(1..=error::MAX_SIDE).contains(s)) {
+        return Err(ModelError::Size { size });
+    }
+    let preprocess = preprocess.with_size(size);
+
+    let built = match scheme {
+        Scheme::Torchvision => torchvision::build(&mut reader, size)?,
+        Scheme::HuggingFace => hugging_face::build(&mut reader, config, size)?,
+    };
+    reader.finish()?;
+    let labels = config::labels(config, built.classes)?;
+    match timm {
+        Some(config) => timm::agrees(config, &built)?,
+        None => config::agrees(config, "num_classes", &json!(built.classes))?,
+    }
+    let family = describe(&built, naming, cifar);
+    Ok(Model { graph: built.graph, family, naming, blocks: built.blocks, preprocess, labels })
+}
+
+fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+    let saved::About { family, preprocess, labels } = about;
+    let (graph, preprocess) = match size {
+        Some([h, w]) => (graph.resized(h, w)?, preprocess.with_size([h, w])),
+        None => (graph, preprocess),
+    };
+    Ok(Model { graph, family, naming: Naming::Saved, blocks: vec![], preprocess, labels })
+}
+
+/// The preprocessing of the config files, or that of the network's kind.
+fn preprocess(checkpoint: &Checkpoint, cifar: bool) -> Result<Preprocess, ModelError> {
+    let config = checkpoint.config();
+    // Older timm files have no inner object.
+    let flat = || config.filter(|c| c.get("input_size").is_some());
+    let timm = config.and_then(|c| c.get("pretrained_cfg")).filter(|v| !v.is_null()).or_else(flat);
+    Ok(match (timm, checkpoint.preprocessor_config()) {
+        (Some(timm), _) => Preprocess::from_timm(timm)?,
+        (None, Some(hugging_face)) => Preprocess::from_hugging_face(hugging_face)?,
+        (None, None) if cifar => Preprocess::cifar(),
+        (None, None) => Preprocess::imagenet(),
+    })
+}
+
+/// `timm ResNeXt, Bottleneck [3, 4, 6, 3], 32 groups`
+fn describe(built: &Built, naming: Naming, cifar: bool) -> String {
+    let kind = match built.kind {
+        resnet::Kind::Basic => "BasicBlock",
+        resnet::Kind::Bottleneck => "Bottleneck",
+    };
+    let name = match (cifar, built.groups) {
+        (true, _) => "CIFAR ResNet",
+        (false, 1) => "ResNet",
+        (false, _) => "ResNeXt",
+    };
+    let groups = if built.groups > 1 { format!(", {} groups", built.groups) } else { String::new() };
+    format!("{naming} {name}, {kind} {:?}{groups}", built.depths)
+}

@@ -1,0 +1,162 @@
+//! Reads tensors by name, checks what they hold, and remembers which were read.
+
+use super::{ModelError, Naming};
+use crate::checkpoint::Checkpoint;
+use crate::graph::{BatchNorm, Weight};
+use crate::tensor::{Dtype, Tensor};
+use std::collections::BTreeSet;
+
+/// A dimension that a shape is checked for; `None` for any.
+pub(super) type Dim = Option<usize>;
+
+/// `[64, any, 7, 7]`
+fn text(shape: &[Dim]) -> String {
+    let dims: Vec<String> = shape.iter().map(|d| d.map_or("any".into(), |d| d.to_string())).collect();
+    format!("[{}]", dims.join(", "))
+}
+
+pub(super) struct Reader<'a> {
+    checkpoint: &'a Checkpoint,
+    naming: Naming,
+    used: BTreeSet<String>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(checkpoint: &'a Checkpoint, naming: Naming) -> Reader<'a> {
+        Reader { checkpoint, naming, used: BTreeSet::new() }
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.checkpoint.names()
+    }
+
+    /// The shape of a tensor that may be there.
+    pub(super) fn shape(&self, tensor: &str) -> Option<&'a [usize]> {
+        self.checkpoint.tensor(tensor).map(Tensor::shape)
+    }
+
+    pub(super) fn misshapen(&self, tensor: &str, expected: String) -> ModelError {
+        let found = self.shape(tensor).unwrap_or_default().to_vec();
+        ModelError::Shape { tensor: tensor.into(), expected, found, naming: self.naming }
+    }
+
+    pub(super) fn unexpected(&self, tensor: &str, why: &'static str) -> ModelError {
+        let found = self.shape(tensor).unwrap_or_default().to_vec();
+        ModelError::Unexpected { tensor: tensor.into(), found, why, naming: self.naming }
+    }
+
+    /// A tensor of this shape, no dimension 0, every value finite.
+    pub(super) fn tensor(&mut self, name: &str, expected: &[Dim]) -> Result<Tensor, ModelError> {
+        let Some(tensor) = self.checkpoint.tensor(name) else {
+            let expected = text(expected);
+            return Err(ModelError::Missing { tensor: name.into(), expected, naming: self.naming });
+        };
+        let found = tensor.shape();
+        let fits = |(f, e): (&usize, &Dim)| *f > 0 && e.is_none_or(|e| e == *f);
+        if found.len() != expected.len() || !found.iter().zip(expected).all(fits) {
+            return Err(self.misshapen(name, text(expected)));
+        }
+        check(name, tensor, "finite values", |v| v.is_finite(), not_finite(tensor))?;
+        self.used.insert(name.into());
+        Ok(tensor.clone())
+    }
+
+    /// `{layer}.weight` as `[out, per_group, height, width]`.
+    pub(super) fn conv(
+        &mut self,
+        layer: &str,
+        out: Dim,
+        per_group: Dim,
+        kernel: [usize; 2],
+    ) -> Result<Weight, ModelError> {
+        let expected = [out, per_group, Some(kernel[0]), Some(kernel[1])];
+        self.tensor(&format!("{layer}.weight"), &expected).map(Weight::new)
+    }
+
+    /// The four vectors of a batch norm.
+    pub(super) fn norm(&mut self, layer: &str, channels: usize) -> Result<BatchNorm, ModelError> {
+        let mut vector = |what: &str| self.tensor(&format!("{layer}.{what}"), &[Some(channels)]);
+        let (weight, bias) = (vector("weight")?, vector("bias")?);
+        let (mean, variance) = (vector("running_mean")?, vector("running_var")?);
+        let name = format!("{layer}.running_var");
+        check(&name, &variance, "a variance of at least 0", |v| v >= 0.0, true)?;
+        Ok(BatchNorm {
+            weight: weight.to_f64(),
+            bias: bias.to_f64(),
+            mean: mean.to_f64(),
+            variance: variance.to_f64(),
+            epsilon: 1e-5,
+        })
+    }
+
+    /// Refuses the first tensor that was not read.
+    pub(super) fn finish(self) -> Result<(), ModelError> {
+        match self.names().find(|name| !self.used.contains(*name)) {
+            Some(name) => Err(self.unexpected(name, "no layer of the network reads it")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Refuses the first value that is not `good`; looks only where a cheaper look found one.
+fn check(
+    name: &str,
+    tensor: &Tensor,
+    expected: &'static str,
+    good: impl Fn(f64) -> bool,
+    suspect: bool,
+) -> Result<(), ModelError> {
+    if !suspect {
+        return Ok(());
+    }
+    match tensor.range_f64(0..tensor.len()).enumerate().find(|(_, v)| !good(*v)) {
+        Some((index, value)) => Err(ModelError::Value { tensor: name.into(), expected, index, value }),
+        None => Ok(()),
+    }
+}
+
+/// Whether any value is NaN or infinite: all bits of the exponent are set. Runs at the speed of memory.
+fn not_finite(tensor: &Tensor) -> bool {
+    fn any<const N: usize>(bytes: &[u8], high: u16) -> bool {
+        // No early exit within a run, so that it vectorises.
+        bytes.chunks(N * 4096).any(|run| {
+            run.as_chunks::<N>().0.iter().fold(false, |bad, b| {
+                let top = u16::from_le_bytes([b[N - 2], b[N - 1]]);
+                bad | (top & high == high)
+            })
+        })
+    }
+    let bytes = tensor.bytes();
+    match tensor.dtype() {
+        Dtype::F16 => any::<2>(bytes, 0x7c00),
+        Dtype::BF16 => any::<2>(bytes, 0x7f80),
+        Dtype::F32 => any::<4>(bytes, 0x7f80),
+        Dtype::F64 => any::<8>(bytes, 0x7ff0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn the_quick_look_agrees_with_is_finite() {
+        let values = [0.0, -1.5, 60000.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+        for v in values {
+            let encoded: [(Dtype, Vec<u8>); 4] = [
+                (Dtype::F16, half::f16::from_f64(v).to_le_bytes().into()),
+                (Dtype::BF16, half::bf16::from_f64(v).to_le_bytes().into()),
+                (Dtype::F32, (v as f32).to_le_bytes().into()),
+                (Dtype::F64, v.to_le_bytes().into()),
+            ];
+            for (dtype, one) in encoded {
+                let mut bytes = vec![0u8; 9000 * one.len()];
+                bytes.extend(&one);
+                let len = bytes.len();
+                let t = Tensor::from_owner(vec![9001], dtype, Arc::new(bytes), 0..len).unwrap();
+                assert_eq!(not_finite(&t), !v.is_finite(), "{dtype} {v}");
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! torchvision's names: `conv1`, `bn1`, `layer{1-4}.{i}.conv{n}/bn{n}`, `downsample.{0,1}`, `fc`. timm's are the same.
+
+use super::ModelError;
+use super::reader::Reader;
+use super::resnet::{self, Built, Kind, Layout, Names};
+
+struct Torchvision;
+
+impl Names for Torchvision {
+    fn stem(&self) -> [String; 4] {
+        ["conv1", "bn1", "relu", "maxpool"].map(String::from)
+    }
+
+    fn block(&self, stage: usize, index: usize) -> String {
+        format!("layer{}.{index}", stage + 1)
+    }
+
+    fn block_of(&self, tensor: &str) -> Option<(usize, usize)> {
+        let mut parts = tensor.strip_prefix("layer")?.split('.');
+        let stage: usize = parts.next()?.parse().ok()?;
+        let index = parts.next()?.parse().ok()?;
+        parts.next()?;
+        Some((stage.checked_sub(1)?, index))
+    }
+
+    fn unit(&self, block: &str, i: usize) -> [String; 3] {
+        ["conv", "bn", "relu"].map(|what| format!("{block}.{what}{}", i + 1))
+    }
+
+    fn shortcut(&self, block: &str) -> [String; 2] {
+        [format!("{block}.downsample.0"), format!("{block}.downsample.1")]
+    }
+
+    fn head(&self) -> [String; 2] {
+        ["avgpool", "fc"].map(String::from)
+    }
+}
+
+/// Basic or bottleneck blocks, grouped or wide, with an ImageNet or a CIFAR stem.
+pub(super) fn build(reader: &mut Reader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
+    let bottleneck = reader.names().any(|name| name.starts_with("layer") && name.ends_with(".conv3.weight"));
+    let layout = Layout {
+        kind: if bottleneck { Kind::Bottleneck } else { Kind::Basic },
+        stride_in_first: false,
+        first_stage_stride: 1,
+        grouped: true,
+        cifar_stem: true,
+    };
+    resnet::build(reader, &Torchvision, layout, size)
+}
+
+/// Whether the stem is the 3x3 one of CIFAR networks.
+pub(super) fn is_cifar(reader: &Reader<'_>) -> bool {
+    resnet::has_cifar_stem(reader, &Torchvision)
+}

@@ -1,0 +1,217 @@
+//! From an 8-bit RGB image to the values a network was trained on: resize, central crop, rescale, normalise.
+//!
+//! The resampling equals Pillow's pixel for pixel, the sizes and crops those of torchvision, timm or Hugging Face.
+//!
+//! ```
+//! use rmnet::preprocess::Preprocess;
+//!
+//! let preprocess = Preprocess::imagenet();
+//! let grey = vec![128; 320 * 240 * 3];
+//! let input = preprocess.apply(&grey, 320, 240)?;
+//! assert_eq!(input.len(), 3 * 224 * 224);
+//! # Ok::<(), rmnet::preprocess::PreprocessError>(())
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+mod config;
+mod resample;
+
+pub use resample::Interpolation;
+
+use resample::Image;
+use std::ops::Range;
+
+/// The longest side, in pixels, of an image and of a network's input.
+pub const MAX_SIDE: usize = 1 << 16;
+
+/// How an image is brought near the size of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resize {
+    /// Not at all; the crop alone gives the size.
+    None,
+    /// Not at all; the image must be of the input's size.
+    Required,
+    /// The shorter side to this length, the other in proportion (rounded down).
+    Shortest(usize),
+    /// The smallest size in proportion that covers `[height, width]` (rounded to nearest).
+    Cover([usize; 2]),
+    /// Warped to `[height, width]`.
+    Exact([usize; 2]),
+}
+
+impl Resize {
+    /// timm's choice: by the shorter side where the target is a square.
+    fn cover(size: [usize; 2]) -> Resize {
+        if size[0] == size[1] { Resize::Shortest(size[0]) } else { Resize::Cover(size) }
+    }
+
+    /// The size that an image of `[height, width]` is resized to.
+    pub fn output_size(self, image: [usize; 2]) -> [usize; 2] {
+        match self {
+            Resize::None | Resize::Required => image,
+            Resize::Exact(size) => size,
+            Resize::Shortest(to) => {
+                let (short, long) = (image[0].min(image[1]), image[0].max(image[1]));
+                let long = ((to * long) as f64 / short as f64) as usize;
+                if image[1] <= image[0] { [long, to] } else { [to, long] }
+            }
+            Resize::Cover(size) => {
+                let ratio = |i: usize| image[i] as f64 / size[i] as f64;
+                let ratio = ratio(0).min(ratio(1));
+                image.map(|side| ((side as f64 / ratio).round_ties_even() as usize).max(1))
+            }
+        }
+    }
+}
+
+/// Where a central crop lies when the margins cannot be equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CropRule {
+    /// The near margin is half the difference rounded half to even; padding is rounded down.
+    Torchvision,
+    /// The near margin is rounded down; padding is rounded up.
+    HuggingFace,
+}
+
+impl CropRule {
+    /// For one axis: pixels of zero padding in front, and the range of the image kept.
+    fn place(self, image: usize, crop: usize) -> (usize, Range<usize>) {
+        if crop >= image {
+            let missing = crop - image;
+            let before = match self {
+                CropRule::Torchvision => missing / 2,
+                CropRule::HuggingFace => missing.div_ceil(2),
+            };
+            return (before, 0..image);
+        }
+        let spare = image - crop;
+        let half = spare / 2;
+        let start = match self {
+            CropRule::Torchvision => half + (spare % 2) * (half % 2),
+            CropRule::HuggingFace => half,
+        };
+        (0, start..start + crop)
+    }
+}
+
+/// How an image becomes an input. It belongs to the model: another resize costs accuracy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preprocess {
+    /// `[height, width]` of the result: the central crop, padded with zeros where the resized image is smaller.
+    pub size: [usize; 2],
+    /// The resize before the crop.
+    pub resize: Resize,
+    /// How it samples.
+    pub interpolation: Interpolation,
+    /// Where the crop lies.
+    pub crop_rule: CropRule,
+    /// The share of a resized side that the crop keeps: [`Preprocess::with_size`] keeps it too.
+    pub crop_pct: f64,
+    /// Multiplies the 8-bit values first, mostly 1/255.
+    pub rescale: f64,
+    /// Subtracted after that, per channel.
+    pub mean: [f64; 3],
+    /// Divides after that, per channel.
+    pub std: [f64; 3],
+}
+
+/// An image or a config that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PreprocessError {
+    /// A key of a config file that is not understood.
+    #[error("preprocessing config: `{key}`: expected {expected}, found {found}")]
+    Config {
+        /// The key.
+        key: String,
+        /// What it may be.
+        expected: String,
+        /// Its value.
+        found: String,
+    },
+    /// Bytes that are not an image of the size said.
+    #[error("image of {width}x{height}: expected {expected}, found {found}")]
+    Image {
+        /// Pixels in a row.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// What is asked for.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+}
+
+/// A side before the crop: `floor(side / crop_pct)`, as timm and Hugging Face compute it.
+fn scaled(side: usize, crop_pct: f64) -> usize {
+    ((side as f64 / crop_pct) as usize).clamp(1, 100 * MAX_SIDE)
+}
+
+impl Preprocess {
+    /// The same for an input of `size` (`[height, width]`): the resize scales in proportion to the crop.
+    pub fn with_size(&self, size: [usize; 2]) -> Preprocess {
+        if size == self.size {
+            return self.clone();
+        }
+        let to = size.map(|s| scaled(s, self.crop_pct));
+        let resize = match self.resize {
+            Resize::None | Resize::Required => self.resize,
+            Resize::Exact(_) => Resize::Exact(to),
+            Resize::Shortest(_) | Resize::Cover(_) => Resize::cover(to),
+        };
+        Preprocess { size, resize, ..self.clone() }
+    }
+
+    /// The input for one image: `rgb` holds `height` rows of `width` interleaved pixels, the result is planar
+    /// `[3, size[0], size[1]]`, row-major.
+    ///
+    /// # Errors
+    /// [`PreprocessError::Image`] when a side is 0 or above [`MAX_SIDE`], the bytes are not `3 * width * height`, or the
+    /// config resizes nothing and the image is not of the input's size.
+    pub fn apply(&self, rgb: &[u8], width: usize, height: usize) -> Result<Vec<f32>, PreprocessError> {
+        let refuse =
+            |expected: String, found: String| Err(PreprocessError::Image { width, height, expected, found });
+        let sides = 1..=MAX_SIDE;
+        if !sides.contains(&width) || !sides.contains(&height) {
+            return refuse(format!("sides from 1 to {MAX_SIDE} pixels"), format!("{width}x{height}"));
+        }
+        if rgb.len() != width * height * 3 {
+            return refuse(format!("{} bytes of RGB", width * height * 3), rgb.len().to_string());
+        }
+        if self.resize == Resize::Required && [height, width] != self.size {
+            let [h, w] = self.size;
+            let expected = format!("an image of {w}x{h}, as its config neither resizes nor crops");
+            return refuse(expected, format!("{width}x{height}"));
+        }
+        let [out_height, out_width] = self.size;
+        let size = self.resize.output_size([height, width]);
+        let (top, rows) = self.crop_rule.place(size[0], out_height);
+        let (left, columns) = self.crop_rule.place(size[1], out_width);
+        let image = Image { rgb, height, width };
+        let pixels = resample::resize(&image, size, rows.clone(), columns.clone(), self.interpolation);
+
+        // All 256 values of a channel, each step rounded to f32 as the reference libraries round it.
+        let value = |c: usize, v: usize| {
+            let rescaled = (v as f64 * self.rescale) as f32;
+            (rescaled - self.mean[c] as f32) / self.std[c] as f32
+        };
+        let mut out = Vec::with_capacity(3 * out_height * out_width);
+        for c in 0..3 {
+            let values: Vec<f32> = (0..256).map(|v| value(c, v)).collect();
+            let plane = out.len();
+            out.resize(plane + out_height * out_width, values[0]);
+            for y in 0..rows.len() {
+                let from = &pixels[y * columns.len() * 3..(y + 1) * columns.len() * 3];
+                let to = &mut out[plane + (top + y) * out_width + left..][..columns.len()];
+                for (to, pixel) in to.iter_mut().zip(from.chunks_exact(3)) {
+                    *to = values[usize::from(pixel[c])];
+                }
+            }
+        }
+        Ok(out)
+    }
+}
