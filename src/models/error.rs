@@ -8,6 +8,9 @@ use crate::preprocess::PreprocessError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
+    /// A saved chain that does not fit its tensors.
+    #[error(transparent)]
+    Saved(#[from] super::saved::SavedError),
     /// A tensor that the naming scheme asks for is not there.
     #[error("missing tensor `{tensor}`: expected shape {expected} (read as {naming})")]
     Missing {

@@ -10,6 +10,7 @@ mod error;
 mod hugging_face;
 mod reader;
 mod resnet;
+pub mod saved;
 mod timm;
 mod torchvision;
 
@@ -33,6 +34,8 @@ pub enum Naming {
     Timm,
     /// Hugging Face transformers.
     HuggingFace,
+    /// A file that [`saved::save`] wrote.
+    Saved,
 }
 
 impl fmt::Display for Naming {
@@ -41,6 +44,7 @@ impl fmt::Display for Naming {
             Naming::Torchvision => "torchvision",
             Naming::Timm => "timm",
             Naming::HuggingFace => "Hugging Face",
+            Naming::Saved => "rmnet",
         })
     }
 }
@@ -72,6 +76,10 @@ pub struct Model {
 /// # Errors
 /// [`ModelError`] names the tensor, config key or network that stands in the way.
 pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+    if let Some(saved) = saved::load(checkpoint) {
+        let (graph, about) = saved?;
+        return from_saved(graph, about, size);
+    }
     let config = checkpoint.config();
     let timm = config.filter(|c| c.get("architecture").is_some_and(|a| !a.is_null()));
     if let Some(config) = timm {
@@ -104,6 +112,15 @@ pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, 
     }
     let family = describe(&built, naming, cifar);
     Ok(Model { graph: built.graph, family, naming, blocks: built.blocks, preprocess, labels })
+}
+
+fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+    let saved::About { family, preprocess, labels } = about;
+    let (graph, preprocess) = match size {
+        Some([h, w]) => (graph.resized(h, w)?, preprocess.with_size([h, w])),
+        None => (graph, preprocess),
+    };
+    Ok(Model { graph, family, naming: Naming::Saved, blocks: vec![], preprocess, labels })
 }
 
 /// The preprocessing of the config files, or that of the network's kind.

@@ -12,6 +12,8 @@
 //! # Ok::<(), rmnet::preprocess::PreprocessError>(())
 //! ```
 
+use serde::{Deserialize, Serialize};
+
 mod config;
 mod resample;
 
@@ -24,7 +26,8 @@ use std::ops::Range;
 pub const MAX_SIDE: usize = 1 << 16;
 
 /// How an image is brought near the size of the input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Resize {
     /// Not at all; the crop alone gives the size.
     None,
@@ -64,7 +67,8 @@ impl Resize {
 }
 
 /// Where a central crop lies when the margins cannot be equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CropRule {
     /// The near margin is half the difference rounded half to even; padding is rounded down.
     Torchvision,
@@ -94,7 +98,7 @@ impl CropRule {
 }
 
 /// How an image becomes an input. It belongs to the model: another resize costs accuracy.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocess {
     /// `[height, width]` of the result: the central crop, padded with zeros where the resized image is smaller.
     pub size: [usize; 2],

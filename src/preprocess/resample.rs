@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 /// How a resized pixel follows from those it covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Interpolation {
     /// The pixel that the centre falls into.
     Nearest,
