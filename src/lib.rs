@@ -4,4 +4,8 @@ pub mod graph;
 pub mod kernel;
 pub mod models;
 pub mod preprocess;
+pub mod plan;
+pub mod reference;
+pub mod rewrite;
 pub mod tensor;
+pub mod verify;

@@ -5,8 +5,10 @@
 
 mod conv;
 mod display;
+mod op;
 
 pub use conv::{Block, BlockWeight, Conv2d, Weight};
+pub use op::{Activation, BatchNorm, MaxPool, Op};
 
 use std::fmt;
 
@@ -49,6 +51,9 @@ impl fmt::Display for Shape {
 pub struct ValueId(pub(crate) usize);
 
 impl ValueId {
+    /// The graph's input.
+    pub const INPUT: ValueId = ValueId(0);
+
     /// Position of the node that makes the value.
     pub fn index(self) -> usize {
         self.0
@@ -59,106 +64,6 @@ impl fmt::Display for ValueId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "%{}", self.0)
     }
-}
-
-/// A pointwise function applied to a channel range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Activation {
-    /// `x`
-    Identity,
-    /// `max(x, 0)`
-    Relu,
-}
-
-impl Activation {
-    /// The function itself.
-    pub fn apply(self, x: f64) -> f64 {
-        match self {
-            Activation::Identity => x,
-            Activation::Relu => x.max(0.0),
-        }
-    }
-
-    /// Whether every output is at least zero, given that of the input.
-    pub fn non_negative(self, input: bool) -> bool {
-        match self {
-            Activation::Identity => input,
-            Activation::Relu => true,
-        }
-    }
-
-    /// Whether the function leaves every such input as it is.
-    pub fn preserves(self, non_negative_input: bool) -> bool {
-        match self {
-            Activation::Identity => true,
-            Activation::Relu => non_negative_input,
-        }
-    }
-}
-
-/// Inference-time batch norm: `(x - mean) / sqrt(variance + epsilon) * weight + bias` per channel.
-#[derive(Clone, Debug)]
-pub struct BatchNorm {
-    /// Scale, gamma.
-    pub weight: Vec<f64>,
-    /// Shift, beta.
-    pub bias: Vec<f64>,
-    /// Running mean.
-    pub mean: Vec<f64>,
-    /// Running variance (biased, as stored).
-    pub variance: Vec<f64>,
-    /// Added to the variance.
-    pub epsilon: f64,
-}
-
-impl BatchNorm {
-    /// The same function as `scale * x + shift` per channel.
-    pub fn affine(&self) -> (Vec<f64>, Vec<f64>) {
-        let scale: Vec<f64> =
-            self.weight.iter().zip(&self.variance).map(|(w, v)| w / (v + self.epsilon).sqrt()).collect();
-        let shift = (0..scale.len()).map(|c| self.bias[c] - self.mean[c] * scale[c]).collect();
-        (scale, shift)
-    }
-}
-
-/// Max pooling; padding never wins (it counts as minus infinity). Output size rounds down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct MaxPool {
-    /// `[height, width]` of the window.
-    pub kernel: [usize; 2],
-    /// `[vertical, horizontal]`.
-    pub stride: [usize; 2],
-    /// Rows above and below, columns left and right.
-    pub padding: [usize; 2],
-}
-
-impl MaxPool {
-    /// Output height and width for an input of `[height, width]`; `None` where the window does not fit.
-    pub fn output_size(&self, input: [usize; 2]) -> Option<[usize; 2]> {
-        let axis = |i: usize| {
-            Some((input[i] + 2 * self.padding[i]).checked_sub(self.kernel[i])? / self.stride[i] + 1)
-        };
-        Some([axis(0)?, axis(1)?])
-    }
-}
-
-/// What a node computes.
-#[derive(Clone, Debug)]
-pub enum Op {
-    /// The image batch.
-    Input(Shape),
-    /// Convolution with fused activation.
-    Conv2d(Conv2d),
-    /// Batch norm as a checkpoint has it.
-    BatchNorm(BatchNorm),
-    /// A pointwise function on its own.
-    Activation(Activation),
-    /// Sum of two values of one shape, then a pointwise function: where a residual connection ends.
-    Add(Activation),
-    /// Max pooling.
-    MaxPool(MaxPool),
-    /// Mean over height and width: `[c, h, w]` to `[c, 1, 1]`. The classifier after it is a 1x1 convolution.
-    GlobalAverage,
 }
 
 /// An operation with its name, operands and the shape it gives.
@@ -245,7 +150,7 @@ impl Graph {
                     let expected = format!("{} input channels", conv.in_channels);
                     return Err((expected, format!("{}", x.channels)));
                 }
-                check_conv(conv)?;
+                conv.check()?;
                 let (height, width) = sized(conv.output_size(x.size()), conv.kernel)?;
                 Ok(Shape { channels: conv.out_channels, height, width })
             }
@@ -375,74 +280,4 @@ impl Graph {
             })
             .sum()
     }
-}
-
-fn check_conv(conv: &Conv2d) -> Result<(), (String, String)> {
-    let refuse = |expected: &str, found: String| Err((expected.to_string(), found));
-    if conv.stride.contains(&0) || conv.dilation.contains(&0) || conv.kernel.contains(&0) {
-        return refuse(
-            "a kernel, stride and dilation of at least 1",
-            format!("kernel {:?}, stride {:?}, dilation {:?}", conv.kernel, conv.stride, conv.dilation),
-        );
-    }
-    if conv.bias.len() != conv.out_channels {
-        return refuse(
-            "one bias per output channel",
-            format!("{} of {}", conv.bias.len(), conv.out_channels),
-        );
-    }
-    let mut next = 0;
-    for (range, _) in &conv.activation {
-        if range.start != next || range.end < range.start {
-            return refuse(
-                "activations that partition the output channels",
-                format!("{:?}", conv.activation),
-            );
-        }
-        next = range.end;
-    }
-    if next != conv.out_channels {
-        return refuse("activations that partition the output channels", format!("{:?}", conv.activation));
-    }
-    for block in &conv.blocks {
-        let (o, i) = (block.out.len(), block.input.len());
-        if block.out.end > conv.out_channels || block.input.end > conv.in_channels {
-            return refuse("blocks inside the weight", format!("{:?} x {:?}", block.out, block.input));
-        }
-        match &block.weight {
-            BlockWeight::Dense { weight, groups } => {
-                let found = weight.shape();
-                let divides = *groups > 0 && o.is_multiple_of(*groups) && i.is_multiple_of(*groups);
-                let want = [o, if divides { i / groups } else { 0 }, conv.kernel[0], conv.kernel[1]];
-                if !divides || found != want {
-                    return refuse(
-                        &format!("a dense weight of {groups} groups for {o} x {i} channels, {want:?}"),
-                        format!("{found:?}"),
-                    );
-                }
-            }
-            BlockWeight::Pointwise(weight) => {
-                if weight.shape() != [o, i, 1, 1] || conv.centre().is_none() {
-                    return refuse(
-                        &format!("a pointwise weight [{o}, {i}, 1, 1] at a centre tap"),
-                        format!(
-                            "{:?} in a window {:?} padded by {:?}",
-                            weight.shape(),
-                            conv.kernel,
-                            conv.padding
-                        ),
-                    );
-                }
-            }
-            BlockWeight::Dirac => {
-                if o != i || conv.centre().is_none() {
-                    return refuse(
-                        "a Dirac of as many inputs as outputs at a centre tap",
-                        format!("{o} x {i}, window {:?} padded by {:?}", conv.kernel, conv.padding),
-                    );
-                }
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,6 +1,8 @@
 //! Why a checkpoint is not a network this crate can run.
 
 use super::Naming;
+use super::saved::SavedError;
+use crate::checkpoint::CheckpointError;
 use crate::graph::GraphError;
 use crate::preprocess::PreprocessError;
 
@@ -86,6 +88,12 @@ pub enum ModelError {
         /// `[height, width]`.
         size: [usize; 2],
     },
+    /// The file cannot be opened.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A file in the block form that cannot be loaded.
+    #[error(transparent)]
+    Saved(#[from] SavedError),
     /// The config's preprocessing is not understood.
     #[error(transparent)]
     Preprocess(#[from] PreprocessError),

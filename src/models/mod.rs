@@ -10,6 +10,7 @@ mod error;
 mod hugging_face;
 mod reader;
 mod resnet;
+pub mod saved;
 mod timm;
 mod torchvision;
 
@@ -23,6 +24,7 @@ use reader::Reader;
 use resnet::Built;
 use serde_json::json;
 use std::fmt;
+use std::path::Path;
 
 /// Whose names the tensors have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +35,8 @@ pub enum Naming {
     Timm,
     /// Hugging Face transformers.
     HuggingFace,
+    /// The block form that this crate writes.
+    Rmnet,
 }
 
 impl fmt::Display for Naming {
@@ -41,6 +45,7 @@ impl fmt::Display for Naming {
             Naming::Torchvision => "torchvision",
             Naming::Timm => "timm",
             Naming::HuggingFace => "Hugging Face",
+            Naming::Rmnet => "rmnet",
         })
     }
 }
@@ -56,12 +61,22 @@ pub struct Model {
     /// Whose names the tensors have.
     pub naming: Naming,
     /// Names of the residual blocks in order; the node of that name is the block's output, after its last ReLU. The
-    /// sum is the node `{block}.add`.
+    /// sum is the node `{block}.add`. Empty for the block form, which has none left.
     pub blocks: Vec<String>,
     /// How an image becomes the input.
     pub preprocess: Preprocess,
     /// Class names, where a config file has them.
     pub labels: Option<Vec<String>>,
+}
+
+impl Model {
+    /// Opens a checkpoint file or folder ([`Checkpoint::open`]) and loads its network ([`load`]).
+    ///
+    /// # Errors
+    /// [`ModelError`] names the file, tensor, config key or network that stands in the way.
+    pub fn open(path: impl AsRef<Path>, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+        load(&Checkpoint::open(path)?, size)
+    }
 }
 
 /// Builds the network of a checkpoint for inputs of `size` (`[height, width]`), by default the size its config or its
@@ -72,6 +87,9 @@ pub struct Model {
 /// # Errors
 /// [`ModelError`] names the tensor, config key or network that stands in the way.
 pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+    if let Some(saved) = saved::load(checkpoint) {
+        return from_saved(saved?, size);
+    }
     let config = checkpoint.config();
     let timm = config.filter(|c| c.get("architecture").is_some_and(|a| !a.is_null()));
     if let Some(config) = timm {
@@ -87,9 +105,7 @@ pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, 
     let cifar = scheme == Scheme::Torchvision && torchvision::is_cifar(&reader);
     let preprocess = preprocess(checkpoint, cifar)?;
     let size = size.unwrap_or(preprocess.size);
-    if size.iter().any(|s| !(1..=error::MAX_SIDE).contains(s)) {
-        return Err(ModelError::Size { size });
-    }
+    check_size(size)?;
     let preprocess = preprocess.with_size(size);
 
     let built = match scheme {
@@ -104,6 +120,26 @@ pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, 
     }
     let family = describe(&built, naming, cifar);
     Ok(Model { graph: built.graph, family, naming, blocks: built.blocks, preprocess, labels })
+}
+
+fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
+    match size.iter().all(|s| (1..=error::MAX_SIDE).contains(s)) {
+        true => Ok(()),
+        false => Err(ModelError::Size { size }),
+    }
+}
+
+/// A model in the block form, for another size where one is asked for.
+fn from_saved(saved: (Graph, saved::About), size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+    let (mut graph, about) = saved;
+    let size = size.unwrap_or(graph.input_shape().size());
+    check_size(size)?;
+    if size != graph.input_shape().size() {
+        graph = graph.resized(size[0], size[1])?;
+    }
+    let preprocess = about.preprocess.with_size(size);
+    let (family, labels) = (about.family, about.labels);
+    Ok(Model { graph, family, naming: Naming::Rmnet, blocks: vec![], preprocess, labels })
 }
 
 /// The preprocessing of the config files, or that of the network's kind.

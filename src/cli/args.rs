@@ -1,0 +1,208 @@
+//! The command line as data: the contract that scripts rely on.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Removes residual connections from ResNet checkpoints exactly, and runs the plain chain on the GPU.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = false, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do; `demo` where nothing is said
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    /// Print one JSON object instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 2 usage; 3 bad checkpoint or input; 4 no adapter, or limits too small; \
+5 verification failed; 6 device lost or out of memory.";
+
+/// The verbs.
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Convert and run the bundled digits model on its bundled images
+    Demo(DemoArgs),
+    /// Show the family, the blocks and the graph before and after each pass
+    Inspect(InspectArgs),
+    /// Write the residual-free model
+    Convert(ConvertArgs),
+    /// Show dispatches, slots and memory; needs no GPU
+    Plan(PlanArgs),
+    /// Classify images, or run a tensor
+    Run(RunArgs),
+    /// Prove that the residual-free network computes the same function
+    Verify(VerifyArgs),
+    /// List the adapters with their features and limits
+    Devices,
+    /// Say what would stop a run, and what to install
+    Doctor,
+}
+
+/// Options of everything that reads a checkpoint.
+#[derive(Args)]
+pub struct ModelArgs {
+    /// A `.safetensors` file, or a folder that holds one with its config files
+    pub checkpoint: PathBuf,
+    /// Input height and width, as `HxW` or one number
+    #[arg(long, value_parser = size, value_name = "HxW")]
+    pub size: Option<[usize; 2]>,
+}
+
+/// Which form of the network runs.
+#[derive(Clone, Copy, Default, ValueEnum)]
+pub enum ModeArg {
+    /// No residual connection, block weights
+    #[default]
+    Structured,
+    /// No residual connection, Dirac weights multiplied out
+    Literal,
+    /// The original graph, its Adds fused the ordinary way
+    Residual,
+}
+
+/// Element type of weights and activations.
+#[derive(Clone, Copy, Default, ValueEnum)]
+pub enum PrecisionArg {
+    /// IEEE 754 binary32
+    #[default]
+    F32,
+}
+
+/// Options of everything that runs.
+#[derive(Args)]
+pub struct DeviceArgs {
+    /// NAME, INDEX, cpu, vulkan, metal, dx12 or gl [default: the best adapter]; `cpu` is the plain CPU executor
+    #[arg(long)]
+    pub adapter: Option<String>,
+    /// Element type
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionArg,
+    /// Keep the driver's run-time checks in shaders
+    #[arg(long)]
+    pub safe_shaders: bool,
+}
+
+/// `demo`
+#[derive(Args, Default)]
+pub struct DemoArgs {
+    /// NAME, INDEX, cpu, vulkan, metal, dx12 or gl [default: the best adapter, else the CPU executor]
+    #[arg(long)]
+    pub adapter: Option<String>,
+}
+
+/// A stage of the way from checkpoint to what runs.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum PassArg {
+    /// As the checkpoint has it
+    Original,
+    /// Batch norm and activations folded into convolutions
+    Fold,
+    /// Residual connections removed
+    Remove,
+    /// Block weights multiplied out
+    Literal,
+}
+
+/// `inspect`
+#[derive(Args)]
+pub struct InspectArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Print the graph after this pass only
+    #[arg(long, value_enum)]
+    pub pass: Option<PassArg>,
+    /// Print the graph in Graphviz's dot language
+    #[arg(long)]
+    pub dot: bool,
+}
+
+/// `convert`
+#[derive(Args)]
+pub struct ConvertArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// File to write
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// Plain weights with the Dirac kernels multiplied out, for other runtimes
+    #[arg(long)]
+    pub literal: bool,
+}
+
+/// `plan`
+#[derive(Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Images per run
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// Which form of the network to plan
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: ModeArg,
+    /// Draw the lifetimes to this file
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+}
+
+/// `run`
+#[derive(Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Images, or one `.safetensors` with a tensor `input` [N, 3, H, W] f32
+    #[arg(required = true)]
+    pub inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Images per run [default: as many as there are inputs, 8 at most]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: Option<u32>,
+    /// Which form of the network runs
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: ModeArg,
+    /// Classes to print per image
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub top: u32,
+    /// Write the logits, a tensor `logits` [N, classes] f32
+    #[arg(long, value_name = "OUT.safetensors")]
+    pub logits: Option<PathBuf>,
+    /// Class names, one a line
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+}
+
+/// `verify`
+#[derive(Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Check every layer on the device by its rounding bound, and name the first that is over
+    #[arg(long)]
+    pub bisect: bool,
+    /// Write the certificate to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
+    /// Seed of the random images that are run
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Check in f64 on the CPU alone
+    #[arg(long)]
+    pub no_device: bool,
+}
+
+fn size(text: &str) -> Result<[usize; 2], String> {
+    let parts: Vec<&str> = text.split(['x', 'X']).collect();
+    let number = |s: &str| match s.parse::<usize>() {
+        Ok(n @ 1..=16_384) => Ok(n),
+        _ => Err(format!("expected HxW, each from 1 to 16384, found `{text}`")),
+    };
+    match parts.as_slice() {
+        [side] => Ok([number(side)?; 2]),
+        [h, w] => Ok([number(h)?, number(w)?]),
+        _ => Err(format!("expected HxW, found `{text}`")),
+    }
+}

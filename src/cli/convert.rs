@@ -1,0 +1,44 @@
+//! `convert`: writes the residual-free model.
+
+use super::args::ConvertArgs;
+use super::{Failure, Report, load, mib};
+use rmnet::models::saved::{self, About};
+use rmnet::rewrite::{self, Mode, Outcome};
+use serde_json::json;
+
+pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
+    let model = load(&args.model)?;
+    let mode = if args.literal { Mode::Literal } else { Mode::Structured };
+    let rewritten = rewrite::for_mode(&model.graph, mode).map_err(Failure::input)?;
+    let about = About {
+        family: model.family.clone(),
+        preprocess: model.preprocess.clone(),
+        labels: model.labels.clone(),
+    };
+    saved::save(&args.output, &rewritten.graph, &about).map_err(Failure::input)?;
+    let bytes = std::fs::metadata(&args.output).map_err(Failure::input)?.len();
+    let removed = rewritten.blocks.iter().filter(|b| matches!(b.outcome, Outcome::Removed { .. })).count();
+    let kept: Vec<_> = rewritten
+        .blocks
+        .iter()
+        .filter_map(|b| match &b.outcome {
+            Outcome::Kept { reason } => Some((b.block.clone(), reason.clone())),
+            Outcome::Removed { .. } => None,
+        })
+        .collect();
+    let mut text = format!(
+        "{}: {removed} of {} residual connections removed, {mode} form, {}",
+        args.output.display(),
+        rewritten.blocks.len(),
+        mib(bytes as usize)
+    );
+    for (block, reason) in &kept {
+        text += &format!("\n  kept {block}: {reason}");
+    }
+    let kept: Vec<_> = kept.into_iter().map(|(block, reason)| json!({ "block": block, "reason": reason })).collect();
+    let json = json!({
+        "output": args.output, "form": mode.to_string(), "bytes": bytes, "blocks": rewritten.blocks.len(),
+        "removed": removed, "kept": kept,
+    });
+    Ok(Report { text, json })
+}

@@ -1,0 +1,97 @@
+//! `inspect`: what the checkpoint is, what becomes of each block, the graph before and after.
+
+use super::args::{InspectArgs, PassArg};
+use super::{Failure, Report, load};
+use rmnet::graph::Graph;
+use rmnet::rewrite::{self, BlockReport, Mode, Outcome, Shortcut};
+use serde_json::json;
+use std::fmt::Write;
+
+pub fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
+    let model = load(&args.model)?;
+    let folded = rewrite::for_mode(&model.graph, Mode::Residual).map_err(Failure::input)?.graph;
+    let removed = rewrite::for_mode(&model.graph, Mode::Structured).map_err(Failure::input)?;
+    let mut text = String::new();
+    let shape = model.graph.input_shape();
+    let parameters = model.graph.parameters();
+    let macs = (model.graph.macs(), removed.graph.macs());
+    if args.pass.is_none() && !args.dot {
+        let _ = writeln!(text, "family      {}", model.family);
+        let _ = writeln!(text, "input       {shape}");
+        let _ = writeln!(text, "parameters  {:.3} M", parameters as f64 / 1e6);
+        let _ = writeln!(text, "MACs        {:.3} G, {:.3} G after removal", giga(macs.0), giga(macs.1));
+        let _ = writeln!(text, "\nblocks");
+        for block in &removed.blocks {
+            let _ = writeln!(text, "  {:<36} {}", block.block, outcome(block));
+        }
+    }
+    let stages: &[PassArg] = match args.pass {
+        Some(ref pass) => std::slice::from_ref(pass),
+        None if args.dot => &[PassArg::Remove],
+        None => &[PassArg::Original, PassArg::Remove],
+    };
+    let mut graphs = serde_json::Map::new();
+    for stage in stages {
+        let (title, graph) = match stage {
+            PassArg::Original => ("original", model.graph.clone()),
+            PassArg::Fold => ("fold", folded.clone()),
+            PassArg::Remove => ("remove", removed.graph.clone()),
+            PassArg::Literal => {
+                ("literal", rewrite::literal(&removed.graph).map_err(Failure::input)?)
+            }
+        };
+        let drawn = if args.dot { dot(&graph) } else { graph.to_string() };
+        if stages.len() > 1 {
+            let _ = writeln!(text, "\n{title}");
+        }
+        text += &drawn;
+        graphs.insert(title.into(), drawn.into());
+    }
+    let blocks: Vec<_> = removed
+        .blocks
+        .iter()
+        .map(|b| match &b.outcome {
+            Outcome::Removed { reserved, convs, shortcut } => json!({
+                "block": b.block, "outcome": "removed", "reserved_channels": reserved, "convolutions": convs,
+                "shortcut": matches!(shortcut, Shortcut::Projection { .. }).then_some("projection").unwrap_or("identity"),
+            }),
+            Outcome::Kept { reason } => json!({ "block": b.block, "outcome": "kept", "reason": reason }),
+        })
+        .collect();
+    let json = json!({
+        "family": model.family, "input": [shape.channels, shape.height, shape.width], "parameters": parameters,
+        "macs": macs.0, "macs_after_removal": macs.1, "blocks": blocks, "graphs": graphs,
+    });
+    Ok(Report { text: text.trim_end().into(), json })
+}
+
+fn giga(macs: usize) -> f64 {
+    macs as f64 / 1e9
+}
+
+/// One line on what became of a block.
+pub fn outcome(block: &BlockReport) -> String {
+    match &block.outcome {
+        Outcome::Removed { shortcut, reserved, convs } => {
+            let kind = match shortcut {
+                Shortcut::Identity => "identity".into(),
+                Shortcut::Projection { stride } => format!("projection /{}", stride[0]),
+            };
+            format!("removed: {kind} shortcut, {reserved} channels carried through {convs} convolutions")
+        }
+        Outcome::Kept { reason } => format!("kept: {reason}"),
+    }
+}
+
+fn dot(graph: &Graph) -> String {
+    let mut text = String::from("digraph rmnet {\n  node [shape=box, fontname=\"sans-serif\", fontsize=10];\n");
+    for v in graph.values() {
+        let node = graph.node(v);
+        let op = node.op.to_string().replace("\n      ", "\\l").replace('"', "'");
+        let _ = writeln!(text, "  n{} [label=\"{}\\n{op}\\n{}\"];", v.index(), node.name, node.shape);
+        for input in &node.inputs {
+            let _ = writeln!(text, "  n{} -> n{};", input.index(), v.index());
+        }
+    }
+    text + "}\n"
+}

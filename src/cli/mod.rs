@@ -1,0 +1,114 @@
+//! The `rmnet` program: each verb calls the library and prints. Nothing is computed here.
+
+mod args;
+mod convert;
+mod demo;
+mod devices;
+mod image_input;
+mod inspect;
+mod plan;
+mod run;
+mod verify;
+
+pub use args::Cli;
+
+use args::{ModeArg, ModelArgs, Verb};
+use rmnet::Mode;
+use rmnet::models::Model;
+use serde_json::{Value, json};
+use std::fmt::Display;
+
+/// Version of every JSON object printed.
+const SCHEMA_VERSION: u32 = 1;
+
+/// What a verb prints: text for people, or the same as JSON.
+pub struct Report {
+    /// For people; ends without a newline.
+    pub text: String,
+    /// For scripts; an object.
+    pub json: Value,
+}
+
+/// Why a verb failed, and the exit code that says so.
+#[derive(Debug)]
+pub struct Failure {
+    /// As the contract has it.
+    pub code: u8,
+    /// For people, on stderr.
+    pub message: String,
+    /// A report that is printed all the same.
+    pub report: Option<(String, Value)>,
+}
+
+impl Failure {
+    /// A checkpoint or an input that cannot be used.
+    pub fn input(e: impl Display) -> Failure {
+        Failure { code: 3, message: e.to_string(), report: None }
+    }
+
+    /// Options that contradict each other.
+    pub fn usage(e: impl Display) -> Failure {
+        Failure { code: 2, message: e.to_string(), report: None }
+    }
+}
+
+/// Runs the verb and prints its report; gives the exit code.
+pub fn main(cli: Cli) -> u8 {
+    let result = match cli.verb.unwrap_or_else(|| Verb::Demo(Default::default())) {
+        Verb::Demo(args) => demo::demo(&args),
+        Verb::Inspect(args) => inspect::inspect(&args),
+        Verb::Convert(args) => convert::convert(&args),
+        Verb::Plan(args) => plan::plan(&args),
+        Verb::Run(args) => run::run(&args),
+        Verb::Verify(args) => verify::verify(&args),
+        Verb::Devices => devices::devices(),
+        Verb::Doctor => devices::doctor(),
+    };
+    let print = |text: String, value: Value| {
+        use std::io::Write;
+        let line = if cli.json { versioned(value).to_string() } else { text };
+        // A closed pipe (`rmnet plan .. | head`) is the reader's choice, no failure.
+        let _ = writeln!(std::io::stdout(), "{line}");
+    };
+    match result {
+        Ok(report) => {
+            print(report.text, report.json);
+            0
+        }
+        Err(failure) => {
+            match failure.report {
+                Some((text, value)) => print(text, value),
+                None if cli.json => print(String::new(), json!({ "error": failure.message })),
+                None => {}
+            }
+            eprintln!("error: {}", failure.message);
+            failure.code
+        }
+    }
+}
+
+fn versioned(mut value: Value) -> Value {
+    if let Some(object) = value.as_object_mut() {
+        object.insert("schema_version".into(), SCHEMA_VERSION.into());
+    }
+    value
+}
+
+fn load(args: &ModelArgs) -> Result<Model, Failure> {
+    Model::open(&args.checkpoint, args.size).map_err(Failure::input)
+}
+
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Mode {
+        match mode {
+            ModeArg::Structured => Mode::Structured,
+            ModeArg::Literal => Mode::Literal,
+            ModeArg::Residual => Mode::Residual,
+        }
+    }
+}
+
+/// Bytes as MiB for people.
+fn mib(bytes: usize) -> String {
+    format!("{:.2} MiB", bytes as f64 / (1 << 20) as f64)
+}

@@ -1,0 +1,66 @@
+//! `plan`: dispatches, slots and bytes, beside what the other forms would take. Needs no GPU.
+
+use super::args::PlanArgs;
+use super::{Failure, Report, load, mib};
+use rmnet::plan::{self, Options, Plan};
+use rmnet::rewrite::{self, Mode};
+use serde_json::json;
+
+pub fn plan(args: &PlanArgs) -> Result<Report, Failure> {
+    let model = load(&args.model)?;
+    let options = Options { batch: args.batch as usize, ..Options::default() };
+    let compile = |mode: Mode| -> Result<Plan, Failure> {
+        let graph = rewrite::for_mode(&model.graph, mode).map_err(Failure::input)?.graph;
+        let plan = plan::compile(&graph, &options).map_err(|e| Failure { code: 4, ..Failure::input(e) })?;
+        plan::check(&plan).map_err(|e| Failure::input(format!("the plan is wrong, please report it: {e}")))?;
+        Ok(plan)
+    };
+    let mode = Mode::from(args.mode);
+    let plan = compile(mode)?;
+    if let Some(path) = &args.svg {
+        std::fs::write(path, plan.to_svg())
+            .map_err(|e| Failure::input(format!("cannot write {}: {e}", path.display())))?;
+    }
+    let peers: Vec<(Mode, Plan)> = [Mode::Structured, Mode::Residual, Mode::Literal]
+        .into_iter()
+        .map(|m| Ok((m, if m == mode { plan.clone() } else { compile(m)? })))
+        .collect::<Result<_, Failure>>()?;
+
+    let mut text = format!("{plan}\nchecked: every read sees its value\n");
+    for (m, p) in &peers {
+        text += &format!(
+            "\n{:<11} {:>3} dispatches, {:>9} of activations (lower bound {}), {:.2} GMAC",
+            m.to_string(),
+            p.dispatches.len(),
+            mib(p.activation_bytes()),
+            mib(p.lower_bound),
+            p.macs() as f64 / 1e9
+        );
+    }
+    let dispatches: Vec<_> = plan
+        .dispatches
+        .iter()
+        .map(|d| {
+            let out = plan.buffer(d.writes[0]).shape;
+            json!({
+                "name": d.name, "formula": plan.formula(d), "macs": d.macs(plan.batch), "in_place": d.in_place.is_some(),
+                "output": [out.batch, d.writes.iter().map(|w| plan.buffer(*w).shape.channels).sum::<usize>(), out.height, out.width],
+            })
+        })
+        .collect();
+    let modes: serde_json::Map<_, _> = peers
+        .iter()
+        .map(|(m, p)| {
+            let figures = json!({
+                "dispatches": p.dispatches.len(), "activation_bytes": p.activation_bytes(),
+                "lower_bound_bytes": p.lower_bound, "macs": p.macs(),
+            });
+            (m.to_string(), figures)
+        })
+        .collect();
+    let json = json!({
+        "mode": mode.to_string(), "batch": plan.batch, "dispatches": dispatches, "slots": plan.slots,
+        "activation_bytes": plan.activation_bytes(), "lower_bound_bytes": plan.lower_bound, "modes": modes,
+    });
+    Ok(Report { text, json })
+}

@@ -1,0 +1,103 @@
+//! What a node computes.
+
+use super::{Conv2d, Shape};
+
+/// A pointwise function applied to a channel range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// `x`
+    Identity,
+    /// `max(x, 0)`
+    Relu,
+}
+
+impl Activation {
+    /// The function itself.
+    pub fn apply(self, x: f64) -> f64 {
+        match self {
+            Activation::Identity => x,
+            Activation::Relu => x.max(0.0),
+        }
+    }
+
+    /// Whether every output is at least zero, given that of the input.
+    pub fn non_negative(self, input: bool) -> bool {
+        match self {
+            Activation::Identity => input,
+            Activation::Relu => true,
+        }
+    }
+
+    /// Whether the function leaves every such input as it is.
+    pub fn preserves(self, non_negative_input: bool) -> bool {
+        match self {
+            Activation::Identity => true,
+            Activation::Relu => non_negative_input,
+        }
+    }
+}
+
+/// Inference-time batch norm: `(x - mean) / sqrt(variance + epsilon) * weight + bias` per channel.
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    /// Scale, gamma.
+    pub weight: Vec<f64>,
+    /// Shift, beta.
+    pub bias: Vec<f64>,
+    /// Running mean.
+    pub mean: Vec<f64>,
+    /// Running variance (biased, as stored).
+    pub variance: Vec<f64>,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+impl BatchNorm {
+    /// The same function as `scale * x + shift` per channel.
+    pub fn affine(&self) -> (Vec<f64>, Vec<f64>) {
+        let scale: Vec<f64> =
+            self.weight.iter().zip(&self.variance).map(|(w, v)| w / (v + self.epsilon).sqrt()).collect();
+        let shift = (0..scale.len()).map(|c| self.bias[c] - self.mean[c] * scale[c]).collect();
+        (scale, shift)
+    }
+}
+
+/// Max pooling; padding never wins (it counts as minus infinity). Output size rounds down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MaxPool {
+    /// `[height, width]` of the window.
+    pub kernel: [usize; 2],
+    /// `[vertical, horizontal]`.
+    pub stride: [usize; 2],
+    /// Rows above and below, columns left and right.
+    pub padding: [usize; 2],
+}
+
+impl MaxPool {
+    /// Output height and width for an input of `[height, width]`; `None` where the window does not fit.
+    pub fn output_size(&self, input: [usize; 2]) -> Option<[usize; 2]> {
+        let axis = |i: usize| {
+            Some((input[i] + 2 * self.padding[i]).checked_sub(self.kernel[i])? / self.stride[i] + 1)
+        };
+        Some([axis(0)?, axis(1)?])
+    }
+}
+
+/// What a node computes.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// The image batch.
+    Input(Shape),
+    /// Convolution with fused activation.
+    Conv2d(Conv2d),
+    /// Batch norm as a checkpoint has it.
+    BatchNorm(BatchNorm),
+    /// A pointwise function on its own.
+    Activation(Activation),
+    /// Sum of two values of one shape, then a pointwise function: where a residual connection ends.
+    Add(Activation),
+    /// Max pooling.
+    MaxPool(MaxPool),
+    /// Mean over height and width: `[c, h, w]` to `[c, 1, 1]`. The classifier after it is a 1x1 convolution.
+    GlobalAverage,
+}

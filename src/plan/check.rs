@@ -1,0 +1,171 @@
+//! Replays a finished plan and proves that every read sees its value.
+//!
+//! The checker looks at the result only: places, reads and writes. It shares no code with the planner and would refuse a
+//! wrong plan of any origin.
+
+use super::{BufferId, Place, Plan};
+use crate::kernel::Spec;
+use std::ops::Range;
+
+/// A plan that would compute something else than its graph, or that no device could run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("dispatch {dispatch} ({name}): {what}")]
+pub struct CheckError {
+    /// Position in the plan; the number of dispatches for what is read after the run.
+    pub dispatch: usize,
+    /// Its name.
+    pub name: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// What a slot holds at a moment: a buffer, and which of its channels have been written.
+#[derive(Clone, Default)]
+struct Content {
+    buffer: Option<BufferId>,
+    written: Vec<Range<usize>>,
+}
+
+impl Content {
+    fn holds(&self, buffer: BufferId, channels: Range<usize>) -> bool {
+        self.buffer == Some(buffer) && channels.clone().all(|c| self.written.iter().any(|w| w.contains(&c)))
+    }
+}
+
+/// Proves, dispatch by dispatch, that
+/// * every buffer fits its slot, and every operand lies inside its buffer;
+/// * what is read was written, whole, and nothing has overwritten it since;
+/// * no dispatch reads a slot that it writes, but for the element-wise in-place add;
+/// * the output is written, whole, and kept values are still there at the end.
+///
+/// # Errors
+/// [`CheckError`] names the first dispatch that breaks one of these.
+pub fn check(plan: &Plan) -> Result<(), CheckError> {
+    let mut slots: Vec<Content> = vec![Content::default(); plan.slots.len()];
+    let mut output = Content::default();
+    for (t, d) in plan.dispatches.iter().enumerate() {
+        let fail = |what: String| Err(CheckError { dispatch: t, name: d.name.clone(), what });
+        let name = |b: BufferId| &plan.buffer(b).name;
+        for b in d.reads.iter().chain(&d.writes).chain(&d.in_place) {
+            if b.0 >= plan.buffers.len() {
+                return fail(format!("names buffer {}, the plan has {}", b.0, plan.buffers.len()));
+            }
+            if let Place::Slot(s) = plan.buffer(*b).place {
+                let (bytes, room) = (plan.buffer(*b).shape.bytes(), plan.slots.get(s).copied().unwrap_or(0));
+                if bytes > room {
+                    return fail(format!("{} takes {bytes} bytes, slot {s} has {room}", name(*b)));
+                }
+            }
+        }
+        // Reads, with the channels each operand takes.
+        let in_place_add = d.in_place.is_some();
+        let k_ranges = match &d.spec {
+            Spec::Conv(c) => c.k_ranges.len(),
+            _ => usize::MAX,
+        };
+        for (i, operand) in d.spec.operands().into_iter().enumerate() {
+            let overwritten = in_place_add && i == k_ranges;
+            let id = match (overwritten, d.in_place) {
+                (true, Some(id)) => id,
+                _ => match d.reads.get(operand.buffer) {
+                    Some(id) => *id,
+                    None => return fail(format!("operand {i} names read {}", operand.buffer)),
+                },
+            };
+            let buffer = plan.buffer(id);
+            let channels = operand.first_channel..operand.first_channel + operand.channels;
+            if operand.shape != buffer.shape || channels.end > buffer.shape.channels || operand.stride == 0 {
+                return fail(format!("operand {i} does not fit {}", buffer.name));
+            }
+            match buffer.place {
+                Place::Input => {}
+                Place::Output => return fail(format!("reads the output {}", buffer.name)),
+                Place::Slot(s) => {
+                    if !slots[s].holds(id, channels.clone()) {
+                        let found = slots[s].buffer.map_or("nothing", |b| name(b));
+                        return fail(format!(
+                            "reads channels {channels:?} of {} from slot {s}, which holds {found}",
+                            buffer.name
+                        ));
+                    }
+                }
+            }
+            if !overwritten && d.writes.iter().any(|w| plan.buffer(*w).place == buffer.place) {
+                return fail(format!("reads {} from the slot it writes", buffer.name));
+            }
+        }
+        if let Some(old) = d.in_place {
+            let Spec::Conv(c) = &d.spec else { return fail("only a sum can be in place".into()) };
+            let same = d.writes.len() == 1
+                && plan.buffer(d.writes[0]).place == plan.buffer(old).place
+                && plan.buffer(d.writes[0]).shape == plan.buffer(old).shape;
+            let whole = c.adds.first().is_some_and(|a| {
+                a.from.stride == 1
+                    && a.first_out == 0
+                    && a.from.first_channel == 0
+                    && a.from.channels == c.out_channels
+                    && a.from.channels == a.from.shape.channels
+            });
+            if !(same && whole && c.in_place && c.max_pool.is_none()) {
+                return fail(format!("{} is not overwritten element by element", name(old)));
+            }
+        } else if matches!(&d.spec, Spec::Conv(c) if c.in_place) {
+            return fail("is in place but overwrites no buffer".into());
+        }
+        // Writes.
+        let shapes = d.spec.outputs();
+        if shapes.len() != d.writes.len() {
+            return fail(format!("writes {} buffers, names {}", shapes.len(), d.writes.len()));
+        }
+        for (i, (&id, shape)) in d.writes.iter().zip(shapes).enumerate() {
+            let buffer = plan.buffer(id);
+            if shape != buffer.shape {
+                return fail(format!("{} has another shape than the dispatch writes", buffer.name));
+            }
+            if d.writes[..i].iter().any(|w| plan.buffer(*w).place == buffer.place) {
+                return fail(format!("writes {} into a slot it writes already", buffer.name));
+            }
+            let written = match &d.spec {
+                Spec::Conv(c) => {
+                    let o = &c.outputs[i];
+                    o.first_channel..o.first_channel + o.channels.len()
+                }
+                _ => 0..shape.channels,
+            };
+            if written.end > shape.channels {
+                return fail(format!("writes channels {written:?} of {}", buffer.name));
+            }
+            let content = match buffer.place {
+                Place::Input => return fail("writes the input".into()),
+                Place::Output => &mut output,
+                Place::Slot(s) => &mut slots[s],
+            };
+            if content.buffer != Some(id) {
+                *content = Content { buffer: Some(id), written: vec![] };
+            }
+            content.written.push(written);
+        }
+    }
+    let end =
+        |what: String| Err(CheckError { dispatch: plan.dispatches.len(), name: "the end".into(), what });
+    let Some(id) = plan.buffers.iter().position(|b| b.place == Place::Output) else {
+        return end("the plan has no output".into());
+    };
+    if !output.holds(BufferId(id), 0..plan.buffers[id].shape.channels) {
+        return end("the output is not written whole".into());
+    }
+    for kept in &plan.kept {
+        for part in &kept.parts {
+            let channels = part.first_channel..part.first_channel + part.channels;
+            let there = match plan.buffer(part.buffer).place {
+                Place::Slot(s) => slots[s].holds(part.buffer, channels),
+                Place::Input => true,
+                Place::Output => output.holds(part.buffer, channels),
+            };
+            if !there {
+                return end(format!("the kept value {} is gone", kept.name));
+            }
+        }
+    }
+    Ok(())
+}

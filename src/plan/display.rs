@@ -1,0 +1,200 @@
+//! A plan as text a person can check, and as a drawing of what lives where and when.
+
+use super::{BufferId, Dispatch, Place, Plan};
+use crate::kernel::{ConvSpec, Operand, Spec};
+use std::fmt;
+use std::ops::RangeInclusive;
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Input => f.write_str("input"),
+            Place::Output => f.write_str("output"),
+            Place::Slot(s) => write!(f, "s{s}"),
+        }
+    }
+}
+
+/// Bytes as MiB for people, KiB below a tenth of one.
+pub(crate) fn mib(bytes: usize) -> String {
+    let mib = bytes as f64 / (1 << 20) as f64;
+    if mib < 0.1 { format!("{:.1} KiB", bytes as f64 / 1024.0) } else { format!("{mib:.2} MiB") }
+}
+
+fn view(o: &Operand) -> String {
+    let mut text = String::new();
+    if o.channels != o.shape.channels {
+        text += &format!("[{}..{}]", o.first_channel, o.first_channel + o.channels);
+    }
+    if o.stride > 1 {
+        text += &format!("[::{0},::{0}]", o.stride);
+    }
+    text
+}
+
+/// What a convolution dispatch sums, over the places of its buffers.
+fn conv_text(plan: &Plan, d: &Dispatch, c: &ConvSpec) -> String {
+    let place = |id: BufferId| plan.buffer(id).place;
+    let mut terms: Vec<String> = c
+        .k_ranges
+        .iter()
+        .map(|k| {
+            let groups = if k.groups > 1 { format!(" g{}", k.groups) } else { String::new() };
+            let stride = if k.stride == [1, 1] { String::new() } else { format!("/{}", k.stride[0]) };
+            let [kh, kw] = k.kernel;
+            format!("conv{kh}x{kw}{stride}{groups}({}{})", place(d.reads[k.from.buffer]), view(&k.from))
+        })
+        .collect();
+    for (i, add) in c.adds.iter().enumerate() {
+        let id = if c.in_place && i == 0 { d.in_place } else { d.reads.get(add.from.buffer).copied() };
+        terms.push(id.map_or_else(String::new, |id| format!("{}{}", place(id), view(&add.from))));
+    }
+    let mut text = terms.join(" + ");
+    let mut activations: Vec<String> = c.activation.iter().map(|(_, a)| a.to_string()).collect();
+    activations.dedup();
+    if activations != ["identity"] {
+        text = format!("{}({text})", activations.join("|"));
+    }
+    if let Some(p) = c.max_pool {
+        text = format!("max_pool{}x{}/{}({text})", p.kernel[0], p.kernel[1], p.stride[0]);
+    }
+    text
+}
+
+impl Plan {
+    /// The dispatch as a formula over slots.
+    pub fn formula(&self, d: &Dispatch) -> String {
+        let to: Vec<String> = d.writes.iter().map(|w| self.buffer(*w).place.to_string()).collect();
+        let read = |o: &Operand| {
+            d.reads
+                .get(o.buffer)
+                .map_or_else(String::new, |id| format!("{}{}", self.buffer(*id).place, view(o)))
+        };
+        let text = match &d.spec {
+            Spec::Conv(c) => conv_text(self, d, c),
+            Spec::MaxPool(p) => {
+                let window = p.pool;
+                format!(
+                    "max_pool{}x{}/{}({})",
+                    window.kernel[0],
+                    window.kernel[1],
+                    window.stride[0],
+                    read(&p.from)
+                )
+            }
+            Spec::Average(a) => format!("average({})", read(&a.from)),
+        };
+        format!("{} = {text}", to.join(", "))
+    }
+
+    /// For each buffer in a slot, the dispatches during which it must stay.
+    pub fn lives(&self) -> Vec<(BufferId, usize, RangeInclusive<usize>)> {
+        let mut spans: Vec<Option<RangeInclusive<usize>>> = vec![None; self.buffers.len()];
+        for (t, d) in self.dispatches.iter().enumerate() {
+            for b in d.writes.iter().chain(&d.reads).chain(&d.in_place) {
+                let span = spans[b.0].get_or_insert(t..=t);
+                *span = *span.start()..=t;
+            }
+        }
+        for part in self.kept.iter().flat_map(|k| &k.parts) {
+            if let Some(span) = &mut spans[part.buffer.0] {
+                *span = *span.start()..=self.dispatches.len();
+            }
+        }
+        spans
+            .into_iter()
+            .enumerate()
+            .filter_map(|(b, span)| match self.buffers[b].place {
+                Place::Slot(s) => span.map(|span| (BufferId(b), s, span)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Slots as bands, dispatches as columns, every buffer as a bar over the dispatches that need it.
+    pub fn to_svg(&self) -> String {
+        const COLUMN: usize = 28;
+        const LEFT: usize = 110;
+        const TOP: usize = 30;
+        let height = |bytes: usize| (bytes as f64 / (16 << 10) as f64).sqrt() * 8.0 + 14.0;
+        let columns = self.dispatches.len() + 1;
+        let tops: Vec<f64> = self
+            .slots
+            .iter()
+            .scan(TOP as f64, |y, bytes| {
+                let top = *y;
+                *y += height(*bytes) + 8.0;
+                Some(top)
+            })
+            .collect();
+        let bottom = tops.last().zip(self.slots.last()).map_or(TOP as f64, |(y, b)| y + height(*b) + 8.0);
+        let (width, total) = (LEFT + columns * COLUMN + 10, bottom + 150.0);
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{total:.0}\" font-family=\"sans-serif\" \
+             font-size=\"10\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n<text x=\"8\" y=\"16\" \
+             font-size=\"12\">planned {}, lower bound {}</text>\n",
+            mib(self.activation_bytes()),
+            mib(self.lower_bound)
+        );
+        for (s, bytes) in self.slots.iter().enumerate() {
+            let (y, h) = (tops[s], height(*bytes));
+            svg += &format!(
+                "<rect x=\"{LEFT}\" y=\"{y:.1}\" width=\"{}\" height=\"{h:.1}\" fill=\"#eee\"/>\n<text x=\"8\" \
+                 y=\"{:.1}\">slot {s}: {}</text>\n",
+                columns * COLUMN,
+                y + h / 2.0 + 4.0,
+                mib(*bytes)
+            );
+        }
+        for (i, (b, slot, span)) in self.lives().into_iter().enumerate() {
+            let buffer = self.buffer(b);
+            let x = LEFT + span.start() * COLUMN;
+            let w = (span.end() - span.start() + 1) * COLUMN - 3;
+            let hue = i * 47 % 360;
+            svg += &format!(
+                "<rect x=\"{x}\" y=\"{:.1}\" width=\"{w}\" height=\"{:.1}\" rx=\"3\" fill=\"hsl({hue},55%,72%)\">\
+                 <title>{}: {} channels, {}x{}, {}</title></rect>\n",
+                tops[slot],
+                height(buffer.shape.bytes()),
+                escape(&buffer.name),
+                buffer.shape.channels,
+                buffer.shape.height,
+                buffer.shape.width,
+                mib(buffer.shape.bytes())
+            );
+        }
+        for (t, d) in self.dispatches.iter().enumerate() {
+            let (x, y) = (LEFT + t * COLUMN + COLUMN / 2, bottom + 6.0);
+            let name = escape(&d.name);
+            svg += &format!("<text transform=\"translate({x},{y:.1}) rotate(60)\">{name}</text>\n");
+        }
+        svg + "</svg>\n"
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wide = self.dispatches.iter().map(|d| d.name.len()).max().unwrap_or(0);
+        for (t, d) in self.dispatches.iter().enumerate() {
+            let out = self.buffer(d.writes[0]).shape;
+            let channels: usize = d.writes.iter().map(|w| self.buffer(*w).shape.channels).sum();
+            let shape = format!("[{}, {channels}, {}, {}]", out.batch, out.height, out.width);
+            writeln!(f, "{t:>3} {:<wide$}  {shape:<20} {}", d.name, self.formula(d))?;
+        }
+        for (s, bytes) in self.slots.iter().enumerate() {
+            writeln!(f, "slot s{s}: {bytes} bytes ({})", mib(*bytes))?;
+        }
+        write!(
+            f,
+            "{} dispatches, {} slots, planned peak {}, lower bound {}",
+            self.dispatches.len(),
+            self.slots.len(),
+            mib(self.activation_bytes()),
+            mib(self.lower_bound)
+        )
+    }
+}

@@ -1,0 +1,291 @@
+//! Collects virtual buffers and dispatches, and keeps each inside the limits of one binding.
+
+use super::lower::Segment;
+use super::weights::{ConvWeights, KWeight};
+use super::{Buffer, BufferId, Dispatch, Kept, Limits, Part, Place, PlanError};
+use crate::graph::{Activation, Conv2d, MaxPool};
+use crate::kernel::{Add, AverageSpec, BufferShape, ConvSpec, KRange, Operand, Output, PoolSpec, Spec};
+use std::ops::Range;
+
+/// One K range in the making.
+#[derive(Clone)]
+pub(super) struct Term {
+    pub(super) from: Segment,
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: [usize; 2],
+    pub(super) padding: [usize; 2],
+    pub(super) dilation: [usize; 2],
+    pub(super) groups: usize,
+    pub(super) weight: KWeight,
+}
+
+impl Term {
+    /// A K range with the window of a convolution.
+    pub(super) fn window(conv: &Conv2d, from: Segment, groups: usize, weight: KWeight) -> Term {
+        let &Conv2d { kernel, stride, padding, dilation, .. } = conv;
+        Term { from, kernel, stride, padding, dilation, groups, weight }
+    }
+}
+
+/// A convolution dispatch in the making.
+pub(super) struct Sum {
+    pub(super) channels: usize,
+    pub(super) size: [usize; 2],
+    pub(super) terms: Vec<Term>,
+    pub(super) adds: Vec<(Segment, usize)>,
+    pub(super) bias: Vec<f64>,
+    pub(super) activation: Vec<(Range<usize>, Activation)>,
+}
+
+impl Sum {
+    /// Nothing yet: no term, bias 0, no activation.
+    pub(super) fn new(channels: usize, size: [usize; 2]) -> Sum {
+        Sum {
+            channels,
+            size,
+            terms: vec![],
+            adds: vec![],
+            bias: vec![0.0; channels],
+            activation: vec![(0..channels, Activation::Identity)],
+        }
+    }
+}
+
+/// Buffers and dispatches so far. Buffer numbers are virtual until memory is assigned.
+pub(super) struct Emitter {
+    pub(super) buffers: Vec<Buffer>,
+    pub(super) dispatches: Vec<Dispatch>,
+    pub(super) kept: Vec<Kept>,
+    limits: Limits,
+}
+
+impl Emitter {
+    pub(super) fn new(input: BufferShape, limits: Limits) -> Emitter {
+        let buffer = Buffer { name: "input".into(), shape: input, place: Place::Input };
+        Emitter { buffers: vec![buffer], dispatches: vec![], kept: vec![], limits }
+    }
+
+    pub(super) fn input_segment(&self) -> Segment {
+        self.whole(0, false)
+    }
+
+    fn whole(&self, buffer: usize, non_negative: bool) -> Segment {
+        let shape = self.buffers[buffer].shape;
+        Segment { buffer, shape, first_channel: 0, channels: shape.channels, stride: 1, non_negative }
+    }
+
+    pub(super) fn keep(&mut self, name: &str, value: &[Segment]) {
+        let part = |s: &Segment| Part {
+            buffer: BufferId(s.buffer),
+            first_channel: s.first_channel,
+            channels: s.channels,
+            stride: s.stride,
+        };
+        self.kept.push(Kept { name: name.into(), parts: value.iter().map(part).collect() });
+    }
+
+    fn buffer(&mut self, name: &str, shape: BufferShape) -> Result<usize, PlanError> {
+        self.fits(name, "an activation buffer", shape.bytes() as u64)?;
+        // The place is settled when memory is assigned.
+        let place =
+            if shape.layout == crate::kernel::Layout::Planar { Place::Output } else { Place::Slot(0) };
+        self.buffers.push(Buffer { name: name.into(), shape, place });
+        Ok(self.buffers.len() - 1)
+    }
+
+    fn fits(&self, layer: &str, what: &'static str, bytes: u64) -> Result<(), PlanError> {
+        let limit = self.limits.max_binding_bytes;
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(PlanError::BindingTooLarge { layer: layer.into(), what, bytes, limit })
+    }
+
+    /// Emits `activation(terms + adds + bias)`, pooled, into one buffer, or into several cut at `cuts`; `to` is the shape
+    /// of the whole. Where the weights pass the binding limit, output channels are spread over several dispatches.
+    pub(super) fn sum(
+        &mut self,
+        name: &str,
+        sum: Sum,
+        max_pool: Option<MaxPool>,
+        to: BufferShape,
+        cuts: &[usize],
+    ) -> Result<Vec<Segment>, PlanError> {
+        let mut edges = vec![0];
+        edges.extend(cuts.iter().copied().filter(|c| *c > 0 && *c < sum.channels && c.is_multiple_of(4)));
+        edges.push(sum.channels);
+        let mut targets = vec![];
+        for (i, w) in edges.windows(2).enumerate() {
+            let shape = BufferShape { channels: w[1] - w[0], ..to };
+            let label = if edges.len() > 2 { format!("{name}[{i}]") } else { name.to_string() };
+            targets.push((w[0]..w[1], self.buffer(&label, shape)?));
+        }
+        for rows in self.chunks(name, &sum)? {
+            self.chunk(name, &sum, rows, max_pool, &targets)?;
+        }
+        let non_negative = |range: &Range<usize>| {
+            sum.activation
+                .iter()
+                .filter(|(r, _)| r.start < range.end && range.start < r.end)
+                .all(|(_, a)| a.non_negative(false))
+        };
+        Ok(targets.iter().map(|(range, b)| self.whole(*b, non_negative(range))).collect())
+    }
+
+    /// Output channels per dispatch, so that the weights of each fit one binding.
+    fn chunks(&self, name: &str, sum: &Sum) -> Result<Vec<Range<usize>>, PlanError> {
+        let limit = self.limits.max_binding_bytes;
+        let per_row: u64 = sum.terms.iter().map(|t| packed_row_bytes(&t.weight)).sum::<u64>() + 4;
+        let total = per_row * sum.channels.next_multiple_of(ROW_TILE) as u64;
+        if total <= limit {
+            return Ok(std::iter::once(0..sum.channels).collect());
+        }
+        let rows = (limit / per_row) as usize / ROW_TILE * ROW_TILE;
+        if rows == 0 || sum.terms.iter().any(|t| t.groups > 1) {
+            let what = "the weights of one output tile";
+            return Err(PlanError::BindingTooLarge { layer: name.into(), what, bytes: total, limit });
+        }
+        Ok((0..sum.channels).step_by(rows).map(|a| a..(a + rows).min(sum.channels)).collect())
+    }
+
+    fn chunk(
+        &mut self,
+        name: &str,
+        sum: &Sum,
+        rows: Range<usize>,
+        max_pool: Option<MaxPool>,
+        targets: &[(Range<usize>, usize)],
+    ) -> Result<(), PlanError> {
+        let mut reads: Vec<BufferId> = vec![];
+        let mut bind = |segment: &Segment| {
+            let id = BufferId(segment.buffer);
+            let buffer = reads.iter().position(|r| *r == id).unwrap_or_else(|| {
+                reads.push(id);
+                reads.len() - 1
+            });
+            Operand { buffer, ..segment.operand() }
+        };
+        let k_ranges: Vec<KRange> = sum
+            .terms
+            .iter()
+            .map(|t| KRange {
+                from: bind(&t.from),
+                kernel: t.kernel,
+                stride: t.stride,
+                padding: t.padding,
+                dilation: t.dilation,
+                groups: t.groups,
+            })
+            .collect();
+        let mut adds = vec![];
+        for (segment, first_out) in &sum.adds {
+            let (lo, hi) = (rows.start.max(*first_out), rows.end.min(first_out + segment.channels));
+            if lo < hi {
+                let mut from = bind(segment);
+                from.first_channel += lo - first_out;
+                from.channels = hi - lo;
+                adds.push(Add { from, first_out: lo - rows.start });
+            }
+        }
+        let mut outputs = vec![];
+        let mut writes = vec![];
+        for (range, buffer) in targets {
+            let (lo, hi) = (rows.start.max(range.start), rows.end.min(range.end));
+            if lo < hi {
+                let shape = self.buffers[*buffer].shape;
+                let channels = lo - rows.start..hi - rows.start;
+                outputs.push(Output { channels, shape, first_channel: lo - range.start });
+                writes.push(BufferId(*buffer));
+            }
+        }
+        let bindings = reads.len() + writes.len() + 1;
+        if bindings > self.limits.max_storage_buffers as usize {
+            return Err(PlanError::Unsupported {
+                layer: name.into(),
+                what: format!(
+                    "{bindings} storage buffers in one dispatch, the adapter allows {}",
+                    self.limits.max_storage_buffers
+                ),
+            });
+        }
+        let activation = sum
+            .activation
+            .iter()
+            .map(|(r, a)| (r.start.max(rows.start)..r.end.min(rows.end), *a))
+            .filter(|(r, _)| r.start < r.end)
+            .map(|(r, a)| (r.start - rows.start..r.end - rows.start, a))
+            .collect();
+        let spec = Spec::Conv(ConvSpec {
+            k_ranges,
+            adds,
+            in_place: false,
+            out_channels: rows.len(),
+            size: sum.size,
+            activation,
+            max_pool,
+            outputs,
+        });
+        let weights = ConvWeights {
+            k_ranges: sum.terms.iter().map(|t| t.weight.rows(rows.clone())).collect(),
+            bias: sum.bias[rows].iter().map(|b| *b as f32).collect(),
+        };
+        self.dispatch(name, spec, reads, writes, Some(weights));
+        Ok(())
+    }
+
+    fn dispatch(
+        &mut self,
+        name: &str,
+        spec: Spec,
+        reads: Vec<BufferId>,
+        writes: Vec<BufferId>,
+        weights: Option<ConvWeights>,
+    ) {
+        self.dispatches.push(Dispatch { name: name.into(), spec, reads, writes, in_place: None, weights });
+    }
+
+    pub(super) fn max_pool(
+        &mut self,
+        (name, from): (&str, Segment),
+        pool: MaxPool,
+        to: BufferShape,
+    ) -> Result<Segment, PlanError> {
+        let buffer = self.buffer(name, to)?;
+        let operand = Operand { buffer: 0, ..from.operand() };
+        let spec = Spec::MaxPool(PoolSpec { from: operand, pool, to });
+        self.dispatch(name, spec, vec![BufferId(from.buffer)], vec![BufferId(buffer)], None);
+        Ok(self.whole(buffer, from.non_negative))
+    }
+
+    pub(super) fn average(
+        &mut self,
+        (name, from): (&str, Segment),
+        to: BufferShape,
+    ) -> Result<Segment, PlanError> {
+        let buffer = self.buffer(name, to)?;
+        let operand = Operand { buffer: 0, ..from.operand() };
+        let spec = Spec::Average(AverageSpec { from: operand, to });
+        self.dispatch(name, spec, vec![BufferId(from.buffer)], vec![BufferId(buffer)], None);
+        Ok(self.whole(buffer, from.non_negative))
+    }
+
+    /// A segment as a buffer of its own.
+    pub(super) fn copy(&mut self, name: &str, segment: &Segment) -> Result<Segment, PlanError> {
+        let [height, width] = segment.operand().size();
+        let mut sum = Sum::new(segment.channels, [height, width]);
+        sum.adds.push((segment.clone(), 0));
+        let to = BufferShape { channels: segment.channels, height, width, ..segment.shape };
+        let mut copied = self.sum(&format!("{name}.copy"), sum, None, to, &[])?;
+        let whole = copied.pop().expect("one buffer without cuts");
+        Ok(Segment { non_negative: segment.non_negative, ..whole })
+    }
+}
+
+/// Kernels pad output channels to at most this many.
+const ROW_TILE: usize = 32;
+
+/// Bytes of one output channel of a weight once packed: input channels padded to quads.
+fn packed_row_bytes(weight: &KWeight) -> u64 {
+    let [_, cols, kh, kw] = weight.shape;
+    4 * (cols.next_multiple_of(4) * kh * kw) as u64
+}

@@ -1,0 +1,273 @@
+//! A plan: dispatches over slots, as data a person can read and a checker can replay.
+//!
+//! [`compile`] lowers a graph to dispatches on virtual buffers, lets an output overwrite a value at its last use where that
+//! is legal, and gives each buffer a slot; [`check`] replays the finished plan and proves that every read sees its value.
+
+mod check;
+mod display;
+mod emit;
+mod in_place;
+mod lower;
+mod memory;
+mod weights;
+
+pub use check::{CheckError, check};
+
+pub use weights::{ConvWeights, KWeight};
+
+use crate::graph::{Block, BlockWeight, Graph, Op, Shape, ValueId};
+use crate::kernel::{BufferShape, Spec};
+use lower::Splits;
+
+/// A virtual buffer: one value, or one channel range of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub usize);
+
+/// Where a virtual buffer lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// The caller's input, planar `[batch, channels, height, width]`.
+    Input,
+    /// The caller's output, planar `[batch, classes]`.
+    Output,
+    /// A slot of the plan, from its first byte.
+    Slot(usize),
+}
+
+/// What a virtual buffer holds and where.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    /// The layer that makes it.
+    pub name: String,
+    /// Shape and layout.
+    pub shape: BufferShape,
+    /// Where it lives.
+    pub place: Place,
+}
+
+/// One compute dispatch.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    /// The layer, or the layers, it computes.
+    pub name: String,
+    /// What it computes; operands name their buffer by its index in `reads`.
+    pub spec: Spec,
+    /// Buffers read, each once.
+    pub reads: Vec<BufferId>,
+    /// Buffers written, in the order of the spec's outputs.
+    pub writes: Vec<BufferId>,
+    /// The buffer that `writes[0]` overwrites element by element: it holds the spec's first add, and shares the slot.
+    pub in_place: Option<BufferId>,
+    /// Weights of a convolution.
+    pub weights: Option<ConvWeights>,
+}
+
+/// A channel range of a buffer, as part of a value that was asked for by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// First channel of the buffer.
+    pub first_channel: usize,
+    /// Number of channels.
+    pub channels: usize,
+    /// Distance of rows and columns that belong to the value.
+    pub stride: usize,
+}
+
+/// A value that stays readable after a run.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Name of the graph's node.
+    pub name: String,
+    /// Its channels, in order.
+    pub parts: Vec<Part>,
+}
+
+/// Everything needed to run a network, short of a device.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Images per run.
+    pub batch: usize,
+    /// Virtual buffers; [`BufferId`] indexes them. The first is the input, and exactly one is the output.
+    pub buffers: Vec<Buffer>,
+    /// Bytes of each slot.
+    pub slots: Vec<usize>,
+    /// In order of execution.
+    pub dispatches: Vec<Dispatch>,
+    /// Values that were asked for besides the output.
+    pub kept: Vec<Kept>,
+    /// Bytes of the largest set of values alive at one time: no assignment of slots can take less.
+    pub lower_bound: usize,
+}
+
+impl Plan {
+    /// A buffer by its id.
+    pub fn buffer(&self, id: BufferId) -> &Buffer {
+        &self.buffers[id.0]
+    }
+
+    /// The input buffer.
+    pub fn input(&self) -> &Buffer {
+        &self.buffers[0]
+    }
+
+    /// The output buffer.
+    ///
+    /// # Panics
+    /// When the plan has none, which `lower` never makes.
+    pub fn output(&self) -> &Buffer {
+        self.buffers.iter().find(|b| b.place == Place::Output).expect("every plan has an output")
+    }
+
+    /// Bytes of all slots: the activations' memory. The caller's input and output are not counted.
+    pub fn activation_bytes(&self) -> usize {
+        self.slots.iter().sum()
+    }
+
+    /// Multiply-accumulates of one run over the whole batch.
+    pub fn macs(&self) -> usize {
+        self.dispatches.iter().map(|d| d.macs(self.batch)).sum()
+    }
+}
+
+impl Dispatch {
+    /// Multiply-accumulates for `batch` images.
+    pub fn macs(&self, batch: usize) -> usize {
+        match &self.spec {
+            Spec::Conv(c) => {
+                let per_pixel: usize = c
+                    .k_ranges
+                    .iter()
+                    .map(|k| c.out_channels * k.from.channels / k.groups * k.kernel[0] * k.kernel[1])
+                    .sum();
+                per_pixel * c.size[0] * c.size[1] * batch
+            }
+            Spec::MaxPool(_) | Spec::Average(_) => 0,
+        }
+    }
+}
+
+/// A graph that cannot be planned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A layer beyond what the kernels do.
+    #[error("{layer}: {what}")]
+    Unsupported {
+        /// Name of the node.
+        layer: String,
+        /// What is not supported, with the figures.
+        what: String,
+    },
+    /// A buffer too large to bind.
+    #[error("{layer}: {what} takes {bytes} bytes, one storage binding holds at most {limit}")]
+    BindingTooLarge {
+        /// Name of the node.
+        layer: String,
+        /// Which buffer.
+        what: &'static str,
+        /// Its size.
+        bytes: u64,
+        /// The adapter's limit.
+        limit: u64,
+    },
+    /// A batch of no images.
+    #[error("the batch must hold at least one image, found 0")]
+    EmptyBatch,
+}
+
+/// What a plan must stay inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one storage binding; also taken for one buffer.
+    pub max_binding_bytes: u64,
+    /// Storage buffers in one dispatch.
+    pub max_storage_buffers: u32,
+}
+
+impl Default for Limits {
+    /// WebGPU's guaranteed limits.
+    fn default() -> Limits {
+        Limits { max_binding_bytes: 128 << 20, max_storage_buffers: 8 }
+    }
+}
+
+/// What to plan for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Images per run.
+    pub batch: usize,
+    /// Names of nodes whose values stay readable after a run.
+    pub keep: Vec<String>,
+    /// What the adapter allows.
+    pub limits: Limits,
+    /// Whether values may be written as two buffers where that saves memory.
+    pub split: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { batch: 1, keep: vec![], limits: Limits::default(), split: true }
+    }
+}
+
+/// Plans a graph: the smallest of the plans tried.
+///
+/// # Errors
+/// [`PlanError`] names the layer that cannot be planned and the figures.
+pub fn compile(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
+    let mut splits = Splits::new();
+    let mut best = plan_with(graph, options, &splits)?;
+    if !options.split {
+        return Ok(best);
+    }
+    // Values of one shape take turns in one slot, so they are cut together. A cut has to save a twentieth: each is one
+    // more binding and K range.
+    let mut candidates = split_candidates(graph);
+    while best.activation_bytes() > best.lower_bound {
+        let mut found = None;
+        for (i, candidate) in candidates.iter().enumerate() {
+            let mut tried = splits.clone();
+            tried.extend(candidate.iter().cloned());
+            // A cut that cannot be lowered (a grouped reader, a fused pool) is no candidate.
+            let Ok(plan) = plan_with(graph, options, &tried) else { continue };
+            if plan.activation_bytes() * 20 <= best.activation_bytes() * 19 {
+                best = plan;
+                found = Some((i, tried));
+            }
+        }
+        let Some((i, tried)) = found else { break };
+        splits = tried;
+        candidates.swap_remove(i);
+    }
+    Ok(best)
+}
+
+fn plan_with(graph: &Graph, options: &Options, splits: &Splits) -> Result<Plan, PlanError> {
+    let mut lowered = lower::lower(graph, options, splits)?;
+    in_place::in_place(&mut lowered);
+    Ok(memory::assign(lowered, options.batch))
+}
+
+/// Sets of values to cut in halves together: what convolutions compute inside blocks, by shape, two quads of channels at
+/// least. A block's own output is left whole: it is where adds happen in place.
+fn split_candidates(graph: &Graph) -> Vec<Vec<(ValueId, Vec<usize>)>> {
+    let mut sets: Vec<(Shape, Vec<(ValueId, Vec<usize>)>)> = vec![];
+    for v in graph.values().filter(|v| *v != graph.output()) {
+        let Op::Conv2d(conv) = &graph.node(v).op else { continue };
+        let dense = |b: &&Block| matches!(b.weight, BlockWeight::Dense { .. });
+        let mut computed = conv.blocks.iter().filter(dense).map(|b| b.out.clone());
+        let (Some(rows), None) = (computed.next(), computed.next()) else { continue };
+        let merges = conv.blocks.iter().filter(|b| !dense(b)).any(|b| b.out.end > rows.start);
+        if merges || rows.len() < 8 {
+            continue;
+        }
+        let shape = Shape { channels: rows.len(), ..graph.shape(v) };
+        let cut = (v, vec![rows.start + (rows.len() / 2).next_multiple_of(4)]);
+        match sets.iter_mut().find(|(s, _)| *s == shape) {
+            Some((_, set)) => set.push(cut),
+            None => sets.push((shape, vec![cut])),
+        }
+    }
+    sets.into_iter().map(|(_, set)| set).collect()
+}

@@ -1,0 +1,137 @@
+//! Weights of a dispatch, still borrowed from the checkpoint: read, scaled and rounded only when they are packed.
+
+use crate::graph::Weight;
+use std::ops::Range;
+
+/// The weight of one K range, `[out, in / groups, height, width]`, as pieces of checkpoint tensors. What no piece covers
+/// is zero; pieces that overlap sum.
+#[derive(Clone, Debug)]
+pub struct KWeight {
+    /// `[out, in / groups, height, width]` of the whole.
+    pub shape: [usize; 4],
+    pieces: Vec<Piece>,
+}
+
+#[derive(Clone, Debug)]
+struct Piece {
+    source: Source,
+    to_row: usize,
+    to_col: usize,
+    tap: Option<[usize; 2]>,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Tensor { weight: Weight, rows: Range<usize>, cols: Range<usize> },
+    Identity(usize),
+}
+
+impl KWeight {
+    /// All zero.
+    pub fn zero(shape: [usize; 4]) -> KWeight {
+        KWeight { shape, pieces: vec![] }
+    }
+
+    /// Adds rows and input columns of a tensor, its first element at (`to_row`, `to_col`). With `tap` a 1x1 tensor goes to
+    /// that tap of the window.
+    pub fn add_tensor(
+        &mut self,
+        weight: &Weight,
+        rows: Range<usize>,
+        cols: Range<usize>,
+        to_row: usize,
+        to_col: usize,
+        tap: Option<[usize; 2]>,
+    ) {
+        let source = Source::Tensor { weight: weight.clone(), rows, cols };
+        self.pieces.push(Piece { source, to_row, to_col, tap });
+    }
+
+    /// Adds ones at `tap` from (`to_row`, `to_col`) down the diagonal, `len` of them.
+    pub fn add_identity(&mut self, len: usize, to_row: usize, to_col: usize, tap: [usize; 2]) {
+        self.pieces.push(Piece { source: Source::Identity(len), to_row, to_col, tap: Some(tap) });
+    }
+
+    /// The weight of output channels `rows` alone.
+    pub fn rows(&self, rows: Range<usize>) -> KWeight {
+        let [_, cols, kh, kw] = self.shape;
+        let mut part = KWeight::zero([rows.len(), cols, kh, kw]);
+        for p in &self.pieces {
+            let len = match &p.source {
+                Source::Tensor { rows, .. } => rows.len(),
+                Source::Identity(len) => *len,
+            };
+            let (lo, hi) = (rows.start.max(p.to_row), rows.end.min(p.to_row + len));
+            if lo >= hi {
+                continue;
+            }
+            let (skip, to_row) = (lo - p.to_row, lo - rows.start);
+            match &p.source {
+                Source::Tensor { weight, rows: source, cols } => {
+                    let source = source.start + skip..source.start + skip + hi - lo;
+                    part.add_tensor(weight, source, cols.clone(), to_row, p.to_col, p.tap);
+                }
+                Source::Identity(_) => {
+                    part.add_identity(hi - lo, to_row, p.to_col + skip, p.tap.unwrap_or([0, 0]));
+                }
+            }
+        }
+        part
+    }
+
+    /// The whole weight, folded in f64 and rounded once to f32.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let [out, cols_all, kh, kw] = self.shape;
+        let taps = kh * kw;
+        if let [Piece { source: Source::Tensor { weight, rows, cols }, to_row: 0, to_col: 0, tap: None }] =
+            self.pieces.as_slice()
+            && rows.len() == out
+            && *cols == (0..weight.shape()[1])
+        {
+            return rows.clone().flat_map(|r| weight.row(r)).map(|v| v as f32).collect();
+        }
+        let mut sum = vec![0.0f64; out * cols_all * taps];
+        for p in &self.pieces {
+            match &p.source {
+                Source::Identity(len) => {
+                    let [ty, tx] = p.tap.unwrap_or([kh / 2, kw / 2]);
+                    for i in 0..*len {
+                        sum[((p.to_row + i) * cols_all + p.to_col + i) * taps + ty * kw + tx] += 1.0;
+                    }
+                }
+                Source::Tensor { weight, rows, cols } => {
+                    let inner = weight.shape()[2] * weight.shape()[3];
+                    for (i, r) in rows.clone().enumerate() {
+                        let base = ((p.to_row + i) * cols_all + p.to_col) * taps;
+                        let row = weight.row(r);
+                        for (j, v) in row[cols.start * inner..cols.end * inner].iter().enumerate() {
+                            let at = match p.tap {
+                                Some([ty, tx]) => j * taps + ty * kw + tx,
+                                None => j,
+                            };
+                            sum[base + at] += v;
+                        }
+                    }
+                }
+            }
+        }
+        sum.into_iter().map(|v| v as f32).collect()
+    }
+}
+
+/// Weights and bias of a convolution dispatch.
+#[derive(Clone, Debug)]
+pub struct ConvWeights {
+    /// One per K range of the spec.
+    pub k_ranges: Vec<KWeight>,
+    /// One per output channel.
+    pub bias: Vec<f32>,
+}
+
+impl ConvWeights {
+    /// Values of all K ranges and the bias, in f32 bytes before any packing.
+    pub fn bytes(&self) -> usize {
+        let values: usize = self.k_ranges.iter().map(|k| k.shape.iter().product::<usize>()).sum();
+        (values + self.bias.len()) * 4
+    }
+}

@@ -1,0 +1,68 @@
+//! Batch norm into the convolution before it, in f64.
+
+use crate::graph::{Activation, BlockWeight};
+use crate::graph::{Conv2d, Graph, GraphError, Op, ValueId, Weight};
+
+/// Folds every batch norm that alone follows a linear convolution: rows times `scale`, bias times `scale` plus `shift`.
+///
+/// Weights stay borrowed: only a factor per row is added to them. A batch norm after anything else stays a node.
+///
+/// # Errors
+/// [`GraphError`] when a folded node does not fit, which a well-formed graph never gives.
+pub fn fold_batch_norm(graph: &Graph) -> Result<Graph, GraphError> {
+    let consumers = graph.consumers();
+    let mut new = Graph::new(graph.input_shape());
+    let mut map: Vec<ValueId> = vec![ValueId(0)];
+    for v in graph.values().skip(1) {
+        let node = graph.node(v);
+        let inputs: Vec<ValueId> = node.inputs.iter().map(|i| map[i.index()]).collect();
+        // A convolution whose only reader is a batch norm is built with it, under its own name.
+        if let (Op::Conv2d(conv), [reader]) = (&node.op, consumers[v.index()].as_slice())
+            && let Op::BatchNorm(bn) = &graph.node(*reader).op
+            && let Some(folded) = fold(conv, &bn.affine())
+        {
+            map.push(new.push(node.name.clone(), Op::Conv2d(folded), &inputs)?);
+            continue;
+        }
+        if let Op::BatchNorm(_) = node.op {
+            let source = node.inputs[0];
+            if let Op::Conv2d(conv) = &graph.node(source).op
+                && consumers[source.index()].len() == 1
+                && foldable(conv)
+            {
+                map.push(inputs[0]);
+                continue;
+            }
+        }
+        map.push(new.push(node.name.clone(), node.op.clone(), &inputs)?);
+    }
+    debug_assert_eq!(map[graph.output().index()], new.output());
+    Ok(new)
+}
+
+fn foldable(conv: &Conv2d) -> bool {
+    conv.uniform_activation() == Some(Activation::Identity)
+        && conv.blocks.iter().all(|b| !matches!(b.weight, BlockWeight::Dirac))
+}
+
+fn fold(conv: &Conv2d, (scale, shift): &(Vec<f64>, Vec<f64>)) -> Option<Conv2d> {
+    if !foldable(conv) {
+        return None;
+    }
+    let mut folded = conv.clone();
+    for block in &mut folded.blocks {
+        let rows = &scale[block.out.clone()];
+        let scaled = |w: &Weight| w.scaled(rows);
+        block.weight = match &block.weight {
+            BlockWeight::Dense { weight, groups } => {
+                BlockWeight::Dense { weight: scaled(weight), groups: *groups }
+            }
+            BlockWeight::Pointwise(weight) => BlockWeight::Pointwise(scaled(weight)),
+            BlockWeight::Dirac => BlockWeight::Dirac,
+        };
+    }
+    for (o, b) in folded.bias.iter_mut().enumerate() {
+        *b = *b * scale[o] + shift[o];
+    }
+    Some(folded)
+}

@@ -1,0 +1,52 @@
+//! Block weights multiplied out: what the paper's scripts do, kept to compare with and to export.
+
+use crate::graph::{Block, BlockWeight, Conv2d, Graph, GraphError, Op, Weight};
+
+/// Turns every block weight into one plain kernel, Dirac ones and zeros included; the values are formed when they are read.
+/// A weight that is plain already is left as it is.
+///
+/// # Errors
+/// [`GraphError`] when a rewritten node does not fit, which a well-formed graph never gives.
+pub fn literal(graph: &Graph) -> Result<Graph, GraphError> {
+    let mut new = Graph::new(graph.input_shape());
+    for node in &graph.nodes()[1..] {
+        let op = match &node.op {
+            Op::Conv2d(conv) if conv.as_plain().is_none() => Op::Conv2d(flatten(conv)),
+            op => op.clone(),
+        };
+        new.push(node.name.clone(), op, &node.inputs)?;
+    }
+    Ok(new)
+}
+
+/// The number of groups that a plain form of the convolution can have: that of its grouped block where every other block
+/// falls into whole groups of the same width (reserved channels are then groups of their own), else 1.
+fn common_groups(conv: &Conv2d) -> usize {
+    let width = conv.blocks.iter().find_map(|b| match &b.weight {
+        BlockWeight::Dense { groups, .. } if *groups > 1 => {
+            Some((b.input.len() / groups, b.out.len() / groups))
+        }
+        _ => None,
+    });
+    let Some((per_in, per_out)) = width else { return 1 };
+    let aligned = |b: &Block| {
+        b.input.start.is_multiple_of(per_in)
+            && b.input.len().is_multiple_of(per_in)
+            && b.out.start.is_multiple_of(per_out)
+            && b.out.len().is_multiple_of(per_out)
+            && b.input.start / per_in == b.out.start / per_out
+            && match &b.weight {
+                BlockWeight::Dense { groups, .. } => b.input.len() / groups == per_in,
+                BlockWeight::Pointwise(_) => false,
+                BlockWeight::Dirac => per_in == per_out,
+            }
+    };
+    if conv.blocks.iter().all(aligned) { conv.in_channels / per_in } else { 1 }
+}
+
+/// One plain kernel with the same function.
+fn flatten(conv: &Conv2d) -> Conv2d {
+    let groups = common_groups(conv);
+    let plain = Conv2d::dense(Weight::flattened(conv, groups), groups, conv.stride, conv.padding);
+    Conv2d { dilation: conv.dilation, bias: conv.bias.clone(), activation: conv.activation.clone(), ..plain }
+}

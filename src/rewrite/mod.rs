@@ -1,0 +1,100 @@
+//! Passes: each rebuilds a graph as a new one and reports what it did, or left and why.
+
+mod fold_batch_norm;
+mod fuse_activation;
+mod literal;
+mod remove_residual;
+
+pub use fold_batch_norm::fold_batch_norm;
+pub use fuse_activation::fuse_activation;
+pub use literal::literal;
+pub use remove_residual::remove_residual;
+
+use crate::graph::{Graph, GraphError};
+
+/// Which form of a network runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Residual connections removed, block weights kept as blocks. The form to use.
+    #[default]
+    Structured,
+    /// Residual connections removed and the Dirac blocks multiplied out, as the paper's scripts do.
+    Literal,
+    /// The original graph, batch norm folded, its Adds fused the ordinary way.
+    Residual,
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Mode::Structured => "structured",
+            Mode::Literal => "literal",
+            Mode::Residual => "residual",
+        })
+    }
+}
+
+/// How a shortcut joined its block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shortcut {
+    /// The input itself.
+    Identity,
+    /// A 1x1 convolution of the input, with its stride.
+    Projection {
+        /// `[vertical, horizontal]`.
+        stride: [usize; 2],
+    },
+}
+
+/// What became of a residual block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The Add is gone: the block is a chain.
+    Removed {
+        /// What the shortcut was.
+        shortcut: Shortcut,
+        /// Channels carried beside the main path.
+        reserved: usize,
+        /// Convolutions of the main path.
+        convs: usize,
+    },
+    /// The block is as it was.
+    Kept {
+        /// Why it could not be converted exactly.
+        reason: String,
+    },
+}
+
+/// The report of one residual block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockReport {
+    /// Node of the folded graph where the block ended (its Add).
+    pub block: String,
+    /// Node of the new graph that computes the same value.
+    pub output: String,
+    /// What was done.
+    pub outcome: Outcome,
+}
+
+/// A rewritten graph with the report per residual block.
+#[derive(Clone, Debug)]
+pub struct Rewritten {
+    /// The new graph.
+    pub graph: Graph,
+    /// One entry per Add of the original, in order.
+    pub blocks: Vec<BlockReport>,
+}
+
+/// Takes a checkpoint's graph to the form that `mode` runs.
+///
+/// # Errors
+/// [`GraphError`] when a pass would build a node that does not fit: a broken invariant of the input graph.
+pub fn for_mode(original: &Graph, mode: Mode) -> Result<Rewritten, GraphError> {
+    let folded = fuse_activation(&fold_batch_norm(original)?)?;
+    let removed = remove_residual(&folded)?;
+    Ok(match mode {
+        Mode::Structured => removed,
+        Mode::Literal => Rewritten { graph: literal(&removed.graph)?, ..removed },
+        Mode::Residual => Rewritten { graph: folded, blocks: vec![] },
+    })
+}

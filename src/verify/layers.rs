@@ -1,0 +1,123 @@
+//! Every layer of an executor against f64, on the input that the layer really had.
+
+use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, Op, Shape, ValueId, Weight};
+use crate::reference;
+use crate::tensor::Tensor;
+use serde::Serialize;
+use std::collections::HashMap;
+
+/// Unit roundoff of f32.
+const U: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// One layer's worst element.
+#[derive(Clone, Debug, Serialize)]
+pub struct LayerCheck {
+    /// Name of the node.
+    pub layer: String,
+    /// Largest absolute difference from the f64 evaluation of the layer on the same input.
+    pub max_abs: f64,
+    /// Largest ratio of a difference to its own bound `(K + 2) * 2^-24 * sum |w||x| + ulp / 2`; above 1 the layer is wrong.
+    pub of_bound: f64,
+}
+
+impl LayerCheck {
+    /// Whether every element lies within its rounding bound.
+    pub fn passed(&self) -> bool {
+        self.of_bound <= 1.0
+    }
+}
+
+/// Judges each layer of `graph` by an executor's values, planar f32 by node name (the input is given apart).
+///
+/// # Panics
+/// When a value is missing or has another length than its shape.
+pub fn check_layers(
+    graph: &Graph,
+    input: &[f32],
+    batch: usize,
+    values: &HashMap<String, Vec<f32>>,
+) -> Vec<LayerCheck> {
+    let of = |v: ValueId| -> Vec<f64> {
+        let name = &graph.node(v).name;
+        let found = if v == ValueId::INPUT { input } else { values[name].as_slice() };
+        assert_eq!(found.len(), batch * graph.shape(v).len(), "{name}");
+        found.iter().map(|x| f64::from(*x)).collect()
+    };
+    graph.values().skip(1).map(|v| check_layer(graph, v, batch, &of)).collect()
+}
+
+fn check_layer(graph: &Graph, v: ValueId, batch: usize, of: &dyn Fn(ValueId) -> Vec<f64>) -> LayerCheck {
+    let node = graph.node(v);
+    let inputs: Vec<Vec<f64>> = node.inputs.iter().map(|&i| of(i)).collect();
+    let shapes: Vec<Shape> = node.inputs.iter().map(|&i| graph.shape(i)).collect();
+    let run = |op: &Op, inputs: &[Vec<f64>]| {
+        let operands: Vec<&[f64]> = inputs.iter().map(Vec::as_slice).collect();
+        reference::apply(op, &operands, &shapes, node.shape, batch)
+    };
+    let expected = run(&node.op, &inputs);
+    let magnitudes: Vec<Vec<f64>> = inputs.iter().map(|x| x.iter().map(|v| v.abs()).collect()).collect();
+    // The magnitude of every sum, and the number of its terms by channel.
+    let (size, terms): (Vec<f64>, Vec<usize>) = match &node.op {
+        Op::Conv2d(conv) => (run(&Op::Conv2d(magnitude(conv)), &magnitudes), terms(conv)),
+        Op::GlobalAverage => {
+            let n = shapes[0].height * shapes[0].width;
+            (run(&node.op, &magnitudes), vec![n; node.shape.channels])
+        }
+        Op::Add(_) => (run(&Op::Add(Activation::Identity), &magnitudes), vec![2; node.shape.channels]),
+        _ => (expected.iter().map(|v| v.abs()).collect(), vec![1; node.shape.channels]),
+    };
+    let plane = node.shape.height * node.shape.width;
+    let mut check = LayerCheck { layer: node.name.clone(), max_abs: 0.0, of_bound: 0.0 };
+    for (i, (found, want)) in of(v).iter().zip(&expected).enumerate() {
+        let k = terms[i / plane % node.shape.channels] as f64;
+        let bound = (k + 2.0) * U * size[i] + U * want.abs() + f64::from(f32::MIN_POSITIVE);
+        let difference = (found - want).abs();
+        let ratio = if difference.is_nan() { f64::INFINITY } else { difference / bound };
+        check.max_abs = if difference.is_nan() { f64::INFINITY } else { check.max_abs.max(difference) };
+        check.of_bound = check.of_bound.max(ratio);
+    }
+    check
+}
+
+/// The convolution with every weight and bias replaced by its magnitude, and no activation.
+fn magnitude(conv: &Conv2d) -> Conv2d {
+    let abs = |w: &Weight| {
+        let values = w.to_f64().into_iter().map(f64::abs).collect();
+        Weight::new(Tensor::from_f64(w.shape().to_vec(), values))
+    };
+    let blocks = conv
+        .blocks
+        .iter()
+        .map(|b| Block {
+            weight: match &b.weight {
+                BlockWeight::Dense { weight, groups } => {
+                    BlockWeight::Dense { weight: abs(weight), groups: *groups }
+                }
+                BlockWeight::Pointwise(w) => BlockWeight::Pointwise(abs(w)),
+                BlockWeight::Dirac => BlockWeight::Dirac,
+            },
+            ..b.clone()
+        })
+        .collect();
+    Conv2d {
+        blocks,
+        bias: conv.bias.iter().map(|b| b.abs()).collect(),
+        activation: vec![(0..conv.out_channels, Activation::Identity)],
+        ..conv.clone()
+    }
+}
+
+/// Terms of each output channel's sum, the bias included.
+fn terms(conv: &Conv2d) -> Vec<usize> {
+    let mut count = vec![1; conv.out_channels];
+    for block in &conv.blocks {
+        let n = match &block.weight {
+            BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
+                weight.shape()[1..].iter().product()
+            }
+            BlockWeight::Dirac => 1,
+        };
+        count[block.out.clone()].iter_mut().for_each(|c| *c += n);
+    }
+    count
+}

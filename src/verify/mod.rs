@@ -1,0 +1,163 @@
+//! Proof that a rewritten network is the original one: per block in f64, and layer by layer on an executor.
+//!
+//! In f64 the original graph (batch norm and Adds as stored) and the rewritten one run on the same input; their values at
+//! the end of every block are compared. On an executor every layer is judged on the input that it really had, by the
+//! rounding bound of its own sum: nothing is tuned, and the first layer that is wrong is the one that is named.
+
+mod layers;
+
+pub use layers::{LayerCheck, check_layers};
+
+use crate::graph::Graph;
+use crate::reference;
+use crate::rewrite::{BlockReport, Outcome, Rewritten};
+use serde::Serialize;
+use std::collections::HashMap;
+
+/// Differences between f64 evaluations of one function: rounding of sums of at most a few ten thousand terms through a
+/// few hundred layers stays below this; anything structural is above it by orders of magnitude.
+pub const F64_BOUND: f64 = 1e-12;
+
+/// Largest difference of f32 logits from f64 ones, over the largest logit, that is taken for rounding.
+pub const F32_LOGITS_BOUND: f64 = 1e-5;
+
+/// A difference between two evaluations of a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Difference {
+    /// Largest absolute difference.
+    pub max_abs: f64,
+    /// That over the largest magnitude of the value expected.
+    pub relative: f64,
+}
+
+impl Difference {
+    /// Compares values. A NaN, or an infinity on one side only, makes the difference infinite.
+    ///
+    /// # Panics
+    /// When the two are not of one length.
+    pub fn between(found: impl ExactSizeIterator<Item = f64>, expected: &[f64]) -> Difference {
+        assert_eq!(found.len(), expected.len(), "values of one shape");
+        let mut max_abs = 0.0f64;
+        let mut scale = 0.0f64;
+        for (f, &e) in found.zip(expected) {
+            let d = if f == e { 0.0 } else { (f - e).abs() };
+            max_abs = if d.is_nan() { f64::INFINITY } else { max_abs.max(d) };
+            scale = scale.max(e.abs());
+        }
+        let relative = if max_abs == 0.0 { 0.0 } else { max_abs / scale };
+        Difference { max_abs, relative }
+    }
+}
+
+/// The proof for one residual block.
+#[derive(Clone, Debug, Serialize)]
+pub struct BlockCheck {
+    /// The block.
+    pub block: String,
+    /// Whether its residual connection was removed; if not, why.
+    #[serde(flatten)]
+    pub outcome: BlockOutcome,
+    /// Rewritten graph in f64 against the original graph in f64, at the block's end.
+    pub f64: Difference,
+    /// An executor's values against the original graph in f64, where one was asked.
+    pub executor: Option<Difference>,
+}
+
+/// What became of a block, for a certificate.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum BlockOutcome {
+    /// Its residual connection is gone.
+    Removed,
+    /// It is as it was.
+    Kept {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Values of the original graph in f64 at the end of every block, and its logits.
+pub struct Expected {
+    blocks: HashMap<String, Vec<f64>>,
+    /// `[batch, classes]`.
+    pub logits: Vec<f64>,
+}
+
+/// Runs the original graph in f64.
+///
+/// # Panics
+/// When `input` does not hold `batch` images of the graph's input shape.
+pub fn expected(original: &Graph, blocks: &[BlockReport], input: &[f64], batch: usize) -> Expected {
+    let mut values = HashMap::new();
+    let mut logits = vec![];
+    reference::visit(original, input, batch, |v, value| {
+        let name = &original.node(v).name;
+        if blocks.iter().any(|b| b.block == *name) {
+            values.insert(name.clone(), value.to_vec());
+        }
+        if v == original.output() {
+            logits = value.to_vec();
+        }
+    });
+    Expected { blocks: values, logits }
+}
+
+/// Compares the rewritten graph in f64, block by block, and at the logits.
+///
+/// `executor` holds an executor's values by the names of [`BlockReport::output`], where it ran.
+///
+/// # Panics
+/// When `input` does not hold `batch` images of the graph's input shape, or a block is not in `expected`.
+pub fn check_blocks(
+    rewritten: &Rewritten,
+    expected: &Expected,
+    input: &[f64],
+    batch: usize,
+    executor: &HashMap<String, Vec<f32>>,
+) -> (Vec<BlockCheck>, Difference) {
+    let graph = &rewritten.graph;
+    let mut found: HashMap<&str, Difference> = HashMap::new();
+    let mut logits = Difference::default();
+    reference::visit(graph, input, batch, |v, value| {
+        let name = graph.node(v).name.as_str();
+        if let Some(report) = rewritten.blocks.iter().find(|b| b.output == name) {
+            let difference = Difference::between(value.iter().copied(), &expected.blocks[&report.block]);
+            found.insert(&report.block, difference);
+        }
+        if v == graph.output() {
+            logits = Difference::between(value.iter().copied(), &expected.logits);
+        }
+    });
+    let checks = rewritten
+        .blocks
+        .iter()
+        .map(|report| BlockCheck {
+            block: report.block.clone(),
+            outcome: match &report.outcome {
+                Outcome::Removed { .. } => BlockOutcome::Removed,
+                Outcome::Kept { reason } => BlockOutcome::Kept { reason: reason.clone() },
+            },
+            f64: found[report.block.as_str()],
+            executor: executor.get(&report.output).map(|values| {
+                let values = values.iter().map(|v| f64::from(*v));
+                Difference::between(values, &expected.blocks[&report.block])
+            }),
+        })
+        .collect();
+    (checks, logits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_seen() {
+        let d = |found: &[f64], expected: &[f64]| Difference::between(found.iter().copied(), expected);
+        assert_eq!(d(&[1.0, 2.0], &[1.0, 2.0]).max_abs, 0.0);
+        assert_eq!(d(&[1.0, 2.5], &[1.0, 2.0]), Difference { max_abs: 0.5, relative: 0.25 });
+        assert_eq!(d(&[f64::NAN, 2.0], &[1.0, 2.0]).max_abs, f64::INFINITY);
+        assert_eq!(d(&[f64::NAN, 3.0], &[1.0, 2.0]).max_abs, f64::INFINITY);
+        assert_eq!(d(&[f64::INFINITY], &[1.0]).relative, f64::INFINITY);
+    }
+}

@@ -1,0 +1,146 @@
+//! Random residual networks, from a seed.
+
+use rmnet::graph::{Activation, BatchNorm, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight};
+use rmnet::tensor::Tensor;
+
+/// SplitMix64: small, fixed, good enough to make weights.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in `lo..hi`.
+    pub fn uniform(&mut self, lo: f64, hi: f64) -> f64 {
+        lo + (hi - lo) * (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// One of `0..n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    /// Values of about unit variance.
+    pub fn values(&mut self, n: usize) -> Vec<f64> {
+        (0..n).map(|_| self.uniform(-1.7, 1.7)).collect()
+    }
+}
+
+/// A network under construction.
+pub struct Builder {
+    pub graph: Graph,
+    pub rng: Rng,
+    names: usize,
+}
+
+impl Builder {
+    pub fn new(seed: u64, input: Shape) -> Builder {
+        Builder { graph: Graph::new(input), rng: Rng(seed), names: 0 }
+    }
+
+    fn name(&mut self, what: &str) -> String {
+        self.names += 1;
+        format!("{what}{}", self.names)
+    }
+
+    pub fn push(&mut self, what: &str, op: Op, inputs: &[ValueId]) -> ValueId {
+        let name = self.name(what);
+        self.graph.push(name, op, inputs).expect("a network that fits")
+    }
+
+    /// Convolution without bias, then batch norm.
+    pub fn conv(&mut self, x: ValueId, out: usize, k: usize, stride: usize, groups: usize) -> ValueId {
+        let cin = self.graph.shape(x).channels / groups;
+        let scale = (1.0 / (cin * k * k) as f64).sqrt();
+        let values = self.rng.values(out * cin * k * k).iter().map(|v| (v * scale) as f32).collect();
+        let weight = Weight::new(Tensor::from_f32(vec![out, cin, k, k], values));
+        let conv = Conv2d::dense(weight, groups, [stride; 2], [k / 2; 2]);
+        let v = self.push("conv", Op::Conv2d(conv), &[x]);
+        let bn = BatchNorm {
+            weight: (0..out).map(|_| self.rng.uniform(-1.5, 1.5)).collect(),
+            bias: (0..out).map(|_| self.rng.uniform(-0.5, 0.5)).collect(),
+            mean: (0..out).map(|_| self.rng.uniform(-0.5, 0.5)).collect(),
+            variance: (0..out).map(|_| self.rng.uniform(0.5, 2.0)).collect(),
+            epsilon: 1e-5,
+        };
+        self.push("bn", Op::BatchNorm(bn), &[v])
+    }
+
+    pub fn relu(&mut self, x: ValueId) -> ValueId {
+        self.push("relu", Op::Activation(Activation::Relu), &[x])
+    }
+
+    /// A residual block of 1 to 3 convolutions, identity or projection, ReLU after the Add or not.
+    pub fn block(&mut self, x: ValueId) -> ValueId {
+        let channels = self.graph.shape(x).channels;
+        let count = 1 + self.rng.below(3);
+        let identity = self.rng.below(2) == 0;
+        let out = if identity { channels } else { 4 + self.rng.below(9) };
+        let stride = if identity { 1 } else { 1 + self.rng.below(2) };
+        let strided = self.rng.below(count);
+        let mut h = x;
+        for i in 0..count {
+            let s = if i == strided { stride } else { 1 };
+            let cin = self.graph.shape(h).channels;
+            let last = i + 1 == count;
+            let groups = if cin % 2 == 0 && !last && self.rng.below(3) == 0 { 2 } else { 1 };
+            let o = if last { out } else { groups * (2 + self.rng.below(6)) };
+            let k = [1, 3, 3, 5][self.rng.below(4)];
+            h = self.conv(h, o, k, s, groups);
+            if !last {
+                h = self.relu(h);
+            }
+        }
+        let side = if identity { x } else { self.conv(x, out, 1, stride, 1) };
+        let pair = if self.rng.below(2) == 0 { [h, side] } else { [side, h] };
+        let sum = self.push("add", Op::Add(Activation::Identity), &pair);
+        if self.rng.below(5) == 0 { sum } else { self.relu(sum) }
+    }
+
+    /// Global average and classifier.
+    pub fn head(&mut self, x: ValueId, classes: usize) -> ValueId {
+        let mean = self.push("average", Op::GlobalAverage, &[x]);
+        let channels = self.graph.shape(mean).channels;
+        let values = self.rng.values(classes * channels).iter().map(|v| *v as f32).collect();
+        let weight = Weight::new(Tensor::from_f32(vec![classes, channels, 1, 1], values));
+        let mut conv = Conv2d::dense(weight, 1, [1, 1], [0, 0]);
+        conv.bias = self.rng.values(classes);
+        self.push("fc", Op::Conv2d(conv), &[mean])
+    }
+}
+
+/// A whole network: stem, perhaps a pool, blocks and plain convolutions, head. Odd sizes, any channel counts.
+pub fn network(seed: u64) -> Graph {
+    let mut rng = Rng(seed ^ 0x5EED);
+    let input = Shape { channels: 3, height: 9 + rng.below(14), width: 9 + rng.below(14) };
+    let mut b = Builder::new(seed, input);
+    let stem = if rng.below(2) == 0 { (7, 2) } else { (3, 1) };
+    let width = 4 + rng.below(9);
+    let mut x = b.conv(ValueId::INPUT, width, stem.0, stem.1, 1);
+    x = b.relu(x);
+    if rng.below(2) == 0 {
+        let pool = MaxPool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] };
+        x = b.push("pool", Op::MaxPool(pool), &[x]);
+    }
+    for _ in 0..1 + rng.below(4) {
+        x = b.block(x);
+        if rng.below(4) == 0 {
+            let width = 3 + rng.below(7);
+            x = b.conv(x, width, 3, 1, 1);
+            x = b.relu(x);
+        }
+    }
+    let classes = 2 + rng.below(5);
+    b.head(x, classes);
+    b.graph
+}
+
+/// `batch` random images for a graph.
+pub fn images(graph: &Graph, batch: usize, seed: u64) -> Vec<f32> {
+    Rng(seed).values(batch * graph.input_shape().len()).iter().map(|v| *v as f32).collect()
+}

@@ -1,0 +1,72 @@
+//! Removal and planning on random networks, judged by the f64 oracle and the plan checker.
+
+mod common;
+
+use common::difference;
+use common::random::{images, network};
+use proptest::prelude::*;
+use rmnet::graph::{Graph, Op};
+use rmnet::plan::{self, Options, Place};
+use rmnet::rewrite::{self, Mode, Outcome};
+use rmnet::{reference, rewrite::literal};
+
+/// Rounding of f64 through a few dozen layers; a wrong tap or shift is off by far more.
+const F64_BOUND: f64 = 1e-12;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn structured_and_literal_forms_are_the_same_function(seed: u64) {
+        let original = network(seed);
+        let input: Vec<f64> = images(&original, 2, seed).iter().map(|v| f64::from(*v)).collect();
+        let expected = reference::run(&original, &input, 2);
+        let removed = rewrite::for_mode(&original, Mode::Structured).unwrap();
+        let residual = rewrite::for_mode(&original, Mode::Residual).unwrap().graph;
+        let plain = literal(&removed.graph).unwrap();
+        for (name, graph) in [("structured", &removed.graph), ("residual", &residual), ("literal", &plain)] {
+            let (_, relative) = difference(&reference::run(graph, &input, 2), &expected);
+            prop_assert!(relative < F64_BOUND, "{name}: {relative:e}\n{graph}");
+        }
+        let adds = |g: &Graph| g.nodes().iter().filter(|n| matches!(n.op, Op::Add(_))).count();
+        let kept = removed.blocks.iter().filter(|b| matches!(b.outcome, Outcome::Kept { .. })).count();
+        prop_assert_eq!(adds(&removed.graph), kept);
+        prop_assert_eq!(removed.blocks.len(), adds(&residual));
+        let all_dense = plain.convs().all(|(_, c)| c.as_plain().is_some());
+        prop_assert!(all_dense);
+    }
+
+    #[test]
+    fn every_plan_passes_the_checker(seed: u64, batch in 1usize..4, split: bool) {
+        let original = network(seed);
+        for mode in [Mode::Structured, Mode::Literal, Mode::Residual] {
+            let rewritten = rewrite::for_mode(&original, mode).unwrap();
+            let options = Options { batch, split, ..Options::default() };
+            let plan = plan::compile(&rewritten.graph, &options).unwrap();
+            plan::check(&plan).unwrap();
+            prop_assert!(plan.activation_bytes() >= plan.lower_bound);
+            let keep = rewritten.blocks.iter().map(|b| b.output.clone()).collect();
+            let plan = plan::compile(&rewritten.graph, &Options { keep, ..options }).unwrap();
+            plan::check(&plan).unwrap();
+        }
+    }
+
+    /// Moving one buffer to another slot either leaves a sound plan or is found: here, where the slot is in use, found.
+    #[test]
+    fn the_checker_finds_a_clobbered_slot(seed: u64) {
+        let graph = rewrite::for_mode(&network(seed), Mode::Structured).unwrap().graph;
+        let plan = plan::compile(&graph, &Options::default()).unwrap();
+        for t in 1..plan.dispatches.len() {
+            // Send the result of dispatch t - 1 into a slot that dispatch t writes.
+            let (made, next) = (&plan.dispatches[t - 1], &plan.dispatches[t]);
+            let (from, to) = (made.writes[0], next.writes[0]);
+            if !next.reads.contains(&from) || plan.buffer(to).place == Place::Output {
+                continue;
+            }
+            let mut broken = plan.clone();
+            broken.slots.iter_mut().for_each(|bytes| *bytes = usize::MAX);
+            broken.buffers[from.0].place = plan.buffer(to).place;
+            prop_assert!(plan::check(&broken).is_err(), "dispatch {t}");
+        }
+    }
+}
