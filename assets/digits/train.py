@@ -146,7 +146,6 @@ def main():
     print("wrong:", sorted(int(i) for i in wrong))
 
     config = {
-        "architecture": "cifar_resnet",
         "num_classes": 10,
         "num_features": 64,
         "global_pool": "avg",

@@ -13,8 +13,9 @@ mod verify;
 pub use args::Cli;
 
 use args::{ModeArg, ModelArgs, Verb};
-use rmnet::Mode;
-use rmnet::models::Model;
+use rmnet::rewrite::Mode;
+use rmnet::checkpoint::Checkpoint;
+use rmnet::models::{self, Model};
 use serde_json::{Value, json};
 use std::fmt::Display;
 
@@ -95,7 +96,8 @@ fn versioned(mut value: Value) -> Value {
 }
 
 fn load(args: &ModelArgs) -> Result<Model, Failure> {
-    Model::open(&args.checkpoint, args.size).map_err(Failure::input)
+    let checkpoint = Checkpoint::open(&args.checkpoint).map_err(Failure::input)?;
+    models::load(&checkpoint, args.size).map_err(Failure::input)
 }
 
 impl From<ModeArg> for Mode {

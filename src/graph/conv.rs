@@ -61,8 +61,8 @@ impl Weight {
     }
 
     /// `[out, in / groups, height, width]`.
-    pub fn shape(&self) -> &[usize; 4] {
-        &self.shape
+    pub fn shape(&self) -> [usize; 4] {
+        self.shape
     }
 
     /// One output channel in f64: `[in / groups, height, width]`, row-major.
@@ -168,7 +168,7 @@ pub struct Conv2d {
 impl Conv2d {
     /// A plain convolution with one dense block, dilation 1, no bias and no activation.
     pub fn dense(weight: Weight, groups: usize, stride: [usize; 2], padding: [usize; 2]) -> Conv2d {
-        let &[out, per_group, kh, kw] = weight.shape();
+        let [out, per_group, kh, kw] = weight.shape();
         Conv2d {
             in_channels: per_group * groups,
             out_channels: out,
@@ -283,7 +283,7 @@ impl Conv2d {
             }
             match &block.weight {
                 BlockWeight::Dense { weight, groups } => {
-                    let found = *weight.shape();
+                    let found = weight.shape();
                     let divides = *groups > 0 && o.is_multiple_of(*groups) && i.is_multiple_of(*groups);
                     let want = [o, if divides { i / groups } else { 0 }, self.kernel[0], self.kernel[1]];
                     if !divides || found != want {
@@ -294,7 +294,7 @@ impl Conv2d {
                     }
                 }
                 BlockWeight::Pointwise(weight) => {
-                    if *weight.shape() != [o, i, 1, 1] || self.centre().is_none() {
+                    if weight.shape() != [o, i, 1, 1] || self.centre().is_none() {
                         return refuse(
                             &format!("a pointwise weight [{o}, {i}, 1, 1] at a centre tap"),
                             format!(

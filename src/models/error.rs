@@ -1,7 +1,6 @@
 //! Why a checkpoint is not a network this crate can run.
 
 use super::Naming;
-use super::saved::SavedError;
 use crate::checkpoint::CheckpointError;
 use crate::graph::GraphError;
 use crate::preprocess::PreprocessError;
@@ -10,6 +9,9 @@ use crate::preprocess::PreprocessError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
+    /// A saved chain that does not fit its tensors.
+    #[error(transparent)]
+    Saved(#[from] super::saved::SavedError),
     /// A tensor that the naming scheme asks for is not there.
     #[error("missing tensor `{tensor}`: expected shape {expected} (read as {naming})")]
     Missing {
@@ -91,9 +93,6 @@ pub enum ModelError {
     /// The file cannot be opened.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A file in the block form that cannot be loaded.
-    #[error(transparent)]
-    Saved(#[from] SavedError),
     /// The config's preprocessing is not understood.
     #[error(transparent)]
     Preprocess(#[from] PreprocessError),

@@ -35,8 +35,8 @@ pub enum Naming {
     Timm,
     /// Hugging Face transformers.
     HuggingFace,
-    /// The block form that this crate writes.
-    Rmnet,
+    /// A file that [`saved::save`] wrote.
+    Saved,
 }
 
 impl fmt::Display for Naming {
@@ -45,7 +45,7 @@ impl fmt::Display for Naming {
             Naming::Torchvision => "torchvision",
             Naming::Timm => "timm",
             Naming::HuggingFace => "Hugging Face",
-            Naming::Rmnet => "rmnet",
+            Naming::Saved => "rmnet",
         })
     }
 }
@@ -88,7 +88,8 @@ impl Model {
 /// [`ModelError`] names the tensor, config key or network that stands in the way.
 pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
     if let Some(saved) = saved::load(checkpoint) {
-        return from_saved(saved?, size);
+        let (graph, about) = saved?;
+        return from_saved(graph, about, size);
     }
     let config = checkpoint.config();
     let timm = config.filter(|c| c.get("architecture").is_some_and(|a| !a.is_null()));
@@ -129,17 +130,16 @@ fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
     }
 }
 
-/// A model in the block form, for another size where one is asked for.
-fn from_saved(saved: (Graph, saved::About), size: Option<[usize; 2]>) -> Result<Model, ModelError> {
-    let (mut graph, about) = saved;
-    let size = size.unwrap_or(graph.input_shape().size());
-    check_size(size)?;
-    if size != graph.input_shape().size() {
-        graph = graph.resized(size[0], size[1])?;
-    }
-    let preprocess = about.preprocess.with_size(size);
-    let (family, labels) = (about.family, about.labels);
-    Ok(Model { graph, family, naming: Naming::Rmnet, blocks: vec![], preprocess, labels })
+fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+    let saved::About { family, preprocess, labels } = about;
+    let (graph, preprocess) = match size {
+        Some([h, w]) => {
+            check_size([h, w])?;
+            (graph.resized(h, w)?, preprocess.with_size([h, w]))
+        }
+        None => (graph, preprocess),
+    };
+    Ok(Model { graph, family, naming: Naming::Saved, blocks: vec![], preprocess, labels })
 }
 
 /// The preprocessing of the config files, or that of the network's kind.

@@ -81,7 +81,7 @@ pub(super) fn build(
     let [conv, norm, relu, pool] = names.stem();
     let side = if cifar { 3 } else { 7 };
     let weight = reader.conv(&conv, None, None, [side, side])?;
-    let [stem_channels, in_channels, ..] = *weight.shape();
+    let [stem_channels, in_channels, ..] = weight.shape();
     let graph = Graph::new(Shape { channels: in_channels, height: size[0], width: size[1] });
     let input = graph.output();
     let mut b = Builder { reader, names, layout, graph, groups: None };

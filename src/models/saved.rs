@@ -165,7 +165,7 @@ impl From<SavedActivation> for Activation {
 
 /// A tensor of the file, folded to F32 only while it is written.
 enum Lazy {
-    Weight(Weight),
+    Weight { weight: Weight, shape: [usize; 4] },
     Bias { values: Vec<f64>, shape: [usize; 1] },
 }
 
@@ -176,7 +176,7 @@ impl View for Lazy {
 
     fn shape(&self) -> &[usize] {
         match self {
-            Lazy::Weight(w) => w.shape(),
+            Lazy::Weight { shape, .. } => shape,
             Lazy::Bias { shape, .. } => shape,
         }
     }
@@ -185,7 +185,9 @@ impl View for Lazy {
         let mut bytes = Vec::with_capacity(self.data_len());
         let mut push = |v: f64| bytes.extend_from_slice(&(v as f32).to_le_bytes());
         match self {
-            Lazy::Weight(w) => (0..w.shape()[0]).for_each(|o| w.row(o).into_iter().for_each(&mut push)),
+            Lazy::Weight { weight, shape } => {
+                (0..shape[0]).for_each(|o| weight.row(o).into_iter().for_each(&mut push))
+            }
             Lazy::Bias { values, .. } => values.iter().copied().for_each(&mut push),
         }
         bytes.into()
@@ -226,12 +228,14 @@ fn saved_op(node: &Node, tensors: &mut Vec<(String, Lazy)>) -> Result<SavedOp, S
     Ok(match &node.op {
         Op::Conv2d(conv) => {
             let bias = format!("{}.bias", node.name);
-            tensors.push((bias.clone(), Lazy::Bias { values: conv.bias.clone(), shape: [conv.out_channels] }));
+            tensors
+                .push((bias.clone(), Lazy::Bias { values: conv.bias.clone(), shape: [conv.out_channels] }));
             let mut blocks = vec![];
             let mut dense = 0;
             for b in &conv.blocks {
                 let mut add = |name: String, weight: &Weight| {
-                    tensors.push((name.clone(), Lazy::Weight(weight.clone())));
+                    let lazy = Lazy::Weight { weight: weight.clone(), shape: weight.shape() };
+                    tensors.push((name.clone(), lazy));
                     name
                 };
                 let weight = match &b.weight {
@@ -315,7 +319,8 @@ fn read_op(checkpoint: &Checkpoint, layer: &str, op: SavedOp) -> Result<Op, Save
             bias,
             activation,
         } => {
-            let weight = |name: &str, shape: [usize; 4]| tensor(checkpoint, layer, name, &shape).map(Weight::new);
+            let weight =
+                |name: &str, shape: [usize; 4]| tensor(checkpoint, layer, name, &shape).map(Weight::new);
             let mut read = vec![];
             for SavedBlock { out, input, weight: saved } in blocks {
                 let (o, i) = (out.len(), input.len());
@@ -324,7 +329,9 @@ fn read_op(checkpoint: &Checkpoint, layer: &str, op: SavedOp) -> Result<Op, Save
                         let shape = [o, i / groups.max(1), kh, kw];
                         BlockWeight::Dense { weight: weight(&tensor, shape)?, groups }
                     }
-                    SavedWeight::Pointwise { tensor } => BlockWeight::Pointwise(weight(&tensor, [o, i, 1, 1])?),
+                    SavedWeight::Pointwise { tensor } => {
+                        BlockWeight::Pointwise(weight(&tensor, [o, i, 1, 1])?)
+                    }
                     SavedWeight::Dirac => BlockWeight::Dirac,
                 };
                 read.push(Block { out, input, weight: block });

@@ -156,7 +156,8 @@ mod tests {
             "resnext101_64x4d",
             "ig_resnext101_32x8d",
             "swsl_resnet18",
-            "wide_resnet50_2", "cifar_resnet20",
+            "wide_resnet50_2",
+            "cifar_resnet20",
             "wide_resnet101_2",
         ] {
             assert_eq!(refused(name), None, "{name}");

@@ -345,7 +345,7 @@ impl Lowering<'_> {
                 if shared != *out || *rows != *out || (range.start + s.first_channel) % 4 != 0 {
                     return Err(self.unsupported(v, "a grouped convolution over part of a range"));
                 }
-                let &[_, per_group, kh, kw] = weight.shape();
+                let [_, per_group, kh, kw] = weight.shape();
                 let mut k = KWeight::zero([rows.len(), per_group, kh, kw]);
                 k.add_tensor(weight, 0..out.len(), 0..per_group, 0, 0, None);
                 let segment = s.sub(range);

@@ -178,7 +178,11 @@ impl Preprocess {
         for (key, size, most) in [("size", self.size, MAX_SIDE), ("resize", resize, MAX_SCALED)] {
             if size.iter().any(|s| !(1..=most).contains(s)) {
                 let expected = format!("sides from 1 to {most} pixels");
-                return Err(PreprocessError::Config { key: key.into(), expected, found: format!("{size:?}") });
+                return Err(PreprocessError::Config {
+                    key: key.into(),
+                    expected,
+                    found: format!("{size:?}"),
+                });
             }
         }
         Ok(())
@@ -188,8 +192,9 @@ impl Preprocess {
     /// `[3, size[0], size[1]]`, row-major.
     ///
     /// # Errors
-    /// [`PreprocessError::Config`] when a size of `self` is 0 or absurd. [`PreprocessError::Image`] when a side is 0 or above [`MAX_SIDE`], the bytes are not `3 * width * height`, or the
-    /// config resizes nothing and the image is not of the input's size.
+    /// [`PreprocessError::Config`] when a size of `self` is 0 or absurd. [`PreprocessError::Image`] when a side of the image
+    /// is 0 or above [`MAX_SIDE`], the bytes are not `3 * width * height`, or the config resizes nothing and the image is
+    /// not of the input's size.
     pub fn apply(&self, rgb: &[u8], width: usize, height: usize) -> Result<Vec<f32>, PreprocessError> {
         let refuse =
             |expected: String, found: String| Err(PreprocessError::Image { width, height, expected, found });

@@ -1,6 +1,7 @@
 //! What several test files need.
 #![allow(dead_code)] // each test file uses its share
 
+pub mod fixtures;
 pub mod random;
 pub mod seeded;
 

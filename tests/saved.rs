@@ -1,0 +1,114 @@
+//! The block form and the literal form, written and read back bit for bit; and what is refused.
+
+mod common;
+
+use common::fixtures;
+use rmnet::checkpoint::Checkpoint;
+use rmnet::models::saved::{self, About, METADATA_KEY};
+use rmnet::models::{self, Model};
+use rmnet::plan::{self, Options, Plan};
+use rmnet::rewrite::{self, Mode};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use std::collections::HashMap;
+use std::path::Path;
+
+fn save(model: &Model, mode: Mode, path: &Path) -> Plan {
+    let graph = rewrite::for_mode(&model.graph, mode).unwrap().graph;
+    let (family, preprocess, labels) =
+        (model.family.clone(), model.preprocess.clone(), model.labels.clone());
+    saved::save(path, &graph, &About { family, preprocess, labels }).unwrap();
+    plan::compile(&graph, &Options::default()).unwrap()
+}
+
+/// Everything that decides what a device computes: formulas, and the bits of every weight and bias.
+fn bits(plan: &Plan) -> Vec<(String, Vec<Vec<u32>>)> {
+    let to_bits = |v: Vec<f32>| v.into_iter().map(f32::to_bits).collect();
+    plan.dispatches
+        .iter()
+        .map(|d| {
+            let mut values: Vec<Vec<u32>> = vec![];
+            if let Some(w) = &d.weights {
+                values.extend(w.k_ranges.iter().map(|k| to_bits(k.to_f32())));
+                values.push(to_bits(w.bias.clone()));
+            }
+            (plan.formula(d), values)
+        })
+        .collect()
+}
+
+#[test]
+fn both_forms_load_back_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in fixtures::names() {
+        let model = fixtures::load(&name).model;
+        for mode in [Mode::Structured, Mode::Literal] {
+            let path = folder.path().join("saved.safetensors");
+            let expected = save(&model, mode, &path);
+            let loaded = models::load(&Checkpoint::open(&path).unwrap(), None).unwrap();
+            assert_eq!(loaded.preprocess, model.preprocess, "{name}");
+            assert_eq!(loaded.labels, model.labels, "{name}");
+            let found = plan::compile(&loaded.graph, &Options::default()).unwrap();
+            assert!(bits(&found) == bits(&expected), "{name} {mode}: another plan or other weights");
+        }
+    }
+    assert!(std::fs::read_dir(folder.path()).unwrap().count() == 1, "no partial file is left");
+}
+
+#[test]
+fn the_literal_form_is_plain_convolutions() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("literal.safetensors");
+    let model = fixtures::load("tests/fixtures/tv_resnet18").model;
+    save(&model, Mode::Literal, &path);
+    let bytes = std::fs::read(&path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    for name in file.names() {
+        let layer = name.strip_suffix(".weight").or_else(|| name.strip_suffix(".bias"));
+        assert!(layer.is_some_and(|l| !l.contains("downsample")), "{name}");
+    }
+}
+
+/// Rewrites the chain's JSON, or drops a tensor, and gives the refusal.
+fn refusal(change: impl Fn(&mut String, &mut Vec<String>)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("saved.safetensors");
+    save(&fixtures::load("tests/fixtures/tv_resnet18").model, Mode::Structured, &path);
+    let bytes = std::fs::read(&path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let mut chain = header.metadata().as_ref().unwrap()[METADATA_KEY].clone();
+    let mut names: Vec<String> = file.names().iter().map(ToString::to_string).collect();
+    change(&mut chain, &mut names);
+    let views = names.iter().map(|n| {
+        let t = file.tensor(n).unwrap();
+        (n.clone(), TensorView::new(Dtype::F32, t.shape().to_vec(), t.data()).unwrap())
+    });
+    let metadata = HashMap::from([(METADATA_KEY.to_string(), chain)]);
+    let bytes = safetensors::serialize(views, Some(metadata)).unwrap();
+    let checkpoint = Checkpoint::from_bytes(bytes, None).unwrap();
+    models::load(&checkpoint, None).expect_err("a broken chain").to_string()
+}
+
+#[test]
+fn a_broken_chain_is_refused_by_name() {
+    let replaced = |from: &'static str, to: &'static str| {
+        refusal(move |chain, _| {
+            assert!(chain.contains(from), "{from} in {chain}");
+            *chain = chain.replacen(from, to, 1);
+        })
+    };
+    let version = replaced("\"version\":1", "\"version\":9");
+    assert!(version.contains("expected version 1, found 9"), "{version}");
+    let json = replaced("\"nodes\":[", "\"nodes\":[[");
+    assert!(json.contains(METADATA_KEY), "{json}");
+    let missing = refusal(|_, names| names.retain(|n| n != "layer1.0.conv1.weight"));
+    assert!(missing.contains("layer1.0.conv1.weight") && missing.contains("no such tensor"), "{missing}");
+    let shape = replaced("\"tensor\":\"layer1.0.conv2.weight\"", "\"tensor\":\"layer1.0.conv2.bias\"");
+    assert!(shape.contains("layer1.0.conv2.bias") && shape.contains("expected F32"), "{shape}");
+    let groups = replaced("\"groups\":1", "\"groups\":0");
+    assert!(groups.contains("conv1"), "{groups}");
+    let range = replaced("\"out\":{\"start\":0,", "\"out\":{\"start\":99999,");
+    assert!(range.contains("conv1"), "{range}");
+    let window = replaced("\"padding\":[3,3]", "\"padding\":[18446744073709551615,3]");
+    assert!(window.contains("conv1"), "{window}");
+}
