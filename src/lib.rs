@@ -1,5 +1,7 @@
 //! rmnet
 pub mod checkpoint;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod cpu;
 pub mod graph;
 pub mod kernel;
 pub mod models;

@@ -1,0 +1,372 @@
+//! Convolution dispatches as GEMMs over tiles of output pixels.
+
+use super::Scratch;
+use super::patches::{gather, is_direct, patch_len};
+use super::pool::Window;
+use crate::graph::{Activation, MaxPool};
+use crate::kernel::{ConvSpec, KRange};
+use crate::plan::ConvWeights;
+use gemm::Parallelism;
+use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::Mutex;
+
+/// Values of patches gathered at a time by one thread: 1 MiB.
+const PATCH_VALUES: usize = 256 * 1024;
+/// Pixels below which splitting them over threads leaves too few for a GEMM.
+const MIN_TILE: usize = 32;
+
+/// Weights of a convolution as the GEMM reads them.
+pub(super) struct PackedConv {
+    /// Per K range: `[groups][kernel_h * kernel_w * channels / groups][out_channels / groups]`.
+    k_ranges: Vec<Vec<f32>>,
+    bias: Vec<f32>,
+}
+
+impl PackedConv {
+    pub(super) fn new(spec: &ConvSpec, weights: &ConvWeights) -> PackedConv {
+        let pack = |(k, w): (&KRange, &crate::plan::KWeight)| {
+            let (out, per_group, taps) =
+                (spec.out_channels / k.groups, k.from.channels / k.groups, k.kernel[0] * k.kernel[1]);
+            let values = w.to_f32();
+            let mut packed = vec![0.0; values.len()];
+            for (row, values) in values.chunks_exact((per_group * taps).max(1)).enumerate() {
+                let (group, o) = (row / out, row % out);
+                let to = &mut packed[group * per_group * taps * out..];
+                for (i, v) in values.iter().enumerate() {
+                    let (channel, tap) = (i / taps, i % taps);
+                    to[(tap * per_group + channel) * out + o] = *v;
+                }
+            }
+            packed
+        };
+        PackedConv {
+            k_ranges: spec.k_ranges.iter().zip(&weights.k_ranges).map(pack).collect(),
+            bias: weights.bias.clone(),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        4 * (self.k_ranges.iter().map(Vec::len).sum::<usize>() + self.bias.len())
+    }
+}
+
+/// Where channels `channels` of a tile's pixels go: pixel `i` at `values[i * stride + first..]`.
+struct Target<'a> {
+    values: &'a mut [f32],
+    stride: usize,
+    first: usize,
+    channels: Range<usize>,
+}
+
+/// Everything of a dispatch that its tiles share.
+struct Conv<'a> {
+    spec: &'a ConvSpec,
+    packed: &'a PackedConv,
+    reads: &'a [&'a [f32]],
+}
+
+/// Runs one dispatch: `reads` and `written` as in the plan, NHWC.
+pub(super) fn run(
+    spec: &ConvSpec,
+    packed: &PackedConv,
+    batch: usize,
+    reads: &[&[f32]],
+    written: &mut [Vec<f32>],
+    scratch: &mut [Scratch],
+) {
+    let conv = Conv { spec, packed, reads };
+    match spec.max_pool {
+        Some(pool) => conv.pooled(pool, batch, written, scratch),
+        None => conv.plain(batch * spec.size[0] * spec.size[1], written, scratch),
+    }
+}
+
+impl Conv<'_> {
+    fn plain(&self, pixels: usize, written: &mut [Vec<f32>], scratch: &mut [Scratch]) {
+        let threads = scratch.len().max(1);
+        if pixels < MIN_TILE * threads {
+            let mut targets = self.targets(written.iter_mut().map(Vec::as_mut_slice).collect());
+            return self.pixels(0..pixels, &mut targets, &mut scratch[0].patches, Parallelism::Rayon(0));
+        }
+        let tiles = if pixels >= 8 * MIN_TILE * threads { 4 * threads } else { threads };
+        let tile = pixels.div_ceil(tiles);
+        let mut rests: Vec<&mut [f32]> = written.iter_mut().map(Vec::as_mut_slice).collect();
+        let tasks: Vec<_> = (0..pixels)
+            .step_by(tile)
+            .map(|start| {
+                let range = start..(start + tile).min(pixels);
+                let parts = rests
+                    .iter_mut()
+                    .zip(&self.spec.outputs)
+                    .map(|(rest, o)| split_front(rest, range.len() * o.shape.channels))
+                    .collect();
+                (range, parts)
+            })
+            .collect();
+        with_scratch(tasks, scratch, |(range, parts), scratch| {
+            self.pixels(range, &mut self.targets(parts), &mut scratch.patches, Parallelism::None);
+        });
+    }
+
+    fn targets<'v>(&self, values: Vec<&'v mut [f32]>) -> Vec<Target<'v>> {
+        let target = |(values, o): (&'v mut [f32], &crate::kernel::Output)| Target {
+            values,
+            stride: o.shape.channels,
+            first: o.first_channel,
+            channels: o.channels.clone(),
+        };
+        values.into_iter().zip(&self.spec.outputs).map(target).collect()
+    }
+
+    /// Strips of pooled rows, each with the rows of the map it reads computed for it alone.
+    fn pooled(&self, pool: MaxPool, batch: usize, written: &mut [Vec<f32>], scratch: &mut [Scratch]) {
+        let spec = self.spec;
+        let ([height, width], channels) = (spec.size, spec.out_channels);
+        let Some([out_h, out_w]) = pool.output_size(spec.size) else { return };
+        let row_values = patch_values(spec) * width;
+        let fit = (PATCH_VALUES / row_values.max(1)).saturating_sub(pool.kernel[0]) / pool.stride[0] + 1;
+        let strip = fit.min(out_h.div_ceil(scratch.len().max(1))).max(1);
+        let mut rests: Vec<&mut [f32]> = written.iter_mut().map(Vec::as_mut_slice).collect();
+        let mut tasks = vec![];
+        for image in 0..batch {
+            for start in (0..out_h).step_by(strip) {
+                let rows = start..(start + strip).min(out_h);
+                let parts: Vec<&mut [f32]> = rests
+                    .iter_mut()
+                    .zip(&spec.outputs)
+                    .map(|(rest, o)| split_front(rest, rows.len() * out_w * o.shape.channels))
+                    .collect();
+                tasks.push((image, rows, parts));
+            }
+        }
+        with_scratch(tasks, scratch, |(image, rows, parts), scratch| {
+            let first = Window::rows_of(pool, rows.start, height).start;
+            let end = Window::rows_of(pool, rows.end - 1, height).end;
+            let pixels = (image * height + first) * width..(image * height + end) * width;
+            let Scratch { patches, rows: map } = scratch;
+            map.resize(map.len().max(pixels.len() * channels), 0.0);
+            let whole = Target { values: map, stride: channels, first: 0, channels: 0..channels };
+            self.pixels(pixels, &mut [whole], patches, Parallelism::None);
+            let window = Window { pool, rows: map, first, height, width, stride: channels };
+            for (part, o) in parts.into_iter().zip(&spec.outputs) {
+                let line = out_w * o.shape.channels;
+                for (y, out) in rows.clone().zip(part.chunks_exact_mut(line)) {
+                    window.row(y, o.channels.clone(), out, o.shape.channels, o.first_channel);
+                }
+            }
+        });
+    }
+
+    /// `activation(bias + adds + K ranges)` of a range of pixels, counted through the batch.
+    fn pixels(
+        &self,
+        pixels: Range<usize>,
+        targets: &mut [Target<'_>],
+        patches: &mut Vec<f32>,
+        parallelism: Parallelism,
+    ) {
+        let step = if matches!(parallelism, Parallelism::None) {
+            (PATCH_VALUES / patch_values(self.spec).max(1)).max(MIN_TILE)
+        } else {
+            pixels.len().max(1)
+        };
+        for start in pixels.clone().step_by(step) {
+            let range = start..(start + step).min(pixels.end);
+            let skip = start - pixels.start;
+            let mut parts: Vec<Target<'_>> = targets
+                .iter_mut()
+                .map(|t| Target {
+                    values: &mut t.values[skip * t.stride..(skip + range.len()) * t.stride],
+                    stride: t.stride,
+                    first: t.first,
+                    channels: t.channels.clone(),
+                })
+                .collect();
+            self.begin(range.clone(), &mut parts);
+            for (k, weights) in self.spec.k_ranges.iter().zip(&self.packed.k_ranges) {
+                self.accumulate(k, weights, range.clone(), &mut parts, patches, parallelism);
+            }
+            self.finish(&mut parts);
+        }
+    }
+
+    fn begin(&self, pixels: Range<usize>, targets: &mut [Target<'_>]) {
+        let adds = &self.spec.adds[usize::from(self.spec.in_place)..];
+        let [height, width] = self.spec.size;
+        for t in targets {
+            let bias = &self.packed.bias[t.channels.clone()];
+            for (p, pixel) in pixels.clone().zip(t.values.chunks_exact_mut(t.stride)) {
+                let out = &mut pixel[t.first..][..bias.len()];
+                if self.spec.in_place {
+                    out.iter_mut().zip(bias).for_each(|(o, b)| *o += b);
+                } else {
+                    out.copy_from_slice(bias);
+                }
+                let (image, y, x) = (p / (height * width), p / width % height, p % width);
+                for add in adds {
+                    let from = &add.from;
+                    let lo = t.channels.start.max(add.first_out);
+                    let hi = t.channels.end.min(add.first_out + from.channels);
+                    if lo < hi {
+                        let line = (image * from.shape.height + y * from.stride) * from.shape.width;
+                        let at = (line + x * from.stride) * from.shape.channels + from.first_channel + lo
+                            - add.first_out;
+                        let values = &self.reads[from.buffer][at..][..hi - lo];
+                        let out = &mut out[lo - t.channels.start..];
+                        out.iter_mut().zip(values).for_each(|(o, v)| *o += v);
+                    }
+                }
+            }
+        }
+    }
+
+    fn accumulate(
+        &self,
+        k: &KRange,
+        weights: &[f32],
+        pixels: Range<usize>,
+        targets: &mut [Target<'_>],
+        patches: &mut Vec<f32>,
+        parallelism: Parallelism,
+    ) {
+        let source = self.reads[k.from.buffer];
+        let len = patch_len(k);
+        let (values, row, depth) = if is_direct(k) {
+            let first = pixels.start * k.from.shape.channels + k.from.first_channel;
+            (&source[first..], k.from.shape.channels, k.from.channels)
+        } else {
+            let needed = pixels.len() * len;
+            patches.resize(patches.len().max(needed), 0.0);
+            let out = &mut patches[..needed];
+            if matches!(parallelism, Parallelism::None) {
+                gather(k, source, self.spec.size, pixels.clone(), out);
+            } else {
+                let starts = out.par_chunks_exact_mut(len).enumerate();
+                starts.for_each(|(i, patch)| {
+                    let p = pixels.start + i;
+                    gather(k, source, self.spec.size, p..p + 1, patch);
+                });
+            }
+            (&patches[..needed], len, len)
+        };
+        let (group_depth, group_out) = (depth / k.groups, self.spec.out_channels / k.groups);
+        for t in targets {
+            for group in t.channels.start / group_out..t.channels.end.div_ceil(group_out) {
+                let lo = t.channels.start.max(group * group_out);
+                let hi = t.channels.end.min((group + 1) * group_out);
+                let product = Product {
+                    pixels: pixels.len(),
+                    depth: group_depth,
+                    channels: hi - lo,
+                    left: &values[group * group_depth..],
+                    left_row: row,
+                    right: &weights[group * group_depth * group_out + lo - group * group_out..],
+                    right_row: group_out,
+                };
+                let out = &mut t.values[t.first + lo - t.channels.start..];
+                product.add_to(out, t.stride, parallelism);
+            }
+        }
+    }
+
+    fn finish(&self, targets: &mut [Target<'_>]) {
+        for (range, activation) in &self.spec.activation {
+            match activation {
+                Activation::Identity => {}
+                Activation::Relu => {
+                    for t in &mut *targets {
+                        let lo = range.start.max(t.channels.start);
+                        let hi = range.end.min(t.channels.end);
+                        if lo < hi {
+                            for pixel in t.values.chunks_exact_mut(t.stride) {
+                                let out = &mut pixel[t.first + lo - t.channels.start..][..hi - lo];
+                                out.iter_mut().for_each(|v| *v = v.max(0.0));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Patch values of one pixel: those of the largest K range that has to be gathered.
+fn patch_values(spec: &ConvSpec) -> usize {
+    spec.k_ranges.iter().filter(|k| !is_direct(k)).map(patch_len).max().unwrap_or(0)
+}
+
+fn split_front<'a>(rest: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
+    let (front, back) = std::mem::take(rest).split_at_mut(n);
+    *rest = back;
+    front
+}
+
+/// Runs tasks on all threads, each with a scratch of its own.
+fn with_scratch<T: Send>(tasks: Vec<T>, scratch: &mut [Scratch], run: impl Fn(T, &mut Scratch) + Sync) {
+    let free: Mutex<Vec<&mut Scratch>> = Mutex::new(scratch.iter_mut().collect());
+    tasks.into_par_iter().for_each(|task| {
+        let lock = || free.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let taken = lock().pop();
+        match taken {
+            Some(scratch) => {
+                run(task, scratch);
+                lock().push(scratch);
+            }
+            None => run(task, &mut Scratch::default()),
+        }
+    });
+}
+
+/// `left [pixels, depth] * right [depth, channels]`, rows of either at their own distance.
+struct Product<'a> {
+    pixels: usize,
+    depth: usize,
+    channels: usize,
+    left: &'a [f32],
+    left_row: usize,
+    right: &'a [f32],
+    right_row: usize,
+}
+
+impl Product<'_> {
+    /// Adds the product to `out`, whose rows are `out_row` apart.
+    fn add_to(&self, out: &mut [f32], out_row: usize, parallelism: Parallelism) {
+        let (m, n, k) = (self.pixels, self.channels, self.depth);
+        if m == 0 || n == 0 || k == 0 {
+            return;
+        }
+        let span = |rows: usize, row: usize, len: usize| (rows - 1) * row + len;
+        assert!(span(m, out_row, n) <= out.len(), "the output holds every row");
+        assert!(span(m, self.left_row, k) <= self.left.len(), "the patches hold every row");
+        assert!(span(k, self.right_row, n) <= self.right.len(), "the weights hold every row");
+        assert!(out_row >= n, "rows of the output do not overlap");
+        let (out_row, left_row, right_row) =
+            (out_row as isize, self.left_row as isize, self.right_row as isize);
+        // SAFETY: the three matrices lie inside their slices (asserted), `out` is borrowed mutably and so overlaps
+        // neither of the others, and all values are initialised f32.
+        unsafe {
+            gemm::gemm(
+                m,
+                n,
+                k,
+                out.as_mut_ptr(),
+                1,
+                out_row,
+                true,
+                self.left.as_ptr(),
+                1,
+                left_row,
+                self.right.as_ptr(),
+                1,
+                right_row,
+                1.0,
+                1.0,
+                false,
+                false,
+                false,
+                parallelism,
+            );
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Runs a [`Plan`] on the CPU with all cores: the path without a GPU, and a second opinion on every plan.
+//!
+//! The same dispatches, slots and in-place sums as on a GPU; inside, values lie as `[batch, height, width, channels]` (NHWC),
+//! so that the pixels of a tile are one slice of the output and the taps of a row are one slice of the input.
+//! Convolutions are implicit GEMMs: a tile of patches is gathered, then multiplied by the `gemm` crate.
+
+mod conv;
+mod patches;
+mod pool;
+
+use crate::kernel::{BufferShape, Spec};
+use crate::plan::{BufferId, Place, Plan};
+use conv::PackedConv;
+use std::sync::{Mutex, PoisonError};
+
+/// An error of a run on the CPU.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CpuError {
+    /// An input of the wrong length.
+    #[error("the input holds {expected} values, found {found}")]
+    InputLength {
+        /// Values of the plan's input: batch, channels, height and width multiplied.
+        expected: usize,
+        /// Values given.
+        found: usize,
+    },
+    /// A value that was not asked for when the network was planned.
+    #[error("`{name}` was not kept; kept values: {}", if .kept.is_empty() { "none".into() } else { .kept.join(", ") })]
+    NotKept {
+        /// The name asked for.
+        name: String,
+        /// The names that can be read.
+        kept: Vec<String>,
+    },
+}
+
+/// Runs one plan. `Send` and `Sync`; runs from several threads take turns.
+pub struct CpuExecutor {
+    /// Without its weights.
+    plan: Plan,
+    /// One per dispatch; `None` where it is no convolution.
+    convs: Vec<Option<PackedConv>>,
+    state: Mutex<State>,
+}
+
+/// What a run writes.
+struct State {
+    input: Vec<f32>,
+    output: Vec<f32>,
+    slots: Vec<Vec<f32>>,
+    scratch: Vec<Scratch>,
+}
+
+/// Working memory of one thread.
+#[derive(Default)]
+pub(super) struct Scratch {
+    patches: Vec<f32>,
+    rows: Vec<f32>,
+}
+
+impl State {
+    fn place(&mut self, place: Place) -> &mut Vec<f32> {
+        match place {
+            Place::Input => &mut self.input,
+            Place::Output => &mut self.output,
+            Place::Slot(s) => &mut self.slots[s],
+        }
+    }
+
+    fn values(&self, place: Place) -> &[f32] {
+        match place {
+            Place::Input => &self.input,
+            Place::Output => &self.output,
+            Place::Slot(s) => &self.slots[s],
+        }
+    }
+}
+
+impl CpuExecutor {
+    /// Reads and reorders the weights and sets up the slots. The plan's tensors are not needed afterwards.
+    pub fn new(plan: &Plan) -> CpuExecutor {
+        let convs = plan
+            .dispatches
+            .iter()
+            .map(|d| match (&d.spec, &d.weights) {
+                (Spec::Conv(spec), Some(weights)) => Some(PackedConv::new(spec, weights)),
+                _ => None,
+            })
+            .collect();
+        let mut plan = plan.clone();
+        plan.dispatches.iter_mut().for_each(|d| d.weights = None);
+        let elements = |shape: BufferShape| shape.batch * shape.channels * shape.height * shape.width;
+        let state = State {
+            input: vec![0.0; elements(plan.input().shape)],
+            output: vec![0.0; elements(plan.output().shape)],
+            slots: plan.slots.iter().map(|bytes| vec![0.0; bytes.div_ceil(4)]).collect(),
+            scratch: (0..rayon::current_num_threads()).map(|_| Scratch::default()).collect(),
+        };
+        CpuExecutor { plan, convs, state: Mutex::new(state) }
+    }
+
+    /// The plan, without its weights.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Bytes of the weights as they lie in memory.
+    pub fn weight_bytes(&self) -> usize {
+        self.convs.iter().flatten().map(PackedConv::bytes).sum()
+    }
+
+    /// Runs `input`, planar `[batch, channels, height, width]`, and gives the output, planar `[batch, channels, height,
+    /// width]` (logits are `[batch, classes]`).
+    ///
+    /// # Errors
+    /// [`CpuError::InputLength`] when the input is not exactly one batch.
+    pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, CpuError> {
+        let shape = self.plan.input().shape;
+        let expected = shape.batch * shape.channels * shape.height * shape.width;
+        if input.len() != expected {
+            return Err(CpuError::InputLength { expected, found: input.len() });
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *state;
+        from_planar(shape, input, &mut state.input);
+        for i in 0..self.plan.dispatches.len() {
+            self.dispatch(state, i);
+        }
+        Ok(to_planar(self.plan.output().shape, &state.output, 0..self.plan.output().shape.channels, 1))
+    }
+
+    /// A kept value of the last run, planar `[batch, channels, height, width]`.
+    ///
+    /// # Errors
+    /// [`CpuError::NotKept`] when the plan keeps no value of that name.
+    pub fn read_kept(&self, name: &str) -> Result<Vec<f32>, CpuError> {
+        let Some(kept) = self.plan.kept.iter().find(|k| k.name == name) else {
+            let kept = self.plan.kept.iter().map(|k| k.name.clone()).collect();
+            return Err(CpuError::NotKept { name: name.into(), kept });
+        };
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts: Vec<Vec<f32>> = kept
+            .parts
+            .iter()
+            .map(|p| {
+                let buffer = self.plan.buffer(p.buffer);
+                let channels = p.first_channel..p.first_channel + p.channels;
+                to_planar(buffer.shape, state.values(buffer.place), channels, p.stride)
+            })
+            .collect();
+        // Each part is [batch, its channels, height, width]; images interleave them.
+        let batch = self.plan.batch;
+        let image = |image: usize| {
+            parts.iter().flat_map(move |p| {
+                let n = p.len() / batch;
+                p[image * n..(image + 1) * n].iter().copied()
+            })
+        };
+        Ok((0..batch).flat_map(image).collect())
+    }
+
+    fn dispatch(&self, state: &mut State, index: usize) {
+        let d = &self.plan.dispatches[index];
+        let place = |id: &BufferId| self.plan.buffer(*id).place;
+        // What is written is taken out, so that the rest can be borrowed for reading: a plan never has one slot on both
+        // sides, except in place, where the written slot itself holds the operand.
+        let mut written: Vec<Vec<f32>> =
+            d.writes.iter().map(|w| std::mem::take(state.place(place(w)))).collect();
+        let mut scratch = std::mem::take(&mut state.scratch);
+        {
+            let reads: Vec<&[f32]> = d.reads.iter().map(|r| state.values(place(r))).collect();
+            match &d.spec {
+                Spec::Conv(spec) => {
+                    if let Some(packed) = &self.convs[index] {
+                        conv::run(spec, packed, self.plan.batch, &reads, &mut written, &mut scratch);
+                    }
+                }
+                Spec::MaxPool(spec) => pool::max(spec, reads[spec.from.buffer], &mut written[0]),
+                Spec::Average(spec) => pool::average(spec, reads[spec.from.buffer], &mut written[0]),
+            }
+        }
+        state.scratch = scratch;
+        for (id, values) in d.writes.iter().zip(written) {
+            *state.place(place(id)) = values;
+        }
+    }
+}
+
+/// `[batch, channels, height, width]` to NHWC.
+fn from_planar(shape: BufferShape, planar: &[f32], to: &mut [f32]) {
+    let pixels = shape.height * shape.width;
+    let image = shape.channels * pixels;
+    for (from, to) in planar.chunks_exact(image).zip(to.chunks_exact_mut(image)) {
+        for (c, plane) in from.chunks_exact(pixels).enumerate() {
+            for (value, pixel) in plane.iter().zip(to.chunks_exact_mut(shape.channels)) {
+                pixel[c] = *value;
+            }
+        }
+    }
+}
+
+/// NHWC to `[batch, channels, height, width]`, of a channel range, every `stride`-th row and column.
+fn to_planar(shape: BufferShape, values: &[f32], channels: std::ops::Range<usize>, stride: usize) -> Vec<f32> {
+    let mut planar = Vec::new();
+    for image in 0..shape.batch {
+        for c in channels.clone() {
+            for y in (0..shape.height).step_by(stride) {
+                for x in (0..shape.width).step_by(stride) {
+                    planar.push(values[((image * shape.height + y) * shape.width + x) * shape.channels + c]);
+                }
+            }
+        }
+    }
+    planar
+}

@@ -1,0 +1,72 @@
+//! Gathering what a convolution multiplies: one row of patch values per output pixel.
+
+use crate::kernel::KRange;
+use std::ops::Range;
+
+/// Values of one patch: every tap of every input channel.
+pub(super) fn patch_len(k: &KRange) -> usize {
+    k.kernel[0] * k.kernel[1] * k.from.channels
+}
+
+/// Whether output pixels and buffer pixels are the same, so that the buffer itself is the matrix of patches.
+pub(super) fn is_direct(k: &KRange) -> bool {
+    k.kernel == [1, 1] && k.stride == [1, 1] && k.padding == [0, 0] && k.from.stride == 1
+}
+
+/// Writes the patches of output pixels `pixels` (counted through the batch, row by row, `size` to an image), each
+/// `[groups][kernel_h][kernel_w][channels / groups]`, one after another.
+pub(super) fn gather(k: &KRange, source: &[f32], size: [usize; 2], pixels: Range<usize>, out: &mut [f32]) {
+    let len = patch_len(k);
+    for (p, patch) in pixels.zip(out.chunks_exact_mut(len)) {
+        let (image, y, x) = (p / (size[0] * size[1]), p / size[1] % size[0], p % size[1]);
+        patch_at(k, source, image, [y, x], patch);
+    }
+}
+
+fn patch_at(k: &KRange, source: &[f32], image: usize, at: [usize; 2], patch: &mut [f32]) {
+    let shape = k.from.shape;
+    let [view_h, view_w] = k.from.size();
+    let per_group = k.from.channels / k.groups;
+    // Taps of one row lie side by side in the buffer.
+    let whole_rows = k.groups == 1
+        && k.from.channels == shape.channels
+        && k.from.stride == 1
+        && (k.dilation[1] == 1 || k.kernel[1] == 1);
+    let mut rows = patch.chunks_exact_mut(k.kernel[1] * per_group);
+    for group in 0..k.groups {
+        for ky in 0..k.kernel[0] {
+            let Some(row) = rows.next() else { return };
+            let y = at[0] * k.stride[0] + ky * k.dilation[0];
+            if y < k.padding[0] || y - k.padding[0] >= view_h {
+                row.fill(0.0);
+                continue;
+            }
+            let y = (y - k.padding[0]) * k.from.stride;
+            let line = (image * shape.height + y) * shape.width;
+            if whole_rows {
+                // Taps lo..hi are inside; column of tap kx is x0 + kx - padding.
+                let x0 = at[1] * k.stride[1];
+                let lo = k.padding[1].saturating_sub(x0).min(k.kernel[1]);
+                let hi = (view_w + k.padding[1]).saturating_sub(x0).min(k.kernel[1]).max(lo);
+                row[..lo * per_group].fill(0.0);
+                row[hi * per_group..].fill(0.0);
+                if lo < hi {
+                    let from = (line + x0 + lo - k.padding[1]) * shape.channels;
+                    let n = (hi - lo) * per_group;
+                    row[lo * per_group..][..n].copy_from_slice(&source[from..][..n]);
+                }
+                continue;
+            }
+            for (kx, tap) in row.chunks_exact_mut(per_group).enumerate() {
+                let x = at[1] * k.stride[1] + kx * k.dilation[1];
+                if x < k.padding[1] || x - k.padding[1] >= view_w {
+                    tap.fill(0.0);
+                    continue;
+                }
+                let x = (x - k.padding[1]) * k.from.stride;
+                let from = (line + x) * shape.channels + k.from.first_channel + group * per_group;
+                tap.copy_from_slice(&source[from..][..per_group]);
+            }
+        }
+    }
+}
