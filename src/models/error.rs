@@ -1,6 +1,7 @@
 //! Why a checkpoint is not a network this crate can run.
 
 use super::Naming;
+use crate::checkpoint::CheckpointError;
 use crate::graph::GraphError;
 use crate::preprocess::PreprocessError;
 
@@ -89,6 +90,9 @@ pub enum ModelError {
         /// `[height, width]`.
         size: [usize; 2],
     },
+    /// The file cannot be opened.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// The config's preprocessing is not understood.
     #[error(transparent)]
     Preprocess(#[from] PreprocessError),

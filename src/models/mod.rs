@@ -24,6 +24,7 @@ use reader::Reader;
 use resnet::Built;
 use serde_json::json;
 use std::fmt;
+use std::path::Path;
 
 /// Whose names the tensors have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,12 +61,22 @@ pub struct Model {
     /// Whose names the tensors have.
     pub naming: Naming,
     /// Names of the residual blocks in order; the node of that name is the block's output, after its last ReLU. The
-    /// sum is the node `{block}.add`.
+    /// sum is the node `{block}.add`. Empty for the block form, which has none left.
     pub blocks: Vec<String>,
     /// How an image becomes the input.
     pub preprocess: Preprocess,
     /// Class names, where a config file has them.
     pub labels: Option<Vec<String>>,
+}
+
+impl Model {
+    /// Opens a checkpoint file or folder ([`Checkpoint::open`]) and loads its network ([`load`]).
+    ///
+    /// # Errors
+    /// [`ModelError`] names the file, tensor, config key or network that stands in the way.
+    pub fn open(path: impl AsRef<Path>, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+        load(&Checkpoint::open(path)?, size)
+    }
 }
 
 /// Builds the network of a checkpoint for inputs of `size` (`[height, width]`), by default the size its config or its
@@ -95,9 +106,7 @@ pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, 
     let cifar = scheme == Scheme::Torchvision && torchvision::is_cifar(&reader);
     let preprocess = preprocess(checkpoint, cifar)?;
     let size = size.unwrap_or(preprocess.size);
-    if size.iter().any(|s| !(1..=error::MAX_SIDE).contains(s)) {
-        return Err(ModelError::Size { size });
-    }
+    check_size(size)?;
     let preprocess = preprocess.with_size(size);
 
     let built = match scheme {
@@ -114,10 +123,20 @@ pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, 
     Ok(Model { graph: built.graph, family, naming, blocks: built.blocks, preprocess, labels })
 }
 
+fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
+    match size.iter().all(|s| (1..=error::MAX_SIDE).contains(s)) {
+        true => Ok(()),
+        false => Err(ModelError::Size { size }),
+    }
+}
+
 fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
     let saved::About { family, preprocess, labels } = about;
     let (graph, preprocess) = match size {
-        Some([h, w]) => (graph.resized(h, w)?, preprocess.with_size([h, w])),
+        Some([h, w]) => {
+            check_size([h, w])?;
+            (graph.resized(h, w)?, preprocess.with_size([h, w]))
+        }
         None => (graph, preprocess),
     };
     Ok(Model { graph, family, naming: Naming::Saved, blocks: vec![], preprocess, labels })

@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Key of the chain in a file's metadata.
-pub const METADATA_KEY: &str = "rmnet";
+pub const METADATA_KEY: &str = crate::checkpoint::RMNET_METADATA;
 
 const VERSION: u32 = 1;
 

@@ -97,6 +97,10 @@ fn refused(name: &str) -> Option<&'static str> {
         return Some("GroupNorm in place of batch norm");
     }
 
+    // CIFAR networks in torchvision's names, as timm's config describes them.
+    if name.starts_with("cifar_resnet") {
+        return None;
+    }
     let plain = ["tv_", "gluon_", "ssl_", "swsl_", "ig_"].iter().find_map(|p| name.strip_prefix(p));
     let plain = plain.unwrap_or(&name);
     let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
@@ -153,6 +157,7 @@ mod tests {
             "ig_resnext101_32x8d",
             "swsl_resnet18",
             "wide_resnet50_2",
+            "cifar_resnet20",
             "wide_resnet101_2",
         ] {
             assert_eq!(refused(name), None, "{name}");

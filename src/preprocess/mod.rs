@@ -12,14 +12,13 @@
 //! # Ok::<(), rmnet::preprocess::PreprocessError>(())
 //! ```
 
-use serde::{Deserialize, Serialize};
-
 mod config;
 mod resample;
 
 pub use resample::Interpolation;
 
 use resample::Image;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// The longest side, in pixels, of an image and of a network's input.
@@ -54,7 +53,7 @@ impl Resize {
             Resize::Exact(size) => size,
             Resize::Shortest(to) => {
                 let (short, long) = (image[0].min(image[1]), image[0].max(image[1]));
-                let long = ((to * long) as f64 / short as f64) as usize;
+                let long = (to as f64 * long as f64 / short as f64) as usize;
                 if image[1] <= image[0] { [long, to] } else { [to, long] }
             }
             Resize::Cover(size) => {
@@ -146,9 +145,12 @@ pub enum PreprocessError {
     },
 }
 
+/// The longest side before the crop: a hundredth of it is the least a crop keeps.
+const MAX_SCALED: usize = 100 * MAX_SIDE;
+
 /// A side before the crop: `floor(side / crop_pct)`, as timm and Hugging Face compute it.
 fn scaled(side: usize, crop_pct: f64) -> usize {
-    ((side as f64 / crop_pct) as usize).clamp(1, 100 * MAX_SIDE)
+    ((side as f64 / crop_pct) as usize).clamp(1, MAX_SCALED)
 }
 
 impl Preprocess {
@@ -166,16 +168,38 @@ impl Preprocess {
         Preprocess { size, resize, ..self.clone() }
     }
 
+    /// Sizes may come from a file: none may be 0, or so large that the result cannot be held.
+    fn check(&self) -> Result<(), PreprocessError> {
+        let resize = match self.resize {
+            Resize::None | Resize::Required => [1, 1],
+            Resize::Shortest(side) => [side, side],
+            Resize::Cover(size) | Resize::Exact(size) => size,
+        };
+        for (key, size, most) in [("size", self.size, MAX_SIDE), ("resize", resize, MAX_SCALED)] {
+            if size.iter().any(|s| !(1..=most).contains(s)) {
+                let expected = format!("sides from 1 to {most} pixels");
+                return Err(PreprocessError::Config {
+                    key: key.into(),
+                    expected,
+                    found: format!("{size:?}"),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// The input for one image: `rgb` holds `height` rows of `width` interleaved pixels, the result is planar
     /// `[3, size[0], size[1]]`, row-major.
     ///
     /// # Errors
-    /// [`PreprocessError::Image`] when a side is 0 or above [`MAX_SIDE`], the bytes are not `3 * width * height`, or the
-    /// config resizes nothing and the image is not of the input's size.
+    /// [`PreprocessError::Config`] when a size of `self` is 0 or absurd. [`PreprocessError::Image`] when a side of the image
+    /// is 0 or above [`MAX_SIDE`], the bytes are not `3 * width * height`, or the config resizes nothing and the image is
+    /// not of the input's size.
     pub fn apply(&self, rgb: &[u8], width: usize, height: usize) -> Result<Vec<f32>, PreprocessError> {
         let refuse =
             |expected: String, found: String| Err(PreprocessError::Image { width, height, expected, found });
         let sides = 1..=MAX_SIDE;
+        self.check()?;
         if !sides.contains(&width) || !sides.contains(&height) {
             return refuse(format!("sides from 1 to {MAX_SIDE} pixels"), format!("{width}x{height}"));
         }

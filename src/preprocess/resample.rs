@@ -3,10 +3,11 @@
 //! As in its `Resample.c`: antialiased, coefficients in f64, normalised, rounded to 22-bit fixed point; a horizontal pass
 //! to 8 bits, then a vertical one; a pass whose size does not change is left out. Nearest is its affine scaling.
 
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// How a resized pixel follows from those it covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Interpolation {
     /// The pixel that the centre falls into.

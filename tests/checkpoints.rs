@@ -1,0 +1,93 @@
+//! Every fixture is recognised for what it is, with the size, labels and preprocessing of its configs. What it computes is
+//! tested in `oracle.rs`.
+
+use rmnet::graph::Graph;
+use rmnet::models::{Model, Naming};
+use rmnet::preprocess::{Preprocess, Resize};
+use std::path::{Path, PathBuf};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// Names of the blocks' outputs are nodes, and so are those of the sums.
+fn blocks_are_nodes(model: &Model) {
+    let find = |graph: &Graph, name: &str| assert!(graph.find(name).is_some(), "{name}");
+    for block in &model.blocks {
+        find(&model.graph, block);
+        find(&model.graph, &format!("{block}.add"));
+    }
+}
+
+#[test]
+fn every_fixture_is_recognised() {
+    use Naming::{HuggingFace, Timm, Torchvision};
+    let cases = [
+        ("tv_resnet18", Torchvision, "torchvision ResNet, BasicBlock [2, 2, 2, 2]"),
+        ("tv_resnet34", Torchvision, "torchvision ResNet, BasicBlock [3, 4, 6, 3]"),
+        ("tv_basic_odd_widths", Torchvision, "torchvision ResNet, BasicBlock [2, 1, 2, 1]"),
+        ("tv_basic_wide_stem", Torchvision, "torchvision ResNet, BasicBlock [2, 1, 1, 1]"),
+        ("tv_resnet50", Torchvision, "torchvision ResNet, Bottleneck [3, 4, 6, 3]"),
+        ("tv_bottleneck", Torchvision, "torchvision ResNet, Bottleneck [1, 2, 1, 1]"),
+        ("tv_resnext", Torchvision, "torchvision ResNeXt, Bottleneck [2, 2, 2, 2], 4 groups"),
+        ("tv_resnext_odd_groups", Torchvision, "torchvision ResNeXt, Bottleneck [1, 2, 1, 1], 3 groups"),
+        ("tv_wide_resnet", Torchvision, "torchvision ResNet, Bottleneck [2, 2, 2, 1]"),
+        ("tv_resnet18_f16", Torchvision, "torchvision ResNet, BasicBlock [2, 2, 2, 2]"),
+        ("tv_resnet50_bf16", Torchvision, "torchvision ResNet, Bottleneck [2, 2, 2, 2]"),
+        ("tv_resnet18_module", Torchvision, "torchvision ResNet, BasicBlock [1, 2, 1, 1]"),
+        ("timm_resnet18", Timm, "timm ResNet, BasicBlock [2, 2, 2, 2]"),
+        ("timm_resnet18_wide_stem", Timm, "timm ResNet, BasicBlock [2, 2, 2, 2]"),
+        ("timm_resnet50", Timm, "timm ResNet, Bottleneck [3, 4, 6, 3]"),
+        ("timm_resnext50", Timm, "timm ResNeXt, Bottleneck [3, 4, 6, 3], 4 groups"),
+        ("hf_basic", HuggingFace, "Hugging Face ResNet, BasicBlock [2, 2, 2, 2]"),
+        ("hf_bottleneck", HuggingFace, "Hugging Face ResNet, Bottleneck [2, 2, 2, 2]"),
+        ("hf_bottleneck_stride_first", HuggingFace, "Hugging Face ResNet, Bottleneck [1, 2, 2, 1]"),
+        ("hf_downsample_first_stage", HuggingFace, "Hugging Face ResNet, BasicBlock [2, 1, 2, 1]"),
+        ("cifar_resnet20", Torchvision, "torchvision CIFAR ResNet, BasicBlock [3, 3, 3]"),
+        ("cifar_resnet14_odd_widths", Torchvision, "torchvision CIFAR ResNet, BasicBlock [2, 2, 2]"),
+    ];
+    for (name, naming, family) in cases {
+        let model = Model::open(fixture(name), None).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!((model.naming, model.family.as_str()), (naming, family), "{name}");
+        blocks_are_nodes(&model);
+    }
+    // No folder is left out of the table.
+    let folders = std::fs::read_dir(fixture("")).unwrap().filter_map(|e| {
+        let path = e.unwrap().path();
+        path.join("model.safetensors").exists().then_some(path)
+    });
+    for folder in folders {
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        assert!(cases.iter().any(|c| c.0 == name), "{name} is not in the table");
+    }
+}
+
+#[test]
+fn the_bundled_model_loads_with_its_labels_and_preprocessing() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/digits");
+    let model = Model::open(&folder, None).unwrap();
+    assert_eq!(model.labels.unwrap()[7], "7");
+    assert_eq!(model.graph.input_shape().size(), [32, 32]);
+    assert_eq!(model.preprocess.resize, Resize::Shortest(32));
+}
+
+#[test]
+fn sizes_labels_and_preprocessing_come_from_the_configs() {
+    let timm = Model::open(fixture("timm_resnet18"), None).unwrap();
+    assert_eq!(timm.graph.input_shape().size(), [64, 64]);
+    assert_eq!((timm.preprocess.size, timm.preprocess.resize), ([64, 64], Resize::Shortest(67)));
+    assert_eq!(timm.labels, None);
+    let odd = Model::open(fixture("timm_resnet18_wide_stem"), Some([45, 37])).unwrap();
+    assert_eq!((odd.preprocess.size, odd.preprocess.resize), ([45, 37], Resize::Cover([47, 38])));
+
+    let hf = Model::open(fixture("hf_bottleneck"), None).unwrap();
+    assert_eq!((hf.preprocess.size, hf.preprocess.resize), ([37, 37], Resize::Shortest(42)));
+    assert_eq!(hf.labels.unwrap()[3], "class 3");
+
+    let tv = Model::open(fixture("tv_resnet18"), None).unwrap();
+    assert_eq!(tv.preprocess, Preprocess::imagenet());
+    let larger = Model::open(fixture("tv_resnet18"), Some([192, 192])).unwrap();
+    assert_eq!(larger.preprocess.resize, Resize::Shortest(219));
+    let cifar = Model::open(fixture("cifar_resnet20"), None).unwrap();
+    assert_eq!(cifar.preprocess, Preprocess::cifar());
+}
