@@ -13,11 +13,13 @@ mod verify;
 pub use args::Cli;
 
 use args::{ModeArg, ModelArgs, Verb};
-use rmnet::rewrite::Mode;
+use rmnet::gpu::GpuError;
+use rmnet::{Device, Mode, Session, SessionError};
 use rmnet::checkpoint::Checkpoint;
 use rmnet::models::{self, Model};
 use serde_json::{Value, json};
 use std::fmt::Display;
+use std::time::{Duration, Instant};
 
 /// Version of every JSON object printed.
 const SCHEMA_VERSION: u32 = 1;
@@ -50,6 +52,21 @@ impl Failure {
     /// Options that contradict each other.
     pub fn usage(e: impl Display) -> Failure {
         Failure { code: 2, message: e.to_string(), report: None }
+    }
+}
+
+impl From<SessionError> for Failure {
+    fn from(e: SessionError) -> Failure {
+        let code = match &e {
+            SessionError::Gpu(gpu) => match gpu {
+                GpuError::DeviceLost { .. } | GpuError::OutOfMemory { .. } | GpuError::Refused { .. } => 6,
+                GpuError::InputLength { .. } | GpuError::Buffer { .. } | GpuError::NotKept { .. } => 3,
+                _ => 4,
+            },
+            SessionError::Plan(_) => 4,
+            _ => 3,
+        };
+        Failure { code, message: e.to_string(), report: None }
     }
 }
 
@@ -108,6 +125,30 @@ impl From<ModeArg> for Mode {
             ModeArg::Residual => Mode::Residual,
         }
     }
+}
+
+/// Where `--adapter` sends a run.
+fn device(adapter: Option<&str>) -> Device {
+    match adapter {
+        Some("cpu") => Device::Cpu,
+        // Any text is a choice: what is no number and no graphics API is part of a name.
+        Some(text) => Device::Gpu(text.parse().unwrap_or_default()),
+        None => Device::default(),
+    }
+}
+
+/// Runs one input after a warm-up: the logits, and the median of five runs.
+fn timed(session: &Session, input: &[f32]) -> Result<(Vec<f32>, Duration), Failure> {
+    session.run(input)?;
+    let mut times = vec![];
+    let mut logits = vec![];
+    for _ in 0..5 {
+        let start = Instant::now();
+        logits = session.run(input)?;
+        times.push(start.elapsed());
+    }
+    times.sort();
+    Ok((logits, times[2]))
 }
 
 /// Bytes as MiB for people.

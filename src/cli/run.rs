@@ -1,0 +1,90 @@
+//! `run`: images or a tensor in, classes out.
+
+use super::args::RunArgs;
+use super::{Failure, Report, device, image_input, load};
+use rmnet::{Options, Session};
+use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use serde_json::json;
+use std::fmt::Write;
+use std::path::Path;
+
+/// Images per run where the command line says nothing.
+const DEFAULT_BATCH: usize = 8;
+
+pub fn run(args: &RunArgs) -> Result<Report, Failure> {
+    let model = load(&args.model)?;
+    let inputs = image_input::read(&args.inputs, model.graph.input_shape(), &model.preprocess)?;
+    let labels = labels(args, model.labels.as_deref(), model.graph.shape(model.graph.output()).channels)?;
+    let count = inputs.names.len();
+    let batch = args.batch.map_or(count.min(DEFAULT_BATCH), |b| b as usize);
+    let options = Options {
+        batch,
+        mode: args.mode.into(),
+        device: device(args.device.adapter.as_deref()),
+        safe_shaders: args.device.safe_shaders,
+        ..Options::default()
+    };
+    let session = Session::new(&model, &options)?;
+
+    // Whole batches; the last one is filled up with zeros, whose logits are dropped.
+    let image = session.input_len() / batch;
+    let classes = session.output_shape()[1];
+    let mut logits = Vec::with_capacity(count * classes);
+    for part in inputs.values.chunks(batch * image) {
+        let mut part = part.to_vec();
+        let wanted = part.len() / image * classes;
+        part.resize(batch * image, 0.0);
+        logits.extend_from_slice(&session.run(&part)?[..wanted]);
+    }
+    if let Some(path) = &args.logits {
+        write_logits(path, &logits, [count, classes])?;
+    }
+
+    let name_of = |class: usize| labels.as_ref().map_or_else(|| format!("class {class}"), |l| l[class].clone());
+    let mut text = format!("{} on {}\n", model.family, session.device_name());
+    let mut images = vec![];
+    for (name, scores) in inputs.names.iter().zip(logits.chunks(classes)) {
+        let _ = writeln!(text, "{name}");
+        let mut top_classes = vec![];
+        for (class, probability) in top(scores, args.top as usize) {
+            let label = name_of(class);
+            let _ = writeln!(text, "  {:>6.2} %  {label}", probability * 100.0);
+            top_classes.push(json!({
+                "class": class, "label": label, "probability": probability, "logit": scores[class],
+            }));
+        }
+        images.push(json!({ "input": name, "top": top_classes }));
+    }
+    let json = json!({
+        "family": model.family, "device": session.device_name(), "batch": batch, "classes": classes, "images": images,
+    });
+    Ok(Report { text: text.trim_end().into(), json })
+}
+
+/// The `k` most probable classes with their softmax probabilities, most probable first.
+pub fn top(logits: &[f32], k: usize) -> Vec<(usize, f64)> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weights: Vec<f64> = logits.iter().map(|v| f64::from(v - max).exp()).collect();
+    let sum: f64 = weights.iter().sum();
+    let mut classes: Vec<usize> = (0..logits.len()).collect();
+    classes.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+    classes.into_iter().take(k).map(|c| (c, weights[c] / sum)).collect()
+}
+
+fn labels(args: &RunArgs, of_model: Option<&[String]>, classes: usize) -> Result<Option<Vec<String>>, Failure> {
+    let Some(path) = &args.labels else { return Ok(of_model.map(<[String]>::to_vec)) };
+    let refuse = |e: String| Failure::input(format!("{}: {e}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|e| refuse(e.to_string()))?;
+    let lines: Vec<String> = text.lines().map(|l| l.trim().to_string()).filter(|l| !l.is_empty()).collect();
+    if lines.len() != classes {
+        return Err(refuse(format!("expected {classes} labels, one a line, found {}", lines.len())));
+    }
+    Ok(Some(lines))
+}
+
+fn write_logits(path: &Path, logits: &[f32], shape: [usize; 2]) -> Result<(), Failure> {
+    let bytes: Vec<u8> = logits.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).map_err(Failure::input)?;
+    serialize_to_file([("logits", view)], None, path)
+        .map_err(|e| Failure::input(format!("cannot write {}: {e}", path.display())))
+}
