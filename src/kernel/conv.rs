@@ -58,7 +58,8 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> Kerne
     let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
     let grid = [workgroups.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
 
-    let mut s = Source::default();
+    let wide_loads = caps.software && caps.int64;
+    let mut s = Source::new(wide_loads);
     s.line(format!("// {spec:?}").replace('\n', " "));
     for (name, value) in [
         ("BATCH", out.batch),
@@ -82,7 +83,7 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> Kerne
     }
     let adds = spec.adds.iter().skip(usize::from(spec.in_place)).map(|a| &a.from);
     s.bind_reads(spec.k_ranges.iter().map(|r| &r.from).chain(adds));
-    s.bind("weights".into(), Role::Weights, false, "vec4<f32>");
+    s.bind_read("weights".into(), Role::Weights, Layout::Packed);
     for (o, output) in spec.outputs.iter().enumerate() {
         s.bind(format!("out{o}"), Role::Write(o), true, super::source::element(output.shape.layout));
     }
@@ -122,6 +123,7 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> Kerne
         bindings,
         grid,
         subgroup: tile.lanes.is_some(),
+        int64: wide_loads,
         packing: Packing::Conv(layout),
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn fetches(s: &mut Source, spec: &ConvSpec, layout: &WeightLayout) {
             s.line(format!("fn fetch{r}(image: u32, channel: u32, pixel: u32) -> f32 {{"));
             s.line(if is_packed(&range.from) {
                 format!(
-                    "return in{buffer}[(image * R{r}_IMAGE + channel / 4u) * R{r}_PLANE + pixel][channel % 4u];"
+                    "return load_in{buffer}((image * R{r}_IMAGE + channel / 4u) * R{r}_PLANE + pixel)[channel % 4u];"
                 )
             } else {
                 format!("return in{buffer}[(image * R{r}_IMAGE + channel) * R{r}_PLANE + pixel];")
@@ -51,7 +51,7 @@ pub(super) fn accumulate(
     position: &Position,
 ) {
     for q in 0..tile.quads {
-        s.line(format!("let bias{q} = weights[first_weight + {q}u];"));
+        s.line(format!("let bias{q} = load_weights(first_weight + {q}u);"));
     }
     for p in 0..position.pixels {
         for q in 0..tile.quads {
@@ -242,7 +242,7 @@ impl Range<'_> {
                         "vec4<f32>()",
                     );
                     for k in 0..self.taps() {
-                        s.line(format!("let w{q}_{k} = weights[weight + {}u];", k * self.tile.quads + q));
+                        s.line(format!("let w{q}_{k} = load_weights(weight + {}u);", k * self.tile.quads + q));
                     }
                     for (p, k, j) in self.terms(columns) {
                         s.line(format!("a{p}_{q} += x{q}_{j} * w{q}_{k};"));
@@ -275,7 +275,7 @@ impl Range<'_> {
                     Some(inside) => format!("select(vec4<f32>(), {value}, {inside})"),
                     None => value,
                 };
-                s.line(format!("a{p}_{q} += {value} * weights[step + {q}u];"));
+                s.line(format!("a{p}_{q} += {value} * load_weights(step + {q}u);"));
             }
         }
         s.line("}");
@@ -320,7 +320,11 @@ impl Range<'_> {
         let buffer = self.range.from.buffer;
         for (j, column) in columns.iter().enumerate() {
             let Some(Column::At(offset, inside)) = column else { continue };
-            let load = format!("in{buffer}[{at} + {offset}]");
+            let load = if is_packed(&self.range.from) {
+                format!("load_in{buffer}({at} + {offset})")
+            } else {
+                format!("in{buffer}[{at} + {offset}]")
+            };
             match condition(row_inside, inside) {
                 Some(inside) => s.line(format!("let {name}{j} = select({zero}, {load}, {inside});")),
                 None => s.line(format!("let {name}{j} = {load};")),
@@ -334,7 +338,7 @@ impl Range<'_> {
         let lanes = self.tile.lanes.map(|n| n as usize);
         if let Some(lanes) = lanes {
             for i in 0..vectors.div_ceil(lanes) {
-                s.line(format!("let lane_weights{i} = weights[weight + lane + {}u];", i * lanes));
+                s.line(format!("let lane_weights{i} = load_weights(weight + lane + {}u);", i * lanes));
             }
         }
         let terms = self.terms(columns);
@@ -344,7 +348,7 @@ impl Range<'_> {
                     let n = (k * depth + l) * quads + q;
                     let value = match lanes {
                         Some(lanes) => format!("subgroupShuffle(lane_weights{}, {}u)", n / lanes, n % lanes),
-                        None => format!("weights[weight + {n}u]"),
+                        None => format!("load_weights(weight + {n}u)"),
                     };
                     s.line(format!("let w{q}_{k}_{l} = {value};"));
                 }

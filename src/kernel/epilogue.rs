@@ -16,10 +16,13 @@ pub(super) fn load_quad(
     let image = planes(shape);
     match shape.layout {
         Layout::Packed => {
-            let load = format!(
-                "{buffer}[(image * {image}u + {}u + {quad}) * {plane}u + {pixel}]",
-                first_channel / 4
-            );
+            let index = format!("(image * {image}u + {}u + {quad}) * {plane}u + {pixel}", first_channel / 4);
+            // The output buffer, read in place, has no function of its own.
+            let load = if buffer.starts_with("out") {
+                format!("{buffer}[{index}]")
+            } else {
+                format!("load_{buffer}({index})")
+            };
             if channels.is_multiple_of(4) {
                 load
             } else {

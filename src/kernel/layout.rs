@@ -46,7 +46,7 @@ impl WeightLayout {
         let ranges = spec.k_ranges.iter().map(|range| {
             let kind = kind(spec, range);
             let depth = if is_packed(&range.from) && kind == Kind::Dense { 4 } else { 1 };
-            let unroll_x = kind != Kind::Scattered && range.kernel[1] <= tile.max_taps;
+            let unroll_x = kind != Kind::Scattered && range.kernel[1] * depth <= tile.max_taps;
             let taps = if unroll_x { range.kernel[1] } else { 1 };
             let vectors = taps * depth * tile.quads;
             let shared = tile.lanes.filter(|_| kind == Kind::Dense).unwrap_or(1) as usize;

@@ -20,6 +20,8 @@ pub use spec::{Add, AverageSpec, BufferShape, ConvSpec, KRange, Layout, Operand,
 pub struct Capabilities {
     /// The one subgroup size of the adapter, where the feature `SUBGROUP` is on and minimum and maximum agree.
     pub subgroup_size: Option<u32>,
+    /// Shaders may use 64-bit integers (feature `SHADER_INT64`); only software adapters gain from it.
+    pub int64: bool,
     /// A CPU pretending to be a GPU (llvmpipe, SwiftShader): invocations are SIMD lanes.
     pub software: bool,
     /// Invocations a workgroup may have.
@@ -71,6 +73,8 @@ pub struct Kernel {
     pub grid: [u32; 3],
     /// Whether the shader needs the feature `SUBGROUP`.
     pub subgroup: bool,
+    /// Whether the shader needs the feature `SHADER_INT64`.
+    pub int64: bool,
     packing: Packing,
 }
 
@@ -86,6 +90,7 @@ impl Capabilities {
     /// The default limits of WebGPU: what every kernel fits.
     pub const WEBGPU: Capabilities = Capabilities {
         subgroup_size: None,
+        int64: false,
         software: false,
         max_workgroup_invocations: 256,
         max_workgroup_memory: 16 << 10,

@@ -2,7 +2,7 @@
 
 use super::epilogue::{self, load_quad};
 use super::source::{Source, element, planes};
-use super::spec::{AverageSpec, ConvSpec, Operand, Output, PoolSpec};
+use super::spec::{AverageSpec, ConvSpec, Layout, Operand, Output, PoolSpec};
 use super::{Capabilities, Kernel, Packing, Role};
 use crate::graph::Activation;
 
@@ -47,9 +47,9 @@ fn workgroup(caps: &Capabilities) -> u32 {
     if caps.software { 8 } else { 64.min(caps.max_workgroup_invocations) }
 }
 
-fn unweighted(name: &str, entry: &'static str, s: Source, grid: [u32; 3]) -> Kernel {
+fn unweighted(name: &str, entry: &'static str, s: Source, grid: [u32; 3], int64: bool) -> Kernel {
     let (wgsl, bindings) = s.finish();
-    Kernel { name: name.into(), wgsl, entry, bindings, grid, subgroup: false, packing: Packing::None }
+    Kernel { name: name.into(), wgsl, entry, bindings, grid, subgroup: false, int64, packing: Packing::None }
 }
 
 pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities) -> Kernel {
@@ -57,7 +57,7 @@ pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities) -> Kernel {
     let invocations = to.batch * to.channels.div_ceil(4) * to.height * to.width;
     let workgroup = workgroup(caps);
     let grid = fold(invocations, workgroup, caps);
-    let mut s = Source::default();
+    let mut s = Source::new(caps.software && caps.int64);
     for (name, value) in [
         ("WORKGROUP", workgroup as usize),
         ("GRID_X", grid[0] as usize),
@@ -81,7 +81,7 @@ pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities) -> Kernel {
     load(&mut s, from);
     epilogue::store(&mut s, &stored(to));
     s.fragment(MAX_POOL);
-    unweighted("max_pool", "max_pool", s, grid)
+    unweighted("max_pool", "max_pool", s, grid, caps.software && caps.int64)
 }
 
 pub(super) fn average(spec: &AverageSpec, caps: &Capabilities) -> Kernel {
@@ -89,7 +89,7 @@ pub(super) fn average(spec: &AverageSpec, caps: &Capabilities) -> Kernel {
     let invocations = to.batch * to.channels.div_ceil(4);
     let workgroup = workgroup(caps);
     let grid = fold(invocations, workgroup, caps);
-    let mut s = Source::default();
+    let mut s = Source::new(caps.software && caps.int64);
     for (name, value) in [
         ("WORKGROUP", workgroup as usize),
         ("GRID_X", grid[0] as usize),
@@ -104,7 +104,7 @@ pub(super) fn average(spec: &AverageSpec, caps: &Capabilities) -> Kernel {
     load(&mut s, from);
     epilogue::store(&mut s, &stored(to));
     s.fragment(AVERAGE);
-    unweighted("average", "average", s, grid)
+    unweighted("average", "average", s, grid, caps.software && caps.int64)
 }
 
 /// Whether a convolution is a matrix times a few vectors.
@@ -123,7 +123,7 @@ pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities) -> Kernel {
     let out_quads = spec.out_channels.div_ceil(4);
     let (quads, slices) = if caps.software { (8, 1) } else { (8, 8) };
     let grid = [out_quads.div_ceil(quads) as u32, range.from.shape.batch as u32, 1];
-    let mut s = Source::default();
+    let mut s = Source::new(caps.software && caps.int64);
     for (name, value) in [
         ("WORKGROUP", quads * slices),
         ("GROUP_QUADS", quads),
@@ -136,7 +136,7 @@ pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities) -> Kernel {
     }
     let adds = spec.adds.iter().skip(usize::from(spec.in_place)).map(|a| &a.from);
     s.bind_reads(std::iter::once(&range.from).chain(adds));
-    s.bind("weights".into(), Role::Weights, false, "vec4<f32>");
+    s.bind_read("weights".into(), Role::Weights, Layout::Packed);
     for (o, output) in spec.outputs.iter().enumerate() {
         s.bind(format!("out{o}"), Role::Write(o), true, element(output.shape.layout));
     }
@@ -148,7 +148,8 @@ pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities) -> Kernel {
     s.fragment(GEMV);
     let (wgsl, bindings) = s.finish();
     let name = format!("gemv {slices} slices");
-    Kernel { name, wgsl, entry: "gemv", bindings, grid, subgroup: false, packing: Packing::Gemv }
+    let int64 = caps.software && caps.int64;
+    Kernel { name, wgsl, entry: "gemv", bindings, grid, subgroup: false, int64, packing: Packing::Gemv }
 }
 
 /// Bytes of [`pack_gemv`]'s result.

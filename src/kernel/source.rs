@@ -19,9 +19,16 @@ pub(super) struct Source {
     text: String,
     indent: usize,
     bindings: Vec<Binding>,
+    /// Quads are read as two 64-bit integers, which software Vulkan loads faster than four floats.
+    wide_loads: bool,
 }
 
 impl Source {
+    /// An empty shader; `wide_loads` as the capability of that name.
+    pub(super) fn new(wide_loads: bool) -> Source {
+        Source { wide_loads, ..Source::default() }
+    }
+
     /// One line, indented. A line that ends in `{` opens a block, one that starts with `}` closes it.
     pub(super) fn line(&mut self, line: impl AsRef<str>) {
         let line = line.as_ref();
@@ -62,7 +69,25 @@ impl Source {
         reads.sort_by_key(|&(buffer, _)| buffer);
         reads.dedup();
         for (buffer, layout) in reads {
-            self.bind(format!("in{buffer}"), Role::Read(buffer), false, element(layout));
+            self.bind_read(format!("in{buffer}"), Role::Read(buffer), layout);
+        }
+    }
+
+    /// Declares a buffer only read, and for quads the function `load_{name}`.
+    pub(super) fn bind_read(&mut self, name: String, role: Role, layout: Layout) {
+        let wide = self.wide_loads && layout == Layout::Packed;
+        self.bind(name.clone(), role, false, if wide { "vec2<u64>" } else { element(layout) });
+        if layout == Layout::Packed {
+            self.line(format!("fn load_{name}(index: u32) -> vec4<f32> {{"));
+            if wide {
+                self.line(format!("let raw = {name}[index];"));
+                self.line("let low = vec2<u32>(u32(raw.x), u32(raw.y));");
+                self.line("let high = vec2<u32>(u32(raw.x >> 32u), u32(raw.y >> 32u));");
+                self.line("return bitcast<vec4<f32>>(vec4<u32>(low.x, high.x, low.y, high.y));");
+            } else {
+                self.line(format!("return {name}[index];"));
+            }
+            self.line("}");
         }
     }
 

@@ -15,7 +15,7 @@ pub(super) struct Tile {
     pub(super) lanes: Option<u32>,
     /// Invocations of a workgroup.
     pub(super) workgroup: u32,
-    /// Widest kernel whose horizontal taps are unrolled.
+    /// Most products per pixel and output channel in a step: decides whether horizontal taps are unrolled.
     pub(super) max_taps: usize,
     /// Pooled rows an invocation walks down, where a max pool is fused.
     pub(super) strip: usize,
@@ -49,7 +49,7 @@ pub(super) fn tiles(spec: &ConvSpec, width: usize, caps: &Capabilities) -> Vec<T
                 let quads = quads_within_groups(spec, most.min(wide));
                 for pixels in widths(width) {
                     let tile =
-                        Tile { pixels, quads, lanes: Some(lanes), workgroup: lanes, max_taps: 4, strip: 7 };
+                        Tile { pixels, quads, lanes: Some(lanes), workgroup: lanes, max_taps: 16, strip: 7 };
                     if !tiles.contains(&tile) {
                         tiles.push(tile);
                     }
@@ -60,7 +60,7 @@ pub(super) fn tiles(spec: &ConvSpec, width: usize, caps: &Capabilities) -> Vec<T
             let workgroup = if caps.software { 8 } else { 64.min(caps.max_workgroup_invocations) };
             let quads = quads_within_groups(spec, 2.min(wide));
             for pixels in widths(width).into_iter().filter(|&p| p <= 7) {
-                tiles.push(Tile { pixels, quads, lanes: None, workgroup, max_taps: 4, strip: 2 });
+                tiles.push(Tile { pixels, quads, lanes: None, workgroup, max_taps: 16, strip: 2 });
             }
         }
     }

@@ -1,10 +1,20 @@
 //! The table of dispatches every kernel is tried on.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
-use super::{packed, planar};
 use rmnet::graph::{Activation, MaxPool};
 use rmnet::kernel::{
     Add, AverageSpec, BufferShape, ConvSpec, KRange, Layout, Operand, Output, PoolSpec, Spec,
 };
+
+/// A buffer shape in quads.
+pub fn packed(batch: usize, channels: usize, height: usize, width: usize) -> BufferShape {
+    BufferShape { batch, channels, height, width, layout: Layout::Packed }
+}
+
+/// A buffer shape as an app has it.
+pub fn planar(batch: usize, channels: usize, height: usize, width: usize) -> BufferShape {
+    BufferShape { batch, channels, height, width, layout: Layout::Planar }
+}
 
 /// A K range with its window; `kernel`, `stride`, `padding`, `dilation` square.
 pub fn range(from: Operand, kernel: usize, stride: usize, padding: usize, dilation: usize) -> KRange {

@@ -1,0 +1,156 @@
+//! Every shader is valid WGSL without special demands, fits the default limits of WebGPU, and goes to every backend language.
+
+#[path = "common/specs.rs"]
+mod specs;
+
+use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
+use naga::{AddressSpace, StorageAccess};
+use rmnet::kernel::{Capabilities, Kernel, Operand, Spec, candidates, select};
+use specs::{conv, in_place, packed, planar, pooled, projection, range, to_planar, whole};
+
+fn capabilities() -> Vec<Capabilities> {
+    let software = Capabilities { software: true, ..Capabilities::WEBGPU };
+    vec![
+        Capabilities::WEBGPU,
+        Capabilities { subgroup_size: Some(32), ..Capabilities::WEBGPU },
+        software.clone(),
+        Capabilities { subgroup_size: Some(4), ..software.clone() },
+        Capabilities { subgroup_size: Some(8), ..software.clone() },
+        Capabilities { subgroup_size: Some(8), int64: true, ..software },
+    ]
+}
+
+/// Layer shapes of ResNet-18 and ResNet-50.
+fn resnets() -> Vec<(String, Spec)> {
+    let mut specs = vec![];
+    let mut push = |name: &str, spec| specs.push((name.to_string(), Spec::Conv(spec)));
+    push("stem", pooled(conv(vec![range(whole(0, planar(1, 3, 224, 224)), 7, 2, 3, 1)], 64), 3, 2, 1));
+    push("fc", to_planar(conv(vec![range(whole(0, packed(1, 512, 1, 1)), 1, 1, 0, 1)], 1000)));
+    push("fc", to_planar(conv(vec![range(whole(0, packed(1, 2048, 1, 1)), 1, 1, 0, 1)], 1000)));
+    for (i, size) in [56, 28, 14, 7].into_iter().enumerate() {
+        let c = 64 << i;
+        let base = conv(vec![range(whole(0, packed(1, c, size, size)), 3, 1, 1, 1)], c);
+        push("3x3", base.clone());
+        push("3x3 in place", in_place(base));
+        let wide = packed(1, 4 * c, size, size);
+        push("reduce", conv(vec![range(whole(0, wide), 1, 1, 0, 1)], c));
+        push("expand", in_place(conv(vec![range(whole(0, packed(1, c, size, size)), 1, 1, 0, 1)], 4 * c)));
+        if i > 0 {
+            let big = packed(1, c, 2 * size, 2 * size);
+            let half = packed(1, c / 2, 2 * size, 2 * size);
+            push("3x3 strided", conv(vec![range(whole(0, half), 3, 2, 1, 1)], c));
+            push("3x3 strided", conv(vec![range(whole(0, big), 3, 2, 1, 1)], c));
+            push("projection", projection(packed(1, c, size, size), half, c, 3, 2));
+            let before = packed(1, 2 * c, 2 * size, 2 * size);
+            push("projection", projection(packed(1, c, size, size), before, 4 * c, 1, 2));
+        }
+    }
+    specs
+}
+
+fn check(name: &str, kernel: &Kernel) {
+    let context = format!("{name} [{}]", kernel.name);
+    let module = naga::front::wgsl::parse_str(&kernel.wgsl)
+        .unwrap_or_else(|e| panic!("{context}: {}\n{}", e.emit_to_string(&kernel.wgsl), kernel.wgsl));
+    let mut allowed = NagaCapabilities::empty();
+    allowed.set(NagaCapabilities::SUBGROUP, kernel.subgroup);
+    allowed.set(NagaCapabilities::SHADER_INT64, kernel.int64);
+    let mut validator = Validator::new(ValidationFlags::all(), allowed);
+    if kernel.subgroup {
+        validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
+        validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
+    }
+    let info = validator
+        .validate(&module)
+        .unwrap_or_else(|e| panic!("{context}: {}", e.emit_to_string(&kernel.wgsl)));
+
+    let mut bound = vec![];
+    let mut workgroup_memory = 0;
+    for (_, variable) in module.global_variables.iter() {
+        match variable.space {
+            AddressSpace::Storage { access } => {
+                let binding = variable.binding.expect("a storage buffer is bound");
+                assert_eq!(binding.group, 0, "{context}");
+                let name = variable.name.clone().expect("a name");
+                bound.push((binding.binding, name, access.contains(StorageAccess::STORE)));
+            }
+            AddressSpace::WorkGroup => {
+                workgroup_memory += module.types[variable.ty].inner.size(module.to_ctx());
+            }
+            other => panic!("{context}: a variable in {other:?}"),
+        }
+    }
+    bound.sort();
+    let stated: Vec<_> =
+        kernel.bindings.iter().enumerate().map(|(i, b)| (i as u32, b.name.clone(), b.writable)).collect();
+    assert_eq!(bound, stated, "{context}");
+    assert!(bound.len() <= 8 && workgroup_memory <= 16 << 10, "{context}");
+    assert_eq!(module.entry_points.len(), 1, "{context}");
+    let entry = &module.entry_points[0];
+    assert_eq!(entry.name, kernel.entry, "{context}");
+    assert!(entry.workgroup_size.iter().product::<u32>() <= 256, "{context}");
+    assert!(kernel.grid.iter().all(|&n| (1..=65535).contains(&n)), "{context}: {:?}", kernel.grid);
+    translate(&context, &module, &info, kernel.entry);
+}
+
+fn translate(context: &str, module: &naga::Module, info: &naga::valid::ModuleInfo, entry: &str) {
+    let stage = naga::ShaderStage::Compute;
+    let options = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
+    naga::back::spv::write_vec(module, info, &options, None)
+        .unwrap_or_else(|e| panic!("{context}: SPIR-V: {e}"));
+    let options = naga::back::msl::Options {
+        lang_version: (2, 4),
+        fake_missing_bindings: true,
+        ..Default::default()
+    };
+    naga::back::msl::write_string(module, info, &options, &Default::default())
+        .unwrap_or_else(|e| panic!("{context}: MSL: {e}"));
+    let options = naga::back::hlsl::Options {
+        shader_model: naga::back::hlsl::ShaderModel::V6_0,
+        ..Default::default()
+    };
+    let pipeline = naga::back::hlsl::PipelineOptions { entry_point: Some((stage, entry.into())) };
+    let mut text = String::new();
+    naga::back::hlsl::Writer::new(&mut text, &options, &pipeline)
+        .write(module, info, None)
+        .unwrap_or_else(|e| panic!("{context}: HLSL: {e}"));
+}
+
+#[test]
+fn every_shader_is_valid_everywhere() {
+    for caps in capabilities() {
+        for (name, spec) in resnets() {
+            for kernel in candidates(&spec, &caps).expect("within the limits") {
+                assert!(caps.subgroup_size.is_some() || !kernel.subgroup);
+                check(&name, &kernel);
+            }
+        }
+        for (name, spec) in specs::all() {
+            check(&name, &select(&spec, &caps).expect("within the limits"));
+        }
+    }
+}
+
+#[test]
+fn a_limit_that_is_too_small_is_named() {
+    let spec = conv(vec![range(whole(0, packed(1, 64, 8, 8)), 3, 1, 1, 1)], 64);
+    let refused = |caps: Capabilities| {
+        let error = select(&Spec::Conv(spec.clone()), &caps).expect_err("over a limit");
+        assert!(error.needed > error.allowed);
+        error.limit
+    };
+    let few = Capabilities { max_storage_buffers: 2, ..Capabilities::WEBGPU };
+    assert_eq!(refused(few), "storage buffers");
+    let small = Capabilities { max_binding_bytes: 100 << 10, ..Capabilities::WEBGPU };
+    assert_eq!(refused(small), "bytes of packed weights");
+    let tiny = Capabilities { max_binding_bytes: 1 << 10, ..Capabilities::WEBGPU };
+    assert_eq!(refused(tiny), "bytes of a binding");
+}
+
+#[test]
+fn a_large_grid_is_folded() {
+    let caps = Capabilities { max_workgroups: 10, ..Capabilities::WEBGPU };
+    let from = Operand { stride: 1, ..whole(0, packed(1, 4, 100, 100)) };
+    let kernel = select(&Spec::Conv(conv(vec![range(from, 3, 1, 1, 1)], 8)), &caps).expect("folded");
+    assert!(kernel.grid.iter().all(|&n| n <= 10) && kernel.grid[2] > 1, "{:?}", kernel.grid);
+}
