@@ -3,6 +3,7 @@
 pub mod checkpoint;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cpu;
+pub mod gpu;
 pub mod graph;
 pub mod kernel;
 pub mod models;
@@ -10,7 +11,9 @@ pub mod plan;
 pub mod preprocess;
 pub mod reference;
 pub mod rewrite;
+mod session;
 pub mod tensor;
 pub mod verify;
 
 pub use rewrite::Mode;
+pub use session::{Device, Memory, Options, Prepared, Session, SessionError, prepare};

@@ -35,7 +35,8 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     for (block, reason) in &kept {
         text += &format!("\n  kept {block}: {reason}");
     }
-    let kept: Vec<_> = kept.into_iter().map(|(block, reason)| json!({ "block": block, "reason": reason })).collect();
+    let kept: Vec<_> =
+        kept.into_iter().map(|(block, reason)| json!({ "block": block, "reason": reason })).collect();
     let json = json!({
         "output": args.output, "form": mode.to_string(), "bytes": bytes, "blocks": rewritten.blocks.len(),
         "removed": removed, "kept": kept,

@@ -81,7 +81,10 @@ pub fn demo(args: &DemoArgs) -> Result<Report, Failure> {
     let _ = writeln!(head, "removed {removed} of {} residual connections", session.blocks().len());
     let _ = writeln!(head, "device: {}", session.device_name());
     if matches!(place, Device::GpuOrCpu) && session.device_name().starts_with("cpu") {
-        let _ = writeln!(head, "no GPU adapter was found, so this runs on the CPU (`rmnet doctor` says what to install)");
+        let _ = writeln!(
+            head,
+            "no GPU adapter was found, so this runs on the CPU (`rmnet doctor` says what to install)"
+        );
     }
     let _ = writeln!(head, "\n{:<14} {:>5} {:>9}", "image", "label", "predicted");
     let classes = expected.len() / batch;
@@ -94,7 +97,9 @@ pub fn demo(args: &DemoArgs) -> Result<Report, Failure> {
         right += usize::from(predicted == label);
         let mark = if predicted == label { "" } else { "  wrong" };
         let _ = writeln!(head, "{name:<14} {label:>5} {predicted:>9}  {:>5.1} %{mark}", probability * 100.0);
-        rows.push(json!({ "image": name, "label": label, "predicted": predicted, "probability": probability }));
+        rows.push(
+            json!({ "image": name, "label": label, "predicted": predicted, "probability": probability }),
+        );
     }
     let _ = writeln!(head, "{right} of {batch} as they should be\n");
     let _ = writeln!(

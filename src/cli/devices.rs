@@ -17,7 +17,8 @@ pub fn devices() -> Result<Report, Failure> {
             None => "no subgroups".into(),
         };
         let with = |has: bool, what: &str| if has { what.to_string() } else { format!("no {what}") };
-        let _ = writeln!(text, "     {subgroup}, {}, {}", with(a.f16, "f16"), with(a.timestamps, "timestamps"));
+        let _ =
+            writeln!(text, "     {subgroup}, {}, {}", with(a.f16, "f16"), with(a.timestamps, "timestamps"));
         let _ = writeln!(
             text,
             "     bindings of {}, {} storage buffers, {} bytes of workgroup memory, {} invocations",

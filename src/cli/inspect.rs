@@ -36,9 +36,7 @@ pub fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
             PassArg::Original => ("original", model.graph.clone()),
             PassArg::Fold => ("fold", folded.clone()),
             PassArg::Remove => ("remove", removed.graph.clone()),
-            PassArg::Literal => {
-                ("literal", rewrite::literal(&removed.graph).map_err(Failure::input)?)
-            }
+            PassArg::Literal => ("literal", rewrite::literal(&removed.graph).map_err(Failure::input)?),
         };
         let drawn = if args.dot { dot(&graph) } else { graph.to_string() };
         if stages.len() > 1 {
@@ -84,7 +82,8 @@ pub fn outcome(block: &BlockReport) -> String {
 }
 
 fn dot(graph: &Graph) -> String {
-    let mut text = String::from("digraph rmnet {\n  node [shape=box, fontname=\"sans-serif\", fontsize=10];\n");
+    let mut text =
+        String::from("digraph rmnet {\n  node [shape=box, fontname=\"sans-serif\", fontsize=10];\n");
     for v in graph.values() {
         let node = graph.node(v);
         let op = node.op.to_string().replace("\n      ", "\\l").replace('"', "'");

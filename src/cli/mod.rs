@@ -13,10 +13,10 @@ mod verify;
 pub use args::Cli;
 
 use args::{ModeArg, ModelArgs, Verb};
-use rmnet::gpu::GpuError;
-use rmnet::{Device, Mode, Session, SessionError};
 use rmnet::checkpoint::Checkpoint;
+use rmnet::gpu::GpuError;
 use rmnet::models::{self, Model};
+use rmnet::{Device, Mode, Session, SessionError};
 use serde_json::{Value, json};
 use std::fmt::Display;
 use std::time::{Duration, Instant};

@@ -12,7 +12,8 @@ pub fn plan(args: &PlanArgs) -> Result<Report, Failure> {
     let compile = |mode: Mode| -> Result<Plan, Failure> {
         let graph = rewrite::for_mode(&model.graph, mode).map_err(Failure::input)?.graph;
         let plan = plan::compile(&graph, &options).map_err(|e| Failure { code: 4, ..Failure::input(e) })?;
-        plan::check(&plan).map_err(|e| Failure::input(format!("the plan is wrong, please report it: {e}")))?;
+        plan::check(&plan)
+            .map_err(|e| Failure::input(format!("the plan is wrong, please report it: {e}")))?;
         Ok(plan)
     };
     let mode = Mode::from(args.mode);

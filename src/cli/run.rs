@@ -40,7 +40,8 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
         write_logits(path, &logits, [count, classes])?;
     }
 
-    let name_of = |class: usize| labels.as_ref().map_or_else(|| format!("class {class}"), |l| l[class].clone());
+    let name_of =
+        |class: usize| labels.as_ref().map_or_else(|| format!("class {class}"), |l| l[class].clone());
     let mut text = format!("{} on {}\n", model.family, session.device_name());
     let mut images = vec![];
     for (name, scores) in inputs.names.iter().zip(logits.chunks(classes)) {
@@ -71,7 +72,11 @@ pub fn top(logits: &[f32], k: usize) -> Vec<(usize, f64)> {
     classes.into_iter().take(k).map(|c| (c, weights[c] / sum)).collect()
 }
 
-fn labels(args: &RunArgs, of_model: Option<&[String]>, classes: usize) -> Result<Option<Vec<String>>, Failure> {
+fn labels(
+    args: &RunArgs,
+    of_model: Option<&[String]>,
+    classes: usize,
+) -> Result<Option<Vec<String>>, Failure> {
     let Some(path) = &args.labels else { return Ok(of_model.map(<[String]>::to_vec)) };
     let refuse = |e: String| Failure::input(format!("{}: {e}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|e| refuse(e.to_string()))?;

@@ -28,7 +28,11 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
     if let Some(d) = &on_device {
         let _ = writeln!(text, "device: {}", d.name);
     }
-    let _ = writeln!(text, "\n{:<36} {:<8} {:>10} {:>10}  {:>10}", "block", "residual", "f64 abs", "f64 rel", "device rel");
+    let _ = writeln!(
+        text,
+        "\n{:<36} {:<8} {:>10} {:>10}  {:>10}",
+        "block", "residual", "f64 abs", "f64 rel", "device rel"
+    );
     let mut failures = vec![];
     for b in &blocks {
         let outcome = match &b.outcome {
@@ -45,9 +49,9 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
             failures.push(format!("{}: f64 difference {:.1e}", b.block, b.f64.relative));
         }
     }
-    let device_logits = on_device.as_ref().map(|d| {
-        Difference::between(d.logits.iter().map(|v| f64::from(*v)), &expected.logits)
-    });
+    let device_logits = on_device
+        .as_ref()
+        .map(|d| Difference::between(d.logits.iter().map(|v| f64::from(*v)), &expected.logits));
     let on = device_logits.map_or_else(|| "-".into(), |d| format!("{:.1e}", d.relative));
     let _ = writeln!(
         text,
@@ -62,12 +66,17 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
     }
     let layers = on_device.as_ref().and_then(|d| d.layers.as_ref());
     if let Some(layers) = layers {
-        let _ = writeln!(text, "\n{:<36} {:>10} {:>10}", "layer on the device, on its own input", "abs", "of bound");
+        let _ = writeln!(
+            text,
+            "\n{:<36} {:>10} {:>10}",
+            "layer on the device, on its own input", "abs", "of bound"
+        );
         for l in layers {
             let _ = writeln!(text, "{:<36} {:>10.1e} {:>10.3}", l.layer, l.max_abs, l.of_bound);
         }
         if let Some(first) = layers.iter().find(|l| !l.passed()) {
-            failures.push(format!("first layer over its bound: {} ({:.1} times)", first.layer, first.of_bound));
+            failures
+                .push(format!("first layer over its bound: {} ({:.1} times)", first.layer, first.of_bound));
         }
     }
     let verdict = if failures.is_empty() { "verified" } else { "FAILED" };

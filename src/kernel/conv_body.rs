@@ -242,7 +242,10 @@ impl Range<'_> {
                         "vec4<f32>()",
                     );
                     for k in 0..self.taps() {
-                        s.line(format!("let w{q}_{k} = load_weights(weight + {}u);", k * self.tile.quads + q));
+                        s.line(format!(
+                            "let w{q}_{k} = load_weights(weight + {}u);",
+                            k * self.tile.quads + q
+                        ));
                     }
                     for (p, k, j) in self.terms(columns) {
                         s.line(format!("a{p}_{q} += x{q}_{j} * w{q}_{k};"));

@@ -1,8 +1,8 @@
 //! Errors of the public face: those of every stage below it.
 
+use crate::checkpoint::CheckpointError;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::cpu::CpuError;
-use crate::checkpoint::CheckpointError;
 use crate::gpu::GpuError;
 use crate::graph::GraphError;
 use crate::models::ModelError;

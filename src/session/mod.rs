@@ -250,7 +250,7 @@ impl Session {
     /// Bytes held on the device.
     pub fn memory(&self) -> Memory {
         let weights = match &self.executor {
-            Executor::Gpu(gpu) => gpu.weight_bytes(),
+            Executor::Gpu(gpu) => gpu.memory().weights,
             #[cfg(not(target_arch = "wasm32"))]
             Executor::Cpu(cpu) => cpu.weight_bytes(),
         };

@@ -1,6 +1,6 @@
 //! A small wgpu harness and a naive oracle for single dispatches.
 
-use rmnet::kernel::{BufferShape, Capabilities, Kernel, Layout, Role, Spec};
+use rmnet::kernel::{BufferShape, Capabilities, Kernel, Role, Spec};
 use std::time::Instant;
 
 /// A device with what the kernels may use of it.
@@ -22,7 +22,7 @@ pub fn adapters() -> Vec<Gpu> {
 
 fn open(adapter: wgpu::Adapter) -> Gpu {
     let info = adapter.get_info();
-    let features = adapter.features() & wgpu::Features::SUBGROUP;
+    let features = adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::SHADER_INT64);
     let limits = adapter.limits();
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
         required_features: features,
@@ -31,9 +31,10 @@ fn open(adapter: wgpu::Adapter) -> Gpu {
     }))
     .expect("an adapter gives a device");
     let same = info.subgroup_min_size == info.subgroup_max_size;
-    let subgroup = !features.is_empty() && same;
+    let subgroup = features.contains(wgpu::Features::SUBGROUP) && same;
     let caps = Capabilities {
         subgroup_size: subgroup.then_some(info.subgroup_min_size),
+        int64: features.contains(wgpu::Features::SHADER_INT64) && std::env::var_os("NO_INT64").is_none(),
         software: info.device_type == wgpu::DeviceType::Cpu,
         max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
         max_workgroup_memory: limits.max_compute_workgroup_storage_size,
@@ -230,14 +231,4 @@ pub fn data(spec: &Spec, seed: u64) -> Data {
         .map(|shape| if in_place { fill(shape, &mut next) } else { vec![f32::NAN; shape.elements()] })
         .collect();
     Data { reads, writes, weights, bias }
-}
-
-/// A buffer shape in quads.
-pub fn packed(batch: usize, channels: usize, height: usize, width: usize) -> BufferShape {
-    BufferShape { batch, channels, height, width, layout: Layout::Packed }
-}
-
-/// A buffer shape as an app has it.
-pub fn planar(batch: usize, channels: usize, height: usize, width: usize) -> BufferShape {
-    BufferShape { batch, channels, height, width, layout: Layout::Planar }
 }

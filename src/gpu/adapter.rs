@@ -1,0 +1,261 @@
+//! Finding adapters, in an order that is the same every time.
+
+use super::GpuError;
+use std::fmt;
+use std::str::FromStr;
+use wgpu::{Backends, DeviceType, Features, InstanceFlags};
+
+/// A graphics API, as the command line names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// Vulkan.
+    Vulkan,
+    /// Metal.
+    Metal,
+    /// Direct3D 12.
+    Dx12,
+    /// OpenGL (ES).
+    Gl,
+}
+
+impl Backend {
+    fn wgpu(self) -> Backends {
+        match self {
+            Backend::Vulkan => Backends::VULKAN,
+            Backend::Metal => Backends::METAL,
+            Backend::Dx12 => Backends::DX12,
+            Backend::Gl => Backends::GL,
+        }
+    }
+}
+
+/// Which adapter to use.
+///
+/// ```
+/// use rmnet::gpu::{AdapterChoice, Backend};
+///
+/// assert_eq!("best".parse(), Ok(AdapterChoice::Best));
+/// assert_eq!("1".parse(), Ok(AdapterChoice::Index(1)));
+/// assert_eq!("vulkan".parse(), Ok(AdapterChoice::Backend(Backend::Vulkan)));
+/// assert_eq!("GeForce".parse(), Ok(AdapterChoice::Name("GeForce".into())));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AdapterChoice {
+    /// Discrete before integrated before others before software; OpenGL only where there is nothing else.
+    #[default]
+    Best,
+    /// The first adapter whose name contains this, upper or lower case.
+    Name(String),
+    /// By position in [`adapters`].
+    Index(usize),
+    /// The best adapter of one graphics API.
+    Backend(Backend),
+}
+
+impl FromStr for AdapterChoice {
+    type Err = std::convert::Infallible;
+
+    /// `best`, a number, `vulkan`, `metal`, `dx12` or `gl`; anything else is part of a name.
+    fn from_str(text: &str) -> Result<AdapterChoice, Self::Err> {
+        Ok(match text.to_ascii_lowercase().as_str() {
+            "best" => AdapterChoice::Best,
+            "vulkan" => AdapterChoice::Backend(Backend::Vulkan),
+            "metal" => AdapterChoice::Backend(Backend::Metal),
+            "dx12" => AdapterChoice::Backend(Backend::Dx12),
+            "gl" => AdapterChoice::Backend(Backend::Gl),
+            lower => lower.parse().map_or_else(|_| AdapterChoice::Name(text.into()), AdapterChoice::Index),
+        })
+    }
+}
+
+impl fmt::Display for AdapterChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AdapterChoice::Best => write!(f, "best"),
+            AdapterChoice::Name(name) => write!(f, "{name}"),
+            AdapterChoice::Index(index) => write!(f, "{index}"),
+            AdapterChoice::Backend(backend) => write!(f, "{}", format!("{backend:?}").to_lowercase()),
+        }
+    }
+}
+
+/// An adapter as it presents itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterReport {
+    /// Its name, such as `NVIDIA H100` or `llvmpipe (LLVM 15.0.6, 256 bits)`.
+    pub name: String,
+    /// `discrete`, `integrated`, `virtual`, `software` or `other`.
+    pub kind: &'static str,
+    /// `vulkan`, `metal`, `dx12`, `gl` or `webgpu`.
+    pub backend: &'static str,
+    /// Driver and its version.
+    pub driver: String,
+    /// Smallest and largest subgroup, where subgroup operations are there.
+    pub subgroup: Option<[u32; 2]>,
+    /// Whether GPU time can be measured.
+    pub timestamps: bool,
+    /// Whether shaders may use 16-bit floats.
+    pub f16: bool,
+    /// Bytes of one storage binding.
+    pub max_binding_bytes: u64,
+    /// Bytes of one buffer.
+    pub max_buffer_bytes: u64,
+    /// Storage buffers in one dispatch.
+    pub max_storage_buffers: u32,
+    /// Bytes of workgroup memory.
+    pub max_workgroup_memory: u32,
+    /// Invocations of a workgroup.
+    pub max_workgroup_invocations: u32,
+    /// Workgroups per grid dimension.
+    pub max_workgroups: u32,
+    /// Why it cannot be used, if so.
+    pub problem: Option<String>,
+}
+
+impl AdapterReport {
+    pub(super) fn new(info: &wgpu::AdapterInfo, features: Features, limits: &wgpu::Limits) -> AdapterReport {
+        let kind = match info.device_type {
+            DeviceType::DiscreteGpu => "discrete",
+            DeviceType::IntegratedGpu => "integrated",
+            DeviceType::VirtualGpu => "virtual",
+            DeviceType::Cpu => "software",
+            DeviceType::Other => "other",
+        };
+        let subgroup = [info.subgroup_min_size, info.subgroup_max_size];
+        AdapterReport {
+            name: if info.name.is_empty() { "unnamed adapter".into() } else { info.name.clone() },
+            kind,
+            backend: info.backend.to_str(),
+            driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
+            subgroup: features.contains(Features::SUBGROUP).then_some(subgroup),
+            timestamps: features.contains(Features::TIMESTAMP_QUERY),
+            f16: features.contains(Features::SHADER_F16),
+            max_binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+            max_buffer_bytes: limits.max_buffer_size,
+            max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+            max_workgroup_memory: limits.max_compute_workgroup_storage_size,
+            max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
+            max_workgroups: limits.max_compute_workgroups_per_dimension,
+            problem: None,
+        }
+    }
+}
+
+impl fmt::Display for AdapterReport {
+    /// `llvmpipe (LLVM 15.0.6, 256 bits), vulkan, software`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}, {}", self.name, self.backend, self.kind)
+    }
+}
+
+/// Every adapter of every graphics API, best first; [`AdapterChoice::Index`] counts in this order. Awaits everywhere.
+pub async fn adapters_async() -> Vec<AdapterReport> {
+    find(Backends::PRIMARY | Backends::GL).await.iter().map(report).collect()
+}
+
+/// [`adapters_async`], blocking.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn adapters() -> Vec<AdapterReport> {
+    pollster::block_on(adapters_async())
+}
+
+/// The adapter of a choice.
+pub(super) async fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter, GpuError> {
+    let mut found = match choice {
+        AdapterChoice::Backend(backend) => find(backend.wgpu()).await,
+        AdapterChoice::Best => find(Backends::PRIMARY).await,
+        AdapterChoice::Name(_) | AdapterChoice::Index(_) => find(Backends::PRIMARY | Backends::GL).await,
+    };
+    if found.is_empty() && *choice == AdapterChoice::Best {
+        found = find(Backends::GL).await;
+    }
+    let reports: Vec<AdapterReport> = found.iter().map(report).collect();
+    let position = match choice {
+        AdapterChoice::Index(index) => Some(*index).filter(|i| *i < found.len()),
+        AdapterChoice::Name(name) => {
+            let name = name.to_lowercase();
+            reports.iter().position(|r| r.name.to_lowercase().contains(&name))
+        }
+        AdapterChoice::Best | AdapterChoice::Backend(_) => reports.iter().position(|r| r.problem.is_none()),
+    };
+    match position {
+        Some(i) => match &reports[i].problem {
+            None => Ok(found.swap_remove(i)),
+            Some(reason) => Err(GpuError::Open { adapter: reports[i].name.clone(), reason: reason.clone() }),
+        },
+        None => {
+            let found = reports.iter().map(ToString::to_string).collect();
+            Err(GpuError::NoAdapter { asked: choice.to_string(), found, remedy: remedy().into() })
+        }
+    }
+}
+
+/// What to install where no adapter is found.
+pub fn remedy() -> &'static str {
+    if cfg!(target_arch = "wasm32") {
+        "Use a browser with WebGPU enabled"
+    } else if cfg!(target_os = "linux") {
+        "Install the Vulkan driver of the graphics card, or mesa-vulkan-drivers for software Vulkan; \
+         `rmnet devices` lists what is found"
+    } else if cfg!(windows) {
+        "Install the graphics card's driver; `rmnet devices` lists what is found"
+    } else {
+        "`rmnet devices` lists what is found"
+    }
+}
+
+async fn find(backends: Backends) -> Vec<wgpu::Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = backends;
+    // Validation layers and debug names on request only (WGPU_VALIDATION=1, WGPU_DEBUG=1): the same in every build.
+    descriptor.flags = InstanceFlags::empty().with_env();
+    let instance = wgpu::Instance::new(descriptor);
+    let mut adapters = instance.enumerate_adapters(backends).await;
+    // Stable: adapters of one rank stay in the driver's order.
+    adapters.sort_by_key(|a| rank(&a.get_info()));
+    adapters
+}
+
+fn rank(info: &wgpu::AdapterInfo) -> (u8, bool) {
+    let kind = match info.device_type {
+        DeviceType::DiscreteGpu => 0,
+        DeviceType::IntegratedGpu => 1,
+        DeviceType::VirtualGpu => 2,
+        DeviceType::Other => 3,
+        DeviceType::Cpu => 4,
+    };
+    (kind, info.backend == wgpu::Backend::Gl)
+}
+
+fn report(adapter: &wgpu::Adapter) -> AdapterReport {
+    let mut report = AdapterReport::new(&adapter.get_info(), adapter.features(), &adapter.limits());
+    let compute = wgpu::DownlevelFlags::COMPUTE_SHADERS;
+    if !adapter.get_downlevel_capabilities().flags.contains(compute) {
+        report.problem = Some("it has no compute shaders".into());
+    } else if report.max_storage_buffers < 4 {
+        report.problem =
+            Some(format!("shaders may use {} storage buffers, 4 are needed", report.max_storage_buffers));
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adapter_that_is_not_there_is_an_error_with_a_remedy() {
+        let asked = AdapterChoice::Name("no such card".into());
+        let error = pollster::block_on(choose(&asked)).unwrap_err();
+        assert!(matches!(error, GpuError::NoAdapter { .. }), "{error}");
+        assert!(error.to_string().contains("`no such card`"), "{error}");
+    }
+
+    #[test]
+    fn choices_print_as_they_are_written() {
+        for text in ["best", "3", "dx12", "gl", "metal", "vulkan", "Radeon"] {
+            let choice: AdapterChoice = text.parse().unwrap_or_default();
+            assert_eq!(choice.to_string(), text);
+        }
+    }
+}

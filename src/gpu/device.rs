@@ -1,0 +1,152 @@
+//! A device with its queue: our own, or the app's.
+
+use super::adapter::{self, AdapterReport};
+use super::{AdapterChoice, GpuError};
+use crate::kernel::Capabilities;
+use crate::plan::Limits;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use wgpu::{DeviceType, ErrorFilter, Features};
+
+/// A GPU that is ready to run: device, queue and what the adapter offers. Clones share the device.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    report: AdapterReport,
+    capabilities: Capabilities,
+    /// Why the device was lost, once it is. Of an app's own device nothing is known until a call fails.
+    lost: Arc<Mutex<Option<String>>>,
+}
+
+impl Gpu {
+    /// Opens an adapter, with the features of it that kernels can use and its own limits.
+    ///
+    /// # Errors
+    /// [`GpuError::NoAdapter`] says what was found and what to install; [`GpuError::Open`] why the driver refuses.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn new(choice: &AdapterChoice) -> Result<Gpu, GpuError> {
+        pollster::block_on(Gpu::new_async(choice))
+    }
+
+    /// [`Gpu::new`] for where nothing may block, such as a browser.
+    ///
+    /// # Errors
+    /// As [`Gpu::new`].
+    pub async fn new_async(choice: &AdapterChoice) -> Result<Gpu, GpuError> {
+        let adapter = adapter::choose(choice).await?;
+        let info = adapter.get_info();
+        let mut wanted =
+            Features::SUBGROUP | Features::TIMESTAMP_QUERY | Features::TIMESTAMP_QUERY_INSIDE_PASSES;
+        if info.device_type == DeviceType::Cpu {
+            wanted |= Features::SHADER_INT64;
+        }
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("rmnet"),
+            required_features: adapter.features() & wanted,
+            required_limits: adapter.limits(),
+            // Small blocks: a whole network is tens of MiB.
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        };
+        let refused = |reason: String| GpuError::Open { adapter: info.name.clone(), reason };
+        let (device, queue) =
+            adapter.request_device(&descriptor).await.map_err(|e| refused(e.to_string()))?;
+        let gpu = Gpu::from_device(device, queue);
+        let lost = gpu.lost.clone();
+        gpu.device.set_device_lost_callback(move |reason, message| {
+            let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
+            lost.get_or_insert_with(|| {
+                if message.is_empty() { format!("{reason:?}") } else { format!("{reason:?}: {message}") }
+            });
+        });
+        Ok(gpu)
+    }
+
+    /// The app's own device. Kernels are chosen by the features and limits it was opened with: `SUBGROUP` makes some of
+    /// them faster, and large limits allow large networks.
+    ///
+    /// Its error handler and its device-lost callback stay the app's.
+    pub fn from_device(device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
+        let (info, features, limits) = (device.adapter_info(), device.features(), device.limits());
+        let report = AdapterReport::new(&info, features, &limits);
+        let capabilities = Capabilities {
+            subgroup_size: report.subgroup.filter(|[min, max]| min == max).map(|[size, _]| size),
+            int64: features.contains(Features::SHADER_INT64),
+            software: info.device_type == DeviceType::Cpu,
+            max_workgroup_invocations: report.max_workgroup_invocations,
+            max_workgroup_memory: report.max_workgroup_memory,
+            max_workgroups: report.max_workgroups,
+            max_binding_bytes: report.max_binding_bytes,
+            max_storage_buffers: report.max_storage_buffers,
+        };
+        Gpu { device, queue, report, capabilities, lost: Arc::default() }
+    }
+
+    /// The device, to share with the rest of an app.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.device
+    }
+
+    /// The device's queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.queue
+    }
+
+    /// The adapter as it presents itself.
+    pub fn adapter(&self) -> &AdapterReport {
+        &self.report
+    }
+
+    /// What kernels are chosen by.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// What a plan for this adapter must stay inside.
+    pub fn plan_limits(&self) -> Limits {
+        Limits {
+            max_binding_bytes: self.capabilities.max_binding_bytes,
+            max_storage_buffers: self.capabilities.max_storage_buffers,
+        }
+    }
+
+    /// [`GpuError::DeviceLost`] once the device is known to be lost.
+    pub(super) fn check_lost(&self) -> Result<(), GpuError> {
+        match &*self.lost.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(reason) => Err(GpuError::DeviceLost { reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// A result that did not come back although every call was legal: the device is lost.
+    pub(super) fn failed(&self, doing: &str, what: impl std::fmt::Display) -> GpuError {
+        self.check_lost()
+            .err()
+            .unwrap_or_else(|| GpuError::DeviceLost { reason: format!("{doing} failed: {what}") })
+    }
+
+    /// Runs calls of wgpu inside error scopes; what they refuse is the error. The calls are made here and now, the errors
+    /// may have to be awaited.
+    pub(super) fn scoped<T, F: FnOnce() -> T>(
+        &self,
+        doing: &'static str,
+        calls: F,
+    ) -> impl Future<Output = Result<T, GpuError>> + use<T, F> {
+        let validation = self.device.push_error_scope(ErrorFilter::Validation);
+        let internal = self.device.push_error_scope(ErrorFilter::Internal);
+        let memory = self.device.push_error_scope(ErrorFilter::OutOfMemory);
+        let made = calls();
+        let (memory, internal, validation) = (memory.pop(), internal.pop(), validation.pop());
+        let gpu = self.clone();
+        async move {
+            // All are awaited, so that none is left behind; running out of memory explains the others.
+            let errors = [memory.await, internal.await, validation.await];
+            gpu.check_lost()?;
+            match errors.into_iter().flatten().next() {
+                None => Ok(made),
+                Some(error) => Err(GpuError::from_wgpu(error, doing)),
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What can go wrong on a GPU.
+
+use crate::kernel::KernelError;
+
+/// An error of the GPU executor, from finding an adapter to reading a result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GpuError {
+    /// No adapter answers to what was asked for.
+    #[error("no adapter for `{asked}`; found: {}. {remedy}", if .found.is_empty() { "none".into() } else { .found.join(", ") })]
+    NoAdapter {
+        /// The choice, as on the command line.
+        asked: String,
+        /// Names of the adapters there are.
+        found: Vec<String>,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// The adapter is there but gives no device.
+    #[error("{adapter} cannot be opened: {reason}")]
+    Open {
+        /// Name of the adapter.
+        adapter: String,
+        /// What the driver said.
+        reason: String,
+    },
+    /// A limit of the adapter is too small for the plan.
+    #[error("{adapter}: {what} takes {needed} bytes, the adapter allows {allowed}")]
+    LimitTooSmall {
+        /// Name of the adapter.
+        adapter: String,
+        /// What is too large.
+        what: String,
+        /// Its size.
+        needed: u64,
+        /// The limit.
+        allowed: u64,
+    },
+    /// A dispatch that no kernel can do on this adapter.
+    #[error("{dispatch}: {source}")]
+    Kernel {
+        /// Name of the dispatch.
+        dispatch: String,
+        /// The limit in the way, with figures.
+        source: KernelError,
+    },
+    /// The device went away (driver reset, unplugged, destroyed). Make a new one, and new executors on it.
+    #[error("the GPU device was lost: {reason}")]
+    DeviceLost {
+        /// What the driver said.
+        reason: String,
+    },
+    /// The device has no memory left.
+    #[error("out of GPU memory while {doing}")]
+    OutOfMemory {
+        /// What was being done.
+        doing: String,
+    },
+    /// wgpu or the driver refused a call: an error of ours or of the driver.
+    #[error("the GPU refused {doing}: {message}")]
+    Refused {
+        /// What was being done.
+        doing: String,
+        /// wgpu's words.
+        message: String,
+    },
+    /// An input of the wrong length.
+    #[error("the input holds {expected} values, found {found}")]
+    InputLength {
+        /// Values of the plan's input: batch, channels, height and width multiplied.
+        expected: usize,
+        /// Values given.
+        found: usize,
+    },
+    /// A buffer of the app that cannot serve as input or output.
+    #[error("the {which} buffer {problem}")]
+    Buffer {
+        /// `input` or `output`.
+        which: &'static str,
+        /// Expected and found.
+        problem: String,
+    },
+    /// A value that was not asked for when the network was planned.
+    #[error("`{name}` was not kept; kept values: {}", if .kept.is_empty() { "none".into() } else { .kept.join(", ") })]
+    NotKept {
+        /// The name asked for.
+        name: String,
+        /// The names that can be read.
+        kept: Vec<String>,
+    },
+}
+
+impl GpuError {
+    /// wgpu's error, with what was being done.
+    pub(super) fn from_wgpu(error: wgpu::Error, doing: &str) -> GpuError {
+        match error {
+            wgpu::Error::OutOfMemory { .. } => GpuError::OutOfMemory { doing: doing.into() },
+            e => GpuError::Refused { doing: doing.into(), message: e.to_string() },
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! A plan on a device, ready to run.
+
+use super::clock::Stopwatch;
+use super::program::{Ends, Program};
+use super::turn::{InFlight, Turn};
+use super::upload::Uploader;
+use super::{Gpu, GpuError};
+use crate::kernel::{self, Kernel, Spec};
+use crate::plan::Plan;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use wgpu::{Buffer, BufferDescriptor, BufferUsages, CommandEncoder};
+
+/// How an executor is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExecOptions {
+    /// Keeps wgpu's run-time checks in the shaders: bounds of buffers, of loops, of divisors. Slower on most GPUs.
+    pub safe_shaders: bool,
+}
+
+/// Bytes that an executor has allocated on the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GpuMemory {
+    /// Packed weights and biases.
+    pub weights: usize,
+    /// Slots of the plan.
+    pub activations: usize,
+    /// Own input and output buffers and those that data passes through on its way; an app that gives its own buffers to
+    /// [`GpuExecutor::encode`] and never calls [`GpuExecutor::run`] uses none of them.
+    pub transfer: usize,
+}
+
+/// Pairs of app buffers whose bind groups are remembered.
+const REMEMBERED: usize = 16;
+
+/// Runs one plan on one device. `Send` and `Sync` where wgpu is; runs from several threads queue up on the device.
+pub struct GpuExecutor {
+    pub(super) gpu: Gpu,
+    /// Without its weights.
+    pub(super) plan: Plan,
+    pub(super) program: Program,
+    weight_bytes: usize,
+    upload: Duration,
+    compile: Duration,
+    shared: Mutex<Shared>,
+}
+
+/// What runs share.
+#[derive(Default)]
+struct Shared {
+    /// The executor's own input and output, made by the first run that needs them.
+    own: Option<Own>,
+    /// Ready for the next runs.
+    turns: Vec<Turn>,
+    /// Turns made so far.
+    made: usize,
+    /// Of the app's buffers, oldest first.
+    foreign: Vec<(Buffer, Buffer, Arc<Ends>)>,
+}
+
+/// The executor's own input and output.
+#[derive(Clone)]
+pub(super) struct Own {
+    pub(super) input: Buffer,
+    pub(super) output: Buffer,
+    ends: Arc<Ends>,
+}
+
+impl GpuExecutor {
+    /// [`GpuExecutor::new_async`], blocking.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn new(gpu: &Gpu, plan: &Plan, options: &ExecOptions) -> Result<GpuExecutor, GpuError> {
+        pollster::block_on(GpuExecutor::new_async(gpu, plan, options))
+    }
+
+    /// Allocates slots, packs and uploads the weights one dispatch at a time, compiles the shaders. The plan's tensors
+    /// are not needed afterwards.
+    ///
+    /// `plan` should have been compiled for [`Gpu::plan_limits`] and must pass [`check`](crate::plan::check).
+    ///
+    /// # Errors
+    /// [`GpuError::LimitTooSmall`] and [`GpuError::Kernel`] for a plan made for a larger adapter,
+    /// [`GpuError::OutOfMemory`], [`GpuError::DeviceLost`], [`GpuError::Refused`].
+    pub async fn new_async(gpu: &Gpu, plan: &Plan, options: &ExecOptions) -> Result<GpuExecutor, GpuError> {
+        gpu.check_lost()?;
+        check_limits(gpu, plan)?;
+        let kernels: Vec<Kernel> = plan
+            .dispatches
+            .iter()
+            .map(|d| {
+                kernel::select(&d.spec, gpu.capabilities())
+                    .map_err(|source| GpuError::Kernel { dispatch: d.name.clone(), source })
+            })
+            .collect::<Result<_, _>>()?;
+
+        let stopwatch = Stopwatch::start();
+        let mut uploader = Uploader::new(gpu);
+        let mut weights = vec![];
+        for (d, kernel) in plan.dispatches.iter().zip(&kernels) {
+            let (Spec::Conv(spec), Some(w)) = (&d.spec, &d.weights) else {
+                weights.push(None);
+                continue;
+            };
+            let packed = {
+                let dense: Vec<Vec<f32>> = w.k_ranges.iter().map(|k| k.to_f32()).collect();
+                let dense: Vec<&[f32]> = dense.iter().map(Vec::as_slice).collect();
+                kernel.pack(spec, &dense, &w.bias)
+            };
+            weights.push(match packed.is_empty() {
+                true => None,
+                false => Some(uploader.buffer(&d.name, &packed).await?),
+            });
+        }
+        let weight_bytes = uploader.finish().await?;
+        let upload = stopwatch.elapsed();
+
+        let allocate = || -> Vec<Buffer> {
+            let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
+            plan.slots.iter().map(|bytes| buffer(gpu, "slot", *bytes, usage)).collect()
+        };
+        let slots = gpu.scoped("the activations", allocate).await?;
+        let stopwatch = Stopwatch::start();
+        let program = Program::new(gpu, plan, kernels, slots, weights, options.safe_shaders).await?;
+        let compile = stopwatch.elapsed();
+
+        let mut plan = plan.clone();
+        plan.dispatches.iter_mut().for_each(|d| d.weights = None);
+        let gpu = gpu.clone();
+        Ok(GpuExecutor { gpu, plan, program, weight_bytes, upload, compile, shared: Mutex::default() })
+    }
+
+    /// The device it runs on.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// The plan, without its weights.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Names of the kernels that run, one per dispatch.
+    pub fn kernels(&self) -> Vec<&str> {
+        self.program.kernel_names().collect()
+    }
+
+    /// Number of distinct shaders.
+    pub fn pipelines(&self) -> usize {
+        self.program.pipelines()
+    }
+
+    /// Time to pack and upload the weights, and time to compile the shaders. Zero in a browser, which has no clock here.
+    pub fn startup(&self) -> (Duration, Duration) {
+        (self.upload, self.compile)
+    }
+
+    /// What is allocated on the device by now.
+    pub fn memory(&self) -> GpuMemory {
+        let shared = self.shared();
+        let ends = self.plan.input().shape.bytes() + self.plan.output().shape.bytes();
+        GpuMemory {
+            weights: self.weight_bytes,
+            activations: self.plan.activation_bytes(),
+            transfer: ends * (usize::from(shared.own.is_some()) + shared.made),
+        }
+    }
+
+    /// Records one run into the app's command encoder: `input`, planar f32 `[batch, channels, height, width]`, is read,
+    /// `output`, planar f32 `[batch, classes]`, is written, nothing comes back to the host.
+    ///
+    /// Runs of one executor share its slots: their order in the queue keeps them apart, so submit what is recorded to
+    /// the queue of this device, in order. Bind groups of a pair of buffers are made at first sight and remembered.
+    ///
+    /// # Errors
+    /// [`GpuError::Buffer`] when a buffer is too small, lacks the usage `STORAGE`, or is given as both.
+    pub fn encode(
+        &self,
+        encoder: &mut CommandEncoder,
+        input: &Buffer,
+        output: &Buffer,
+    ) -> Result<(), GpuError> {
+        self.gpu.check_lost()?;
+        check_buffer("input", input, self.plan.input().shape.bytes())?;
+        check_buffer("output", output, self.plan.output().shape.bytes())?;
+        if input == output {
+            return Err(GpuError::Buffer { which: "output", problem: "is the input buffer too".into() });
+        }
+        let ends = {
+            let foreign = &mut self.shared().foreign;
+            match foreign.iter().find(|(i, o, _)| i == input && o == output) {
+                Some((_, _, ends)) => ends.clone(),
+                None => {
+                    let ends = Arc::new(self.program.ends(&self.gpu, &self.plan, input, output));
+                    if foreign.len() == REMEMBERED {
+                        foreign.remove(0);
+                    }
+                    foreign.push((input.clone(), output.clone(), ends.clone()));
+                    ends
+                }
+            }
+        };
+        self.record(encoder, &ends);
+        Ok(())
+    }
+
+    fn record(&self, encoder: &mut CommandEncoder, ends: &Ends) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: Some("rmnet"),
+            timestamp_writes: None,
+        });
+        self.program.record(&mut pass, ends);
+    }
+
+    /// The commands of one run through a turn's staging buffers.
+    pub(super) fn commands(&self, turn: &Turn) -> wgpu::CommandBuffer {
+        let own = self.own();
+        let mut encoder = self
+            .gpu
+            .device()
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("rmnet") });
+        encoder.copy_buffer_to_buffer(&turn.upload, 0, &own.input, 0, turn.upload.size());
+        self.record(&mut encoder, &own.ends);
+        encoder.copy_buffer_to_buffer(&own.output, 0, &turn.download, 0, turn.download.size());
+        encoder.finish()
+    }
+
+    pub(super) fn own(&self) -> Own {
+        let mut shared = self.shared();
+        let own = shared.own.get_or_insert_with(|| {
+            let bytes = |b: &crate::plan::Buffer| b.shape.bytes();
+            let (to, from) = (BufferUsages::COPY_DST, BufferUsages::COPY_SRC);
+            let input = buffer(&self.gpu, "input", bytes(self.plan.input()), BufferUsages::STORAGE | to);
+            let output = buffer(&self.gpu, "output", bytes(self.plan.output()), BufferUsages::STORAGE | from);
+            let ends = Arc::new(self.program.ends(&self.gpu, &self.plan, &input, &output));
+            Own { input, output, ends }
+        });
+        own.clone()
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A turn nobody uses; new where all are in flight.
+    pub(super) fn take_turn(&self) -> Turn {
+        if let Some(turn) = self.shared().turns.pop() {
+            return turn;
+        }
+        self.shared().made += 1;
+        let map = |label, bytes, usage| {
+            self.gpu.device().create_buffer(&BufferDescriptor {
+                label: Some(label),
+                size: bytes as u64,
+                usage,
+                mapped_at_creation: label == "upload",
+            })
+        };
+        let upload =
+            map("upload", self.plan.input().shape.bytes(), BufferUsages::MAP_WRITE | BufferUsages::COPY_SRC);
+        let download = map(
+            "download",
+            self.plan.output().shape.bytes(),
+            BufferUsages::MAP_READ | BufferUsages::COPY_DST,
+        );
+        Turn { upload, download, commands: None }
+    }
+
+    /// Gives a turn back after its run.
+    pub(super) fn return_turn(&self, turn: Turn) {
+        self.shared().turns.push(turn);
+    }
+
+    /// Forgets a turn whose run failed.
+    pub(super) fn drop_turn(&self, in_flight: InFlight) {
+        drop(in_flight);
+        self.shared().made -= 1;
+    }
+}
+
+fn buffer(gpu: &Gpu, label: &str, bytes: usize, usage: BufferUsages) -> Buffer {
+    let descriptor =
+        BufferDescriptor { label: Some(label), size: bytes as u64, usage, mapped_at_creation: false };
+    gpu.device().create_buffer(&descriptor)
+}
+
+fn check_limits(gpu: &Gpu, plan: &Plan) -> Result<(), GpuError> {
+    let allowed = gpu.capabilities().max_binding_bytes;
+    for buffer in &plan.buffers {
+        let needed = buffer.shape.bytes() as u64;
+        if needed > allowed {
+            let (adapter, what) = (gpu.adapter().name.clone(), buffer.name.clone());
+            return Err(GpuError::LimitTooSmall { adapter, what, needed, allowed });
+        }
+    }
+    Ok(())
+}
+
+fn check_buffer(which: &'static str, buffer: &Buffer, bytes: usize) -> Result<(), GpuError> {
+    let problem = if !buffer.usage().contains(BufferUsages::STORAGE) {
+        format!("must have the usage STORAGE, found {:?}", buffer.usage())
+    } else if buffer.size() < bytes as u64 {
+        format!("must hold {bytes} bytes, found {}", buffer.size())
+    } else {
+        return Ok(());
+    };
+    Err(GpuError::Buffer { which, problem })
+}

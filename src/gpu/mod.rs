@@ -1,0 +1,21 @@
+//! Runs a [`Plan`](crate::plan::Plan) on a GPU through wgpu: the only module that knows of it, besides the signatures of
+//! [`session`](crate::session) that take an app's device and buffers.
+//!
+//! [`Gpu`] is a device with what it offers; [`GpuExecutor`] is a plan on it: one buffer per slot, one pipeline per distinct
+//! shader, bind groups made once. A run is one compute pass in one submission, and allocates nothing on the device.
+
+mod adapter;
+pub(crate) mod clock;
+mod device;
+mod error;
+mod executor;
+mod program;
+mod turn;
+mod upload;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use adapter::adapters;
+pub use adapter::{AdapterChoice, AdapterReport, Backend, adapters_async, remedy};
+pub use device::Gpu;
+pub use error::GpuError;
+pub use executor::{ExecOptions, GpuExecutor, GpuMemory};

@@ -1,0 +1,206 @@
+//! What runs: pipelines and bind groups of every dispatch, in order.
+
+use super::{Gpu, GpuError};
+use crate::kernel::{Kernel, Role};
+use crate::plan::{BufferId, Place, Plan};
+use std::collections::HashMap;
+use wgpu::{
+    BindGroup, BindGroupLayout, Buffer, BufferBinding, BufferBindingType, ComputePass, ComputePipeline,
+    ShaderStages,
+};
+
+/// A pipeline with the layout of its bind group.
+struct Pipeline {
+    pipeline: ComputePipeline,
+    layout: BindGroupLayout,
+}
+
+/// One dispatch, short of its bind group.
+struct Step {
+    /// Position among the pipelines.
+    pipeline: usize,
+    kernel: Kernel,
+    grid: [u32; 3],
+}
+
+/// All dispatches of a plan with what they bind.
+pub(super) struct Program {
+    pipelines: Vec<Pipeline>,
+    steps: Vec<Step>,
+    slots: Vec<Buffer>,
+    weights: Vec<Option<Buffer>>,
+    /// Bind groups of the dispatches that touch neither input nor output; `None` for those that do.
+    inner: Vec<Option<BindGroup>>,
+}
+
+/// Bind groups of the dispatches that touch the input or the output, for one such pair of buffers.
+pub(super) type Ends = Vec<(usize, BindGroup)>;
+
+impl Program {
+    /// Makes one pipeline per distinct shader. `safe` keeps wgpu's run-time checks in.
+    pub(super) async fn new(
+        gpu: &Gpu,
+        plan: &Plan,
+        kernels: Vec<Kernel>,
+        slots: Vec<Buffer>,
+        weights: Vec<Option<Buffer>>,
+        safe: bool,
+    ) -> Result<Program, GpuError> {
+        let mut pipelines = vec![];
+        let mut known: HashMap<String, usize> = HashMap::new();
+        let mut steps = vec![];
+        for mut kernel in kernels {
+            // The text is needed once; what is bound, and how, stays.
+            let wgsl = std::mem::take(&mut kernel.wgsl);
+            let pipeline = match known.get(&wgsl) {
+                Some(p) => *p,
+                None => {
+                    pipelines.push(make_pipeline(gpu, &kernel, &wgsl, safe).await?);
+                    known.insert(wgsl, pipelines.len() - 1);
+                    pipelines.len() - 1
+                }
+            };
+            let grid = kernel.grid;
+            steps.push(Step { pipeline, kernel, grid });
+        }
+        let mut program = Program { pipelines, steps, slots, weights, inner: vec![] };
+        let inner = || {
+            let touches = |i: usize| program.touches_ends(plan, i);
+            (0..program.steps.len())
+                .map(|i| (!touches(i)).then(|| program.bind(gpu, plan, i, None)))
+                .collect::<Vec<_>>()
+        };
+        program.inner = gpu.scoped("the bind groups", inner).await?;
+        Ok(program)
+    }
+
+    /// Number of distinct shaders.
+    pub(super) fn pipelines(&self) -> usize {
+        self.pipelines.len()
+    }
+
+    /// Names of the kernels, by dispatch.
+    pub(super) fn kernel_names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.steps.iter().map(|s| s.kernel.name.as_str())
+    }
+
+    pub(super) fn slot(&self, index: usize) -> &Buffer {
+        &self.slots[index]
+    }
+
+    /// The bind groups that name the input or the output.
+    pub(super) fn ends(&self, gpu: &Gpu, plan: &Plan, input: &Buffer, output: &Buffer) -> Ends {
+        let touching = (0..self.steps.len()).filter(|&i| self.inner[i].is_none());
+        touching.map(|i| (i, self.bind(gpu, plan, i, Some((input, output))))).collect()
+    }
+
+    /// Records every dispatch, in order.
+    pub(super) fn record(&self, pass: &mut ComputePass<'_>, ends: &Ends) {
+        let mut current = None;
+        for (i, step) in self.steps.iter().enumerate() {
+            if current != Some(step.pipeline) {
+                pass.set_pipeline(&self.pipelines[step.pipeline].pipeline);
+                current = Some(step.pipeline);
+            }
+            let of_ends = || ends.iter().find(|(at, _)| *at == i).map(|(_, group)| group);
+            pass.set_bind_group(0, self.inner[i].as_ref().or_else(of_ends), &[]);
+            let [x, y, z] = step.grid;
+            pass.dispatch_workgroups(x, y, z);
+        }
+    }
+
+    fn touches_ends(&self, plan: &Plan, index: usize) -> bool {
+        let d = &plan.dispatches[index];
+        let outer = |id: &BufferId| !matches!(plan.buffer(*id).place, Place::Slot(_));
+        d.reads.iter().chain(&d.writes).any(outer)
+    }
+
+    fn bind(&self, gpu: &Gpu, plan: &Plan, index: usize, ends: Option<(&Buffer, &Buffer)>) -> BindGroup {
+        let (dispatch, step) = (&plan.dispatches[index], &self.steps[index]);
+        let part = |id: BufferId| {
+            let buffer = plan.buffer(id);
+            let held = match (buffer.place, ends) {
+                (Place::Slot(slot), _) => &self.slots[slot],
+                (Place::Input, Some((input, _))) => input,
+                (Place::Output, Some((_, output))) => output,
+                // `inner` holds no dispatch that touches input or output.
+                (_, None) => unreachable!("a dispatch inside the network"),
+            };
+            let size = wgpu::BufferSize::new(buffer.shape.bytes() as u64);
+            wgpu::BindingResource::Buffer(BufferBinding { buffer: held, offset: 0, size })
+        };
+        let entries: Vec<_> = step
+            .kernel
+            .bindings
+            .iter()
+            .enumerate()
+            .filter_map(|(n, binding)| {
+                let resource = match binding.role {
+                    Role::Read(r) => part(dispatch.reads[r]),
+                    Role::Write(w) => part(dispatch.writes[w]),
+                    Role::Weights => self.weights[index].as_ref()?.as_entire_binding(),
+                };
+                Some(wgpu::BindGroupEntry { binding: n as u32, resource })
+            })
+            .collect();
+        gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(&dispatch.name),
+            layout: &self.pipelines[step.pipeline].layout,
+            entries: &entries,
+        })
+    }
+}
+
+async fn make_pipeline(gpu: &Gpu, kernel: &Kernel, wgsl: &str, safe: bool) -> Result<Pipeline, GpuError> {
+    let make = || {
+        let device = gpu.device();
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(&kernel.name),
+            source: wgpu::ShaderSource::Wgsl(wgsl.into()),
+        };
+        let module = if safe {
+            device.create_shader_module(descriptor)
+        } else {
+            // SAFETY: the text comes from `kernel::select` alone. Its loops count to constants; its indices stay inside
+            // buffers of the shapes of its spec, which are the sizes bound here; it divides by constants other than 0.
+            // Tests run every kernel with the checks on as well and compare.
+            unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+        };
+        let entries: Vec<_> = kernel
+            .bindings
+            .iter()
+            .enumerate()
+            .map(|(n, binding)| wgpu::BindGroupLayoutEntry {
+                binding: n as u32,
+                visibility: ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: BufferBindingType::Storage { read_only: !binding.writable },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let label = Some(kernel.name.as_str());
+        let layout =
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(kernel.entry),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: safe,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        Pipeline { pipeline, layout }
+    };
+    gpu.scoped("a shader", make).await
+}

@@ -1,0 +1,226 @@
+//! One run with data from and to the host: copy in, all dispatches, copy out, one submission, one wait.
+
+use super::{Gpu, GpuError, GpuExecutor};
+use crate::kernel::BufferShape;
+use crate::plan::{Part, Place};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use wgpu::{Buffer, BufferUsages, CommandBuffer, MapMode, SubmissionIndex};
+
+/// The host's end of a run: two buffers it can map, and the commands of the next run, recorded ahead.
+pub(super) struct Turn {
+    /// Mapped while no run is in flight.
+    pub(super) upload: Buffer,
+    pub(super) download: Buffer,
+    pub(super) commands: Option<CommandBuffer>,
+}
+
+/// A run that has been submitted.
+pub(super) struct InFlight {
+    turn: Turn,
+    index: SubmissionIndex,
+    mapped: Mapped,
+}
+
+impl GpuExecutor {
+    /// Runs `input`, planar `[batch, channels, height, width]`, and gives the output, planar `[batch, classes]`. Blocks.
+    ///
+    /// # Errors
+    /// [`GpuError::InputLength`] when the input is not exactly one batch; [`GpuError::DeviceLost`],
+    /// [`GpuError::OutOfMemory`], [`GpuError::Refused`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, GpuError> {
+        let in_flight = pollster::block_on(self.submit(input))?;
+        wait(&self.gpu, in_flight.index.clone())?;
+        pollster::block_on(self.finish(in_flight))
+    }
+
+    /// [`GpuExecutor::run`] without blocking: for a browser, and for apps with an async runtime. Needs no particular
+    /// runtime; outside a browser a thread waits for the device.
+    ///
+    /// # Errors
+    /// As [`GpuExecutor::run`].
+    pub async fn run_async(&self, input: &[f32]) -> Result<Vec<f32>, GpuError> {
+        let in_flight = self.submit(input).await?;
+        wait_aside(&self.gpu, in_flight.index.clone());
+        self.finish(in_flight).await
+    }
+
+    /// Copies the input and submits the run.
+    async fn submit(&self, input: &[f32]) -> Result<InFlight, GpuError> {
+        let expected = self.plan.input().shape.elements();
+        if input.len() != expected {
+            return Err(GpuError::InputLength { expected, found: input.len() });
+        }
+        self.gpu.check_lost()?;
+        let submit = || {
+            let mut turn = self.take_turn();
+            let commands = turn.commands.take().unwrap_or_else(|| self.commands(&turn));
+            match turn.upload.get_mapped_range_mut(..) {
+                Ok(mut view) => view.copy_from_slice(bytemuck::cast_slice(input)),
+                Err(e) => return Err(self.gpu.failed("mapping the input", e)),
+            }
+            turn.upload.unmap();
+            let index = self.gpu.queue().submit([commands]);
+            let mapped = Mapped::new(2);
+            turn.download.map_async(MapMode::Read, .., mapped.callback());
+            turn.upload.map_async(MapMode::Write, .., mapped.callback());
+            // While the device works, the next run is recorded.
+            turn.commands = Some(self.commands(&turn));
+            Ok(InFlight { turn, index, mapped })
+        };
+        self.gpu.scoped("a run", submit).await?
+    }
+
+    async fn finish(&self, in_flight: InFlight) -> Result<Vec<f32>, GpuError> {
+        if let Err(e) = in_flight.mapped.clone().await {
+            self.drop_turn(in_flight);
+            return Err(self.gpu.failed("a run", e));
+        }
+        let output = read(&self.gpu, &in_flight.turn.download)?;
+        in_flight.turn.download.unmap();
+        self.return_turn(in_flight.turn);
+        Ok(output)
+    }
+
+    /// A kept value of the run submitted last, planar `[batch, channels, height, width]`. Blocks.
+    ///
+    /// # Errors
+    /// [`GpuError::NotKept`] when the plan keeps no value of that name; else as [`GpuExecutor::run`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read_kept(&self, name: &str) -> Result<Vec<f32>, GpuError> {
+        pollster::block_on(self.read_kept_async(name))
+    }
+
+    /// [`GpuExecutor::read_kept`] without blocking.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_kept_async(&self, name: &str) -> Result<Vec<f32>, GpuError> {
+        let Some(kept) = self.plan.kept.iter().find(|k| k.name == name) else {
+            let kept = self.plan.kept.iter().map(|k| k.name.clone()).collect();
+            return Err(GpuError::NotKept { name: name.into(), kept });
+        };
+        let mut parts = vec![];
+        for part in &kept.parts {
+            let shape = self.plan.buffer(part.buffer).shape;
+            parts.push((part, shape, self.read_buffer(part, shape).await?));
+        }
+        let mut value = vec![];
+        for image in 0..self.plan.batch {
+            for (part, shape, elements) in &parts {
+                for c in part.first_channel..part.first_channel + part.channels {
+                    for y in (0..shape.height).step_by(part.stride) {
+                        let row = (0..shape.width).step_by(part.stride);
+                        value.extend(row.map(|x| elements[shape.index(image, c, y, x)]));
+                    }
+                }
+            }
+        }
+        Ok(value)
+    }
+
+    /// The whole buffer of a part, in its own layout.
+    async fn read_buffer(&self, part: &Part, shape: BufferShape) -> Result<Vec<f32>, GpuError> {
+        let size = shape.bytes() as u64;
+        let (index, staging, mapped) = self
+            .gpu
+            .scoped("reading a kept value", || {
+                let own = self.own();
+                let from = match self.plan.buffer(part.buffer).place {
+                    Place::Slot(slot) => self.program.slot(slot),
+                    Place::Input => &own.input,
+                    Place::Output => &own.output,
+                };
+                let device = self.gpu.device();
+                let staging = device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some("kept value"),
+                    size,
+                    usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
+                });
+                let mut encoder = device.create_command_encoder(&Default::default());
+                encoder.copy_buffer_to_buffer(from, 0, &staging, 0, size);
+                let index = self.gpu.queue().submit([encoder.finish()]);
+                let mapped = Mapped::new(1);
+                staging.map_async(MapMode::Read, .., mapped.callback());
+                (index, staging, mapped)
+            })
+            .await?;
+        wait_aside(&self.gpu, index);
+        mapped.await.map_err(|e| self.gpu.failed("reading a kept value", e))?;
+        read(&self.gpu, &staging)
+    }
+}
+
+fn read(gpu: &Gpu, mapped: &Buffer) -> Result<Vec<f32>, GpuError> {
+    let view = mapped.get_mapped_range(..).map_err(|e| gpu.failed("reading the result", e))?;
+    Ok(bytemuck::pod_collect_to_vec(&view))
+}
+
+/// Blocks until the device has done a submission and told so.
+#[cfg(not(target_arch = "wasm32"))]
+fn wait(gpu: &Gpu, index: SubmissionIndex) -> Result<(), GpuError> {
+    let poll = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
+    gpu.device().poll(poll).map_err(|e| gpu.failed("waiting for the device", e))?;
+    Ok(())
+}
+
+/// Lets a thread wait for a submission; a browser tells by itself.
+fn wait_aside(gpu: &Gpu, index: SubmissionIndex) {
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        let gpu = gpu.clone();
+        // What fails here fails the mapping too, and is reported there.
+        std::thread::spawn(move || wait(&gpu, index));
+    }
+    #[cfg(target_arch = "wasm32")]
+    let _ = (gpu, index);
+}
+
+/// Buffers being mapped: ready once all are, or one cannot be.
+#[derive(Clone)]
+struct Mapped(Arc<Mutex<Mapping>>);
+
+struct Mapping {
+    open: usize,
+    error: Option<wgpu::BufferAsyncError>,
+    waker: Option<Waker>,
+}
+
+impl Mapped {
+    fn new(buffers: usize) -> Mapped {
+        Mapped(Arc::new(Mutex::new(Mapping { open: buffers, error: None, waker: None })))
+    }
+
+    fn callback(&self) -> impl FnOnce(Result<(), wgpu::BufferAsyncError>) + use<> {
+        let mapping = self.0.clone();
+        move |result| {
+            let mut mapping = mapping.lock().unwrap_or_else(PoisonError::into_inner);
+            mapping.open -= 1;
+            if let Err(e) = result {
+                mapping.error.get_or_insert(e);
+            }
+            if mapping.open == 0
+                && let Some(waker) = mapping.waker.take()
+            {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Future for Mapped {
+    type Output = Result<(), wgpu::BufferAsyncError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut mapping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if mapping.open > 0 {
+            mapping.waker = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(mapping.error.take().map_or(Ok(()), Err))
+    }
+}

@@ -1,0 +1,61 @@
+//! Weights on their way to the device, a bounded part of them in flight at a time.
+
+use super::{Gpu, GpuError};
+use wgpu::{Buffer, BufferDescriptor, BufferUsages};
+
+/// Bytes of one write: what wgpu stages at a time.
+const CHUNK: usize = 4 << 20;
+/// Bytes written before the device is waited for, so that staging copies are freed.
+const IN_FLIGHT: usize = 16 << 20;
+
+/// Fills buffers with weights.
+pub(super) struct Uploader<'a> {
+    gpu: &'a Gpu,
+    in_flight: usize,
+    bytes: usize,
+}
+
+impl<'a> Uploader<'a> {
+    pub(super) fn new(gpu: &'a Gpu) -> Uploader<'a> {
+        Uploader { gpu, in_flight: 0, bytes: 0 }
+    }
+
+    /// A read-only storage buffer that holds `values`.
+    pub(super) async fn buffer(&mut self, label: &str, values: &[f32]) -> Result<Buffer, GpuError> {
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let descriptor = BufferDescriptor {
+            label: Some(label),
+            size: bytes.len() as u64,
+            usage: BufferUsages::STORAGE | BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        };
+        let device = self.gpu.device();
+        let buffer = self.gpu.scoped("the weights", || device.create_buffer(&descriptor)).await?;
+        for (i, chunk) in bytes.chunks(CHUNK).enumerate() {
+            let write = || self.gpu.queue().write_buffer(&buffer, (i * CHUNK) as u64, chunk);
+            self.gpu.scoped("the weights", write).await?;
+            self.in_flight += chunk.len();
+            if self.in_flight >= IN_FLIGHT {
+                self.flush().await?;
+            }
+        }
+        self.bytes += bytes.len();
+        Ok(buffer)
+    }
+
+    /// Waits until everything is on the device (a browser does not wait); gives the bytes of all buffers.
+    pub(super) async fn finish(mut self) -> Result<usize, GpuError> {
+        self.flush().await?;
+        Ok(self.bytes)
+    }
+
+    async fn flush(&mut self) -> Result<(), GpuError> {
+        self.in_flight = 0;
+        self.gpu.scoped("the weights", || self.gpu.queue().submit([])).await?;
+        self.gpu
+            .device()
+            .poll(wgpu::PollType::wait_indefinitely())
+            .map_err(|e| self.gpu.failed("uploading weights", e))?;
+        Ok(())
+    }
+}
