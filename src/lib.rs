@@ -1,4 +1,5 @@
 //! rmnet
+
 pub mod checkpoint;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cpu;
@@ -11,3 +12,5 @@ pub mod reference;
 pub mod rewrite;
 pub mod tensor;
 pub mod verify;
+
+pub use rewrite::Mode;

@@ -200,7 +200,12 @@ fn from_planar(shape: BufferShape, planar: &[f32], to: &mut [f32]) {
 }
 
 /// NHWC to `[batch, channels, height, width]`, of a channel range, every `stride`-th row and column.
-fn to_planar(shape: BufferShape, values: &[f32], channels: std::ops::Range<usize>, stride: usize) -> Vec<f32> {
+fn to_planar(
+    shape: BufferShape,
+    values: &[f32],
+    channels: std::ops::Range<usize>,
+    stride: usize,
+) -> Vec<f32> {
     let mut planar = Vec::new();
     for image in 0..shape.batch {
         for c in channels.clone() {

@@ -1,6 +1,17 @@
 //! What can run on a GPU, as values: WGSL text, bindings, grid. No GPU API here.
+//!
+//! [`select`] makes the [`Kernel`] for a [`Spec`] on an adapter, [`Kernel::pack`] the weights in the order it reads them.
 
+mod conv;
+mod conv_body;
+mod epilogue;
+mod layout;
+mod simple;
+mod source;
 mod spec;
+mod tile;
+
+use layout::WeightLayout;
 
 pub use spec::{Add, AverageSpec, BufferShape, ConvSpec, KRange, Layout, Operand, Output, PoolSpec, Spec};
 
@@ -60,4 +71,140 @@ pub struct Kernel {
     pub grid: [u32; 3],
     /// Whether the shader needs the feature `SUBGROUP`.
     pub subgroup: bool,
+    packing: Packing,
+}
+
+/// How weights are laid out for a kernel.
+#[derive(Clone, Debug)]
+enum Packing {
+    None,
+    Gemv,
+    Conv(WeightLayout),
+}
+
+impl Capabilities {
+    /// The default limits of WebGPU: what every kernel fits.
+    pub const WEBGPU: Capabilities = Capabilities {
+        subgroup_size: None,
+        software: false,
+        max_workgroup_invocations: 256,
+        max_workgroup_memory: 16 << 10,
+        max_workgroups: 65535,
+        max_binding_bytes: 128 << 20,
+        max_storage_buffers: 8,
+    };
+}
+
+/// A dispatch that no kernel can do within an adapter's limits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kernel}: {limit} may be {allowed} at most, needed are {needed}")]
+pub struct KernelError {
+    /// Name of the kernel that was chosen.
+    pub kernel: String,
+    /// What is limited.
+    pub limit: &'static str,
+    /// What the kernel needs.
+    pub needed: u64,
+    /// What the adapter allows.
+    pub allowed: u64,
+}
+
+/// The kernel for a spec: a static choice by shape and capabilities.
+///
+/// # Errors
+/// [`KernelError`] where a limit is too small: too many buffers, a buffer or its weights over the binding size, a grid too
+/// large.
+pub fn select(spec: &Spec, caps: &Capabilities) -> Result<Kernel, KernelError> {
+    let kernel = match spec {
+        Spec::MaxPool(pool) => simple::max_pool(pool, caps),
+        Spec::Average(average) => simple::average(average, caps),
+        Spec::Conv(conv) if simple::is_gemv(conv) => simple::gemv(conv, caps),
+        Spec::Conv(conv) => {
+            let flat = conv::flatten(conv);
+            let tiles = tile::tiles(&flat, flat.outputs[0].shape.width, caps);
+            conv::kernel(&flat, &tiles[0], caps)
+        }
+    };
+    check(spec, &kernel, caps)?;
+    Ok(kernel)
+}
+
+/// Every kernel worth timing for a spec, [`select`]'s choice first. All take the same buffers; each packs its own weights.
+///
+/// # Errors
+/// As [`select`]; alternatives over a limit are left out.
+pub fn candidates(spec: &Spec, caps: &Capabilities) -> Result<Vec<Kernel>, KernelError> {
+    let mut kernels = vec![select(spec, caps)?];
+    if let Spec::Conv(conv) = spec
+        && !simple::is_gemv(conv)
+    {
+        let flat = conv::flatten(conv);
+        let tiles = tile::tiles(&flat, flat.outputs[0].shape.width, caps);
+        let others = tiles[1..].iter().map(|tile| conv::kernel(&flat, tile, caps));
+        kernels.extend(others.filter(|k| check(spec, k, caps).is_ok()));
+    }
+    Ok(kernels)
+}
+
+/// An upper bound, over every kernel that [`candidates`] may give on any adapter, of the bytes of a dispatch's packed weights:
+/// a planner splits output channels over several dispatches until this fits a binding.
+pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
+    if simple::is_gemv(spec) {
+        return simple::gemv_bytes(spec);
+    }
+    let flat = conv::flatten(spec);
+    let width = flat.outputs[0].shape.width;
+    [(None, false), (None, true), (Some(4), true), (Some(8), true)]
+        .into_iter()
+        .flat_map(|(subgroup_size, software)| {
+            tile::tiles(&flat, width, &Capabilities { subgroup_size, software, ..Capabilities::WEBGPU })
+        })
+        .map(|tile| WeightLayout::new(&flat, &tile).bytes())
+        .max()
+        .unwrap_or(0)
+}
+
+fn check(spec: &Spec, kernel: &Kernel, caps: &Capabilities) -> Result<(), KernelError> {
+    let allow = |limit, needed: u64, allowed: u64| {
+        if needed <= allowed {
+            return Ok(());
+        }
+        Err(KernelError { kernel: kernel.name.clone(), limit, needed, allowed })
+    };
+    allow("storage buffers", kernel.bindings.len() as u64, u64::from(caps.max_storage_buffers))?;
+    for workgroups in kernel.grid {
+        allow("workgroups of a dimension", u64::from(workgroups), u64::from(caps.max_workgroups))?;
+    }
+    let buffers = spec
+        .operands()
+        .into_iter()
+        .map(|o| o.shape.bytes())
+        .chain(spec.outputs().into_iter().map(|s| s.bytes()));
+    for bytes in buffers {
+        allow("bytes of a binding", bytes as u64, caps.max_binding_bytes)?;
+    }
+    allow("bytes of packed weights", kernel.weight_bytes(spec), caps.max_binding_bytes)
+}
+
+impl Kernel {
+    fn weight_bytes(&self, spec: &Spec) -> u64 {
+        match (&self.packing, spec) {
+            (Packing::Conv(layout), _) => layout.bytes(),
+            (Packing::Gemv, Spec::Conv(spec)) => simple::gemv_bytes(spec),
+            _ => 0,
+        }
+    }
+
+    /// The content of the weight binding: `weights[i]` is K range i's dense `[out_channels, channels / groups, kernel_h,
+    /// kernel_w]`, `bias` one value per output channel. Empty for kernels without weights.
+    ///
+    /// # Panics
+    /// Where the lengths do not match `spec`, which must be the one the kernel was made for.
+    pub fn pack(&self, spec: &ConvSpec, weights: &[&[f32]], bias: &[f32]) -> Vec<f32> {
+        match &self.packing {
+            Packing::None => vec![],
+            Packing::Gemv => simple::pack_gemv(spec, weights[0], bias),
+            Packing::Conv(layout) => layout.pack(spec, weights, bias),
+        }
+    }
 }

@@ -4,7 +4,9 @@ use super::lower::Segment;
 use super::weights::{ConvWeights, KWeight};
 use super::{Buffer, BufferId, Dispatch, Kept, Limits, Part, Place, PlanError};
 use crate::graph::{Activation, Conv2d, MaxPool};
-use crate::kernel::{Add, AverageSpec, BufferShape, ConvSpec, KRange, Operand, Output, PoolSpec, Spec};
+use crate::kernel::{
+    Add, AverageSpec, BufferShape, ConvSpec, KRange, Operand, Output, PoolSpec, Spec, packed_weight_bytes,
+};
 use std::ops::Range;
 
 /// One K range in the making.
@@ -120,7 +122,7 @@ impl Emitter {
             let label = if edges.len() > 2 { format!("{name}[{i}]") } else { name.to_string() };
             targets.push((w[0]..w[1], self.buffer(&label, shape)?));
         }
-        for rows in self.chunks(name, &sum)? {
+        for rows in self.chunks(name, &sum, max_pool, &targets)? {
             self.chunk(name, &sum, rows, max_pool, &targets)?;
         }
         let non_negative = |range: &Range<usize>| {
@@ -132,30 +134,40 @@ impl Emitter {
         Ok(targets.iter().map(|(range, b)| self.whole(*b, non_negative(range))).collect())
     }
 
-    /// Output channels per dispatch, so that the weights of each fit one binding.
-    fn chunks(&self, name: &str, sum: &Sum) -> Result<Vec<Range<usize>>, PlanError> {
+    /// Output channels per dispatch, so that the packed weights of each fit one binding.
+    fn chunks(
+        &self,
+        name: &str,
+        sum: &Sum,
+        max_pool: Option<MaxPool>,
+        targets: &[(Range<usize>, usize)],
+    ) -> Result<Vec<Range<usize>>, PlanError> {
         let limit = self.limits.max_binding_bytes;
-        let per_row: u64 = sum.terms.iter().map(|t| packed_row_bytes(&t.weight)).sum::<u64>() + 4;
-        let total = per_row * sum.channels.next_multiple_of(ROW_TILE) as u64;
-        if total <= limit {
-            return Ok(std::iter::once(0..sum.channels).collect());
-        }
-        let rows = (limit / per_row) as usize / ROW_TILE * ROW_TILE;
-        if rows == 0 || sum.terms.iter().any(|t| t.groups > 1) {
-            let what = "the weights of one output tile";
-            return Err(PlanError::BindingTooLarge { layer: name.into(), what, bytes: total, limit });
+        let bytes = |rows: usize| packed_weight_bytes(&self.conv_spec(sum, 0..rows, max_pool, targets).0);
+        let mut rows = sum.channels;
+        while bytes(rows) > limit {
+            if rows <= ROW_TILE || sum.terms.iter().any(|t| t.groups > 1) {
+                let what = "the packed weights of a dispatch";
+                return Err(PlanError::BindingTooLarge {
+                    layer: name.into(),
+                    what,
+                    bytes: bytes(rows),
+                    limit,
+                });
+            }
+            rows = rows.div_ceil(2).next_multiple_of(ROW_TILE);
         }
         Ok((0..sum.channels).step_by(rows).map(|a| a..(a + rows).min(sum.channels)).collect())
     }
 
-    fn chunk(
-        &mut self,
-        name: &str,
+    /// The spec that computes output channels `rows` of a sum, with the buffers it reads and writes.
+    fn conv_spec(
+        &self,
         sum: &Sum,
         rows: Range<usize>,
         max_pool: Option<MaxPool>,
         targets: &[(Range<usize>, usize)],
-    ) -> Result<(), PlanError> {
+    ) -> (ConvSpec, Vec<BufferId>, Vec<BufferId>) {
         let mut reads: Vec<BufferId> = vec![];
         let mut bind = |segment: &Segment| {
             let id = BufferId(segment.buffer);
@@ -198,6 +210,35 @@ impl Emitter {
                 writes.push(BufferId(*buffer));
             }
         }
+        let activation = sum
+            .activation
+            .iter()
+            .map(|(r, a)| (r.start.max(rows.start)..r.end.min(rows.end), *a))
+            .filter(|(r, _)| r.start < r.end)
+            .map(|(r, a)| (r.start - rows.start..r.end - rows.start, a))
+            .collect();
+        let spec = ConvSpec {
+            k_ranges,
+            adds,
+            in_place: false,
+            out_channels: rows.len(),
+            size: sum.size,
+            activation,
+            max_pool,
+            outputs,
+        };
+        (spec, reads, writes)
+    }
+
+    fn chunk(
+        &mut self,
+        name: &str,
+        sum: &Sum,
+        rows: Range<usize>,
+        max_pool: Option<MaxPool>,
+        targets: &[(Range<usize>, usize)],
+    ) -> Result<(), PlanError> {
+        let (spec, reads, writes) = self.conv_spec(sum, rows.clone(), max_pool, targets);
         let bindings = reads.len() + writes.len() + 1;
         if bindings > self.limits.max_storage_buffers as usize {
             return Err(PlanError::Unsupported {
@@ -208,28 +249,11 @@ impl Emitter {
                 ),
             });
         }
-        let activation = sum
-            .activation
-            .iter()
-            .map(|(r, a)| (r.start.max(rows.start)..r.end.min(rows.end), *a))
-            .filter(|(r, _)| r.start < r.end)
-            .map(|(r, a)| (r.start - rows.start..r.end - rows.start, a))
-            .collect();
-        let spec = Spec::Conv(ConvSpec {
-            k_ranges,
-            adds,
-            in_place: false,
-            out_channels: rows.len(),
-            size: sum.size,
-            activation,
-            max_pool,
-            outputs,
-        });
         let weights = ConvWeights {
             k_ranges: sum.terms.iter().map(|t| t.weight.rows(rows.clone())).collect(),
             bias: sum.bias[rows].iter().map(|b| *b as f32).collect(),
         };
-        self.dispatch(name, spec, reads, writes, Some(weights));
+        self.dispatch(name, Spec::Conv(spec), reads, writes, Some(weights));
         Ok(())
     }
 
@@ -281,11 +305,5 @@ impl Emitter {
     }
 }
 
-/// Kernels pad output channels to at most this many.
+/// Output channels are spread over dispatches in multiples of this: kernels pad to at most as many.
 const ROW_TILE: usize = 32;
-
-/// Bytes of one output channel of a weight once packed: input channels padded to quads.
-fn packed_row_bytes(weight: &KWeight) -> u64 {
-    let [_, cols, kh, kw] = weight.shape;
-    4 * (cols.next_multiple_of(4) * kh * kw) as u64
-}

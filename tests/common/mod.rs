@@ -1,9 +1,14 @@
 //! What several test files need.
-#![allow(dead_code)] // each test file uses its share
+#![allow(dead_code, unused_imports, reason = "each test file uses its share")]
 
 pub mod fixtures;
+pub mod harness;
+pub mod oracle;
 pub mod random;
 pub mod seeded;
+pub mod specs;
+
+pub use harness::*;
 
 /// The largest absolute difference, and that over the largest magnitude expected.
 ///

@@ -1,0 +1,26 @@
+// A 1x1 convolution of one pixel: matrix times vector. An invocation has one quad of output channels and every
+// SLICES-th quad of input channels; neighbours load neighbouring weights.
+// Before it: size constants, `load(image, quad, pixel)`, `finish`, `store`, and `reduce` over slices.
+const_assert WORKGROUP == GROUP_QUADS * SLICES;
+
+@compute @workgroup_size(WORKGROUP)
+fn gemv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let image = group.y;
+    let lane = local % GROUP_QUADS;
+    let slice = local / GROUP_QUADS;
+    let quad = group.x * GROUP_QUADS + lane;
+    let column = min(quad, OUT_QUADS - 1u);
+    var sum = vec4<f32>();
+    for (var k = slice; k < IN_QUADS; k += SLICES) {
+        let x = load(image, k, 0u);
+        let at = (1u + 4u * k) * OUT_QUADS + column;
+        sum += x.x * weights[at];
+        sum += x.y * weights[at + OUT_QUADS];
+        sum += x.z * weights[at + 2u * OUT_QUADS];
+        sum += x.w * weights[at + 3u * OUT_QUADS];
+    }
+    sum = reduce(sum, lane, slice);
+    if slice == 0u && quad < OUT_QUADS {
+        store(finish(sum + weights[column], image, quad, 0u, 0u), image, quad, 0u, 0u);
+    }
+}

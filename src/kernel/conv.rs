@@ -1,0 +1,275 @@
+//! Convolution: positions, loops over pooling, stores. [`conv_body`](super::conv_body) writes the multiplications.
+
+use super::conv_body::{Position, accumulate};
+use super::layout::WeightLayout;
+use super::source::{LOWEST, Source, planes};
+use super::spec::{ConvSpec, Layout, Operand};
+use super::tile::Tile;
+use super::{Capabilities, Kernel, Packing, Role, epilogue};
+use crate::graph::MaxPool;
+
+/// Whether an operand's buffer is in quads.
+pub(super) fn is_packed(operand: &Operand) -> bool {
+    operand.shape.layout == Layout::Packed
+}
+
+/// A spec that touches every pixel on its own sees an image as one row.
+pub(super) fn flatten(spec: &ConvSpec) -> ConvSpec {
+    let plain = |o: &Operand| o.stride == 1 && o.size() == spec.size;
+    let pointwise = spec
+        .k_ranges
+        .iter()
+        .all(|r| r.kernel == [1, 1] && r.stride == [1, 1] && r.padding == [0, 0] && plain(&r.from));
+    let mut flat = spec.clone();
+    if pointwise && spec.adds.iter().all(|a| plain(&a.from)) && spec.max_pool.is_none() {
+        let row = [1, spec.size[0] * spec.size[1]];
+        flat.size = row;
+        let ranges = flat.k_ranges.iter_mut().map(|r| &mut r.from.shape);
+        let adds = flat.adds.iter_mut().map(|a| &mut a.from.shape);
+        for shape in ranges.chain(adds).chain(flat.outputs.iter_mut().map(|o| &mut o.shape)) {
+            [shape.height, shape.width] = row;
+        }
+    }
+    flat
+}
+
+/// A pool whose windows overlap by one row or none is taken row by row; others tap by tap.
+fn by_rows(pool: &MaxPool) -> bool {
+    let overlap = pool.kernel[0].checked_sub(pool.stride[0]);
+    matches!(overlap, Some(0 | 1)) && pool.kernel[0] > 1 && pool.kernel[1] <= 4
+}
+
+/// Rows of output an invocation makes.
+fn rows_per_invocation(spec: &ConvSpec, tile: &Tile) -> usize {
+    match &spec.max_pool {
+        Some(pool) if by_rows(pool) => tile.strip,
+        _ => 1,
+    }
+}
+
+/// The kernel for a flattened spec and a tile.
+pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> Kernel {
+    let layout = WeightLayout::new(spec, tile);
+    let out = spec.outputs[0].shape;
+    let across = out.width.div_ceil(tile.pixels);
+    let down = out.height.div_ceil(rows_per_invocation(spec, tile));
+    let invocations = across * down * out.batch;
+    let workgroups = invocations.div_ceil(tile.workgroup as usize);
+    let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
+    let grid = [workgroups.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
+
+    let mut s = Source::default();
+    s.line(format!("// {spec:?}").replace('\n', " "));
+    for (name, value) in [
+        ("BATCH", out.batch),
+        ("OUT_QUADS", spec.out_channels.div_ceil(4)),
+        ("INVOCATIONS", invocations),
+        ("INVOCATIONS_ACROSS", across),
+        ("INVOCATIONS_DOWN", down),
+        ("GRID_X", grid[0] as usize),
+        ("WORKGROUP", tile.workgroup as usize),
+        ("TILE_PIXELS", tile.pixels),
+        ("TILE_QUADS", tile.quads),
+        ("TILE_WEIGHTS", layout.block),
+        ("CONV_HEIGHT", spec.size[0]),
+        ("CONV_WIDTH", spec.size[1]),
+    ] {
+        s.constant(name, value);
+    }
+    for (r, range) in spec.k_ranges.iter().enumerate() {
+        s.constant(&format!("R{r}_PLANE"), range.from.shape.height * range.from.shape.width);
+        s.constant(&format!("R{r}_IMAGE"), planes(&range.from.shape));
+    }
+    let adds = spec.adds.iter().skip(usize::from(spec.in_place)).map(|a| &a.from);
+    s.bind_reads(spec.k_ranges.iter().map(|r| &r.from).chain(adds));
+    s.bind("weights".into(), Role::Weights, false, "vec4<f32>");
+    for (o, output) in spec.outputs.iter().enumerate() {
+        s.bind(format!("out{o}"), Role::Write(o), true, super::source::element(output.shape.layout));
+    }
+    s.activation(&spec.activation);
+    epilogue::finish(&mut s, spec);
+    epilogue::store(&mut s, spec);
+    super::conv_body::fetches(&mut s, spec, &layout);
+
+    s.line("@compute @workgroup_size(WORKGROUP)");
+    let lane = if tile.lanes.is_some() { ", @builtin(subgroup_invocation_id) lane: u32" } else { "" };
+    s.line(format!(
+        "fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32{lane}) {{"
+    ));
+    s.line("let invocation = (group.x + group.z * GRID_X) * WORKGROUP + local;");
+    s.line("let live = invocation < INVOCATIONS;");
+    s.line("let index = min(invocation, INVOCATIONS - 1u);");
+    s.line("let across = index % INVOCATIONS_ACROSS;");
+    s.line("let down = index / INVOCATIONS_ACROSS % INVOCATIONS_DOWN;");
+    s.line("let image = index / (INVOCATIONS_ACROSS * INVOCATIONS_DOWN);");
+    s.line("let first_quad = group.y * TILE_QUADS;");
+    s.line("let first_weight = group.y * TILE_WEIGHTS;");
+    s.line("let out_x = across * TILE_PIXELS;");
+    let body = Body { spec, tile, layout: &layout, across, down };
+    match &spec.max_pool {
+        None => body.direct(&mut s),
+        Some(pool) if by_rows(pool) => body.pooled_by_rows(&mut s, pool),
+        Some(pool) => body.pooled_by_taps(&mut s, pool),
+    }
+    s.line("}");
+    let (wgsl, bindings) = s.finish();
+    let how = if tile.lanes.is_some() { "shuffle" } else { "plain" };
+    let pool = if spec.max_pool.is_some() { "_max_pool" } else { "" };
+    Kernel {
+        name: format!("conv2d{pool} {how} {}px x {}oc", tile.pixels, tile.quads * 4),
+        wgsl,
+        entry: "conv2d",
+        bindings,
+        grid,
+        subgroup: tile.lanes.is_some(),
+        packing: Packing::Conv(layout),
+    }
+}
+
+struct Body<'a> {
+    spec: &'a ConvSpec,
+    tile: &'a Tile,
+    layout: &'a WeightLayout,
+    across: usize,
+    down: usize,
+}
+
+impl Body<'_> {
+    fn accumulators(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (pixels, quads) = (self.tile.pixels, self.tile.quads);
+        (0..pixels).flat_map(move |p| (0..quads).map(move |q| (p, q)))
+    }
+
+    fn direct(&self, s: &mut Source) {
+        let position = Position {
+            pixels: self.tile.pixels,
+            step: 1,
+            x: [0, ((self.across - 1) * self.tile.pixels) as isize],
+            y: [0, self.spec.size[0] as isize - 1],
+        };
+        s.line("let y = down;");
+        s.line("let x = out_x;");
+        accumulate(s, self.spec, self.tile, self.layout, &position);
+        self.store_tile(s, "y", |p, q| format!("finish(a{p}_{q}, image, first_quad + {q}u, y, x + {p}u)"));
+    }
+
+    /// Stores `value(pixel, quad)` of the whole tile in output row `row`, guarded where some of it lies outside.
+    fn store_tile(&self, s: &mut Source, row: &str, value: impl Fn(usize, usize) -> String) {
+        let out = self.spec.outputs[0].shape;
+        let check_x = !out.width.is_multiple_of(self.tile.pixels);
+        let check_quads = !self.spec.out_channels.div_ceil(4).is_multiple_of(self.tile.quads);
+        s.line("if live {");
+        for p in 0..self.tile.pixels {
+            if check_x && p > 0 {
+                s.line(format!("if out_x + {p}u < {}u {{", out.width));
+            }
+            for q in 0..self.tile.quads {
+                let store = format!("store({}, image, first_quad + {q}u, {row}, out_x + {p}u);", value(p, q));
+                if check_quads && q > 0 {
+                    s.line(format!("if first_quad + {q}u < OUT_QUADS {{"));
+                    s.line(store);
+                    s.line("}");
+                } else {
+                    s.line(store);
+                }
+            }
+            if check_x && p > 0 {
+                s.line("}");
+            }
+        }
+        s.line("}");
+    }
+
+    /// Every conv pixel of every window on its own.
+    fn pooled_by_taps(&self, s: &mut Source, pool: &MaxPool) {
+        for (p, q) in self.accumulators() {
+            s.line(format!("var m{p}_{q} = {LOWEST};"));
+        }
+        let [pad_y, pad_x] = pool.padding.map(|p| p as isize);
+        s.line(format!("for (var tap_y = 0u; tap_y < {}u; tap_y++) {{", pool.kernel[0]));
+        s.line(format!("for (var tap_x = 0u; tap_x < {}u; tap_x++) {{", pool.kernel[1]));
+        s.line(format!("let y = down * {}u + tap_y - {pad_y}u;", pool.stride[0]));
+        s.line(format!("let x = out_x * {}u + tap_x - {pad_x}u;", pool.stride[1]));
+        let last_x = (self.across - 1) * self.tile.pixels * pool.stride[1] + pool.kernel[1] - 1;
+        let last_y = (self.down - 1) * pool.stride[0] + pool.kernel[0] - 1;
+        let position = Position {
+            pixels: self.tile.pixels,
+            step: pool.stride[1],
+            x: [-pad_x, last_x as isize - pad_x],
+            y: [-pad_y, last_y as isize - pad_y],
+        };
+        accumulate(s, self.spec, self.tile, self.layout, &position);
+        for p in 0..self.tile.pixels {
+            s.line(format!("let x{p} = x + {}u;", p * pool.stride[1]));
+            for q in 0..self.tile.quads {
+                s.line(format!(
+                    "m{p}_{q} = max(m{p}_{q}, select({LOWEST}, finish(a{p}_{q}, image, first_quad + {q}u, y, x{p}), y < CONV_HEIGHT && x{p} < CONV_WIDTH));"
+                ));
+            }
+        }
+        s.line("}");
+        s.line("}");
+        self.store_tile(s, "down", |p, q| format!("m{p}_{q}"));
+    }
+
+    /// Walks down a strip, row by row of the convolution, keeping the maximum of the window above.
+    fn pooled_by_rows(&self, s: &mut Source, pool: &MaxPool) {
+        let (tile, out) = (self.tile, self.spec.outputs[0].shape);
+        let [window_y, window_x] = pool.kernel;
+        let [step_y, step_x] = pool.stride;
+        let [pad_y, pad_x] = pool.padding.map(|p| p as isize);
+        let overlap = window_y - step_y;
+        let pixels = (tile.pixels - 1) * step_x + window_x;
+        for (p, q) in self.accumulators() {
+            s.line(format!("var m{p}_{q} = {LOWEST};"));
+        }
+        s.line(format!("let x = out_x * {step_x}u - {pad_x}u;"));
+        s.line(format!("let first_row = down * {}u;", tile.strip));
+        let rows = tile.strip * step_y + overlap;
+        s.line(format!("for (var i = 0u; i < {rows}u; i++) {{"));
+        s.line(format!("let y = first_row * {step_y}u + i - {pad_y}u;"));
+        let last_x = (self.across - 1) * tile.pixels * step_x;
+        let last_y = (self.down - 1) * tile.strip * step_y + rows - 1;
+        let position = Position {
+            pixels,
+            step: 1,
+            x: [-pad_x, last_x as isize - pad_x],
+            y: [-pad_y, last_y as isize - pad_y],
+        };
+        accumulate(s, self.spec, tile, self.layout, &position);
+        for p in 0..pixels {
+            s.line(format!("let in{p}_inside = y < CONV_HEIGHT && x + {p}u < CONV_WIDTH;"));
+            for q in 0..tile.quads {
+                s.line(format!(
+                    "let v{p}_{q} = select({LOWEST}, finish(a{p}_{q}, image, first_quad + {q}u, y, x + {p}u), in{p}_inside);"
+                ));
+            }
+        }
+        for (p, q) in self.accumulators() {
+            let window = (1..window_x).fold(format!("v{}_{q}", p * step_x), |all, i| {
+                format!("max({all}, v{}_{q})", p * step_x + i)
+            });
+            s.line(format!("let h{p}_{q} = {window};"));
+        }
+        for (p, q) in self.accumulators() {
+            // The first row of a window starts anew; with an overlap it also ends the window above.
+            s.line(format!("let full{p}_{q} = max(m{p}_{q}, h{p}_{q});"));
+        }
+        let (last, row) = if overlap == 1 {
+            (format!("i % {step_y}u == 0u && i > 0u"), format!("first_row + i / {step_y}u - 1u"))
+        } else {
+            (format!("i % {step_y}u == {}u", step_y - 1), format!("first_row + i / {step_y}u"))
+        };
+        s.line(format!("let row = {row};"));
+        s.line(format!("if {last} && row < {}u {{", out.height));
+        self.store_tile(s, "row", |p, q| format!("full{p}_{q}"));
+        s.line("}");
+        let first = if overlap == 1 { format!("i % {step_y}u == 0u") } else { "false".into() };
+        for (p, q) in self.accumulators() {
+            let reset = if overlap == 1 { format!("h{p}_{q}") } else { LOWEST.into() };
+            let when = if overlap == 1 { &first } else { &last };
+            s.line(format!("m{p}_{q} = select(full{p}_{q}, {reset}, {when});"));
+        }
+        s.line("}");
+    }
+}

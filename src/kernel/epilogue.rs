@@ -1,0 +1,131 @@
+//! What happens to a finished sum: values added, activation, stores.
+
+use super::source::{Source, planes, times};
+use super::spec::{BufferShape, ConvSpec, Layout};
+
+/// `vec4` of a quad's channels in a buffer, missing lanes zero.
+pub(super) fn load_quad(
+    buffer: &str,
+    shape: &BufferShape,
+    first_channel: usize,
+    channels: usize,
+    quad: &str,
+    pixel: &str,
+) -> String {
+    let plane = shape.height * shape.width;
+    let image = planes(shape);
+    match shape.layout {
+        Layout::Packed => {
+            let load = format!(
+                "{buffer}[(image * {image}u + {}u + {quad}) * {plane}u + {pixel}]",
+                first_channel / 4
+            );
+            if channels.is_multiple_of(4) {
+                load
+            } else {
+                format!(
+                    "select(vec4<f32>(), {load}, vec4<u32>(4u * {quad}) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>({channels}u))"
+                )
+            }
+        }
+        Layout::Planar => {
+            let lanes: Vec<_> = (0..4)
+                .map(|c| {
+                    let channel = format!("min(4u * {quad} + {c}u, {}u)", channels - 1);
+                    let load = format!(
+                        "{buffer}[(image * {image}u + {first_channel}u + {channel}) * {plane}u + {pixel}]"
+                    );
+                    if channels.is_multiple_of(4) {
+                        load
+                    } else {
+                        format!("select(0.0, {load}, 4u * {quad} + {c}u < {channels}u)")
+                    }
+                })
+                .collect();
+            format!("vec4<f32>({})", lanes.join(", "))
+        }
+    }
+}
+
+/// The function `finish`: adds and activation of a quad at a conv pixel.
+pub(super) fn finish(s: &mut Source, spec: &ConvSpec) {
+    s.line("fn finish(sum: vec4<f32>, image: u32, quad: u32, y: u32, x: u32) -> vec4<f32> {");
+    s.line("var value = sum;");
+    let clamped = spec.max_pool.is_some();
+    if !spec.adds.is_empty() {
+        let clamp = |v: &str, size: &str| if clamped { format!("min({v}, {size} - 1u)") } else { v.into() };
+        s.line(format!("let add_y = {};", clamp("y", "CONV_HEIGHT")));
+        s.line(format!("let add_x = {};", clamp("x", "CONV_WIDTH")));
+    }
+    let all = spec.out_channels.div_ceil(4);
+    for (i, add) in spec.adds.iter().enumerate() {
+        let from = &add.from;
+        let name = if i == 0 && spec.in_place { "out0".into() } else { format!("in{}", from.buffer) };
+        let (first, quads) = (add.first_out / 4, from.channels.div_ceil(4));
+        let row = times("add_y", from.stride * from.shape.width);
+        let pixel = format!("{row} + {}", times("add_x", from.stride));
+        s.line(format!("let pixel{i} = {pixel};"));
+        let pixel = format!("pixel{i}");
+        if first == 0 && quads == all {
+            let load = load_quad(&name, &from.shape, from.first_channel, from.channels, "quad", &pixel);
+            s.line(format!("value += {load};"));
+        } else {
+            s.line(format!("if quad >= {first}u && quad < {}u {{", first + quads));
+            let quad = format!("(quad - {first}u)");
+            let load = load_quad(&name, &from.shape, from.first_channel, from.channels, &quad, &pixel);
+            s.line(format!("value += {load};"));
+            s.line("}");
+        }
+    }
+    s.line("return activate(value, quad);");
+    s.line("}");
+}
+
+/// The function `store`: a quad of output channels to the buffer it belongs to.
+pub(super) fn store(s: &mut Source, spec: &ConvSpec) {
+    s.line("fn store(all: vec4<f32>, image: u32, quad: u32, y: u32, x: u32) {");
+    if spec.out_channels.is_multiple_of(4) {
+        s.line("let value = all;");
+    } else {
+        s.line(format!(
+            "let value = select(vec4<f32>(), all, vec4<u32>(4u * quad) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>({}u));",
+            spec.out_channels
+        ));
+    }
+    let single = spec.outputs.len() == 1;
+    for (o, output) in spec.outputs.iter().enumerate() {
+        let range = &output.channels;
+        if !single {
+            s.line(format!("if quad >= {}u && quad < {}u {{", range.start / 4, range.end.div_ceil(4)));
+        }
+        let shape = &output.shape;
+        let (plane, image) = (shape.height * shape.width, planes(shape));
+        let pixel = format!("y * {}u + x", shape.width);
+        let quad = if range.start == 0 { "quad".into() } else { format!("(quad - {}u)", range.start / 4) };
+        match shape.layout {
+            Layout::Packed => s.line(format!(
+                "out{o}[(image * {image}u + {}u + {quad}) * {plane}u + {pixel}] = value;",
+                output.first_channel / 4
+            )),
+            Layout::Planar => {
+                for c in 0..4 {
+                    let write = format!(
+                        "out{o}[(image * {image}u + {}u + 4u * {quad}) * {plane}u + {pixel}] = value[{c}];",
+                        output.first_channel + c
+                    );
+                    if range.len().is_multiple_of(4) {
+                        s.line(write);
+                    } else {
+                        s.line(format!("if 4u * {quad} + {c}u < {}u {{", range.len()));
+                        s.line(write);
+                        s.line("}");
+                    }
+                }
+            }
+        }
+        if !single {
+            s.line("}");
+        }
+    }
+    s.line("}");
+}

@@ -1,0 +1,130 @@
+//! Order of packed weights, and packing.
+//!
+//! A convolution's binding is one block per tile of output channels: `quads` vec4 of bias, then for each K range its steps
+//! in the order the shader's loops take them, each step a run of vec4 over four output channels, padded to whole loads.
+
+use super::spec::{ConvSpec, KRange};
+use super::{conv::is_packed, tile::Tile};
+
+/// How a K range is multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// All input planes of a group against all output channels of the tile.
+    Dense,
+    /// One input channel per output channel.
+    Depthwise,
+    /// Groups that do not fit quads: every output channel reads channels of its own.
+    Scattered,
+}
+
+/// Where a K range's weights lie within a tile's block, in vec4.
+#[derive(Clone, Debug)]
+pub(super) struct RangeLayout {
+    pub(super) kind: Kind,
+    /// Horizontal taps are in one step rather than a loop.
+    pub(super) unroll_x: bool,
+    /// Input channels of a step: 4 for packed, 1 for planar.
+    pub(super) depth: usize,
+    /// vec4 of one step, padding counted.
+    pub(super) step: usize,
+    offset: usize,
+}
+
+/// Order of a dispatch's packed weights.
+#[derive(Clone, Debug)]
+pub(super) struct WeightLayout {
+    pub(super) quads: usize,
+    pub(super) tiles: usize,
+    /// vec4 of one tile's block.
+    pub(super) block: usize,
+    pub(super) ranges: Vec<RangeLayout>,
+}
+
+impl WeightLayout {
+    pub(super) fn new(spec: &ConvSpec, tile: &Tile) -> WeightLayout {
+        let mut block = tile.quads;
+        let ranges = spec.k_ranges.iter().map(|range| {
+            let kind = kind(spec, range);
+            let depth = if is_packed(&range.from) && kind == Kind::Dense { 4 } else { 1 };
+            let unroll_x = kind != Kind::Scattered && range.kernel[1] <= tile.max_taps;
+            let taps = if unroll_x { range.kernel[1] } else { 1 };
+            let vectors = taps * depth * tile.quads;
+            let shared = tile.lanes.filter(|_| kind == Kind::Dense).unwrap_or(1) as usize;
+            let step = vectors.next_multiple_of(shared);
+            let offset = block;
+            let steps = range.kernel[0] * (range.kernel[1] / taps) * planes_of_group(range, kind, depth);
+            block += steps * step;
+            RangeLayout { kind, unroll_x, depth, step, offset }
+        });
+        let ranges = ranges.collect();
+        WeightLayout { quads: tile.quads, tiles: spec.out_channels.div_ceil(4 * tile.quads), block, ranges }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        (self.tiles * self.block * 16) as u64
+    }
+
+    pub(super) fn pack(&self, spec: &ConvSpec, weights: &[&[f32]], bias: &[f32]) -> Vec<f32> {
+        assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
+        assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
+        let mut packed = vec![0.0; self.tiles * self.block * 4];
+        for (tile, block) in packed.chunks_exact_mut(self.block * 4).enumerate() {
+            let first = tile * self.quads * 4;
+            let channels = (self.quads * 4).min(spec.out_channels - first);
+            block[..channels].copy_from_slice(&bias[first..first + channels]);
+            for ((range, layout), weight) in spec.k_ranges.iter().zip(&self.ranges).zip(weights) {
+                let depth = range.from.channels / range.groups;
+                let [height, width] = range.kernel;
+                assert_eq!(weight.len(), spec.out_channels * depth * height * width, "weight of a K range");
+                let per_channel = depth * height * width;
+                for c in 0..channels {
+                    let from = &weight[(first + c) * per_channel..][..per_channel];
+                    for (i, plane) in from.chunks_exact(height * width).enumerate() {
+                        for (tap, &value) in plane.iter().enumerate() {
+                            let at =
+                                layout.offset + self.position(range, layout, i, tap / width, tap % width);
+                            block[(at + c / 4) * 4 + c % 4] = value;
+                        }
+                    }
+                }
+            }
+        }
+        packed
+    }
+
+    /// The vec4 of the tile's first quad for input channel `i` of a group and tap (`y`, `x`), from the range's start.
+    fn position(&self, range: &KRange, layout: &RangeLayout, i: usize, y: usize, x: usize) -> usize {
+        let [height, width] = range.kernel;
+        if layout.kind == Kind::Scattered {
+            return ((i * height + y) * width + x) * layout.step;
+        }
+        let planes = planes_of_group(range, layout.kind, layout.depth);
+        let (plane, lane) = (i / layout.depth, i % layout.depth);
+        let (row, tap) = if layout.unroll_x { (y, x) } else { (y * width + x, 0) };
+        (row * planes + plane) * layout.step + (tap * layout.depth + lane) * self.quads
+    }
+}
+
+/// Input planes a group reads.
+pub(super) fn planes_of_group(range: &KRange, kind: Kind, depth: usize) -> usize {
+    match kind {
+        Kind::Dense => (range.from.channels / range.groups).div_ceil(depth),
+        Kind::Depthwise => 1,
+        Kind::Scattered => range.from.channels / range.groups,
+    }
+}
+
+/// How a range can be multiplied.
+pub(super) fn kind(spec: &ConvSpec, range: &KRange) -> Kind {
+    let inputs = range.from.channels / range.groups;
+    let outputs = spec.out_channels / range.groups;
+    if range.groups == 1 {
+        Kind::Dense
+    } else if inputs == 1 && outputs == 1 && is_packed(&range.from) {
+        Kind::Depthwise
+    } else if outputs.is_multiple_of(4) && (inputs.is_multiple_of(4) || !is_packed(&range.from)) {
+        Kind::Dense
+    } else {
+        Kind::Scattered
+    }
+}

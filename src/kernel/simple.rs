@@ -1,0 +1,172 @@
+//! Kernels that are plain WGSL behind a prelude of constants: max pooling, global average, matrix times vector.
+
+use super::epilogue::{self, load_quad};
+use super::source::{Source, element, planes};
+use super::spec::{AverageSpec, ConvSpec, Operand, Output, PoolSpec};
+use super::{Capabilities, Kernel, Packing, Role};
+use crate::graph::Activation;
+
+const MAX_POOL: &str = include_str!("../../shaders/max_pool.wgsl");
+const AVERAGE: &str = include_str!("../../shaders/average.wgsl");
+const GEMV: &str = include_str!("../../shaders/gemv.wgsl");
+const REDUCE_NONE: &str = include_str!("../../shaders/shared/reduce_none.wgsl");
+const REDUCE_SLICES: &str = include_str!("../../shaders/shared/reduce_slices.wgsl");
+
+/// A spec that stores the channels of a buffer as they are.
+fn stored(shape: &super::BufferShape) -> ConvSpec {
+    ConvSpec {
+        k_ranges: vec![],
+        adds: vec![],
+        in_place: false,
+        out_channels: shape.channels,
+        size: [shape.height, shape.width],
+        activation: vec![(0..shape.channels, Activation::Identity)],
+        max_pool: None,
+        outputs: vec![Output { channels: 0..shape.channels, shape: *shape, first_channel: 0 }],
+    }
+}
+
+/// The function `load`: a quad of an operand's channels.
+fn load(s: &mut Source, from: &Operand) {
+    let name = format!("in{}", from.buffer);
+    s.line("fn load(image: u32, quad: u32, pixel: u32) -> vec4<f32> {");
+    let value = load_quad(&name, &from.shape, from.first_channel, from.channels, "quad", "pixel");
+    s.line(format!("return {value};"));
+    s.line("}");
+}
+
+/// Folds a one-dimensional grid over x and y.
+fn fold(invocations: usize, workgroup: u32, caps: &Capabilities) -> [u32; 3] {
+    let workgroups = invocations.div_ceil(workgroup as usize);
+    let rows = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
+    [workgroups.div_ceil(rows) as u32, rows as u32, 1]
+}
+
+/// Invocations of a workgroup of a kernel that shares nothing.
+fn workgroup(caps: &Capabilities) -> u32 {
+    if caps.software { 8 } else { 64.min(caps.max_workgroup_invocations) }
+}
+
+fn unweighted(name: &str, entry: &'static str, s: Source, grid: [u32; 3]) -> Kernel {
+    let (wgsl, bindings) = s.finish();
+    Kernel { name: name.into(), wgsl, entry, bindings, grid, subgroup: false, packing: Packing::None }
+}
+
+pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities) -> Kernel {
+    let (from, to, pool) = (&spec.from, &spec.to, &spec.pool);
+    let invocations = to.batch * to.channels.div_ceil(4) * to.height * to.width;
+    let workgroup = workgroup(caps);
+    let grid = fold(invocations, workgroup, caps);
+    let mut s = Source::default();
+    for (name, value) in [
+        ("WORKGROUP", workgroup as usize),
+        ("GRID_X", grid[0] as usize),
+        ("INVOCATIONS", invocations),
+        ("IN_HEIGHT", from.shape.height),
+        ("IN_WIDTH", from.shape.width),
+        ("OUT_HEIGHT", to.height),
+        ("OUT_WIDTH", to.width),
+        ("OUT_QUADS", to.channels.div_ceil(4)),
+        ("WINDOW_Y", pool.kernel[0]),
+        ("WINDOW_X", pool.kernel[1]),
+        ("STEP_Y", pool.stride[0]),
+        ("STEP_X", pool.stride[1]),
+        ("PAD_Y", pool.padding[0]),
+        ("PAD_X", pool.padding[1]),
+    ] {
+        s.constant(name, value);
+    }
+    s.bind_reads([from].into_iter());
+    s.bind("out0".into(), Role::Write(0), true, element(to.layout));
+    load(&mut s, from);
+    epilogue::store(&mut s, &stored(to));
+    s.fragment(MAX_POOL);
+    unweighted("max_pool", "max_pool", s, grid)
+}
+
+pub(super) fn average(spec: &AverageSpec, caps: &Capabilities) -> Kernel {
+    let (from, to) = (&spec.from, &spec.to);
+    let invocations = to.batch * to.channels.div_ceil(4);
+    let workgroup = workgroup(caps);
+    let grid = fold(invocations, workgroup, caps);
+    let mut s = Source::default();
+    for (name, value) in [
+        ("WORKGROUP", workgroup as usize),
+        ("GRID_X", grid[0] as usize),
+        ("INVOCATIONS", invocations),
+        ("OUT_QUADS", to.channels.div_ceil(4)),
+        ("PIXELS", from.shape.height * from.shape.width),
+    ] {
+        s.constant(name, value);
+    }
+    s.bind_reads([from].into_iter());
+    s.bind("out0".into(), Role::Write(0), true, element(to.layout));
+    load(&mut s, from);
+    epilogue::store(&mut s, &stored(to));
+    s.fragment(AVERAGE);
+    unweighted("average", "average", s, grid)
+}
+
+/// Whether a convolution is a matrix times a few vectors.
+pub(super) fn is_gemv(spec: &ConvSpec) -> bool {
+    let [range] = &spec.k_ranges[..] else { return false };
+    range.kernel == [1, 1]
+        && range.padding == [0, 0]
+        && range.groups == 1
+        && range.from.size() == [1, 1]
+        && range.from.shape.batch <= 4
+        && spec.max_pool.is_none()
+}
+
+pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities) -> Kernel {
+    let range = &spec.k_ranges[0];
+    let out_quads = spec.out_channels.div_ceil(4);
+    let (quads, slices) = if caps.software { (8, 1) } else { (8, 8) };
+    let grid = [out_quads.div_ceil(quads) as u32, range.from.shape.batch as u32, 1];
+    let mut s = Source::default();
+    for (name, value) in [
+        ("WORKGROUP", quads * slices),
+        ("GROUP_QUADS", quads),
+        ("SLICES", slices),
+        ("IN_QUADS", range.from.channels.div_ceil(4)),
+        ("OUT_QUADS", out_quads),
+        ("IN_PLANES", planes(&range.from.shape)),
+    ] {
+        s.constant(name, value);
+    }
+    let adds = spec.adds.iter().skip(usize::from(spec.in_place)).map(|a| &a.from);
+    s.bind_reads(std::iter::once(&range.from).chain(adds));
+    s.bind("weights".into(), Role::Weights, false, "vec4<f32>");
+    for (o, output) in spec.outputs.iter().enumerate() {
+        s.bind(format!("out{o}"), Role::Write(o), true, element(output.shape.layout));
+    }
+    s.activation(&spec.activation);
+    load(&mut s, &range.from);
+    epilogue::finish(&mut s, spec);
+    epilogue::store(&mut s, spec);
+    s.fragment(if slices == 1 { REDUCE_NONE } else { REDUCE_SLICES });
+    s.fragment(GEMV);
+    let (wgsl, bindings) = s.finish();
+    let name = format!("gemv {slices} slices");
+    Kernel { name, wgsl, entry: "gemv", bindings, grid, subgroup: false, packing: Packing::Gemv }
+}
+
+/// Bytes of [`pack_gemv`]'s result.
+pub(super) fn gemv_bytes(spec: &ConvSpec) -> u64 {
+    let inputs = spec.k_ranges[0].from.channels.next_multiple_of(4) as u64;
+    (1 + inputs) * spec.out_channels.next_multiple_of(4) as u64 * 4
+}
+
+/// Bias, then one row of output channels per input channel.
+pub(super) fn pack_gemv(spec: &ConvSpec, weight: &[f32], bias: &[f32]) -> Vec<f32> {
+    let inputs = spec.k_ranges[0].from.channels;
+    let row = spec.out_channels.next_multiple_of(4);
+    let mut packed = vec![0.0; (gemv_bytes(spec) / 4) as usize];
+    packed[..bias.len()].copy_from_slice(bias);
+    for (c, weights) in weight.chunks_exact(inputs).enumerate() {
+        for (i, &w) in weights.iter().enumerate() {
+            packed[(1 + i) * row + c] = w;
+        }
+    }
+    packed
+}

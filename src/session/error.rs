@@ -1,0 +1,40 @@
+//! Errors of the public face: those of every stage below it.
+
+#[cfg(not(target_arch = "wasm32"))]
+use crate::cpu::CpuError;
+use crate::checkpoint::CheckpointError;
+use crate::gpu::GpuError;
+use crate::graph::GraphError;
+use crate::models::ModelError;
+use crate::plan::{CheckError, PlanError};
+
+/// Why a session could not be made, or a run not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The file cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Its tensors are no network we know.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The network does not fit the input size asked for.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// It cannot be planned within the adapter's limits.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The plan was refused by the checker: an error of ours, please report it.
+    #[error("the plan is wrong, please report it: {0}")]
+    Check(#[from] CheckError),
+    /// No such adapter, a limit too small, a device lost.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// The CPU executor refused an input.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
+    /// Something only a GPU session has was asked of one on the CPU.
+    #[error("a session on the CPU has no GPU commands to encode: make it on a GPU")]
+    NotOnGpu,
+}

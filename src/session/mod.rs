@@ -1,0 +1,259 @@
+//! The public face: a checkpoint in, logits out.
+//!
+//! ```
+//! use rmnet::{Device, Options, Session};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/digits");
+//! let options = Options { device: Device::Cpu, ..Options::default() };
+//! let session = Session::open(folder, None, &options)?;
+//! let image = vec![0.0; session.input_len()]; // planar [1, 3, 32, 32]
+//! let logits = session.run(&image)?; // [1, 10]
+//! assert_eq!(logits.len(), 10);
+//! # Ok(())
+//! # }
+//! ```
+
+mod error;
+mod options;
+
+pub use error::SessionError;
+pub use options::{Device, Options};
+
+use crate::checkpoint::Checkpoint;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::cpu::CpuExecutor;
+use crate::gpu::{ExecOptions, Gpu, GpuExecutor};
+use crate::models::{self, Model};
+use crate::plan::{self, Limits, Plan};
+use crate::rewrite::{self, BlockReport, Rewritten};
+
+/// A network taken to the form that runs, and planned: everything short of a device.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The rewritten graph and the report per block.
+    pub rewritten: Rewritten,
+    /// Its plan, checked.
+    pub plan: Plan,
+}
+
+/// Rewrites and plans a model within `limits`, and replays the plan. Needs no device.
+///
+/// # Errors
+/// [`SessionError::Plan`] names the layer that cannot be planned, with the figures.
+pub fn prepare(model: &Model, options: &Options, limits: Limits) -> Result<Prepared, SessionError> {
+    let rewritten = rewrite::for_mode(&model.graph, options.mode)?;
+    let planned = plan::Options {
+        batch: options.batch,
+        keep: options.keep.clone(),
+        limits,
+        ..plan::Options::default()
+    };
+    let plan = plan::compile(&rewritten.graph, &planned)?;
+    plan::check(&plan)?;
+    Ok(Prepared { rewritten, plan })
+}
+
+/// A network on a device, ready to run. `Send + Sync` where wgpu's types are.
+pub struct Session {
+    executor: Executor,
+    blocks: Vec<BlockReport>,
+}
+
+enum Executor {
+    Gpu(Box<GpuExecutor>),
+    #[cfg(not(target_arch = "wasm32"))]
+    Cpu(Box<CpuExecutor>),
+}
+
+/// Bytes a session holds on its device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Activations: the plan's slots.
+    pub activations: usize,
+    /// Packed weights and biases.
+    pub weights: usize,
+}
+
+impl Session {
+    /// Opens a checkpoint, a file or a folder, for inputs of `size` (`[height, width]`; by default the model's own).
+    ///
+    /// # Errors
+    /// [`SessionError`] names the tensor, layer, option or limit, what was expected and what was found.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn open(
+        path: impl AsRef<std::path::Path>,
+        size: Option<[usize; 2]>,
+        options: &Options,
+    ) -> Result<Session, SessionError> {
+        Session::new(&models::load(&Checkpoint::open(path)?, size)?, options)
+    }
+
+    /// The same from the bytes of a `.safetensors` file and, where there is one, the text of its `config.json`.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub async fn from_bytes(
+        bytes: Vec<u8>,
+        config: Option<&str>,
+        size: Option<[usize; 2]>,
+        options: &Options,
+    ) -> Result<Session, SessionError> {
+        Session::new_async(&models::load(&Checkpoint::from_bytes(bytes, config)?, size)?, options).await
+    }
+
+    /// A session for a loaded model. Blocks until the device is ready.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn new(model: &Model, options: &Options) -> Result<Session, SessionError> {
+        pollster::block_on(Session::new_async(model, options))
+    }
+
+    /// [`Session::new`] for where nothing may block, such as a browser.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub async fn new_async(model: &Model, options: &Options) -> Result<Session, SessionError> {
+        match &options.device {
+            Device::Gpu(choice) => Session::on(&Gpu::new_async(choice).await?, model, options).await,
+            #[cfg(not(target_arch = "wasm32"))]
+            Device::Cpu => Session::on_cpu(model, options),
+            #[cfg(not(target_arch = "wasm32"))]
+            Device::GpuOrCpu => match Gpu::new_async(&crate::gpu::AdapterChoice::Best).await {
+                Ok(gpu) => Session::on(&gpu, model, options).await,
+                Err(error) => {
+                    log::info!("running on the CPU: {error}");
+                    Session::on_cpu(model, options)
+                }
+            },
+        }
+    }
+
+    /// A session on a GPU that is open already, such as the app's own ([`Gpu::from_device`]).
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub async fn on(gpu: &Gpu, model: &Model, options: &Options) -> Result<Session, SessionError> {
+        let Prepared { rewritten, plan } = prepare(model, options, gpu.plan_limits())?;
+        let exec = ExecOptions { safe_shaders: options.safe_shaders };
+        let executor = GpuExecutor::new_async(gpu, &plan, &exec).await?;
+        Ok(Session { executor: Executor::Gpu(Box::new(executor)), blocks: rewritten.blocks })
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn on_cpu(model: &Model, options: &Options) -> Result<Session, SessionError> {
+        // No binding to fit: buffers are vectors.
+        let limits = Limits { max_binding_bytes: u64::MAX, max_storage_buffers: u32::MAX };
+        let Prepared { rewritten, plan } = prepare(model, options, limits)?;
+        let executor = Executor::Cpu(Box::new(CpuExecutor::new(&plan)));
+        Ok(Session { executor, blocks: rewritten.blocks })
+    }
+
+    /// Runs one batch, planar `[batch, channels, height, width]` f32, and gives the logits, `[batch, classes]`. Blocks.
+    ///
+    /// # Errors
+    /// An input of another length; a device lost.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, SessionError> {
+        Ok(match &self.executor {
+            Executor::Gpu(gpu) => gpu.run(input)?,
+            Executor::Cpu(cpu) => cpu.run(input)?,
+        })
+    }
+
+    /// [`Session::run`] that awaits the GPU. On the CPU it runs at once.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub async fn run_async(&self, input: &[f32]) -> Result<Vec<f32>, SessionError> {
+        Ok(match &self.executor {
+            Executor::Gpu(gpu) => gpu.run_async(input).await?,
+            #[cfg(not(target_arch = "wasm32"))]
+            Executor::Cpu(cpu) => cpu.run(input)?,
+        })
+    }
+
+    /// Records a run into the app's own command buffer: nothing is submitted, copied or read back.
+    ///
+    /// `input` holds planar `[batch, channels, height, width]` f32, `output` gets `[batch, classes]` f32; both with usage
+    /// `STORAGE`, on the session's device.
+    ///
+    /// # Errors
+    /// [`SessionError::NotOnGpu`] on the CPU; a buffer too small or of another usage.
+    pub fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        input: &wgpu::Buffer,
+        output: &wgpu::Buffer,
+    ) -> Result<(), SessionError> {
+        match &self.executor {
+            Executor::Gpu(gpu) => Ok(gpu.encode(encoder, input, output)?),
+            #[cfg(not(target_arch = "wasm32"))]
+            Executor::Cpu(_) => Err(SessionError::NotOnGpu),
+        }
+    }
+
+    /// A value named in [`Options::keep`], of the last run: planar `[batch, channels, height, width]`.
+    ///
+    /// # Errors
+    /// When no value of that name was kept.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read_kept(&self, name: &str) -> Result<Vec<f32>, SessionError> {
+        Ok(match &self.executor {
+            Executor::Gpu(gpu) => gpu.read_kept(name)?,
+            Executor::Cpu(cpu) => cpu.read_kept(name)?,
+        })
+    }
+
+    /// The plan that runs, without its weights.
+    pub fn plan(&self) -> &Plan {
+        match &self.executor {
+            Executor::Gpu(gpu) => gpu.plan(),
+            #[cfg(not(target_arch = "wasm32"))]
+            Executor::Cpu(cpu) => cpu.plan(),
+        }
+    }
+
+    /// What became of every residual block.
+    pub fn blocks(&self) -> &[BlockReport] {
+        &self.blocks
+    }
+
+    /// `[batch, channels, height, width]` of the input.
+    pub fn input_shape(&self) -> [usize; 4] {
+        let s = self.plan().input().shape;
+        [s.batch, s.channels, s.height, s.width]
+    }
+
+    /// f32 values of one input.
+    pub fn input_len(&self) -> usize {
+        self.input_shape().iter().product()
+    }
+
+    /// `[batch, classes]` of the output.
+    pub fn output_shape(&self) -> [usize; 2] {
+        let s = self.plan().output().shape;
+        [s.batch, s.channels * s.height * s.width]
+    }
+
+    /// The adapter, or `cpu` with the number of threads.
+    pub fn device_name(&self) -> String {
+        match &self.executor {
+            Executor::Gpu(gpu) => gpu.gpu().adapter().to_string(),
+            #[cfg(not(target_arch = "wasm32"))]
+            Executor::Cpu(_) => format!("cpu, {} threads", rayon::current_num_threads()),
+        }
+    }
+
+    /// Bytes held on the device.
+    pub fn memory(&self) -> Memory {
+        let weights = match &self.executor {
+            Executor::Gpu(gpu) => gpu.weight_bytes(),
+            #[cfg(not(target_arch = "wasm32"))]
+            Executor::Cpu(cpu) => cpu.weight_bytes(),
+        };
+        Memory { activations: self.plan().activation_bytes(), weights }
+    }
+}

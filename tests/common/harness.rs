@@ -1,0 +1,243 @@
+//! A small wgpu harness and a naive oracle for single dispatches.
+
+use rmnet::kernel::{BufferShape, Capabilities, Kernel, Layout, Role, Spec};
+use std::time::Instant;
+
+/// A device with what the kernels may use of it.
+pub struct Gpu {
+    pub name: String,
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub caps: Capabilities,
+}
+
+/// Every Vulkan adapter present.
+pub fn adapters() -> Vec<Gpu> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::VULKAN;
+    let instance = wgpu::Instance::new(descriptor);
+    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::VULKAN));
+    adapters.into_iter().map(open).collect()
+}
+
+fn open(adapter: wgpu::Adapter) -> Gpu {
+    let info = adapter.get_info();
+    let features = adapter.features() & wgpu::Features::SUBGROUP;
+    let limits = adapter.limits();
+    let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+        required_features: features,
+        required_limits: limits.clone(),
+        ..Default::default()
+    }))
+    .expect("an adapter gives a device");
+    let same = info.subgroup_min_size == info.subgroup_max_size;
+    let subgroup = !features.is_empty() && same;
+    let caps = Capabilities {
+        subgroup_size: subgroup.then_some(info.subgroup_min_size),
+        software: info.device_type == wgpu::DeviceType::Cpu,
+        max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
+        max_workgroup_memory: limits.max_compute_workgroup_storage_size,
+        max_workgroups: limits.max_compute_workgroups_per_dimension,
+        max_binding_bytes: limits.max_storage_buffer_binding_size,
+        max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+    };
+    Gpu { name: info.name, device, queue, caps }
+}
+
+/// A pipeline with its buffers bound.
+pub struct Prepared {
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+    grid: [u32; 3],
+    outputs: Vec<wgpu::Buffer>,
+    /// Seconds it took to make the pipeline.
+    pub compile: f64,
+}
+
+impl Gpu {
+    fn buffer(&self, data: &[f32]) -> wgpu::Buffer {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let size = (data.len() * 4).max(16) as u64;
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size,
+            usage,
+            mapped_at_creation: false,
+        });
+        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(data));
+        buffer
+    }
+
+    /// Compiles a kernel and uploads its buffers. `safe`: with wgpu's runtime checks.
+    pub fn prepare(
+        &self,
+        kernel: &Kernel,
+        reads: &[Vec<f32>],
+        writes: &[Vec<f32>],
+        weights: &[f32],
+        safe: bool,
+    ) -> Prepared {
+        let start = Instant::now();
+        let source = wgpu::ShaderModuleDescriptor {
+            label: Some(&kernel.name),
+            source: wgpu::ShaderSource::Wgsl(kernel.wgsl.as_str().into()),
+        };
+        let module = if safe {
+            self.device.create_shader_module(source)
+        } else {
+            // SAFETY: the kernels clamp every index to its buffer and their loops end; the same shaders run checked too.
+            unsafe {
+                self.device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked())
+            }
+        };
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&kernel.name),
+            layout: None,
+            module: &module,
+            entry_point: Some(kernel.entry),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        let compile = start.elapsed().as_secs_f64();
+        let outputs: Vec<_> = writes.iter().map(|w| self.buffer(w)).collect();
+        let inputs: Vec<_> = reads.iter().map(|r| self.buffer(r)).collect();
+        let weights = self.buffer(weights);
+        let entries: Vec<_> = kernel
+            .bindings
+            .iter()
+            .enumerate()
+            .map(|(i, binding)| {
+                let buffer = match binding.role {
+                    Role::Read(n) => &inputs[n],
+                    Role::Write(n) => &outputs[n],
+                    Role::Weights => &weights,
+                };
+                wgpu::BindGroupEntry { binding: i as u32, resource: buffer.as_entire_binding() }
+            })
+            .collect();
+        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &pipeline.get_bind_group_layout(0),
+            entries: &entries,
+        });
+        Prepared { pipeline, group, grid: kernel.grid, outputs, compile }
+    }
+
+    /// Dispatches `times` times in one pass and waits; seconds.
+    pub fn dispatch(&self, prepared: &Prepared, times: usize) -> f64 {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.set_pipeline(&prepared.pipeline);
+            pass.set_bind_group(0, &prepared.group, &[]);
+            for _ in 0..times {
+                let [x, y, z] = prepared.grid;
+                pass.dispatch_workgroups(x, y, z);
+            }
+        }
+        let commands = encoder.finish();
+        let start = Instant::now();
+        self.queue.submit([commands]);
+        self.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device finishes");
+        start.elapsed().as_secs_f64()
+    }
+
+    /// Contents of the written buffers.
+    pub fn outputs(&self, prepared: &Prepared) -> Vec<Vec<f32>> {
+        let read = |buffer: &wgpu::Buffer| {
+            let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: buffer.size(),
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            let mut encoder = self.device.create_command_encoder(&Default::default());
+            encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
+            self.queue.submit([encoder.finish()]);
+            staging.map_async(wgpu::MapMode::Read, .., |result| result.expect("mapping"));
+            self.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device finishes");
+            let view = staging.get_mapped_range(..).expect("mapped");
+            bytemuck::cast_slice::<u8, f32>(&view).to_vec()
+        };
+        prepared.outputs.iter().map(read).collect()
+    }
+}
+
+/// Buffers and weights for one dispatch.
+pub struct Data {
+    pub reads: Vec<Vec<f32>>,
+    pub writes: Vec<Vec<f32>>,
+    pub weights: Vec<Vec<f32>>,
+    pub bias: Vec<f32>,
+}
+
+/// Deterministic values in -1..1.
+pub fn noise(seed: u64) -> impl FnMut() -> f32 {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    }
+}
+
+/// Fills a buffer of that shape; padded lanes are zero.
+pub fn fill(shape: &BufferShape, next: &mut impl FnMut() -> f32) -> Vec<f32> {
+    let mut data = vec![0.0; shape.elements()];
+    for n in 0..shape.batch {
+        for c in 0..shape.channels {
+            for y in 0..shape.height {
+                for x in 0..shape.width {
+                    data[shape.index(n, c, y, x)] = next();
+                }
+            }
+        }
+    }
+    data
+}
+
+/// Inputs for a spec. What is written starts as NaN, padded lanes included, unless it is added in place.
+pub fn data(spec: &Spec, seed: u64) -> Data {
+    let mut next = noise(seed + 1);
+    let mut in_place = false;
+    let (mut weights, mut bias, mut read) = (vec![], vec![], spec.operands());
+    if let Spec::Conv(conv) = spec {
+        in_place = conv.in_place;
+        if in_place {
+            read.remove(conv.k_ranges.len());
+        }
+        for range in &conv.k_ranges {
+            let depth = range.from.channels / range.groups;
+            let len = conv.out_channels * depth * range.kernel[0] * range.kernel[1];
+            weights.push((0..len).map(|_| next()).collect());
+        }
+        bias = (0..conv.out_channels).map(|_| next()).collect();
+    }
+    let count = read.iter().map(|o| o.buffer + 1).max().unwrap_or(0);
+    let mut reads = vec![vec![]; count];
+    for operand in read {
+        if reads[operand.buffer].is_empty() {
+            reads[operand.buffer] = fill(&operand.shape, &mut next);
+        }
+    }
+    let writes = spec
+        .outputs()
+        .iter()
+        .map(|shape| if in_place { fill(shape, &mut next) } else { vec![f32::NAN; shape.elements()] })
+        .collect();
+    Data { reads, writes, weights, bias }
+}
+
+/// A buffer shape in quads.
+pub fn packed(batch: usize, channels: usize, height: usize, width: usize) -> BufferShape {
+    BufferShape { batch, channels, height, width, layout: Layout::Packed }
+}
+
+/// A buffer shape as an app has it.
+pub fn planar(batch: usize, channels: usize, height: usize, width: usize) -> BufferShape {
+    BufferShape { batch, channels, height, width, layout: Layout::Planar }
+}

@@ -1,0 +1,153 @@
+//! What a dispatch must give: plain loops in f64, with a bound on the rounding of an f32 kernel.
+
+use super::Data;
+use rmnet::graph::MaxPool;
+use rmnet::kernel::{BufferShape, ConvSpec, Operand, Spec};
+
+/// A value and how far from it an f32 result may be.
+pub type Bounded = (f64, f64);
+
+const ULP: f64 = 1.0 / (1u64 << 24) as f64;
+
+fn read(from: &Operand, data: &[f32], n: usize, c: usize, y: isize, x: isize) -> f64 {
+    let [height, width] = from.size();
+    if y < 0 || x < 0 || y >= height as isize || x >= width as isize {
+        return 0.0;
+    }
+    let (y, x) = (y as usize * from.stride, x as usize * from.stride);
+    f64::from(data[from.shape.index(n, from.first_channel + c, y, x)])
+}
+
+fn conv_at(spec: &ConvSpec, data: &Data, n: usize, c: usize, y: usize, x: usize) -> Bounded {
+    let (mut sum, mut size, mut terms) = (f64::from(data.bias[c]), f64::from(data.bias[c]).abs(), 1);
+    for (range, weight) in spec.k_ranges.iter().zip(&data.weights) {
+        let inputs = range.from.channels / range.groups;
+        let group = c / (spec.out_channels / range.groups);
+        let [height, width] = range.kernel;
+        for i in 0..inputs {
+            for ky in 0..height {
+                for kx in 0..width {
+                    let in_y =
+                        (y * range.stride[0] + ky * range.dilation[0]) as isize - range.padding[0] as isize;
+                    let in_x =
+                        (x * range.stride[1] + kx * range.dilation[1]) as isize - range.padding[1] as isize;
+                    let input = &data.reads[range.from.buffer];
+                    let v = read(&range.from, input, n, group * inputs + i, in_y, in_x);
+                    let w = f64::from(weight[((c * inputs + i) * height + ky) * width + kx]);
+                    sum += v * w;
+                    size += (v * w).abs();
+                    terms += 1;
+                }
+            }
+        }
+    }
+    for (i, add) in spec.adds.iter().enumerate() {
+        if (add.first_out..add.first_out + add.from.channels).contains(&c) {
+            let buffer = if i == 0 && spec.in_place { &data.writes[0] } else { &data.reads[add.from.buffer] };
+            let v = read(&add.from, buffer, n, c - add.first_out, y as isize, x as isize);
+            sum += v;
+            size += v.abs();
+            terms += 1;
+        }
+    }
+    let (_, activation) = spec.activation.iter().find(|(r, _)| r.contains(&c)).expect("a partition");
+    (activation.apply(sum), (terms + 2) as f64 * ULP * size + sum.abs() * ULP)
+}
+
+fn pool_at(
+    pool: &MaxPool,
+    size: [usize; 2],
+    y: usize,
+    x: usize,
+    value: impl Fn(usize, usize) -> Bounded,
+) -> Bounded {
+    let mut best = (f64::NEG_INFINITY, 0.0f64);
+    for ky in 0..pool.kernel[0] {
+        for kx in 0..pool.kernel[1] {
+            let (Some(y), Some(x)) = (
+                (y * pool.stride[0] + ky).checked_sub(pool.padding[0]),
+                (x * pool.stride[1] + kx).checked_sub(pool.padding[1]),
+            ) else {
+                continue;
+            };
+            if y < size[0] && x < size[1] {
+                let (v, bound) = value(y, x);
+                best = (best.0.max(v), best.1.max(bound));
+            }
+        }
+    }
+    best
+}
+
+/// Compares every element of the written buffers; the message names the first that is wrong.
+pub fn check(spec: &Spec, data: &Data, written: &[Vec<f32>]) -> Result<(), String> {
+    match spec {
+        Spec::Conv(conv) => {
+            for (output, written) in conv.outputs.iter().zip(written) {
+                let shape = &output.shape;
+                let range = output.first_channel..output.first_channel + output.channels.len();
+                compare(shape, written, range.clone(), |n, c, y, x| {
+                    let c = c - output.first_channel + output.channels.start;
+                    match &conv.max_pool {
+                        None => conv_at(conv, data, n, c, y, x),
+                        Some(pool) => pool_at(pool, conv.size, y, x, |y, x| conv_at(conv, data, n, c, y, x)),
+                    }
+                })?;
+            }
+            Ok(())
+        }
+        Spec::MaxPool(p) => compare(&p.to, &written[0], 0..p.to.channels, |n, c, y, x| {
+            pool_at(&p.pool, p.from.size(), y, x, |y, x| {
+                (read(&p.from, &data.reads[p.from.buffer], n, c, y as isize, x as isize), 0.0)
+            })
+        }),
+        Spec::Average(a) => compare(&a.to, &written[0], 0..a.to.channels, |n, c, _, _| {
+            let [height, width] = a.from.size();
+            let (mut sum, mut size) = (0.0, 0.0);
+            for y in 0..height {
+                for x in 0..width {
+                    let v = read(&a.from, &data.reads[a.from.buffer], n, c, y as isize, x as isize);
+                    sum += v;
+                    size += v.abs();
+                }
+            }
+            let count = (height * width) as f64;
+            (sum / count, (count + 4.0) * ULP * size / count)
+        }),
+    }
+}
+
+fn compare(
+    shape: &BufferShape,
+    written: &[f32],
+    channels: std::ops::Range<usize>,
+    expected: impl Fn(usize, usize, usize, usize) -> Bounded,
+) -> Result<(), String> {
+    for n in 0..shape.batch {
+        for c in channels.clone() {
+            for y in 0..shape.height {
+                for x in 0..shape.width {
+                    let found = written[shape.index(n, c, y, x)];
+                    let (value, bound) = expected(n, c, y, x);
+                    // Not `>`: a NaN must fail.
+                    if !((f64::from(found) - value).abs() <= bound) {
+                        return Err(format!(
+                            "image {n} channel {c} at {y},{x}: {found}, not {value} +- {bound:e}"
+                        ));
+                    }
+                }
+            }
+        }
+        if shape.layout == rmnet::kernel::Layout::Packed && channels.end == shape.channels {
+            for c in shape.channels..shape.channels.next_multiple_of(4) {
+                for pixel in 0..shape.height * shape.width {
+                    let base = shape.index(n, c / 4 * 4, 0, 0) + pixel * 4 + c % 4;
+                    if written[base] != 0.0 {
+                        return Err(format!("image {n} padded lane {c} of pixel {pixel}: {}", written[base]));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
