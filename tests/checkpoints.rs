@@ -81,7 +81,7 @@ fn sizes_labels_and_preprocessing_come_from_the_configs() {
     assert_eq!((odd.preprocess.size, odd.preprocess.resize), ([45, 37], Resize::Cover([47, 38])));
 
     let hf = Model::open(fixture("hf_bottleneck"), None).unwrap();
-    assert_eq!((hf.preprocess.size, hf.preprocess.resize), ([37, 37], Resize::Shortest(42)));
+    assert_eq!((hf.preprocess.size, hf.preprocess.resize), ([64, 64], Resize::Shortest(73)));
     assert_eq!(hf.labels.unwrap()[3], "class 3");
 
     let tv = Model::open(fixture("tv_resnet18"), None).unwrap();

@@ -12,8 +12,7 @@ struct HuggingFace;
 impl Names for HuggingFace {
     fn stem(&self) -> [String; 4] {
         let embedder = |what: &str| format!("resnet.embedder.{what}");
-        ["embedder.convolution", "embedder.normalization", "embedder.activation", "pooler"]
-            .map(|w| embedder(w))
+        ["embedder.convolution", "embedder.normalization", "embedder.activation", "pooler"].map(embedder)
     }
 
     fn block(&self, stage: usize, index: usize) -> String {
@@ -72,14 +71,14 @@ pub(super) fn build(
 
 /// What the config says that the tensors cannot show and this crate cannot run.
 fn refuse(config: &Value) -> Result<(), ModelError> {
-    if let Some(model) = config.get("model_type").and_then(Value::as_str) {
-        if model != "resnet" {
-            return Err(ModelError::Config {
-                key: "model_type".into(),
-                expected: "\"resnet\", as the tensor names say".into(),
-                found: format!("{model:?}"),
-            });
-        }
+    if let Some(model) = config.get("model_type").and_then(Value::as_str)
+        && model != "resnet"
+    {
+        return Err(ModelError::Config {
+            key: "model_type".into(),
+            expected: "\"resnet\", as the tensor names say".into(),
+            found: format!("{model:?}"),
+        });
     }
     match config.get("hidden_act") {
         None | Some(Value::Null) => Ok(()),

@@ -119,9 +119,7 @@ fn refused(name: &str) -> Option<&'static str> {
         return Some(unknown);
     }
     let (variant, shape) = after.split_at(after.find('_').unwrap_or(after.len()));
-    if ["c", "d", "t", "s", "e"].contains(&variant)
-        || ["_v1c", "_v1d", "_v1e", "_v1s"].iter().any(|v| shape == *v)
-    {
+    if ["c", "d", "t", "s", "e"].contains(&variant) || ["_v1c", "_v1d", "_v1e", "_v1s"].contains(&shape) {
         return Some(DEEP);
     }
     let cardinality = |s: &str| {
