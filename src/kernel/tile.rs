@@ -42,36 +42,46 @@ fn quads_within_groups(spec: &ConvSpec, most: usize) -> usize {
 pub(super) fn tiles(spec: &ConvSpec, width: usize, caps: &Capabilities) -> Vec<Tile> {
     let lanes = caps.subgroup_size.filter(|&n| caps.software && (n == 4 || n == 8));
     let wide = spec.out_channels.div_ceil(4).next_power_of_two();
-    let mut tiles = Vec::new();
+    let quads = |most: usize| quads_within_groups(spec, most.min(wide));
+    let mut tiles: Vec<Tile> = Vec::new();
     match lanes {
         Some(lanes) => {
-            for most in [4, 8, 2] {
-                let quads = quads_within_groups(spec, most.min(wide));
-                for pixels in widths(width) {
-                    let tile =
-                        Tile { pixels, quads, lanes: Some(lanes), workgroup: lanes, max_taps: 16, strip: 7 };
-                    if !tiles.contains(&tile) {
-                        tiles.push(tile);
-                    }
+            // Loads cost far more than multiplications: large tiles. One-tap ranges have room for more channels.
+            let taps = spec.k_ranges.iter().map(|r| r.kernel[1]).max().unwrap_or(1);
+            let shapes = match (&spec.max_pool, taps) {
+                (Some(_), _) => [(7, 4), (4, 4), (8, 4), (4, 2)],
+                (None, 1) => [(14, 8), (7, 8), (8, 8), (4, 4)],
+                (None, _) => [(14, 4), (7, 8), (8, 4), (4, 4)],
+            };
+            for (pixels, most) in best_first(shapes, width) {
+                let tile = Tile {
+                    pixels,
+                    quads: quads(most),
+                    lanes: Some(lanes),
+                    workgroup: lanes,
+                    max_taps: 16,
+                    strip: 7,
+                };
+                if !tiles.contains(&tile) {
+                    tiles.push(tile);
                 }
             }
         }
         None => {
             let workgroup = if caps.software { 8 } else { 64.min(caps.max_workgroup_invocations) };
-            let quads = quads_within_groups(spec, 2.min(wide));
-            for pixels in widths(width).into_iter().filter(|&p| p <= 7) {
-                tiles.push(Tile { pixels, quads, lanes: None, workgroup, max_taps: 16, strip: 2 });
+            for (pixels, most) in best_first([(4, 2), (7, 2), (2, 4), (1, 2)], width) {
+                let strip = 2;
+                tiles.push(Tile { pixels, quads: quads(most), lanes: None, workgroup, max_taps: 16, strip });
             }
         }
     }
     tiles
 }
 
-/// Pixels per invocation for rows of that width: those that waste least first.
-fn widths(width: usize) -> Vec<usize> {
-    let mut widths = [4, 7, 8, 6, 5, 3, 2, 1].to_vec();
-    widths.retain(|&p| p <= width);
-    widths.sort_by_key(|&p| if p < 4 { (8, 0) } else { (0, width.div_ceil(p) * p) });
-    widths.truncate(3);
-    widths
+/// The shapes whose pixels fit rows of that width, those that waste less than a seventh first, else by waste.
+fn best_first(shapes: [(usize, usize); 4], width: usize) -> Vec<(usize, usize)> {
+    let covered = |pixels: usize| width.div_ceil(pixels) * pixels;
+    let mut shapes: Vec<_> = shapes.into_iter().map(|(p, q)| (p.min(width), q)).collect();
+    shapes.sort_by_key(|&(p, _)| if covered(p) * 7 < width * 8 { 0 } else { covered(p) });
+    shapes
 }
