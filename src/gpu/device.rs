@@ -119,9 +119,16 @@ impl Gpu {
         }
     }
 
+    /// [`Gpu::check_lost`] after the device had a chance to tell.
+    fn hear_lost(&self) -> Result<(), GpuError> {
+        // An error of this call is no news: something failed already.
+        let _ = self.device.poll(wgpu::PollType::Poll);
+        self.check_lost()
+    }
+
     /// A result that did not come back although every call was legal: the device is lost.
     pub(super) fn failed(&self, doing: &str, what: impl std::fmt::Display) -> GpuError {
-        self.check_lost()
+        self.hear_lost()
             .err()
             .unwrap_or_else(|| GpuError::DeviceLost { reason: format!("{doing} failed: {what}") })
     }
@@ -142,10 +149,10 @@ impl Gpu {
         async move {
             // All are awaited, so that none is left behind; running out of memory explains the others.
             let errors = [memory.await, internal.await, validation.await];
-            gpu.check_lost()?;
             match errors.into_iter().flatten().next() {
                 None => Ok(made),
-                Some(error) => Err(GpuError::from_wgpu(error, doing)),
+                // Of a lost device everything is refused.
+                Some(error) => Err(gpu.hear_lost().err().unwrap_or(GpuError::from_wgpu(error, doing))),
             }
         }
     }

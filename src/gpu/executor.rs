@@ -2,7 +2,7 @@
 
 use super::clock::Stopwatch;
 use super::program::{Ends, Program};
-use super::turn::{InFlight, Turn};
+use super::turn::Turn;
 use super::upload::Uploader;
 use super::{Gpu, GpuError};
 use crate::kernel::{self, Kernel, Spec};
@@ -52,8 +52,8 @@ struct Shared {
     own: Option<Own>,
     /// Ready for the next runs.
     turns: Vec<Turn>,
-    /// Turns made so far.
-    made: usize,
+    /// Held by every turn there is.
+    token: Arc<()>,
     /// Of the app's buffers, oldest first.
     foreign: Vec<(Buffer, Buffer, Arc<Ends>)>,
 }
@@ -157,6 +157,11 @@ impl GpuExecutor {
         (self.upload, self.compile)
     }
 
+    /// Bytes of packed weights and biases.
+    pub fn weight_bytes(&self) -> usize {
+        self.weight_bytes
+    }
+
     /// What is allocated on the device by now.
     pub fn memory(&self) -> GpuMemory {
         let shared = self.shared();
@@ -164,7 +169,7 @@ impl GpuExecutor {
         GpuMemory {
             weights: self.weight_bytes,
             activations: self.plan.activation_bytes(),
-            transfer: ends * (usize::from(shared.own.is_some()) + shared.made),
+            transfer: ends * (usize::from(shared.own.is_some()) + Arc::strong_count(&shared.token) - 1),
         }
     }
 
@@ -246,10 +251,13 @@ impl GpuExecutor {
 
     /// A turn nobody uses; new where all are in flight.
     pub(super) fn take_turn(&self) -> Turn {
-        if let Some(turn) = self.shared().turns.pop() {
-            return turn;
-        }
-        self.shared().made += 1;
+        let token = {
+            let mut shared = self.shared();
+            if let Some(turn) = shared.turns.pop() {
+                return turn;
+            }
+            shared.token.clone()
+        };
         let map = |label, bytes, usage| {
             self.gpu.device().create_buffer(&BufferDescriptor {
                 label: Some(label),
@@ -265,18 +273,12 @@ impl GpuExecutor {
             self.plan.output().shape.bytes(),
             BufferUsages::MAP_READ | BufferUsages::COPY_DST,
         );
-        Turn { upload, download, commands: None }
+        Turn { upload, download, commands: None, _token: token }
     }
 
     /// Gives a turn back after its run.
     pub(super) fn return_turn(&self, turn: Turn) {
         self.shared().turns.push(turn);
-    }
-
-    /// Forgets a turn whose run failed.
-    pub(super) fn drop_turn(&self, in_flight: InFlight) {
-        drop(in_flight);
-        self.shared().made -= 1;
     }
 }
 

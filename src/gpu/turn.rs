@@ -15,6 +15,8 @@ pub(super) struct Turn {
     pub(super) upload: Buffer,
     pub(super) download: Buffer,
     pub(super) commands: Option<CommandBuffer>,
+    /// Counts the turns there are.
+    pub(super) _token: Arc<()>,
 }
 
 /// A run that has been submitted.
@@ -75,10 +77,8 @@ impl GpuExecutor {
     }
 
     async fn finish(&self, in_flight: InFlight) -> Result<Vec<f32>, GpuError> {
-        if let Err(e) = in_flight.mapped.clone().await {
-            self.drop_turn(in_flight);
-            return Err(self.gpu.failed("a run", e));
-        }
+        // A turn whose run failed is dropped.
+        in_flight.mapped.clone().await.map_err(|e| self.gpu.failed("a run", e))?;
         let output = read(&self.gpu, &in_flight.turn.download)?;
         in_flight.turn.download.unmap();
         self.return_turn(in_flight.turn);

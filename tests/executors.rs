@@ -1,0 +1,215 @@
+//! The executors on random networks, judged by the f64 oracle.
+
+mod common;
+
+use common::difference;
+use common::random::{images, network};
+use proptest::prelude::*;
+use rmnet::cpu::{CpuError, CpuExecutor};
+use rmnet::gpu::{AdapterChoice, ExecOptions, Gpu, GpuError, GpuExecutor};
+use rmnet::graph::Graph;
+use rmnet::plan::{self, Limits, Options, Plan};
+use rmnet::reference;
+use rmnet::rewrite::{self, Mode};
+use std::sync::OnceLock;
+
+/// Rounding of f32 through the random networks' few layers; a wrong tap is off by far more.
+const F32_BOUND: f64 = 2e-5;
+
+fn widened(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|v| f64::from(*v)).collect()
+}
+
+/// The best adapter, opened once.
+///
+/// # Panics
+/// Without an adapter (`mesa-vulkan-drivers` is one): these tests are about it.
+fn gpu() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| Gpu::new(&AdapterChoice::Best).expect("an adapter"))
+}
+
+/// Values of a graph by name, in f64.
+fn oracle(graph: &Graph, input: &[f32], batch: usize, name: &str) -> Vec<f64> {
+    let wanted = graph.find(name).expect("a node of that name");
+    let mut found = vec![];
+    reference::visit(graph, &widened(input), batch, |v, value| {
+        if v == wanted {
+            found = value.to_vec();
+        }
+    });
+    found
+}
+
+/// A way to run: the output, then the kept values.
+type Execute<'a> = &'a dyn Fn(&Plan, &[f32], &[String]) -> (Vec<f32>, Vec<Vec<f32>>);
+
+fn on_cpu(plan: &Plan, input: &[f32], keep: &[String]) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let cpu = CpuExecutor::new(plan);
+    let first = cpu.run(input).unwrap();
+    assert_eq!(cpu.run(input).unwrap(), first, "a second run");
+    (first, keep.iter().map(|name| cpu.read_kept(name).unwrap()).collect())
+}
+
+fn on_gpu(plan: &Plan, input: &[f32], keep: &[String], safe_shaders: bool) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let gpu = GpuExecutor::new(gpu(), plan, &ExecOptions { safe_shaders }).unwrap();
+    let first = gpu.run(input).unwrap();
+    assert_eq!(gpu.run(input).unwrap(), first, "a second run");
+    (first, keep.iter().map(|name| gpu.read_kept(name).unwrap()).collect())
+}
+
+/// Every mode of a random network, its block outputs kept or not.
+fn judge(seed: u64, batch: usize, split: bool, keeping: bool, limits: Limits, execute: Execute) {
+    let original = network(seed);
+    let input = images(&original, batch, seed);
+    let expected = reference::run(&original, &widened(&input), batch);
+    for mode in [Mode::Structured, Mode::Literal, Mode::Residual] {
+        let rewritten = rewrite::for_mode(&original, mode).unwrap();
+        let outputs = rewritten.blocks.iter().map(|b| b.output.clone());
+        let keep: Vec<String> = outputs.filter(|_| keeping).collect();
+        let options = Options { batch, split, keep: keep.clone(), limits };
+        let plan = plan::compile(&rewritten.graph, &options).unwrap();
+        let (logits, kept) = execute(&plan, &input, &keep);
+        let (_, relative) = difference(&widened(&logits), &expected);
+        assert!(relative < F32_BOUND, "{mode}: {relative:e}\n{plan}");
+        for (name, value) in keep.iter().zip(kept) {
+            let expected = oracle(&rewritten.graph, &input, batch, name);
+            let (_, relative) = difference(&widened(&value), &expected);
+            assert!(relative < F32_BOUND, "{mode} {name}: {relative:e}\n{plan}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_cpu_computes_what_the_oracle_does(seed: u64, batch in 1usize..4, split: bool, keeping: bool) {
+        judge(seed, batch, split, keeping, Limits::default(), &on_cpu);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_gpu_computes_what_the_oracle_does(
+        seed: u64, batch in 1usize..4, split: bool, keeping: bool, safe: bool,
+    ) {
+        let execute = |plan: &Plan, input: &[f32], keep: &[String]| on_gpu(plan, input, keep, safe);
+        judge(seed, batch, split, keeping, gpu().plan_limits(), &execute);
+    }
+}
+
+/// A plan of a small network with its input, that keeps `keep`.
+fn small(seed: u64, keep: &[String]) -> (Plan, Vec<f32>) {
+    let graph = network(seed);
+    let input = images(&graph, 1, seed);
+    let rewritten = rewrite::for_mode(&graph, Mode::Structured).unwrap();
+    let options = Options { keep: keep.to_vec(), ..Options::default() };
+    (plan::compile(&rewritten.graph, &options).unwrap(), input)
+}
+
+fn buffer(gpu: &Gpu, floats: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: 4 * floats as u64,
+        usage,
+        mapped_at_creation: false,
+    })
+}
+
+#[test]
+fn wrong_inputs_and_names_are_refused() {
+    let (plan, mut input) = small(1, &[]);
+    let expected = input.len();
+    input.pop();
+    let cpu = CpuExecutor::new(&plan);
+    let found = expected - 1;
+    assert_eq!(cpu.run(&input).unwrap_err(), CpuError::InputLength { expected, found });
+    assert!(matches!(cpu.read_kept("conv1"), Err(CpuError::NotKept { .. })));
+    let gpu = GpuExecutor::new(gpu(), &plan, &ExecOptions::default()).unwrap();
+    assert_eq!(gpu.run(&input).unwrap_err(), GpuError::InputLength { expected, found });
+    let error = gpu.read_kept("conv1").unwrap_err();
+    assert_eq!(error.to_string(), "`conv1` was not kept; kept values: none");
+}
+
+#[test]
+fn an_apps_buffers_give_the_same_logits() {
+    use wgpu::BufferUsages as Usage;
+    let (plan, input) = small(2, &[]);
+    // As an app would: its own device, here with default features and limits only.
+    let ours = gpu();
+    let app = Gpu::from_device(ours.device().clone(), ours.queue().clone());
+    let executor = GpuExecutor::new(&app, &plan, &ExecOptions::default()).unwrap();
+    let expected = executor.run(&input).unwrap();
+
+    let from = buffer(&app, input.len(), Usage::STORAGE | Usage::COPY_DST);
+    let to = buffer(&app, expected.len() + 3, Usage::STORAGE | Usage::COPY_SRC);
+    let back = buffer(&app, expected.len(), Usage::MAP_READ | Usage::COPY_DST);
+    app.queue().write_buffer(&from, 0, bytemuck::cast_slice(&input));
+    for _ in 0..2 {
+        let mut encoder = app.device().create_command_encoder(&Default::default());
+        executor.encode(&mut encoder, &from, &to).unwrap();
+        encoder.copy_buffer_to_buffer(&to, 0, &back, 0, back.size());
+        app.queue().submit([encoder.finish()]);
+        back.map_async(wgpu::MapMode::Read, .., |r| r.unwrap());
+        app.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
+        let found: Vec<f32> = bytemuck::pod_collect_to_vec(&back.get_mapped_range(..).unwrap());
+        back.unmap();
+        assert_eq!(found, expected);
+    }
+
+    let mut encoder = app.device().create_command_encoder(&Default::default());
+    let mut refused = |input, output| executor.encode(&mut encoder, input, output).unwrap_err().to_string();
+    let small = buffer(&app, input.len() - 1, Usage::STORAGE);
+    let sizes = format!("must hold {} bytes, found {}", 4 * input.len(), 4 * input.len() - 4);
+    assert_eq!(refused(&small, &to), format!("the input buffer {sizes}"));
+    assert!(refused(&from, &back).contains("must have the usage STORAGE"));
+    assert_eq!(refused(&from, &from), "the output buffer is the input buffer too");
+}
+
+#[test]
+fn runs_from_several_threads_do_not_mix() {
+    let (plan, input) = small(3, &[]);
+    let executor = GpuExecutor::new(gpu(), &plan, &ExecOptions::default()).unwrap();
+    let inputs: Vec<Vec<f32>> = (0..4).map(|i| input.iter().map(|v| v * (i + 1) as f32).collect()).collect();
+    let expected: Vec<Vec<f32>> = inputs.iter().map(|i| executor.run(i).unwrap()).collect();
+    std::thread::scope(|scope| {
+        for (input, expected) in inputs.iter().zip(&expected) {
+            let executor = &executor;
+            scope.spawn(move || {
+                for _ in 0..8 {
+                    assert_eq!(&executor.run(input).unwrap(), expected);
+                    assert_eq!(&pollster::block_on(executor.run_async(input)).unwrap(), expected);
+                }
+            });
+        }
+    });
+    let one = 4 * (input.len() + expected[0].len());
+    let transfer = executor.memory().transfer;
+    assert!((2 * one..=9 * one).contains(&transfer), "{transfer} of {one}");
+}
+
+#[test]
+fn a_lost_device_is_an_error() {
+    let gpu = Gpu::new(&AdapterChoice::Best).unwrap();
+    let (plan, input) = small(4, &[]);
+    let executor = GpuExecutor::new(&gpu, &plan, &ExecOptions::default()).unwrap();
+    executor.run(&input).unwrap();
+    gpu.device().destroy();
+    for _ in 0..2 {
+        let error = executor.run(&input).unwrap_err();
+        assert!(matches!(error, GpuError::DeviceLost { .. }), "{error}");
+    }
+    let again = GpuExecutor::new(&gpu, &plan, &ExecOptions::default()).err();
+    assert!(matches!(again, Some(GpuError::DeviceLost { .. })), "{again:?}");
+}
+
+#[test]
+fn a_plan_for_a_larger_adapter_is_refused() {
+    let (mut plan, _) = small(5, &[]);
+    plan.buffers[1].shape.batch = usize::try_from(gpu().plan_limits().max_binding_bytes).unwrap();
+    let error = GpuExecutor::new(gpu(), &plan, &ExecOptions::default()).err();
+    assert!(matches!(error, Some(GpuError::LimitTooSmall { .. })), "{error:?}");
+}
