@@ -98,17 +98,12 @@ fn translate(context: &str, module: &naga::Module, info: &naga::valid::ModuleInf
     let options = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
     naga::back::spv::write_vec(module, info, &options, None)
         .unwrap_or_else(|e| panic!("{context}: SPIR-V: {e}"));
-    let options = naga::back::msl::Options {
-        lang_version: (2, 4),
-        fake_missing_bindings: true,
-        ..Default::default()
-    };
+    let options =
+        naga::back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
     naga::back::msl::write_string(module, info, &options, &Default::default())
         .unwrap_or_else(|e| panic!("{context}: MSL: {e}"));
-    let options = naga::back::hlsl::Options {
-        shader_model: naga::back::hlsl::ShaderModel::V6_0,
-        ..Default::default()
-    };
+    let options =
+        naga::back::hlsl::Options { shader_model: naga::back::hlsl::ShaderModel::V6_0, ..Default::default() };
     let pipeline = naga::back::hlsl::PipelineOptions { entry_point: Some((stage, entry.into())) };
     let mut text = String::new();
     naga::back::hlsl::Writer::new(&mut text, &options, &pipeline)

@@ -16,9 +16,10 @@ pub(super) fn is_packed(operand: &Operand) -> bool {
 /// A spec that touches every pixel on its own sees an image as one row.
 pub(super) fn flatten(spec: &ConvSpec) -> ConvSpec {
     let plain = |o: &Operand| o.stride == 1 && o.size() == spec.size;
-    let pointwise = spec.k_ranges.iter().all(|r| {
-        r.kernel == [1, 1] && r.stride == [1, 1] && r.padding == [0, 0] && plain(&r.from)
-    });
+    let pointwise = spec
+        .k_ranges
+        .iter()
+        .all(|r| r.kernel == [1, 1] && r.stride == [1, 1] && r.padding == [0, 0] && plain(&r.from));
     let mut flat = spec.clone();
     if pointwise && spec.adds.iter().all(|a| plain(&a.from)) && spec.max_pool.is_none() {
         let row = [1, spec.size[0] * spec.size[1]];
@@ -165,8 +166,7 @@ impl Body<'_> {
                 s.line(format!("if out_x + {p}u < {}u {{", out.width));
             }
             for q in 0..self.tile.quads {
-                let store =
-                    format!("store({}, image, first_quad + {q}u, {row}, out_x + {p}u);", value(p, q));
+                let store = format!("store({}, image, first_quad + {q}u, {row}, out_x + {p}u);", value(p, q));
                 if check_quads && q > 0 {
                     s.line(format!("if first_quad + {q}u < OUT_QUADS {{"));
                     s.line(store);

@@ -104,7 +104,8 @@ impl Range<'_> {
     /// Where the first plane starts (`base`), in elements.
     fn planes(&self, s: &mut Source) {
         let Range { spec, range, r, .. } = *self;
-        let first = if is_packed(&range.from) { range.from.first_channel / 4 } else { range.from.first_channel };
+        let first =
+            if is_packed(&range.from) { range.from.first_channel / 4 } else { range.from.first_channel };
         let outputs = spec.out_channels / range.groups;
         let inputs = range.from.channels / range.groups;
         match self.layout.kind {
@@ -232,9 +233,19 @@ impl Range<'_> {
             Kind::Depthwise => {
                 for q in 0..self.tile.quads {
                     s.line(format!("let at{q}_row = base{q} + row;"));
-                    self.loads(s, columns, &format!("x{q}_"), &format!("at{q}_row"), row_inside, "vec4<f32>()");
+                    self.loads(
+                        s,
+                        columns,
+                        &format!("x{q}_"),
+                        &format!("at{q}_row"),
+                        row_inside,
+                        "vec4<f32>()",
+                    );
                     for k in 0..self.taps() {
-                        s.line(format!("let w{q}_{k} = load_weights(weight + {}u);", k * self.tile.quads + q));
+                        s.line(format!(
+                            "let w{q}_{k} = load_weights(weight + {}u);",
+                            k * self.tile.quads + q
+                        ));
                     }
                     for (p, k, j) in self.terms(columns) {
                         s.line(format!("a{p}_{q} += x{q}_{j} * w{q}_{k};"));
@@ -258,8 +269,10 @@ impl Range<'_> {
             let Some(Column::At(at, inside)) = &columns[j] else { continue };
             let condition = condition(row_inside, inside);
             for q in 0..self.tile.quads {
-                let lanes: Vec<_> =
-                    ["x", "y", "z", "w"].iter().map(|c| format!("fetch{r}(image, channel{q}.{c} + i, row + {at})")).collect();
+                let lanes: Vec<_> = ["x", "y", "z", "w"]
+                    .iter()
+                    .map(|c| format!("fetch{r}(image, channel{q}.{c} + i, row + {at})"))
+                    .collect();
                 let value = format!("vec4<f32>({})", lanes.join(", "));
                 let value = match &condition {
                     Some(inside) => format!("select(vec4<f32>(), {value}, {inside})"),
@@ -298,7 +311,15 @@ impl Range<'_> {
     }
 
     /// Loads every column once as `{name}{column}`, zero where it lies outside.
-    fn loads(&self, s: &mut Source, columns: &[Option<Column>], name: &str, at: &str, row_inside: bool, zero: &str) {
+    fn loads(
+        &self,
+        s: &mut Source,
+        columns: &[Option<Column>],
+        name: &str,
+        at: &str,
+        row_inside: bool,
+        zero: &str,
+    ) {
         let buffer = self.range.from.buffer;
         for (j, column) in columns.iter().enumerate() {
             let Some(Column::At(offset, inside)) = column else { continue };
@@ -339,7 +360,11 @@ impl Range<'_> {
             for p in 0..self.position.pixels {
                 let products = terms.iter().filter(|t| t.0 == p).flat_map(|&(_, k, j)| {
                     (0..depth).map(move |l| {
-                        let x = if depth == 1 { format!("x{j}") } else { format!("x{j}.{}", ["x", "y", "z", "w"][l]) };
+                        let x = if depth == 1 {
+                            format!("x{j}")
+                        } else {
+                            format!("x{j}.{}", ["x", "y", "z", "w"][l])
+                        };
                         format!(" + {x} * w{q}_{k}_{l}")
                     })
                 });

@@ -4,7 +4,14 @@ use super::source::{Source, planes, times};
 use super::spec::{BufferShape, ConvSpec, Layout};
 
 /// `vec4` of a quad's channels in a buffer, missing lanes zero.
-pub(super) fn load_quad(buffer: &str, shape: &BufferShape, first_channel: usize, channels: usize, quad: &str, pixel: &str) -> String {
+pub(super) fn load_quad(
+    buffer: &str,
+    shape: &BufferShape,
+    first_channel: usize,
+    channels: usize,
+    quad: &str,
+    pixel: &str,
+) -> String {
     let plane = shape.height * shape.width;
     let image = planes(shape);
     match shape.layout {
@@ -19,14 +26,18 @@ pub(super) fn load_quad(buffer: &str, shape: &BufferShape, first_channel: usize,
             if channels.is_multiple_of(4) {
                 load
             } else {
-                format!("select(vec4<f32>(), {load}, vec4<u32>(4u * {quad}) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>({channels}u))")
+                format!(
+                    "select(vec4<f32>(), {load}, vec4<u32>(4u * {quad}) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>({channels}u))"
+                )
             }
         }
         Layout::Planar => {
             let lanes: Vec<_> = (0..4)
                 .map(|c| {
                     let channel = format!("min(4u * {quad} + {c}u, {}u)", channels - 1);
-                    let load = format!("{buffer}[(image * {image}u + {first_channel}u + {channel}) * {plane}u + {pixel}]");
+                    let load = format!(
+                        "{buffer}[(image * {image}u + {first_channel}u + {channel}) * {plane}u + {pixel}]"
+                    );
                     if channels.is_multiple_of(4) {
                         load
                     } else {

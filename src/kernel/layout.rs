@@ -57,12 +57,7 @@ impl WeightLayout {
             RangeLayout { kind, unroll_x, depth, step, offset }
         });
         let ranges = ranges.collect();
-        WeightLayout {
-            quads: tile.quads,
-            tiles: spec.out_channels.div_ceil(4 * tile.quads),
-            block,
-            ranges,
-        }
+        WeightLayout { quads: tile.quads, tiles: spec.out_channels.div_ceil(4 * tile.quads), block, ranges }
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -86,7 +81,8 @@ impl WeightLayout {
                     let from = &weight[(first + c) * per_channel..][..per_channel];
                     for (i, plane) in from.chunks_exact(height * width).enumerate() {
                         for (tap, &value) in plane.iter().enumerate() {
-                            let at = layout.offset + self.position(range, layout, i, tap / width, tap % width);
+                            let at =
+                                layout.offset + self.position(range, layout, i, tap / width, tap % width);
                             block[(at + c / 4) * 4 + c % 4] = value;
                         }
                     }

@@ -181,7 +181,11 @@ fn check(spec: &Spec, kernel: &Kernel, caps: &Capabilities) -> Result<(), Kernel
     for workgroups in kernel.grid {
         allow("workgroups of a dimension", u64::from(workgroups), u64::from(caps.max_workgroups))?;
     }
-    let buffers = spec.operands().into_iter().map(|o| o.shape.bytes()).chain(spec.outputs().into_iter().map(|s| s.bytes()));
+    let buffers = spec
+        .operands()
+        .into_iter()
+        .map(|o| o.shape.bytes())
+        .chain(spec.outputs().into_iter().map(|s| s.bytes()));
     for bytes in buffers {
         allow("bytes of a binding", bytes as u64, caps.max_binding_bytes)?;
     }

@@ -59,9 +59,7 @@ impl Source {
     pub(super) fn bind(&mut self, name: String, role: Role, writable: bool, element: &str) {
         let access = if writable { "read_write" } else { "read" };
         let position = self.bindings.len();
-        self.line(format!(
-            "@group(0) @binding({position}) var<storage, {access}> {name}: array<{element}>;"
-        ));
+        self.line(format!("@group(0) @binding({position}) var<storage, {access}> {name}: array<{element}>;"));
         self.bindings.push(Binding { name, role, writable });
     }
 

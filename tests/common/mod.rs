@@ -61,8 +61,7 @@ pub struct Prepared {
 
 impl Gpu {
     fn buffer(&self, data: &[f32]) -> wgpu::Buffer {
-        let usage =
-            wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let size = (data.len() * 4).max(16) as u64;
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
@@ -92,7 +91,9 @@ impl Gpu {
             self.device.create_shader_module(source)
         } else {
             // SAFETY: the kernels clamp every index to its buffer and their loops end; the same shaders run checked too.
-            unsafe { self.device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked()) }
+            unsafe {
+                self.device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked())
+            }
         };
         let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&kernel.name),

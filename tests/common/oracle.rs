@@ -27,8 +27,10 @@ fn conv_at(spec: &ConvSpec, data: &Data, n: usize, c: usize, y: usize, x: usize)
         for i in 0..inputs {
             for ky in 0..height {
                 for kx in 0..width {
-                    let in_y = (y * range.stride[0] + ky * range.dilation[0]) as isize - range.padding[0] as isize;
-                    let in_x = (x * range.stride[1] + kx * range.dilation[1]) as isize - range.padding[1] as isize;
+                    let in_y =
+                        (y * range.stride[0] + ky * range.dilation[0]) as isize - range.padding[0] as isize;
+                    let in_x =
+                        (x * range.stride[1] + kx * range.dilation[1]) as isize - range.padding[1] as isize;
                     let input = &data.reads[range.from.buffer];
                     let v = read(&range.from, input, n, group * inputs + i, in_y, in_x);
                     let w = f64::from(weight[((c * inputs + i) * height + ky) * width + kx]);
@@ -88,9 +90,7 @@ pub fn check(spec: &Spec, data: &Data, written: &[Vec<f32>]) -> Result<(), Strin
                     let c = c - output.first_channel + output.channels.start;
                     match &conv.max_pool {
                         None => conv_at(conv, data, n, c, y, x),
-                        Some(pool) => {
-                            pool_at(pool, conv.size, y, x, |y, x| conv_at(conv, data, n, c, y, x))
-                        }
+                        Some(pool) => pool_at(pool, conv.size, y, x, |y, x| conv_at(conv, data, n, c, y, x)),
                     }
                 })?;
             }
@@ -131,7 +131,9 @@ fn compare(
                     let (value, bound) = expected(n, c, y, x);
                     // Not `>`: a NaN must fail.
                     if !((f64::from(found) - value).abs() <= bound) {
-                        return Err(format!("image {n} channel {c} at {y},{x}: {found}, not {value} +- {bound:e}"));
+                        return Err(format!(
+                            "image {n} channel {c} at {y},{x}: {found}, not {value} +- {bound:e}"
+                        ));
                     }
                 }
             }

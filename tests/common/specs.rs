@@ -135,12 +135,28 @@ pub fn all() -> Vec<(String, Spec)> {
         push("out channels", conv(vec![range(whole(0, packed(1, 5, 5, 7)), 3, 1, 1, 1)], channels));
         push("in channels", conv(vec![range(whole(0, packed(2, channels, 4, 5)), 3, 1, 1, 1)], 6));
     }
-    for (kernel, stride, padding, dilation) in
-        [(3, 2, 1, 1), (3, 1, 0, 1), (3, 1, 2, 2), (3, 2, 3, 2), (5, 1, 2, 1), (5, 3, 1, 1), (7, 2, 3, 1), (2, 2, 0, 1), (1, 2, 0, 1), (4, 1, 3, 1), (1, 1, 1, 1)]
-    {
+    for (kernel, stride, padding, dilation) in [
+        (3, 2, 1, 1),
+        (3, 1, 0, 1),
+        (3, 1, 2, 2),
+        (3, 2, 3, 2),
+        (5, 1, 2, 1),
+        (5, 3, 1, 1),
+        (7, 2, 3, 1),
+        (2, 2, 0, 1),
+        (1, 2, 0, 1),
+        (4, 1, 3, 1),
+        (1, 1, 1, 1),
+    ] {
         for (height, width) in [(9, 11), (14, 14), (12, 8)] {
             let name = format!("k{kernel} s{stride} p{padding} d{dilation}");
-            push(&name, conv(vec![range(whole(0, packed(2, 6, height, width)), kernel, stride, padding, dilation)], 10));
+            push(
+                &name,
+                conv(
+                    vec![range(whole(0, packed(2, 6, height, width)), kernel, stride, padding, dilation)],
+                    10,
+                ),
+            );
         }
     }
     let mut uneven = range(whole(0, packed(1, 7, 8, 13)), 1, 1, 0, 1);
@@ -168,9 +184,15 @@ pub fn all() -> Vec<(String, Spec)> {
     push("projection of odd size", projection(packed(2, 10, 7, 8), packed(2, 6, 13, 15), 20, 3, 2));
     push("projection 1x1", projection(packed(2, 10, 6, 5), packed(2, 6, 6, 5), 36, 1, 1));
     let shape = packed(1, 24, 6, 6);
-    let (low, high) = (Operand { channels: 10, ..whole(0, shape) }, Operand { first_channel: 12, channels: 12, ..whole(0, shape) });
+    let (low, high) = (
+        Operand { channels: 10, ..whole(0, shape) },
+        Operand { first_channel: 12, channels: 12, ..whole(0, shape) },
+    );
     push("same buffer twice", conv(vec![range(low, 3, 1, 1, 1), range(high, 1, 1, 0, 1)], 12));
-    push("same buffer thrice", conv(vec![range(low, 3, 1, 1, 1), range(high, 5, 1, 2, 1), range(whole(0, shape), 1, 1, 0, 1)], 12));
+    push(
+        "same buffer thrice",
+        conv(vec![range(low, 3, 1, 1, 1), range(high, 5, 1, 2, 1), range(whole(0, shape), 1, 1, 0, 1)], 12),
+    );
     // Adds.
     for out in [16, 10] {
         let base = conv(vec![range(whole(0, packed(2, 8, 7, 9)), 3, 1, 1, 1)], out);
@@ -204,30 +226,50 @@ pub fn all() -> Vec<(String, Spec)> {
     offset.outputs[0].shape.channels = 51;
     push("offset", offset);
     // Groups.
-    for (inputs, outputs, groups) in
-        [(16, 16, 4), (32, 64, 4), (64, 64, 2), (6, 6, 2), (9, 6, 3), (8, 24, 4), (24, 12, 3), (12, 12, 12), (10, 10, 10), (5, 20, 5), (12, 9, 3), (128, 128, 32)]
-    {
+    for (inputs, outputs, groups) in [
+        (16, 16, 4),
+        (32, 64, 4),
+        (64, 64, 2),
+        (6, 6, 2),
+        (9, 6, 3),
+        (8, 24, 4),
+        (24, 12, 3),
+        (12, 12, 12),
+        (10, 10, 10),
+        (5, 20, 5),
+        (12, 9, 3),
+        (128, 128, 32),
+    ] {
         for (kernel, stride) in [(3, 1), (1, 1), (3, 2)] {
-            let base = conv(vec![range(whole(0, packed(2, inputs, 6, 5)), kernel, stride, kernel / 2, 1)], outputs);
+            let base =
+                conv(vec![range(whole(0, packed(2, inputs, 6, 5)), kernel, stride, kernel / 2, 1)], outputs);
             push(&format!("groups {inputs}/{outputs}/{groups}"), grouped(base, groups));
         }
     }
     push("planar groups", grouped(conv(vec![range(whole(0, planar(1, 6, 6, 5)), 3, 1, 1, 1)], 8), 2));
     push("planar depthwise", grouped(conv(vec![range(whole(0, planar(1, 6, 6, 5)), 3, 1, 1, 1)], 6), 6));
-    push("grouped pooled", pooled(grouped(conv(vec![range(whole(0, packed(1, 6, 8, 9)), 3, 1, 1, 1)], 6), 3), 2, 2, 0));
+    push(
+        "grouped pooled",
+        pooled(grouped(conv(vec![range(whole(0, packed(1, 6, 8, 9)), 3, 1, 1, 1)], 6), 3), 2, 2, 0),
+    );
     push("groups and dense", {
         let mut two = projection(packed(1, 12, 6, 6), packed(1, 8, 12, 12), 12, 3, 2);
         two.k_ranges[0].groups = 3;
         two
     });
     // Fused pools.
-    for (kernel, stride, padding) in [(3, 2, 1), (2, 2, 0), (3, 3, 1), (3, 1, 1), (2, 1, 0), (5, 2, 2), (1, 2, 0)] {
+    for (kernel, stride, padding) in
+        [(3, 2, 1), (2, 2, 0), (3, 3, 1), (3, 1, 1), (2, 1, 0), (5, 2, 2), (1, 2, 0)]
+    {
         let base = conv(vec![range(whole(0, packed(2, 6, 13, 17)), 3, 1, 1, 1)], 10);
         push(&format!("pool {kernel}/{stride}/{padding}"), pooled(base.clone(), kernel, stride, padding));
         let add_view = Operand { stride: 2, ..whole(1, packed(2, 10, 25, 34)) };
         push("pool of a sum", pooled(relu_until(add(base, add_view, 0), 4, true), kernel, stride, padding));
     }
-    push("pool to planar", to_planar(pooled(conv(vec![range(whole(0, planar(1, 3, 40, 31)), 3, 2, 1, 1)], 5), 3, 2, 1)));
+    push(
+        "pool to planar",
+        to_planar(pooled(conv(vec![range(whole(0, planar(1, 3, 40, 31)), 3, 2, 1, 1)], 5), 3, 2, 1)),
+    );
     let mut specs: Vec<_> = specs.into_iter().map(|(name, spec)| (name, Spec::Conv(spec))).collect();
     for (kernel, stride, padding) in [(3, 2, 1), (2, 2, 0), (3, 1, 1), (5, 3, 2)] {
         for shape in [packed(2, 10, 9, 12), planar(2, 5, 11, 8)] {
@@ -237,7 +279,11 @@ pub fn all() -> Vec<(String, Spec)> {
             specs.push(("max pool".into(), Spec::MaxPool(PoolSpec { from: whole(0, shape), pool, to })));
         }
     }
-    for (shape, layout) in [(packed(3, 10, 7, 7), Layout::Packed), (packed(1, 9, 3, 5), Layout::Planar), (planar(2, 5, 4, 4), Layout::Packed)] {
+    for (shape, layout) in [
+        (packed(3, 10, 7, 7), Layout::Packed),
+        (packed(1, 9, 3, 5), Layout::Planar),
+        (planar(2, 5, 4, 4), Layout::Packed),
+    ] {
         let to = BufferShape { height: 1, width: 1, layout, ..shape };
         specs.push(("average".into(), Spec::Average(AverageSpec { from: whole(0, shape), to })));
     }
