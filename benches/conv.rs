@@ -98,7 +98,11 @@ fn main() {
                         } else {
                             let pairs = first.iter().flatten().zip(found.iter().flatten());
                             let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                            assert!(worst < 1e-3 || std::env::var_os("EXP").is_some(), "{line}: {} differs by {worst}", kernels[i].name);
+                            assert!(
+                                worst < 1e-3 || std::env::var_os("EXP").is_some(),
+                                "{line}: {} differs by {worst}",
+                                kernels[i].name
+                            );
                         }
                     } else {
                         times[i].push(seconds);

@@ -48,9 +48,12 @@ pub(super) fn tiles(spec: &ConvSpec, width: usize, caps: &Capabilities) -> Vec<T
         Some(lanes) => {
             // Loads cost far more than multiplications: large tiles. One-tap ranges have room for more channels.
             let taps = spec.k_ranges.iter().map(|r| r.kernel[1]).max().unwrap_or(1);
+            let strided = spec.k_ranges.iter().any(|r| r.kernel[1] > 1 && r.stride[1] > 1);
             let shapes = match (&spec.max_pool, taps) {
                 (Some(_), _) => [(7, 4), (4, 4), (8, 4), (4, 2)],
                 (None, 1) => [(14, 8), (7, 8), (8, 8), (4, 4)],
+                // Strided windows share no columns between taps, and rows of seven pixels leave registers free.
+                (None, _) if strided || width < 14 => [(7, 8), (14, 4), (8, 4), (4, 4)],
                 (None, _) => [(14, 4), (7, 8), (8, 4), (4, 4)],
             };
             for (pixels, most) in best_first(shapes, width) {
