@@ -20,13 +20,25 @@ fn widened(values: &[f32]) -> Vec<f64> {
     values.iter().map(|v| f64::from(*v)).collect()
 }
 
-/// The best adapter, opened once.
+/// Every adapter but OpenGL's, opened once.
 ///
 /// # Panics
 /// Without an adapter (`mesa-vulkan-drivers` is one): these tests are about it.
+fn gpus() -> &'static [Gpu] {
+    static GPUS: OnceLock<Vec<Gpu>> = OnceLock::new();
+    GPUS.get_or_init(|| {
+        let reports = rmnet::gpu::adapters();
+        let usable =
+            (0..reports.len()).filter(|&i| reports[i].backend != "gl" && reports[i].problem.is_none());
+        let gpus: Vec<Gpu> =
+            usable.map(|i| Gpu::new(&AdapterChoice::Index(i)).expect("an adapter that is listed")).collect();
+        assert!(!gpus.is_empty(), "no adapter; {}", rmnet::gpu::remedy());
+        gpus
+    })
+}
+
 fn gpu() -> &'static Gpu {
-    static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| Gpu::new(&AdapterChoice::Best).expect("an adapter"))
+    &gpus()[0]
 }
 
 /// Values of a graph by name, in f64.
@@ -51,8 +63,8 @@ fn on_cpu(plan: &Plan, input: &[f32], keep: &[String]) -> (Vec<f32>, Vec<Vec<f32
     (first, keep.iter().map(|name| cpu.read_kept(name).unwrap()).collect())
 }
 
-fn on_gpu(plan: &Plan, input: &[f32], keep: &[String], safe_shaders: bool) -> (Vec<f32>, Vec<Vec<f32>>) {
-    let gpu = GpuExecutor::new(gpu(), plan, &ExecOptions { safe_shaders }).unwrap();
+fn on_gpu(gpu: &Gpu, plan: &Plan, input: &[f32], keep: &[String], safe: bool) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let gpu = GpuExecutor::new(gpu, plan, &ExecOptions { safe_shaders: safe }).unwrap();
     let first = gpu.run(input).unwrap();
     assert_eq!(gpu.run(input).unwrap(), first, "a second run");
     (first, keep.iter().map(|name| gpu.read_kept(name).unwrap()).collect())
@@ -96,8 +108,10 @@ proptest! {
     fn the_gpu_computes_what_the_oracle_does(
         seed: u64, batch in 1usize..4, split: bool, keeping: bool, safe: bool,
     ) {
-        let execute = |plan: &Plan, input: &[f32], keep: &[String]| on_gpu(plan, input, keep, safe);
-        judge(seed, batch, split, keeping, gpu().plan_limits(), &execute);
+        for gpu in gpus() {
+            let execute = |plan: &Plan, input: &[f32], keep: &[String]| on_gpu(gpu, plan, input, keep, safe);
+            judge(seed, batch, split, keeping, gpu.plan_limits(), &execute);
+        }
     }
 }
 
@@ -132,6 +146,24 @@ fn wrong_inputs_and_names_are_refused() {
     assert_eq!(gpu.run(&input).unwrap_err(), GpuError::InputLength { expected, found });
     let error = gpu.read_kept("conv1").unwrap_err();
     assert_eq!(error.to_string(), "`conv1` was not kept; kept values: none");
+}
+
+#[test]
+fn adapters_keep_their_order() {
+    let first = rmnet::gpu::adapters();
+    assert_eq!(rmnet::gpu::adapters(), first);
+    assert_eq!(gpu().adapter().name, Gpu::new(&AdapterChoice::Best).unwrap().adapter().name);
+}
+
+#[test]
+fn a_run_goes_between_threads() {
+    fn send<T: Send>(value: T) -> T {
+        value
+    }
+    let (plan, input) = small(6, &[]);
+    let executor = GpuExecutor::new(gpu(), &plan, &ExecOptions::default()).unwrap();
+    let logits = pollster::block_on(send(executor.run_async(&input))).unwrap();
+    assert_eq!(logits, executor.run(&input).unwrap());
 }
 
 #[test]
