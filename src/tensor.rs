@@ -160,6 +160,27 @@ impl Tensor {
         })
     }
 
+    /// Writes the elements of a range times `scale` to `to`: multiplied in f64, rounded once to f32.
+    ///
+    /// # Panics
+    /// When `to` is not as long as the range.
+    pub fn scaled_f32(&self, range: Range<usize>, scale: f64, to: &mut [f32]) {
+        assert_eq!(range.len(), to.len(), "one value per element");
+        fn fill<const N: usize>(bytes: &[u8], scale: f64, to: &mut [f32], widen: impl Fn([u8; N]) -> f64) {
+            for (v, b) in to.iter_mut().zip(bytes.as_chunks::<N>().0) {
+                *v = (widen(*b) * scale) as f32;
+            }
+        }
+        let size = self.dtype.size();
+        let bytes = &self.bytes()[range.start * size..range.end * size];
+        match self.dtype {
+            Dtype::F16 => fill(bytes, scale, to, |b| half::f16::from_le_bytes(b).to_f64()),
+            Dtype::BF16 => fill(bytes, scale, to, |b| half::bf16::from_le_bytes(b).to_f64()),
+            Dtype::F32 => fill(bytes, scale, to, |b| f64::from(f32::from_le_bytes(b))),
+            Dtype::F64 => fill(bytes, scale, to, f64::from_le_bytes),
+        }
+    }
+
     /// All elements as f64.
     pub fn to_f64(&self) -> Vec<f64> {
         self.range_f64(0..self.len()).collect()

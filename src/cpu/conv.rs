@@ -13,6 +13,8 @@ use std::sync::Mutex;
 
 /// Values of patches gathered at a time by one thread: 1 MiB.
 const PATCH_VALUES: usize = 256 * 1024;
+/// Rows of packed weights written at a time.
+const PACK_ROWS: usize = 32;
 /// Pixels below which splitting them over threads leaves too few for a GEMM.
 const MIN_TILE: usize = 32;
 
@@ -29,15 +31,24 @@ impl PackedConv {
             let (out, per_group, taps) =
                 (spec.out_channels / k.groups, k.from.channels / k.groups, k.kernel[0] * k.kernel[1]);
             let values = w.to_f32();
+            let depth = per_group * taps;
             let mut packed = vec![0.0; values.len()];
-            for (row, values) in values.chunks_exact((per_group * taps).max(1)).enumerate() {
-                let (group, o) = (row / out, row % out);
-                let to = &mut packed[group * per_group * taps * out..];
-                for (i, v) in values.iter().enumerate() {
-                    let (channel, tap) = (i / taps, i % taps);
-                    to[(tap * per_group + channel) * out + o] = *v;
+            // Some rows of the result at a time: the cache lines read for one serve the next ones.
+            packed.par_chunks_mut((PACK_ROWS * out).max(1)).enumerate().for_each(|(chunk, to)| {
+                // Row `r` of a group is channel `r % per_group` at tap `r / per_group`.
+                let source = |row: usize| {
+                    let (group, r) = (row / depth, row % depth);
+                    group * out * depth + r % per_group * taps + r / per_group
+                };
+                let sources: Vec<usize> =
+                    (0..to.len() / out).map(|i| source(chunk * PACK_ROWS + i)).collect();
+                for o in 0..out {
+                    let values = &values[o * depth..];
+                    for (row, at) in to.chunks_exact_mut(out).zip(&sources) {
+                        row[o] = values[*at];
+                    }
                 }
-            }
+            });
             packed
         };
         PackedConv {

@@ -20,7 +20,6 @@ struct Step {
     /// Position among the pipelines.
     pipeline: usize,
     kernel: Kernel,
-    grid: [u32; 3],
 }
 
 /// All dispatches of a plan with what they bind.
@@ -46,23 +45,20 @@ impl Program {
         weights: Vec<Option<Buffer>>,
         safe: bool,
     ) -> Result<Program, GpuError> {
-        let mut pipelines = vec![];
+        let mut sources: Vec<(Kernel, String)> = vec![];
         let mut known: HashMap<String, usize> = HashMap::new();
         let mut steps = vec![];
         for mut kernel in kernels {
             // The text is needed once; what is bound, and how, stays.
             let wgsl = std::mem::take(&mut kernel.wgsl);
-            let pipeline = match known.get(&wgsl) {
-                Some(p) => *p,
-                None => {
-                    pipelines.push(make_pipeline(gpu, &kernel, &wgsl, safe).await?);
-                    known.insert(wgsl, pipelines.len() - 1);
-                    pipelines.len() - 1
-                }
-            };
-            let grid = kernel.grid;
-            steps.push(Step { pipeline, kernel, grid });
+            let pipeline = *known.entry(wgsl).or_insert_with_key(|wgsl| {
+                sources.push((kernel.clone(), wgsl.clone()));
+                sources.len() - 1
+            });
+            steps.push(Step { pipeline, kernel });
         }
+        drop(known);
+        let pipelines = make_pipelines(gpu, &sources, safe).await?;
         let mut program = Program { pipelines, steps, slots, weights, inner: vec![] };
         let inner = || {
             let touches = |i: usize| program.touches_ends(plan, i);
@@ -104,7 +100,7 @@ impl Program {
             }
             let of_ends = || ends.iter().find(|(at, _)| *at == i).map(|(_, group)| group);
             pass.set_bind_group(0, self.inner[i].as_ref().or_else(of_ends), &[]);
-            let [x, y, z] = step.grid;
+            let [x, y, z] = step.kernel.grid;
             pass.dispatch_workgroups(x, y, z);
         }
     }
@@ -149,6 +145,33 @@ impl Program {
             entries: &entries,
         })
     }
+}
+
+/// Compiles on all cores.
+#[cfg(not(target_arch = "wasm32"))]
+async fn make_pipelines(
+    gpu: &Gpu,
+    sources: &[(Kernel, String)],
+    safe: bool,
+) -> Result<Vec<Pipeline>, GpuError> {
+    use rayon::prelude::*;
+    // Error scopes belong to threads; each pipeline opens and closes its own where it is made.
+    let make = |(kernel, wgsl): &(Kernel, String)| pollster::block_on(make_pipeline(gpu, kernel, wgsl, safe));
+    sources.par_iter().map(make).collect()
+}
+
+/// A browser compiles aside by itself.
+#[cfg(target_arch = "wasm32")]
+async fn make_pipelines(
+    gpu: &Gpu,
+    sources: &[(Kernel, String)],
+    safe: bool,
+) -> Result<Vec<Pipeline>, GpuError> {
+    let mut pipelines = vec![];
+    for (kernel, wgsl) in sources {
+        pipelines.push(make_pipeline(gpu, kernel, wgsl, safe).await?);
+    }
+    Ok(pipelines)
 }
 
 async fn make_pipeline(gpu: &Gpu, kernel: &Kernel, wgsl: &str, safe: bool) -> Result<Pipeline, GpuError> {

@@ -78,6 +78,24 @@ impl Weight {
         row
     }
 
+    /// Output channels `rows` rounded once to f32, OIHW.
+    pub fn rows_f32(&self, rows: Range<usize>) -> Vec<f32> {
+        let n: usize = self.shape[1..].iter().product();
+        let mut values = vec![0.0; rows.len() * n];
+        for (row, to) in rows.zip(values.chunks_exact_mut(n.max(1))) {
+            match &self.source {
+                Source::Tensor(tensor) => {
+                    let scale = self.row_scale.as_ref().map_or(1.0, |s| s[row]);
+                    tensor.scaled_f32(row * n..(row + 1) * n, scale, to);
+                }
+                Source::Flattened(_) => {
+                    to.iter_mut().zip(self.row(row)).for_each(|(to, v)| *to = v as f32);
+                }
+            }
+        }
+        values
+    }
+
     /// All rows in f64, OIHW.
     pub fn to_f64(&self) -> Vec<f64> {
         (0..self.shape[0]).flat_map(|o| self.row(o)).collect()

@@ -88,7 +88,7 @@ impl KWeight {
             && rows.len() == out
             && *cols == (0..weight.shape()[1])
         {
-            return rows.clone().flat_map(|r| weight.row(r)).map(|v| v as f32).collect();
+            return weight.rows_f32(rows.clone());
         }
         let mut sum = vec![0.0f64; out * cols_all * taps];
         for p in &self.pieces {
