@@ -1,0 +1,131 @@
+//! The public face on every device there is: logits of other libraries, all forms, foreign buffers, errors.
+
+mod common;
+
+use common::{difference, fixtures};
+use rmnet::gpu::{AdapterChoice, Gpu, adapters};
+use rmnet::{Device, Mode, Options, Session, SessionError};
+
+/// What is asked of f32 logits: their distance from f64 ones over the largest.
+const BOUND: f64 = 1e-5;
+
+/// Every Vulkan adapter, and the CPU executor.
+fn devices() -> Vec<(String, Device)> {
+    let mut devices = vec![("cpu".into(), Device::Cpu)];
+    for (i, a) in adapters().into_iter().enumerate() {
+        if a.backend == "vulkan" && a.problem.is_none() {
+            devices.push((a.name, Device::Gpu(AdapterChoice::Index(i))));
+        }
+    }
+    // The test command says how many adapters it has set up, so that none is skipped unseen.
+    if let Ok(wanted) = std::env::var("RMNET_TEST_ADAPTERS") {
+        let wanted: usize = wanted.parse().expect("a number");
+        assert!(devices.len() > wanted, "{} of {wanted} adapters found", devices.len() - 1);
+    }
+    devices
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|v| f64::from(*v)).collect()
+}
+
+#[test]
+fn logits_of_every_fixture_on_every_device() {
+    for (device_name, device) in devices() {
+        let gpu = match &device {
+            Device::Gpu(choice) => Some(Gpu::new(choice).unwrap()),
+            _ => None,
+        };
+        for name in fixtures::names() {
+            let f = fixtures::load(&name);
+            let options = Options { batch: f.batch, device: device.clone(), ..Options::default() };
+            let session = match &gpu {
+                Some(gpu) => pollster::block_on(Session::on(gpu, &f.model, &options)).unwrap(),
+                None => Session::new(&f.model, &options).unwrap(),
+            };
+            let (_, relative) = difference(&wide(&session.run(&f.input).unwrap()), &f.logits);
+            println!("{device_name:<40} {name:<44} {relative:.1e}");
+            assert!(relative < BOUND, "{device_name} {name}: {relative:e}");
+            // A second run on the same slots gives the same bits.
+            let again = session.run(&f.input).unwrap();
+            let (_, relative) = difference(&wide(&again), &f.logits);
+            assert!(relative < BOUND, "{device_name} {name}, second run: {relative:e}");
+        }
+    }
+}
+
+#[test]
+fn every_form_gives_the_same_logits() {
+    for (device_name, device) in devices() {
+        for name in ["tv_resnet18", "tv_bottleneck", "tv_resnext", "tv_resnext_odd_groups", "hf_bottleneck"] {
+            let f = fixtures::load(&format!("tests/fixtures/{name}"));
+            for mode in [Mode::Literal, Mode::Residual] {
+                for safe_shaders in [false, true] {
+                    let options = Options {
+                        batch: f.batch,
+                        mode,
+                        device: device.clone(),
+                        safe_shaders,
+                        ..Options::default()
+                    };
+                    let session = Session::new(&f.model, &options).unwrap();
+                    let (_, relative) = difference(&wide(&session.run(&f.input).unwrap()), &f.logits);
+                    assert!(relative < BOUND, "{device_name} {name} {mode}: {relative:e}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_layer_stays_within_its_rounding_bound() {
+    for (device_name, device) in devices() {
+        for name in ["tv_basic_odd_widths", "timm_resnext50", "hf_bottleneck_stride_first"] {
+            let f = fixtures::load(&format!("tests/fixtures/{name}"));
+            let graph = rmnet::rewrite::for_mode(&f.model.graph, Mode::Structured).unwrap().graph;
+            let keep: Vec<String> = graph.nodes()[1..].iter().map(|n| n.name.clone()).collect();
+            let options =
+                Options { batch: f.batch, keep: keep.clone(), device: device.clone(), ..Options::default() };
+            let session = Session::new(&f.model, &options).unwrap();
+            session.run(&f.input).unwrap();
+            let values = keep.into_iter().map(|n| (n.clone(), session.read_kept(&n).unwrap())).collect();
+            for layer in rmnet::verify::check_layers(&graph, &f.input, f.batch, &values) {
+                assert!(layer.passed(), "{device_name} {name} {}: {:.2}", layer.layer, layer.of_bound);
+            }
+            // The check can fail: one wrong value is found, and named.
+            let mut broken = values.clone();
+            let victim = graph.nodes()[graph.nodes().len() / 2].name.clone();
+            let largest = broken[&victim].iter().fold(0.0f32, |m, v| m.max(v.abs()));
+            broken.get_mut(&victim).unwrap()[3] += 0.01 * largest;
+            let checks = rmnet::verify::check_layers(&graph, &f.input, f.batch, &broken);
+            assert_eq!(checks.iter().find(|c| !c.passed()).map(|c| &c.layer), Some(&victim), "{name}");
+        }
+    }
+}
+
+#[test]
+fn errors_say_what_was_expected() {
+    let f = fixtures::load("tests/fixtures/tv_basic_wide_stem");
+    for (device_name, device) in devices() {
+        let options = Options { device, ..Options::default() };
+        let session = Session::new(&f.model, &options).unwrap();
+        let message = session.run(&[0.0; 7]).unwrap_err().to_string();
+        let expected = session.input_len().to_string();
+        assert!(message.contains(&expected) && message.contains('7'), "{device_name}: {message}");
+        let message = session.read_kept("layer1.0").unwrap_err().to_string();
+        assert!(message.contains("layer1.0"), "{device_name}: {message}");
+    }
+    let absent = Options { device: Device::Gpu(AdapterChoice::Name("no such card".into())), ..Options::default() };
+    assert!(matches!(Session::new(&f.model, &absent), Err(SessionError::Gpu(_))));
+    let none = Options { batch: 0, device: Device::Cpu, ..Options::default() };
+    assert!(matches!(Session::new(&f.model, &none), Err(SessionError::Plan(_))));
+    let keep = Options { keep: vec!["nothing".into()], device: Device::Cpu, ..Options::default() };
+    let message = Session::new(&f.model, &keep).err().expect("no such node").to_string();
+    assert!(message.contains("nothing"), "{message}");
+}
+
+#[test]
+fn a_session_is_send_and_sync() {
+    fn check<T: Send + Sync>() {}
+    check::<Session>();
+}
