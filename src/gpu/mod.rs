@@ -1,5 +1,5 @@
 //! Runs a [`Plan`](crate::plan::Plan) on a GPU through wgpu: the only module that knows of it, besides the signatures of
-//! [`session`](crate::session) that take an app's device and buffers.
+//! [`Session`](crate::Session) that take an app's device and buffers.
 //!
 //! [`Gpu`] is a device with what it offers; [`GpuExecutor`] is a plan on it: one buffer per slot, one pipeline per distinct
 //! shader, bind groups made once. A run is one compute pass in one submission, and allocates nothing on the device.
