@@ -115,7 +115,8 @@ fn errors_say_what_was_expected() {
         let message = session.read_kept("layer1.0").unwrap_err().to_string();
         assert!(message.contains("layer1.0"), "{device_name}: {message}");
     }
-    let absent = Options { device: Device::Gpu(AdapterChoice::Name("no such card".into())), ..Options::default() };
+    let absent =
+        Options { device: Device::Gpu(AdapterChoice::Name("no such card".into())), ..Options::default() };
     assert!(matches!(Session::new(&f.model, &absent), Err(SessionError::Gpu(_))));
     let none = Options { batch: 0, device: Device::Cpu, ..Options::default() };
     assert!(matches!(Session::new(&f.model, &none), Err(SessionError::Plan(_))));

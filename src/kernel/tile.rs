@@ -46,15 +46,12 @@ pub(super) fn tiles(spec: &ConvSpec, width: usize, caps: &Capabilities) -> Vec<T
     let mut tiles: Vec<Tile> = Vec::new();
     match lanes {
         Some(lanes) => {
-            // Loads cost far more than multiplications: large tiles. One-tap ranges have room for more channels.
-            let taps = spec.k_ranges.iter().map(|r| r.kernel[1]).max().unwrap_or(1);
-            let strided = spec.k_ranges.iter().any(|r| r.kernel[1] > 1 && r.stride[1] > 1);
-            let shapes = match (&spec.max_pool, taps) {
-                (Some(_), _) => [(7, 4), (4, 4), (8, 4), (4, 2)],
-                (None, 1) => [(14, 8), (7, 8), (8, 8), (4, 4)],
-                // Strided windows share no columns between taps, and rows of seven pixels leave registers free.
-                (None, _) if strided || width < 14 => [(7, 8), (14, 4), (8, 4), (4, 4)],
-                (None, _) => [(14, 4), (7, 8), (8, 4), (4, 4)],
+            // Loads cost far more than multiplications, which asks for large tiles; but the driver compiles a tile when it
+            // first runs, in time that grows faster than the tile. Larger ones than the first are up to a fifth faster and
+            // take three to four times as long to compile (llvmpipe 22.3): they are for tuning.
+            let shapes = match &spec.max_pool {
+                Some(_) => [(7, 4), (4, 4), (8, 4), (4, 2)],
+                None => [(7, 4), (14, 4), (7, 8), (4, 4)],
             };
             for (pixels, most) in best_first(shapes, width) {
                 let tile = Tile {
@@ -63,7 +60,7 @@ pub(super) fn tiles(spec: &ConvSpec, width: usize, caps: &Capabilities) -> Vec<T
                     lanes: Some(lanes),
                     workgroup: lanes,
                     max_taps: 16,
-                    strip: 7,
+                    strip: 2,
                 };
                 if !tiles.contains(&tile) {
                     tiles.push(tile);
