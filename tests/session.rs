@@ -57,21 +57,14 @@ fn logits_of_every_fixture_on_every_device() {
 #[test]
 fn every_form_gives_the_same_logits() {
     for (device_name, device) in devices() {
-        for name in ["tv_resnet18", "tv_bottleneck", "tv_resnext", "tv_resnext_odd_groups", "hf_bottleneck"] {
+        for name in ["tv_bottleneck", "tv_resnext_odd_groups", "hf_downsample_first_stage"] {
             let f = fixtures::load(&format!("tests/fixtures/{name}"));
-            for mode in [Mode::Literal, Mode::Residual] {
-                for safe_shaders in [false, true] {
-                    let options = Options {
-                        batch: f.batch,
-                        mode,
-                        device: device.clone(),
-                        safe_shaders,
-                        ..Options::default()
-                    };
-                    let session = Session::new(&f.model, &options).unwrap();
-                    let (_, relative) = difference(&wide(&session.run(&f.input).unwrap()), &f.logits);
-                    assert!(relative < BOUND, "{device_name} {name} {mode}: {relative:e}");
-                }
+            for (mode, safe_shaders) in [(Mode::Literal, false), (Mode::Residual, true)] {
+                let device = device.clone();
+                let options = Options { batch: f.batch, mode, device, safe_shaders, ..Options::default() };
+                let session = Session::new(&f.model, &options).unwrap();
+                let (_, relative) = difference(&wide(&session.run(&f.input).unwrap()), &f.logits);
+                assert!(relative < BOUND, "{device_name} {name} {mode}: {relative:e}");
             }
         }
     }
@@ -80,7 +73,7 @@ fn every_form_gives_the_same_logits() {
 #[test]
 fn every_layer_stays_within_its_rounding_bound() {
     for (device_name, device) in devices() {
-        for name in ["tv_basic_odd_widths", "timm_resnext50", "hf_bottleneck_stride_first"] {
+        for name in ["tv_basic_odd_widths", "hf_bottleneck_stride_first"] {
             let f = fixtures::load(&format!("tests/fixtures/{name}"));
             let graph = rmnet::rewrite::for_mode(&f.model.graph, Mode::Structured).unwrap().graph;
             let keep: Vec<String> = graph.nodes()[1..].iter().map(|n| n.name.clone()).collect();

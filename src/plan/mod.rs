@@ -15,7 +15,7 @@ pub use check::{CheckError, check};
 
 pub use weights::{ConvWeights, KWeight};
 
-use crate::graph::{Block, BlockWeight, Graph, Op, Shape, ValueId};
+use crate::graph::{Block, BlockWeight, Graph, Op, Shape};
 use crate::kernel::{BufferShape, Spec};
 use lower::Splits;
 
@@ -228,7 +228,7 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
         let mut found = None;
         for (i, candidate) in candidates.iter().enumerate() {
             let mut tried = splits.clone();
-            tried.extend(candidate.iter().cloned());
+            tried.extend(candidate.clone());
             // A cut that cannot be lowered (a grouped reader, a fused pool) is no candidate.
             let Ok(plan) = plan_with(graph, options, &tried) else { continue };
             if plan.activation_bytes() * 20 <= best.activation_bytes() * 19 {
@@ -251,8 +251,8 @@ fn plan_with(graph: &Graph, options: &Options, splits: &Splits) -> Result<Plan, 
 
 /// Sets of values to cut in halves together: what convolutions compute inside blocks, by shape, two quads of channels at
 /// least. A block's own output is left whole: it is where adds happen in place.
-fn split_candidates(graph: &Graph) -> Vec<Vec<(ValueId, Vec<usize>)>> {
-    let mut sets: Vec<(Shape, Vec<(ValueId, Vec<usize>)>)> = vec![];
+fn split_candidates(graph: &Graph) -> Vec<Splits> {
+    let mut sets: Vec<(Shape, Splits)> = vec![];
     for v in graph.values().filter(|v| *v != graph.output()) {
         let Op::Conv2d(conv) = &graph.node(v).op else { continue };
         let dense = |b: &&Block| matches!(b.weight, BlockWeight::Dense { .. });
@@ -263,10 +263,10 @@ fn split_candidates(graph: &Graph) -> Vec<Vec<(ValueId, Vec<usize>)>> {
             continue;
         }
         let shape = Shape { channels: rows.len(), ..graph.shape(v) };
-        let cut = (v, vec![rows.start + (rows.len() / 2).next_multiple_of(4)]);
+        let cut = vec![rows.start + (rows.len() / 2).next_multiple_of(4)];
         match sets.iter_mut().find(|(s, _)| *s == shape) {
-            Some((_, set)) => set.push(cut),
-            None => sets.push((shape, vec![cut])),
+            Some((_, set)) => drop(set.insert(v, cut)),
+            None => sets.push((shape, Splits::from([(v, cut)]))),
         }
     }
     sets.into_iter().map(|(_, set)| set).collect()

@@ -130,7 +130,8 @@ fn compare(
                     let found = written[shape.index(n, c, y, x)];
                     let (value, bound) = expected(n, c, y, x);
                     // Not `>`: a NaN must fail.
-                    if !((f64::from(found) - value).abs() <= bound) {
+                    let off = (f64::from(found) - value).abs();
+                    if off.is_nan() || off > bound {
                         return Err(format!(
                             "image {n} channel {c} at {y},{x}: {found}, not {value} +- {bound:e}"
                         ));

@@ -88,7 +88,7 @@ impl Builder {
             let s = if i == strided { stride } else { 1 };
             let cin = self.graph.shape(h).channels;
             let last = i + 1 == count;
-            let groups = if cin % 2 == 0 && !last && self.rng.below(3) == 0 { 2 } else { 1 };
+            let groups = if cin.is_multiple_of(2) && !last && self.rng.below(3) == 0 { 2 } else { 1 };
             let o = if last { out } else { groups * (2 + self.rng.below(6)) };
             let k = [1, 3, 3, 5][self.rng.below(4)];
             h = self.conv(h, o, k, s, groups);
