@@ -1,4 +1,4 @@
-//! rmnet
+#![doc = include_str!("../README.md")]
 
 pub mod checkpoint;
 #[cfg(not(target_arch = "wasm32"))]

@@ -2,28 +2,12 @@
 
 mod common;
 
-use common::{difference, fixtures};
-use rmnet::gpu::{AdapterChoice, Gpu, adapters};
+use common::{devices, difference, fixtures};
+use rmnet::gpu::{AdapterChoice, Gpu};
 use rmnet::{Device, Mode, Options, Session, SessionError};
 
 /// What is asked of f32 logits: their distance from f64 ones over the largest.
 const BOUND: f64 = 1e-5;
-
-/// Every Vulkan adapter, and the CPU executor.
-fn devices() -> Vec<(String, Device)> {
-    let mut devices = vec![("cpu".into(), Device::Cpu)];
-    for (i, a) in adapters().into_iter().enumerate() {
-        if a.backend == "vulkan" && a.problem.is_none() {
-            devices.push((a.name, Device::Gpu(AdapterChoice::Index(i))));
-        }
-    }
-    // The test command says how many adapters it has set up, so that none is skipped unseen.
-    if let Ok(wanted) = std::env::var("RMNET_TEST_ADAPTERS") {
-        let wanted: usize = wanted.parse().expect("a number");
-        assert!(devices.len() > wanted, "{} of {wanted} adapters found", devices.len() - 1);
-    }
-    devices
-}
 
 fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|v| f64::from(*v)).collect()

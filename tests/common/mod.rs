@@ -10,6 +10,9 @@ pub mod specs;
 
 pub use harness::*;
 
+use rmnet::Device;
+use rmnet::gpu::AdapterChoice;
+
 /// The largest absolute difference, and that over the largest magnitude expected.
 ///
 /// # Panics
@@ -25,4 +28,20 @@ pub fn difference(found: &[f64], expected: &[f64]) -> (f64, f64) {
         scale = scale.max(e.abs());
     }
     (worst, if worst == 0.0 { 0.0 } else { worst / scale })
+}
+
+/// Every Vulkan adapter, and the CPU executor.
+pub fn devices() -> Vec<(String, Device)> {
+    let mut devices = vec![("cpu".into(), Device::Cpu)];
+    for (i, a) in rmnet::gpu::adapters().into_iter().enumerate() {
+        if a.backend == "vulkan" && a.problem.is_none() {
+            devices.push((a.name, Device::Gpu(AdapterChoice::Index(i))));
+        }
+    }
+    // The test command says how many adapters it has set up, so that none is skipped unseen.
+    if let Ok(wanted) = std::env::var("RMNET_TEST_ADAPTERS") {
+        let wanted: usize = wanted.parse().expect("a number");
+        assert!(devices.len() > wanted, "{} of {wanted} adapters found", devices.len() - 1);
+    }
+    devices
 }
