@@ -11,8 +11,11 @@ fn check(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, s
     let kernels = candidates(spec, caps).expect("small specs fit every limit");
     // The kernel that `select` gives, and the alternatives in turn: pipelines take long to make.
     let turn = 1 + case % kernels.len().max(2).saturating_sub(1);
-    for kernel in
-        kernels.iter().enumerate().filter(|(i, _)| *i == 0 || *i == turn && case % 3 == 0).map(|(_, k)| k)
+    for kernel in kernels
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| *i == 0 || *i == turn && case.is_multiple_of(3))
+        .map(|(_, k)| k)
     {
         let weights = match spec {
             Spec::Conv(conv) => {
