@@ -70,3 +70,46 @@ proptest! {
         }
     }
 }
+
+/// An Add beside a convolution whose rows come from several blocks takes each row's own share of the other operand.
+#[test]
+fn an_add_beside_a_convolution_in_blocks() {
+    use common::random::{Builder, Rng};
+    use rmnet::graph::{Activation, Block, BlockWeight, Conv2d, Shape, ValueId, Weight};
+    use rmnet::tensor::Tensor;
+
+    let mut b = Builder::new(3, Shape { channels: 3, height: 9, width: 7 });
+    let x = b.conv(ValueId::INPUT, 8, 3, 1, 1);
+    let x = b.relu(x);
+    let half = |rng: &mut Rng| {
+        let values = rng.values(4 * 8).iter().map(|v| *v as f32).collect();
+        BlockWeight::Pointwise(Weight::new(Tensor::from_f32(vec![4, 8, 1, 1], values)))
+    };
+    let blocks = vec![
+        Block { out: 0..4, input: 0..8, weight: half(&mut b.rng) },
+        Block { out: 4..8, input: 0..8, weight: half(&mut b.rng) },
+    ];
+    let conv = Conv2d {
+        in_channels: 8,
+        out_channels: 8,
+        kernel: [1, 1],
+        stride: [1, 1],
+        padding: [0, 0],
+        dilation: [1, 1],
+        blocks,
+        bias: vec![0.5; 8],
+        activation: vec![(0..8, Activation::Identity)],
+    };
+    let y = b.push("conv", Op::Conv2d(conv), &[x]);
+    let sum = b.push("add", Op::Add(Activation::Relu), &[x, y]);
+    b.head(sum, 3);
+    let input = images(&b.graph, 1, 5);
+    let wide: Vec<f64> = input.iter().map(|v| f64::from(*v)).collect();
+    let expected = reference::run(&b.graph, &wide, 1);
+    let graph = rewrite::fuse_activation(&rewrite::fold_batch_norm(&b.graph).unwrap()).unwrap();
+    let plan = plan::compile(&graph, &Options::default()).unwrap();
+    plan::check(&plan).unwrap();
+    let found = rmnet::cpu::CpuExecutor::new(&plan).run(&input).unwrap();
+    let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
+    assert!(difference(&found, &expected).1 < 1e-5);
+}

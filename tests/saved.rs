@@ -110,4 +110,15 @@ fn a_broken_chain_is_refused_by_name() {
     assert!(range.contains("conv1"), "{range}");
     let window = replaced("\"padding\":[3,3]", "\"padding\":[18446744073709551615,3]");
     assert!(window.contains("conv1"), "{window}");
+    let pool = replaced(
+        "\"op\":\"max_pool\",\"kernel\":[3,3],\"stride\":[2,2]",
+        "\"op\":\"max_pool\",\"kernel\":[3,3],\"stride\":[0,0]",
+    );
+    assert!(pool.contains("maxpool") && pool.contains("stride [0, 0]"), "{pool}");
+    let input = replaced("\"input\":[3,64,64]", "\"input\":[3,0,64]");
+    assert!(input.contains("input") && input.contains("[3, 0, 64]"), "{input}");
+    let size = replaced("\"input\":[3,64,64]", "\"input\":[3,32,32]");
+    assert!(size.contains("preprocess.size") && size.contains("[32, 32]"), "{size}");
+    let labels = replaced("\"labels\":null", "\"labels\":[\"cat\"]");
+    assert!(labels.contains("expected 10 names, found 1 names"), "{labels}");
 }

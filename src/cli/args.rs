@@ -73,7 +73,7 @@ pub enum PrecisionArg {
 #[derive(Args)]
 pub struct DeviceArgs {
     /// NAME, INDEX, cpu, vulkan, metal, dx12 or gl [default: the best adapter]; `cpu` is the plain CPU executor
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
     /// Element type
     #[arg(long, value_enum, default_value_t)]
@@ -87,7 +87,7 @@ pub struct DeviceArgs {
 #[derive(Args, Default)]
 pub struct DemoArgs {
     /// NAME, INDEX, cpu, vulkan, metal, dx12 or gl [default: the best adapter, else the CPU executor]
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
 }
 
@@ -156,7 +156,7 @@ pub struct RunArgs {
     pub inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Images per run [default: as many as there are inputs, 8 at most]
+    /// Images per run, never more than there are inputs [default: 8]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: Option<u32>,
     /// Which form of the network runs
@@ -190,7 +190,7 @@ pub struct VerifyArgs {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Check in f64 on the CPU alone
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["bisect", "adapter"])]
     pub no_device: bool,
 }
 

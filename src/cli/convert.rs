@@ -1,12 +1,13 @@
 //! `convert`: writes the residual-free model.
 
 use super::args::ConvertArgs;
-use super::{Failure, Report, load, mib};
+use super::{Failure, Report, check_target, load, mib};
 use rmnet::models::saved::{self, About};
 use rmnet::rewrite::{self, Mode, Outcome};
 use serde_json::json;
 
 pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
+    check_target(&args.output, &[&args.model.checkpoint])?;
     let model = load(&args.model)?;
     let mode = if args.literal { Mode::Literal } else { Mode::Structured };
     let rewritten = rewrite::for_mode(&model.graph, mode).map_err(Failure::input)?;

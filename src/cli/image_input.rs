@@ -69,7 +69,11 @@ fn tensor(path: &Path, shape: Shape) -> Result<Inputs, Failure> {
                 && tensor.dtype() == rmnet::tensor::Dtype::F32 =>
         {
             let names = (0..n).map(|i| format!("{}[{i}]", path.display())).collect();
-            Ok(Inputs { names, values: tensor.to_f32() })
+            let values = tensor.to_f32();
+            if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+                return Err(refuse(format!("{} at element {i}", values[i])));
+            }
+            Ok(Inputs { names, values })
         }
         _ => Err(refuse(found)),
     }

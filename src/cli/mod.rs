@@ -16,9 +16,11 @@ use args::{ModeArg, ModelArgs, Verb};
 use rmnet::checkpoint::Checkpoint;
 use rmnet::gpu::GpuError;
 use rmnet::models::{self, Model};
+use rmnet::plan::PlanError;
 use rmnet::{Device, Mode, Session, SessionError};
 use serde_json::{Value, json};
 use std::fmt::Display;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Version of every JSON object printed.
@@ -63,11 +65,42 @@ impl From<SessionError> for Failure {
                 GpuError::InputLength { .. } | GpuError::Buffer { .. } | GpuError::NotKept { .. } => 3,
                 _ => 4,
             },
-            SessionError::Plan(_) => 4,
+            SessionError::Plan(e) => plan_code(e),
             _ => 3,
         };
         Failure { code, message: e.to_string(), report: None }
     }
+}
+
+/// A limit is the adapter's; anything else is the model's.
+fn plan_code(e: &PlanError) -> u8 {
+    match e {
+        PlanError::BindingTooLarge { .. } | PlanError::TooManyBuffers { .. } => 4,
+        PlanError::Unsupported { .. } | PlanError::EmptyBatch => 3,
+    }
+}
+
+/// Refuses a file to write that is no regular file, or that is one of the files read.
+fn check_target(target: &Path, read: &[&Path]) -> Result<(), Failure> {
+    let refuse = |why: &str| Err(Failure::usage(format!("{}: {why}", target.display())));
+    let Ok(found) = std::fs::metadata(target) else { return Ok(()) };
+    if !found.is_file() {
+        return refuse("expected a file to write, found something that is no regular file");
+    }
+    let same = |p: &Path| match (p.canonicalize(), target.canonicalize()) {
+        // Of a folder, weights and configs are read.
+        (Ok(read), Ok(target)) => {
+            let kind = target.extension().is_some_and(|e| e == "safetensors" || e == "json");
+            read == target || (kind && target.parent() == Some(&read))
+        }
+        _ => false,
+    };
+    if read.iter().any(|p| same(p)) {
+        return refuse(
+            "expected a file of its own to write, found one that is read from, or beside what is read",
+        );
+    }
+    Ok(())
 }
 
 /// Runs the verb and prints its report; gives the exit code.
@@ -86,17 +119,20 @@ pub fn main(cli: Cli) -> u8 {
         use std::io::Write;
         let line = if cli.json { versioned(value).to_string() } else { text };
         // A closed pipe (`rmnet plan .. | head`) is the reader's choice, no failure.
-        let _ = writeln!(std::io::stdout(), "{line}");
+        match writeln!(std::io::stdout(), "{line}") {
+            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+                eprintln!("error: cannot write to standard output: {e}");
+                3
+            }
+            _ => 0,
+        }
     };
     match result {
-        Ok(report) => {
-            print(report.text, report.json);
-            0
-        }
+        Ok(report) => print(report.text, report.json),
         Err(failure) => {
             match failure.report {
-                Some((text, value)) => print(text, value),
-                None if cli.json => print(String::new(), json!({ "error": failure.message })),
+                Some((text, value)) => drop(print(text, value)),
+                None if cli.json => drop(print(String::new(), json!({ "error": failure.message }))),
                 None => {}
             }
             eprintln!("error: {}", failure.message);

@@ -1,9 +1,9 @@
 //! `run`: images or a tensor in, classes out.
 
 use super::args::RunArgs;
-use super::{Failure, Report, device, image_input, load};
+use super::{Failure, Report, check_target, device, image_input, load};
 use rmnet::{Options, Session};
-use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::json;
 use std::fmt::Write;
 use std::path::Path;
@@ -12,11 +12,15 @@ use std::path::Path;
 const DEFAULT_BATCH: usize = 8;
 
 pub fn run(args: &RunArgs) -> Result<Report, Failure> {
+    if let Some(path) = &args.logits {
+        let read = args.inputs.iter().chain(&args.labels).chain([&args.model.checkpoint]);
+        check_target(path, &read.map(|p| p.as_path()).collect::<Vec<_>>())?;
+    }
     let model = load(&args.model)?;
     let inputs = image_input::read(&args.inputs, model.graph.input_shape(), &model.preprocess)?;
     let labels = labels(args, model.labels.as_deref(), model.graph.shape(model.graph.output()).channels)?;
     let count = inputs.names.len();
-    let batch = args.batch.map_or(count.min(DEFAULT_BATCH), |b| b as usize);
+    let batch = args.batch.map_or(DEFAULT_BATCH, |b| b as usize).min(count);
     let options = Options {
         batch,
         mode: args.mode.into(),
@@ -90,6 +94,6 @@ fn labels(
 fn write_logits(path: &Path, logits: &[f32], shape: [usize; 2]) -> Result<(), Failure> {
     let bytes: Vec<u8> = logits.iter().flat_map(|v| v.to_le_bytes()).collect();
     let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).map_err(Failure::input)?;
-    serialize_to_file([("logits", view)], None, path)
-        .map_err(|e| Failure::input(format!("cannot write {}: {e}", path.display())))
+    let file = serialize([("logits", view)], None).map_err(Failure::input)?;
+    std::fs::write(path, file).map_err(|e| Failure::input(format!("cannot write {}: {e}", path.display())))
 }

@@ -1,7 +1,7 @@
 //! `verify`: the certificate that removal kept the function, in f64 and on the device.
 
 use super::args::VerifyArgs;
-use super::{Failure, Report, device, load};
+use super::{Failure, Report, check_target, device, load};
 use rmnet::models::Model;
 use rmnet::rewrite::{self, Rewritten};
 use rmnet::verify::{self, BlockOutcome, Difference, LayerCheck};
@@ -11,6 +11,9 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
+    if let Some(path) = &args.certificate {
+        check_target(path, &[&args.model.checkpoint])?;
+    }
     let model = load(&args.model)?;
     let rewritten = rewrite::for_mode(&model.graph, Mode::Structured).map_err(Failure::input)?;
     let input = noise(model.graph.input_shape().len(), args.seed);

@@ -158,7 +158,7 @@ pub struct Block {
 }
 
 /// Bound on every number of a window: far beyond any network, far below overflow.
-const LARGEST_WINDOW: usize = 4096;
+pub(super) const LARGEST_WINDOW: usize = 4096;
 
 /// A 2-D convolution (cross-correlation, as in PyTorch) with zero padding, bias and a fused activation.
 #[derive(Clone, Debug)]

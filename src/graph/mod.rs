@@ -167,6 +167,7 @@ impl Graph {
                 if x == y { Ok(x) } else { Err((format!("two operands of shape {x}"), format!("{y}"))) }
             }
             Op::MaxPool(pool) => {
+                pool.check()?;
                 let (height, width) = sized(pool.output_size(x.size()), pool.kernel)?;
                 Ok(Shape { height, width, ..x })
             }

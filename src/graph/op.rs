@@ -74,6 +74,20 @@ pub struct MaxPool {
 }
 
 impl MaxPool {
+    /// Whether every window holds at least one input element; if not, what was expected and what was found.
+    pub(super) fn check(&self) -> Result<(), (String, String)> {
+        let inside = |v: &usize| (1..=super::conv::LARGEST_WINDOW).contains(v);
+        let sound = self.kernel.iter().chain(&self.stride).all(inside)
+            && self.padding.iter().zip(&self.kernel).all(|(p, k)| *p <= k / 2);
+        if sound {
+            return Ok(());
+        }
+        Err((
+            "a pooling window and stride of at least 1, padded by at most half the window".into(),
+            format!("kernel {:?}, stride {:?}, padding {:?}", self.kernel, self.stride, self.padding),
+        ))
+    }
+
     /// Output height and width for an input of `[height, width]`; `None` where the window does not fit.
     pub fn output_size(&self, input: [usize; 2]) -> Option<[usize; 2]> {
         let axis = |i: usize| {

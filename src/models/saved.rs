@@ -21,6 +21,9 @@ pub const METADATA_KEY: &str = crate::checkpoint::RMNET_METADATA;
 
 const VERSION: u32 = 1;
 
+/// Bound on the input's channels, rows and columns: what can be multiplied without overflow.
+const LARGEST_SIDE: usize = 1 << 16;
+
 /// Why a graph could not be saved, or a saved one not loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum SavedError {
@@ -43,6 +46,16 @@ pub enum SavedError {
         /// Shape and dtype the chain asks for.
         expected: String,
         /// What the file has.
+        found: String,
+    },
+    /// Something beside the chain that does not fit it.
+    #[error("metadata `{METADATA_KEY}`: {what}: expected {expected}, found {found}")]
+    Mismatch {
+        /// What is compared.
+        what: &'static str,
+        /// What the chain asks for.
+        expected: String,
+        /// What the file says.
         found: String,
     },
     /// A chain whose operations do not fit each other.
@@ -217,10 +230,16 @@ pub fn save(path: &Path, graph: &Graph, about: &About) -> Result<(), SavedError>
     partial.push(".tmp");
     let partial = PathBuf::from(partial);
     let failed = |reason: String| SavedError::Write { path: path.into(), reason };
-    safetensors::serialize_to_file(tensors, Some(metadata), &partial).map_err(|e| failed(e.to_string()))?;
-    std::fs::rename(&partial, path).map_err(|e| {
+    // The file beside it is made here first, with the permissions that the user's mask gives a new file.
+    let write = || -> Result<(), String> {
+        let made = std::fs::File::create(&partial).and_then(|f| f.metadata()).map_err(|e| e.to_string())?;
+        safetensors::serialize_to_file(tensors, Some(metadata), &partial).map_err(|e| e.to_string())?;
+        std::fs::set_permissions(&partial, made.permissions()).map_err(|e| e.to_string())?;
+        std::fs::rename(&partial, path).map_err(|e| e.to_string())
+    };
+    write().map_err(|e| {
         let _ = std::fs::remove_file(&partial);
-        failed(e.to_string())
+        failed(e)
     })
 }
 
@@ -293,11 +312,25 @@ fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedErro
     }
     let chain: Chain = serde_json::from_str(json)?;
     let [channels, height, width] = chain.input;
+    if chain.input.iter().any(|n| !(1..=LARGEST_SIDE).contains(n)) {
+        let expected = format!("three numbers from 1 to {LARGEST_SIDE}");
+        return Err(SavedError::Mismatch { what: "input", expected, found: format!("{:?}", chain.input) });
+    }
     let mut graph = Graph::new(Shape { channels, height, width });
     for node in chain.nodes {
         let op = read_op(checkpoint, &node.name, node.op)?;
         let inputs: Vec<ValueId> = node.inputs.into_iter().map(ValueId).collect();
         graph.push(node.name, op, &inputs)?;
+    }
+    let same = |what, expected: String, found: String| match expected == found {
+        true => Ok(()),
+        false => Err(SavedError::Mismatch { what, expected, found }),
+    };
+    let size = format!("{:?}", [height, width]);
+    same("preprocess.size", size, format!("{:?}", chain.about.preprocess.size))?;
+    if let Some(labels) = &chain.about.labels {
+        let classes = graph.shape(graph.output()).len();
+        same("labels", format!("{classes} names"), format!("{} names", labels.len()))?;
     }
     Ok((graph, chain.about))
 }

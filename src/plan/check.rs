@@ -1,13 +1,13 @@
 //! Replays a finished plan and proves that every read sees its value.
 //!
-//! The checker looks at the result only: places, reads and writes. It shares no code with the planner and would refuse a
-//! wrong plan of any origin.
+//! The checker looks at the result only: places, reads, writes and the shapes of each dispatch. It shares no code with the
+//! planner. What it does not see is the graph: that the sums are the right ones is `verify`'s to prove.
 
-use super::{BufferId, Place, Plan};
-use crate::kernel::Spec;
+use super::{BufferId, ConvWeights, Place, Plan};
+use crate::kernel::{ConvSpec, Spec};
 use std::ops::Range;
 
-/// A plan that would compute something else than its graph, or that no device could run.
+/// A plan with a read that does not see its value, or with a dispatch whose parts do not fit each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("dispatch {dispatch} ({name}): {what}")]
 pub struct CheckError {
@@ -36,6 +36,7 @@ impl Content {
 /// * every buffer fits its slot, and every operand lies inside its buffer;
 /// * what is read was written, whole, and nothing has overwritten it since;
 /// * no dispatch reads a slot that it writes, but for the element-wise in-place add;
+/// * the parts of a convolution fit: sizes, extents of adds, partitions of its channels, shapes of its weights;
 /// * the output is written, whole, and kept values are still there at the end.
 ///
 /// # Errors
@@ -112,6 +113,11 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
         } else if matches!(&d.spec, Spec::Conv(c) if c.in_place) {
             return fail("is in place but overwrites no buffer".into());
         }
+        if let Spec::Conv(c) = &d.spec
+            && let Err(what) = check_conv(c, d.weights.as_ref())
+        {
+            return fail(what);
+        }
         // Writes.
         let shapes = d.spec.outputs();
         if shapes.len() != d.writes.len() {
@@ -168,4 +174,55 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
         }
     }
     Ok(())
+}
+
+/// Whether the parts of a convolution fit each other.
+fn check_conv(c: &ConvSpec, weights: Option<&ConvWeights>) -> Result<(), String> {
+    for (i, k) in c.k_ranges.iter().enumerate() {
+        let view = k.from.size();
+        for axis in 0..2 {
+            let span = k.dilation[axis] * (k.kernel[axis] - 1) + 1;
+            let steps = (view[axis] + 2 * k.padding[axis]).checked_sub(span).map(|n| n / k.stride[axis] + 1);
+            if steps != Some(c.size[axis]) {
+                return Err(format!(
+                    "K range {i} gives {steps:?} along axis {axis}, the sum has {}",
+                    c.size[axis]
+                ));
+            }
+        }
+        let shape = [c.out_channels, k.from.channels / k.groups, k.kernel[0], k.kernel[1]];
+        let found = weights.map(|w| w.k_ranges.get(i).map(|k| k.shape));
+        if found.is_some_and(|f| f != Some(shape)) {
+            return Err(format!("K range {i} needs a weight of {shape:?}, has {found:?}"));
+        }
+    }
+    for (i, add) in c.adds.iter().enumerate() {
+        let end = add.first_out + add.from.channels;
+        if add.from.size() != c.size || end > c.out_channels || !add.first_out.is_multiple_of(4) {
+            return Err(format!("add {i} of {:?} up to channel {end} does not fit the sum", add.from.size()));
+        }
+    }
+    if weights.is_some_and(|w| w.bias.len() != c.out_channels || w.k_ranges.len() != c.k_ranges.len()) {
+        return Err("its weights are of another dispatch".into());
+    }
+    let size = match c.max_pool {
+        Some(pool) => pool.output_size(c.size),
+        None => Some(c.size),
+    };
+    if c.outputs.iter().any(|o| size != Some([o.shape.height, o.shape.width])) {
+        return Err(format!("an output is not of the size {size:?}"));
+    }
+    let partition = |ranges: Vec<&Range<usize>>| {
+        let mut ranges = ranges.into_iter();
+        ranges.try_fold(0, |next, r| (r.start == next && r.end >= next).then_some(r.end))
+            == Some(c.out_channels)
+    };
+    let whole = partition(c.outputs.iter().map(|o| &o.channels).collect())
+        && partition(c.activation.iter().map(|(r, _)| r).collect());
+    let aligned =
+        c.outputs.iter().all(|o| o.channels.start.is_multiple_of(4) && o.first_channel.is_multiple_of(4));
+    match whole && aligned {
+        true => Ok(()),
+        false => Err("outputs or activations do not cover its channels once, from multiples of 4".into()),
+    }
 }

@@ -241,13 +241,8 @@ impl Emitter {
         let (spec, reads, writes) = self.conv_spec(sum, rows.clone(), max_pool, targets);
         let bindings = reads.len() + writes.len() + 1;
         if bindings > self.limits.max_storage_buffers as usize {
-            return Err(PlanError::Unsupported {
-                layer: name.into(),
-                what: format!(
-                    "{bindings} storage buffers in one dispatch, the adapter allows {}",
-                    self.limits.max_storage_buffers
-                ),
-            });
+            let limit = self.limits.max_storage_buffers;
+            return Err(PlanError::TooManyBuffers { layer: name.into(), needed: bindings, limit });
         }
         let weights = ConvWeights {
             k_ranges: sum.terms.iter().map(|t| t.weight.rows(rows.clone())).collect(),

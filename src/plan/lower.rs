@@ -123,7 +123,9 @@ impl Lowering<'_> {
         let last = *self.graph.node(add).inputs.iter().max()?;
         let Op::Conv2d(conv) = &self.graph.node(last).op else { return None };
         let linear = conv.uniform_activation() == Some(Activation::Identity);
-        (linear && self.only_reader(last) == Some(add)).then_some(last)
+        // Rows that go to several buffers would each have to take their own share of the other operand.
+        let whole = row_ranges(conv).len() == 1;
+        (linear && whole && self.only_reader(last) == Some(add)).then_some(last)
     }
 
     /// The pooling that is computed with a convolution.
@@ -201,6 +203,9 @@ impl Lowering<'_> {
         }
         let mut result = vec![];
         for s in segments {
+            if !s.first_channel.is_multiple_of(4) || (s.stride > 1 && s.shape.layout == Layout::Planar) {
+                return Err(self.unsupported(v, "a channel range that does not begin at a multiple of 4"));
+            }
             let s = if s.stride > 1 { self.emitter.copy(self.graph.node(x).name.as_str(), &s)? } else { s };
             let to = self.buffer_shape(v, s.channels);
             let name = self.graph.node(v).name.as_str();

@@ -171,6 +171,16 @@ pub enum PlanError {
         /// The adapter's limit.
         limit: u64,
     },
+    /// More buffers than one dispatch may bind.
+    #[error("{layer}: {needed} storage buffers in one dispatch, the adapter allows {limit}")]
+    TooManyBuffers {
+        /// Name of the node.
+        layer: String,
+        /// Buffers needed.
+        needed: usize,
+        /// The adapter's limit.
+        limit: u32,
+    },
     /// A batch of no images.
     #[error("the batch must hold at least one image, found 0")]
     EmptyBatch,
