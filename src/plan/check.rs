@@ -180,9 +180,9 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
 fn check_conv(c: &ConvSpec, weights: Option<&ConvWeights>) -> Result<(), String> {
     for (i, k) in c.k_ranges.iter().enumerate() {
         let view = k.from.size();
-        for axis in 0..2 {
+        for (axis, length) in view.into_iter().enumerate() {
             let span = k.dilation[axis] * (k.kernel[axis] - 1) + 1;
-            let steps = (view[axis] + 2 * k.padding[axis]).checked_sub(span).map(|n| n / k.stride[axis] + 1);
+            let steps = (length + 2 * k.padding[axis]).checked_sub(span).map(|n| n / k.stride[axis] + 1);
             if steps != Some(c.size[axis]) {
                 return Err(format!(
                     "K range {i} gives {steps:?} along axis {axis}, the sum has {}",
