@@ -70,14 +70,13 @@ fn main() {
         for line in text.lines().filter(|l| !l.starts_with('#') && l.contains(&filter)) {
             let (count, spec) = parse(line);
             let data = data(&spec, 3);
-            let weights: Vec<&[f32]> = data.weights.iter().map(|w| &w[..]).collect();
             let mut kernels = candidates(&spec, &gpu.caps).expect("within the limits");
             kernels.retain(|k| args.get(2).is_none_or(|part| k.name.contains(part)));
             let prepared: Vec<_> = kernels
                 .iter()
                 .map(|kernel| {
                     let packed = match &spec {
-                        Spec::Conv(conv) => kernel.pack(conv, &weights, &data.bias),
+                        Spec::Conv(conv) => data.pack(kernel, conv),
                         _ => vec![],
                     };
                     gpu.prepare(kernel, &data.reads, &data.writes, &packed, false)

@@ -63,8 +63,27 @@ pub fn apply(op: &Op, operands: &[&[f64]], shapes: &[Shape], out: Shape, batch: 
         Op::BatchNorm(bn) => by_channel(&|c, v| {
             (v - bn.mean[c]) / (bn.variance[c] + bn.epsilon).sqrt() * bn.weight[c] + bn.bias[c]
         }),
-        Op::Activation(a) => by_channel(&|_, v| a.apply(v)),
-        Op::Add(a) => x.iter().zip(operands[1]).map(|(p, q)| a.apply(p + q)).collect(),
+        Op::Activation(a) => by_channel(&|c, v| a.apply(c, v)),
+        Op::Add(a) => {
+            let sums = x.iter().zip(operands[1]).enumerate();
+            sums.map(|(i, (p, q))| a.apply(i / plane % out.channels, p + q)).collect()
+        }
+        Op::Slice(range) => {
+            let image = shapes[0].len();
+            x.chunks(image).flat_map(|v| &v[range.start * plane..range.end * plane]).copied().collect()
+        }
+        Op::Gate { first } => {
+            let (channels, gates) = (out.channels, shapes[1].channels);
+            let gated = |(i, v): (usize, &f64)| {
+                let (image, c) = (i / plane / channels, i / plane % channels);
+                match c.checked_sub(*first).filter(|g| *g < gates) {
+                    Some(g) => v * operands[1][image * gates + g],
+                    None => *v,
+                }
+            };
+            x.iter().enumerate().map(gated).collect()
+        }
+        Op::MeanPool2 => mean_pool2(x, shapes[0]),
         Op::MaxPool(pool) => max_pool(pool, x, shapes[0], out),
         Op::GlobalAverage => {
             let n = shapes[0].height * shapes[0].width;
@@ -77,7 +96,8 @@ fn conv2d(conv: &Conv2d, x: &[f64], shape: Shape, out: Shape, batch: usize) -> V
     let (in_plane, out_plane) = (shape.height * shape.width, out.height * out.width);
     let mut result = vec![0.0; batch * out.len()];
     let centre = conv.centre().unwrap_or([0, 0]);
-    let activation: Vec<_> = conv.activation.iter().flat_map(|(r, a)| r.clone().map(move |_| *a)).collect();
+    let activation: Vec<_> =
+        conv.activation.iter().flat_map(|(r, a)| r.clone().map(move |o| (o - r.start, a))).collect();
     result.par_chunks_mut(out_plane).enumerate().for_each(|(i, sum)| {
         let (image, o) = (i / out.channels, i % out.channels);
         let channel = |c: usize| &x[(image * shape.channels + c) * in_plane..][..in_plane];
@@ -86,6 +106,13 @@ fn conv2d(conv: &Conv2d, x: &[f64], shape: Shape, out: Shape, batch: usize) -> V
             let r = o - block.out.start;
             match &block.weight {
                 BlockWeight::Dirac => tap(conv, centre, 1.0, channel(block.input.start + r), shape, sum, out),
+                BlockWeight::Diagonal(scale) => {
+                    tap(conv, centre, scale[r], channel(block.input.start + r), shape, sum, out);
+                }
+                BlockWeight::MeanPool2 => {
+                    let means = mean_pool2(channel(block.input.start + r), shape);
+                    sum.iter_mut().zip(means).for_each(|(s, m)| *s += m);
+                }
                 BlockWeight::Pointwise(w) => {
                     for (c, v) in w.row(r).into_iter().enumerate() {
                         tap(conv, centre, v, channel(block.input.start + c), shape, sum, out);
@@ -99,7 +126,7 @@ fn conv2d(conv: &Conv2d, x: &[f64], shape: Shape, out: Shape, batch: usize) -> V
             }
         }
         for v in sum {
-            *v = activation[o].apply(*v);
+            *v = activation[o].1.apply(activation[o].0, *v);
         }
     });
     result
@@ -150,6 +177,23 @@ fn tap(
             *s += weight * v;
         }
     }
+}
+
+/// Means of 2x2 windows at stride 2 of every plane, over the elements inside.
+fn mean_pool2(x: &[f64], shape: Shape) -> Vec<f64> {
+    let mut result = vec![];
+    for plane in x.chunks(shape.height * shape.width) {
+        for y in (0..shape.height).step_by(2) {
+            for x in (0..shape.width).step_by(2) {
+                let rows = y..(y + 2).min(shape.height);
+                let columns = x..(x + 2).min(shape.width);
+                let count = (rows.len() * columns.len()) as f64;
+                let inside = rows.flat_map(|y| columns.clone().map(move |x| plane[y * shape.width + x]));
+                result.push(inside.sum::<f64>() / count);
+            }
+        }
+    }
+    result
 }
 
 fn max_pool(pool: &MaxPool, x: &[f64], shape: Shape, out: Shape) -> Vec<f64> {

@@ -19,8 +19,7 @@ fn check(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, s
     {
         let weights = match spec {
             Spec::Conv(conv) => {
-                let slices: Vec<&[f32]> = data.weights.iter().map(|w| &w[..]).collect();
-                let packed = kernel.pack(conv, &slices, &data.bias);
+                let packed = data.pack(kernel, conv);
                 assert!(
                     packed.len() as u64 * 4 <= packed_weight_bytes(conv),
                     "bound of {name}, {}",

@@ -1,10 +1,10 @@
 //! Convolution dispatches as GEMMs over tiles of output pixels.
 
 use super::Scratch;
-use super::patches::{gather, is_direct, patch_len};
+use super::patches::{Map, gather, is_direct, patch_len};
 use super::pool::Window;
-use crate::graph::{Activation, MaxPool};
-use crate::kernel::{ConvSpec, KRange};
+use crate::graph::MaxPool;
+use crate::kernel::{Add, ConvSpec, Function, KRange};
 use crate::plan::ConvWeights;
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -23,6 +23,8 @@ pub(super) struct PackedConv {
     /// Per K range: `[groups][kernel_h * kernel_w * channels / groups][out_channels / groups]`.
     k_ranges: Vec<Vec<f32>>,
     bias: Vec<f32>,
+    slopes: Vec<f32>,
+    maps: Vec<Map>,
 }
 
 impl PackedConv {
@@ -54,11 +56,14 @@ impl PackedConv {
         PackedConv {
             k_ranges: spec.k_ranges.iter().zip(&weights.k_ranges).map(pack).collect(),
             bias: weights.bias.clone(),
+            slopes: weights.slopes.clone(),
+            maps: weights.maps.clone(),
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        4 * (self.k_ranges.iter().map(Vec::len).sum::<usize>() + self.bias.len())
+        let maps: usize = self.maps.iter().flatten().map(|(scale, shift)| scale.len() + shift.len()).sum();
+        4 * (self.k_ranges.iter().map(Vec::len).sum::<usize>() + self.bias.len() + self.slopes.len() + maps)
     }
 }
 
@@ -195,8 +200,8 @@ impl Conv<'_> {
                 })
                 .collect();
             self.begin(range.clone(), &mut parts);
-            for (k, weights) in self.spec.k_ranges.iter().zip(&self.packed.k_ranges) {
-                self.accumulate(k, weights, range.clone(), &mut parts, patches, parallelism);
+            for (i, weights) in self.packed.k_ranges.iter().enumerate() {
+                self.accumulate(i, weights, range.clone(), &mut parts, patches, parallelism);
             }
             self.finish(&mut parts);
         }
@@ -209,12 +214,21 @@ impl Conv<'_> {
             let bias = &self.packed.bias[t.channels.clone()];
             for (p, pixel) in pixels.clone().zip(t.values.chunks_exact_mut(t.stride)) {
                 let out = &mut pixel[t.first..][..bias.len()];
+                let (image, y, x) = (p / (height * width), p / width % height, p % width);
+                // The factors of an added value from its channel `c` on.
+                let gate = |add: &Add, c: usize| {
+                    let gate = add.gate.as_ref()?;
+                    let at = image * gate.shape.channels + gate.first_channel + c;
+                    Some(&self.reads[gate.buffer][at..])
+                };
                 if self.spec.in_place {
+                    if let Some(factors) = gate(&self.spec.adds[0], t.channels.start) {
+                        out.iter_mut().zip(factors).for_each(|(o, f)| *o *= f);
+                    }
                     out.iter_mut().zip(bias).for_each(|(o, b)| *o += b);
                 } else {
                     out.copy_from_slice(bias);
                 }
-                let (image, y, x) = (p / (height * width), p / width % height, p % width);
                 for add in adds {
                     let from = &add.from;
                     let lo = t.channels.start.max(add.first_out);
@@ -224,8 +238,11 @@ impl Conv<'_> {
                         let at = (line + x * from.stride) * from.shape.channels + from.first_channel + lo
                             - add.first_out;
                         let values = &self.reads[from.buffer][at..][..hi - lo];
-                        let out = &mut out[lo - t.channels.start..];
-                        out.iter_mut().zip(values).for_each(|(o, v)| *o += v);
+                        let out = out[lo - t.channels.start..].iter_mut().zip(values);
+                        match gate(add, lo - add.first_out) {
+                            None => out.for_each(|(o, v)| *o += v),
+                            Some(factors) => out.zip(factors).for_each(|((o, v), f)| *o += v * f),
+                        }
                     }
                 }
             }
@@ -234,13 +251,14 @@ impl Conv<'_> {
 
     fn accumulate(
         &self,
-        k: &KRange,
+        i: usize,
         weights: &[f32],
         pixels: Range<usize>,
         targets: &mut [Target<'_>],
         patches: &mut Vec<f32>,
         parallelism: Parallelism,
     ) {
+        let (k, map) = (&self.spec.k_ranges[i], &self.packed.maps[i]);
         let source = self.reads[k.from.buffer];
         let len = patch_len(k);
         let (values, row, depth) = if is_direct(k) {
@@ -251,12 +269,12 @@ impl Conv<'_> {
             patches.resize(patches.len().max(needed), 0.0);
             let out = &mut patches[..needed];
             if matches!(parallelism, Parallelism::None) {
-                gather(k, source, self.spec.size, pixels.clone(), out);
+                gather(k, map, source, self.spec.size, pixels.clone(), out);
             } else {
                 let starts = out.par_chunks_exact_mut(len).enumerate();
                 starts.for_each(|(i, patch)| {
                     let p = pixels.start + i;
-                    gather(k, source, self.spec.size, p..p + 1, patch);
+                    gather(k, map, source, self.spec.size, p..p + 1, patch);
                 });
             }
             (&patches[..needed], len, len)
@@ -282,20 +300,27 @@ impl Conv<'_> {
     }
 
     fn finish(&self, targets: &mut [Target<'_>]) {
-        for (range, activation) in &self.spec.activation {
-            match activation {
-                Activation::Identity => {}
-                Activation::Relu => {
-                    for t in &mut *targets {
-                        let lo = range.start.max(t.channels.start);
-                        let hi = range.end.min(t.channels.end);
-                        if lo < hi {
-                            for pixel in t.values.chunks_exact_mut(t.stride) {
-                                let out = &mut pixel[t.first + lo - t.channels.start..][..hi - lo];
-                                out.iter_mut().for_each(|v| *v = v.max(0.0));
-                            }
+        for (range, function) in &self.spec.activation {
+            for t in &mut *targets {
+                let lo = range.start.max(t.channels.start);
+                let hi = range.end.min(t.channels.end);
+                if lo >= hi {
+                    continue;
+                }
+                let (first, stride, slopes) =
+                    (t.first + lo - t.channels.start, t.stride, &self.packed.slopes);
+                let pixels = t.values.chunks_exact_mut(stride).map(|p| &mut p[first..][..hi - lo]);
+                let each = |f: fn(f32) -> f32| move |out: &mut [f32]| out.iter_mut().for_each(|v| *v = f(*v));
+                match function {
+                    Function::Identity => {}
+                    Function::Relu => pixels.for_each(each(|v| v.max(0.0))),
+                    Function::Relu6 => pixels.for_each(each(|v| v.clamp(0.0, 6.0))),
+                    Function::Sigmoid => pixels.for_each(each(|v| 1.0 / (1.0 + (-v).exp()))),
+                    Function::PRelu => pixels.for_each(|out| {
+                        for (v, slope) in out.iter_mut().zip(&slopes[lo..hi]) {
+                            *v = if *v < 0.0 { *v * slope } else { *v };
                         }
-                    }
+                    }),
                 }
             }
         }

@@ -1,7 +1,10 @@
 //! Gathering what a convolution multiplies: one row of patch values per output pixel.
 
-use crate::kernel::KRange;
+use crate::kernel::{Function, KRange};
 use std::ops::Range;
+
+/// Scale and shift of each channel of a mapped K range.
+pub(super) type Map = Option<(Vec<f32>, Vec<f32>)>;
 
 /// Values of one patch: every tap of every input channel.
 pub(super) fn patch_len(k: &KRange) -> usize {
@@ -10,21 +13,67 @@ pub(super) fn patch_len(k: &KRange) -> usize {
 
 /// Whether output pixels and buffer pixels are the same, so that the buffer itself is the matrix of patches.
 pub(super) fn is_direct(k: &KRange) -> bool {
-    k.kernel == [1, 1] && k.stride == [1, 1] && k.padding == [0, 0] && k.from.stride == 1
+    let view = k.from.stride == 1 && !k.from.mean_pool && k.map.is_none();
+    k.kernel == [1, 1] && k.stride == [1, 1] && k.padding == [0, 0] && view
 }
 
 /// Writes the patches of output pixels `pixels` (counted through the batch, row by row, `size` to an image), each
 /// `[groups][kernel_h][kernel_w][channels / groups]`, one after another.
-pub(super) fn gather(k: &KRange, source: &[f32], size: [usize; 2], pixels: Range<usize>, out: &mut [f32]) {
+pub(super) fn gather(
+    k: &KRange,
+    map: &Map,
+    source: &[f32],
+    size: [usize; 2],
+    pixels: Range<usize>,
+    out: &mut [f32],
+) {
     let len = patch_len(k);
     for (p, patch) in pixels.zip(out.chunks_exact_mut(len)) {
         let (image, y, x) = (p / (size[0] * size[1]), p / size[1] % size[0], p % size[1]);
-        patch_at(k, source, image, [y, x], patch);
+        patch_at(k, map, source, image, [y, x], patch);
     }
 }
 
-fn patch_at(k: &KRange, source: &[f32], image: usize, at: [usize; 2], patch: &mut [f32]) {
+/// `function(scale * x + shift)` of whole pixels of a K range that is not grouped.
+fn apply(k: &KRange, map: &Map, pixels: &mut [f32]) {
+    let (Some(function), Some((scale, shift))) = (k.map, map) else { return };
+    for pixel in pixels.chunks_exact_mut(k.from.channels) {
+        for ((v, scale), shift) in pixel.iter_mut().zip(scale).zip(shift) {
+            let x = *v * scale + shift;
+            *v = match function {
+                Function::Relu => x.max(0.0),
+                Function::Relu6 => x.clamp(0.0, 6.0),
+                _ => x,
+            };
+        }
+    }
+}
+
+/// The mean of a 2x2 window of a buffer, over the elements inside, mapped before.
+fn mean(k: &KRange, map: &Map, source: &[f32], image: usize, [y, x]: [usize; 2], to: &mut [f32]) {
     let shape = k.from.shape;
+    let rows = 2 * y..(2 * y + 2).min(shape.height);
+    let columns = 2 * x..(2 * x + 2).min(shape.width);
+    let scale = 1.0 / (rows.len() * columns.len()) as f32;
+    let mut element = vec![0.0; to.len()];
+    to.fill(0.0);
+    for y in rows {
+        for x in columns.clone() {
+            let from = ((image * shape.height + y) * shape.width + x) * shape.channels + k.from.first_channel;
+            element.copy_from_slice(&source[from..][..to.len()]);
+            apply(k, map, &mut element);
+            to.iter_mut().zip(&element).for_each(|(t, e)| *t += e);
+        }
+    }
+    to.iter_mut().for_each(|t| *t *= scale);
+}
+
+fn patch_at(k: &KRange, map: &Map, source: &[f32], image: usize, at: [usize; 2], patch: &mut [f32]) {
+    let shape = k.from.shape;
+    if k.from.mean_pool {
+        // A 1x1 window without padding.
+        return mean(k, map, source, image, [at[0] * k.stride[0], at[1] * k.stride[1]], patch);
+    }
     let [view_h, view_w] = k.from.size();
     let per_group = k.from.channels / k.groups;
     // Taps of one row lie side by side in the buffer.
@@ -54,6 +103,7 @@ fn patch_at(k: &KRange, source: &[f32], image: usize, at: [usize; 2], patch: &mu
                     let from = (line + x0 + lo - k.padding[1]) * shape.channels;
                     let n = (hi - lo) * per_group;
                     row[lo * per_group..][..n].copy_from_slice(&source[from..][..n]);
+                    apply(k, map, &mut row[lo * per_group..][..n]);
                 }
                 continue;
             }
@@ -66,6 +116,7 @@ fn patch_at(k: &KRange, source: &[f32], image: usize, at: [usize; 2], patch: &mu
                 let x = (x - k.padding[1]) * k.from.stride;
                 let from = (line + x) * shape.channels + k.from.first_channel + group * per_group;
                 tap.copy_from_slice(&source[from..][..per_group]);
+                apply(k, map, tap);
             }
         }
     }

@@ -104,11 +104,7 @@ impl GpuExecutor {
                 weights.push(None);
                 continue;
             };
-            let packed = {
-                let dense: Vec<Vec<f32>> = w.k_ranges.iter().map(|k| k.to_f32()).collect();
-                let dense: Vec<&[f32]> = dense.iter().map(Vec::as_slice).collect();
-                kernel.pack(spec, &dense, &w.bias)
-            };
+            let packed = w.with_values(|values| kernel.pack(spec, values));
             weights.push(match packed.is_empty() {
                 true => None,
                 false => Some(uploader.buffer(&d.name, &packed).await?),

@@ -4,131 +4,9 @@
 //! range adds a [`BlockWeight::Dirac`] block; merging a projection shortcut adds a [`BlockWeight::Pointwise`] one. Neither
 //! is ever multiplied out, except by the `literal` pass that is there to be compared with.
 
-use super::Activation;
-use crate::tensor::Tensor;
+use super::{Activation, Weight};
 use std::ops::Range;
 use std::sync::Arc;
-
-/// A convolution weight as stored, times a factor per output channel that batch norm left behind.
-///
-/// Rows are formed in f64 whenever they are read, so folding a batch norm or multiplying blocks out copies nothing, and a
-/// checkpoint can stay memory-mapped until it is uploaded or written.
-#[derive(Clone, Debug)]
-pub struct Weight {
-    shape: [usize; 4],
-    source: Source,
-    row_scale: Option<Arc<[f64]>>,
-}
-
-#[derive(Clone, Debug)]
-enum Source {
-    Tensor(Tensor),
-    Flattened(Arc<Conv2d>),
-}
-
-impl Weight {
-    /// The tensor as it is, `[out, in / groups, height, width]`.
-    ///
-    /// # Panics
-    /// When the tensor is not of rank 4.
-    pub fn new(tensor: Tensor) -> Weight {
-        let &[o, i, h, w] = tensor.shape() else {
-            panic!("a convolution weight is OIHW, found {:?}", tensor.shape());
-        };
-        Weight { shape: [o, i, h, w], source: Source::Tensor(tensor), row_scale: None }
-    }
-
-    /// All blocks of a convolution multiplied out into one kernel of `groups` groups, Dirac ones and zeros included.
-    ///
-    /// # Panics
-    /// When a block reads an input channel outside the group of its output channel.
-    pub fn flattened(conv: &Conv2d, groups: usize) -> Weight {
-        let shape = [conv.out_channels, conv.in_channels / groups, conv.kernel[0], conv.kernel[1]];
-        Weight { shape, source: Source::Flattened(Arc::new(conv.clone())), row_scale: None }
-    }
-
-    /// The same weight with row `o` multiplied by `scale[o]`.
-    ///
-    /// # Panics
-    /// When `scale` has not one factor per output channel.
-    pub fn scaled(&self, scale: &[f64]) -> Weight {
-        assert_eq!(scale.len(), self.shape[0], "one factor per output channel");
-        let row_scale = match &self.row_scale {
-            None => scale.into(),
-            Some(old) => old.iter().zip(scale).map(|(a, b)| a * b).collect(),
-        };
-        Weight { row_scale: Some(row_scale), ..self.clone() }
-    }
-
-    /// `[out, in / groups, height, width]`.
-    pub fn shape(&self) -> [usize; 4] {
-        self.shape
-    }
-
-    /// One output channel in f64: `[in / groups, height, width]`, row-major.
-    pub fn row(&self, out: usize) -> Vec<f64> {
-        let n: usize = self.shape[1..].iter().product();
-        let mut row = match &self.source {
-            Source::Tensor(tensor) => tensor.range_f64(out * n..(out + 1) * n).collect(),
-            Source::Flattened(conv) => flat_row(conv, out, self.shape),
-        };
-        if let Some(scale) = &self.row_scale {
-            row.iter_mut().for_each(|v| *v *= scale[out]);
-        }
-        row
-    }
-
-    /// Output channels `rows` rounded once to f32, OIHW.
-    pub fn rows_f32(&self, rows: Range<usize>) -> Vec<f32> {
-        let n: usize = self.shape[1..].iter().product();
-        let mut values = vec![0.0; rows.len() * n];
-        for (row, to) in rows.zip(values.chunks_exact_mut(n.max(1))) {
-            match &self.source {
-                Source::Tensor(tensor) => {
-                    let scale = self.row_scale.as_ref().map_or(1.0, |s| s[row]);
-                    tensor.scaled_f32(row * n..(row + 1) * n, scale, to);
-                }
-                Source::Flattened(_) => {
-                    to.iter_mut().zip(self.row(row)).for_each(|(to, v)| *to = v as f32);
-                }
-            }
-        }
-        values
-    }
-
-    /// All rows in f64, OIHW.
-    pub fn to_f64(&self) -> Vec<f64> {
-        (0..self.shape[0]).flat_map(|o| self.row(o)).collect()
-    }
-}
-
-/// Row `out` of a convolution's blocks as one kernel: what each block adds, at the group's own input channels.
-fn flat_row(conv: &Conv2d, out: usize, [rows, cols, kh, kw]: [usize; 4]) -> Vec<f64> {
-    let taps = kh * kw;
-    let groups = conv.in_channels / cols;
-    let first = out / (rows / groups) * cols;
-    let centre = conv.centre().map_or(0, |[y, x]| y * kw + x);
-    let mut flat = vec![0.0; cols * taps];
-    for block in conv.blocks.iter().filter(|b| b.out.contains(&out)) {
-        let r = out - block.out.start;
-        match &block.weight {
-            BlockWeight::Dirac => flat[(block.input.start + r - first) * taps + centre] += 1.0,
-            BlockWeight::Pointwise(w) => {
-                for (c, v) in w.row(r).into_iter().enumerate() {
-                    flat[(block.input.start + c - first) * taps + centre] += v;
-                }
-            }
-            BlockWeight::Dense { weight, groups } => {
-                let width = block.input.len() / groups;
-                let start = block.input.start + r / (block.out.len() / groups) * width - first;
-                for (f, v) in flat[start * taps..].iter_mut().zip(weight.row(r)) {
-                    *f += v;
-                }
-            }
-        }
-    }
-    flat
-}
 
 /// What a block multiplies its input range by.
 #[derive(Clone, Debug)]
@@ -144,6 +22,11 @@ pub enum BlockWeight {
     Pointwise(Weight),
     /// The identity at the centre tap: output channel `i` of the block is input channel `i`.
     Dirac,
+    /// A factor per channel at the centre tap: output channel `i` of the block is input channel `i` times factor `i`.
+    Diagonal(Arc<[f64]>),
+    /// The mean of the 2x2 window `[2y..2y + 2, 2x..2x + 2]` of input channel `i`, over the elements inside; only in a
+    /// convolution of stride 2. What an average-pool shortcut reads.
+    MeanPool2,
 }
 
 /// One block of a convolution's weight. Blocks may overlap; they sum.
@@ -171,8 +54,10 @@ pub struct Conv2d {
     pub kernel: [usize; 2],
     /// `[vertical, horizontal]`.
     pub stride: [usize; 2],
-    /// Rows above and below, columns left and right, of zeros.
+    /// Rows above, columns to the left, of zeros.
     pub padding: [usize; 2],
+    /// Rows below, columns to the right, of zeros: as `padding`, but for TensorFlow's "SAME" at stride 2.
+    pub padding_end: [usize; 2],
     /// Distance between taps.
     pub dilation: [usize; 2],
     /// The weight; parts of the matrix that no block covers are zero.
@@ -193,6 +78,7 @@ impl Conv2d {
             kernel: [kh, kw],
             stride,
             padding,
+            padding_end: padding,
             dilation: [1, 1],
             blocks: vec![Block {
                 out: 0..out,
@@ -215,10 +101,48 @@ impl Conv2d {
         Some([axis(0)?, axis(1)?])
     }
 
+    /// A 1x1 convolution that multiplies each channel by a factor and adds a bias: batch norm as a convolution.
+    pub fn diagonal(scale: Vec<f64>, bias: Vec<f64>) -> Conv2d {
+        let channels = scale.len();
+        let weight = BlockWeight::Diagonal(scale.into());
+        Conv2d { bias, ..Conv2d::one_block(channels, weight) }
+    }
+
+    /// A 1x1 convolution that changes nothing but by its activation.
+    pub fn pointwise_function(channels: usize, activation: Activation) -> Conv2d {
+        Conv2d {
+            activation: vec![(0..channels, activation)],
+            ..Conv2d::one_block(channels, BlockWeight::Dirac)
+        }
+    }
+
+    fn one_block(channels: usize, weight: BlockWeight) -> Conv2d {
+        Conv2d {
+            in_channels: channels,
+            out_channels: channels,
+            kernel: [1, 1],
+            stride: [1, 1],
+            padding: [0, 0],
+            padding_end: [0, 0],
+            dilation: [1, 1],
+            blocks: vec![Block { out: 0..channels, input: 0..channels, weight }],
+            bias: vec![0.0; channels],
+            activation: vec![(0..channels, Activation::Identity)],
+        }
+    }
+
     /// The activation where all output channels share one.
     pub fn uniform_activation(&self) -> Option<Activation> {
-        let first = self.activation.first()?.1;
-        self.activation.iter().all(|(_, a)| *a == first).then_some(first)
+        match self.activation.as_slice() {
+            [(_, only)] => Some(only.clone()),
+            [(_, Activation::PRelu(_)), ..] | [] => None,
+            [(_, first), rest @ ..] => rest.iter().all(|(_, a)| a == first).then(|| first.clone()),
+        }
+    }
+
+    /// Whether no activation changes anything.
+    pub fn is_linear(&self) -> bool {
+        self.uniform_activation() == Some(Activation::Identity)
     }
 
     /// The only block, where it is dense and covers the whole weight: a convolution as checkpoints have it.
@@ -237,12 +161,12 @@ impl Conv2d {
     pub fn output_size(&self, input: [usize; 2]) -> Option<[usize; 2]> {
         let axis = |i: usize| {
             let span = self.dilation[i] * (self.kernel[i] - 1) + 1;
-            Some((input[i] + 2 * self.padding[i]).checked_sub(span)? / self.stride[i] + 1)
+            Some((input[i] + self.padding[i] + self.padding_end[i]).checked_sub(span)? / self.stride[i] + 1)
         };
         Some([axis(0)?, axis(1)?])
     }
 
-    /// Multiplications per output pixel: dense and pointwise blocks only, a Dirac multiplies nothing.
+    /// Multiplications per output pixel: dense, pointwise and diagonal blocks; a Dirac or a mean multiplies nothing.
     pub fn macs_per_pixel(&self) -> usize {
         self.blocks
             .iter()
@@ -250,7 +174,8 @@ impl Conv2d {
                 BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
                     weight.shape().iter().product()
                 }
-                BlockWeight::Dirac => 0,
+                BlockWeight::Diagonal(scale) => scale.len(),
+                BlockWeight::Dirac | BlockWeight::MeanPool2 => 0,
             })
             .sum()
     }
@@ -264,7 +189,7 @@ impl Conv2d {
                 format!("kernel {:?}, stride {:?}, dilation {:?}", self.kernel, self.stride, self.dilation),
             );
         }
-        let window = [self.kernel, self.stride, self.padding, self.dilation];
+        let window = [self.kernel, self.stride, self.padding, self.padding_end, self.dilation];
         if window.iter().flatten().any(|v| *v > LARGEST_WINDOW) {
             return refuse(
                 &format!("a kernel, stride, padding and dilation of at most {LARGEST_WINDOW}"),
@@ -278,13 +203,14 @@ impl Conv2d {
             );
         }
         let mut next = 0;
-        for (range, _) in &self.activation {
+        for (range, activation) in &self.activation {
             if range.start != next || range.end < range.start {
                 return refuse(
                     "activations that partition the output channels",
                     format!("{:?}", self.activation),
                 );
             }
+            activation.check(range.len())?;
             next = range.end;
         }
         if next != self.out_channels {
@@ -324,10 +250,16 @@ impl Conv2d {
                         );
                     }
                 }
-                BlockWeight::Dirac => {
+                BlockWeight::Diagonal(scale) if scale.len() != o => {
+                    return refuse(&format!("a diagonal of {o} factors"), format!("{}", scale.len()));
+                }
+                BlockWeight::MeanPool2 if self.stride != [2, 2] => {
+                    return refuse("stride 2 for a 2x2 mean", format!("{:?}", self.stride));
+                }
+                BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::MeanPool2 => {
                     if o != i || self.centre().is_none() {
                         return refuse(
-                            "a Dirac of as many inputs as outputs at a centre tap",
+                            "a diagonal block of as many inputs as outputs at a centre tap",
                             format!("{o} x {i}, window {:?} padded by {:?}", self.kernel, self.padding),
                         );
                     }

@@ -12,6 +12,9 @@ impl fmt::Display for Activation {
         f.write_str(match self {
             Activation::Identity => "identity",
             Activation::Relu => "relu",
+            Activation::Relu6 => "relu6",
+            Activation::PRelu(_) => "prelu",
+            Activation::Sigmoid => "sigmoid",
         })
     }
 }
@@ -26,6 +29,9 @@ impl fmt::Display for Conv2d {
             pair(self.stride),
             pair(self.padding)
         )?;
+        if self.padding_end != self.padding {
+            write!(f, " pad end {}", pair(self.padding_end))?;
+        }
         if self.dilation != [1, 1] {
             write!(f, " dilation {}", pair(self.dilation))?;
         }
@@ -52,6 +58,8 @@ impl fmt::Display for Conv2d {
                 BlockWeight::Dense { groups, .. } => write!(f, "dense, groups {groups}")?,
                 BlockWeight::Pointwise(_) => write!(f, "pointwise")?,
                 BlockWeight::Dirac => write!(f, "dirac")?,
+                BlockWeight::Diagonal(_) => write!(f, "diagonal")?,
+                BlockWeight::MeanPool2 => write!(f, "mean 2x2")?,
             }
         }
         Ok(())
@@ -77,6 +85,9 @@ impl fmt::Display for Op {
                     pair(p.padding)
                 )
             }
+            Op::MeanPool2 => write!(f, "mean_pool 2x2 /2"),
+            Op::Slice(range) => write!(f, "channels {}..{}", range.start, range.end),
+            Op::Gate { first } => write!(f, "gate from channel {first}"),
             Op::GlobalAverage => write!(f, "global_average"),
         }
     }

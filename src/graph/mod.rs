@@ -6,9 +6,11 @@
 mod conv;
 mod display;
 mod op;
+mod weight;
 
-pub use conv::{Block, BlockWeight, Conv2d, Weight};
+pub use conv::{Block, BlockWeight, Conv2d};
 pub use op::{Activation, BatchNorm, MaxPool, Op};
+pub use weight::Weight;
 
 use std::fmt;
 
@@ -129,7 +131,7 @@ impl Graph {
     fn infer(&self, op: &Op, inputs: &[ValueId]) -> Result<Shape, (String, String)> {
         let arity = match op {
             Op::Input(_) => return Err(("one input, made by Graph::new".into(), "a second input".into())),
-            Op::Add(_) => 2,
+            Op::Add(_) | Op::Gate { .. } => 2,
             _ => 1,
         };
         if inputs.len() != arity || inputs.iter().any(|v| v.0 >= self.nodes.len()) {
@@ -161,8 +163,9 @@ impl Graph {
                 }
                 Ok(x)
             }
-            Op::Activation(_) => Ok(x),
-            Op::Add(_) => {
+            Op::Activation(a) => a.check(x.channels).map(|()| x),
+            Op::Add(a) => {
+                a.check(x.channels)?;
                 let y = self.shape(inputs[1]);
                 if x == y { Ok(x) } else { Err((format!("two operands of shape {x}"), format!("{y}"))) }
             }
@@ -170,6 +173,18 @@ impl Graph {
                 pool.check()?;
                 let (height, width) = sized(pool.output_size(x.size()), pool.kernel)?;
                 Ok(Shape { height, width, ..x })
+            }
+            Op::MeanPool2 => Ok(Shape { height: x.height.div_ceil(2), width: x.width.div_ceil(2), ..x }),
+            Op::Slice(range) => match range.start < range.end && range.end <= x.channels {
+                true => Ok(Shape { channels: range.len(), ..x }),
+                false => Err((format!("a range of {} channels", x.channels), format!("{range:?}"))),
+            },
+            Op::Gate { first } => {
+                let gate = self.shape(inputs[1]);
+                if gate.size() == [1, 1] && first + gate.channels <= x.channels {
+                    return Ok(x);
+                }
+                Err((format!("a gate [at most {} - {first}, 1, 1]", x.channels), format!("{gate}")))
             }
             Op::GlobalAverage => Ok(Shape { height: 1, width: 1, ..x }),
         }
@@ -247,9 +262,14 @@ impl Graph {
                     .iter()
                     .flat_map(|(range, a)| range.clone().map(|_| a.non_negative(false)))
                     .collect(),
+                Op::Slice(range) => of(0)[range.clone()].to_vec(),
+                Op::Gate { first } => {
+                    let gate = |c: usize| c.checked_sub(*first).and_then(|g| of(1).get(g)).copied();
+                    of(0).iter().enumerate().map(|(c, &x)| x && gate(c).unwrap_or(true)).collect()
+                }
                 Op::Activation(a) => of(0).iter().map(|&x| a.non_negative(x)).collect(),
                 Op::Add(a) => of(0).iter().zip(of(1)).map(|(&x, &y)| a.non_negative(x && y)).collect(),
-                Op::MaxPool(_) | Op::GlobalAverage => of(0).clone(),
+                Op::MaxPool(_) | Op::MeanPool2 | Op::GlobalAverage => of(0).clone(),
             };
             facts.push(fact);
         }

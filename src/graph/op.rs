@@ -1,38 +1,69 @@
 //! What a node computes.
 
 use super::{Conv2d, Shape};
+use std::ops::Range;
+use std::sync::Arc;
 
 /// A pointwise function applied to a channel range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Activation {
     /// `x`
     Identity,
     /// `max(x, 0)`
     Relu,
+    /// `min(max(x, 0), 6)`
+    Relu6,
+    /// `x` where it is at least zero, else `slope * x`; one slope per channel of the range.
+    PRelu(Arc<[f64]>),
+    /// `1 / (1 + exp(-x))`
+    Sigmoid,
 }
 
 impl Activation {
-    /// The function itself.
-    pub fn apply(self, x: f64) -> f64 {
+    /// The function itself, for channel `channel` of the range it is applied to.
+    pub fn apply(&self, channel: usize, x: f64) -> f64 {
         match self {
             Activation::Identity => x,
             Activation::Relu => x.max(0.0),
+            Activation::Relu6 => x.clamp(0.0, 6.0),
+            Activation::PRelu(slopes) if x < 0.0 => slopes[channel] * x,
+            Activation::PRelu(_) => x,
+            Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        }
+    }
+
+    /// The same function for a part of the range it is applied to.
+    pub fn part(&self, channels: Range<usize>) -> Activation {
+        match self {
+            Activation::PRelu(slopes) => Activation::PRelu(slopes[channels].into()),
+            other => other.clone(),
         }
     }
 
     /// Whether every output is at least zero, given that of the input.
-    pub fn non_negative(self, input: bool) -> bool {
+    pub fn non_negative(&self, input: bool) -> bool {
         match self {
-            Activation::Identity => input,
-            Activation::Relu => true,
+            Activation::Identity | Activation::PRelu(_) => input,
+            Activation::Relu | Activation::Relu6 | Activation::Sigmoid => true,
         }
     }
 
     /// Whether the function leaves every such input as it is.
-    pub fn preserves(self, non_negative_input: bool) -> bool {
+    pub fn preserves(&self, non_negative_input: bool) -> bool {
         match self {
             Activation::Identity => true,
-            Activation::Relu => non_negative_input,
+            Activation::Relu | Activation::PRelu(_) => non_negative_input,
+            Activation::Relu6 | Activation::Sigmoid => false,
+        }
+    }
+
+    /// Whether it fits a range of that many channels; if not, what was expected and what was found.
+    pub(super) fn check(&self, channels: usize) -> Result<(), (String, String)> {
+        match self {
+            Activation::PRelu(slopes) if slopes.len() != channels => {
+                Err((format!("one slope per channel, {channels}"), format!("{}", slopes.len())))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -112,6 +143,16 @@ pub enum Op {
     Add(Activation),
     /// Max pooling.
     MaxPool(MaxPool),
+    /// Mean of 2x2 windows at stride 2: `[c, h, w]` to `[c, ceil(h / 2), ceil(w / 2)]`. At an odd edge only the elements
+    /// inside count, as `AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)`.
+    MeanPool2,
+    /// A range of the channels.
+    Slice(Range<usize>),
+    /// `[c, h, w]` times `[g, 1, 1]`: channels `first..first + g` are multiplied by their gate, the others pass.
+    Gate {
+        /// First channel that is multiplied.
+        first: usize,
+    },
     /// Mean over height and width: `[c, h, w]` to `[c, 1, 1]`. The classifier after it is a 1x1 convolution.
     GlobalAverage,
 }

@@ -15,7 +15,7 @@ pub(super) fn is_packed(operand: &Operand) -> bool {
 
 /// A spec that touches every pixel on its own sees an image as one row.
 pub(super) fn flatten(spec: &ConvSpec) -> ConvSpec {
-    let plain = |o: &Operand| o.stride == 1 && o.size() == spec.size;
+    let plain = |o: &Operand| o.stride == 1 && !o.mean_pool && o.size() == spec.size;
     let pointwise = spec
         .k_ranges
         .iter()
@@ -81,13 +81,12 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> Kerne
         s.constant(&format!("R{r}_PLANE"), range.from.shape.height * range.from.shape.width);
         s.constant(&format!("R{r}_IMAGE"), planes(&range.from.shape));
     }
-    let adds = spec.adds.iter().skip(usize::from(spec.in_place)).map(|a| &a.from);
-    s.bind_reads(spec.k_ranges.iter().map(|r| &r.from).chain(adds));
+    s.bind_reads(epilogue::reads(spec));
     s.bind_read("weights".into(), Role::Weights, Layout::Packed);
     for (o, output) in spec.outputs.iter().enumerate() {
         s.bind(format!("out{o}"), Role::Write(o), true, super::source::element(output.shape.layout));
     }
-    s.activation(&spec.activation);
+    s.activation(&spec.activation, layout.slopes);
     epilogue::finish(&mut s, spec);
     epilogue::store(&mut s, spec);
     super::conv_body::fetches(&mut s, spec, &layout);

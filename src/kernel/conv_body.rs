@@ -3,7 +3,7 @@
 use super::conv::is_packed;
 use super::layout::{Kind, RangeLayout, WeightLayout, planes_of_group};
 use super::source::{Source, plus, times};
-use super::spec::{ConvSpec, KRange};
+use super::spec::{ConvSpec, Function, KRange};
 use super::tile::Tile;
 
 /// Which conv pixels an invocation computes: row `y`, columns `x`, `x + step`, ... (WGSL variables, wrapping below zero).
@@ -20,8 +20,14 @@ pub(super) struct Position {
 enum Column {
     /// Outside for every invocation.
     Outside,
-    /// Offset in elements, and the condition under which it is inside where that is not always so.
-    At(String, Option<String>),
+    At {
+        /// Offset in elements.
+        at: String,
+        /// The condition under which it is inside, where that is not always so.
+        inside: Option<String>,
+        /// Of a 2x2 mean: distance of the element to the right.
+        right: String,
+    },
 }
 
 /// Functions that read single channels, for ranges that need them.
@@ -101,6 +107,11 @@ impl Range<'_> {
         s.line(format!("}} // K range {r}"));
     }
 
+    /// Distance in the buffer of neighbouring elements of the operand's view.
+    fn step(&self) -> usize {
+        if self.range.from.mean_pool { 2 } else { self.range.from.stride }
+    }
+
     /// Where the first plane starts (`base`), in elements.
     fn planes(&self, s: &mut Source) {
         let Range { spec, range, r, .. } = *self;
@@ -150,7 +161,7 @@ impl Range<'_> {
         let mask = pad > 0 || last(self.spec.size[0] as isize - 1) >= height as isize;
         let tap = if loop_y { format!(" + {}", times("ky", range.dilation[0])) } else { String::new() };
         s.line(format!("let in_y = {};", plus(&format!("{}{tap}", times("y", stride)), -pad)));
-        let scale = range.from.stride * range.from.shape.width;
+        let scale = self.step() * range.from.shape.width;
         if mask {
             s.line(format!("let row_inside = in_y < {height}u;"));
         }
@@ -158,6 +169,11 @@ impl Range<'_> {
             s.line(format!("let row = min(in_y, {}u) * {scale}u;", height - 1));
         } else {
             s.line(format!("let row = in_y * {scale}u;"));
+        }
+        if range.from.mean_pool {
+            // At an odd edge the last row stands for the one below it: the mean is that of the elements inside.
+            let (rows, width) = (range.from.shape.height, range.from.shape.width);
+            s.line(format!("let below = select(0u, {width}u, row + {width}u < {}u);", rows * width));
         }
         mask
     }
@@ -186,10 +202,11 @@ impl Range<'_> {
                 let (low, high) = (position.x[0] * stride + offset, position.x[1] * stride + offset + reach);
                 if low == high {
                     let inside = (0..width as isize).contains(&low);
-                    columns[j] = Some(if inside {
-                        Column::At(format!("{}u", low as usize * range.from.stride), None)
-                    } else {
-                        Column::Outside
+                    let x = low.max(0) as usize * self.step();
+                    let right = format!("{}u", usize::from(x + 1 < range.from.shape.width));
+                    columns[j] = Some(match inside {
+                        true => Column::At { at: format!("{x}u"), inside: None, right },
+                        false => Column::Outside,
                     });
                     continue;
                 }
@@ -202,8 +219,15 @@ impl Range<'_> {
                     s.line(format!("let inside{j} = column{j} < {width}u;"));
                 }
                 let at = if clamp { format!("min(column{j}, {}u)", width - 1) } else { format!("column{j}") };
-                s.line(format!("let at{j} = {};", times(&at, range.from.stride)));
-                columns[j] = Some(Column::At(format!("at{j}"), mask.then(|| format!("inside{j}"))));
+                s.line(format!("let at{j} = {};", times(&at, self.step())));
+                if range.from.mean_pool {
+                    s.line(format!(
+                        "let right{j} = select(0u, 1u, at{j} + 1u < {}u);",
+                        range.from.shape.width
+                    ));
+                }
+                let inside = mask.then(|| format!("inside{j}"));
+                columns[j] = Some(Column::At { at: format!("at{j}"), inside, right: format!("right{j}") });
             }
         }
         columns
@@ -220,6 +244,11 @@ impl Range<'_> {
                     s.line(format!("for (var plane = 0u; plane < {planes}u; plane++) {{"));
                 }
                 let zero = if layout.depth == 4 { "vec4<f32>()" } else { "0.0" };
+                if range.map.is_some() {
+                    let plane = if planes > 1 { "plane" } else { "0u" };
+                    s.line(format!("let scale = load_weights({}u + 2u * {plane});", layout.map));
+                    s.line(format!("let shift = load_weights({}u + 2u * {plane});", layout.map + 1));
+                }
                 self.loads(s, columns, "x", "at", row_inside, zero);
                 self.weights_and_sums(s, columns);
                 if planes > 1 {
@@ -266,7 +295,7 @@ impl Range<'_> {
         s.line(format!("for (var i = 0u; i < {planes}u; i++) {{"));
         s.line(format!("let step = weight + ((i * {height}u + {ky}) * {width}u + kx) * {}u;", layout.step));
         for (p, _, j) in self.terms(columns) {
-            let Some(Column::At(at, inside)) = &columns[j] else { continue };
+            let Some(Column::At { at, inside, .. }) = &columns[j] else { continue };
             let condition = condition(row_inside, inside);
             for q in 0..self.tile.quads {
                 let lanes: Vec<_> = ["x", "y", "z", "w"]
@@ -302,7 +331,7 @@ impl Range<'_> {
         for p in 0..self.position.pixels {
             for k in 0..self.taps() {
                 let j = p * self.position.step * self.range.stride[1] + k * self.range.dilation[1];
-                if matches!(columns[j], Some(Column::At(..))) {
+                if matches!(columns[j], Some(Column::At { .. })) {
                     terms.push((p, k, j));
                 }
             }
@@ -322,11 +351,29 @@ impl Range<'_> {
     ) {
         let buffer = self.range.from.buffer;
         for (j, column) in columns.iter().enumerate() {
-            let Some(Column::At(offset, inside)) = column else { continue };
-            let load = if is_packed(&self.range.from) {
-                format!("load_in{buffer}({at} + {offset})")
+            let Some(Column::At { at: offset, inside, right }) = column else { continue };
+            let element = |offset: &str| {
+                let load = match is_packed(&self.range.from) {
+                    true => format!("load_in{buffer}({at} + {offset})"),
+                    false => format!("in{buffer}[{at} + {offset}]"),
+                };
+                match self.range.map {
+                    None => load,
+                    Some(Function::Relu) => format!("max({load} * scale + shift, {zero})"),
+                    Some(Function::Relu6) => format!("clamp({load} * scale + shift, {zero}, vec4<f32>(6.0))"),
+                    Some(_) => format!("({load} * scale + shift)"),
+                }
+            };
+            let load = if self.range.from.mean_pool {
+                let window = [
+                    offset.clone(),
+                    format!("{offset} + {right}"),
+                    format!("{offset} + below"),
+                    format!("{offset} + below + {right}"),
+                ];
+                format!("0.25 * ({})", window.map(|o| element(&o)).join(" + "))
             } else {
-                format!("in{buffer}[{at} + {offset}]")
+                element(offset)
             };
             match condition(row_inside, inside) {
                 Some(inside) => s.line(format!("let {name}{j} = select({zero}, {load}, {inside});")),

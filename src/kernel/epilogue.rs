@@ -1,7 +1,7 @@
 //! What happens to a finished sum: values added, activation, stores.
 
 use super::source::{Source, planes, times};
-use super::spec::{BufferShape, ConvSpec, Layout};
+use super::spec::{Add, BufferShape, ConvSpec, Layout, Operand};
 
 /// `vec4` of a quad's channels in a buffer, missing lanes zero.
 pub(super) fn load_quad(
@@ -50,6 +50,13 @@ pub(super) fn load_quad(
     }
 }
 
+/// Every operand a dispatch reads from a buffer that it does not write: K ranges, adds, gates.
+pub(super) fn reads(spec: &ConvSpec) -> impl Iterator<Item = &Operand> {
+    let adds = spec.adds.iter().skip(usize::from(spec.in_place)).map(|a| &a.from);
+    let gates = spec.adds.iter().filter_map(|a| a.gate.as_ref());
+    spec.k_ranges.iter().map(|r| &r.from).chain(adds).chain(gates)
+}
+
 /// The function `finish`: adds and activation of a quad at a conv pixel.
 pub(super) fn finish(s: &mut Source, spec: &ConvSpec) {
     s.line("fn finish(sum: vec4<f32>, image: u32, quad: u32, y: u32, x: u32) -> vec4<f32> {");
@@ -70,18 +77,26 @@ pub(super) fn finish(s: &mut Source, spec: &ConvSpec) {
         s.line(format!("let pixel{i} = {pixel};"));
         let pixel = format!("pixel{i}");
         if first == 0 && quads == all {
-            let load = load_quad(&name, &from.shape, from.first_channel, from.channels, "quad", &pixel);
-            s.line(format!("value += {load};"));
+            s.line(format!("value += {};", added(add, &name, "quad", &pixel)));
         } else {
             s.line(format!("if quad >= {first}u && quad < {}u {{", first + quads));
             let quad = format!("(quad - {first}u)");
-            let load = load_quad(&name, &from.shape, from.first_channel, from.channels, &quad, &pixel);
-            s.line(format!("value += {load};"));
+            s.line(format!("value += {};", added(add, &name, &quad, &pixel)));
             s.line("}");
         }
     }
     s.line("return activate(value, quad);");
     s.line("}");
+}
+
+/// A quad of an added value, times its gate.
+fn added(add: &Add, buffer: &str, quad: &str, pixel: &str) -> String {
+    let from = &add.from;
+    let load = load_quad(buffer, &from.shape, from.first_channel, from.channels, quad, pixel);
+    let Some(gate) = &add.gate else { return load };
+    let name = format!("in{}", gate.buffer);
+    let gate = load_quad(&name, &gate.shape, gate.first_channel, gate.channels, quad, "0u");
+    format!("{load} * {gate}")
 }
 
 /// The function `store`: a quad of output channels to the buffer it belongs to.

@@ -2,9 +2,11 @@
 //!
 //! A convolution's binding is one block per tile of output channels: `quads` vec4 of bias, then for each K range its steps
 //! in the order the shader's loops take them, each step a run of vec4 over four output channels, padded to whole loads.
+//! After the blocks come the slopes of the activation, one vec4 per quad of output channels, and for each K range that maps
+//! its operand a vec4 of scales and one of shifts per quad of input channels.
 
 use super::spec::{ConvSpec, KRange};
-use super::{conv::is_packed, tile::Tile};
+use super::{Function, Values, conv::is_packed, tile::Tile};
 
 /// How a K range is multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub(super) struct RangeLayout {
     pub(super) depth: usize,
     /// vec4 of one step, padding counted.
     pub(super) step: usize,
+    /// Where the scales and shifts begin, from the start of the binding.
+    pub(super) map: usize,
     offset: usize,
 }
 
@@ -38,6 +42,10 @@ pub(super) struct WeightLayout {
     /// vec4 of one tile's block.
     pub(super) block: usize,
     pub(super) ranges: Vec<RangeLayout>,
+    /// Where the slopes begin.
+    pub(super) slopes: usize,
+    /// vec4 of everything.
+    total: usize,
 }
 
 impl WeightLayout {
@@ -54,21 +62,45 @@ impl WeightLayout {
             let offset = block;
             let steps = range.kernel[0] * (range.kernel[1] / taps) * planes_of_group(range, kind, depth);
             block += steps * step;
-            RangeLayout { kind, unroll_x, depth, step, offset }
+            RangeLayout { kind, unroll_x, depth, step, map: 0, offset }
         });
-        let ranges = ranges.collect();
-        WeightLayout { quads: tile.quads, tiles: spec.out_channels.div_ceil(4 * tile.quads), block, ranges }
+        let mut ranges: Vec<RangeLayout> = ranges.collect();
+        let tiles = spec.out_channels.div_ceil(4 * tile.quads);
+        let slopes = tiles * block;
+        let mut total = slopes + if spec.has_slopes() { spec.out_channels.div_ceil(4) } else { 0 };
+        for (layout, range) in ranges.iter_mut().zip(&spec.k_ranges) {
+            if range.map.is_some() {
+                layout.map = total;
+                total += 2 * range.from.channels.div_ceil(4);
+            }
+        }
+        WeightLayout { quads: tile.quads, tiles, block, ranges, slopes, total }
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        (self.tiles * self.block * 16) as u64
+        (self.total * 16) as u64
     }
 
-    pub(super) fn pack(&self, spec: &ConvSpec, weights: &[&[f32]], bias: &[f32]) -> Vec<f32> {
+    pub(super) fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<f32> {
+        let &Values { k_ranges: weights, bias, .. } = values;
         assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
         assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
-        let mut packed = vec![0.0; self.tiles * self.block * 4];
-        for (tile, block) in packed.chunks_exact_mut(self.block * 4).enumerate() {
+        let mut packed = vec![0.0; self.total * 4];
+        if spec.has_slopes() {
+            packed[self.slopes * 4..][..spec.out_channels].copy_from_slice(&slopes(spec, values.slopes));
+        }
+        for (i, (range, layout)) in spec.k_ranges.iter().zip(&self.ranges).enumerate() {
+            if range.map.is_some() {
+                let (scale, shift) = values.maps[i].as_ref().expect("scales and shifts of a mapped K range");
+                for (c, (scale, shift)) in scale.iter().zip(shift).enumerate() {
+                    let at = (layout.map + c / 4 * 2) * 4 + c % 4;
+                    packed[at] = *scale;
+                    packed[at + 4] = *shift;
+                }
+            }
+        }
+        let blocks = &mut packed[..self.tiles * self.block * 4];
+        for (tile, block) in blocks.chunks_exact_mut(self.block * 4).enumerate() {
             let first = tile * self.quads * 4;
             let channels = (self.quads * 4).min(spec.out_channels - first);
             block[..channels].copy_from_slice(&bias[first..first + channels]);
@@ -103,6 +135,21 @@ impl WeightLayout {
         let (row, tap) = if layout.unroll_x { (y, x) } else { (y * width + x, 0) };
         (row * planes + plane) * layout.step + (tap * layout.depth + lane) * self.quads
     }
+}
+
+/// Every range's function as a slope per output channel.
+pub(super) fn slopes(spec: &ConvSpec, given: &[f32]) -> Vec<f32> {
+    assert_eq!(given.len(), spec.out_channels, "one slope per output channel");
+    let mut slopes = given.to_vec();
+    for (range, function) in &spec.activation {
+        match function {
+            Function::PRelu => {}
+            Function::Identity => slopes[range.clone()].fill(1.0),
+            Function::Relu => slopes[range.clone()].fill(0.0),
+            other => assert!(range.is_empty(), "{other} beside PReLU in one dispatch"),
+        }
+    }
+    slopes
 }
 
 /// Input planes a group reads.

@@ -13,7 +13,9 @@ mod tile;
 
 use layout::WeightLayout;
 
-pub use spec::{Add, AverageSpec, BufferShape, ConvSpec, KRange, Layout, Operand, Output, PoolSpec, Spec};
+pub use spec::{
+    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
+};
 
 /// What an adapter offers that decides between kernels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -76,6 +78,19 @@ pub struct Kernel {
     /// Whether the shader needs the feature `SHADER_INT64`.
     pub int64: bool,
     packing: Packing,
+}
+
+/// What a convolution dispatch is parametrised with, besides its operands.
+#[derive(Clone, Copy, Debug)]
+pub struct Values<'a> {
+    /// Per K range, dense `[out_channels, channels / groups, kernel_h, kernel_w]`.
+    pub k_ranges: &'a [&'a [f32]],
+    /// One per output channel.
+    pub bias: &'a [f32],
+    /// One per output channel where some range of the activation is [`Function::PRelu`]; else empty.
+    pub slopes: &'a [f32],
+    /// Per K range, scale and shift of each channel where it maps its operand. May be empty where none does.
+    pub maps: &'a [Option<(Vec<f32>, Vec<f32>)>],
 }
 
 /// How weights are laid out for a kernel.
@@ -200,16 +215,15 @@ impl Kernel {
         }
     }
 
-    /// The content of the weight binding: `weights[i]` is K range i's dense `[out_channels, channels / groups, kernel_h,
-    /// kernel_w]`, `bias` one value per output channel. Empty for kernels without weights.
+    /// The content of the weight binding. Empty for kernels without weights.
     ///
     /// # Panics
     /// Where the lengths do not match `spec`, which must be the one the kernel was made for.
-    pub fn pack(&self, spec: &ConvSpec, weights: &[&[f32]], bias: &[f32]) -> Vec<f32> {
+    pub fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<f32> {
         match &self.packing {
             Packing::None => vec![],
-            Packing::Gemv => simple::pack_gemv(spec, weights[0], bias),
-            Packing::Conv(layout) => layout.pack(spec, weights, bias),
+            Packing::Gemv => simple::pack_gemv(spec, values),
+            Packing::Conv(layout) => layout.pack(spec, values),
         }
     }
 }

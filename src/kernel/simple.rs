@@ -3,8 +3,7 @@
 use super::epilogue::{self, load_quad};
 use super::source::{Source, element, planes};
 use super::spec::{AverageSpec, ConvSpec, Layout, Operand, Output, PoolSpec};
-use super::{Capabilities, Kernel, Packing, Role};
-use crate::graph::Activation;
+use super::{Capabilities, Function, Kernel, Packing, Role, Values, layout};
 
 const MAX_POOL: &str = include_str!("../../shaders/max_pool.wgsl");
 const AVERAGE: &str = include_str!("../../shaders/average.wgsl");
@@ -20,7 +19,7 @@ fn stored(shape: &super::BufferShape) -> ConvSpec {
         in_place: false,
         out_channels: shape.channels,
         size: [shape.height, shape.width],
-        activation: vec![(0..shape.channels, Activation::Identity)],
+        activation: vec![(0..shape.channels, Function::Identity)],
         max_pool: None,
         outputs: vec![Output { channels: 0..shape.channels, shape: *shape, first_channel: 0 }],
     }
@@ -113,6 +112,8 @@ pub(super) fn is_gemv(spec: &ConvSpec) -> bool {
     range.kernel == [1, 1]
         && range.padding == [0, 0]
         && range.groups == 1
+        && range.map.is_none()
+        && !range.from.mean_pool
         && range.from.size() == [1, 1]
         && range.from.shape.batch <= 4
         && spec.max_pool.is_none()
@@ -134,13 +135,12 @@ pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities) -> Kernel {
     ] {
         s.constant(name, value);
     }
-    let adds = spec.adds.iter().skip(usize::from(spec.in_place)).map(|a| &a.from);
-    s.bind_reads(std::iter::once(&range.from).chain(adds));
+    s.bind_reads(epilogue::reads(spec));
     s.bind_read("weights".into(), Role::Weights, Layout::Packed);
     for (o, output) in spec.outputs.iter().enumerate() {
         s.bind(format!("out{o}"), Role::Write(o), true, element(output.shape.layout));
     }
-    s.activation(&spec.activation);
+    s.activation(&spec.activation, (1 + range.from.channels.next_multiple_of(4)) * out_quads);
     load(&mut s, &range.from);
     epilogue::finish(&mut s, spec);
     epilogue::store(&mut s, spec);
@@ -155,15 +155,20 @@ pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities) -> Kernel {
 /// Bytes of [`pack_gemv`]'s result.
 pub(super) fn gemv_bytes(spec: &ConvSpec) -> u64 {
     let inputs = spec.k_ranges[0].from.channels.next_multiple_of(4) as u64;
-    (1 + inputs) * spec.out_channels.next_multiple_of(4) as u64 * 4
+    (1 + inputs + u64::from(spec.has_slopes())) * spec.out_channels.next_multiple_of(4) as u64 * 4
 }
 
-/// Bias, then one row of output channels per input channel.
-pub(super) fn pack_gemv(spec: &ConvSpec, weight: &[f32], bias: &[f32]) -> Vec<f32> {
+/// Bias, then one row of output channels per input channel (padded to quads), then the slopes of the activation.
+pub(super) fn pack_gemv(spec: &ConvSpec, values: &Values<'_>) -> Vec<f32> {
+    let &Values { k_ranges: [weight], bias, .. } = values else { panic!("one weight per K range") };
     let inputs = spec.k_ranges[0].from.channels;
     let row = spec.out_channels.next_multiple_of(4);
     let mut packed = vec![0.0; (gemv_bytes(spec) / 4) as usize];
     packed[..bias.len()].copy_from_slice(bias);
+    if spec.has_slopes() {
+        let at = packed.len() - row;
+        packed[at..][..spec.out_channels].copy_from_slice(&layout::slopes(spec, values.slopes));
+    }
     for (c, weights) in weight.chunks_exact(inputs).enumerate() {
         for (i, &w) in weights.iter().enumerate() {
             packed[(1 + i) * row + c] = w;

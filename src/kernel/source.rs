@@ -1,14 +1,14 @@
 //! Text of a shader while it is written: constants, bindings, fragments, indented bodies.
 
 use super::{Binding, Role};
-use crate::graph::Activation;
-use crate::kernel::spec::{BufferShape, Layout, Operand};
-use std::fmt::Write;
+use crate::kernel::spec::{BufferShape, Function, Layout, Operand};
 use std::ops::Range;
 
 const ACTIVATE_IDENTITY: &str = include_str!("../../shaders/shared/activate_identity.wgsl");
 const ACTIVATE_RELU: &str = include_str!("../../shaders/shared/activate_relu.wgsl");
-const ACTIVATE_RANGES: &str = include_str!("../../shaders/shared/activate_ranges.wgsl");
+const ACTIVATE_RELU6: &str = include_str!("../../shaders/shared/activate_relu6.wgsl");
+const ACTIVATE_PRELU: &str = include_str!("../../shaders/shared/activate_prelu.wgsl");
+const ACTIVATE_SIGMOID: &str = include_str!("../../shaders/shared/activate_sigmoid.wgsl");
 
 /// Below every value a convolution can give: what padding of a max pool counts as. WGSL has no infinity.
 pub(super) const LOWEST: &str = "vec4<f32>(-3.4028234663852886e38)";
@@ -91,25 +91,46 @@ impl Source {
         }
     }
 
-    /// The function `activate` for a partition of the output channels.
-    pub(super) fn activation(&mut self, partition: &[(Range<usize>, Activation)]) {
-        let relu: Vec<_> = partition
-            .iter()
-            .filter(|(range, activation)| *activation == Activation::Relu && !range.is_empty())
-            .collect();
-        let relu_all = partition.iter().all(|(r, a)| *a == Activation::Relu || r.is_empty());
-        if relu.is_empty() {
-            self.fragment(ACTIVATE_IDENTITY);
-        } else if relu_all {
-            self.fragment(ACTIVATE_RELU);
-        } else {
-            let mut list = String::new();
-            for (range, _) in &relu {
-                write!(list, "vec2<u32>({}u, {}u), ", range.start, range.end).expect("writing to a string");
+    /// The function `activate` for a partition of the output channels; `slopes` is the vec4 of the weights where those of
+    /// PReLU begin. Where one range has slopes every range is expressed by them: identity is slope 1, ReLU slope 0.
+    pub(super) fn activation(&mut self, partition: &[(Range<usize>, Function)], slopes: usize) {
+        let mut functions: Vec<Function> = vec![];
+        for (range, function) in partition {
+            if !range.is_empty() && !functions.contains(function) {
+                functions.push(*function);
             }
-            self.constant("RELU_RANGE_COUNT", relu.len());
-            self.line(format!("const RELU_RANGES = array<vec2<u32>, {}>({list});", relu.len()));
-            self.fragment(ACTIVATE_RANGES);
+        }
+        match functions.as_slice() {
+            [] | [Function::Identity] => self.fragment(ACTIVATE_IDENTITY),
+            [Function::Relu] => self.fragment(ACTIVATE_RELU),
+            [Function::Relu6] => self.fragment(ACTIVATE_RELU6),
+            [Function::Sigmoid] => self.fragment(ACTIVATE_SIGMOID),
+            all if all.contains(&Function::PRelu) => {
+                self.constant("SLOPES", slopes);
+                self.fragment(ACTIVATE_PRELU);
+            }
+            all => {
+                // One test of ranges per kind of function.
+                self.line("fn activate(value: vec4<f32>, quad: u32) -> vec4<f32> {");
+                self.line("let channel = vec4<u32>(4u * quad) + vec4<u32>(0u, 1u, 2u, 3u);");
+                self.line("var result = value;");
+                for function in all {
+                    let changed = match function {
+                        Function::Identity | Function::PRelu => continue,
+                        Function::Relu => "max(value, vec4<f32>())",
+                        Function::Relu6 => "clamp(value, vec4<f32>(), vec4<f32>(6.0))",
+                        Function::Sigmoid => "1.0 / (1.0 + exp(-value))",
+                    };
+                    for (range, _) in partition.iter().filter(|(r, f)| f == function && !r.is_empty()) {
+                        let (start, end) = (range.start, range.end);
+                        self.line(format!(
+                            "result = select(result, {changed}, (channel >= vec4<u32>({start}u)) & (channel < vec4<u32>({end}u)));"
+                        ));
+                    }
+                }
+                self.line("return result;");
+                self.line("}");
+            }
         }
     }
 

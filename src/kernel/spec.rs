@@ -7,7 +7,47 @@
 //! * [`Layout::Planar`]: `[batch][channels][height][width]`, as an app has it. The network's input and its logits.
 
 use crate::graph::{Activation, MaxPool};
+use std::fmt;
 use std::ops::Range;
+
+/// A pointwise function, by kind: what it is parametrised with comes with the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Function {
+    /// `x`
+    Identity,
+    /// `max(x, 0)`
+    Relu,
+    /// `min(max(x, 0), 6)`
+    Relu6,
+    /// `x` where it is at least zero, else `slope * x`, with a slope per output channel ([`Values::slopes`](super::Values)).
+    PRelu,
+    /// `1 / (1 + exp(-x))`
+    Sigmoid,
+}
+
+impl From<&Activation> for Function {
+    fn from(activation: &Activation) -> Function {
+        match activation {
+            Activation::Identity => Function::Identity,
+            Activation::Relu => Function::Relu,
+            Activation::Relu6 => Function::Relu6,
+            Activation::PRelu(_) => Function::PRelu,
+            Activation::Sigmoid => Function::Sigmoid,
+        }
+    }
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Function::Identity => "identity",
+            Function::Relu => "relu",
+            Function::Relu6 => "relu6",
+            Function::PRelu => "prelu",
+            Function::Sigmoid => "sigmoid",
+        })
+    }
+}
 
 /// Order of the elements of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +100,8 @@ impl BufferShape {
     }
 }
 
-/// A channel range of a buffer, every `stride`-th row and column of it: the view `v[c, i, j] = buffer[first + c, s*i, s*j]`.
+/// A channel range of a buffer, every `stride`-th row and column of it: the view `v[c, i, j] = buffer[first + c, s*i, s*j]`;
+/// or the means of its 2x2 windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Operand {
     /// Which of the dispatch's read buffers; for an in-place add, unused (the buffer is the output).
@@ -73,12 +114,16 @@ pub struct Operand {
     pub channels: usize,
     /// Distance of rows and columns read, at least 1.
     pub stride: usize,
+    /// The view is of 2x2 means at stride 2, over the elements inside, and `stride` is 1. Only in 1x1 K ranges without
+    /// padding that are not grouped, or depthwise.
+    pub mean_pool: bool,
 }
 
 impl Operand {
     /// `[height, width]` of the view.
     pub fn size(&self) -> [usize; 2] {
-        [self.shape.height.div_ceil(self.stride), self.shape.width.div_ceil(self.stride)]
+        let step = if self.mean_pool { 2 } else { self.stride };
+        [self.shape.height.div_ceil(step), self.shape.width.div_ceil(step)]
     }
 }
 
@@ -89,6 +134,9 @@ impl Operand {
 pub struct KRange {
     /// What is convolved.
     pub from: Operand,
+    /// The operand's elements are taken as `function(scale * x + shift)`, a scale and shift per channel, before the zeros of
+    /// the padding. Only [`Function::Identity`], `Relu` and `Relu6`; only of a packed buffer, not grouped.
+    pub map: Option<Function>,
     /// `[height, width]` of the window.
     pub kernel: [usize; 2],
     /// Applied to the view's rows and columns.
@@ -108,6 +156,8 @@ pub struct Add {
     pub from: Operand,
     /// First output channel that gets it; a multiple of 4.
     pub first_out: usize,
+    /// A factor per image and channel that it is multiplied by: `[batch, channels, 1, 1]`.
+    pub gate: Option<Operand>,
 }
 
 /// One buffer a dispatch writes, with the output channels that go there.
@@ -136,7 +186,7 @@ pub struct ConvSpec {
     /// `[height, width]` before pooling.
     pub size: [usize; 2],
     /// Partition of the output channels.
-    pub activation: Vec<(Range<usize>, Activation)>,
+    pub activation: Vec<(Range<usize>, Function)>,
     /// Pooling of the activated result, fused.
     pub max_pool: Option<MaxPool>,
     /// Where the result goes: a partition of the output channels.
@@ -174,6 +224,13 @@ pub enum Spec {
     Average(AverageSpec),
 }
 
+impl ConvSpec {
+    /// Whether slopes come with the weights.
+    pub fn has_slopes(&self) -> bool {
+        self.activation.iter().any(|(range, f)| *f == Function::PRelu && !range.is_empty())
+    }
+}
+
 impl Spec {
     /// Shapes of the buffers written, in binding order.
     pub fn outputs(&self) -> Vec<BufferShape> {
@@ -184,11 +241,13 @@ impl Spec {
         }
     }
 
-    /// Every operand read, in order: K ranges, then adds.
+    /// Every operand read, in order: K ranges, adds, gates of adds.
     pub fn operands(&self) -> Vec<&Operand> {
         match self {
             Spec::Conv(c) => {
-                c.k_ranges.iter().map(|k| &k.from).chain(c.adds.iter().map(|a| &a.from)).collect()
+                let adds = c.adds.iter().map(|a| &a.from);
+                let gates = c.adds.iter().filter_map(|a| a.gate.as_ref());
+                c.k_ranges.iter().map(|k| &k.from).chain(adds).chain(gates).collect()
             }
             Spec::MaxPool(p) => vec![&p.from],
             Spec::Average(a) => vec![&a.from],

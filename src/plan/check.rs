@@ -196,7 +196,29 @@ fn check_conv(c: &ConvSpec, weights: Option<&ConvWeights>) -> Result<(), String>
             return Err(format!("K range {i} needs a weight of {shape:?}, has {found:?}"));
         }
     }
+    let values = |i: usize| weights.map(|w| w.maps.get(i).and_then(|m| m.as_ref()));
+    for (i, k) in c.k_ranges.iter().enumerate() {
+        let window = k.kernel == [1, 1] && k.padding == [0, 0] && k.stride == [1, 1];
+        if k.from.mean_pool && !(window && k.from.stride == 1) {
+            return Err(format!("K range {i} takes means in a window or with a stride"));
+        }
+        let mapped = values(i).map(|m| m.map(|(scale, shift)| (scale.len(), shift.len())));
+        let want = k.map.map(|_| (k.from.channels, k.from.channels));
+        if mapped.is_some_and(|m| m != want) || k.map.is_some() && k.groups > 1 {
+            return Err(format!("K range {i} needs scales and shifts of {want:?}, has {mapped:?}"));
+        }
+    }
+    let slopes = if c.has_slopes() { c.out_channels } else { 0 };
+    if weights.is_some_and(|w| w.slopes.len() != slopes) {
+        return Err(format!("its activation needs {slopes} slopes"));
+    }
     for (i, add) in c.adds.iter().enumerate() {
+        if add.gate.is_some_and(|g| {
+            g.size() != [1, 1] || g.channels != add.from.channels || g.first_channel % 4 != 0
+        }) || add.from.mean_pool
+        {
+            return Err(format!("add {i} has a gate that does not fit it"));
+        }
         let end = add.first_out + add.from.channels;
         if add.from.size() != c.size || end > c.out_channels || !add.first_out.is_multiple_of(4) {
             return Err(format!("add {i} of {:?} up to channel {end} does not fit the sum", add.from.size()));

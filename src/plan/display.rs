@@ -29,6 +29,9 @@ fn view(o: &Operand) -> String {
     if o.stride > 1 {
         text += &format!("[::{0},::{0}]", o.stride);
     }
+    if o.mean_pool {
+        text += "[mean 2x2]";
+    }
     text
 }
 
@@ -42,12 +45,20 @@ fn conv_text(plan: &Plan, d: &Dispatch, c: &ConvSpec) -> String {
             let groups = if k.groups > 1 { format!(" g{}", k.groups) } else { String::new() };
             let stride = if k.stride == [1, 1] { String::new() } else { format!("/{}", k.stride[0]) };
             let [kh, kw] = k.kernel;
-            format!("conv{kh}x{kw}{stride}{groups}({}{})", place(d.reads[k.from.buffer]), view(&k.from))
+            let from = format!("{}{}", place(d.reads[k.from.buffer]), view(&k.from));
+            let from = match k.map {
+                None => from,
+                Some(crate::kernel::Function::Identity) => format!("a * {from} + b"),
+                Some(function) => format!("{function}(a * {from} + b)"),
+            };
+            format!("conv{kh}x{kw}{stride}{groups}({from})")
         })
         .collect();
     for (i, add) in c.adds.iter().enumerate() {
         let id = if c.in_place && i == 0 { d.in_place } else { d.reads.get(add.from.buffer).copied() };
-        terms.push(id.map_or_else(String::new, |id| format!("{}{}", place(id), view(&add.from))));
+        let gate = add.gate.as_ref().and_then(|g| d.reads.get(g.buffer));
+        let gate = gate.map_or_else(String::new, |id| format!("{} * ", place(*id)));
+        terms.push(id.map_or_else(String::new, |id| format!("{gate}{}{}", place(id), view(&add.from))));
     }
     let mut text = terms.join(" + ");
     let mut activations: Vec<String> = c.activation.iter().map(|(_, a)| a.to_string()).collect();

@@ -1,12 +1,14 @@
 //! Collects virtual buffers and dispatches, and keeps each inside the limits of one binding.
 
-use super::lower::Segment;
+use super::segment::{Segment, clip};
 use super::weights::{ConvWeights, KWeight};
 use super::{Buffer, BufferId, Dispatch, Kept, Limits, Part, Place, PlanError};
-use crate::graph::{Activation, Conv2d, MaxPool};
+use crate::graph::{Activation, Conv2d, MaxPool, Weight};
 use crate::kernel::{
-    Add, AverageSpec, BufferShape, ConvSpec, KRange, Operand, Output, PoolSpec, Spec, packed_weight_bytes,
+    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
+    packed_weight_bytes,
 };
+use crate::tensor::Tensor;
 use std::ops::Range;
 
 /// One K range in the making.
@@ -26,6 +28,11 @@ impl Term {
     pub(super) fn window(conv: &Conv2d, from: Segment, groups: usize, weight: KWeight) -> Term {
         let &Conv2d { kernel, stride, padding, dilation, .. } = conv;
         Term { from, kernel, stride, padding, dilation, groups, weight }
+    }
+
+    /// A 1x1 K range.
+    pub(super) fn pointwise(from: Segment, stride: [usize; 2], groups: usize, weight: KWeight) -> Term {
+        Term { from, kernel: [1, 1], stride, padding: [0, 0], dilation: [1, 1], groups, weight }
     }
 }
 
@@ -72,8 +79,7 @@ impl Emitter {
     }
 
     fn whole(&self, buffer: usize, non_negative: bool) -> Segment {
-        let shape = self.buffers[buffer].shape;
-        Segment { buffer, shape, first_channel: 0, channels: shape.channels, stride: 1, non_negative }
+        Segment::whole(buffer, self.buffers[buffer].shape, non_negative)
     }
 
     pub(super) fn keep(&mut self, name: &str, value: &[Segment]) {
@@ -113,6 +119,12 @@ impl Emitter {
         to: BufferShape,
         cuts: &[usize],
     ) -> Result<Vec<Segment>, PlanError> {
+        let slopes = sum.activation.iter().any(|(_, a)| matches!(a, Activation::PRelu(_)));
+        if slopes && sum.activation.iter().any(|(_, a)| matches!(a, Activation::Relu6 | Activation::Sigmoid))
+        {
+            let what = "PReLU beside ReLU6 or sigmoid in one range".into();
+            return Err(PlanError::Unsupported { layer: name.into(), what });
+        }
         let mut edges = vec![0];
         edges.extend(cuts.iter().copied().filter(|c| *c > 0 && *c < sum.channels && c.is_multiple_of(4)));
         edges.push(sum.channels);
@@ -169,19 +181,20 @@ impl Emitter {
         targets: &[(Range<usize>, usize)],
     ) -> (ConvSpec, Vec<BufferId>, Vec<BufferId>) {
         let mut reads: Vec<BufferId> = vec![];
-        let mut bind = |segment: &Segment| {
-            let id = BufferId(segment.buffer);
+        let mut bind = |operand: Operand| {
+            let id = BufferId(operand.buffer);
             let buffer = reads.iter().position(|r| *r == id).unwrap_or_else(|| {
                 reads.push(id);
                 reads.len() - 1
             });
-            Operand { buffer, ..segment.operand() }
+            Operand { buffer, ..operand }
         };
         let k_ranges: Vec<KRange> = sum
             .terms
             .iter()
             .map(|t| KRange {
-                from: bind(&t.from),
+                from: bind(t.from.operand()),
+                map: t.from.map.as_ref().map(|m| m.function),
                 kernel: t.kernel,
                 stride: t.stride,
                 padding: t.padding,
@@ -193,10 +206,13 @@ impl Emitter {
         for (segment, first_out) in &sum.adds {
             let (lo, hi) = (rows.start.max(*first_out), rows.end.min(first_out + segment.channels));
             if lo < hi {
-                let mut from = bind(segment);
-                from.first_channel += lo - first_out;
-                from.channels = hi - lo;
-                adds.push(Add { from, first_out: lo - rows.start });
+                let part = segment.sub(lo - first_out..hi - first_out);
+                let from = bind(part.operand());
+                let gate = part.gate.as_ref().map(|g| {
+                    let gate = Segment::whole(g.buffer, g.shape, false).operand();
+                    bind(Operand { first_channel: g.first_channel, channels: part.channels, ..gate })
+                });
+                adds.push(Add { from, first_out: lo - rows.start, gate });
             }
         }
         let mut outputs = vec![];
@@ -210,13 +226,7 @@ impl Emitter {
                 writes.push(BufferId(*buffer));
             }
         }
-        let activation = sum
-            .activation
-            .iter()
-            .map(|(r, a)| (r.start.max(rows.start)..r.end.min(rows.end), *a))
-            .filter(|(r, _)| r.start < r.end)
-            .map(|(r, a)| (r.start - rows.start..r.end - rows.start, a))
-            .collect();
+        let activation = clip(&sum.activation, &rows).iter().map(|(r, a)| (r.clone(), a.into())).collect();
         let spec = ConvSpec {
             k_ranges,
             adds,
@@ -244,9 +254,22 @@ impl Emitter {
             let limit = self.limits.max_storage_buffers;
             return Err(PlanError::TooManyBuffers { layer: name.into(), needed: bindings, limit });
         }
+        let f32s = |values: &[f64]| -> Vec<f32> { values.iter().map(|v| *v as f32).collect() };
+        let mut slopes = vec![];
+        if spec.has_slopes() {
+            slopes = vec![0.0; rows.len()];
+            for (range, activation) in clip(&sum.activation, &rows) {
+                if let Activation::PRelu(values) = activation {
+                    slopes[range].copy_from_slice(&f32s(&values));
+                }
+            }
+        }
+        let map = |t: &Term| t.from.map.as_ref().map(|m| (f32s(&m.scale), f32s(&m.shift)));
         let weights = ConvWeights {
             k_ranges: sum.terms.iter().map(|t| t.weight.rows(rows.clone())).collect(),
-            bias: sum.bias[rows].iter().map(|b| *b as f32).collect(),
+            bias: f32s(&sum.bias[rows]),
+            slopes,
+            maps: sum.terms.iter().map(map).collect(),
         };
         self.dispatch(name, Spec::Conv(spec), reads, writes, Some(weights));
         Ok(())
@@ -288,15 +311,51 @@ impl Emitter {
         Ok(self.whole(buffer, from.non_negative))
     }
 
-    /// A segment as a buffer of its own.
+    /// A segment as a buffer of its own: what its view shows.
     pub(super) fn copy(&mut self, name: &str, segment: &Segment) -> Result<Segment, PlanError> {
         let [height, width] = segment.operand().size();
-        let mut sum = Sum::new(segment.channels, [height, width]);
-        sum.adds.push((segment.clone(), 0));
-        let to = BufferShape { channels: segment.channels, height, width, ..segment.shape };
+        let channels = segment.channels;
+        let mut sum = Sum::new(channels, [height, width]);
+        let depthwise = segment.first_channel.is_multiple_of(4) && segment.shape.layout == Layout::Packed;
+        let diagonal = |factors: &[f64]| {
+            let mut weight = KWeight::zero([channels, 1, 1, 1]);
+            let factors = Tensor::from_f64(vec![channels, 1, 1, 1], factors.to_vec());
+            weight.add_tensor(&Weight::new(factors), 0..channels, 0..1, 0, 0, None);
+            weight
+        };
+        let ones = vec![1.0; channels];
+        match &segment.map {
+            None if !segment.mean_pool && segment.quad_aligned(0) => sum.adds.push((segment.clone(), 0)),
+            None if depthwise && segment.gate.is_none() => {
+                sum.terms.push(Term::pointwise(segment.clone(), [1, 1], channels, diagonal(&ones)));
+            }
+            // The map as weight, bias and activation of its own.
+            Some(map) if depthwise && !segment.mean_pool => {
+                let plain = Segment { map: None, ..segment.clone() };
+                sum.terms.push(Term::pointwise(plain, [1, 1], channels, diagonal(&map.scale)));
+                sum.bias.clone_from(&map.shift);
+                let activation = match map.function {
+                    Function::Relu => Activation::Relu,
+                    Function::Relu6 => Activation::Relu6,
+                    _ => Activation::Identity,
+                };
+                sum.activation = vec![(0..channels, activation)];
+            }
+            _ if segment.gate.is_some() => {
+                let what = "a gate over channels that do not begin at a multiple of 4".into();
+                return Err(PlanError::Unsupported { layer: name.into(), what });
+            }
+            _ => {
+                let (from, lead) = segment.clone().quad_start();
+                let mut weight = KWeight::zero([channels, from.channels, 1, 1]);
+                weight.add_diagonal(ones.into(), 0, lead, [0, 0]);
+                sum.terms.push(Term::pointwise(from, [1, 1], 1, weight));
+            }
+        }
+        let to = BufferShape { channels, height, width, layout: Layout::Packed, ..segment.shape };
         let mut copied = self.sum(&format!("{name}.copy"), sum, None, to, &[])?;
         let whole = copied.pop().expect("one buffer without cuts");
-        Ok(Segment { non_negative: segment.non_negative, ..whole })
+        Ok(Segment { non_negative: segment.is_non_negative(), ..whole })
     }
 }
 

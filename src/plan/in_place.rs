@@ -34,7 +34,9 @@ fn legal(spec: &ConvSpec, add: &Add) -> bool {
     let [output] = spec.outputs.as_slice() else { return false };
     let from = &add.from;
     let others = spec.k_ranges.iter().map(|k| k.from.buffer);
-    let readers = others.chain(spec.adds.iter().map(|a| a.from.buffer)).filter(|b| *b == from.buffer).count();
+    let gates = spec.adds.iter().filter_map(|a| a.gate.as_ref()).map(|g| g.buffer);
+    let adds = spec.adds.iter().map(|a| a.from.buffer);
+    let readers = others.chain(adds).chain(gates).filter(|b| *b == from.buffer).count();
     let whole = from.first_channel == 0 && from.channels == from.shape.channels && from.stride == 1;
     whole
         && add.first_out == 0
@@ -56,8 +58,10 @@ fn overwrite(d: &mut Dispatch, i: usize) {
     let renumber = |b: &mut usize| *b -= usize::from(*b > gone);
     spec.k_ranges.iter_mut().for_each(|k| renumber(&mut k.from.buffer));
     spec.adds.iter_mut().for_each(|a| renumber(&mut a.from.buffer));
+    spec.adds.iter_mut().filter_map(|a| a.gate.as_mut()).for_each(|g| renumber(&mut g.buffer));
     let mut first = add;
     first.from.buffer = 0;
+    first.gate.iter_mut().for_each(|g| renumber(&mut g.buffer));
     spec.adds.insert(0, first);
     spec.in_place = true;
     d.in_place = Some(id);

@@ -6,53 +6,15 @@
 //! pointwise column is a second K range.
 
 use super::emit::{Emitter, Sum, Term};
+use super::segment::{Gate, Map, Segment, clip, pieces, row_ranges};
 use super::weights::KWeight;
 use super::{Options, PlanError};
-use crate::graph::{Activation, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId};
-use crate::kernel::{BufferShape, Layout, Operand};
+use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight};
+use crate::kernel::{BufferShape, Function, Layout};
+use crate::tensor::Tensor;
 use std::collections::HashMap;
 use std::ops::Range;
-
-/// A channel range of a virtual buffer, every `stride`-th row and column of it.
-#[derive(Clone, Debug)]
-pub(super) struct Segment {
-    pub(super) buffer: usize,
-    pub(super) shape: BufferShape,
-    pub(super) first_channel: usize,
-    pub(super) channels: usize,
-    pub(super) stride: usize,
-    pub(super) non_negative: bool,
-}
-
-impl Segment {
-    fn sub(&self, range: Range<usize>) -> Segment {
-        Segment { first_channel: self.first_channel + range.start, channels: range.len(), ..self.clone() }
-    }
-
-    fn strided(&self, stride: usize) -> Segment {
-        Segment { stride: self.stride * stride, ..self.clone() }
-    }
-
-    /// The operand, under the buffer's virtual number.
-    pub(super) fn operand(&self) -> Operand {
-        Operand {
-            buffer: self.buffer,
-            shape: self.shape,
-            first_channel: self.first_channel,
-            channels: self.channels,
-            stride: self.stride,
-        }
-    }
-
-    /// Whether a pointwise sum may read it quad by quad.
-    fn quad_aligned(&self, first_out: usize) -> bool {
-        let ends = self.first_channel + self.channels == self.shape.channels;
-        self.shape.layout == Layout::Packed
-            && self.first_channel.is_multiple_of(4)
-            && first_out.is_multiple_of(4)
-            && (self.channels.is_multiple_of(4) || ends)
-    }
-}
+use std::sync::Arc;
 
 /// Which values are written as several buffers, and where they are cut.
 pub(super) type Splits = HashMap<ValueId, Vec<usize>>;
@@ -87,7 +49,12 @@ pub(super) fn lower(graph: &Graph, options: &Options, splits: &Splits) -> Result
             layer: name.clone(),
             what: "no value of that name can be kept".into(),
         })?;
-        emitter.keep(name, &values[v.index()]);
+        // What is seen through a view that no reader could apply is kept as a copy.
+        let mut value = vec![];
+        for s in &values[v.index()] {
+            value.push(if s.is_strided() && s.gate.is_none() { s.clone() } else { emitter.copy(name, s)? });
+        }
+        emitter.keep(name, &value);
     }
     Ok(emitter)
 }
@@ -122,7 +89,7 @@ impl Lowering<'_> {
     fn fused_conv(&self, add: ValueId) -> Option<ValueId> {
         let last = *self.graph.node(add).inputs.iter().max()?;
         let Op::Conv2d(conv) = &self.graph.node(last).op else { return None };
-        let linear = conv.uniform_activation() == Some(Activation::Identity);
+        let linear = conv.is_linear();
         // Rows that go to several buffers would each have to take their own share of the other operand.
         let whole = row_ranges(conv).len() == 1;
         (linear && whole && self.only_reader(last) == Some(add)).then_some(last)
@@ -157,13 +124,21 @@ impl Lowering<'_> {
                     _ => self.conv(v, conv, x, None, None),
                 }
             }
-            (Op::Add(activation), _) => self.add(v, *activation),
+            (Op::Add(activation), _) => self.add(v, activation),
             (Op::MaxPool(pool), Some(x)) => match self.values[v.index()].is_empty() {
                 false => Ok(std::mem::take(&mut self.values[v.index()])),
                 true => self.per_segment(v, x, |this, s, to| this.emitter.max_pool(s, *pool, to)),
             },
             (Op::GlobalAverage, Some(x)) => self.per_segment(v, x, |this, s, to| this.emitter.average(s, to)),
             (Op::Input(_), _) => Ok(vec![self.emitter.input_segment()]),
+            (Op::MeanPool2, Some(x)) => {
+                let value = self.values[x.index()].clone();
+                value.iter().map(|s| self.viewed(x, s, Segment::mean_pooled)).collect()
+            }
+            (Op::Slice(range), Some(x)) => {
+                Ok(pieces(&self.values[x.index()], range.clone()).map(|(s, part, _)| s.sub(part)).collect())
+            }
+            (Op::Gate { first }, Some(x)) => self.gate(x, *first, node.inputs[1]),
             (op @ (Op::BatchNorm(_) | Op::Activation(_)), _) => Err(PlanError::Unsupported {
                 layer: node.name.clone(),
                 what: format!("{op} that no convolution before it could take in"),
@@ -174,7 +149,8 @@ impl Lowering<'_> {
 
     /// Whether all output channels are computed, as one range.
     fn single_range(&self, conv: &Conv2d) -> bool {
-        row_ranges(conv).len() == 1 && !conv.blocks.iter().any(|b| matches!(b.weight, BlockWeight::Dirac))
+        let computed = |b: &Block| matches!(b.weight, BlockWeight::Dense { .. } | BlockWeight::Pointwise(_));
+        row_ranges(conv).len() == 1 && conv.blocks.iter().any(computed)
     }
 
     fn layout(&self, v: ValueId) -> Layout {
@@ -203,10 +179,8 @@ impl Lowering<'_> {
         }
         let mut result = vec![];
         for s in segments {
-            if !s.first_channel.is_multiple_of(4) || (s.stride > 1 && s.shape.layout == Layout::Planar) {
-                return Err(self.unsupported(v, "a channel range that does not begin at a multiple of 4"));
-            }
-            let s = if s.stride > 1 { self.emitter.copy(self.graph.node(x).name.as_str(), &s)? } else { s };
+            let plain = s.is_plain() && s.first_channel.is_multiple_of(4);
+            let s = if plain { s } else { self.emitter.copy(self.graph.node(x).name.as_str(), &s)? };
             let to = self.buffer_shape(v, s.channels);
             let name = self.graph.node(v).name.as_str();
             result.push(emit(self, (name, s), to)?);
@@ -214,7 +188,60 @@ impl Lowering<'_> {
         Ok(result)
     }
 
-    fn add(&mut self, v: ValueId, activation: Activation) -> Result<Vec<Segment>, PlanError> {
+    /// A view of a segment; of its copy, where the segment itself cannot be viewed so.
+    fn viewed(
+        &mut self,
+        x: ValueId,
+        segment: &Segment,
+        view: impl Fn(&Segment) -> Option<Segment>,
+    ) -> Result<Segment, PlanError> {
+        match view(segment) {
+            Some(viewed) => Ok(viewed),
+            None => {
+                let copy = self.emitter.copy(&self.graph.node(x).name, segment)?;
+                view(&copy).ok_or_else(|| self.unsupported(x, "a value that cannot be read so"))
+            }
+        }
+    }
+
+    /// Channels from `first` on, seen through a gate.
+    fn gate(&mut self, x: ValueId, first: usize, gate: ValueId) -> Result<Vec<Segment>, PlanError> {
+        let value = self.values[x.index()].clone();
+        let gates = self.values[gate.index()].clone();
+        let [factors] = gates.as_slice() else {
+            return Err(self.unsupported(gate, "a gate of several buffers"));
+        };
+        let factors = match factors.is_plain() && factors.first_channel == 0 {
+            true => factors.clone(),
+            false => self.emitter.copy(&self.graph.node(gate).name, factors)?,
+        };
+        let end = first + factors.channels;
+        let mut result = vec![];
+        let untouched =
+            |r: Range<usize>| pieces(&value, r).map(|(s, part, _)| s.sub(part)).collect::<Vec<_>>();
+        result.extend(untouched(0..first));
+        for (s, part, at) in pieces(&value, first..end) {
+            let s = s.sub(part);
+            let first_channel = factors.first_channel + at;
+            if !first_channel.is_multiple_of(4) {
+                return Err(self.unsupported(gate, "a gate cut between multiples of 4 channels"));
+            }
+            let s = match s.is_plain() && s.quad_aligned(0) {
+                true => s,
+                false => self.emitter.copy(&self.graph.node(x).name, &s)?,
+            };
+            let gate = Gate { buffer: factors.buffer, shape: factors.shape, first_channel };
+            result.push(Segment {
+                gate: Some(gate),
+                non_negative: s.non_negative && factors.non_negative,
+                ..s
+            });
+        }
+        result.extend(untouched(end..self.graph.shape(x).channels));
+        Ok(result)
+    }
+
+    fn add(&mut self, v: ValueId, activation: &Activation) -> Result<Vec<Segment>, PlanError> {
         let inputs = self.graph.node(v).inputs.clone();
         if let Some(fused) = self.fused_conv(v) {
             let other = if inputs[0] == fused { inputs[1] } else { inputs[0] };
@@ -224,9 +251,9 @@ impl Lowering<'_> {
         }
         let channels = self.graph.shape(v).channels;
         let mut sum = Sum::new(channels, self.graph.shape(v).size());
-        sum.activation = vec![(0..channels, activation)];
+        sum.activation = vec![(0..channels, activation.clone())];
         for operand in inputs {
-            self.add_value(operand, &mut sum);
+            self.add_value(operand, &mut sum)?;
         }
         let to = self.buffer_shape(v, channels);
         let name = self.name(v).to_string();
@@ -234,13 +261,61 @@ impl Lowering<'_> {
     }
 
     /// Adds a whole value to a sum.
-    fn add_value(&self, operand: ValueId, sum: &mut Sum) {
+    fn add_value(&mut self, operand: ValueId, sum: &mut Sum) -> Result<(), PlanError> {
         let mut first_out = 0;
         for s in self.values[operand.index()].clone() {
             let channels = s.channels;
-            add_segment(s, first_out, [1, 1], sum);
+            self.add_segment(operand, s, first_out, [1, 1], sum)?;
             first_out += channels;
         }
+        Ok(())
+    }
+
+    /// Adds a segment to output channels from `first_out` on: in the epilogue where quads match, else as a diagonal K range.
+    fn add_segment(
+        &mut self,
+        x: ValueId,
+        segment: Segment,
+        first_out: usize,
+        stride: [usize; 2],
+        sum: &mut Sum,
+    ) -> Result<(), PlanError> {
+        if stride[0] == stride[1] && segment.quad_aligned(first_out) {
+            let view = |s: &Segment| s.strided(stride[0]).filter(Segment::is_strided);
+            let segment = self.viewed(x, &segment, view)?;
+            sum.adds.push((segment, first_out));
+            return Ok(());
+        }
+        let ones = vec![1.0; segment.channels];
+        let from = self.viewed(x, &segment, |s| s.gate.is_none().then(|| s.clone()))?;
+        self.diagonal(x, from, ones.into(), first_out, stride, sum)
+    }
+
+    /// Adds a segment times a factor per channel to output channels from `first_out` on, as a K range.
+    fn diagonal(
+        &mut self,
+        x: ValueId,
+        segment: Segment,
+        factors: Arc<[f64]>,
+        first_out: usize,
+        stride: [usize; 2],
+        sum: &mut Sum,
+    ) -> Result<(), PlanError> {
+        let channels = segment.channels;
+        let aligned = segment.shape.layout == Layout::Packed && segment.first_channel.is_multiple_of(4);
+        if first_out == 0 && channels == sum.channels && aligned {
+            let segment = self.viewed(x, &segment, |s| s.map.is_none().then(|| s.clone()))?;
+            let mut weight = KWeight::zero([channels, 1, 1, 1]);
+            let tensor = Tensor::from_f64(vec![channels, 1, 1, 1], factors.to_vec());
+            weight.add_tensor(&Weight::new(tensor), 0..channels, 0..1, 0, 0, None);
+            sum.terms.push(Term::pointwise(segment, stride, channels, weight));
+            return Ok(());
+        }
+        let (from, lead) = segment.quad_start();
+        let mut weight = KWeight::zero([sum.channels, from.channels, 1, 1]);
+        weight.add_diagonal(factors, first_out, lead, [0, 0]);
+        sum.terms.push(Term::pointwise(from, stride, 1, weight));
+        Ok(())
     }
 
     fn cuts(&self, v: ValueId) -> Vec<usize> {
@@ -253,7 +328,7 @@ impl Lowering<'_> {
         v: ValueId,
         conv: &Conv2d,
         x: ValueId,
-        add: Option<(ValueId, ValueId, Activation)>,
+        add: Option<(ValueId, ValueId, &Activation)>,
         pool: Option<(ValueId, MaxPool, Shape)>,
     ) -> Result<Vec<Segment>, PlanError> {
         let input = self.values[x.index()].clone();
@@ -266,9 +341,9 @@ impl Lowering<'_> {
         for rows in ranges {
             if add.is_none()
                 && pool.is_none()
-                && let Some(alias) = self.alias(conv, &input, &rows)
+                && let Some(view) = self.view(v, conv, (x, &input), &rows)?
             {
-                result.extend(alias);
+                result.extend(view);
                 continue;
             }
             let mut sum = Sum::new(rows.len(), self.graph.shape(v).size());
@@ -276,12 +351,12 @@ impl Lowering<'_> {
             sum.activation = clip(&conv.activation, &rows);
             for block in &conv.blocks {
                 if block.out.start < rows.end && rows.start < block.out.end {
-                    self.block(v, conv, &block.weight, (&block.out, &block.input), &input, &rows, &mut sum)?;
+                    self.block(v, conv, block, (x, &input), &rows, &mut sum)?;
                 }
             }
             if let Some((_, other, activation)) = add {
-                sum.activation = vec![(0..rows.len(), activation)];
-                self.add_value(other, &mut sum);
+                sum.activation = vec![(0..rows.len(), activation.clone())];
+                self.add_value(other, &mut sum)?;
             }
             let to = self.buffer_shape(result_value, rows.len());
             let name = self.name(v).to_string();
@@ -301,45 +376,117 @@ impl Lowering<'_> {
         self.cuts(v).into_iter().filter(inside).map(|c| c - rows.start).collect()
     }
 
-    /// The segments that rows are, where they need no computing: one Dirac block, bias 0, an activation that leaves them.
-    fn alias(&self, conv: &Conv2d, input: &[Segment], rows: &Range<usize>) -> Option<Vec<Segment>> {
+    /// The segments that rows are, where they need no computing: one diagonal block whose bias and activation leave them, or
+    /// that their readers can apply as they load.
+    fn view(
+        &mut self,
+        v: ValueId,
+        conv: &Conv2d,
+        (x, input): (ValueId, &[Segment]),
+        rows: &Range<usize>,
+    ) -> Result<Option<Vec<Segment>>, PlanError> {
         let mut over = conv.blocks.iter().filter(|b| b.out.start < rows.end && rows.start < b.out.end);
-        let (block, None) = (over.next()?, over.next()) else { return None };
-        if !matches!(block.weight, BlockWeight::Dirac)
-            || conv.stride[0] != conv.stride[1]
-            || conv.bias[rows.clone()].iter().any(|b| *b != 0.0)
-        {
-            return None;
+        let (Some(block), None) = (over.next(), over.next()) else { return Ok(None) };
+        let at = rows.start - block.out.start..rows.end - block.out.start;
+        let scale = match &block.weight {
+            BlockWeight::Dirac | BlockWeight::MeanPool2 => None,
+            BlockWeight::Diagonal(scale) => Some(&scale[at.clone()]),
+            _ => return Ok(None),
+        };
+        if conv.stride[0] != conv.stride[1] {
+            return Ok(None);
         }
-        let first = block.input.start + rows.start - block.out.start;
-        let segments: Vec<Segment> = pieces(input, first..first + rows.len())
-            .map(|(s, range, _)| s.sub(range).strided(conv.stride[0]))
-            .collect();
+        let first = block.input.start + at.start;
+        let segments: Vec<(Segment, usize)> =
+            pieces(input, first..first + rows.len()).map(|(s, range, at)| (s.sub(range), at)).collect();
         let activations = clip(&conv.activation, rows);
-        let unchanged = |s: &Segment| activations.iter().all(|(_, a)| a.preserves(s.non_negative));
-        segments.iter().all(unchanged).then_some(segments)
+        let bias = &conv.bias[rows.clone()];
+        let unchanged =
+            |(s, _): &(Segment, usize)| activations.iter().all(|(_, a)| a.preserves(s.is_non_negative()));
+        let alias = scale.is_none() && bias.iter().all(|b| *b == 0.0) && segments.iter().all(unchanged);
+        let pool = matches!(block.weight, BlockWeight::MeanPool2);
+        let map = match activations.as_slice() {
+            [(_, activation)] if !alias => Some(Function::from(activation)),
+            _ => None,
+        };
+        if !alias && (pool || map.is_none() || !self.readers_map(v, rows)) {
+            return Ok(None);
+        }
+        let mut result = vec![];
+        for (segment, at) in segments {
+            let channels = at..at + segment.channels;
+            let view = |s: &Segment| {
+                let s = match map {
+                    None => s.clone(),
+                    Some(function) => {
+                        let ones = || vec![1.0; channels.len()];
+                        let scale = scale.map_or_else(ones, |s| s[channels.clone()].to_vec());
+                        s.mapped(Map { function, scale, shift: bias[channels.clone()].to_vec() })?
+                    }
+                };
+                if pool { s.mean_pooled() } else { s.strided(conv.stride[0]) }
+            };
+            if map.is_some() && view(&segment).is_none() {
+                return Ok(None);
+            }
+            result.push(self.viewed(x, &segment, view)?);
+        }
+        Ok(Some(result))
+    }
+
+    /// Whether every reader of some channels can apply a function as it loads them: ungrouped convolutions, and Dirac rows
+    /// that hand them on.
+    fn readers_map(&self, v: ValueId, channels: &Range<usize>) -> bool {
+        let handles = |reader: &ValueId| {
+            let Op::Conv2d(conv) = &self.graph.node(*reader).op else { return false };
+            let read = |b: &&Block| b.input.start < channels.end && channels.start < b.input.end;
+            conv.blocks.iter().filter(read).all(|b| match &b.weight {
+                BlockWeight::Dense { groups, .. } => *groups == 1,
+                BlockWeight::Pointwise(_) => true,
+                _ => {
+                    conv.blocks
+                        .iter()
+                        .all(|o| o.out == b.out || o.out.end <= b.out.start || b.out.end <= o.out.start)
+                        && conv.blocks.iter().filter(|o| o.out == b.out).count() == 1
+                }
+            })
+        };
+        !self.kept(v) && v != self.graph.output() && self.consumers[v.index()].iter().all(handles)
     }
 
     /// Adds one block's share of `rows` to a sum.
-    #[allow(clippy::too_many_arguments)] // one call site; a struct would only rename the arguments
     fn block(
         &mut self,
         v: ValueId,
         conv: &Conv2d,
-        weight: &BlockWeight,
-        (out, from): (&Range<usize>, &Range<usize>),
-        input: &[Segment],
+        block: &Block,
+        (x, input): (ValueId, &[Segment]),
         rows: &Range<usize>,
         sum: &mut Sum,
     ) -> Result<(), PlanError> {
+        let (out, from) = (&block.out, &block.input);
         let shared = out.start.max(rows.start)..out.end.min(rows.end);
         let to_row = shared.start - rows.start;
         let source_rows = shared.start - out.start..shared.end - out.start;
-        match weight {
-            BlockWeight::Dirac => {
+        match &block.weight {
+            BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::MeanPool2 => {
                 let first = from.start + source_rows.start;
                 for (s, range, at) in pieces(input, first..first + shared.len()) {
-                    add_segment(s.sub(range), to_row + at, conv.stride, sum);
+                    let (s, to) = (s.sub(range), to_row + at);
+                    match &block.weight {
+                        BlockWeight::Diagonal(factors) => {
+                            let start = source_rows.start + at;
+                            let factors = factors[start..start + s.channels].into();
+                            let s = self.viewed(x, &s, |s| s.gate.is_none().then(|| s.clone()))?;
+                            self.diagonal(x, s, factors, to, conv.stride, sum)?;
+                        }
+                        BlockWeight::MeanPool2 => {
+                            let s = self.viewed(x, &s, Segment::mean_pooled)?;
+                            let ones = vec![1.0; s.channels];
+                            self.diagonal(x, s, ones.into(), to, [1, 1], sum)?;
+                        }
+                        _ => self.add_segment(x, s, to, conv.stride, sum)?,
+                    }
                 }
             }
             BlockWeight::Dense { weight, groups } if *groups > 1 => {
@@ -353,89 +500,30 @@ impl Lowering<'_> {
                 let [_, per_group, kh, kw] = weight.shape();
                 let mut k = KWeight::zero([rows.len(), per_group, kh, kw]);
                 k.add_tensor(weight, 0..out.len(), 0..per_group, 0, 0, None);
-                let segment = s.sub(range);
+                let view = |s: &Segment| (s.is_strided() && s.gate.is_none()).then(|| s.clone());
+                let segment = self.viewed(x, &s.sub(range), view)?;
                 sum.terms.push(Term::window(conv, segment, *groups, k));
             }
-            BlockWeight::Dense { weight, .. } => {
+            BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
+                let pointwise = matches!(block.weight, BlockWeight::Pointwise(_));
+                let one = pointwise || conv.kernel == [1, 1] && conv.padding == [0, 0];
+                let readable = |s: &Segment| {
+                    let whole = one && conv.stride == [1, 1];
+                    (s.gate.is_none() && (!s.mean_pool || whole)).then(|| s.clone())
+                };
+                let [_, _, kh, kw] = weight.shape();
                 for (s, range, at) in pieces(input, from.clone()) {
-                    let (segment, lead) = quad_start(s.sub(range.clone()));
-                    let mut k = KWeight::zero([rows.len(), segment.channels, conv.kernel[0], conv.kernel[1]]);
+                    let segment = self.viewed(x, &s.sub(range.clone()), readable)?;
+                    let (segment, lead) = segment.quad_start();
+                    let mut k = KWeight::zero([rows.len(), segment.channels, kh, kw]);
                     k.add_tensor(weight, source_rows.clone(), at..at + range.len(), to_row, lead, None);
-                    sum.terms.push(Term::window(conv, segment, 1, k));
-                }
-            }
-            BlockWeight::Pointwise(weight) => {
-                for (s, range, at) in pieces(input, from.clone()) {
-                    let (segment, lead) = quad_start(s.sub(range.clone()));
-                    let mut k = KWeight::zero([rows.len(), segment.channels, 1, 1]);
-                    k.add_tensor(weight, source_rows.clone(), at..at + range.len(), to_row, lead, None);
-                    let (stride, one) = (conv.stride, [1, 1]);
-                    sum.terms.push(Term {
-                        from: segment,
-                        kernel: one,
-                        stride,
-                        padding: [0, 0],
-                        dilation: one,
-                        groups: 1,
-                        weight: k,
+                    sum.terms.push(match pointwise {
+                        true => Term::pointwise(segment, conv.stride, 1, k),
+                        false => Term::window(conv, segment, 1, k),
                     });
                 }
             }
         }
         Ok(())
     }
-}
-
-/// Adds a segment to output channels from `first_out` on: in the epilogue where quads match, else as an identity K range.
-fn add_segment(segment: Segment, first_out: usize, stride: [usize; 2], sum: &mut Sum) {
-    if stride[0] == stride[1] && segment.quad_aligned(first_out) {
-        sum.adds.push((segment.strided(stride[0]), first_out));
-        return;
-    }
-    let channels = segment.channels;
-    let (from, lead) = quad_start(segment);
-    let mut weight = KWeight::zero([sum.channels, from.channels, 1, 1]);
-    weight.add_identity(channels, first_out, lead, [0, 0]);
-    let one = [1, 1];
-    sum.terms.push(Term { from, kernel: one, stride, padding: [0, 0], dilation: one, groups: 1, weight });
-}
-
-/// Output channels cut where blocks begin and end.
-fn row_ranges(conv: &Conv2d) -> Vec<Range<usize>> {
-    let mut cuts: Vec<usize> = conv.blocks.iter().flat_map(|b| [b.out.start, b.out.end]).collect();
-    cuts.extend([0, conv.out_channels]);
-    cuts.sort_unstable();
-    cuts.dedup();
-    cuts.windows(2).map(|w| w[0]..w[1]).collect()
-}
-
-/// The activations of a channel range, counted from its start.
-fn clip(activation: &[(Range<usize>, Activation)], rows: &Range<usize>) -> Vec<(Range<usize>, Activation)> {
-    activation
-        .iter()
-        .map(|(r, a)| (r.start.max(rows.start)..r.end.min(rows.end), *a))
-        .filter(|(r, _)| r.start < r.end)
-        .map(|(r, a)| (r.start - rows.start..r.end - rows.start, a))
-        .collect()
-}
-
-/// The segments that make up a channel range of a value: each with the part of it, and where that begins in the range.
-fn pieces(value: &[Segment], range: Range<usize>) -> impl Iterator<Item = (&Segment, Range<usize>, usize)> {
-    let mut start = 0;
-    value.iter().filter_map(move |s| {
-        let (first, end) = (start, start + s.channels);
-        start = end;
-        let (lo, hi) = (range.start.max(first), range.end.min(end));
-        (lo < hi).then(|| (s, lo - first..hi - first, lo - range.start))
-    })
-}
-
-/// The segment from the start of its first quad on, and how many channels that added in front (to be met with zeros).
-fn quad_start(segment: Segment) -> (Segment, usize) {
-    if segment.shape.layout == Layout::Planar {
-        return (segment, 0);
-    }
-    let lead = segment.first_channel % 4;
-    let first_channel = segment.first_channel - lead;
-    (Segment { first_channel, channels: segment.channels + lead, ..segment }, lead)
 }

@@ -9,6 +9,7 @@ mod emit;
 mod in_place;
 mod lower;
 mod memory;
+mod segment;
 mod weights;
 
 pub use check::{CheckError, check};

@@ -1,7 +1,9 @@
 //! Weights of a dispatch, still borrowed from the checkpoint: read, scaled and rounded only when they are packed.
 
 use crate::graph::Weight;
+use crate::kernel::Values;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The weight of one K range, `[out, in / groups, height, width]`, as pieces of checkpoint tensors. What no piece covers
 /// is zero; pieces that overlap sum.
@@ -23,7 +25,7 @@ struct Piece {
 #[derive(Clone, Debug)]
 enum Source {
     Tensor { weight: Weight, rows: Range<usize>, cols: Range<usize> },
-    Identity(usize),
+    Diagonal(Arc<[f64]>),
 }
 
 impl KWeight {
@@ -47,9 +49,9 @@ impl KWeight {
         self.pieces.push(Piece { source, to_row, to_col, tap });
     }
 
-    /// Adds ones at `tap` from (`to_row`, `to_col`) down the diagonal, `len` of them.
-    pub fn add_identity(&mut self, len: usize, to_row: usize, to_col: usize, tap: [usize; 2]) {
-        self.pieces.push(Piece { source: Source::Identity(len), to_row, to_col, tap: Some(tap) });
+    /// Adds factors at `tap` from (`to_row`, `to_col`) down the diagonal.
+    pub fn add_diagonal(&mut self, factors: Arc<[f64]>, to_row: usize, to_col: usize, tap: [usize; 2]) {
+        self.pieces.push(Piece { source: Source::Diagonal(factors), to_row, to_col, tap: Some(tap) });
     }
 
     /// The weight of output channels `rows` alone.
@@ -59,7 +61,7 @@ impl KWeight {
         for p in &self.pieces {
             let len = match &p.source {
                 Source::Tensor { rows, .. } => rows.len(),
-                Source::Identity(len) => *len,
+                Source::Diagonal(factors) => factors.len(),
             };
             let (lo, hi) = (rows.start.max(p.to_row), rows.end.min(p.to_row + len));
             if lo >= hi {
@@ -71,8 +73,9 @@ impl KWeight {
                     let source = source.start + skip..source.start + skip + hi - lo;
                     part.add_tensor(weight, source, cols.clone(), to_row, p.to_col, p.tap);
                 }
-                Source::Identity(_) => {
-                    part.add_identity(hi - lo, to_row, p.to_col + skip, p.tap.unwrap_or([0, 0]));
+                Source::Diagonal(factors) => {
+                    let factors = factors[skip..skip + hi - lo].into();
+                    part.add_diagonal(factors, to_row, p.to_col + skip, p.tap.unwrap_or([0, 0]));
                 }
             }
         }
@@ -93,10 +96,10 @@ impl KWeight {
         let mut sum = vec![0.0f64; out * cols_all * taps];
         for p in &self.pieces {
             match &p.source {
-                Source::Identity(len) => {
+                Source::Diagonal(factors) => {
                     let [ty, tx] = p.tap.unwrap_or([kh / 2, kw / 2]);
-                    for i in 0..*len {
-                        sum[((p.to_row + i) * cols_all + p.to_col + i) * taps + ty * kw + tx] += 1.0;
+                    for (i, factor) in factors.iter().enumerate() {
+                        sum[((p.to_row + i) * cols_all + p.to_col + i) * taps + ty * kw + tx] += factor;
                     }
                 }
                 Source::Tensor { weight, rows, cols } => {
@@ -126,12 +129,24 @@ pub struct ConvWeights {
     pub k_ranges: Vec<KWeight>,
     /// One per output channel.
     pub bias: Vec<f32>,
+    /// One per output channel where an activation is PReLU; else empty.
+    pub slopes: Vec<f32>,
+    /// Per K range, scale and shift of each channel where it maps its operand.
+    pub maps: Vec<Option<(Vec<f32>, Vec<f32>)>>,
 }
 
 impl ConvWeights {
     /// Values of all K ranges and the bias, in f32 bytes before any packing.
     pub fn bytes(&self) -> usize {
         let values: usize = self.k_ranges.iter().map(|k| k.shape.iter().product::<usize>()).sum();
-        (values + self.bias.len()) * 4
+        let maps: usize = self.maps.iter().flatten().map(|(scale, shift)| scale.len() + shift.len()).sum();
+        (values + self.bias.len() + self.slopes.len() + maps) * 4
+    }
+
+    /// Forms every value and hands them over.
+    pub fn with_values<R>(&self, then: impl FnOnce(&Values<'_>) -> R) -> R {
+        let k_ranges: Vec<Vec<f32>> = self.k_ranges.iter().map(KWeight::to_f32).collect();
+        let k_ranges: Vec<&[f32]> = k_ranges.iter().map(Vec::as_slice).collect();
+        then(&Values { k_ranges: &k_ranges, bias: &self.bias, slopes: &self.slopes, maps: &self.maps })
     }
 }

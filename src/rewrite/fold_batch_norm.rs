@@ -1,11 +1,11 @@
-//! Batch norm into the convolution before it, in f64.
+//! Batch norm into the convolution before it, in f64; where there is none, as a diagonal 1x1 convolution.
 
-use crate::graph::{Activation, BlockWeight};
-use crate::graph::{Conv2d, Graph, GraphError, Op, ValueId, Weight};
+use crate::graph::{BlockWeight, Conv2d, Graph, GraphError, Op, ValueId, Weight};
 
 /// Folds every batch norm that alone follows a linear convolution: rows times `scale`, bias times `scale` plus `shift`.
 ///
-/// Weights stay borrowed: only a factor per row is added to them. A batch norm after anything else stays a node.
+/// Weights stay borrowed: only a factor per row is added to them. A batch norm after anything else becomes a 1x1 convolution
+/// with a diagonal block; it is never folded into a convolution after it, whose padding would be wrong.
 ///
 /// # Errors
 /// [`GraphError`] when a folded node does not fit, which a well-formed graph never gives.
@@ -34,6 +34,11 @@ pub fn fold_batch_norm(graph: &Graph) -> Result<Graph, GraphError> {
                 continue;
             }
         }
+        if let Op::BatchNorm(bn) = &node.op {
+            let (scale, shift) = bn.affine();
+            map.push(new.push(node.name.clone(), Op::Conv2d(Conv2d::diagonal(scale, shift)), &inputs)?);
+            continue;
+        }
         map.push(new.push(node.name.clone(), node.op.clone(), &inputs)?);
     }
     debug_assert_eq!(map[graph.output().index()], new.output());
@@ -41,8 +46,7 @@ pub fn fold_batch_norm(graph: &Graph) -> Result<Graph, GraphError> {
 }
 
 fn foldable(conv: &Conv2d) -> bool {
-    conv.uniform_activation() == Some(Activation::Identity)
-        && conv.blocks.iter().all(|b| !matches!(b.weight, BlockWeight::Dirac))
+    conv.is_linear() && conv.blocks.iter().all(|b| !matches!(b.weight, BlockWeight::MeanPool2))
 }
 
 fn fold(conv: &Conv2d, (scale, shift): &(Vec<f64>, Vec<f64>)) -> Option<Conv2d> {
@@ -58,7 +62,11 @@ fn fold(conv: &Conv2d, (scale, shift): &(Vec<f64>, Vec<f64>)) -> Option<Conv2d> 
                 BlockWeight::Dense { weight: scaled(weight), groups: *groups }
             }
             BlockWeight::Pointwise(weight) => BlockWeight::Pointwise(scaled(weight)),
-            BlockWeight::Dirac => BlockWeight::Dirac,
+            BlockWeight::Dirac => BlockWeight::Diagonal(rows.into()),
+            BlockWeight::Diagonal(factors) => {
+                BlockWeight::Diagonal(factors.iter().zip(rows).map(|(f, s)| f * s).collect())
+            }
+            BlockWeight::MeanPool2 => unreachable!("not foldable"),
         };
     }
     for (o, b) in folded.bias.iter_mut().enumerate() {

@@ -1,9 +1,9 @@
 //! Pointwise functions into the convolution or Add before them.
 
-use crate::graph::{Activation, Graph, GraphError, Op, ValueId};
+use crate::graph::{Activation, Conv2d, Graph, GraphError, Op, ValueId};
 
 /// Moves every activation that alone follows a linear convolution or Add into it. A convolution keeps its name; an Add
-/// takes the activation's, which is the block's.
+/// takes the activation's, which is the block's. Any other activation becomes a 1x1 Dirac convolution that applies it.
 ///
 /// # Errors
 /// [`GraphError`] when a fused node does not fit, which a well-formed graph never gives.
@@ -15,7 +15,7 @@ pub fn fuse_activation(graph: &Graph) -> Result<Graph, GraphError> {
         let node = graph.node(v);
         let inputs: Vec<ValueId> = node.inputs.iter().map(|i| map[i.index()]).collect();
         let follower = match consumers[v.index()].as_slice() {
-            [reader] => match graph.node(*reader).op {
+            [reader] => match &graph.node(*reader).op {
                 Op::Activation(a) => Some((&graph.node(*reader).name, a)),
                 _ => None,
             },
@@ -25,15 +25,19 @@ pub fn fuse_activation(graph: &Graph) -> Result<Graph, GraphError> {
         let value = match (&node.op, follower) {
             (Op::Conv2d(conv), Some((_, a))) if linear => {
                 let mut conv = conv.clone();
-                conv.activation = vec![(0..conv.out_channels, a)];
+                conv.activation = vec![(0..conv.out_channels, a.clone())];
                 new.push(node.name.clone(), Op::Conv2d(conv), &inputs)?
             }
-            (Op::Add(_), Some((name, a))) if linear => new.push(name.clone(), Op::Add(a), &inputs)?,
+            (Op::Add(_), Some((name, a))) if linear => new.push(name.clone(), Op::Add(a.clone()), &inputs)?,
             (Op::Activation(_), _)
                 if is_linear(&graph.node(node.inputs[0]).op)
                     && consumers[node.inputs[0].index()].len() == 1 =>
             {
                 inputs[0]
+            }
+            (Op::Activation(a), _) => {
+                let conv = Conv2d::pointwise_function(node.shape.channels, a.clone());
+                new.push(node.name.clone(), Op::Conv2d(conv), &inputs)?
             }
             _ => new.push(node.name.clone(), node.op.clone(), &inputs)?,
         };
@@ -45,7 +49,7 @@ pub fn fuse_activation(graph: &Graph) -> Result<Graph, GraphError> {
 
 fn is_linear(op: &Op) -> bool {
     match op {
-        Op::Conv2d(conv) => conv.uniform_activation() == Some(Activation::Identity),
+        Op::Conv2d(conv) => conv.is_linear(),
         Op::Add(a) => *a == Activation::Identity,
         _ => false,
     }

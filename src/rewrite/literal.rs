@@ -1,9 +1,10 @@
 //! Block weights multiplied out: what the paper's scripts do, kept to compare with and to export.
 
-use crate::graph::{Block, BlockWeight, Conv2d, Graph, GraphError, Op, Weight};
+use crate::graph::{Block, BlockWeight, Conv2d, Graph, GraphError, Op, Shape, Weight};
 
 /// Turns every block weight into one plain kernel, Dirac ones and zeros included; the values are formed when they are read.
-/// A weight that is plain already is left as it is.
+/// A weight that is plain already is left as it is, and so is a 2x2 mean that no window can express: at an odd height or
+/// width its last row or column has fewer elements, and a 1x1 window has no taps for it.
 ///
 /// # Errors
 /// [`GraphError`] when a rewritten node does not fit, which a well-formed graph never gives.
@@ -11,12 +12,24 @@ pub fn literal(graph: &Graph) -> Result<Graph, GraphError> {
     let mut new = Graph::new(graph.input_shape());
     for node in &graph.nodes()[1..] {
         let op = match &node.op {
-            Op::Conv2d(conv) if conv.as_plain().is_none() => Op::Conv2d(flatten(conv)),
+            Op::Conv2d(conv)
+                if conv.as_plain().is_none() && expressible(conv, graph.shape(node.inputs[0])) =>
+            {
+                Op::Conv2d(flatten(conv))
+            }
             op => op.clone(),
         };
         new.push(node.name.clone(), op, &node.inputs)?;
     }
     Ok(new)
+}
+
+/// Whether plain taps can do what the blocks do on an input of that shape.
+fn expressible(conv: &Conv2d, input: Shape) -> bool {
+    let mean = conv.blocks.iter().any(|b| matches!(b.weight, BlockWeight::MeanPool2));
+    let even = input.height.is_multiple_of(2) && input.width.is_multiple_of(2);
+    let window = conv.kernel.iter().all(|k| *k >= 3) && conv.dilation == [1, 1];
+    !mean || even && window
 }
 
 /// The number of groups that a plain form of the convolution can have: that of its grouped block where every other block
@@ -38,15 +51,21 @@ fn common_groups(conv: &Conv2d) -> usize {
             && match &b.weight {
                 BlockWeight::Dense { groups, .. } => b.input.len() / groups == per_in,
                 BlockWeight::Pointwise(_) => false,
-                BlockWeight::Dirac => per_in == per_out,
+                BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::MeanPool2 => per_in == per_out,
             }
     };
     if conv.blocks.iter().all(aligned) { conv.in_channels / per_in } else { 1 }
 }
 
 /// One plain kernel with the same function.
-fn flatten(conv: &Conv2d) -> Conv2d {
+pub(super) fn flatten(conv: &Conv2d) -> Conv2d {
     let groups = common_groups(conv);
     let plain = Conv2d::dense(Weight::flattened(conv, groups), groups, conv.stride, conv.padding);
-    Conv2d { dilation: conv.dilation, bias: conv.bias.clone(), activation: conv.activation.clone(), ..plain }
+    Conv2d {
+        padding_end: conv.padding_end,
+        dilation: conv.dilation,
+        bias: conv.bias.clone(),
+        activation: conv.activation.clone(),
+        ..plain
+    }
 }

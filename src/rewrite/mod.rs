@@ -4,11 +4,13 @@ mod fold_batch_norm;
 mod fuse_activation;
 mod literal;
 mod remove_residual;
+mod reparameterize;
 
 pub use fold_batch_norm::fold_batch_norm;
 pub use fuse_activation::fuse_activation;
 pub use literal::literal;
 pub use remove_residual::remove_residual;
+pub use reparameterize::reparameterize;
 
 use crate::graph::{Graph, GraphError};
 
@@ -44,6 +46,8 @@ pub enum Shortcut {
         /// `[vertical, horizontal]`.
         stride: [usize; 2],
     },
+    /// A 1x1 convolution of the input's 2x2 means (the average-pool shortcut of ResNet-D).
+    PooledProjection,
 }
 
 /// What became of a residual block.
@@ -57,6 +61,11 @@ pub enum Outcome {
         reserved: usize,
         /// Convolutions of the main path.
         convs: usize,
+    },
+    /// Parallel linear branches over one input, summed into one convolution (RepVGG).
+    Summed {
+        /// Number of branches.
+        branches: usize,
     },
     /// The block is as it was.
     Kept {
@@ -90,8 +99,10 @@ pub struct Rewritten {
 /// # Errors
 /// [`GraphError`] when a pass would build a node that does not fit: a broken invariant of the input graph.
 pub fn for_mode(original: &Graph, mode: Mode) -> Result<Rewritten, GraphError> {
-    let folded = fuse_activation(&fold_batch_norm(original)?)?;
-    let removed = remove_residual(&folded)?;
+    let summed = reparameterize(&fold_batch_norm(original)?)?;
+    let folded = fuse_activation(&summed.graph)?;
+    let mut removed = remove_residual(&folded)?;
+    removed.blocks.splice(0..0, summed.blocks);
     Ok(match mode {
         Mode::Structured => removed,
         Mode::Literal => Rewritten { graph: literal(&removed.graph)?, ..removed },

@@ -4,9 +4,13 @@
 //! * every convolution but the last gets `C` more output channels *in front*, a Dirac block over x (reserve);
 //! * the last gets `C` more input channels, a Dirac block for an identity shortcut, the projection's 1x1 weights at the
 //!   centre tap otherwise; the biases add (merge).
+//!
+//! What else stands on the way is carried past: a gate (squeeze-and-excitation) multiplies the block's own channels only, and
+//! where it stands last a 1x1 convolution after it merges. An average-pool shortcut is reserved as 2x2 means.
 
 use super::{BlockReport, Outcome, Rewritten, Shortcut};
-use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, GraphError, Op, ValueId, Weight};
+use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, GraphError, Op, ValueId};
+use std::ops::Range;
 
 /// Removes every residual connection it can remove exactly, leaves the others, and says which and why.
 ///
@@ -26,11 +30,11 @@ pub fn remove_residual(graph: &Graph) -> Result<Rewritten, GraphError> {
             Ok(chain) => {
                 reports.push(BlockReport {
                     block,
-                    output: graph.node(*chain.main.last().expect("a main path")).name.clone(),
+                    output: chain.output(graph, v).into(),
                     outcome: Outcome::Removed {
                         shortcut: chain.shortcut(graph),
                         reserved: graph.shape(chain.input).channels,
-                        convs: chain.main.len(),
+                        convs: chain.main.iter().filter(|s| s.gate.is_empty()).count(),
                     },
                 });
                 chains[v.index()] = Some(chain);
@@ -44,7 +48,7 @@ pub fn remove_residual(graph: &Graph) -> Result<Rewritten, GraphError> {
     // Nodes that a chain replaces: its convolutions and its projection are rebuilt where the Add was.
     let mut replaced = vec![false; graph.nodes().len()];
     for chain in chains.iter().flatten() {
-        for v in chain.main.iter().chain(&chain.projection) {
+        for v in chain.values() {
             replaced[v.index()] = true;
         }
     }
@@ -56,13 +60,8 @@ pub fn remove_residual(graph: &Graph) -> Result<Rewritten, GraphError> {
         let at = |v: ValueId| map[v.index()].expect("operands come first");
         let value = match &chains[v.index()] {
             Some(chain) => {
-                let Op::Add(activation) = node.op else { unreachable!("chains stand at Adds") };
                 let x_non_negative = non_negative[chain.input.index()].iter().all(|&b| b);
-                let mut value = at(chain.input);
-                for (name, conv) in chain.convert(graph, activation, x_non_negative) {
-                    value = new.push(name, Op::Conv2d(conv), &[value])?;
-                }
-                value
+                chain.rebuild(graph, v, &mut new, at(chain.input), x_non_negative)?
             }
             None => {
                 let inputs: Vec<ValueId> = node.inputs.iter().map(|&v| at(v)).collect();
@@ -75,12 +74,26 @@ pub fn remove_residual(graph: &Graph) -> Result<Rewritten, GraphError> {
     Ok(Rewritten { graph: new, blocks: reports })
 }
 
-/// A block that can be converted: `main` from `input` to the Add, and the projection beside it if there is one.
+/// A block that can be converted: the steps of its main path from `input` to the Add, and the shortcut beside it.
 #[derive(Clone)]
 struct Chain {
     input: ValueId,
-    main: Vec<ValueId>,
-    projection: Option<ValueId>,
+    main: Vec<Step>,
+    side: Side,
+}
+
+/// A convolution, or a gate with the nodes that compute it from what it multiplies.
+#[derive(Clone, PartialEq)]
+struct Step {
+    value: ValueId,
+    /// In order; empty for a convolution.
+    gate: Vec<ValueId>,
+}
+
+#[derive(Clone)]
+enum Side {
+    Identity,
+    Projection { conv: ValueId, mean: Option<ValueId> },
 }
 
 fn find_chain(graph: &Graph, consumers: &[Vec<ValueId>], add: ValueId) -> Result<Chain, String> {
@@ -90,57 +103,125 @@ fn find_chain(graph: &Graph, consumers: &[Vec<ValueId>], add: ValueId) -> Result
     let (input, l, r) = lhs
         .iter()
         .enumerate()
-        .find_map(|(i, v)| rhs.iter().position(|w| w == v).map(|j| (*v, i, j)))
+        .find_map(|(i, s)| rhs.iter().position(|t| t.value == s.value).map(|j| (s.value, i, j)))
         .ok_or("its two operands do not come from one value through convolutions alone")?;
     let (mut main, mut side) = (lhs[..l].to_vec(), rhs[..r].to_vec());
-    if main.len() < side.len() {
+    let is_mean = |s: &Step| matches!(graph.node(s.value).op, Op::MeanPool2);
+    if main.len() < side.len() || main.iter().any(is_mean) {
         std::mem::swap(&mut main, &mut side);
     }
     main.reverse();
-    if main.is_empty() {
+    let is_conv = |s: &Step| matches!(graph.node(s.value).op, Op::Conv2d(_));
+    if !main.iter().any(is_conv) {
         return Err("no convolution on either path".into());
     }
-    if side.len() > 1 {
-        return Err(format!("its shortcut has {} convolutions, at most one can be merged", side.len()));
+    if main.iter().any(is_mean) {
+        return Err("an average pool stands on its main path".into());
     }
-    let chain = Chain { input, main, projection: side.first().copied() };
+    let side = match side.as_slice() {
+        [] => Side::Identity,
+        [conv] if is_conv(conv) => Side::Projection { conv: conv.value, mean: None },
+        [conv, mean] if is_conv(conv) && is_mean(mean) => {
+            Side::Projection { conv: conv.value, mean: Some(mean.value) }
+        }
+        more => {
+            let names: Vec<&str> = more.iter().rev().map(|s| graph.node(s.value).name.as_str()).collect();
+            return Err(format!("its shortcut is {}, one 1x1 can be merged", names.join(" then ")));
+        }
+    };
+    let chain = Chain { input, main, side };
     chain.check(graph)?;
     Ok(chain)
 }
 
-/// Values from `end` backwards through convolutions that only one node reads, and the value they start from.
-fn path(graph: &Graph, consumers: &[Vec<ValueId>], end: ValueId) -> Vec<ValueId> {
-    let mut values = vec![end];
-    let mut v = end;
-    while let Op::Conv2d(_) = graph.node(v).op
-        && consumers[v.index()].len() == 1
-    {
-        v = graph.node(v).inputs[0];
-        values.push(v);
+/// Steps from `end` backwards through nodes that only one other reads, and the value they start from.
+fn path(graph: &Graph, consumers: &[Vec<ValueId>], end: ValueId) -> Vec<Step> {
+    let mut steps = vec![];
+    let (mut v, mut readers) = (end, 1);
+    loop {
+        let node = graph.node(v);
+        let mut step = Step { value: v, gate: vec![] };
+        let own = consumers[v.index()].len() == readers;
+        readers = 1;
+        let known = match node.op {
+            Op::Conv2d(_) | Op::MeanPool2 => true,
+            Op::Gate { first: 0 } => {
+                step.gate = gate_nodes(graph, consumers, v);
+                // What is gated is read by the gate and by what computes it.
+                readers = 2;
+                !step.gate.is_empty() && graph.shape(node.inputs[1]).channels == node.shape.channels
+            }
+            _ => false,
+        };
+        steps.push(step);
+        if !(own && known) {
+            return steps;
+        }
+        v = node.inputs[0];
     }
-    values
+}
+
+/// The nodes that compute a gate from the value it multiplies, in order; empty where they are not that alone.
+fn gate_nodes(graph: &Graph, consumers: &[Vec<ValueId>], gate: ValueId) -> Vec<ValueId> {
+    let &[gated, mut v] = graph.node(gate).inputs.as_slice() else { return vec![] };
+    let mut nodes = vec![];
+    while v != gated {
+        let node = graph.node(v);
+        let inner = matches!(node.op, Op::Conv2d(_) | Op::GlobalAverage);
+        if !inner || consumers[v.index()].len() != 1 {
+            return vec![];
+        }
+        nodes.push(v);
+        v = node.inputs[0];
+    }
+    nodes.reverse();
+    nodes
 }
 
 fn conv_of(graph: &Graph, v: ValueId) -> &Conv2d {
     match &graph.node(v).op {
         Op::Conv2d(conv) => conv,
-        _ => unreachable!("paths hold convolutions only"),
+        _ => unreachable!("the step is a convolution"),
     }
 }
 
 impl Chain {
+    /// Every node that the chain stands for, but for the Add.
+    fn values(&self) -> impl Iterator<Item = ValueId> {
+        let side = match self.side {
+            Side::Identity => [None, None],
+            Side::Projection { conv, mean } => [Some(conv), mean],
+        };
+        let main = self.main.iter().flat_map(|s| s.gate.iter().copied().chain([s.value]));
+        main.chain(side.into_iter().flatten())
+    }
+
+    /// The convolution that merges; `None` where a gate stands last.
+    fn merging(&self) -> Option<ValueId> {
+        self.main.last().filter(|s| s.gate.is_empty()).map(|s| s.value)
+    }
+
+    /// Name of the node that computes the block's value.
+    fn output<'g>(&self, graph: &'g Graph, add: ValueId) -> &'g str {
+        &graph.node(self.merging().unwrap_or(add)).name
+    }
+
     fn shortcut(&self, graph: &Graph) -> Shortcut {
-        match self.projection {
-            None => Shortcut::Identity,
-            Some(v) => Shortcut::Projection { stride: conv_of(graph, v).stride },
+        match self.side {
+            Side::Identity => Shortcut::Identity,
+            Side::Projection { conv, mean: None } => {
+                Shortcut::Projection { stride: conv_of(graph, conv).stride }
+            }
+            Side::Projection { mean: Some(_), .. } => Shortcut::PooledProjection,
         }
     }
 
     /// Whether reserving and merging computes the same function, and why not where it does not.
     fn check(&self, graph: &Graph) -> Result<(), String> {
         let name = |v: ValueId| &graph.node(v).name;
+        let convs = || self.main.iter().filter(|s| s.gate.is_empty()).map(|s| s.value);
         let mut stride = [1, 1];
-        for &v in &self.main {
+        for v in convs() {
             let conv = conv_of(graph, v);
             conv.centre().ok_or_else(|| {
                 format!(
@@ -151,93 +232,155 @@ impl Chain {
                     conv.padding
                 )
             })?;
-            conv.as_plain().ok_or_else(|| format!("{}: its weight is in blocks already", name(v)))?;
             stride = [stride[0] * conv.stride[0], stride[1] * conv.stride[1]];
         }
-        let last = *self.main.last().expect("a main path");
-        if conv_of(graph, last).uniform_activation() != Some(Activation::Identity) {
+        if let Some(last) = self.merging()
+            && !conv_of(graph, last).is_linear()
+        {
             return Err(format!("{}: an activation stands between it and the Add", name(last)));
         }
-        let Some(v) = self.projection else {
+        let Side::Projection { conv: v, mean } = self.side else {
             if stride != [1, 1] {
                 return Err(format!("an identity shortcut beside a main path of stride {stride:?}"));
             }
             return Ok(());
         };
         let projection = conv_of(graph, v);
-        if projection.kernel != [1, 1] || projection.padding != [0, 0] {
+        if projection.kernel != [1, 1] || projection.padding != [0, 0] || projection.padding_end != [0, 0] {
             let [h, w] = projection.kernel;
             return Err(format!("{}: a {h}x{w} shortcut, only 1x1 without padding can be merged", name(v)));
         }
         if !matches!(projection.as_plain(), Some((_, 1))) {
             return Err(format!("{}: a grouped shortcut", name(v)));
         }
-        if projection.uniform_activation() != Some(Activation::Identity) {
+        if !projection.is_linear() {
             return Err(format!("{}: an activation stands between it and the Add", name(v)));
         }
-        if projection.stride != stride {
-            let found = projection.stride;
-            return Err(format!("{}: stride {found:?} beside a main path of stride {stride:?}", name(v)));
+        let Some(mean) = mean else {
+            if projection.stride != stride {
+                let found = projection.stride;
+                return Err(format!("{}: stride {found:?} beside a main path of stride {stride:?}", name(v)));
+            }
+            return Ok(());
+        };
+        // The means are taken where the main path strides, in a convolution that reserves.
+        let strided = convs().find(|v| conv_of(graph, *v).stride == [2, 2]);
+        if projection.stride != [1, 1] || stride != [2, 2] || strided.is_none() {
+            return Err(format!("{}: a 2x2 mean beside a main path of stride {stride:?}", name(mean)));
+        }
+        if strided == self.merging() {
+            return Err(format!("{}: the main path strides only where it ends", name(mean)));
         }
         Ok(())
     }
 
-    /// The convolutions of the chain, `[reserved ; own]` channels between them.
-    fn convert(&self, graph: &Graph, activation: Activation, x_non_negative: bool) -> Vec<(String, Conv2d)> {
+    /// Appends the chain, `[reserved ; own]` channels between its steps, and returns the block's value.
+    fn rebuild(
+        &self,
+        graph: &Graph,
+        add: ValueId,
+        new: &mut Graph,
+        x: ValueId,
+        x_non_negative: bool,
+    ) -> Result<ValueId, GraphError> {
+        let Op::Add(activation) = &graph.node(add).op else { unreachable!("chains stand at Adds") };
         let reserved = graph.shape(self.input).channels;
         // ReLU leaves a non-negative x as it is, so that the literal form is conv + ReLU and nothing else.
         let carry = if x_non_negative { Activation::Relu } else { Activation::Identity };
-        let count = self.main.len();
-        let mut chain = Vec::with_capacity(count);
-        for (i, &v) in self.main.iter().enumerate() {
-            let own = conv_of(graph, v);
-            let (weight, groups) = own.as_plain().expect("checked");
-            let dense = BlockWeight::Dense { weight: weight.clone(), groups };
+        let mut value = x;
+        for (i, step) in self.main.iter().enumerate() {
+            let node = graph.node(step.value);
+            if !step.gate.is_empty() {
+                value = rebuild_gate(graph, step, new, value, reserved)?;
+                continue;
+            }
+            let own = conv_of(graph, step.value);
             // Input channels: [x ; h] after the first convolution; x alone before it, where both parts read x.
             let before = if i == 0 { 0 } else { reserved };
-            let in_channels = before + own.in_channels;
-            let main_in = before..in_channels;
-            let conv = if i + 1 < count {
-                let out_channels = reserved + own.out_channels;
+            let conv = if self.merging() == Some(step.value) {
+                let (side, bias) = self.side(graph, own.out_channels);
+                let side = Block { out: 0..own.out_channels, input: 0..reserved, weight: side };
                 Conv2d {
-                    in_channels,
-                    out_channels,
-                    blocks: vec![
-                        Block { out: 0..reserved, input: 0..reserved, weight: BlockWeight::Dirac },
-                        Block { out: reserved..out_channels, input: main_in, weight: dense },
-                    ],
-                    bias: std::iter::repeat_n(0.0, reserved).chain(own.bias.iter().copied()).collect(),
-                    activation: std::iter::once((0..reserved, carry))
-                        .chain(own.activation.iter().map(|(r, a)| (r.start + reserved..r.end + reserved, *a)))
-                        .collect(),
+                    in_channels: before + own.in_channels,
+                    blocks: std::iter::once(side).chain(shifted(own, 0, before)).collect(),
+                    bias: own.bias.iter().zip(bias).map(|(a, b)| a + b).collect(),
+                    activation: vec![(0..own.out_channels, activation.clone())],
                     ..own.clone()
                 }
             } else {
-                let (side, bias) = self.side(graph, own.out_channels);
+                let weight = match self.side {
+                    Side::Projection { mean: Some(_), .. } if own.stride == [2, 2] => BlockWeight::MeanPool2,
+                    _ => BlockWeight::Dirac,
+                };
+                let carried = Block { out: 0..reserved, input: 0..reserved, weight };
                 Conv2d {
-                    in_channels,
-                    blocks: vec![
-                        Block { out: 0..own.out_channels, input: 0..reserved, weight: side },
-                        Block { out: 0..own.out_channels, input: main_in, weight: dense },
-                    ],
-                    bias: own.bias.iter().zip(bias).map(|(a, b)| a + b).collect(),
-                    activation: vec![(0..own.out_channels, activation)],
+                    in_channels: before + own.in_channels,
+                    out_channels: reserved + own.out_channels,
+                    blocks: std::iter::once(carried).chain(shifted(own, reserved, before)).collect(),
+                    bias: std::iter::repeat_n(0.0, reserved).chain(own.bias.iter().copied()).collect(),
+                    activation: std::iter::once((0..reserved, carry.clone()))
+                        .chain(own.activation.iter().map(|(r, a)| (moved(r, reserved), a.clone())))
+                        .collect(),
                     ..own.clone()
                 }
             };
-            chain.push((graph.node(v).name.clone(), conv));
+            value = new.push(node.name.clone(), Op::Conv2d(conv), &[value])?;
         }
-        chain
+        if self.merging().is_some() {
+            return Ok(value);
+        }
+        let channels = graph.shape(add).channels;
+        let (side, bias) = self.side(graph, channels);
+        let main = Conv2d::pointwise_function(channels, activation.clone());
+        let side = Block { out: 0..channels, input: 0..reserved, weight: side };
+        let conv = Conv2d {
+            in_channels: reserved + channels,
+            blocks: std::iter::once(side).chain(shifted(&main, 0, reserved)).collect(),
+            bias,
+            ..main
+        };
+        new.push(graph.node(add).name.clone(), Op::Conv2d(conv), &[value])
     }
 
     fn side(&self, graph: &Graph, out_channels: usize) -> (BlockWeight, Vec<f64>) {
-        match self.projection {
-            None => (BlockWeight::Dirac, vec![0.0; out_channels]),
-            Some(v) => {
-                let projection = conv_of(graph, v);
-                let (weight, _): (&Weight, usize) = projection.as_plain().expect("checked");
+        match self.side {
+            Side::Identity => (BlockWeight::Dirac, vec![0.0; out_channels]),
+            Side::Projection { conv, .. } => {
+                let projection = conv_of(graph, conv);
+                let (weight, _) = projection.as_plain().expect("checked");
                 (BlockWeight::Pointwise(weight.clone()), projection.bias.clone())
             }
         }
     }
+}
+
+/// The gate of `[reserved ; own]` channels: computed from the own ones, and applied to them alone.
+fn rebuild_gate(
+    graph: &Graph,
+    step: &Step,
+    new: &mut Graph,
+    value: ValueId,
+    reserved: usize,
+) -> Result<ValueId, GraphError> {
+    let name = &graph.node(step.value).name;
+    let own = reserved..new.shape(value).channels;
+    let mut gate = new.push(format!("{name}.own"), Op::Slice(own), &[value])?;
+    for v in &step.gate {
+        let node = graph.node(*v);
+        gate = new.push(node.name.clone(), node.op.clone(), &[gate])?;
+    }
+    new.push(name.clone(), Op::Gate { first: reserved }, &[value, gate])
+}
+
+fn moved(range: &Range<usize>, by: usize) -> Range<usize> {
+    range.start + by..range.end + by
+}
+
+/// The blocks of a convolution, moved along its output and its input channels.
+fn shifted(conv: &Conv2d, out: usize, input: usize) -> impl Iterator<Item = Block> + use<'_> {
+    conv.blocks.iter().map(move |b| Block {
+        out: moved(&b.out, out),
+        input: moved(&b.input, input),
+        weight: b.weight.clone(),
+    })
 }

@@ -64,6 +64,9 @@ fn check_layer(graph: &Graph, v: ValueId, batch: usize, of: &dyn Fn(ValueId) -> 
             (run(&node.op, &magnitudes), vec![n; node.shape.channels])
         }
         Op::Add(_) => (run(&Op::Add(Activation::Identity), &magnitudes), vec![2; node.shape.channels]),
+        Op::MeanPool2 => (run(&node.op, &magnitudes), vec![4; node.shape.channels]),
+        // A product of two values, each rounded where it is stored.
+        Op::Gate { .. } => (run(&node.op, &magnitudes), vec![1; node.shape.channels]),
         _ => (expected.iter().map(|v| v.abs()).collect(), vec![1; node.shape.channels]),
     };
     let plane = node.shape.height * node.shape.width;
@@ -95,6 +98,10 @@ fn magnitude(conv: &Conv2d) -> Conv2d {
                 }
                 BlockWeight::Pointwise(w) => BlockWeight::Pointwise(abs(w)),
                 BlockWeight::Dirac => BlockWeight::Dirac,
+                BlockWeight::Diagonal(factors) => {
+                    BlockWeight::Diagonal(factors.iter().map(|f| f.abs()).collect())
+                }
+                BlockWeight::MeanPool2 => BlockWeight::MeanPool2,
             },
             ..b.clone()
         })
@@ -115,7 +122,8 @@ fn terms(conv: &Conv2d) -> Vec<usize> {
             BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
                 weight.shape()[1..].iter().product()
             }
-            BlockWeight::Dirac => 1,
+            BlockWeight::Dirac | BlockWeight::Diagonal(_) => 1,
+            BlockWeight::MeanPool2 => 4,
         };
         count[block.out.clone()].iter_mut().for_each(|c| *c += n);
     }

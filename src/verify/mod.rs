@@ -69,6 +69,8 @@ pub struct BlockCheck {
 pub enum BlockOutcome {
     /// Its residual connection is gone.
     Removed,
+    /// Its parallel branches are one convolution.
+    Summed,
     /// It is as it was.
     Kept {
         /// Why.
@@ -135,6 +137,7 @@ pub fn check_blocks(
             block: report.block.clone(),
             outcome: match &report.outcome {
                 Outcome::Removed { .. } => BlockOutcome::Removed,
+                Outcome::Summed { .. } => BlockOutcome::Summed,
                 Outcome::Kept { reason } => BlockOutcome::Kept { reason: reason.clone() },
             },
             f64: found[report.block.as_str()],

@@ -1,6 +1,6 @@
 //! A small wgpu harness and a naive oracle for single dispatches.
 
-use rmnet::kernel::{BufferShape, Capabilities, Kernel, Role, Spec};
+use rmnet::kernel::{BufferShape, Capabilities, ConvSpec, Kernel, Role, Spec, Values};
 use std::time::Instant;
 
 /// A device with what the kernels may use of it.
@@ -173,6 +173,17 @@ pub struct Data {
     pub writes: Vec<Vec<f32>>,
     pub weights: Vec<Vec<f32>>,
     pub bias: Vec<f32>,
+    pub slopes: Vec<f32>,
+    pub maps: Vec<Option<(Vec<f32>, Vec<f32>)>>,
+}
+
+impl Data {
+    /// The weights in a kernel's order.
+    pub fn pack(&self, kernel: &Kernel, spec: &ConvSpec) -> Vec<f32> {
+        let k_ranges: Vec<&[f32]> = self.weights.iter().map(|w| &w[..]).collect();
+        let (bias, slopes, maps) = (&self.bias[..], &self.slopes[..], &self.maps[..]);
+        kernel.pack(spec, &Values { k_ranges: &k_ranges, bias, slopes, maps })
+    }
 }
 
 /// Deterministic values in -1..1.
@@ -205,7 +216,8 @@ pub fn fill(shape: &BufferShape, next: &mut impl FnMut() -> f32) -> Vec<f32> {
 pub fn data(spec: &Spec, seed: u64) -> Data {
     let mut next = noise(seed + 1);
     let mut in_place = false;
-    let (mut weights, mut bias, mut read) = (vec![], vec![], spec.operands());
+    let (mut weights, mut bias, mut slopes, mut maps, mut read) =
+        (vec![], vec![], vec![], vec![], spec.operands());
     if let Spec::Conv(conv) = spec {
         in_place = conv.in_place;
         if in_place {
@@ -217,6 +229,13 @@ pub fn data(spec: &Spec, seed: u64) -> Data {
             weights.push((0..len).map(|_| next()).collect());
         }
         bias = (0..conv.out_channels).map(|_| next()).collect();
+        for range in &conv.k_ranges {
+            let mut values = || (0..range.from.channels).map(|_| next()).collect();
+            maps.push(range.map.map(|_| (values(), values())));
+        }
+        if conv.has_slopes() {
+            slopes = (0..conv.out_channels).map(|_| next()).collect();
+        }
     }
     let count = read.iter().map(|o| o.buffer + 1).max().unwrap_or(0);
     let mut reads = vec![vec![]; count];
@@ -230,5 +249,5 @@ pub fn data(spec: &Spec, seed: u64) -> Data {
         .iter()
         .map(|shape| if in_place { fill(shape, &mut next) } else { vec![f32::NAN; shape.elements()] })
         .collect();
-    Data { reads, writes, weights, bias }
+    Data { reads, writes, weights, bias, slopes, maps }
 }

@@ -2,7 +2,7 @@
 
 use super::Data;
 use rmnet::graph::MaxPool;
-use rmnet::kernel::{BufferShape, ConvSpec, Operand, Spec};
+use rmnet::kernel::{BufferShape, ConvSpec, Function, Operand, Spec};
 
 /// A value and how far from it an f32 result may be.
 pub type Bounded = (f64, f64);
@@ -10,17 +10,59 @@ pub type Bounded = (f64, f64);
 const ULP: f64 = 1.0 / (1u64 << 24) as f64;
 
 fn read(from: &Operand, data: &[f32], n: usize, c: usize, y: isize, x: isize) -> f64 {
+    seen(from, data, n, c, y, x, |v| (v, 0.0)).0
+}
+
+/// An element of a view, zero outside: the mapped elements of the buffer that it is the mean of. With the rounding of each.
+fn seen(
+    from: &Operand,
+    data: &[f32],
+    n: usize,
+    c: usize,
+    y: isize,
+    x: isize,
+    map: impl Fn(f64) -> Bounded,
+) -> Bounded {
     let [height, width] = from.size();
     if y < 0 || x < 0 || y >= height as isize || x >= width as isize {
-        return 0.0;
+        return (0.0, 0.0);
     }
-    let (y, x) = (y as usize * from.stride, x as usize * from.stride);
-    f64::from(data[from.shape.index(n, from.first_channel + c, y, x)])
+    let at = |y: usize, x: usize| map(f64::from(data[from.shape.index(n, from.first_channel + c, y, x)]));
+    let (y, x) = (y as usize, x as usize);
+    if !from.mean_pool {
+        return at(y * from.stride, x * from.stride);
+    }
+    let rows = 2 * y..(2 * y + 2).min(from.shape.height);
+    let window: Vec<Bounded> = rows
+        .flat_map(|y| (2 * x..(2 * x + 2).min(from.shape.width)).map(move |x| (y, x)))
+        .map(|(y, x)| at(y, x))
+        .collect();
+    let count = window.len() as f64;
+    let sum = window.iter().fold((0.0, 0.0), |s, v| (s.0 + v.0, s.1 + v.1));
+    // Three additions and a product.
+    let magnitude: f64 = window.iter().map(|v| v.0.abs()).sum();
+    (sum.0 / count, (sum.1 + 4.0 * ULP * magnitude) / count)
+}
+
+/// The function, and the rounding of what it gives for an argument known up to `bound`.
+fn apply(function: Function, slope: f64, x: f64, bound: f64) -> Bounded {
+    match function {
+        Function::Identity => (x, bound),
+        Function::Relu => (x.max(0.0), bound),
+        Function::Relu6 => (x.clamp(0.0, 6.0), bound),
+        Function::PRelu if x < 0.0 => (slope * x, bound * slope.abs().max(1.0) + (slope * x).abs() * ULP),
+        Function::PRelu => (x, bound * slope.abs().max(1.0)),
+        // WGSL gives exp up to (3 + 2 |x|) ulp and a quotient up to 2.5 ulp; the slope of the function is at most 1/4.
+        Function::Sigmoid => {
+            (1.0 / (1.0 + (-x).exp()), bound / 4.0 + 2.0 * ULP * (0.25 * (3.0 + 2.0 * x.abs()) + 4.0))
+        }
+    }
 }
 
 fn conv_at(spec: &ConvSpec, data: &Data, n: usize, c: usize, y: usize, x: usize) -> Bounded {
     let (mut sum, mut size, mut terms) = (f64::from(data.bias[c]), f64::from(data.bias[c]).abs(), 1);
-    for (range, weight) in spec.k_ranges.iter().zip(&data.weights) {
+    let mut rounding = 0.0;
+    for (r, (range, weight)) in spec.k_ranges.iter().zip(&data.weights).enumerate() {
         let inputs = range.from.channels / range.groups;
         let group = c / (spec.out_channels / range.groups);
         let [height, width] = range.kernel;
@@ -32,10 +74,20 @@ fn conv_at(spec: &ConvSpec, data: &Data, n: usize, c: usize, y: usize, x: usize)
                     let in_x =
                         (x * range.stride[1] + kx * range.dilation[1]) as isize - range.padding[1] as isize;
                     let input = &data.reads[range.from.buffer];
-                    let v = read(&range.from, input, n, group * inputs + i, in_y, in_x);
+                    let channel = group * inputs + i;
+                    let map = |v: f64| match (range.map, &data.maps[r]) {
+                        (Some(function), Some((scale, shift))) => {
+                            let (scale, shift) = (f64::from(scale[channel]), f64::from(shift[channel]));
+                            let size = (v * scale).abs() + shift.abs();
+                            apply(function, 0.0, v * scale + shift, 3.0 * ULP * size)
+                        }
+                        _ => (v, 0.0),
+                    };
+                    let (v, error) = seen(&range.from, input, n, channel, in_y, in_x, map);
                     let w = f64::from(weight[((c * inputs + i) * height + ky) * width + kx]);
                     sum += v * w;
                     size += (v * w).abs();
+                    rounding += error * w.abs();
                     terms += 1;
                 }
             }
@@ -44,14 +96,19 @@ fn conv_at(spec: &ConvSpec, data: &Data, n: usize, c: usize, y: usize, x: usize)
     for (i, add) in spec.adds.iter().enumerate() {
         if (add.first_out..add.first_out + add.from.channels).contains(&c) {
             let buffer = if i == 0 && spec.in_place { &data.writes[0] } else { &data.reads[add.from.buffer] };
-            let v = read(&add.from, buffer, n, c - add.first_out, y as isize, x as isize);
+            let mut v = read(&add.from, buffer, n, c - add.first_out, y as isize, x as isize);
+            if let Some(gate) = &add.gate {
+                v *= read(gate, &data.reads[gate.buffer], n, c - add.first_out, 0, 0);
+            }
             sum += v;
             size += v.abs();
             terms += 1;
         }
     }
     let (_, activation) = spec.activation.iter().find(|(r, _)| r.contains(&c)).expect("a partition");
-    (activation.apply(sum), (terms + 2) as f64 * ULP * size + sum.abs() * ULP)
+    let bound = (terms + 2) as f64 * ULP * size + rounding + sum.abs() * ULP;
+    let slope = if spec.has_slopes() { f64::from(data.slopes[c]) } else { 0.0 };
+    apply(*activation, slope, sum, bound)
 }
 
 fn pool_at(

@@ -1,9 +1,9 @@
 //! The table of dispatches every kernel is tried on.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use rmnet::graph::{Activation, MaxPool};
+use rmnet::graph::MaxPool;
 use rmnet::kernel::{
-    Add, AverageSpec, BufferShape, ConvSpec, KRange, Layout, Operand, Output, PoolSpec, Spec,
+    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
 };
 
 /// A buffer shape in quads.
@@ -20,6 +20,7 @@ pub fn planar(batch: usize, channels: usize, height: usize, width: usize) -> Buf
 pub fn range(from: Operand, kernel: usize, stride: usize, padding: usize, dilation: usize) -> KRange {
     KRange {
         from,
+        map: None,
         kernel: [kernel; 2],
         stride: [stride; 2],
         padding: [padding; 2],
@@ -30,7 +31,7 @@ pub fn range(from: Operand, kernel: usize, stride: usize, padding: usize, dilati
 
 /// The whole of a buffer.
 pub fn whole(buffer: usize, shape: BufferShape) -> Operand {
-    Operand { buffer, shape, first_channel: 0, channels: shape.channels, stride: 1 }
+    Operand { buffer, shape, first_channel: 0, channels: shape.channels, stride: 1, mean_pool: false }
 }
 
 /// A convolution of its K ranges with ReLU on all, to one packed buffer.
@@ -48,7 +49,7 @@ pub fn conv(k_ranges: Vec<KRange>, out_channels: usize) -> ConvSpec {
         in_place: false,
         out_channels,
         size,
-        activation: vec![(0..out_channels, Activation::Relu)],
+        activation: vec![(0..out_channels, Function::Relu)],
         max_pool: None,
         outputs: vec![Output { channels: 0..out_channels, shape, first_channel: 0 }],
     }
@@ -57,7 +58,7 @@ pub fn conv(k_ranges: Vec<KRange>, out_channels: usize) -> ConvSpec {
 /// The same, added to what the output buffer holds.
 pub fn in_place(mut spec: ConvSpec) -> ConvSpec {
     let from = whole(99, spec.outputs[0].shape);
-    spec.adds.insert(0, Add { from, first_out: 0 });
+    spec.adds.insert(0, Add { from, first_out: 0, gate: None });
     spec.in_place = true;
     spec
 }
@@ -105,14 +106,14 @@ pub fn split(mut spec: ConvSpec, cuts: &[usize]) -> ConvSpec {
 
 /// ReLU on the channels before `cut` only, or after it only.
 pub fn relu_until(mut spec: ConvSpec, cut: usize, before: bool) -> ConvSpec {
-    let (a, b) = (Activation::Relu, Activation::Identity);
+    let (a, b) = (Function::Relu, Function::Identity);
     let (first, second) = if before { (a, b) } else { (b, a) };
     spec.activation = vec![(0..cut, first), (cut..spec.out_channels, second)];
     spec
 }
 
 fn add(mut spec: ConvSpec, from: Operand, first_out: usize) -> ConvSpec {
-    spec.adds.push(Add { from, first_out });
+    spec.adds.push(Add { from, first_out, gate: None });
     spec
 }
 
@@ -122,9 +123,101 @@ pub fn projection(h: BufferShape, x: BufferShape, out: usize, kernel: usize, str
     conv(vec![range(whole(0, h), kernel, 1, kernel / 2, 1), range(strided, 1, 1, 0, 1)], out)
 }
 
+/// The same with another function on all channels.
+pub fn activated(mut spec: ConvSpec, function: Function) -> ConvSpec {
+    spec.activation = vec![(0..spec.out_channels, function)];
+    spec
+}
+
+/// The same, one function before channel `cut` and another after it.
+pub fn activated_in_ranges(mut spec: ConvSpec, first: Function, cut: usize, second: Function) -> ConvSpec {
+    spec.activation = vec![(0..cut, first), (cut..spec.out_channels, second)];
+    spec
+}
+
+/// The same, its K range `i` mapped as it is loaded.
+pub fn mapped(mut spec: ConvSpec, i: usize, function: Function) -> ConvSpec {
+    spec.k_ranges[i].map = Some(function);
+    spec
+}
+
+/// A 1x1 convolution of 2x2 means.
+pub fn of_means(shape: BufferShape, out: usize) -> ConvSpec {
+    conv(vec![range(Operand { mean_pool: true, ..whole(0, shape) }, 1, 1, 0, 1)], out)
+}
+
+/// The same, its last add gated by buffer `gate` from channel `first` on.
+pub fn gated(mut spec: ConvSpec, gate: usize, channels: usize, first: usize) -> ConvSpec {
+    let add = spec.adds.last_mut().expect("an add");
+    let shape = packed(add.from.shape.batch, channels, 1, 1);
+    let gate = Operand { first_channel: first, channels: add.from.channels, ..whole(gate, shape) };
+    add.gate = Some(gate);
+    spec
+}
+
+/// What families other than plain ResNets need.
+fn variants() -> Vec<(String, ConvSpec)> {
+    let mut specs: Vec<(String, ConvSpec)> = vec![];
+    let x = |channels: usize, side: usize| whole(0, packed(2, channels, side, side + 2));
+    let three = |channels: usize, out: usize| conv(vec![range(x(channels, 7), 3, 1, 1, 1)], out);
+    let functions = [Function::Identity, Function::Relu, Function::Relu6, Function::PRelu, Function::Sigmoid];
+    for function in functions {
+        specs.push((format!("3x3 {function}"), activated(three(6, 10), function)));
+        let vector = conv(vec![range(whole(0, packed(2, 9, 1, 1)), 1, 1, 0, 1)], 7);
+        specs.push((format!("matrix times vector, {function}"), activated(vector, function)));
+    }
+    for (first, second) in [
+        (Function::Identity, Function::Relu6),
+        (Function::Identity, Function::PRelu),
+        (Function::PRelu, Function::Relu),
+        (Function::Sigmoid, Function::Relu),
+    ] {
+        let name = format!("{first} then {second}");
+        specs.push((name, activated_in_ranges(three(4, 12), first, 6, second)));
+    }
+    for function in [Function::Identity, Function::Relu, Function::Relu6] {
+        for channels in [4, 7, 16] {
+            specs.push((format!("mapped {function} of {channels}"), mapped(three(channels, 9), 0, function)));
+        }
+        let strided = conv(vec![range(Operand { stride: 2, ..x(8, 7) }, 1, 1, 0, 1)], 5);
+        specs.push((format!("mapped {function}, strided view"), mapped(strided, 0, function)));
+        specs.push((
+            format!("mapped {function}, means"),
+            mapped(of_means(packed(2, 8, 7, 6), 5), 0, function),
+        ));
+    }
+    let two = conv(vec![range(x(8, 6), 3, 1, 1, 1), range(whole(1, packed(2, 6, 6, 8)), 1, 1, 0, 1)], 12);
+    specs.push((
+        "second range mapped, prelu".into(),
+        activated(mapped(two, 1, Function::Relu), Function::PRelu),
+    ));
+    for (height, width) in [(6, 8), (7, 8), (6, 7), (5, 5), (1, 1), (2, 1), (1, 9)] {
+        for channels in [4, 6] {
+            let name = format!("means of {channels}x{height}x{width}");
+            specs.push((name, of_means(packed(2, channels, height, width), 10)));
+            let each = grouped(of_means(packed(1, channels, height, width), channels), channels);
+            specs.push((format!("depthwise means of {channels}x{height}x{width}"), each));
+        }
+    }
+    for (channels, first) in [(8, 0), (6, 0), (8, 4)] {
+        let base = conv(vec![range(x(5, 6), 1, 1, 0, 1)], channels);
+        let z = whole(1, packed(2, channels, 6, 8));
+        let spec = gated(add(base, z, 0), 2, channels + first, first);
+        specs.push((format!("gated add of {channels} from {first}"), spec));
+    }
+    let sum = gated(in_place(three(8, 8)), 1, 8, 0);
+    specs.push(("gated in place".into(), sum));
+    let mut copy = gated(add(three(4, 16), whole(1, packed(2, 8, 7, 9)), 8), 2, 8, 0);
+    copy.k_ranges.clear();
+    copy.size = [7, 9];
+    specs.push(("gated add without a convolution".into(), copy));
+    specs
+}
+
 /// Every case, named.
 pub fn all() -> Vec<(String, Spec)> {
     let mut specs: Vec<(String, ConvSpec)> = vec![];
+    specs.extend(variants());
     let mut push = |name: &str, spec: ConvSpec| specs.push((name.into(), spec));
     // Every remainder of tiles in width and channels, odd sizes.
     for width in 1..=17 {

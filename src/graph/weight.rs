@@ -1,0 +1,154 @@
+//! Weights of a convolution that are formed only when they are read.
+
+use super::{BlockWeight, Conv2d};
+use crate::tensor::Tensor;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A convolution weight as stored, times a factor per output channel that batch norm left behind.
+///
+/// Rows are formed in f64 whenever they are read, so folding a batch norm or multiplying blocks out copies nothing, and a
+/// checkpoint can stay memory-mapped until it is uploaded or written.
+#[derive(Clone, Debug)]
+pub struct Weight {
+    shape: [usize; 4],
+    source: Source,
+    row_scale: Option<Arc<[f64]>>,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Tensor(Tensor),
+    Flattened(Arc<Conv2d>),
+    Selected { weight: Arc<Weight>, rows: Arc<[usize]>, inputs: Arc<[usize]> },
+}
+
+impl Weight {
+    /// The tensor as it is, `[out, in / groups, height, width]`.
+    ///
+    /// # Panics
+    /// When the tensor is not of rank 4.
+    pub fn new(tensor: Tensor) -> Weight {
+        let &[o, i, h, w] = tensor.shape() else {
+            panic!("a convolution weight is OIHW, found {:?}", tensor.shape());
+        };
+        Weight { shape: [o, i, h, w], source: Source::Tensor(tensor), row_scale: None }
+    }
+
+    /// All blocks of a convolution multiplied out into one kernel of `groups` groups, Dirac ones and zeros included.
+    ///
+    /// # Panics
+    /// When a block reads an input channel outside the group of its output channel.
+    pub fn flattened(conv: &Conv2d, groups: usize) -> Weight {
+        let shape = [conv.out_channels, conv.in_channels / groups, conv.kernel[0], conv.kernel[1]];
+        Weight { shape, source: Source::Flattened(Arc::new(conv.clone())), row_scale: None }
+    }
+
+    /// Some output channels and some inputs of a group, in the order given: `[rows.len(), inputs.len(), height, width]`.
+    ///
+    /// # Panics
+    /// When one lies outside the weight.
+    pub fn selected(&self, rows: &[usize], inputs: &[usize]) -> Weight {
+        let [o, i, h, w] = self.shape;
+        assert!(rows.iter().all(|r| *r < o) && inputs.iter().all(|c| *c < i), "a part of the weight");
+        let source =
+            Source::Selected { weight: Arc::new(self.clone()), rows: rows.into(), inputs: inputs.into() };
+        Weight { shape: [rows.len(), inputs.len(), h, w], source, row_scale: None }
+    }
+
+    /// The same weight with row `o` multiplied by `scale[o]`.
+    ///
+    /// # Panics
+    /// When `scale` has not one factor per output channel.
+    pub fn scaled(&self, scale: &[f64]) -> Weight {
+        assert_eq!(scale.len(), self.shape[0], "one factor per output channel");
+        let row_scale = match &self.row_scale {
+            None => scale.into(),
+            Some(old) => old.iter().zip(scale).map(|(a, b)| a * b).collect(),
+        };
+        Weight { row_scale: Some(row_scale), ..self.clone() }
+    }
+
+    /// `[out, in / groups, height, width]`.
+    pub fn shape(&self) -> [usize; 4] {
+        self.shape
+    }
+
+    /// One output channel in f64: `[in / groups, height, width]`, row-major.
+    pub fn row(&self, out: usize) -> Vec<f64> {
+        let n: usize = self.shape[1..].iter().product();
+        let mut row = match &self.source {
+            Source::Tensor(tensor) => tensor.range_f64(out * n..(out + 1) * n).collect(),
+            Source::Flattened(conv) => flat_row(conv, out, self.shape),
+            Source::Selected { weight, rows, inputs } => {
+                let row = weight.row(rows[out]);
+                let taps = self.shape[2] * self.shape[3];
+                inputs.iter().flat_map(|i| &row[i * taps..(i + 1) * taps]).copied().collect()
+            }
+        };
+        if let Some(scale) = &self.row_scale {
+            row.iter_mut().for_each(|v| *v *= scale[out]);
+        }
+        row
+    }
+
+    /// Output channels `rows` rounded once to f32, OIHW.
+    pub fn rows_f32(&self, rows: Range<usize>) -> Vec<f32> {
+        let n: usize = self.shape[1..].iter().product();
+        let mut values = vec![0.0; rows.len() * n];
+        for (row, to) in rows.zip(values.chunks_exact_mut(n.max(1))) {
+            match &self.source {
+                Source::Tensor(tensor) => {
+                    let scale = self.row_scale.as_ref().map_or(1.0, |s| s[row]);
+                    tensor.scaled_f32(row * n..(row + 1) * n, scale, to);
+                }
+                Source::Flattened(_) | Source::Selected { .. } => {
+                    to.iter_mut().zip(self.row(row)).for_each(|(to, v)| *to = v as f32);
+                }
+            }
+        }
+        values
+    }
+
+    /// All rows in f64, OIHW.
+    pub fn to_f64(&self) -> Vec<f64> {
+        (0..self.shape[0]).flat_map(|o| self.row(o)).collect()
+    }
+}
+
+/// Row `out` of a convolution's blocks as one kernel: what each block adds, at the group's own input channels.
+fn flat_row(conv: &Conv2d, out: usize, [rows, cols, kh, kw]: [usize; 4]) -> Vec<f64> {
+    let taps = kh * kw;
+    let groups = conv.in_channels / cols;
+    let first = out / (rows / groups) * cols;
+    let centre = conv.centre().map_or(0, |[y, x]| y * kw + x);
+    let mut flat = vec![0.0; cols * taps];
+    for block in conv.blocks.iter().filter(|b| b.out.contains(&out)) {
+        let r = out - block.out.start;
+        match &block.weight {
+            BlockWeight::Dirac => flat[(block.input.start + r - first) * taps + centre] += 1.0,
+            BlockWeight::Diagonal(scale) => {
+                flat[(block.input.start + r - first) * taps + centre] += scale[r];
+            }
+            BlockWeight::MeanPool2 => {
+                // Rows 2y and 2y + 1 are the centre and the tap after it.
+                for tap in [centre, centre + 1, centre + kw, centre + kw + 1] {
+                    flat[(block.input.start + r - first) * taps + tap] += 0.25;
+                }
+            }
+            BlockWeight::Pointwise(w) => {
+                for (c, v) in w.row(r).into_iter().enumerate() {
+                    flat[(block.input.start + c - first) * taps + centre] += v;
+                }
+            }
+            BlockWeight::Dense { weight, groups } => {
+                let width = block.input.len() / groups;
+                let start = block.input.start + r / (block.out.len() / groups) * width - first;
+                for (f, v) in flat[start * taps..].iter_mut().zip(weight.row(r)) {
+                    *f += v;
+                }
+            }
+        }
+    }
+    flat
+}

@@ -1,0 +1,174 @@
+//! The block form: a rewritten graph as a `.safetensors` file that loads back bit for bit.
+//!
+//! Tensors are F32, folded once from f64. The chain itself is JSON in the file's metadata under [`METADATA_KEY`]: every node
+//! with its operation, operands and the names of its tensors. A file of plain weights (the literal form) has the same
+//! metadata and one `<layer>.weight` and `<layer>.bias` per convolution, as other runtimes expect.
+
+mod layer;
+
+use super::Preprocess;
+use crate::checkpoint::Checkpoint;
+use crate::graph::{Graph, GraphError, Shape, ValueId};
+use layer::{SavedNode, read_op, saved_op};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// Key of the chain in a file's metadata.
+pub const METADATA_KEY: &str = crate::checkpoint::RMNET_METADATA;
+
+const VERSION: u32 = 1;
+
+/// Bound on the input's channels, rows and columns: what can be multiplied without overflow.
+const LARGEST_SIDE: usize = 1 << 16;
+
+/// Why a graph could not be saved, or a saved one not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum SavedError {
+    /// The chain in the metadata is not one of ours.
+    #[error("metadata `{METADATA_KEY}`: {0}")]
+    Chain(#[from] serde_json::Error),
+    /// A later or unknown layout.
+    #[error("metadata `{METADATA_KEY}`: expected version {VERSION}, found {found}")]
+    Version {
+        /// What the file says.
+        found: u32,
+    },
+    /// A tensor that the chain names is missing or has another shape or dtype.
+    #[error("tensor {tensor} of layer {layer}: expected {expected}, found {found}")]
+    Tensor {
+        /// The layer.
+        layer: String,
+        /// The tensor.
+        tensor: String,
+        /// Shape and dtype the chain asks for.
+        expected: String,
+        /// What the file has.
+        found: String,
+    },
+    /// Something beside the chain that does not fit it.
+    #[error("metadata `{METADATA_KEY}`: {what}: expected {expected}, found {found}")]
+    Mismatch {
+        /// What is compared.
+        what: &'static str,
+        /// What the chain asks for.
+        expected: String,
+        /// What the file says.
+        found: String,
+    },
+    /// A chain whose operations do not fit each other.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// An operation the form has no place for.
+    #[error("{layer}: {what} cannot be saved; fold it first")]
+    Unsaveable {
+        /// The layer.
+        layer: String,
+        /// Its operation.
+        what: String,
+    },
+    /// The file could not be written.
+    #[error("cannot write {path}: {reason}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+/// What belongs to a model besides its graph.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct About {
+    /// Family of the checkpoint it came from, for people.
+    pub family: String,
+    /// How an image becomes its input.
+    pub preprocess: Preprocess,
+    /// Class names, if known.
+    pub labels: Option<Vec<String>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Chain {
+    version: u32,
+    #[serde(flatten)]
+    about: About,
+    input: [usize; 3],
+    nodes: Vec<SavedNode>,
+}
+
+/// Writes a graph to `path`, through a file beside it that takes its name when it is whole.
+///
+/// # Errors
+/// [`SavedError::Unsaveable`] for a batch norm that was not folded, [`SavedError::Write`] when the file cannot be written.
+pub fn save(path: &Path, graph: &Graph, about: &About) -> Result<(), SavedError> {
+    let mut tensors = vec![];
+    let mut nodes = vec![];
+    for node in &graph.nodes()[1..] {
+        let inputs = node.inputs.iter().map(|v| v.index()).collect();
+        nodes.push(SavedNode { name: node.name.clone(), inputs, op: saved_op(node, &mut tensors)? });
+    }
+    let Shape { channels, height, width } = graph.input_shape();
+    let chain = Chain { version: VERSION, about: about.clone(), input: [channels, height, width], nodes };
+    let metadata = HashMap::from([(METADATA_KEY.to_string(), serde_json::to_string(&chain)?)]);
+
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".tmp");
+    let partial = PathBuf::from(partial);
+    let failed = |reason: String| SavedError::Write { path: path.into(), reason };
+    // The file beside it is made here first, with the permissions that the user's mask gives a new file.
+    let write = || -> Result<(), String> {
+        let made = std::fs::File::create(&partial).and_then(|f| f.metadata()).map_err(|e| e.to_string())?;
+        safetensors::serialize_to_file(tensors, Some(metadata), &partial).map_err(|e| e.to_string())?;
+        std::fs::set_permissions(&partial, made.permissions()).map_err(|e| e.to_string())?;
+        std::fs::rename(&partial, path).map_err(|e| e.to_string())
+    };
+    write().map_err(|e| {
+        let _ = std::fs::remove_file(&partial);
+        failed(e)
+    })
+}
+
+/// Loads a graph that [`save`] wrote; `None` when the file is no such file.
+///
+/// # Errors
+/// [`SavedError`] names the tensor or layer, what was expected and what was found.
+pub fn load(checkpoint: &Checkpoint) -> Option<Result<(Graph, About), SavedError>> {
+    checkpoint.metadata(METADATA_KEY).map(|json| read(checkpoint, json))
+}
+
+fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedError> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let Versioned { version } = serde_json::from_str(json)?;
+    if version != VERSION {
+        return Err(SavedError::Version { found: version });
+    }
+    let chain: Chain = serde_json::from_str(json)?;
+    let [channels, height, width] = chain.input;
+    if chain.input.iter().any(|n| !(1..=LARGEST_SIDE).contains(n)) {
+        let expected = format!("three numbers from 1 to {LARGEST_SIDE}");
+        return Err(SavedError::Mismatch { what: "input", expected, found: format!("{:?}", chain.input) });
+    }
+    let mut graph = Graph::new(Shape { channels, height, width });
+    for node in chain.nodes {
+        let inputs: Vec<ValueId> = node.inputs.into_iter().map(ValueId).collect();
+        let operand = inputs.first().filter(|v| v.index() < graph.nodes().len());
+        let channels = operand.map_or(0, |v| graph.shape(*v).channels);
+        let op = read_op(checkpoint, &node.name, node.op, channels)?;
+        graph.push(node.name, op, &inputs)?;
+    }
+    let same = |what, expected: String, found: String| match expected == found {
+        true => Ok(()),
+        false => Err(SavedError::Mismatch { what, expected, found }),
+    };
+    let size = format!("{:?}", [height, width]);
+    same("preprocess.size", size, format!("{:?}", chain.about.preprocess.size))?;
+    if let Some(labels) = &chain.about.labels {
+        let classes = graph.shape(graph.output()).len();
+        same("labels", format!("{classes} names"), format!("{} names", labels.len()))?;
+    }
+    Ok((graph, chain.about))
+}

@@ -1,0 +1,194 @@
+//! What a value is to the planner: channel segments of buffers, seen through views.
+
+use crate::graph::{Activation, Conv2d};
+use crate::kernel::{BufferShape, Function, Layout, Operand};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A channel range of a virtual buffer, seen through a view: mapped, then pooled or strided; or gated.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    pub(super) buffer: usize,
+    pub(super) shape: BufferShape,
+    pub(super) first_channel: usize,
+    pub(super) channels: usize,
+    /// Every `stride`-th row and column.
+    pub(super) stride: usize,
+    /// 2x2 means at stride 2 (`stride` is 1).
+    pub(super) mean_pool: bool,
+    pub(super) map: Option<Arc<Map>>,
+    pub(super) gate: Option<Gate>,
+    /// Whether no element, as stored, is below zero.
+    pub(super) non_negative: bool,
+}
+
+/// `function(scale * x + shift)`, per channel of a segment.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Map {
+    pub(super) function: Function,
+    pub(super) scale: Vec<f64>,
+    pub(super) shift: Vec<f64>,
+}
+
+/// Channels of a `[batch, channels, 1, 1]` buffer that a segment's channels are multiplied by.
+#[derive(Clone, Debug)]
+pub(super) struct Gate {
+    pub(super) buffer: usize,
+    pub(super) shape: BufferShape,
+    pub(super) first_channel: usize,
+}
+
+impl Segment {
+    /// A whole buffer, as it is.
+    pub(super) fn whole(buffer: usize, shape: BufferShape, non_negative: bool) -> Segment {
+        Segment {
+            buffer,
+            shape,
+            first_channel: 0,
+            channels: shape.channels,
+            stride: 1,
+            mean_pool: false,
+            map: None,
+            gate: None,
+            non_negative,
+        }
+    }
+
+    /// Some of its channels.
+    pub(super) fn sub(&self, range: Range<usize>) -> Segment {
+        let map = self.map.as_ref().map(|m| {
+            let (scale, shift) = (m.scale[range.clone()].to_vec(), m.shift[range.clone()].to_vec());
+            Arc::new(Map { function: m.function, scale, shift })
+        });
+        let gate =
+            self.gate.as_ref().map(|g| Gate { first_channel: g.first_channel + range.start, ..g.clone() });
+        let first_channel = self.first_channel + range.start;
+        Segment { first_channel, channels: range.len(), map, gate, ..self.clone() }
+    }
+
+    /// Every `stride`-th row and column; `None` where the view cannot be strided.
+    pub(super) fn strided(&self, stride: usize) -> Option<Segment> {
+        let possible = stride == 1 || !self.mean_pool && self.gate.is_none();
+        possible.then(|| Segment { stride: self.stride * stride, ..self.clone() })
+    }
+
+    /// Its 2x2 means; `None` where the view cannot be pooled.
+    pub(super) fn mean_pooled(&self) -> Option<Segment> {
+        let packed = self.shape.layout == Layout::Packed;
+        let possible = packed && self.stride == 1 && !self.mean_pool && self.gate.is_none();
+        possible.then(|| Segment { mean_pool: true, ..self.clone() })
+    }
+
+    /// A function of it; `None` where the view cannot be mapped, or not by that function.
+    pub(super) fn mapped(&self, map: Map) -> Option<Segment> {
+        if self.shape.layout != Layout::Packed || self.mean_pool || self.gate.is_some() {
+            return None;
+        }
+        let map = match self.map.as_deref() {
+            None => map,
+            Some(Map { function: Function::Identity, scale, shift }) => {
+                let shift = shift.iter().zip(&map.scale).zip(&map.shift).map(|((b, s), t)| s * b + t);
+                let shift = shift.collect();
+                let scale = scale.iter().zip(&map.scale).map(|(a, s)| a * s).collect();
+                Map { function: map.function, scale, shift }
+            }
+            Some(_) => return None,
+        };
+        let loadable = matches!(map.function, Function::Identity | Function::Relu | Function::Relu6);
+        loadable.then(|| Segment { map: Some(Arc::new(map)), ..self.clone() })
+    }
+
+    /// Whether it is the buffer's own elements, every row and column of them.
+    pub(super) fn is_plain(&self) -> bool {
+        self.stride == 1 && !self.mean_pool && self.map.is_none() && self.gate.is_none()
+    }
+
+    /// Whether an epilogue can add it, or a grouped convolution read it, but for its gate.
+    pub(super) fn is_strided(&self) -> bool {
+        !self.mean_pool && self.map.is_none()
+    }
+
+    /// Whether no element seen through the view is below zero.
+    pub(super) fn is_non_negative(&self) -> bool {
+        match &self.map {
+            None => self.non_negative,
+            Some(map) => map.function != Function::Identity,
+        }
+    }
+
+    /// The operand, under the buffer's virtual number.
+    pub(super) fn operand(&self) -> Operand {
+        Operand {
+            buffer: self.buffer,
+            shape: self.shape,
+            first_channel: self.first_channel,
+            channels: self.channels,
+            stride: self.stride,
+            mean_pool: self.mean_pool,
+        }
+    }
+
+    /// Whether a pointwise sum may read it quad by quad.
+    pub(super) fn quad_aligned(&self, first_out: usize) -> bool {
+        let ends = self.first_channel + self.channels == self.shape.channels;
+        self.shape.layout == Layout::Packed
+            && self.first_channel.is_multiple_of(4)
+            && first_out.is_multiple_of(4)
+            && (self.channels.is_multiple_of(4) || ends)
+    }
+
+    /// The segment from the start of its first quad on, and how many channels that added in front (to be met with zeros).
+    pub(super) fn quad_start(mut self) -> (Segment, usize) {
+        if self.shape.layout == Layout::Planar {
+            return (self, 0);
+        }
+        let lead = self.first_channel % 4;
+        self.first_channel -= lead;
+        self.channels += lead;
+        if let Some(map) = self.map.as_ref().filter(|_| lead > 0) {
+            let front =
+                |values: &[f64]| std::iter::repeat_n(0.0, lead).chain(values.iter().copied()).collect();
+            let (scale, shift) = (front(&map.scale), front(&map.shift));
+            self.map = Some(Arc::new(Map { function: map.function, scale, shift }));
+        }
+        (self, lead)
+    }
+}
+
+/// Output channels cut where blocks begin and end.
+pub(super) fn row_ranges(conv: &Conv2d) -> Vec<Range<usize>> {
+    let mut cuts: Vec<usize> = conv.blocks.iter().flat_map(|b| [b.out.start, b.out.end]).collect();
+    cuts.extend([0, conv.out_channels]);
+    cuts.sort_unstable();
+    cuts.dedup();
+    cuts.windows(2).map(|w| w[0]..w[1]).collect()
+}
+
+/// The activations of a channel range, counted from its start.
+pub(super) fn clip(
+    activation: &[(Range<usize>, Activation)],
+    rows: &Range<usize>,
+) -> Vec<(Range<usize>, Activation)> {
+    activation
+        .iter()
+        .map(|(r, a)| (r, r.start.max(rows.start)..r.end.min(rows.end), a))
+        .filter(|(_, shared, _)| shared.start < shared.end)
+        .map(|(r, s, a)| {
+            (s.start - rows.start..s.end - rows.start, a.part(s.start - r.start..s.end - r.start))
+        })
+        .collect()
+}
+
+/// The segments that make up a channel range of a value: each with the part of it, and where that begins in the range.
+pub(super) fn pieces(
+    value: &[Segment],
+    range: Range<usize>,
+) -> impl Iterator<Item = (&Segment, Range<usize>, usize)> {
+    let mut start = 0;
+    value.iter().filter_map(move |s| {
+        let (first, end) = (start, start + s.channels);
+        start = end;
+        let (lo, hi) = (range.start.max(first), range.end.min(end));
+        (lo < hi).then(|| (s, lo - first..hi - first, lo - range.start))
+    })
+}

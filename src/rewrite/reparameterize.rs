@@ -1,0 +1,143 @@
+//! Parallel linear branches into one convolution: a RepVGG block's 3x3, 1x1 and batch norm over one input, as its authors
+//! deploy it (arXiv 2101.03697).
+
+use super::{BlockReport, Outcome, Rewritten};
+use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, GraphError, Op, ValueId, Weight};
+
+/// Sums every tree of linear Adds whose leaves are linear convolutions of one value, with one stride and with windows over
+/// one centre, into one plain convolution. An Add of anything else stays.
+///
+/// Expects batch norms folded and activations not yet fused.
+///
+/// # Errors
+/// [`GraphError`] when a rewritten node does not fit, which a well-formed graph never gives.
+pub fn reparameterize(graph: &Graph) -> Result<Rewritten, GraphError> {
+    let consumers = graph.consumers();
+    let mut sums: Vec<Option<Vec<ValueId>>> = vec![None; graph.nodes().len()];
+    let mut replaced = vec![false; graph.nodes().len()];
+    // From the end, so that the outermost Add of a tree takes all of it.
+    for v in graph.values().rev().filter(|v| !replaced[v.index()]).collect::<Vec<_>>() {
+        if replaced[v.index()] || !matches!(graph.node(v).op, Op::Add(_)) {
+            continue;
+        }
+        let (mut inner, mut leaves) = (vec![], vec![]);
+        collect(graph, &consumers, v, &mut inner, &mut leaves);
+        let alone = leaves.iter().all(|l| consumers[l.index()].len() == 1);
+        if alone && sum(graph, &leaves).is_some() {
+            inner.iter().chain(&leaves).filter(|n| **n != v).for_each(|n| replaced[n.index()] = true);
+            sums[v.index()] = Some(leaves);
+        }
+    }
+    let mut new = Graph::new(graph.input_shape());
+    let mut map: Vec<Option<ValueId>> = vec![None; graph.nodes().len()];
+    map[0] = Some(ValueId::INPUT);
+    let mut blocks = vec![];
+    for v in graph.values().skip(1).filter(|v| !replaced[v.index()]) {
+        let node = graph.node(v);
+        let at = |v: ValueId| map[v.index()].expect("operands come first");
+        let value = match &sums[v.index()] {
+            Some(leaves) => {
+                let (conv, x) = sum(graph, leaves).expect("found before");
+                // A ReLU that alone follows will be fused: then the block ends there.
+                let end = match consumers[v.index()].as_slice() {
+                    [reader] if matches!(graph.node(*reader).op, Op::Activation(_)) => *reader,
+                    _ => v,
+                };
+                blocks.push(BlockReport {
+                    block: graph.node(end).name.clone(),
+                    output: node.name.clone(),
+                    outcome: Outcome::Summed { branches: leaves.len() },
+                });
+                new.push(node.name.clone(), Op::Conv2d(conv), &[at(x)])?
+            }
+            None => {
+                let inputs: Vec<ValueId> = node.inputs.iter().map(|&v| at(v)).collect();
+                new.push(node.name.clone(), node.op.clone(), &inputs)?
+            }
+        };
+        map[v.index()] = Some(value);
+    }
+    Ok(Rewritten { graph: new, blocks })
+}
+
+/// The linear Adds below `v` that nobody else reads, `v` included, and what they add.
+fn collect(
+    graph: &Graph,
+    consumers: &[Vec<ValueId>],
+    v: ValueId,
+    adds: &mut Vec<ValueId>,
+    leaves: &mut Vec<ValueId>,
+) {
+    adds.push(v);
+    for &input in &graph.node(v).inputs {
+        match graph.node(input).op {
+            Op::Add(Activation::Identity) if consumers[input.index()].len() == 1 => {
+                collect(graph, consumers, input, adds, leaves);
+            }
+            _ => leaves.push(input),
+        }
+    }
+}
+
+/// The sum of the leaves as one plain convolution, and what it reads; `None` where they are not branches of one value.
+fn sum(graph: &Graph, leaves: &[ValueId]) -> Option<(Conv2d, ValueId)> {
+    let mut convs = vec![];
+    let mut source = None;
+    for v in leaves {
+        let Op::Conv2d(conv) = &graph.node(*v).op else { return None };
+        let x = graph.node(*v).inputs[0];
+        if *source.get_or_insert(x) != x || !conv.is_linear() {
+            return None;
+        }
+        conv.centre()?;
+        convs.push(conv);
+    }
+    // The widest window takes the others in; all have to read around the same position.
+    let widest = *convs.iter().max_by_key(|c| c.kernel)?;
+    let groups = convs.iter().filter_map(|c| c.as_plain()).map(|(_, g)| g).max()?;
+    let mut blocks = vec![];
+    let mut bias = vec![0.0; widest.out_channels];
+    for conv in convs {
+        let pointwise = conv.kernel == [1, 1];
+        let same_window = conv.kernel == widest.kernel && conv.dilation == widest.dilation;
+        if conv.stride != widest.stride || !(pointwise || same_window) {
+            return None;
+        }
+        match conv.blocks.as_slice() {
+            [Block { weight: BlockWeight::Dense { weight, groups: g }, .. }] => {
+                if *g != groups {
+                    return None;
+                }
+                match same_window {
+                    true => blocks.extend(conv.blocks.iter().cloned()),
+                    false => blocks.extend(pointwise_groups(weight, groups)),
+                }
+            }
+            [Block { weight: BlockWeight::Diagonal(_) | BlockWeight::Dirac, out, .. }]
+                if *out == (0..widest.out_channels) =>
+            {
+                blocks.extend(conv.blocks.iter().cloned());
+            }
+            _ => return None,
+        }
+        bias.iter_mut().zip(&conv.bias).for_each(|(sum, b)| *sum += b);
+    }
+    let sum = Conv2d { blocks, bias, ..widest.clone() };
+    let dense = BlockWeight::Dense { weight: Weight::flattened(&sum, groups), groups };
+    let block = Block { out: 0..sum.out_channels, input: 0..sum.in_channels, weight: dense };
+    Some((Conv2d { blocks: vec![block], ..sum }, source?))
+}
+
+/// A grouped 1x1 weight as pointwise blocks, one per group.
+fn pointwise_groups(weight: &Weight, groups: usize) -> impl Iterator<Item = Block> + use<'_> {
+    let [out, per_in, ..] = weight.shape();
+    let per_out = out / groups;
+    let inputs: Vec<usize> = (0..per_in).collect();
+    (0..groups).map(move |g| Block {
+        out: g * per_out..(g + 1) * per_out,
+        input: g * per_in..(g + 1) * per_in,
+        weight: BlockWeight::Pointwise(
+            weight.selected(&(g * per_out..(g + 1) * per_out).collect::<Vec<_>>(), &inputs),
+        ),
+    })
+}
