@@ -18,13 +18,13 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     };
     saved::save(&args.output, &rewritten.graph, &about).map_err(Failure::input)?;
     let bytes = std::fs::metadata(&args.output).map_err(Failure::input)?.len();
-    let removed = rewritten.blocks.iter().filter(|b| matches!(b.outcome, Outcome::Removed { .. })).count();
+    let removed = rewritten.blocks.iter().filter(|b| !matches!(b.outcome, Outcome::Kept { .. })).count();
     let kept: Vec<_> = rewritten
         .blocks
         .iter()
         .filter_map(|b| match &b.outcome {
             Outcome::Kept { reason } => Some((b.block.clone(), reason.clone())),
-            Outcome::Removed { .. } => None,
+            Outcome::Removed { .. } | Outcome::Summed { .. } => None,
         })
         .collect();
     let mut text = format!(

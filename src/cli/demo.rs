@@ -74,7 +74,7 @@ pub fn demo(args: &DemoArgs) -> Result<Report, Failure> {
         let _ = writeln!(text, "{line}");
     }
     let (session, logits, difference) = shown.expect("two modes ran");
-    let removed = session.blocks().iter().filter(|b| matches!(b.outcome, Outcome::Removed { .. })).count();
+    let removed = session.blocks().iter().filter(|b| !matches!(b.outcome, Outcome::Kept { .. })).count();
 
     let mut head = String::new();
     let _ = writeln!(head, "{} (bundled handwritten digits)", model.family);

@@ -51,8 +51,15 @@ pub fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
         .map(|b| match &b.outcome {
             Outcome::Removed { reserved, convs, shortcut } => json!({
                 "block": b.block, "outcome": "removed", "reserved_channels": reserved, "convolutions": convs,
-                "shortcut": matches!(shortcut, Shortcut::Projection { .. }).then_some("projection").unwrap_or("identity"),
+                "shortcut": match shortcut {
+                    Shortcut::Identity => "identity",
+                    Shortcut::Projection { .. } => "projection",
+                    Shortcut::PooledProjection => "pooled projection",
+                },
             }),
+            Outcome::Summed { branches } => {
+                json!({ "block": b.block, "outcome": "summed", "branches": branches })
+            }
             Outcome::Kept { reason } => json!({ "block": b.block, "outcome": "kept", "reason": reason }),
         })
         .collect();
@@ -74,9 +81,11 @@ pub fn outcome(block: &BlockReport) -> String {
             let kind = match shortcut {
                 Shortcut::Identity => "identity".into(),
                 Shortcut::Projection { stride } => format!("projection /{}", stride[0]),
+                Shortcut::PooledProjection => "pooled projection /2".into(),
             };
             format!("removed: {kind} shortcut, {reserved} channels carried through {convs} convolutions")
         }
+        Outcome::Summed { branches } => format!("summed: {branches} parallel branches in one convolution"),
         Outcome::Kept { reason } => format!("kept: {reason}"),
     }
 }

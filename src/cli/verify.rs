@@ -40,6 +40,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
     for b in &blocks {
         let outcome = match &b.outcome {
             BlockOutcome::Removed => "removed",
+            BlockOutcome::Summed => "summed",
             BlockOutcome::Kept { .. } => "kept",
         };
         let on = b.executor.map_or_else(|| "-".into(), |d| format!("{:.1e}", d.relative));
