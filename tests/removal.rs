@@ -5,7 +5,7 @@ mod common;
 use common::difference;
 use common::random::{images, network};
 use proptest::prelude::*;
-use rmnet::graph::{Graph, Op};
+use rmnet::graph::{BlockWeight, Conv2d, Graph, Op};
 use rmnet::plan::{self, Options, Place};
 use rmnet::rewrite::{self, Mode, Outcome};
 use rmnet::{reference, rewrite::literal};
@@ -31,8 +31,10 @@ proptest! {
         let adds = |g: &Graph| g.nodes().iter().filter(|n| matches!(n.op, Op::Add(_))).count();
         let kept = removed.blocks.iter().filter(|b| matches!(b.outcome, Outcome::Kept { .. })).count();
         prop_assert_eq!(adds(&removed.graph), kept);
-        prop_assert_eq!(removed.blocks.len(), adds(&residual));
-        let all_dense = plain.convs().all(|(_, c)| c.as_plain().is_some());
+        prop_assert!(removed.blocks.len() <= adds(&original));
+        // A 2x2 mean at an odd size has no plain form.
+        let mean = |c: &Conv2d| c.blocks.iter().any(|b| matches!(b.weight, BlockWeight::MeanPool2));
+        let all_dense = plain.convs().all(|(_, c)| c.as_plain().is_some() || mean(c));
         prop_assert!(all_dense);
     }
 
@@ -75,7 +77,7 @@ proptest! {
 #[test]
 fn an_add_beside_a_convolution_in_blocks() {
     use common::random::{Builder, Rng};
-    use rmnet::graph::{Activation, Block, BlockWeight, Conv2d, Shape, ValueId, Weight};
+    use rmnet::graph::{Activation, Block, Shape, ValueId, Weight};
     use rmnet::tensor::Tensor;
 
     let mut b = Builder::new(3, Shape { channels: 3, height: 9, width: 7 });

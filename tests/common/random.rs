@@ -61,6 +61,11 @@ impl Builder {
         let weight = Weight::new(Tensor::from_f32(vec![out, cin, k, k], values));
         let conv = Conv2d::dense(weight, groups, [stride; 2], [k / 2; 2]);
         let v = self.push("conv", Op::Conv2d(conv), &[x]);
+        self.norm(v)
+    }
+
+    pub fn norm(&mut self, v: ValueId) -> ValueId {
+        let out = self.graph.shape(v).channels;
         let bn = BatchNorm {
             weight: (0..out).map(|_| self.rng.uniform(-1.5, 1.5)).collect(),
             bias: (0..out).map(|_| self.rng.uniform(-0.5, 0.5)).collect(),
@@ -73,6 +78,88 @@ impl Builder {
 
     pub fn relu(&mut self, x: ValueId) -> ValueId {
         self.push("relu", Op::Activation(Activation::Relu), &[x])
+    }
+
+    /// ReLU, mostly; sometimes ReLU6 or PReLU.
+    pub fn activation(&mut self, x: ValueId) -> ValueId {
+        let channels = self.graph.shape(x).channels;
+        let activation = match self.rng.below(6) {
+            0 => Activation::Relu6,
+            1 => Activation::PRelu((0..channels).map(|_| self.rng.uniform(-0.5, 1.5)).collect()),
+            _ => Activation::Relu,
+        };
+        self.push("act", Op::Activation(activation), &[x])
+    }
+
+    /// Squeeze-and-excitation.
+    pub fn gate(&mut self, x: ValueId) -> ValueId {
+        let channels = self.graph.shape(x).channels;
+        let mut gate = self.push("squeeze", Op::GlobalAverage, &[x]);
+        let inner = 1 + self.rng.below(6);
+        gate = self.conv(gate, inner, 1, 1, 1);
+        gate = self.relu(gate);
+        gate = self.conv(gate, channels, 1, 1, 1);
+        gate = self.push("sigmoid", Op::Activation(Activation::Sigmoid), &[gate]);
+        self.push("gate", Op::Gate { first: 0 }, &[x, gate])
+    }
+
+    /// A block of another family: pre-activation, linear bottleneck with a depthwise convolution, squeeze-and-excitation,
+    /// average-pool shortcut, parallel branches.
+    pub fn variant(&mut self, x: ValueId) -> ValueId {
+        let channels = self.graph.shape(x).channels;
+        let width = 3 + self.rng.below(8);
+        let sum = |b: &mut Builder, y, side| b.push("add", Op::Add(Activation::Identity), &[y, side]);
+        match self.rng.below(5) {
+            0 => {
+                let projected = self.rng.below(2) == 0;
+                let (out, stride) = if projected { (width, 1 + self.rng.below(2)) } else { (channels, 1) };
+                let a = self.norm(x);
+                let a = self.activation(a);
+                let h = self.conv(a, width, 3, 1, 1);
+                let h = self.activation(h);
+                let h = self.conv(h, out, 3, stride, 1);
+                let side = if projected { self.conv(a, out, 1, stride, 1) } else { x };
+                sum(self, h, side)
+            }
+            1 => {
+                let h = self.conv(x, width, 1, 1, 1);
+                let h = self.activation(h);
+                let h = self.conv(h, width, 3, 1, width);
+                let h = self.activation(h);
+                let h = self.conv(h, channels, 1, 1, 1);
+                sum(self, h, x)
+            }
+            2 => {
+                let projected = self.rng.below(2) == 0;
+                let (out, stride) = if projected { (width, 1 + self.rng.below(2)) } else { (channels, 1) };
+                let h = self.conv(x, width, 3, stride, 1);
+                let h = self.relu(h);
+                let h = self.conv(h, out, 3, 1, 1);
+                let h = self.gate(h);
+                let side = if projected { self.conv(x, out, 1, stride, 1) } else { x };
+                let s = sum(self, h, side);
+                self.activation(s)
+            }
+            3 => {
+                let h = self.conv(x, width, 1, 1, 1);
+                let h = self.relu(h);
+                let h = self.conv(h, width, 3, 2, 1);
+                let h = self.relu(h);
+                let h = self.conv(h, 8, 1, 1, 1);
+                let mean = self.push("mean", Op::MeanPool2, &[x]);
+                let side = self.conv(mean, 8, 1, 1, 1);
+                let s = sum(self, h, side);
+                self.relu(s)
+            }
+            _ => {
+                let a = self.conv(x, channels, 3, 1, 1);
+                let b = self.conv(x, channels, 1, 1, 1);
+                let c = self.norm(x);
+                let s = sum(self, a, b);
+                let s = sum(self, s, c);
+                self.relu(s)
+            }
+        }
     }
 
     /// A residual block of 1 to 3 convolutions, identity or projection, ReLU after the Add or not.
@@ -128,7 +215,7 @@ pub fn network(seed: u64) -> Graph {
         x = b.push("pool", Op::MaxPool(pool), &[x]);
     }
     for _ in 0..1 + rng.below(4) {
-        x = b.block(x);
+        x = if rng.below(2) == 0 { b.block(x) } else { b.variant(x) };
         if rng.below(4) == 0 {
             let width = 3 + rng.below(7);
             x = b.conv(x, width, 3, 1, 1);
