@@ -10,7 +10,7 @@ use rmnet::gpu::{AdapterChoice, ExecOptions, Gpu, GpuError, GpuExecutor};
 use rmnet::graph::Graph;
 use rmnet::plan::{self, Limits, Options, Plan};
 use rmnet::reference;
-use rmnet::rewrite::{self, Mode};
+use rmnet::rewrite::{self, Form, Mode};
 use std::sync::OnceLock;
 
 /// Rounding of f32 through the random networks' few layers; a wrong tap is off by far more.
@@ -75,8 +75,11 @@ fn judge(seed: u64, batch: usize, split: bool, keeping: bool, limits: Limits, ex
     let original = network(seed);
     let input = images(&original, batch, seed);
     let expected = reference::run(&original, &widened(&input), batch);
-    for mode in [Mode::Structured, Mode::Literal, Mode::Residual] {
-        let rewritten = rewrite::for_mode(&original, mode).unwrap();
+    let merged = Form { mode: Mode::Structured, merge: true };
+    for form in [merged, Mode::Structured.into(), Mode::Literal.into(), Mode::Residual.into()] {
+        let mode = form.mode;
+        let rewritten = rewrite::for_mode(&original, form).unwrap();
+        let keeping = keeping && !form.merge;
         let outputs = rewritten.blocks.iter().map(|b| b.output.clone());
         let keep: Vec<String> = outputs.filter(|_| keeping).collect();
         let options = Options { batch, split, keep: keep.clone(), limits };

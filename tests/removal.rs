@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use rmnet::graph::{BlockWeight, Conv2d, Graph, Op};
 use rmnet::plan::{self, Options, Place};
 use rmnet::rewrite::{self, Mode, Outcome};
-use rmnet::{reference, rewrite::literal};
+use rmnet::reference;
+use rmnet::rewrite::{Form, fuse_linear, literal};
 
 /// Rounding of f64 through a few dozen layers; a wrong tap or shift is off by far more.
 const F64_BOUND: f64 = 1e-12;
@@ -24,7 +25,10 @@ proptest! {
         let removed = rewrite::for_mode(&original, Mode::Structured).unwrap();
         let residual = rewrite::for_mode(&original, Mode::Residual).unwrap().graph;
         let plain = literal(&removed.graph).unwrap();
-        for (name, graph) in [("structured", &removed.graph), ("residual", &residual), ("literal", &plain)] {
+        let merged = fuse_linear(&removed.graph).unwrap();
+        let forms =
+            [("structured", &removed.graph), ("residual", &residual), ("literal", &plain), ("merged", &merged)];
+        for (name, graph) in forms {
             let (_, relative) = difference(&reference::run(graph, &input, 2), &expected);
             prop_assert!(relative < F64_BOUND, "{name}: {relative:e}\n{graph}");
         }
@@ -41,12 +45,16 @@ proptest! {
     #[test]
     fn every_plan_passes_the_checker(seed: u64, batch in 1usize..4, split: bool) {
         let original = network(seed);
-        for mode in [Mode::Structured, Mode::Literal, Mode::Residual] {
-            let rewritten = rewrite::for_mode(&original, mode).unwrap();
+        let merge = [Mode::Structured, Mode::Literal].map(|mode| Form { mode, merge: true });
+        for form in [Mode::Structured, Mode::Literal, Mode::Residual].map(Form::from).into_iter().chain(merge) {
+            let rewritten = rewrite::for_mode(&original, form).unwrap();
             let options = Options { batch, split, ..Options::default() };
             let plan = plan::compile(&rewritten.graph, &options).unwrap();
             plan::check(&plan).unwrap();
             prop_assert!(plan.activation_bytes() >= plan.lower_bound);
+            if form.merge {
+                continue;
+            }
             let keep = rewritten.blocks.iter().map(|b| b.output.clone()).collect();
             let plan = plan::compile(&rewritten.graph, &Options { keep, ..options }).unwrap();
             plan::check(&plan).unwrap();
@@ -115,4 +123,32 @@ fn an_add_beside_a_convolution_in_blocks() {
     let found = rmnet::cpu::CpuExecutor::new(&plan).run(&input).unwrap();
     let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
     assert!(difference(&found, &expected).1 < 1e-5);
+}
+
+/// Two linear bottlenecks in a row: the projection of the first and the expansion of the second become one convolution, which
+/// also hands the block's own output on.
+#[test]
+fn neighbouring_pointwise_convolutions_are_merged() {
+    use rmnet::graph::{Shape, ValueId};
+
+    let mut b = common::random::Builder::new(5, Shape { channels: 8, height: 6, width: 7 });
+    let mut x = ValueId::INPUT;
+    for _ in 0..2 {
+        let h = b.conv(x, 12, 1, 1, 1);
+        let h = b.relu(h);
+        let h = b.conv(h, 12, 3, 1, 12);
+        let h = b.relu(h);
+        let h = b.conv(h, 8, 1, 1, 1);
+        x = b.push("add", Op::Add(rmnet::graph::Activation::Identity), &[h, x]);
+    }
+    b.head(x, 3);
+    let input: Vec<f64> = images(&b.graph, 2, 5).iter().map(|v| f64::from(*v)).collect();
+    let expected = reference::run(&b.graph, &input, 2);
+    let apart = rewrite::for_mode(&b.graph, Mode::Structured).unwrap().graph;
+    let merged = fuse_linear(&apart).unwrap();
+    assert_eq!((apart.convs().count(), merged.convs().count()), (7, 6), "{merged}");
+    let (_, relative) = difference(&reference::run(&merged, &input, 2), &expected);
+    assert!(relative < F64_BOUND, "{relative:e}");
+    let dispatches = |g| plan::compile(g, &Options::default()).unwrap().dispatches.len();
+    assert_eq!((dispatches(&apart), dispatches(&merged)), (8, 7));
 }

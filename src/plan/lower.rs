@@ -360,11 +360,15 @@ impl Lowering<'_> {
             }
             let to = self.buffer_shape(result_value, rows.len());
             let name = self.name(v).to_string();
-            let cuts = if rows.len() == conv.out_channels {
+            let mut cuts = if rows.len() == conv.out_channels {
                 self.cuts(result_value)
             } else {
                 self.row_cuts(result_value, &rows)
             };
+            // Blocks that end inside: rows that are handed on, beside rows of the layer's own, live for different times.
+            cuts.extend(conv.blocks.iter().map(|b| b.out.end).filter(|c| rows.start < *c && *c < rows.end).map(|c| c - rows.start));
+            cuts.sort_unstable();
+            cuts.dedup();
             result.extend(self.emitter.sum(&name, sum, pool.map(|p| p.1), to, &cuts)?);
         }
         Ok(result)

@@ -1,6 +1,6 @@
 //! What a value is to the planner: channel segments of buffers, seen through views.
 
-use crate::graph::{Activation, Conv2d};
+use crate::graph::{Activation, BlockWeight, Conv2d};
 use crate::kernel::{BufferShape, Function, Layout, Operand};
 use std::ops::Range;
 use std::sync::Arc;
@@ -155,9 +155,17 @@ impl Segment {
     }
 }
 
-/// Output channels cut where blocks begin and end.
+/// Output channels cut where blocks begin and end, but for cuts through an ungrouped dense block: rows that multiply the
+/// same operand are computed together.
 pub(super) fn row_ranges(conv: &Conv2d) -> Vec<Range<usize>> {
+    let through = |cut: &usize| {
+        conv.blocks.iter().any(|b| {
+            let dense = matches!(b.weight, BlockWeight::Dense { groups: 1, .. } | BlockWeight::Pointwise(_));
+            dense && b.out.start < *cut && *cut < b.out.end
+        })
+    };
     let mut cuts: Vec<usize> = conv.blocks.iter().flat_map(|b| [b.out.start, b.out.end]).collect();
+    cuts.retain(|cut| !through(cut));
     cuts.extend([0, conv.out_channels]);
     cuts.sort_unstable();
     cuts.dedup();

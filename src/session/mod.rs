@@ -26,7 +26,7 @@ use crate::cpu::CpuExecutor;
 use crate::gpu::{ExecOptions, Gpu, GpuExecutor};
 use crate::models::{self, Model};
 use crate::plan::{self, Limits, Plan};
-use crate::rewrite::{self, BlockReport, Rewritten};
+use crate::rewrite::{self, BlockReport, Form, Rewritten};
 
 /// A network taken to the form that runs, and planned: everything short of a device.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub struct Prepared {
 /// # Errors
 /// [`SessionError::Plan`] names the layer that cannot be planned, with the figures.
 pub fn prepare(model: &Model, options: &Options, limits: Limits) -> Result<Prepared, SessionError> {
-    let rewritten = rewrite::for_mode(&model.graph, options.mode)?;
+    let rewritten = rewrite::for_mode(&model.graph, Form { mode: options.mode, merge: options.merge })?;
     let planned = plan::Options {
         batch: options.batch,
         keep: options.keep.clone(),

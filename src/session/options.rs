@@ -31,6 +31,9 @@ pub struct Options {
     pub batch: usize,
     /// Which form of the network runs.
     pub mode: Mode,
+    /// Whether neighbouring linear 1x1 convolutions (MobileNetV2's) are multiplied into one:
+    /// [`rewrite::Form::merge`](crate::rewrite::Form::merge). [`faster_merged`](super::faster_merged) measures whether it pays.
+    pub merge: bool,
     /// Where it runs. Not read by [`Session::on`](super::Session::on), which is given a device.
     pub device: Device,
     /// Names of nodes of the rewritten graph whose values stay readable after a run.
@@ -44,6 +47,7 @@ impl Default for Options {
         Options {
             batch: 1,
             mode: Mode::default(),
+            merge: false,
             device: Device::default(),
             keep: vec![],
             safe_shaders: false,

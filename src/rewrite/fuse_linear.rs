@@ -1,0 +1,212 @@
+//! Neighbouring linear 1x1 convolutions into one: what makes MobileNetV2 a MobileNetV1 once its residual connections are
+//! gone (the projection of a block and the expansion of the next have nothing between them).
+//!
+//! More multiplies and fewer dispatches, so it is worth it only where it has been measured to be.
+
+use crate::graph::{Block, BlockWeight, Conv2d, Graph, GraphError, Op, ValueId, Weight};
+use crate::tensor::Tensor;
+use std::ops::Range;
+
+/// Multiplies every linear 1x1 convolution that only another 1x1 convolution reads into that one, in f64:
+/// `act(B (A x + a) + b) = act(B A x + B a + b)`. The product has the later one's name.
+///
+/// Where the later one also hands the earlier one's output on (a reserved range), those rows are computed with the others,
+/// in one convolution.
+///
+/// # Errors
+/// [`GraphError`] when a rewritten node does not fit, which a well-formed graph never gives.
+pub fn fuse_linear(graph: &Graph) -> Result<Graph, GraphError> {
+    let consumers = graph.consumers();
+    let mut new = Graph::new(graph.input_shape());
+    let mut map: Vec<Option<ValueId>> = vec![None; graph.nodes().len()];
+    map[0] = Some(ValueId::INPUT);
+    // A convolution left out because its reader takes it in.
+    let mut pending: Vec<Option<(Conv2d, ValueId)>> = vec![None; graph.nodes().len()];
+    for v in graph.values().skip(1) {
+        let node = graph.node(v);
+        let mut op = node.op.clone();
+        let mut inputs = node.inputs.clone();
+        if let Op::Conv2d(conv) = &node.op {
+            let mut conv = conv.clone();
+            if let Some((first, source)) = pending[inputs[0].index()].take() {
+                conv = product(&conv, &first);
+                inputs = vec![source];
+            }
+            if let [reader] = consumers[v.index()].as_slice()
+                && let Op::Conv2d(next) = &graph.node(*reader).op
+                && is_pointwise(&conv)
+                && conv.is_linear()
+                && is_pointwise(next)
+                && carried_in_quads(next)
+            {
+                pending[v.index()] = Some((conv, inputs[0]));
+                continue;
+            }
+            op = Op::Conv2d(conv);
+        }
+        let inputs: Vec<ValueId> =
+            inputs.iter().map(|i| map[i.index()].expect("operands come first")).collect();
+        map[v.index()] = Some(new.push(node.name.clone(), op, &inputs)?);
+    }
+    Ok(new)
+}
+
+/// A 1x1 convolution of every pixel whose blocks can be multiplied as matrices.
+fn is_pointwise(conv: &Conv2d) -> bool {
+    let grouped = |b: &Block| matches!(b.weight, BlockWeight::Dense { groups, .. } if groups > 1);
+    conv.kernel == [1, 1]
+        && conv.stride == [1, 1]
+        && conv.padding == [0, 0]
+        && conv.padding_end == [0, 0]
+        && !conv.blocks.iter().any(grouped)
+}
+
+/// Whether rows that are handed on end at a multiple of 4: only there can one dispatch write two buffers.
+fn carried_in_quads(conv: &Conv2d) -> bool {
+    let handed_on = |b: &&Block| matches!(b.weight, BlockWeight::Dirac | BlockWeight::Diagonal(_));
+    conv.blocks.iter().filter(handed_on).all(|b| b.out.start == 0 && b.out.end.is_multiple_of(4))
+}
+
+/// `second` after `first`: every pair of blocks that meet, rows of `second` that share an operand in one dense block.
+fn product(second: &Conv2d, first: &Conv2d) -> Conv2d {
+    let mut blocks: Vec<Block> = vec![];
+    for a in &first.blocks {
+        // One matrix of all rows that multiply this block, but for rows that only hand a Dirac block on.
+        let mut rows: Vec<(Range<usize>, Matrix)> = vec![];
+        for b in &second.blocks {
+            let shared = b.input.start.max(a.out.start)..b.input.end.min(a.out.end);
+            if shared.is_empty() {
+                continue;
+            }
+            let part = |range: &Range<usize>| shared.start - range.start..shared.end - range.start;
+            let (of_b, of_a) = (part(&b.input), part(&a.out));
+            let diagonal = |w: &BlockWeight, part: &Range<usize>| match w {
+                BlockWeight::Dirac => Some(vec![1.0; part.len()]),
+                BlockWeight::Diagonal(factors) => Some(factors[part.clone()].to_vec()),
+                _ => None,
+            };
+            let left = diagonal(&b.weight, &of_b);
+            // Diagonal blocks keep a row per input: the part of the rows and of the inputs is the same.
+            let out = match left {
+                Some(_) => b.out.start + of_b.start..b.out.start + of_b.end,
+                None => b.out.clone(),
+            };
+            match (left, diagonal(&a.weight, &of_a)) {
+                (Some(left), Some(right)) => {
+                    let factors: Vec<f64> = left.iter().zip(&right).map(|(l, r)| l * r).collect();
+                    let weight = match factors.iter().all(|f| *f == 1.0) {
+                        true => BlockWeight::Dirac,
+                        false => BlockWeight::Diagonal(factors.into()),
+                    };
+                    let input = a.input.start + of_a.start..a.input.start + of_a.end;
+                    blocks.push(Block { out, input, weight });
+                }
+                (Some(left), None) => rows.push((out, Matrix::of(a, &of_a).rows_scaled(&left))),
+                (None, right) => {
+                    let b = Matrix::columns_of(b, &of_b);
+                    let a = match right {
+                        Some(factors) => Matrix::diagonal(&factors, of_a.start, a.input.len()),
+                        None => Matrix::of(a, &of_a),
+                    };
+                    rows.push((out, b.times(&a)));
+                }
+            }
+        }
+        blocks.extend(joined(rows, &a.input));
+    }
+    let mut bias = second.bias.clone();
+    for b in &second.blocks {
+        let values = &first.bias[b.input.clone()];
+        match &b.weight {
+            BlockWeight::Dirac => bias[b.out.clone()].iter_mut().zip(values).for_each(|(o, v)| *o += v),
+            BlockWeight::Diagonal(factors) => {
+                let terms = values.iter().zip(factors.iter());
+                bias[b.out.clone()].iter_mut().zip(terms).for_each(|(o, (v, f))| *o += v * f);
+            }
+            BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
+                for (r, o) in bias[b.out.clone()].iter_mut().enumerate() {
+                    *o += weight.row(r).iter().zip(values).map(|(w, v)| w * v).sum::<f64>();
+                }
+            }
+            BlockWeight::MeanPool2 => unreachable!("of stride 2"),
+        }
+    }
+    Conv2d { in_channels: first.in_channels, blocks, bias, ..second.clone() }
+}
+
+/// Products with one block of the first convolution as blocks: neighbouring rows in one.
+fn joined(mut rows: Vec<(Range<usize>, Matrix)>, input: &Range<usize>) -> Vec<Block> {
+    rows.sort_by_key(|(out, _)| out.start);
+    let mut joined: Vec<(Range<usize>, Matrix)> = vec![];
+    for (out, matrix) in rows {
+        match joined.last_mut() {
+            Some((range, all)) if range.end == out.start => {
+                range.end = out.end;
+                all.values.extend(matrix.values);
+            }
+            _ => joined.push((out, matrix)),
+        }
+    }
+    let block = |(out, matrix): (Range<usize>, Matrix)| {
+        let tensor = Tensor::from_f64(vec![out.len(), matrix.columns, 1, 1], matrix.values);
+        let weight = BlockWeight::Dense { weight: Weight::new(tensor), groups: 1 };
+        Block { out, input: input.clone(), weight }
+    };
+    joined.into_iter().map(block).collect()
+}
+
+/// Row-major.
+struct Matrix {
+    columns: usize,
+    values: Vec<f64>,
+}
+
+impl Matrix {
+    fn weight(block: &Block) -> &Weight {
+        match &block.weight {
+            BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => weight,
+            _ => unreachable!("diagonal blocks are taken apart before"),
+        }
+    }
+
+    /// Some rows of a dense block.
+    fn of(block: &Block, rows: &Range<usize>) -> Matrix {
+        let weight = Matrix::weight(block);
+        Matrix { columns: block.input.len(), values: rows.clone().flat_map(|r| weight.row(r)).collect() }
+    }
+
+    /// Some columns of a dense block.
+    fn columns_of(block: &Block, columns: &Range<usize>) -> Matrix {
+        let weight = Matrix::weight(block);
+        let row = |r| weight.row(r)[columns.clone()].to_vec();
+        Matrix { columns: columns.len(), values: (0..block.out.len()).flat_map(row).collect() }
+    }
+
+    /// Factor `i` at column `first + i` of row `i`.
+    fn diagonal(factors: &[f64], first: usize, columns: usize) -> Matrix {
+        let mut values = vec![0.0; factors.len() * columns];
+        for (i, factor) in factors.iter().enumerate() {
+            values[i * columns + first + i] = *factor;
+        }
+        Matrix { columns, values }
+    }
+
+    fn rows_scaled(mut self, factors: &[f64]) -> Matrix {
+        for (row, factor) in self.values.chunks_exact_mut(self.columns).zip(factors) {
+            row.iter_mut().for_each(|v| *v *= factor);
+        }
+        self
+    }
+
+    fn times(&self, right: &Matrix) -> Matrix {
+        let mut values = Vec::with_capacity(self.values.len() / self.columns * right.columns);
+        for row in self.values.chunks_exact(self.columns) {
+            let mut sum = vec![0.0; right.columns];
+            for (l, of_right) in row.iter().zip(right.values.chunks_exact(right.columns)) {
+                sum.iter_mut().zip(of_right).for_each(|(s, r)| *s += l * r);
+            }
+            values.extend(sum);
+        }
+        Matrix { columns: right.columns, values }
+    }
+}
