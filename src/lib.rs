@@ -17,3 +17,5 @@ pub mod verify;
 
 pub use rewrite::Mode;
 pub use session::{Device, Memory, Options, Prepared, Session, SessionError, prepare};
+#[cfg(not(target_arch = "wasm32"))]
+pub use session::{MergeTiming, faster_merged};

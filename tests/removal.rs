@@ -7,8 +7,8 @@ use common::random::{images, network};
 use proptest::prelude::*;
 use rmnet::graph::{BlockWeight, Conv2d, Graph, Op};
 use rmnet::plan::{self, Options, Place};
-use rmnet::rewrite::{self, Mode, Outcome};
 use rmnet::reference;
+use rmnet::rewrite::{self, Mode, Outcome};
 use rmnet::rewrite::{Form, fuse_linear, literal};
 
 /// Rounding of f64 through a few dozen layers; a wrong tap or shift is off by far more.

@@ -61,6 +61,18 @@ pub enum ModeArg {
     Residual,
 }
 
+/// Whether neighbouring linear 1x1 convolutions are multiplied into one.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum MergeArg {
+    /// Where it is faster: both forms are timed first, on the device
+    Auto,
+    /// Wherever there are such neighbours
+    Always,
+    /// Nowhere
+    #[default]
+    Never,
+}
+
 /// Element type of weights and activations.
 #[derive(Clone, Copy, Default, ValueEnum)]
 pub enum PrecisionArg {
@@ -128,6 +140,12 @@ pub struct ConvertArgs {
     /// Plain weights with the Dirac kernels multiplied out, for other runtimes
     #[arg(long)]
     pub literal: bool,
+    /// Multiply neighbouring linear 1x1 convolutions into one (MobileNetV2 becomes a MobileNetV1)
+    #[arg(long, value_enum, default_value_t)]
+    pub merge: MergeArg,
+    /// Where `--merge auto` measures: NAME, INDEX, cpu, vulkan, metal, dx12 or gl [default: the best adapter]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub adapter: Option<String>,
 }
 
 /// `plan`
@@ -141,6 +159,9 @@ pub struct PlanArgs {
     /// Which form of the network to plan
     #[arg(long, value_enum, default_value_t)]
     pub mode: ModeArg,
+    /// Multiply neighbouring linear 1x1 convolutions into one; `auto` needs a device, see `run` and `convert`
+    #[arg(long, value_enum, default_value_t)]
+    pub merge: MergeArg,
     /// Draw the lifetimes to this file
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
@@ -162,6 +183,9 @@ pub struct RunArgs {
     /// Which form of the network runs
     #[arg(long, value_enum, default_value_t)]
     pub mode: ModeArg,
+    /// Multiply neighbouring linear 1x1 convolutions into one
+    #[arg(long, value_enum, default_value_t)]
+    pub merge: MergeArg,
     /// Classes to print per image
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub top: u32,

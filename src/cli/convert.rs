@@ -1,16 +1,18 @@
 //! `convert`: writes the residual-free model.
 
 use super::args::ConvertArgs;
-use super::{Failure, Report, check_target, load, mib};
+use super::{Failure, Report, check_target, load, merge, mib};
 use rmnet::models::saved::{self, About};
-use rmnet::rewrite::{self, Mode, Outcome};
+use rmnet::rewrite::{self, Form, Mode, Outcome};
 use serde_json::json;
 
 pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     check_target(&args.output, &[&args.model.checkpoint])?;
     let model = load(&args.model)?;
     let mode = if args.literal { Mode::Literal } else { Mode::Structured };
-    let rewritten = rewrite::for_mode(&model.graph, mode).map_err(Failure::input)?;
+    let decided = merge::decide(args.merge, mode, &model, args.adapter.as_deref(), 1)?;
+    let form = Form { mode, merge: decided.merge };
+    let rewritten = rewrite::for_mode(&model.graph, form).map_err(Failure::input)?;
     let about = About {
         family: model.family.clone(),
         preprocess: model.preprocess.clone(),
@@ -33,6 +35,9 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
         rewritten.blocks.len(),
         mib(bytes as usize)
     );
+    if let Some(note) = &decided.note {
+        text += &format!("\n{note}");
+    }
     for (block, reason) in &kept {
         text += &format!("\n  kept {block}: {reason}");
     }
@@ -40,7 +45,7 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
         kept.into_iter().map(|(block, reason)| json!({ "block": block, "reason": reason })).collect();
     let json = json!({
         "output": args.output, "form": mode.to_string(), "bytes": bytes, "blocks": rewritten.blocks.len(),
-        "removed": removed, "kept": kept,
+        "removed": removed, "kept": kept, "merge": decided.json,
     });
     Ok(Report { text, json })
 }

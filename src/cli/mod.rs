@@ -6,6 +6,7 @@ mod demo;
 mod devices;
 mod image_input;
 mod inspect;
+mod merge;
 mod plan;
 mod run;
 mod verify;

@@ -1,19 +1,25 @@
 //! `plan`: dispatches, slots and bytes, beside what the other forms would take. Needs no GPU.
 
-use super::args::PlanArgs;
+use super::args::{MergeArg, PlanArgs};
 use super::{Failure, Report, check_target, load, mib, plan_code};
 use rmnet::plan::{self, Options, Plan};
-use rmnet::rewrite::{self, Mode};
+use rmnet::rewrite::{self, Form, Mode};
 use serde_json::json;
 
 pub fn plan(args: &PlanArgs) -> Result<Report, Failure> {
     if let Some(path) = &args.svg {
         check_target(path, &[&args.model.checkpoint])?;
     }
+    if args.merge == MergeArg::Auto {
+        return Err(Failure::usage(
+            "--merge auto measures on a device, and plan needs none: say always or never",
+        ));
+    }
     let model = load(&args.model)?;
     let options = Options { batch: args.batch as usize, ..Options::default() };
     let compile = |mode: Mode| -> Result<Plan, Failure> {
-        let graph = rewrite::for_mode(&model.graph, mode).map_err(Failure::input)?.graph;
+        let merge = args.merge == MergeArg::Always && mode != Mode::Residual;
+        let graph = rewrite::for_mode(&model.graph, Form { mode, merge }).map_err(Failure::input)?.graph;
         let plan = plan::compile(&graph, &options)
             .map_err(|e| Failure { code: plan_code(&e), ..Failure::input(e) })?;
         plan::check(&plan)

@@ -1,7 +1,7 @@
 //! `run`: images or a tensor in, classes out.
 
 use super::args::RunArgs;
-use super::{Failure, Report, check_target, device, image_input, load};
+use super::{Failure, Report, check_target, device, image_input, load, merge};
 use rmnet::{Options, Session};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::json;
@@ -21,9 +21,12 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
     let labels = labels(args, model.labels.as_deref(), model.graph.shape(model.graph.output()).channels)?;
     let count = inputs.names.len();
     let batch = args.batch.map_or(DEFAULT_BATCH, |b| b as usize).min(count);
+    let mode = args.mode.into();
+    let decided = merge::decide(args.merge, mode, &model, args.device.adapter.as_deref(), batch)?;
     let options = Options {
         batch,
-        mode: args.mode.into(),
+        merge: decided.merge,
+        mode,
         device: device(args.device.adapter.as_deref()),
         safe_shaders: args.device.safe_shaders,
         ..Options::default()
@@ -47,6 +50,9 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
     let name_of =
         |class: usize| labels.as_ref().map_or_else(|| format!("class {class}"), |l| l[class].clone());
     let mut text = format!("{} on {}\n", model.family, session.device_name());
+    if let Some(note) = &decided.note {
+        let _ = writeln!(text, "{note}");
+    }
     let mut images = vec![];
     for (name, scores) in inputs.names.iter().zip(logits.chunks(classes)) {
         let _ = writeln!(text, "{name}");
@@ -62,6 +68,7 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
     }
     let json = json!({
         "family": model.family, "device": session.device_name(), "batch": batch, "classes": classes, "images": images,
+        "merge": decided.json,
     });
     Ok(Report { text: text.trim_end().into(), json })
 }

@@ -5,16 +5,13 @@
 //! `activation(sum over segments of conv(segment) + bias)`, one dispatch: a Dirac column is added in its epilogue, a
 //! pointwise column is a second K range.
 
-use super::emit::{Emitter, Sum, Term};
-use super::segment::{Gate, Map, Segment, clip, pieces, row_ranges};
-use super::weights::KWeight;
+use super::emit::{Emitter, Sum};
+use super::segment::{Gate, Segment, pieces, row_ranges};
 use super::{Options, PlanError};
-use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight};
-use crate::kernel::{BufferShape, Function, Layout};
-use crate::tensor::Tensor;
+use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId};
+use crate::kernel::{BufferShape, Layout};
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Which values are written as several buffers, and where they are cut.
 pub(super) type Splits = HashMap<ValueId, Vec<usize>>;
@@ -59,21 +56,21 @@ pub(super) fn lower(graph: &Graph, options: &Options, splits: &Splits) -> Result
     Ok(emitter)
 }
 
-struct Lowering<'a> {
-    graph: &'a Graph,
-    options: &'a Options,
-    splits: &'a Splits,
-    consumers: Vec<Vec<ValueId>>,
-    values: Vec<Vec<Segment>>,
-    emitter: Emitter,
+pub(super) struct Lowering<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) options: &'a Options,
+    pub(super) splits: &'a Splits,
+    pub(super) consumers: Vec<Vec<ValueId>>,
+    pub(super) values: Vec<Vec<Segment>>,
+    pub(super) emitter: Emitter,
 }
 
 impl Lowering<'_> {
-    fn name(&self, v: ValueId) -> &str {
+    pub(super) fn name(&self, v: ValueId) -> &str {
         &self.graph.node(v).name
     }
 
-    fn kept(&self, v: ValueId) -> bool {
+    pub(super) fn kept(&self, v: ValueId) -> bool {
         self.options.keep.iter().any(|k| k == self.name(v))
     }
 
@@ -157,12 +154,12 @@ impl Lowering<'_> {
         if v == self.graph.output() { Layout::Planar } else { Layout::Packed }
     }
 
-    fn buffer_shape(&self, v: ValueId, channels: usize) -> BufferShape {
+    pub(super) fn buffer_shape(&self, v: ValueId, channels: usize) -> BufferShape {
         let Shape { height, width, .. } = self.graph.shape(v);
         BufferShape { batch: self.options.batch, channels, height, width, layout: self.layout(v) }
     }
 
-    fn unsupported(&self, v: ValueId, what: impl Into<String>) -> PlanError {
+    pub(super) fn unsupported(&self, v: ValueId, what: impl Into<String>) -> PlanError {
         PlanError::Unsupported { layer: self.name(v).into(), what: what.into() }
     }
 
@@ -189,7 +186,7 @@ impl Lowering<'_> {
     }
 
     /// A view of a segment; of its copy, where the segment itself cannot be viewed so.
-    fn viewed(
+    pub(super) fn viewed(
         &mut self,
         x: ValueId,
         segment: &Segment,
@@ -261,7 +258,7 @@ impl Lowering<'_> {
     }
 
     /// Adds a whole value to a sum.
-    fn add_value(&mut self, operand: ValueId, sum: &mut Sum) -> Result<(), PlanError> {
+    pub(super) fn add_value(&mut self, operand: ValueId, sum: &mut Sum) -> Result<(), PlanError> {
         let mut first_out = 0;
         for s in self.values[operand.index()].clone() {
             let channels = s.channels;
@@ -271,263 +268,7 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Adds a segment to output channels from `first_out` on: in the epilogue where quads match, else as a diagonal K range.
-    fn add_segment(
-        &mut self,
-        x: ValueId,
-        segment: Segment,
-        first_out: usize,
-        stride: [usize; 2],
-        sum: &mut Sum,
-    ) -> Result<(), PlanError> {
-        if stride[0] == stride[1] && segment.quad_aligned(first_out) {
-            let view = |s: &Segment| s.strided(stride[0]).filter(Segment::is_strided);
-            let segment = self.viewed(x, &segment, view)?;
-            sum.adds.push((segment, first_out));
-            return Ok(());
-        }
-        let ones = vec![1.0; segment.channels];
-        let from = self.viewed(x, &segment, |s| s.gate.is_none().then(|| s.clone()))?;
-        self.diagonal(x, from, ones.into(), first_out, stride, sum)
-    }
-
-    /// Adds a segment times a factor per channel to output channels from `first_out` on, as a K range.
-    fn diagonal(
-        &mut self,
-        x: ValueId,
-        segment: Segment,
-        factors: Arc<[f64]>,
-        first_out: usize,
-        stride: [usize; 2],
-        sum: &mut Sum,
-    ) -> Result<(), PlanError> {
-        let channels = segment.channels;
-        let aligned = segment.shape.layout == Layout::Packed && segment.first_channel.is_multiple_of(4);
-        if first_out == 0 && channels == sum.channels && aligned {
-            let segment = self.viewed(x, &segment, |s| s.map.is_none().then(|| s.clone()))?;
-            let mut weight = KWeight::zero([channels, 1, 1, 1]);
-            let tensor = Tensor::from_f64(vec![channels, 1, 1, 1], factors.to_vec());
-            weight.add_tensor(&Weight::new(tensor), 0..channels, 0..1, 0, 0, None);
-            sum.terms.push(Term::pointwise(segment, stride, channels, weight));
-            return Ok(());
-        }
-        let (from, lead) = segment.quad_start();
-        let mut weight = KWeight::zero([sum.channels, from.channels, 1, 1]);
-        weight.add_diagonal(factors, first_out, lead, [0, 0]);
-        sum.terms.push(Term::pointwise(from, stride, 1, weight));
-        Ok(())
-    }
-
-    fn cuts(&self, v: ValueId) -> Vec<usize> {
+    pub(super) fn cuts(&self, v: ValueId) -> Vec<usize> {
         self.splits.get(&v).cloned().unwrap_or_default()
-    }
-
-    /// Lowers a convolution, with the Add that is computed in it and the pooling after it.
-    fn conv(
-        &mut self,
-        v: ValueId,
-        conv: &Conv2d,
-        x: ValueId,
-        add: Option<(ValueId, ValueId, &Activation)>,
-        pool: Option<(ValueId, MaxPool, Shape)>,
-    ) -> Result<Vec<Segment>, PlanError> {
-        let input = self.values[x.index()].clone();
-        let result_value = add.map(|a| a.0).or(pool.map(|p| p.0)).unwrap_or(v);
-        let ranges = row_ranges(conv);
-        if result_value == self.graph.output() && ranges.len() > 1 {
-            return Err(self.unsupported(v, "an output of several channel ranges"));
-        }
-        let mut result = vec![];
-        for rows in ranges {
-            if add.is_none()
-                && pool.is_none()
-                && let Some(view) = self.view(v, conv, (x, &input), &rows)?
-            {
-                result.extend(view);
-                continue;
-            }
-            let mut sum = Sum::new(rows.len(), self.graph.shape(v).size());
-            sum.bias = conv.bias[rows.clone()].to_vec();
-            sum.activation = clip(&conv.activation, &rows);
-            for block in &conv.blocks {
-                if block.out.start < rows.end && rows.start < block.out.end {
-                    self.block(v, conv, block, (x, &input), &rows, &mut sum)?;
-                }
-            }
-            if let Some((_, other, activation)) = add {
-                sum.activation = vec![(0..rows.len(), activation.clone())];
-                self.add_value(other, &mut sum)?;
-            }
-            let to = self.buffer_shape(result_value, rows.len());
-            let name = self.name(v).to_string();
-            let mut cuts = if rows.len() == conv.out_channels {
-                self.cuts(result_value)
-            } else {
-                self.row_cuts(result_value, &rows)
-            };
-            // Blocks that end inside: rows that are handed on, beside rows of the layer's own, live for different times.
-            cuts.extend(conv.blocks.iter().map(|b| b.out.end).filter(|c| rows.start < *c && *c < rows.end).map(|c| c - rows.start));
-            cuts.sort_unstable();
-            cuts.dedup();
-            result.extend(self.emitter.sum(&name, sum, pool.map(|p| p.1), to, &cuts)?);
-        }
-        Ok(result)
-    }
-
-    /// Cuts of a value that fall inside a row range, counted from its start.
-    fn row_cuts(&self, v: ValueId, rows: &Range<usize>) -> Vec<usize> {
-        let inside = |c: &usize| rows.start < *c && *c < rows.end && (c - rows.start).is_multiple_of(4);
-        self.cuts(v).into_iter().filter(inside).map(|c| c - rows.start).collect()
-    }
-
-    /// The segments that rows are, where they need no computing: one diagonal block whose bias and activation leave them, or
-    /// that their readers can apply as they load.
-    fn view(
-        &mut self,
-        v: ValueId,
-        conv: &Conv2d,
-        (x, input): (ValueId, &[Segment]),
-        rows: &Range<usize>,
-    ) -> Result<Option<Vec<Segment>>, PlanError> {
-        let mut over = conv.blocks.iter().filter(|b| b.out.start < rows.end && rows.start < b.out.end);
-        let (Some(block), None) = (over.next(), over.next()) else { return Ok(None) };
-        let at = rows.start - block.out.start..rows.end - block.out.start;
-        let scale = match &block.weight {
-            BlockWeight::Dirac | BlockWeight::MeanPool2 => None,
-            BlockWeight::Diagonal(scale) => Some(&scale[at.clone()]),
-            _ => return Ok(None),
-        };
-        if conv.stride[0] != conv.stride[1] {
-            return Ok(None);
-        }
-        let first = block.input.start + at.start;
-        let segments: Vec<(Segment, usize)> =
-            pieces(input, first..first + rows.len()).map(|(s, range, at)| (s.sub(range), at)).collect();
-        let activations = clip(&conv.activation, rows);
-        let bias = &conv.bias[rows.clone()];
-        let unchanged =
-            |(s, _): &(Segment, usize)| activations.iter().all(|(_, a)| a.preserves(s.is_non_negative()));
-        let alias = scale.is_none() && bias.iter().all(|b| *b == 0.0) && segments.iter().all(unchanged);
-        let pool = matches!(block.weight, BlockWeight::MeanPool2);
-        let map = match activations.as_slice() {
-            [(_, activation)] if !alias => Some(Function::from(activation)),
-            _ => None,
-        };
-        if !alias && (pool || map.is_none() || !self.readers_map(v, rows)) {
-            return Ok(None);
-        }
-        let mut result = vec![];
-        for (segment, at) in segments {
-            let channels = at..at + segment.channels;
-            let view = |s: &Segment| {
-                let s = match map {
-                    None => s.clone(),
-                    Some(function) => {
-                        let ones = || vec![1.0; channels.len()];
-                        let scale = scale.map_or_else(ones, |s| s[channels.clone()].to_vec());
-                        s.mapped(Map { function, scale, shift: bias[channels.clone()].to_vec() })?
-                    }
-                };
-                if pool { s.mean_pooled() } else { s.strided(conv.stride[0]) }
-            };
-            if map.is_some() && view(&segment).is_none() {
-                return Ok(None);
-            }
-            result.push(self.viewed(x, &segment, view)?);
-        }
-        Ok(Some(result))
-    }
-
-    /// Whether every reader of some channels can apply a function as it loads them: ungrouped convolutions, and Dirac rows
-    /// that hand them on.
-    fn readers_map(&self, v: ValueId, channels: &Range<usize>) -> bool {
-        let handles = |reader: &ValueId| {
-            let Op::Conv2d(conv) = &self.graph.node(*reader).op else { return false };
-            let read = |b: &&Block| b.input.start < channels.end && channels.start < b.input.end;
-            conv.blocks.iter().filter(read).all(|b| match &b.weight {
-                BlockWeight::Dense { groups, .. } => *groups == 1,
-                BlockWeight::Pointwise(_) => true,
-                _ => {
-                    conv.blocks
-                        .iter()
-                        .all(|o| o.out == b.out || o.out.end <= b.out.start || b.out.end <= o.out.start)
-                        && conv.blocks.iter().filter(|o| o.out == b.out).count() == 1
-                }
-            })
-        };
-        !self.kept(v) && v != self.graph.output() && self.consumers[v.index()].iter().all(handles)
-    }
-
-    /// Adds one block's share of `rows` to a sum.
-    fn block(
-        &mut self,
-        v: ValueId,
-        conv: &Conv2d,
-        block: &Block,
-        (x, input): (ValueId, &[Segment]),
-        rows: &Range<usize>,
-        sum: &mut Sum,
-    ) -> Result<(), PlanError> {
-        let (out, from) = (&block.out, &block.input);
-        let shared = out.start.max(rows.start)..out.end.min(rows.end);
-        let to_row = shared.start - rows.start;
-        let source_rows = shared.start - out.start..shared.end - out.start;
-        match &block.weight {
-            BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::MeanPool2 => {
-                let first = from.start + source_rows.start;
-                for (s, range, at) in pieces(input, first..first + shared.len()) {
-                    let (s, to) = (s.sub(range), to_row + at);
-                    match &block.weight {
-                        BlockWeight::Diagonal(factors) => {
-                            let start = source_rows.start + at;
-                            let factors = factors[start..start + s.channels].into();
-                            let s = self.viewed(x, &s, |s| s.gate.is_none().then(|| s.clone()))?;
-                            self.diagonal(x, s, factors, to, conv.stride, sum)?;
-                        }
-                        BlockWeight::MeanPool2 => {
-                            let s = self.viewed(x, &s, Segment::mean_pooled)?;
-                            let ones = vec![1.0; s.channels];
-                            self.diagonal(x, s, ones.into(), to, [1, 1], sum)?;
-                        }
-                        _ => self.add_segment(x, s, to, conv.stride, sum)?,
-                    }
-                }
-            }
-            BlockWeight::Dense { weight, groups } if *groups > 1 => {
-                let mut whole = pieces(input, from.clone());
-                let (Some((s, range, _)), None) = (whole.next(), whole.next()) else {
-                    return Err(self.unsupported(v, "a grouped convolution over several buffers"));
-                };
-                if shared != *out || *rows != *out || (range.start + s.first_channel) % 4 != 0 {
-                    return Err(self.unsupported(v, "a grouped convolution over part of a range"));
-                }
-                let [_, per_group, kh, kw] = weight.shape();
-                let mut k = KWeight::zero([rows.len(), per_group, kh, kw]);
-                k.add_tensor(weight, 0..out.len(), 0..per_group, 0, 0, None);
-                let view = |s: &Segment| (s.is_strided() && s.gate.is_none()).then(|| s.clone());
-                let segment = self.viewed(x, &s.sub(range), view)?;
-                sum.terms.push(Term::window(conv, segment, *groups, k));
-            }
-            BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
-                let pointwise = matches!(block.weight, BlockWeight::Pointwise(_));
-                let one = pointwise || conv.kernel == [1, 1] && conv.padding == [0, 0];
-                let readable = |s: &Segment| {
-                    let whole = one && conv.stride == [1, 1];
-                    (s.gate.is_none() && (!s.mean_pool || whole)).then(|| s.clone())
-                };
-                let [_, _, kh, kw] = weight.shape();
-                for (s, range, at) in pieces(input, from.clone()) {
-                    let segment = self.viewed(x, &s.sub(range.clone()), readable)?;
-                    let (segment, lead) = segment.quad_start();
-                    let mut k = KWeight::zero([rows.len(), segment.channels, kh, kw]);
-                    k.add_tensor(weight, source_rows.clone(), at..at + range.len(), to_row, lead, None);
-                    sum.terms.push(match pointwise {
-                        true => Term::pointwise(segment, conv.stride, 1, k),
-                        false => Term::window(conv, segment, 1, k),
-                    });
-                }
-            }
-        }
-        Ok(())
     }
 }

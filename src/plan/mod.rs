@@ -8,6 +8,7 @@ mod display;
 mod emit;
 mod in_place;
 mod lower;
+mod lower_conv;
 mod memory;
 mod segment;
 mod weights;

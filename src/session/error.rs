@@ -34,6 +34,12 @@ pub enum SessionError {
     #[cfg(not(target_arch = "wasm32"))]
     #[error(transparent)]
     Cpu(#[from] CpuError),
+    /// Two forms of one network gave different logits: an error of ours or of the driver's.
+    #[error("the merged form gives other logits, off by {relative:.1e} of the largest: please report it")]
+    Disagree {
+        /// Largest difference over the largest logit.
+        relative: f64,
+    },
     /// Something only a GPU session has was asked of one on the CPU.
     #[error("a session on the CPU has no GPU commands to encode: make it on a GPU")]
     NotOnGpu,

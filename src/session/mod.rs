@@ -15,9 +15,13 @@
 //! ```
 
 mod error;
+#[cfg(not(target_arch = "wasm32"))]
+mod measure;
 mod options;
 
 pub use error::SessionError;
+#[cfg(not(target_arch = "wasm32"))]
+pub use measure::{MergeTiming, faster_merged};
 pub use options::{Device, Options};
 
 use crate::checkpoint::Checkpoint;

@@ -73,13 +73,36 @@ fn check_layer(graph: &Graph, v: ValueId, batch: usize, of: &dyn Fn(ValueId) -> 
     let mut check = LayerCheck { layer: node.name.clone(), max_abs: 0.0, of_bound: 0.0 };
     for (i, (found, want)) in of(v).iter().zip(&expected).enumerate() {
         let k = terms[i / plane % node.shape.channels] as f64;
-        let bound = (k + 2.0) * U * size[i] + U * want.abs() + f64::from(f32::MIN_POSITIVE);
+        let (factor, own) = activation_error(&node.op, i / plane % node.shape.channels, *want);
+        let bound = factor * (k + 2.0) * U * size[i] + own + U * want.abs() + f64::from(f32::MIN_POSITIVE);
         let difference = (found - want).abs();
         let ratio = if difference.is_nan() { f64::INFINITY } else { difference / bound };
         check.max_abs = if difference.is_nan() { f64::INFINITY } else { check.max_abs.max(difference) };
         check.of_bound = check.of_bound.max(ratio);
     }
     check
+}
+
+/// By how much a layer's activation can enlarge an error of its argument, and its own rounding, at channel `c` where it gives
+/// `value`.
+fn activation_error(op: &Op, c: usize, value: f64) -> (f64, f64) {
+    let activation = match op {
+        Op::Conv2d(conv) => {
+            conv.activation.iter().find(|(r, _)| r.contains(&c)).map(|(r, a)| (c - r.start, a))
+        }
+        Op::Add(a) | Op::Activation(a) => Some((c, a)),
+        _ => None,
+    };
+    match activation {
+        // A slope times the sum: one more rounding.
+        Some((c, Activation::PRelu(slopes))) => (slopes[c].abs().max(1.0), 2.0 * U * value.abs()),
+        // The slope is at most 1/4. WGSL gives exp up to 3 + 2 |x| ulp and a quotient up to 2.5; x is ln(s / (1 - s)).
+        Some((_, Activation::Sigmoid)) => {
+            let x = (value / (1.0 - value)).ln().abs().min(100.0);
+            (0.25, 2.0 * U * (0.25 * (3.0 + 2.0 * x) + 4.0))
+        }
+        _ => (1.0, 0.0),
+    }
 }
 
 /// The convolution with every weight and bias replaced by its magnitude, and no activation.

@@ -1,0 +1,80 @@
+//! Whether multiplying neighbouring 1x1 convolutions pays, measured on the device that will run the network.
+
+use super::{Options, Session, SessionError};
+use crate::models::Model;
+use crate::verify::{Difference, F32_LOGITS_BOUND};
+use std::time::{Duration, Instant};
+
+/// Fewest rounds, and the time after which no further one begins.
+const ROUNDS: usize = 7;
+const ENOUGH: Duration = Duration::from_secs(2);
+
+/// Both forms of one network, timed in turn.
+#[derive(Clone, Debug)]
+pub struct MergeTiming {
+    /// What ran them.
+    pub device: String,
+    /// Median of a run, host tensor to host logits, with 1x1 convolutions apart.
+    pub apart: Duration,
+    /// The same with neighbours merged.
+    pub merged: Duration,
+    /// Dispatches apart and merged.
+    pub dispatches: [usize; 2],
+    /// Multiply-accumulates of a run apart and merged.
+    pub macs: [usize; 2],
+}
+
+impl MergeTiming {
+    /// Whether merging pays: at least a fiftieth, which noise rarely gives to a median.
+    pub fn pays(&self) -> bool {
+        self.merged.as_secs_f64() < 0.98 * self.apart.as_secs_f64()
+    }
+}
+
+/// Runs the network with and without [`Options::merge`] in turn on the device of `options`, at least seven times each, and
+/// compares the logits. `None` where there is nothing to merge. It takes as long as starting two sessions and some runs:
+/// never done unasked.
+///
+/// # Errors
+/// As [`Session::new`]; [`SessionError::Disagree`] when the logits differ by more than rounding.
+pub fn faster_merged(model: &Model, options: &Options) -> Result<Option<MergeTiming>, SessionError> {
+    let open = |merge: bool| Session::new(model, &Options { merge, ..options.clone() });
+    let sessions = [open(false)?, open(true)?];
+    let [apart, merged] = &sessions;
+    let dispatches = [apart, merged].map(|s| s.plan().dispatches.len());
+    let macs = [apart, merged].map(|s| s.plan().macs());
+    if macs[0] == macs[1] && dispatches[0] == dispatches[1] {
+        return Ok(None);
+    }
+    // A fixed pattern: what the values are does not change the time.
+    let input: Vec<f32> = (0..apart.input_len()).map(|i| ((i * 37) % 101) as f32 / 50.5 - 1.0).collect();
+    let logits = [apart.run(&input)?, merged.run(&input)?];
+    let expected: Vec<f64> = logits[0].iter().map(|v| f64::from(*v)).collect();
+    let found = logits[1].iter().map(|v| f64::from(*v));
+    let difference = Difference::between(found, &expected).relative;
+    // Each may be off by the bound.
+    if difference.is_nan() || difference > 2.0 * F32_LOGITS_BOUND {
+        return Err(SessionError::Disagree { relative: difference });
+    }
+    let mut times: [Vec<Duration>; 2] = [vec![], vec![]];
+    let start = Instant::now();
+    while times[0].len() < ROUNDS || start.elapsed() < ENOUGH && times[0].len() < 200 {
+        for (session, times) in sessions.iter().zip(&mut times) {
+            let start = Instant::now();
+            session.run(&input)?;
+            times.push(start.elapsed());
+        }
+    }
+    let median = |times: &mut Vec<Duration>| {
+        times.sort();
+        times[times.len() / 2]
+    };
+    let [mut of_apart, mut of_merged] = times;
+    Ok(Some(MergeTiming {
+        device: apart.device_name(),
+        apart: median(&mut of_apart),
+        merged: median(&mut of_merged),
+        dispatches,
+        macs,
+    }))
+}
