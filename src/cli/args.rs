@@ -127,6 +127,9 @@ pub struct InspectArgs {
     /// Print the graph in Graphviz's dot language
     #[arg(long)]
     pub dot: bool,
+    /// Print the graph as an SVG picture, residual connections as arcs
+    #[arg(long, conflicts_with = "dot")]
+    pub svg: bool,
 }
 
 /// `convert`

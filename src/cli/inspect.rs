@@ -1,8 +1,7 @@
 //! `inspect`: what the checkpoint is, what becomes of each block, the graph before and after.
 
 use super::args::{InspectArgs, PassArg};
-use super::{Failure, Report, load};
-use rmnet::graph::Graph;
+use super::{Failure, Report, draw, load};
 use rmnet::rewrite::{self, BlockReport, Mode, Outcome, Shortcut};
 use serde_json::json;
 use std::fmt::Write;
@@ -15,7 +14,8 @@ pub fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
     let shape = model.graph.input_shape();
     let parameters = model.graph.parameters();
     let macs = (model.graph.macs(), removed.graph.macs());
-    if args.pass.is_none() && !args.dot {
+    let drawing = args.dot || args.svg;
+    if args.pass.is_none() && !drawing {
         let _ = writeln!(text, "family      {}", model.family);
         let _ = writeln!(text, "input       {shape}");
         let _ = writeln!(text, "parameters  {:.3} M", parameters as f64 / 1e6);
@@ -27,7 +27,7 @@ pub fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
     }
     let stages: &[PassArg] = match args.pass {
         Some(ref pass) => std::slice::from_ref(pass),
-        None if args.dot => &[PassArg::Remove],
+        None if drawing => &[PassArg::Remove],
         None => &[PassArg::Original, PassArg::Remove],
     };
     let mut graphs = serde_json::Map::new();
@@ -38,7 +38,11 @@ pub fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
             PassArg::Remove => ("remove", removed.graph.clone()),
             PassArg::Literal => ("literal", rewrite::literal(&removed.graph).map_err(Failure::input)?),
         };
-        let drawn = if args.dot { dot(&graph) } else { graph.to_string() };
+        let drawn = match (args.dot, args.svg) {
+            (true, _) => draw::dot(&graph),
+            (_, true) => draw::svg(&graph),
+            _ => graph.to_string(),
+        };
         if stages.len() > 1 {
             let _ = writeln!(text, "\n{title}");
         }
@@ -88,18 +92,4 @@ pub fn outcome(block: &BlockReport) -> String {
         Outcome::Summed { branches } => format!("summed: {branches} parallel branches in one convolution"),
         Outcome::Kept { reason } => format!("kept: {reason}"),
     }
-}
-
-fn dot(graph: &Graph) -> String {
-    let mut text =
-        String::from("digraph rmnet {\n  node [shape=box, fontname=\"sans-serif\", fontsize=10];\n");
-    for v in graph.values() {
-        let node = graph.node(v);
-        let op = node.op.to_string().replace("\n      ", "\\l").replace('"', "'");
-        let _ = writeln!(text, "  n{} [label=\"{}\\n{op}\\n{}\"];", v.index(), node.name, node.shape);
-        for input in &node.inputs {
-            let _ = writeln!(text, "  n{} -> n{};", input.index(), v.index());
-        }
-    }
-    text + "}\n"
 }

@@ -4,6 +4,7 @@ mod args;
 mod convert;
 mod demo;
 mod devices;
+mod draw;
 mod image_input;
 mod inspect;
 mod merge;
