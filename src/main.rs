@@ -2,10 +2,9 @@
 
 mod cli;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
-    ExitCode::from(cli::main(cli::Cli::parse()))
+    ExitCode::from(cli::main(cli::parse()))
 }

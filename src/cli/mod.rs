@@ -15,6 +15,7 @@ mod verify;
 pub use args::Cli;
 
 use args::{ModeArg, ModelArgs, Verb};
+use clap::Parser;
 use rmnet::checkpoint::Checkpoint;
 use rmnet::gpu::GpuError;
 use rmnet::models::{self, Model};
@@ -105,6 +106,19 @@ fn check_target(target: &Path, read: &[&Path]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The command line. Help, the version and usage errors are printed and end the process; with `--json` an error is an object on
+/// standard output too.
+pub fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| {
+        if error.use_stderr() && std::env::args_os().any(|a| a == "--json") {
+            let rendered = error.render().to_string();
+            let message = rendered.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+            println!("{}", versioned(json!({ "error": message })));
+        }
+        error.exit()
+    })
+}
+
 /// Runs the verb and prints its report; gives the exit code.
 pub fn main(cli: Cli) -> u8 {
     let result = match cli.verb.unwrap_or_else(|| Verb::Demo(Default::default())) {
@@ -168,7 +182,7 @@ impl From<ModeArg> for Mode {
 /// Where `--adapter` sends a run.
 fn device(adapter: Option<&str>) -> Device {
     match adapter {
-        Some("cpu") => Device::Cpu,
+        Some(text) if text.eq_ignore_ascii_case("cpu") => Device::Cpu,
         // Any text is a choice: what is no number and no graphics API is part of a name.
         Some(text) => Device::Gpu(text.parse().unwrap_or_default()),
         None => Device::default(),
