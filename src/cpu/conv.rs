@@ -1,8 +1,8 @@
 //! Convolution dispatches as GEMMs over tiles of output pixels.
 
-use super::Scratch;
 use super::patches::{Map, gather, is_direct, patch_len};
 use super::pool::Window;
+use super::{Scratch, depthwise};
 use crate::graph::MaxPool;
 use crate::kernel::{Add, ConvSpec, Function, KRange};
 use crate::plan::ConvWeights;
@@ -20,7 +20,8 @@ const MIN_TILE: usize = 32;
 
 /// Weights of a convolution as the GEMM reads them.
 pub(super) struct PackedConv {
-    /// Per K range: `[groups][kernel_h * kernel_w * channels / groups][out_channels / groups]`.
+    /// Per K range: `[groups][kernel_h * kernel_w * channels / groups][out_channels / groups]`; of a depthwise one
+    /// `[kernel_h * kernel_w][channels]`.
     k_ranges: Vec<Vec<f32>>,
     bias: Vec<f32>,
     slopes: Vec<f32>,
@@ -33,6 +34,9 @@ impl PackedConv {
             let (out, per_group, taps) =
                 (spec.out_channels / k.groups, k.from.channels / k.groups, k.kernel[0] * k.kernel[1]);
             let values = w.to_f32();
+            if depthwise::is_depthwise(k, spec.out_channels) {
+                return depthwise::pack(&values, taps);
+            }
             let depth = per_group * taps;
             let mut packed = vec![0.0; values.len()];
             // Some rows of the result at a time: the cache lines read for one serve the next ones.
@@ -260,6 +264,14 @@ impl Conv<'_> {
     ) {
         let (k, map) = (&self.spec.k_ranges[i], &self.packed.maps[i]);
         let source = self.reads[k.from.buffer];
+        if depthwise::is_depthwise(k, self.spec.out_channels) {
+            for t in targets {
+                let out = (&mut t.values[t.first..], t.stride);
+                let channels = t.channels.clone();
+                depthwise::add_to(k, weights, source, self.spec.size, pixels.clone(), channels, out);
+            }
+            return;
+        }
         let len = patch_len(k);
         let (values, row, depth) = if is_direct(k) {
             let first = pixels.start * k.from.shape.channels + k.from.first_channel;
@@ -329,7 +341,8 @@ impl Conv<'_> {
 
 /// Patch values of one pixel: those of the largest K range that has to be gathered.
 fn patch_values(spec: &ConvSpec) -> usize {
-    spec.k_ranges.iter().filter(|k| !is_direct(k)).map(patch_len).max().unwrap_or(0)
+    let gathered = |k: &&KRange| !is_direct(k) && !depthwise::is_depthwise(k, spec.out_channels);
+    spec.k_ranges.iter().filter(gathered).map(patch_len).max().unwrap_or(0)
 }
 
 fn split_front<'a>(rest: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {

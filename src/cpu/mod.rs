@@ -5,6 +5,7 @@
 //! Convolutions are implicit GEMMs: a tile of patches is gathered, then multiplied by the `gemm` crate.
 
 mod conv;
+mod depthwise;
 mod patches;
 mod pool;
 
