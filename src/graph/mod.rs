@@ -6,10 +6,12 @@
 mod conv;
 mod display;
 mod op;
+mod recognise;
 mod weight;
 
 pub use conv::{Block, BlockWeight, Conv2d};
 pub use op::{Activation, BatchNorm, MaxPool, Op};
+pub use recognise::{NEAR_DIRAC, Recognised};
 pub use weight::Weight;
 
 use std::fmt;

@@ -20,7 +20,21 @@ pub struct Weight {
 enum Source {
     Tensor(Tensor),
     Flattened(Arc<Conv2d>),
-    Selected { weight: Arc<Weight>, rows: Arc<[usize]>, inputs: Arc<[usize]> },
+    /// One tap of every kernel.
+    Tap {
+        weight: Arc<Weight>,
+        tap: usize,
+    },
+    /// A block-diagonal kernel without its zero blocks.
+    Grouped {
+        weight: Arc<Weight>,
+        groups: usize,
+    },
+    Selected {
+        weight: Arc<Weight>,
+        rows: Arc<[usize]>,
+        inputs: Arc<[usize]>,
+    },
 }
 
 impl Weight {
@@ -56,6 +70,34 @@ impl Weight {
         Weight { shape: [rows.len(), inputs.len(), h, w], source, row_scale: None }
     }
 
+    /// One tap of the window, counted row by row: `[out, in / groups, 1, 1]`.
+    ///
+    /// # Panics
+    /// When the window has no such tap.
+    pub fn at_tap(&self, tap: usize) -> Weight {
+        let [o, i, h, w] = self.shape;
+        assert!(tap < h * w, "a tap of the window");
+        Weight {
+            shape: [o, i, 1, 1],
+            source: Source::Tap { weight: Arc::new(self.clone()), tap },
+            row_scale: None,
+        }
+    }
+
+    /// A kernel of one group as one of `groups`: each row's inputs of its own group, the others left out.
+    ///
+    /// # Panics
+    /// When rows or inputs cannot be cut into that many parts.
+    pub fn grouped(&self, groups: usize) -> Weight {
+        if groups == 1 {
+            return self.clone();
+        }
+        let [o, i, h, w] = self.shape;
+        assert!(o.is_multiple_of(groups) && i.is_multiple_of(groups), "{groups} groups of {o} x {i}");
+        let source = Source::Grouped { weight: Arc::new(self.clone()), groups };
+        Weight { shape: [o, i / groups, h, w], source, row_scale: None }
+    }
+
     /// The same weight with row `o` multiplied by `scale[o]`.
     ///
     /// # Panics
@@ -80,6 +122,14 @@ impl Weight {
         let mut row = match &self.source {
             Source::Tensor(tensor) => tensor.range_f64(out * n..(out + 1) * n).collect(),
             Source::Flattened(conv) => flat_row(conv, out, self.shape),
+            Source::Tap { weight, tap } => {
+                let [_, _, h, w] = weight.shape;
+                weight.row(out).into_iter().skip(*tap).step_by(h * w).collect()
+            }
+            Source::Grouped { weight, groups } => {
+                let group = out / (self.shape[0] / groups);
+                weight.row(out)[group * n..(group + 1) * n].to_vec()
+            }
             Source::Selected { weight, rows, inputs } => {
                 let row = weight.row(rows[out]);
                 let taps = self.shape[2] * self.shape[3];
@@ -102,7 +152,7 @@ impl Weight {
                     let scale = self.row_scale.as_ref().map_or(1.0, |s| s[row]);
                     tensor.scaled_f32(row * n..(row + 1) * n, scale, to);
                 }
-                Source::Flattened(_) | Source::Selected { .. } => {
+                _ => {
                     to.iter_mut().zip(self.row(row)).for_each(|(to, v)| *to = v as f32);
                 }
             }

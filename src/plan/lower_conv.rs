@@ -6,7 +6,7 @@ use super::lower::Lowering;
 use super::segment::{Map, Segment, clip, pieces, row_ranges};
 use super::weights::KWeight;
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, MaxPool, Op, Shape, ValueId, Weight};
-use crate::kernel::{Function, Layout};
+use crate::kernel::{BufferShape, Function, Layout};
 use crate::tensor::Tensor;
 use std::ops::Range;
 use std::sync::Arc;
@@ -190,18 +190,19 @@ impl Lowering<'_> {
                 }
             }
             BlockWeight::Dense { weight, groups } if *groups > 1 => {
-                let mut whole = pieces(input, from.clone());
-                let (Some((s, range, _)), None) = (whole.next(), whole.next()) else {
-                    return Err(self.unsupported(v, "a grouped convolution over several buffers"));
-                };
-                if shared != *out || *rows != *out || (range.start + s.first_channel) % 4 != 0 {
+                if shared != *out || *rows != *out {
                     return Err(self.unsupported(v, "a grouped convolution over part of a range"));
                 }
                 let [_, per_group, kh, kw] = weight.shape();
                 let mut k = KWeight::zero([rows.len(), per_group, kh, kw]);
                 k.add_tensor(weight, 0..out.len(), 0..per_group, 0, 0, None);
-                let view = |s: &Segment| (s.is_strided() && s.gate.is_none()).then(|| s.clone());
-                let segment = self.viewed(x, &s.sub(range), view)?;
+                let parts: Vec<Segment> =
+                    pieces(input, from.clone()).map(|(s, range, _)| s.sub(range)).collect();
+                let readable = |s: &Segment| s.is_strided() && s.gate.is_none() && s.first_channel % 4 == 0;
+                let segment = match parts.as_slice() {
+                    [one] if readable(one) => one.clone(),
+                    _ => self.gathered(x, parts)?,
+                };
                 sum.terms.push(Term::window(conv, segment, *groups, k));
             }
             BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
@@ -245,6 +246,25 @@ impl Lowering<'_> {
         let ones = vec![1.0; segment.channels];
         let from = self.viewed(x, &segment, |s| s.gate.is_none().then(|| s.clone()))?;
         self.diagonal(x, from, ones.into(), first_out, stride, sum)
+    }
+
+    /// Segments as one buffer, for a reader that needs them so.
+    fn gathered(&mut self, x: ValueId, parts: Vec<Segment>) -> Result<Segment, PlanError> {
+        let channels = parts.iter().map(|s| s.channels).sum();
+        let [height, width] = parts.first().map_or([1, 1], |s| s.operand().size());
+        let non_negative = parts.iter().all(Segment::is_non_negative);
+        let mut sum = Sum::new(channels, [height, width]);
+        let mut first = 0;
+        for part in parts {
+            let channels = part.channels;
+            self.add_segment(x, part, first, [1, 1], &mut sum)?;
+            first += channels;
+        }
+        let to = BufferShape { height, width, layout: Layout::Packed, ..self.buffer_shape(x, channels) };
+        let name = format!("{}.copy", self.name(x));
+        let mut gathered = self.emitter.sum(&name, sum, None, to, &[])?;
+        let whole = gathered.pop().expect("one buffer without cuts");
+        Ok(Segment { non_negative, ..whole })
     }
 
     /// Adds a segment times a factor per channel to output channels from `first_out` on, as a K range.

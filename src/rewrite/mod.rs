@@ -4,6 +4,7 @@ mod fold_batch_norm;
 mod fuse_activation;
 mod fuse_linear;
 mod literal;
+mod recognise;
 mod remove_residual;
 mod reparameterize;
 
@@ -11,10 +12,11 @@ pub use fold_batch_norm::fold_batch_norm;
 pub use fuse_activation::fuse_activation;
 pub use fuse_linear::fuse_linear;
 pub use literal::literal;
+pub use recognise::recognise;
 pub use remove_residual::remove_residual;
 pub use reparameterize::reparameterize;
 
-use crate::graph::{Graph, GraphError};
+use crate::graph::{Graph, GraphError, Op};
 
 /// Which form of a network runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -110,6 +112,8 @@ pub struct Rewritten {
     pub graph: Graph,
     /// One entry per Add of the original, in order.
     pub blocks: Vec<BlockReport>,
+    /// Layers of a plain chain whose structure was found again ([`recognise()`]).
+    pub recognised: Vec<String>,
 }
 
 /// Takes a checkpoint's graph to the form that runs. Where 1x1 convolutions are merged, the output of a block may be no node
@@ -119,9 +123,17 @@ pub struct Rewritten {
 /// [`GraphError`] when a pass would build a node that does not fit: a broken invariant of the input graph.
 pub fn for_mode(original: &Graph, form: impl Into<Form>) -> Result<Rewritten, GraphError> {
     let Form { mode, merge } = form.into();
+    let chain = !original.nodes().iter().any(|n| matches!(n.op, Op::Add(_) | Op::BatchNorm(_)));
+    let (original, recognised) = match mode {
+        // Nothing to remove: perhaps it was, and was written out as plain weights.
+        Mode::Structured if chain => recognise(original)?,
+        _ => (original.clone(), vec![]),
+    };
+    let original = &original;
     let summed = reparameterize(&fold_batch_norm(original)?)?;
     let folded = fuse_activation(&summed.graph)?;
     let mut removed = remove_residual(&folded)?;
+    removed.recognised = recognised;
     removed.blocks.splice(0..0, summed.blocks);
     if merge && mode != Mode::Residual {
         removed.graph = fuse_linear(&removed.graph)?;
@@ -129,6 +141,6 @@ pub fn for_mode(original: &Graph, form: impl Into<Form>) -> Result<Rewritten, Gr
     Ok(match mode {
         Mode::Structured => removed,
         Mode::Literal => Rewritten { graph: literal(&removed.graph)?, ..removed },
-        Mode::Residual => Rewritten { graph: folded, blocks: vec![] },
+        Mode::Residual => Rewritten { graph: folded, blocks: vec![], recognised: vec![] },
     })
 }

@@ -71,7 +71,7 @@ pub fn remove_residual(graph: &Graph) -> Result<Rewritten, GraphError> {
         map[v.index()] = Some(value);
     }
     debug_assert_eq!(map[graph.output().index()], Some(new.output()));
-    Ok(Rewritten { graph: new, blocks: reports })
+    Ok(Rewritten { graph: new, blocks: reports, recognised: vec![] })
 }
 
 /// A block that can be converted: the steps of its main path from `input` to the Add, and the shortcut beside it.

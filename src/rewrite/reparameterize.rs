@@ -57,7 +57,7 @@ pub fn reparameterize(graph: &Graph) -> Result<Rewritten, GraphError> {
         };
         map[v.index()] = Some(value);
     }
-    Ok(Rewritten { graph: new, blocks })
+    Ok(Rewritten { graph: new, blocks, recognised: vec![] })
 }
 
 /// The linear Adds below `v` that nobody else reads, `v` included, and what they add.

@@ -1,0 +1,306 @@
+//! Block structure found again in a plain weight: the other way round from [`Weight::flattened`].
+
+use super::{Block, BlockWeight, Conv2d, Weight};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Fewest channels that are worth a block of their own. Structure is made of channel ranges; a shorter run is chance.
+const SHORTEST: usize = 4;
+
+/// What rounding leaves of a Dirac row where a batch norm was divided out in f32: the tolerance to give
+/// [`Conv2d::recognised`] for chains that other tools deployed. 8 units in the last place at 1.
+pub const NEAR_DIRAC: f64 = 1.0 / (1u64 << 20) as f64;
+
+/// A convolution taken apart.
+#[derive(Clone, Debug)]
+pub struct Recognised {
+    /// The same function in block weights (up to `deviation`).
+    pub conv: Conv2d,
+    /// Largest difference of a weight or bias from the Dirac it was taken for; 0 where the function is exactly the same.
+    pub deviation: f64,
+}
+
+/// What one row of a weight is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Row {
+    /// One factor at the centre tap of an input channel.
+    Single {
+        input: usize,
+        factor: f64,
+    },
+    /// A quarter at each tap of the 2x2 window that begins at the centre.
+    Mean {
+        input: usize,
+    },
+    Other,
+}
+
+/// What a range of rows reads of one input channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Column {
+    /// Values that are not zero, and those of them beside the centre tap.
+    count: usize,
+    beside: usize,
+    /// Row and value of the last one.
+    row: usize,
+    value: f64,
+}
+
+impl Conv2d {
+    /// Finds Dirac, diagonal and 2x2-mean rows, zero, Dirac, diagonal and pointwise column ranges, and groups in a plain
+    /// weight ([`Conv2d::as_plain`]), for an input of `[height, width]`. `None` where it has none of these.
+    ///
+    /// A factor, and with it the row's bias, that is within `tolerance` of 1 and 0 is taken for a Dirac; with 0 nothing is
+    /// changed, and what is not exactly a Dirac is a diagonal.
+    pub fn recognised(&self, input: [usize; 2], tolerance: f64) -> Option<Recognised> {
+        let (weight, groups) = self.as_plain()?;
+        let centre = self.centre()?;
+        let even = input.iter().all(|n| n.is_multiple_of(2));
+        let means = self.stride == [2, 2] && self.dilation == [1, 1] && even;
+        let view =
+            View { conv: self, weight, groups, centre: centre[0] * self.kernel[1] + centre[1], tolerance };
+        let rows: Vec<Row> = (0..self.out_channels).into_par_iter().map(|o| view.row(o, means)).collect();
+
+        let mut bias = self.bias.clone();
+        let mut deviation = 0.0f64;
+        let mut blocks = vec![];
+        // A grouped weight is cut between groups only.
+        let unit = if groups > 1 { self.out_channels / groups } else { 1 };
+        let mut rest = 0;
+        let mut o = 0;
+        while o < rows.len() {
+            let mut end = run(&rows, o);
+            end -= end % unit;
+            if !o.is_multiple_of(unit) || end < o + SHORTEST.min(rows.len()) {
+                o += 1;
+                continue;
+            }
+            blocks.extend(view.rest(rest..o));
+            let (out, near) = (o..end, view.near(&rows[o..end], &self.bias[o..end]));
+            let input = match rows[o] {
+                Row::Single { input, .. } | Row::Mean { input } => input..input + out.len(),
+                Row::Other => unreachable!("no run"),
+            };
+            let exact = rows[out.clone()].iter().all(|r| r.factor() == 1.0);
+            let weight = match rows[o] {
+                Row::Mean { .. } => BlockWeight::MeanPool2,
+                _ if exact || near.is_some() => BlockWeight::Dirac,
+                _ => BlockWeight::Diagonal(rows[out.clone()].iter().map(|r| r.factor()).collect()),
+            };
+            if let (BlockWeight::Dirac, Some(off)) = (&weight, near) {
+                bias[out.clone()].fill(0.0);
+                deviation = deviation.max(off);
+            }
+            blocks.push(Block { out, input, weight });
+            (o, rest) = (end, end);
+        }
+        blocks.extend(view.rest(rest..rows.len()));
+        let whole = |b: &Block| b.out.len() == self.out_channels && b.input.len() == self.in_channels;
+        let same = matches!(blocks.as_slice(), [b] if whole(b) && matches!(&b.weight, BlockWeight::Dense { groups: g, .. } if *g == groups));
+        (!same).then(|| Recognised { conv: Conv2d { blocks, bias, ..self.clone() }, deviation })
+    }
+}
+
+impl Row {
+    fn factor(self) -> f64 {
+        match self {
+            Row::Single { factor, .. } => factor,
+            _ => 1.0,
+        }
+    }
+}
+
+/// End of the run of like rows from `start` on that read consecutive inputs.
+fn run(rows: &[Row], start: usize) -> usize {
+    let follows = |i: &usize| match (rows[start], rows[*i]) {
+        (Row::Single { input: a, .. }, Row::Single { input: b, .. }) => b == a + i - start,
+        (Row::Mean { input: a }, Row::Mean { input: b }) => b == a + i - start,
+        _ => false,
+    };
+    start + (start..rows.len()).take_while(follows).count()
+}
+
+/// A plain weight with what is needed to read it.
+struct View<'a> {
+    conv: &'a Conv2d,
+    weight: &'a Weight,
+    groups: usize,
+    /// Index of the centre tap.
+    centre: usize,
+    tolerance: f64,
+}
+
+impl View<'_> {
+    fn taps(&self) -> usize {
+        self.conv.kernel[0] * self.conv.kernel[1]
+    }
+
+    fn row(&self, o: usize, means: bool) -> Row {
+        let (taps, width) = (self.taps(), self.conv.kernel[1]);
+        let values = self.weight.row(o);
+        let first = o / (self.conv.out_channels / self.groups) * self.weight.shape()[1];
+        let mut found: [(usize, f64); 4] = [(0, 0.0); 4];
+        let mut count = 0;
+        for (i, v) in values.iter().enumerate().filter(|(_, v)| v.abs() > 0.0) {
+            if count == found.len() {
+                return Row::Other;
+            }
+            found[count] = (i, *v);
+            count += 1;
+        }
+        match found[..count] {
+            [(at, factor)] if at % taps == self.centre => Row::Single { input: first + at / taps, factor },
+            [(a, q), (b, r), (c, s), (d, t)] if means && [q, r, s, t] == [0.25; 4] => {
+                let window = [self.centre, self.centre + 1, self.centre + width, self.centre + width + 1];
+                let channel = a / taps;
+                let is_window = window[3] < taps && [a, b, c, d] == window.map(|t| channel * taps + t);
+                if is_window { Row::Mean { input: first + channel } } else { Row::Other }
+            }
+            _ => Row::Other,
+        }
+    }
+
+    /// How far factors are from 1 and biases from 0, where all of them are within the tolerance.
+    fn near(&self, rows: &[Row], bias: &[f64]) -> Option<f64> {
+        let off = rows.iter().map(|r| (r.factor() - 1.0).abs()).chain(bias.iter().map(|b| b.abs()));
+        let off = off.fold(0.0, f64::max);
+        (off <= self.tolerance).then_some(off)
+    }
+
+    /// Blocks of rows that are none of their own.
+    fn rest(&self, rows: Range<usize>) -> Vec<Block> {
+        if rows.is_empty() {
+            return vec![];
+        }
+        let taps = self.taps();
+        let per_out = self.conv.out_channels / self.groups;
+        let [_, per_in, ..] = self.weight.shape();
+        if self.groups > 1 {
+            // Runs end between groups, so that whole groups are left.
+            let (first, end) = (rows.start / per_out, rows.end.div_ceil(per_out));
+            let inputs: Vec<usize> = (0..per_in).collect();
+            let weight = self.weight.selected(&rows.clone().collect::<Vec<_>>(), &inputs);
+            let weight = BlockWeight::Dense { weight, groups: end - first };
+            return vec![Block { out: rows, input: first * per_in..end * per_in, weight }];
+        }
+        let empty = || vec![Column::default(); per_in];
+        let columns = rows
+            .clone()
+            .into_par_iter()
+            .fold(empty, |mut columns, row| {
+                for (i, v) in self.weight.row(row).into_iter().enumerate().filter(|(_, v)| *v != 0.0) {
+                    let c = &mut columns[i / taps];
+                    let beside = usize::from(i % taps != self.centre);
+                    *c = Column { count: c.count + 1, beside: c.beside + beside, row, value: v };
+                }
+                columns
+            })
+            .reduce(empty, |a, b| a.iter().zip(&b).map(|(a, b)| Column::joined(*a, *b)).collect());
+        let mut blocks: Vec<Block> = vec![];
+        for (kind, input) in ranges(&columns, taps > 1) {
+            let dense = |kernel: &[usize]| self.weight.selected(&rows.clone().collect::<Vec<_>>(), kernel);
+            let inputs: Vec<usize> = input.clone().collect();
+            match kind {
+                Kind::Zero => {}
+                Kind::Diagonal => {
+                    let factors: Vec<f64> = columns[input.clone()].iter().map(|c| c.value).collect();
+                    let out = columns[input.start].row..columns[input.start].row + input.len();
+                    let weight = match factors.iter().all(|f| *f == 1.0) {
+                        true => BlockWeight::Dirac,
+                        false => BlockWeight::Diagonal(factors.into()),
+                    };
+                    blocks.push(Block { out, input, weight });
+                }
+                Kind::Pointwise => {
+                    let weight = BlockWeight::Pointwise(dense(&inputs).at_tap(self.centre));
+                    blocks.push(Block { out: rows.clone(), input, weight });
+                }
+                Kind::Dense => {
+                    let weight = dense(&inputs);
+                    let groups = self.groups_of(&weight);
+                    let weight = BlockWeight::Dense { weight: weight.grouped(groups), groups };
+                    blocks.push(Block { out: rows.clone(), input, weight });
+                }
+            }
+        }
+        blocks
+    }
+
+    /// The number of groups of a dense weight whose rows read a range of inputs each: the literal form of a grouped block.
+    fn groups_of(&self, weight: &Weight) -> usize {
+        let [out, inputs, ..] = weight.shape();
+        let taps = self.taps();
+        let spans: Vec<Option<(usize, usize)>> = (0..out)
+            .into_par_iter()
+            .map(|o| {
+                let row = weight.row(o);
+                let first = row.iter().position(|v| *v != 0.0)?;
+                Some((first / taps, row.iter().rposition(|v| *v != 0.0)? / taps))
+            })
+            .collect();
+        let fits = |groups: &usize| {
+            let (per_out, per_in) = (out / groups, inputs / groups);
+            spans.iter().enumerate().all(|(o, span)| {
+                span.is_none_or(|(first, last)| first / per_in == o / per_out && last / per_in == o / per_out)
+            })
+        };
+        let divides = |g: &usize| out.is_multiple_of(*g) && inputs.is_multiple_of(*g);
+        (2..=out.min(inputs)).rev().filter(divides).find(fits).unwrap_or(1)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Zero,
+    Diagonal,
+    Pointwise,
+    Dense,
+}
+
+impl Column {
+    fn joined(a: Column, b: Column) -> Column {
+        let last = if b.count > 0 { b } else { a };
+        Column { count: a.count + b.count, beside: a.beside + b.beside, ..last }
+    }
+
+    /// Ignoring its neighbours.
+    fn kind(&self, windowed: bool) -> Kind {
+        match self {
+            Column { count: 0, .. } => Kind::Zero,
+            Column { beside: 0, .. } if windowed => Kind::Pointwise,
+            _ => Kind::Dense,
+        }
+    }
+}
+
+/// Input channels in ranges of one kind. What is too short for its kind is dense.
+fn ranges(columns: &[Column], windowed: bool) -> Vec<(Kind, Range<usize>)> {
+    let mut kinds: Vec<Kind> = columns.iter().map(|c| c.kind(windowed)).collect();
+    let mut i = 0;
+    while i < columns.len() {
+        let follows =
+            |(k, c): &(usize, &Column)| c.count == 1 && c.beside == 0 && c.row == columns[i].row + k;
+        let diagonal = columns[i..].iter().enumerate().take_while(follows).count();
+        if diagonal >= SHORTEST.min(columns.len()) {
+            kinds[i..i + diagonal].fill(Kind::Diagonal);
+            // Two that follow each other are two blocks; the second begins at another row.
+            if i > 0 && kinds[i - 1] == Kind::Diagonal {
+                kinds[i..i + diagonal].fill(Kind::Dense);
+            }
+        }
+        i += diagonal.max(1);
+    }
+    let mut found: Vec<(Kind, Range<usize>)> = vec![];
+    let mut start = 0;
+    while start < kinds.len() {
+        let len = kinds[start..].iter().take_while(|k| **k == kinds[start]).count();
+        let short = len < SHORTEST.min(columns.len());
+        let kind = if short { Kind::Dense } else { kinds[start] };
+        match found.last_mut() {
+            Some((Kind::Dense, range)) if kind == Kind::Dense => range.end = start + len,
+            _ => found.push((kind, start..start + len)),
+        }
+        start += len;
+    }
+    found
+}
