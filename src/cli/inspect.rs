@@ -20,6 +20,13 @@ pub fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
         let _ = writeln!(text, "input       {shape}");
         let _ = writeln!(text, "parameters  {:.3} M", parameters as f64 / 1e6);
         let _ = writeln!(text, "MACs        {:.3} G, {:.3} G after removal", giga(macs.0), giga(macs.1));
+        if !removed.recognised.is_empty() {
+            let layers = removed.recognised.len();
+            let _ = writeln!(
+                text,
+                "chain       carried channels found again in {layers} layers of plain weights"
+            );
+        }
         let _ = writeln!(text, "\nblocks");
         for block in &removed.blocks {
             let _ = writeln!(text, "  {:<36} {}", block.block, outcome(block));
@@ -69,7 +76,8 @@ pub fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
         .collect();
     let json = json!({
         "family": model.family, "input": [shape.channels, shape.height, shape.width], "parameters": parameters,
-        "macs": macs.0, "macs_after_removal": macs.1, "blocks": blocks, "graphs": graphs,
+        "macs": macs.0, "macs_after_removal": macs.1, "blocks": blocks,
+        "recognised": removed.recognised, "graphs": graphs,
     });
     Ok(Report { text: text.trim_end().into(), json })
 }
