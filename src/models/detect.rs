@@ -1,34 +1,20 @@
 //! Which network and which naming scheme the tensor names show.
 
 use super::ModelError;
+use super::scheme::{SCHEMES, Scheme};
 use crate::checkpoint::Checkpoint;
-
-/// The loader a checkpoint is given to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scheme {
-    /// Also timm's.
-    Torchvision,
-    HuggingFace,
-}
-
-const LOOKED_FOR: &str = "looked for torchvision or timm names (`conv1.weight`, `layer1.0.conv1.weight`) and \
-                          Hugging Face names (`resnet.embedder.embedder.convolution.weight`)";
 
 /// Finds the scheme.
 ///
 /// # Errors
 /// [`ModelError::Unsupported`] names a network that is recognised but not supported, [`ModelError::Unknown`] lists what
 /// was found and what was looked for.
-pub(super) fn scheme(checkpoint: &Checkpoint) -> Result<Scheme, ModelError> {
+pub(super) fn scheme(checkpoint: &Checkpoint) -> Result<&'static Scheme, ModelError> {
     if let Some((what, why)) = unsupported(checkpoint) {
         return Err(ModelError::Unsupported { what: what.into(), why });
     }
-    let starts = |prefix: &str| checkpoint.names().any(|n| n.starts_with(prefix));
-    if starts("resnet.embedder.") || starts("resnet.encoder.") {
-        return Ok(Scheme::HuggingFace);
-    }
-    if starts("layer1.") || (starts("layer") && starts("conv1.")) {
-        return Ok(Scheme::Torchvision);
+    if let Some(scheme) = SCHEMES.iter().find(|s| (s.matches)(checkpoint)) {
+        return Ok(scheme);
     }
     let names: Vec<String> = checkpoint.names().take(5).map(|n| format!("`{n}`")).collect();
     let more = if checkpoint.names().len() > names.len() { ", ..." } else { "" };
@@ -36,7 +22,8 @@ pub(super) fn scheme(checkpoint: &Checkpoint) -> Result<Scheme, ModelError> {
         0 => "no tensors".into(),
         _ => format!("{} tensors, {}{more}", checkpoint.names().len(), names.join(", ")),
     };
-    Err(ModelError::Unknown { found, looked_for: LOOKED_FOR })
+    let looked_for: Vec<&str> = SCHEMES.iter().map(|s| s.shown_by).collect();
+    Err(ModelError::Unknown { found, looked_for: format!("looked for {}", looked_for.join(", ")) })
 }
 
 /// A network that is known by a tensor of it, and what that tensor is.

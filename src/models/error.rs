@@ -72,7 +72,7 @@ pub enum ModelError {
         /// How many tensors, and the first names.
         found: String,
         /// The names that would have been recognised.
-        looked_for: &'static str,
+        looked_for: String,
     },
     /// A config file that contradicts the tensors, or says something that is not understood.
     #[error("config.json: `{key}` is {found}, but expected {expected}")]

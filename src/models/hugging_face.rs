@@ -1,11 +1,23 @@
 //! Hugging Face's names: `resnet.embedder`, `resnet.encoder.stages.{s}.layers.{i}.layer.{n}`, `classifier.1`, and the
 //! `config.json` that says where blocks stride.
 
-use super::ModelError;
-use super::config;
 use super::reader::Reader;
-use super::resnet::{self, Built, Kind, Layout, Names};
+use super::resnet::{self, Kind, Layout, Names};
+use super::scheme::{self, Built, Scheme};
+use super::{ModelError, Naming, config};
+use crate::preprocess::Preprocess;
 use serde_json::{Value, json};
+
+pub(super) const SCHEME: Scheme = Scheme {
+    naming: Naming::HuggingFace,
+    shown_by: "Hugging Face ResNet names (`resnet.embedder.embedder.convolution.weight`)",
+    matches: |checkpoint| {
+        checkpoint.names().any(|n| n.starts_with("resnet.embedder.") || n.starts_with("resnet.encoder."))
+    },
+    preprocess: |_| Preprocess::imagenet(),
+    build,
+    timm: scheme::not_in_timm,
+};
 
 struct HuggingFace;
 
@@ -42,11 +54,7 @@ impl Names for HuggingFace {
 }
 
 /// The network as the tensors have it, strides as `config.json` says (by default the library's own).
-pub(super) fn build(
-    reader: &mut Reader<'_>,
-    config: Option<&Value>,
-    size: [usize; 2],
-) -> Result<Built, ModelError> {
+fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
     if let Some(config) = config {
         refuse(config)?;
     }
@@ -61,12 +69,12 @@ pub(super) fn build(
     };
     let layer_type = if bottleneck { "bottleneck" } else { "basic" };
     config::agrees(config, "layer_type", &json!(layer_type))?;
-    let built = resnet::build(reader, &HuggingFace, layout, size)?;
-    config::agrees(config, "depths", &json!(built.depths))?;
-    config::agrees(config, "hidden_sizes", &json!(built.widths))?;
-    config::agrees(config, "embedding_size", &json!(built.stem_channels))?;
-    config::agrees(config, "num_channels", &json!(built.in_channels))?;
-    Ok(built)
+    let net = resnet::build(reader, &HuggingFace, layout, size)?;
+    config::agrees(config, "depths", &json!(net.depths))?;
+    config::agrees(config, "hidden_sizes", &json!(net.widths))?;
+    config::agrees(config, "embedding_size", &json!(net.stem_channels))?;
+    config::agrees(config, "num_channels", &json!(net.in_channels))?;
+    Ok(net.into())
 }
 
 /// What the config says that the tensors cannot show and this crate cannot run.

@@ -11,6 +11,7 @@ mod hugging_face;
 mod reader;
 mod resnet;
 pub mod saved;
+mod scheme;
 mod timm;
 mod torchvision;
 
@@ -19,15 +20,14 @@ pub use error::ModelError;
 use crate::checkpoint::Checkpoint;
 use crate::graph::Graph;
 use crate::preprocess::Preprocess;
-use detect::Scheme;
 use reader::Reader;
-use resnet::Built;
 use serde_json::json;
 use std::fmt;
 use std::path::Path;
 
 /// Whose names the tensors have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Naming {
     /// torchvision, and CIFAR networks that follow it.
     Torchvision,
@@ -92,34 +92,29 @@ pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, 
         return from_saved(graph, about, size);
     }
     let config = checkpoint.config();
-    let timm = config.filter(|c| c.get("architecture").is_some_and(|a| !a.is_null()));
-    if let Some(config) = timm {
-        timm::check(config)?;
-    }
+    let architecture = timm::architecture(config)?;
     let scheme = detect::scheme(checkpoint)?;
-    let naming = match scheme {
-        Scheme::HuggingFace => Naming::HuggingFace,
-        Scheme::Torchvision if timm.is_some() => Naming::Timm,
-        Scheme::Torchvision => Naming::Torchvision,
+    if let Some(name) = architecture {
+        timm::check(name, scheme)?;
+    }
+    let naming = match scheme.naming {
+        Naming::Torchvision if architecture.is_some() => Naming::Timm,
+        naming => naming,
     };
-    let mut reader = Reader::new(checkpoint, naming);
-    let cifar = scheme == Scheme::Torchvision && torchvision::is_cifar(&reader);
-    let preprocess = preprocess(checkpoint, cifar)?;
+    let preprocess = preprocess(checkpoint, (scheme.preprocess)(checkpoint))?;
     let size = size.unwrap_or(preprocess.size);
     check_size(size)?;
     let preprocess = preprocess.with_size(size);
 
-    let built = match scheme {
-        Scheme::Torchvision => torchvision::build(&mut reader, size)?,
-        Scheme::HuggingFace => hugging_face::build(&mut reader, config, size)?,
-    };
+    let mut reader = Reader::new(checkpoint, naming);
+    let built = (scheme.build)(&mut reader, config, size)?;
     reader.finish()?;
     let labels = config::labels(config, built.classes)?;
-    match timm {
-        Some(config) => timm::agrees(config, &built)?,
+    match architecture {
+        Some(_) => timm::agrees(config, built.classes)?,
         None => config::agrees(config, "num_classes", &json!(built.classes))?,
     }
-    let family = describe(&built, naming, cifar);
+    let family = format!("{naming} {}", built.family);
     Ok(Model { graph: built.graph, family, naming, blocks: built.blocks, preprocess, labels })
 }
 
@@ -143,7 +138,7 @@ fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Re
 }
 
 /// The preprocessing of the config files, or that of the network's kind.
-fn preprocess(checkpoint: &Checkpoint, cifar: bool) -> Result<Preprocess, ModelError> {
+fn preprocess(checkpoint: &Checkpoint, of_kind: Preprocess) -> Result<Preprocess, ModelError> {
     let config = checkpoint.config();
     // Older timm files have no inner object.
     let flat = || config.filter(|c| c.get("input_size").is_some());
@@ -151,22 +146,6 @@ fn preprocess(checkpoint: &Checkpoint, cifar: bool) -> Result<Preprocess, ModelE
     Ok(match (timm, checkpoint.preprocessor_config()) {
         (Some(timm), _) => Preprocess::from_timm(timm)?,
         (None, Some(hugging_face)) => Preprocess::from_hugging_face(hugging_face)?,
-        (None, None) if cifar => Preprocess::cifar(),
-        (None, None) => Preprocess::imagenet(),
+        (None, None) => of_kind,
     })
-}
-
-/// `timm ResNeXt, Bottleneck [3, 4, 6, 3], 32 groups`
-fn describe(built: &Built, naming: Naming, cifar: bool) -> String {
-    let kind = match built.kind {
-        resnet::Kind::Basic => "BasicBlock",
-        resnet::Kind::Bottleneck => "Bottleneck",
-    };
-    let name = match (cifar, built.groups) {
-        (true, _) => "CIFAR ResNet",
-        (false, 1) => "ResNet",
-        (false, _) => "ResNeXt",
-    };
-    let groups = if built.groups > 1 { format!(", {} groups", built.groups) } else { String::new() };
-    format!("{naming} {name}, {kind} {:?}{groups}", built.depths)
 }

@@ -5,6 +5,7 @@
 
 use super::ModelError;
 use super::reader::Reader;
+use super::scheme::Built;
 use crate::graph::{Activation, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight};
 use std::collections::BTreeMap;
 
@@ -48,7 +49,7 @@ pub(super) trait Names {
 }
 
 /// A network built, with what config files may speak about.
-pub(super) struct Built {
+pub(super) struct ResNet {
     pub(super) graph: Graph,
     pub(super) kind: Kind,
     /// Names of the residual blocks' outputs.
@@ -60,12 +61,25 @@ pub(super) struct Built {
     pub(super) widths: Vec<usize>,
     pub(super) groups: usize,
     pub(super) classes: usize,
+    pub(super) cifar: bool,
 }
 
-/// Whether the stem is the 3x3 one of CIFAR networks.
-pub(super) fn has_cifar_stem(reader: &Reader<'_>, names: &impl Names) -> bool {
-    let stem = format!("{}.weight", names.stem()[0]);
-    matches!(reader.shape(&stem), Some([_, _, 3, 3]))
+impl From<ResNet> for Built {
+    fn from(net: ResNet) -> Built {
+        // `ResNeXt, Bottleneck [3, 4, 6, 3], 32 groups`
+        let kind = match net.kind {
+            Kind::Basic => "BasicBlock",
+            Kind::Bottleneck => "Bottleneck",
+        };
+        let name = match (net.cifar, net.groups) {
+            (true, _) => "CIFAR ResNet",
+            (false, 1) => "ResNet",
+            (false, _) => "ResNeXt",
+        };
+        let groups = if net.groups > 1 { format!(", {} groups", net.groups) } else { String::new() };
+        let family = format!("{name}, {kind} {:?}{groups}", net.depths);
+        Built { graph: net.graph, family, blocks: net.blocks, classes: net.classes }
+    }
 }
 
 /// Builds the network; [`Reader::finish`] then tells whether a tensor is left over.
@@ -74,11 +88,11 @@ pub(super) fn build(
     names: &impl Names,
     layout: Layout,
     size: [usize; 2],
-) -> Result<Built, ModelError> {
-    let cifar = layout.cifar_stem && has_cifar_stem(reader, names);
+) -> Result<ResNet, ModelError> {
+    let [conv, norm, relu, pool] = names.stem();
+    let cifar = layout.cifar_stem && matches!(reader.shape(&format!("{conv}.weight")), Some([_, _, 3, 3]));
     let depths = depths(reader, names);
 
-    let [conv, norm, relu, pool] = names.stem();
     let side = if cifar { 3 } else { 7 };
     let weight = reader.conv(&conv, None, None, [side, side])?;
     let [stem_channels, in_channels, ..] = weight.shape();
@@ -120,7 +134,7 @@ pub(super) fn build(
     b.graph.push(classifier, Op::Conv2d(conv), &[x])?;
 
     let groups = b.groups.unwrap_or(1);
-    Ok(Built {
+    Ok(ResNet {
         graph: b.graph,
         kind: layout.kind,
         blocks,
@@ -130,6 +144,7 @@ pub(super) fn build(
         widths,
         groups,
         classes,
+        cifar,
     })
 }
 

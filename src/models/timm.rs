@@ -1,47 +1,80 @@
-//! timm's `config.json`: which of its many ResNets the file is. Most differences leave no trace in the tensors, so an
+//! timm's `config.json`: which of its many networks the file is. Most differences leave no trace in the tensors, so an
 //! architecture is accepted by name, and every other one is refused by name.
 
 use super::ModelError;
 use super::config;
-use super::resnet::Built;
+use super::resnet::ResNet;
+use super::scheme::Scheme;
 use serde_json::{Value, json};
 
-/// Refuses an architecture, or an argument of it, that is not a plain ResNet, ResNeXt or Wide ResNet.
-pub(super) fn check(config: &Value) -> Result<(), ModelError> {
-    let unsupported = |what: String, why: String| Err(ModelError::Unsupported { what, why });
-    if let Some(value) = config::get(Some(config), "architecture") {
-        let name = value.as_str().ok_or_else(|| config::wrong("architecture", "a name", value))?;
-        if let Some(why) = refused(name) {
-            return unsupported(format!("timm `{name}`"), why.into());
-        }
-    }
-    if let Some(pool) = config::get(Some(config), "global_pool").filter(|p| **p != json!("avg")) {
-        return unsupported("a timm ResNet with another pooling".into(), format!("`global_pool` is {pool}"));
-    }
-    let Some(args) = config::get(Some(config), "model_args") else { return Ok(()) };
-    let args = args.as_object().ok_or_else(|| config::wrong("model_args", "an object", args))?;
-    for (key, value) in args {
-        if !value.is_null() && !neutral(key, value) {
-            return unsupported(
-                "a timm ResNet with other arguments".into(),
-                format!("config.json has `model_args.{key}` {value}, which changes the network"),
-            );
-        }
-    }
-    Ok(())
+fn unsupported<T>(what: impl Into<String>, why: impl Into<String>) -> Result<T, ModelError> {
+    Err(ModelError::Unsupported { what: what.into(), why: why.into() })
 }
 
-/// Refuses a config that contradicts the tensors.
-pub(super) fn agrees(config: &Value, built: &Built) -> Result<(), ModelError> {
-    let args = config.get("model_args");
-    config::agrees(args, "layers", &json!(built.depths))?;
-    config::agrees(args, "cardinality", &json!(built.groups))?;
-    config::agrees(args, "in_chans", &json!(built.in_channels))?;
-    let trained = config.get("pretrained_cfg");
-    match config::get(Some(config), "num_classes") {
-        Some(_) => config::agrees(Some(config), "num_classes", &json!(built.classes)),
-        None => config::agrees(trained, "num_classes", &json!(built.classes)),
+/// The architecture that a config names.
+///
+/// # Errors
+/// [`ModelError::Config`] when it is no name, [`ModelError::Unsupported`] when it is known not to be supported.
+pub(super) fn architecture(config: Option<&Value>) -> Result<Option<&str>, ModelError> {
+    let Some(value) = config::get(config, "architecture") else { return Ok(None) };
+    let name = value.as_str().ok_or_else(|| config::wrong("architecture", "a name", value))?;
+    match refused(&plain(name)) {
+        Some(why) => unsupported(format!("timm `{name}`"), why),
+        None => Ok(Some(name)),
     }
+}
+
+/// Refuses an architecture that the scheme of the tensors has not.
+pub(super) fn check(name: &str, scheme: &Scheme) -> Result<(), ModelError> {
+    (scheme.timm)(&plain(name)).or_else(|why| unsupported(format!("timm `{name}`"), why))
+}
+
+/// Without the tag of the weights.
+fn plain(name: &str) -> String {
+    name.split('.').next().unwrap_or_default().to_ascii_lowercase()
+}
+
+/// Refuses `model_args` that are not `neutral`, and another pooling than the average.
+pub(super) fn arguments(
+    config: Option<&Value>,
+    neutral: impl Fn(&str, &Value) -> bool,
+) -> Result<(), ModelError> {
+    if config::get(config, "architecture").is_none() {
+        return Ok(());
+    }
+    if let Some(pool) = config::get(config, "global_pool").filter(|p| **p != json!("avg")) {
+        return unsupported("a timm network with another pooling", format!("`global_pool` is {pool}"));
+    }
+    let Some(args) = config::get(config, "model_args") else { return Ok(()) };
+    let args = args.as_object().ok_or_else(|| config::wrong("model_args", "an object", args))?;
+    match args.iter().find(|(key, value)| !value.is_null() && !neutral(key, value)) {
+        Some((key, value)) => unsupported(
+            "a timm network with other arguments",
+            format!("config.json has `model_args.{key}` {value}, which changes the network"),
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a config with another number of classes than the tensors.
+pub(super) fn agrees(config: Option<&Value>, classes: usize) -> Result<(), ModelError> {
+    match config::get(config, "num_classes") {
+        Some(_) => config::agrees(config, "num_classes", &json!(classes)),
+        None => config::agrees(config::get(config, "pretrained_cfg"), "num_classes", &json!(classes)),
+    }
+}
+
+/// Refuses arguments of a ResNet that change it.
+pub(super) fn resnet_arguments(config: Option<&Value>) -> Result<(), ModelError> {
+    arguments(config, neutral)
+}
+
+/// Refuses a config that contradicts the tensors of a ResNet.
+pub(super) fn resnet_agrees(config: Option<&Value>, net: &ResNet) -> Result<(), ModelError> {
+    let args = config::get(config, "model_args");
+    config::agrees(args, "layers", &json!(net.depths))?;
+    config::agrees(args, "cardinality", &json!(net.groups))?;
+    config::agrees(args, "in_chans", &json!(net.in_channels))
 }
 
 /// An argument that leaves the function of the network as its tensors and its architecture say.
@@ -64,10 +97,8 @@ fn neutral(key: &str, value: &Value) -> bool {
     }
 }
 
-/// Why an architecture is not supported; `None` where it is.
+/// Why an architecture is not supported, whatever its tensors are called.
 fn refused(name: &str) -> Option<&'static str> {
-    const DEEP: &str = "a deep stem of three convolutions (and in ResNet-D average-pool shortcuts)";
-    let name = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
     let families = [
         ("ecares", "ECA-ResNet: efficient channel attention in its blocks"),
         ("seres", "SE-ResNet: squeeze-and-excitation in its blocks"),
@@ -96,41 +127,47 @@ fn refused(name: &str) -> Option<&'static str> {
     if name.starts_with("resne") && name.ends_with("_gn") {
         return Some("GroupNorm in place of batch norm");
     }
+    None
+}
 
+/// Whether an architecture is a plain ResNet, ResNeXt or Wide ResNet.
+pub(super) fn resnet(name: &str) -> Result<(), &'static str> {
+    const DEEP: &str = "a deep stem of three convolutions (and in ResNet-D average-pool shortcuts)";
+    let known = |known: bool| if known { Ok(()) } else { Err(UNKNOWN) };
     // CIFAR networks in torchvision's names, as timm's config describes them.
     if name.starts_with("cifar_resnet") {
-        return None;
+        return Ok(());
     }
     let plain = ["tv_", "gluon_", "ssl_", "swsl_", "ig_"].iter().find_map(|p| name.strip_prefix(p));
-    let plain = plain.unwrap_or(&name);
+    let plain = plain.unwrap_or(name);
     let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    let unknown = "not among the plain ResNet, ResNeXt and Wide ResNet architectures known here";
     if let Some(widths) = plain.strip_prefix("wide_resnet") {
-        let known = widths.split_once('_').is_some_and(|(depth, factor)| digits(depth) && digits(factor));
-        return (!known).then_some(unknown);
+        return known(widths.split_once('_').is_some_and(|(depth, factor)| digits(depth) && digits(factor)));
     }
     let grouped = plain.starts_with("resnext");
     let Some(rest) = plain.strip_prefix("resnext").or_else(|| plain.strip_prefix("resnet")) else {
-        return Some(unknown);
+        return Err(UNKNOWN);
     };
     let rest = rest.strip_suffix("_v1b").unwrap_or(rest);
     let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
     if after.len() == rest.len() {
-        return Some(unknown);
+        return Err(UNKNOWN);
     }
     let (variant, shape) = after.split_at(after.find('_').unwrap_or(after.len()));
     if ["c", "d", "t", "s", "e"].contains(&variant) || ["_v1c", "_v1d", "_v1e", "_v1s"].contains(&shape) {
-        return Some(DEEP);
+        return Err(DEEP);
     }
     let cardinality = |s: &str| {
         s.split_once('x').is_some_and(|(n, w)| digits(n) && w.strip_suffix('d').is_some_and(digits))
     };
-    let known = match grouped {
+    let shaped = match grouped {
         true => shape.strip_prefix('_').is_some_and(cardinality),
         false => shape.is_empty(),
     };
-    (!(known && variant.is_empty())).then_some(unknown)
+    known(shaped && variant.is_empty())
 }
+
+const UNKNOWN: &str = "not among the plain ResNet, ResNeXt and Wide ResNet architectures known here";
 
 #[cfg(test)]
 mod tests {
@@ -158,7 +195,7 @@ mod tests {
             "cifar_resnet20",
             "wide_resnet101_2",
         ] {
-            assert_eq!(refused(name), None, "{name}");
+            assert_eq!((refused(&plain(name)), resnet(&plain(name))), (None, Ok(())), "{name}");
         }
     }
 
@@ -197,7 +234,8 @@ mod tests {
             ("vit_base_patch16_224", "not among"),
             ("", "not among"),
         ] {
-            let found = refused(name).unwrap_or_else(|| panic!("{name} is accepted"));
+            let found = refused(&plain(name)).or(resnet(&plain(name)).err());
+            let found = found.unwrap_or_else(|| panic!("{name} is accepted"));
             assert!(found.contains(why), "{name}: {found}");
         }
     }

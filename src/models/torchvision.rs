@@ -1,8 +1,27 @@
 //! torchvision's names: `conv1`, `bn1`, `layer{1-4}.{i}.conv{n}/bn{n}`, `downsample.{0,1}`, `fc`. timm's are the same.
 
-use super::ModelError;
 use super::reader::Reader;
-use super::resnet::{self, Built, Kind, Layout, Names};
+use super::resnet::{self, Kind, Layout, Names};
+use super::scheme::{Built, Scheme};
+use super::{ModelError, Naming, timm};
+use crate::checkpoint::Checkpoint;
+use crate::preprocess::Preprocess;
+use serde_json::Value;
+
+pub(super) const SCHEME: Scheme = Scheme {
+    naming: Naming::Torchvision,
+    shown_by: "torchvision or timm ResNet names (`conv1.weight`, `layer1.0.conv1.weight`)",
+    matches: |checkpoint| {
+        let starts = |prefix: &str| checkpoint.names().any(|n| n.starts_with(prefix));
+        starts("layer1.") || starts("layer") && starts("conv1.")
+    },
+    preprocess: |checkpoint| match is_cifar(checkpoint) {
+        true => Preprocess::cifar(),
+        false => Preprocess::imagenet(),
+    },
+    build,
+    timm: timm::resnet,
+};
 
 struct Torchvision;
 
@@ -37,7 +56,7 @@ impl Names for Torchvision {
 }
 
 /// Basic or bottleneck blocks, grouped or wide, with an ImageNet or a CIFAR stem.
-pub(super) fn build(reader: &mut Reader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
+fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
     let bottleneck = reader.names().any(|name| name.starts_with("layer") && name.ends_with(".conv3.weight"));
     let layout = Layout {
         kind: if bottleneck { Kind::Bottleneck } else { Kind::Basic },
@@ -46,10 +65,13 @@ pub(super) fn build(reader: &mut Reader<'_>, size: [usize; 2]) -> Result<Built, 
         grouped: true,
         cifar_stem: true,
     };
-    resnet::build(reader, &Torchvision, layout, size)
+    timm::resnet_arguments(config)?;
+    let net = resnet::build(reader, &Torchvision, layout, size)?;
+    timm::resnet_agrees(config, &net)?;
+    Ok(net.into())
 }
 
 /// Whether the stem is the 3x3 one of CIFAR networks.
-pub(super) fn is_cifar(reader: &Reader<'_>) -> bool {
-    resnet::has_cifar_stem(reader, &Torchvision)
+fn is_cifar(checkpoint: &Checkpoint) -> bool {
+    checkpoint.tensor("conv1.weight").is_some_and(|t| matches!(t.shape(), [_, _, 3, 3]))
 }

@@ -198,7 +198,8 @@ impl Lowering<'_> {
                 k.add_tensor(weight, 0..out.len(), 0..per_group, 0, 0, None);
                 let parts: Vec<Segment> =
                     pieces(input, from.clone()).map(|(s, range, _)| s.sub(range)).collect();
-                let readable = |s: &Segment| s.is_strided() && s.gate.is_none() && s.first_channel % 4 == 0;
+                let readable =
+                    |s: &Segment| s.is_strided() && s.gate.is_none() && s.first_channel.is_multiple_of(4);
                 let segment = match parts.as_slice() {
                     [one] if readable(one) => one.clone(),
                     _ => self.gathered(x, parts)?,

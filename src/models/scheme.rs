@@ -1,0 +1,44 @@
+//! The table of networks that are known: a family under the names of one library.
+
+use super::reader::Reader;
+use super::{ModelError, Naming, hugging_face, torchvision};
+use crate::checkpoint::Checkpoint;
+use crate::graph::Graph;
+use crate::preprocess::Preprocess;
+use serde_json::Value;
+
+/// A family of networks under one naming scheme: how it is known, and how it is built.
+pub(super) struct Scheme {
+    /// Whose names they are. timm's ResNets have torchvision's.
+    pub(super) naming: Naming,
+    /// The names that show it, for the error that found none.
+    pub(super) shown_by: &'static str,
+    /// Whether a checkpoint has these names.
+    pub(super) matches: fn(&Checkpoint) -> bool,
+    /// How an image becomes the input where no config file says so.
+    pub(super) preprocess: fn(&Checkpoint) -> Preprocess,
+    /// Builds the network for inputs of `[height, width]`; refuses a config that contradicts the tensors.
+    pub(super) build: Build,
+    /// Whether `config.json` of timm may name such an architecture (lower case, without the tag after the dot); if not, why.
+    pub(super) timm: fn(&str) -> Result<(), &'static str>,
+}
+
+type Build = fn(&mut Reader<'_>, Option<&Value>, [usize; 2]) -> Result<Built, ModelError>;
+
+/// A network built.
+pub(super) struct Built {
+    pub(super) graph: Graph,
+    /// For people, after the naming: `ResNet, BasicBlock [2, 2, 2, 2]`.
+    pub(super) family: String,
+    /// Names of the residual blocks' outputs.
+    pub(super) blocks: Vec<String>,
+    pub(super) classes: usize,
+}
+
+/// Every scheme; the first that matches is taken.
+pub(super) const SCHEMES: &[Scheme] = &[hugging_face::SCHEME, torchvision::SCHEME];
+
+/// For schemes that timm has no network of.
+pub(super) fn not_in_timm(_: &str) -> Result<(), &'static str> {
+    Err("the tensors have names that timm does not use")
+}
