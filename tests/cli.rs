@@ -1,0 +1,181 @@
+//! The command line as scripts use it: exit codes, JSON, files written. Runs on the CPU executor, which is everywhere.
+#![cfg(feature = "cli")]
+
+use rmnet::checkpoint::Checkpoint;
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const RESNET: &str = "tests/fixtures/tv_basic_odd_widths";
+const DIGITS: &str = "assets/digits";
+
+fn rmnet(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rmnet"))
+        .args(args)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("RUST_LOG", "off")
+        .output()
+        .expect("the program runs")
+}
+
+/// The object printed by a command that succeeds.
+#[track_caller]
+fn json(args: &[&str]) -> Value {
+    let output = rmnet(&[args, &["--json"]].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {stderr}");
+    let value: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(value["schema_version"], 1, "{args:?}");
+    value
+}
+
+/// A command that fails: its exit code, and words of the message on standard error and in the JSON object.
+#[track_caller]
+fn fails(args: &[&str], code: i32, words: &[&str]) {
+    let output = rmnet(&[args, &["--json"]].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+    let value: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    let error = value["error"].as_str().unwrap_or_else(|| panic!("{args:?}: no error in {value}"));
+    for word in words {
+        assert!(stderr.contains(word), "{args:?}: expected {word:?} in {stderr:?}");
+        assert!(error.contains(word), "{args:?}: expected {word:?} in {error:?}");
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of text")
+}
+
+#[test]
+fn the_demo_classifies_its_images() {
+    let demo = json(&["demo", "--adapter", "cpu"]);
+    assert_eq!((demo["right"].as_u64(), demo["images"].as_array().map(Vec::len)), (Some(14), Some(14)));
+    assert!(demo["modes"]["structured"]["time_ns"].as_u64().is_some_and(|t| t > 0));
+    let output = rmnet(&["demo", "--adapter", "cpu"]);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("14 of 14 as they should be") && printed.contains("device: cpu"), "{printed}");
+}
+
+#[test]
+fn inspect_tells_of_every_block() {
+    let inspect = json(&["inspect", RESNET]);
+    assert_eq!(inspect["family"], "torchvision ResNet, BasicBlock [2, 1, 2, 1]");
+    let blocks = inspect["blocks"].as_array().expect("blocks");
+    assert!(blocks.len() == 6 && blocks.iter().all(|b| b["outcome"] == "removed"), "{blocks:?}");
+    assert!(inspect["macs"].as_u64() == inspect["macs_after_removal"].as_u64());
+    let one = json(&["inspect", RESNET, "--pass", "literal"]);
+    assert!(one["graphs"].as_object().is_some_and(|g| g.len() == 1 && g.contains_key("literal")));
+    let svg = rmnet(&["inspect", RESNET, "--svg"]).stdout;
+    assert!(String::from_utf8_lossy(&svg).starts_with("<svg"));
+}
+
+#[test]
+fn plan_compares_the_forms() {
+    let plan = json(&["plan", RESNET, "--batch", "2"]);
+    let modes = &plan["modes"];
+    let dispatches = |mode: &str| modes[mode]["dispatches"].as_u64().expect("a number");
+    assert_eq!(plan["dispatches"].as_array().map(|d| d.len() as u64), Some(dispatches("structured")));
+    assert!(dispatches("structured") < dispatches("residual"));
+    assert!(modes["literal"]["macs"].as_u64() > modes["structured"]["macs"].as_u64());
+    assert!(plan["activation_bytes"].as_u64() >= plan["lower_bound_bytes"].as_u64());
+}
+
+#[test]
+fn what_is_converted_runs_as_the_original() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let input = format!("{RESNET}/expected.safetensors");
+    let logits = |checkpoint: &str, to: &Path| {
+        json(&["run", checkpoint, &input, "--size", "45x37", "--adapter", "cpu", "--logits", text(to)]);
+        let file = Checkpoint::open(to).expect("a file of logits");
+        let tensor = file.tensor("logits").expect("a tensor `logits`");
+        assert_eq!(tensor.shape(), [2, 7]);
+        tensor.to_f64()
+    };
+    let original = logits(RESNET, &at("original.safetensors"));
+    let largest = original.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    for form in [&[] as &[&str], &["--literal"]] {
+        let to = at("converted.safetensors");
+        let report = json(&[&["convert", RESNET, "--size", "45x37", "-o", text(&to)], form].concat());
+        assert_eq!((report["removed"].as_u64(), report["blocks"].as_u64()), (Some(6), Some(6)));
+        let converted = logits(text(&to), &at("logits.safetensors"));
+        let off = original.iter().zip(&converted).fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
+        assert!(off <= 1e-5 * largest, "{form:?}: {off:e} of {largest:e}");
+        std::fs::remove_file(&to).expect("the file was written");
+    }
+}
+
+#[test]
+fn verify_writes_a_certificate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("certificate.json");
+    let options = ["--adapter", "cpu", "--size", "45x37", "--bisect", "--certificate", text(&path)];
+    let verified = json(&[&["verify", RESNET] as &[&str], &options].concat());
+    let written: Value = serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
+    assert_eq!(verified["blocks"].as_array().map(Vec::len), Some(6));
+    assert_eq!(written["blocks"], verified["blocks"]);
+}
+
+#[test]
+fn images_are_classified_with_labels() {
+    let image = format!("{DIGITS}/images/0374_7.png");
+    let run = json(&["run", DIGITS, &image, "--adapter", "cpu", "--top", "2"]);
+    let top = run["images"][0]["top"].as_array().expect("classes");
+    assert_eq!((top.len(), top[0]["label"].as_str()), (2, Some("7")));
+}
+
+#[test]
+fn wrong_use_exits_with_2() {
+    fails(&["plan", RESNET, "--batch", "0"], 2, &["--batch", "0"]);
+    fails(&["plan", RESNET, "--size", "12xy"], 2, &["--size", "12xy"]);
+    fails(&["plan", RESNET, "--merge", "auto"], 2, &["--merge auto"]);
+    fails(&["run", RESNET], 2, &["<INPUTS>"]);
+    fails(&["run", RESNET, "x.png", "--precision", "f8"], 2, &["--precision", "f8"]);
+    fails(&["verify", RESNET, "--no-device", "--bisect"], 2, &["--bisect"]);
+    fails(&["no-such-verb"], 2, &["no-such-verb"]);
+    // The file to write is one that is read.
+    let input = format!("{RESNET}/expected.safetensors");
+    fails(&["run", RESNET, &input, "--logits", &input], 2, &["expected.safetensors"]);
+}
+
+#[test]
+fn bad_files_exit_with_3() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cut = folder.path().join("cut.safetensors");
+    let whole = std::fs::read(format!("{RESNET}/model.safetensors")).expect("the fixture");
+    std::fs::write(&cut, &whole[..1000]).expect("a file");
+    fails(&["inspect", text(&cut)], 3, &["cut.safetensors", "1000"]);
+    fails(&["plan", "no/such/file.safetensors"], 3, &["no/such/file.safetensors"]);
+    fails(&["inspect", "README.md"], 3, &["README.md"]);
+    fails(&["run", RESNET, "no-such.png", "--adapter", "cpu"], 3, &["no-such.png"]);
+    let labels = folder.path().join("labels.txt");
+    std::fs::write(&labels, "one\ntwo\n").expect("a file");
+    let input = format!("{RESNET}/expected.safetensors");
+    let sized = ["run", RESNET, &input, "--size", "45x37", "--adapter", "cpu"];
+    fails(&[&sized as &[&str], &["--labels", text(&labels)]].concat(), 3, &["7 labels", "found 2"]);
+    fails(
+        &["run", RESNET, &input, "--adapter", "cpu"],
+        3,
+        &["expected F32 [N, 3, 224, 224]", "[2, 3, 45, 37]"],
+    );
+}
+
+#[test]
+fn adapters_that_are_not_there_exit_with_4() {
+    let input = format!("{RESNET}/expected.safetensors");
+    let sized = ["run", RESNET, &input, "--size", "45x37", "--adapter"];
+    fails(&[&sized as &[&str], &["no such card"]].concat(), 4, &["no such card"]);
+    fails(&["verify", RESNET, "--adapter", "999"], 4, &["999"]);
+}
+
+#[test]
+fn help_names_every_verb_and_the_exit_codes() {
+    let help = String::from_utf8(rmnet(&["--help"]).stdout).expect("text");
+    for word in
+        ["demo", "inspect", "convert", "plan", "run", "verify", "devices", "doctor", "Exit codes: 0 done"]
+    {
+        assert!(help.contains(word), "{word}");
+    }
+    assert!(rmnet(&["devices"]).status.success() && rmnet(&["--version"]).status.success());
+}
