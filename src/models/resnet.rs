@@ -4,10 +4,10 @@
 //! Widths, depths and groups are read off the shapes.
 
 use super::ModelError;
-use super::layers::{self, Layers};
+use super::layers::{self, Layers, Window};
 use super::reader::Reader;
 use super::scheme::Built;
-use crate::graph::{Activation, Graph, Op, ValueId};
+use crate::graph::{Graph, Op, ValueId};
 
 /// What a residual block is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ pub(super) fn build(
     layout: Layout,
     size: [usize; 2],
 ) -> Result<ResNet, ModelError> {
-    let depths = layers::depths(reader, |tensor| names.block_of(tensor));
+    let depths = layers::stage_depths(reader, |tensor| names.block_of(tensor));
     let [conv, ..] = names.stem();
     let (first, side) = match layout.stem {
         Stem::Plain => (conv, 7),
@@ -140,7 +140,10 @@ pub(super) fn build(
         }
         widths.push(b.layers.channels(x));
     }
-    let classes = b.layers.head(&names.head(), 2, x)?;
+    let [average, classifier] = names.head();
+    x = b.layers.push(average, Op::GlobalAverage, &[x])?;
+    x = b.layers.linear(&classifier, true, x)?;
+    let classes = b.layers.channels(x);
     let groups = b.groups.unwrap_or(1);
     let graph = b.layers.graph;
     Ok(ResNet { graph, layout, blocks, in_channels, stem_channels, depths, widths, groups, classes })
@@ -160,20 +163,20 @@ impl<N: Names> Builder<'_, '_, N> {
         let l = &mut self.layers;
         let x = ValueId::INPUT;
         let mut x = match self.layout.stem {
-            Stem::Plain => l.conv(&conv, None, 7, 2, x)?,
-            Stem::Cifar => l.conv(&conv, None, 3, 1, x)?,
+            Stem::Plain => l.conv(&conv, Window::new(7, 2), None, x)?,
+            Stem::Cifar => l.conv(&conv, Window::new(3, 1), None, x)?,
             Stem::Deep => {
                 let unit = |from: usize| [0, 1, 2].map(|i| format!("{conv}.{}", from + i));
-                l.deep_stem(&[unit(0), unit(3)], &format!("{conv}.6"), x)?
+                l.deep_stem([unit(0), unit(3)], &format!("{conv}.6"), x)?
             }
         };
         x = l.norm(&norm, x)?;
-        x = l.relu(&relu, x)?;
+        x = l.relu(relu, x)?;
         if self.layout.conv_pool {
             let [conv, norm, relu] = [0, 1, 2].map(|i| format!("{pool}.{i}"));
-            x = l.conv(&conv, Some(l.channels(x)), 3, 2, x)?;
+            x = l.conv(&conv, Window::new(3, 2), Some(l.channels(x)), x)?;
             x = l.norm(&norm, x)?;
-            l.relu(&relu, x)
+            l.relu(relu, x)
         } else if self.layout.stem == Stem::Cifar {
             Ok(x)
         } else {
@@ -196,19 +199,14 @@ impl<N: Names> Builder<'_, '_, N> {
         for (i, &side) in sides.iter().enumerate() {
             let [conv, norm, relu] = self.names.unit(name, i);
             let last = i + 1 == sides.len();
-            let channels = self.layers.channels(y);
             let out = (last && !projected).then_some(input);
             let grouped = self.layout.grouped && self.layout.kind == Kind::Bottleneck && i == 1;
-            let groups = if grouped { self.groups(&conv, channels)? } else { 1 };
-            let weight = self.layers.reader.conv(&conv, out, Some(channels / groups), [side; 2])?;
-            if !weight.shape()[0].is_multiple_of(groups) {
-                let expected = format!("[a multiple of {groups} groups, {}, 3, 3]", channels / groups);
-                return Err(self.layers.reader.misshapen(&format!("{conv}.weight"), expected));
-            }
-            y = self.layers.grouped(&conv, weight, groups, if i == strided { stride } else { 1 }, y)?;
+            let groups = if grouped { self.groups(&conv, self.layers.channels(y))? } else { 1 };
+            let stride = if i == strided { stride } else { 1 };
+            y = self.layers.conv(&conv, Window { side, stride, groups }, out, y)?;
             y = self.layers.norm(&norm, y)?;
             if !last {
-                y = self.layers.relu(&relu, y)?;
+                y = self.layers.relu(relu, y)?;
             }
         }
         if self.layout.excited {
@@ -221,8 +219,7 @@ impl<N: Names> Builder<'_, '_, N> {
             return Err(self.layers.reader.unexpected(&projection, why));
         }
         let shortcut = if projected { self.projection(name, out, stride, x)? } else { x };
-        let sum = format!("{name}.add");
-        let sum = self.layers.push(&sum, Op::Add(Activation::Identity), &[y, shortcut])?;
+        let sum = self.layers.add(format!("{name}.add"), y, shortcut)?;
         self.layers.relu(name, sum)
     }
 
@@ -237,17 +234,17 @@ impl<N: Names> Builder<'_, '_, N> {
         let [pool, conv, norm] = self.names.shortcut(block);
         let pooled = self.layout.pooled && stride == 2;
         if pooled {
-            x = self.layers.push(&pool, Op::MeanPool2, &[x])?;
+            x = self.layers.push(pool, Op::MeanPool2, &[x])?;
         }
-        x = self.layers.conv(&conv, Some(out), 1, if pooled { 1 } else { stride }, x)?;
+        x = self.layers.conv(&conv, Window::new(1, if pooled { 1 } else { stride }), Some(out), x)?;
         self.layers.norm(&norm, x)
     }
 
     /// Groups of a bottleneck's 3x3 over `channels` inputs, from its weight `[out, channels / groups, 3, 3]`.
     fn groups(&mut self, conv: &str, channels: usize) -> Result<usize, ModelError> {
         let tensor = format!("{conv}.weight");
-        let per_group = match self.layers.reader.shape(&tensor) {
-            Some([_, n, _, _]) if *n > 0 => *n,
+        let (out, per_group) = match self.layers.reader.shape(&tensor) {
+            Some([out, n, _, _]) if *n > 0 => (*out, *n),
             // Missing or misshapen: reading it says so.
             _ => return Ok(1),
         };
@@ -258,6 +255,10 @@ impl<N: Names> Builder<'_, '_, N> {
                 Some(1) => format!("[any, {channels}, 3, 3]"),
                 Some(n) => format!("[any, {channels} inputs / {n} groups, 3, 3]"),
             };
+            return Err(self.layers.reader.misshapen(&tensor, expected));
+        }
+        if !out.is_multiple_of(groups) {
+            let expected = format!("[a multiple of {groups} groups, {per_group}, 3, 3]");
             return Err(self.layers.reader.misshapen(&tensor, expected));
         }
         self.groups = Some(groups);

@@ -1,11 +1,11 @@
 //! timm's pre-activation ResNetV2 with batch norm: `stem.conv`, `stages.{s}.blocks.{i}.norm{n}/conv{n}`, `downsample.conv`,
 //! `norm`, `head.fc`. A batch norm and a ReLU stand before each convolution, and nothing after a block's sum.
 
-use super::layers::{self, Layers};
+use super::layers::{self, Layers, Window};
 use super::reader::Reader;
 use super::scheme::{Built, Scheme};
 use super::{ModelError, Naming, config, timm};
-use crate::graph::{Activation, Op, ValueId};
+use crate::graph::{Op, ValueId};
 use crate::preprocess::Preprocess;
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
     let basic = !reader.names().any(|n| block_of(n).is_some() && n.ends_with(".conv3.weight"));
     let pooled = pooled(config, deep)?;
 
-    let depths = layers::depths(reader, block_of);
+    let depths = layers::stage_depths(reader, block_of);
     let (first, side) = if deep { ("stem.conv1", 3) } else { ("stem.conv", 7) };
     let mut b = Builder { layers: Layers::new(reader, first, side, size)?, basic, pooled };
     let in_channels = b.layers.channels(ValueId::INPUT);
@@ -65,7 +65,9 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
         }
     }
     x = b.activated("norm", x)?;
-    let classes = b.layers.head(&["head.global_pool", "head.fc"].map(String::from), 4, x)?;
+    x = b.layers.push("head.global_pool", Op::GlobalAverage, &[x])?;
+    x = b.layers.biased("head.fc", None, x)?;
+    let classes = b.layers.channels(x);
 
     let args = config::get(config, "model_args");
     config::agrees(args, "layers", &json!(depths))?;
@@ -128,9 +130,9 @@ impl Builder<'_, '_> {
                 let unit = |i: usize| {
                     [format!("stem.conv{i}"), format!("stem.norm{i}"), format!("stem.norm{i}.act")]
                 };
-                l.deep_stem(&[unit(1), unit(2)], "stem.conv3", ValueId::INPUT)?
+                l.deep_stem([unit(1), unit(2)], "stem.conv3", ValueId::INPUT)?
             }
-            false => l.conv("stem.conv", None, 7, 2, ValueId::INPUT)?,
+            false => l.conv("stem.conv", Window::new(7, 2), None, ValueId::INPUT)?,
         };
         l.max_pool("stem.pool", x)
     }
@@ -138,7 +140,7 @@ impl Builder<'_, '_> {
     /// Batch norm and ReLU.
     fn activated(&mut self, norm: &str, x: ValueId) -> Result<ValueId, ModelError> {
         let x = self.layers.norm(norm, x)?;
-        self.layers.relu(&format!("{norm}.act"), x)
+        self.layers.relu(format!("{norm}.act"), x)
     }
 
     /// One residual block; only the `first` of a stage may have a projection, which reads what the first norm gives.
@@ -158,7 +160,7 @@ impl Builder<'_, '_> {
             }
             let out = (i + 1 == sides.len() && !projected).then_some(input);
             let stride = if i == strided { stride } else { 1 };
-            y = self.layers.conv(&part(&format!("conv{}", i + 1)), out, side, stride, y)?;
+            y = self.layers.conv(&part(&format!("conv{}", i + 1)), Window::new(side, stride), out, y)?;
         }
 
         let mut shortcut = x;
@@ -167,12 +169,12 @@ impl Builder<'_, '_> {
             let pooled = self.pooled && stride == 2;
             shortcut = activated;
             if pooled {
-                shortcut = self.layers.push(&part("downsample.pool"), Op::MeanPool2, &[shortcut])?;
+                shortcut = self.layers.push(part("downsample.pool"), Op::MeanPool2, &[shortcut])?;
             }
-            shortcut =
-                self.layers.conv(&projection, Some(out), 1, if pooled { 1 } else { stride }, shortcut)?;
+            let window = Window::new(1, if pooled { 1 } else { stride });
+            shortcut = self.layers.conv(&projection, window, Some(out), shortcut)?;
         }
-        self.layers.push(name, Op::Add(Activation::Identity), &[y, shortcut])
+        self.layers.add(name, y, shortcut)
     }
 }
 
