@@ -275,18 +275,15 @@ impl Column {
 
 /// Input channels in ranges of one kind. What is too short for its kind is dense.
 fn ranges(columns: &[Column], windowed: bool) -> Vec<(Kind, Range<usize>)> {
-    let mut kinds: Vec<Kind> = columns.iter().map(|c| c.kind(windowed)).collect();
+    // With where a diagonal begins: two that follow each other are two blocks, as the second begins at another row.
+    let mut kinds: Vec<(Kind, usize)> = columns.iter().map(|c| (c.kind(windowed), 0)).collect();
     let mut i = 0;
     while i < columns.len() {
         let follows =
             |(k, c): &(usize, &Column)| c.count == 1 && c.beside == 0 && c.row == columns[i].row + k;
         let diagonal = columns[i..].iter().enumerate().take_while(follows).count();
         if diagonal >= SHORTEST.min(columns.len()) {
-            kinds[i..i + diagonal].fill(Kind::Diagonal);
-            // Two that follow each other are two blocks; the second begins at another row.
-            if i > 0 && kinds[i - 1] == Kind::Diagonal {
-                kinds[i..i + diagonal].fill(Kind::Dense);
-            }
+            kinds[i..i + diagonal].fill((Kind::Diagonal, i));
         }
         i += diagonal.max(1);
     }
@@ -295,7 +292,7 @@ fn ranges(columns: &[Column], windowed: bool) -> Vec<(Kind, Range<usize>)> {
     while start < kinds.len() {
         let len = kinds[start..].iter().take_while(|k| **k == kinds[start]).count();
         let short = len < SHORTEST.min(columns.len());
-        let kind = if short { Kind::Dense } else { kinds[start] };
+        let kind = if short { Kind::Dense } else { kinds[start].0 };
         match found.last_mut() {
             Some((Kind::Dense, range)) if kind == Kind::Dense => range.end = start + len,
             _ => found.push((kind, start..start + len)),

@@ -1,6 +1,7 @@
 //! Which network and which naming scheme the tensor names show.
 
 use super::ModelError;
+use super::resnet_v2;
 use super::scheme::{SCHEMES, Scheme};
 use crate::checkpoint::Checkpoint;
 
@@ -32,12 +33,9 @@ fn unsupported(checkpoint: &Checkpoint) -> Option<(&'static str, String)> {
     let seen = |name: &str| format!("the file has `{name}`");
     let contains = |part: &'static str| first(&|n| n.contains(part));
 
-    if let Some(name) = first(&|n| n.contains(".norm1.") && n.contains("stages.") && n.contains(".blocks.")) {
-        let grouped = first(&|n| n.ends_with(".running_mean")).is_none();
-        let what = match grouped {
-            true => "a pre-activation ResNetV2 with GroupNorm or weight-standardised convolutions",
-            false => "a pre-activation ResNetV2",
-        };
+    let batch_norm = first(&|n| n.ends_with(".running_mean")).is_some();
+    if let Some(name) = first(&resnet_v2::block_norm).filter(|_| !batch_norm) {
+        let what = "a pre-activation ResNetV2 with GroupNorm or weight-standardised convolutions";
         return Some((what, seen(name)));
     }
     for part in [".rbr_", ".conv_kxk.", ".reparam_conv."] {
@@ -59,26 +57,14 @@ fn unsupported(checkpoint: &Checkpoint) -> Option<(&'static str, String)> {
     if let Some(name) = contains(".se.conv.") {
         return Some(("ECA-ResNet (efficient channel attention)", seen(name)));
     }
-    if let Some(name) = first(&|n| n.contains(".se.") || n.contains(".se_module.")) {
-        return Some(("SE-ResNet (squeeze-and-excitation)", seen(name)));
+    if let Some(name) = contains(".se_module.") {
+        return Some(("an older SE-ResNet (its max-pool rounds its size up)", seen(name)));
     }
     if let Some(name) = contains(".prelu.") {
         return Some(("IResNet (ArcFace, PReLU)", seen(name)));
     }
-    // In this order: a ResNet-D has both.
-    let pooled = |n: &str| {
-        n.ends_with(".downsample.1.weight") && checkpoint.tensor(n).is_some_and(|t| t.shape().len() == 4)
-    };
-    if let Some(name) = first(&pooled) {
-        let why = format!("{}, a convolution behind an average pool", seen(name));
-        return Some(("ResNet-D (average-pool shortcuts)", why));
-    }
-    if let Some(name) = first(&|n| n == "conv1.0.weight") {
-        let why = format!("{}, the first of three convolutions", seen(name));
-        return Some(("a ResNet with a deep stem (ResNet-C, -S, -T)", why));
-    }
     let norm = first(&|n| n == "bn1.weight")?;
-    if first(&|n| n.ends_with(".running_mean")).is_none() {
+    if !batch_norm {
         return Some((
             "a ResNet with GroupNorm",
             format!("{} but no `running_mean` anywhere, so its norms are not batch norms", seen(norm)),

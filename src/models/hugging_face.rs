@@ -2,7 +2,7 @@
 //! `config.json` that says where blocks stride.
 
 use super::reader::Reader;
-use super::resnet::{self, Kind, Layout, Names};
+use super::resnet::{self, Kind, Layout, Names, Stem};
 use super::scheme::{self, Built, Scheme};
 use super::{ModelError, Naming, config};
 use crate::preprocess::Preprocess;
@@ -44,8 +44,8 @@ impl Names for HuggingFace {
         ["convolution", "normalization", "activation"].map(|what| format!("{block}.layer.{i}.{what}"))
     }
 
-    fn shortcut(&self, block: &str) -> [String; 2] {
-        ["convolution", "normalization"].map(|what| format!("{block}.shortcut.{what}"))
+    fn shortcut(&self, block: &str) -> [String; 3] {
+        ["pooler", "convolution", "normalization"].map(|what| format!("{block}.shortcut.{what}"))
     }
 
     fn head(&self) -> [String; 2] {
@@ -62,10 +62,13 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
     let flag = |key: &str| config::boolean(config, key).map(|v| v.unwrap_or(false));
     let layout = Layout {
         kind: if bottleneck { Kind::Bottleneck } else { Kind::Basic },
+        stem: Stem::Plain,
+        conv_pool: false,
         stride_in_first: flag("downsample_in_bottleneck")?,
         first_stage_stride: if flag("downsample_in_first_stage")? { 2 } else { 1 },
         grouped: false,
-        cifar_stem: false,
+        pooled: false,
+        excited: false,
     };
     let layer_type = if bottleneck { "bottleneck" } else { "basic" };
     config::agrees(config, "layer_type", &json!(layer_type))?;

@@ -8,8 +8,10 @@ mod config;
 mod detect;
 mod error;
 mod hugging_face;
+mod layers;
 mod reader;
 mod resnet;
+mod resnet_v2;
 pub mod saved;
 mod scheme;
 mod timm;
@@ -60,8 +62,8 @@ pub struct Model {
     pub family: String,
     /// Whose names the tensors have.
     pub naming: Naming,
-    /// Names of the residual blocks in order; the node of that name is the block's output, after its last ReLU. The
-    /// sum is the node `{block}.add`. Empty for the block form, which has none left.
+    /// Names of the residual blocks in order; the node of that name is the block's output. Where an activation ends the
+    /// block, the sum before it is the node `{block}.add`. Empty for the block form, which has none left.
     pub blocks: Vec<String>,
     /// How an image becomes the input.
     pub preprocess: Preprocess,

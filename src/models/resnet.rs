@@ -1,13 +1,13 @@
 //! The ResNet family as a graph, whatever its tensors are called.
 //!
-//! A naming scheme is an implementation of [`Names`]; what no tensor shows (where a bottleneck strides, whether the first
-//! stage does) is a [`Layout`]. Everything else, widths and depths and groups, is read off the shapes.
+//! A naming scheme is an implementation of [`Names`]; what differs between networks in more than widths is a [`Layout`].
+//! Widths, depths and groups are read off the shapes.
 
 use super::ModelError;
+use super::layers::{self, Layers, Window};
 use super::reader::Reader;
 use super::scheme::Built;
-use crate::graph::{Activation, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight};
-use std::collections::BTreeMap;
+use crate::graph::{Graph, Op, ValueId};
 
 /// What a residual block is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,18 +18,34 @@ pub(super) enum Kind {
     Bottleneck,
 }
 
-/// What the tensors do not show.
+/// How the network begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stem {
+    /// A 7x7 convolution of stride 2 and a max-pool.
+    Plain,
+    /// Three 3x3 convolutions, the first of stride 2, and a max-pool: ResNet-C, -D, -S, -T.
+    Deep,
+    /// A 3x3 convolution of stride 1 and no pool: CIFAR networks.
+    Cifar,
+}
+
+/// What a naming scheme finds out, from names or from a config file, before the network is built.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     pub(super) kind: Kind,
+    pub(super) stem: Stem,
+    /// A strided 3x3 convolution in place of the max-pool.
+    pub(super) conv_pool: bool,
     /// A bottleneck strides on its first 1x1, not on its 3x3.
     pub(super) stride_in_first: bool,
     /// Stride of the first stage; later stages have 2.
     pub(super) first_stage_stride: usize,
     /// The 3x3 of a bottleneck may be grouped.
     pub(super) grouped: bool,
-    /// A 3x3 stem is that of a CIFAR network: stride 1, no pooling.
-    pub(super) cifar_stem: bool,
+    /// A shortcut of stride 2 is an average pool and a convolution of stride 1.
+    pub(super) pooled: bool,
+    /// Squeeze-and-excitation ends each block.
+    pub(super) excited: bool,
 }
 
 /// Names of layers, which are also names of nodes.
@@ -42,8 +58,8 @@ pub(super) trait Names {
     fn block_of(&self, tensor: &str) -> Option<(usize, usize)>;
     /// Convolution, batch norm and ReLU number `i`, from 0.
     fn unit(&self, block: &str, i: usize) -> [String; 3];
-    /// Convolution and batch norm.
-    fn shortcut(&self, block: &str) -> [String; 2];
+    /// Average pool (where there is one), convolution and batch norm.
+    fn shortcut(&self, block: &str) -> [String; 3];
     /// Average pool and classifier.
     fn head(&self) -> [String; 2];
 }
@@ -51,7 +67,7 @@ pub(super) trait Names {
 /// A network built, with what config files may speak about.
 pub(super) struct ResNet {
     pub(super) graph: Graph,
-    pub(super) kind: Kind,
+    pub(super) layout: Layout,
     /// Names of the residual blocks' outputs.
     pub(super) blocks: Vec<String>,
     pub(super) in_channels: usize,
@@ -61,23 +77,31 @@ pub(super) struct ResNet {
     pub(super) widths: Vec<usize>,
     pub(super) groups: usize,
     pub(super) classes: usize,
-    pub(super) cifar: bool,
 }
 
 impl From<ResNet> for Built {
     fn from(net: ResNet) -> Built {
-        // `ResNeXt, Bottleneck [3, 4, 6, 3], 32 groups`
-        let kind = match net.kind {
+        // `SE-ResNeXt, Bottleneck [3, 4, 6, 3], 32 groups, deep stem, average-pool shortcuts`
+        let Layout { kind, stem, conv_pool, pooled, excited, .. } = net.layout;
+        let kind = match kind {
             Kind::Basic => "BasicBlock",
             Kind::Bottleneck => "Bottleneck",
         };
-        let name = match (net.cifar, net.groups) {
-            (true, _) => "CIFAR ResNet",
-            (false, 1) => "ResNet",
-            (false, _) => "ResNeXt",
+        let name = match (stem, net.groups) {
+            (Stem::Cifar, _) => "CIFAR ResNet",
+            (_, 1) => "ResNet",
+            (_, _) => "ResNeXt",
         };
-        let groups = if net.groups > 1 { format!(", {} groups", net.groups) } else { String::new() };
-        let family = format!("{name}, {kind} {:?}{groups}", net.depths);
+        let mut family = format!("{}{name}, {kind} {:?}", if excited { "SE-" } else { "" }, net.depths);
+        if net.groups > 1 {
+            family += &format!(", {} groups", net.groups);
+        }
+        let parts = [
+            (stem == Stem::Deep, ", deep stem"),
+            (conv_pool, ", strided convolution for a max-pool"),
+            (pooled, ", average-pool shortcuts"),
+        ];
+        family.extend(parts.iter().filter(|(has, _)| *has).map(|(_, what)| *what));
         Built { graph: net.graph, family, blocks: net.blocks, classes: net.classes }
     }
 }
@@ -89,24 +113,18 @@ pub(super) fn build(
     layout: Layout,
     size: [usize; 2],
 ) -> Result<ResNet, ModelError> {
-    let [conv, norm, relu, pool] = names.stem();
-    let cifar = layout.cifar_stem && matches!(reader.shape(&format!("{conv}.weight")), Some([_, _, 3, 3]));
-    let depths = depths(reader, names);
-
-    let side = if cifar { 3 } else { 7 };
-    let weight = reader.conv(&conv, None, None, [side, side])?;
-    let [stem_channels, in_channels, ..] = weight.shape();
-    let graph = Graph::new(Shape { channels: in_channels, height: size[0], width: size[1] });
-    let input = graph.output();
-    let mut b = Builder { reader, names, layout, graph, groups: None };
-    let stride = if cifar { 1 } else { 2 };
-    let mut x = b.conv(&conv, weight, 1, stride, side / 2, input)?;
-    x = b.norm(&norm, x)?;
-    x = b.graph.push(relu, Op::Activation(Activation::Relu), &[x])?;
-    if !cifar {
-        let op = MaxPool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] };
-        x = b.graph.push(pool, Op::MaxPool(op), &[x])?;
-    }
+    let depths = layers::stage_depths(reader, |tensor| names.block_of(tensor));
+    let [conv, ..] = names.stem();
+    let (first, side) = match layout.stem {
+        Stem::Plain => (conv, 7),
+        Stem::Deep => (format!("{conv}.0"), 3),
+        Stem::Cifar => (conv, 3),
+    };
+    let layers = Layers::new(reader, &first, side, size)?;
+    let mut b = Builder { layers, names, layout, groups: None };
+    let in_channels = b.layers.channels(ValueId::INPUT);
+    let mut x = b.stem()?;
+    let stem_channels = b.layers.channels(x);
 
     let (mut blocks, mut widths) = (vec![], vec![]);
     for (stage, &depth) in depths.iter().enumerate() {
@@ -120,86 +138,58 @@ pub(super) fn build(
             x = b.block(&name, stride, index == 0, x)?;
             blocks.push(name);
         }
-        widths.push(b.graph.shape(x).channels);
+        widths.push(b.layers.channels(x));
     }
-
     let [average, classifier] = names.head();
-    let channels = b.graph.shape(x).channels;
-    x = b.graph.push(average, Op::GlobalAverage, &[x])?;
-    let weight = b.reader.tensor(&format!("{classifier}.weight"), &[None, Some(channels)])?;
-    let classes = weight.shape()[0];
-    let bias = b.reader.tensor(&format!("{classifier}.bias"), &[Some(classes)])?.to_f64();
-    let weight = Weight::new(weight.reshaped(vec![classes, channels, 1, 1]));
-    let conv = Conv2d { bias, ..Conv2d::dense(weight, 1, [1, 1], [0, 0]) };
-    b.graph.push(classifier, Op::Conv2d(conv), &[x])?;
-
+    x = b.layers.push(average, Op::GlobalAverage, &[x])?;
+    x = b.layers.linear(&classifier, true, x)?;
+    let classes = b.layers.channels(x);
     let groups = b.groups.unwrap_or(1);
-    Ok(ResNet {
-        graph: b.graph,
-        kind: layout.kind,
-        blocks,
-        in_channels,
-        stem_channels,
-        depths,
-        widths,
-        groups,
-        classes,
-        cifar,
-    })
-}
-
-/// Blocks per stage as the names count them: at least one stage, and one block in each. A gap shows when it is read.
-fn depths(reader: &Reader<'_>, names: &impl Names) -> Vec<usize> {
-    let mut last: BTreeMap<usize, usize> = BTreeMap::new();
-    for (stage, index) in reader.names().filter_map(|name| names.block_of(name)) {
-        let end = last.entry(stage).or_default();
-        *end = (*end).max(index);
-    }
-    let mut depths = vec![];
-    for (stage, index) in last {
-        if stage > depths.len() {
-            depths.push(1);
-            break;
-        }
-        depths.push(index.saturating_add(1));
-    }
-    if depths.is_empty() { vec![1] } else { depths }
+    let graph = b.layers.graph;
+    Ok(ResNet { graph, layout, blocks, in_channels, stem_channels, depths, widths, groups, classes })
 }
 
 struct Builder<'r, 'c, N> {
-    reader: &'r mut Reader<'c>,
+    layers: Layers<'r, 'c>,
     names: &'r N,
     layout: Layout,
-    graph: Graph,
     /// Groups of the first bottleneck's 3x3: all have the same.
     groups: Option<usize>,
 }
 
 impl<N: Names> Builder<'_, '_, N> {
-    fn conv(
-        &mut self,
-        name: &str,
-        weight: Weight,
-        groups: usize,
-        stride: usize,
-        padding: usize,
-        x: ValueId,
-    ) -> Result<ValueId, ModelError> {
-        let conv = Conv2d::dense(weight, groups, [stride; 2], [padding; 2]);
-        Ok(self.graph.push(name, Op::Conv2d(conv), &[x])?)
-    }
-
-    fn norm(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
-        let norm = self.reader.norm(name, self.graph.shape(x).channels)?;
-        Ok(self.graph.push(name, Op::BatchNorm(norm), &[x])?)
+    fn stem(&mut self) -> Result<ValueId, ModelError> {
+        let [conv, norm, relu, pool] = self.names.stem();
+        let l = &mut self.layers;
+        let x = ValueId::INPUT;
+        let mut x = match self.layout.stem {
+            Stem::Plain => l.conv(&conv, Window::new(7, 2), None, x)?,
+            Stem::Cifar => l.conv(&conv, Window::new(3, 1), None, x)?,
+            Stem::Deep => {
+                let unit = |from: usize| [0, 1, 2].map(|i| format!("{conv}.{}", from + i));
+                l.deep_stem([unit(0), unit(3)], &format!("{conv}.6"), x)?
+            }
+        };
+        x = l.norm(&norm, x)?;
+        x = l.relu(relu, x)?;
+        if self.layout.conv_pool {
+            let [conv, norm, relu] = [0, 1, 2].map(|i| format!("{pool}.{i}"));
+            x = l.conv(&conv, Window::new(3, 2), Some(l.channels(x)), x)?;
+            x = l.norm(&norm, x)?;
+            l.relu(relu, x)
+        } else if self.layout.stem == Stem::Cifar {
+            Ok(x)
+        } else {
+            l.max_pool(&pool, x)
+        }
     }
 
     /// One residual block; only the `first` of a stage may have a projection.
     fn block(&mut self, name: &str, stride: usize, first: bool, x: ValueId) -> Result<ValueId, ModelError> {
-        let input = self.graph.shape(x).channels;
-        let [shortcut_conv, shortcut_norm] = self.names.shortcut(name);
-        let projection = format!("{shortcut_conv}.weight");
-        let projected = first && (stride != 1 || self.reader.shape(&projection).is_some());
+        let input = self.layers.channels(x);
+        let [_, projection, _] = self.names.shortcut(name);
+        let projection = format!("{projection}.weight");
+        let projected = first && (stride != 1 || self.layers.reader.shape(&projection).is_some());
 
         let (sides, strided): (&[usize], usize) = match self.layout.kind {
             Kind::Basic => (&[3, 3], 0),
@@ -209,42 +199,52 @@ impl<N: Names> Builder<'_, '_, N> {
         for (i, &side) in sides.iter().enumerate() {
             let [conv, norm, relu] = self.names.unit(name, i);
             let last = i + 1 == sides.len();
-            let channels = self.graph.shape(y).channels;
             let out = (last && !projected).then_some(input);
             let grouped = self.layout.grouped && self.layout.kind == Kind::Bottleneck && i == 1;
-            let groups = if grouped { self.groups(&conv, channels)? } else { 1 };
-            let weight = self.reader.conv(&conv, out, Some(channels / groups), [side; 2])?;
-            if !weight.shape()[0].is_multiple_of(groups) {
-                let expected = format!("[a multiple of {groups} groups, {}, 3, 3]", channels / groups);
-                return Err(self.reader.misshapen(&format!("{conv}.weight"), expected));
-            }
-            y = self.conv(&conv, weight, groups, if i == strided { stride } else { 1 }, side / 2, y)?;
-            y = self.norm(&norm, y)?;
+            let groups = if grouped { self.groups(&conv, self.layers.channels(y))? } else { 1 };
+            let stride = if i == strided { stride } else { 1 };
+            y = self.layers.conv(&conv, Window { side, stride, groups }, out, y)?;
+            y = self.layers.norm(&norm, y)?;
             if !last {
-                y = self.graph.push(relu, Op::Activation(Activation::Relu), &[y])?;
+                y = self.layers.relu(relu, y)?;
             }
+        }
+        if self.layout.excited {
+            y = self.layers.excite(&format!("{name}.se"), y)?;
         }
 
-        let mut shortcut = x;
-        if projected {
-            let out = self.graph.shape(y).channels;
-            let weight = self.reader.conv(&shortcut_conv, Some(out), Some(input), [1, 1])?;
-            if stride == 1 && out == input {
-                let why = "a block of stride 1 that keeps its channels has no projection";
-                return Err(self.reader.unexpected(&projection, why));
-            }
-            shortcut = self.conv(&shortcut_conv, weight, 1, stride, 0, x)?;
-            shortcut = self.norm(&shortcut_norm, shortcut)?;
+        let out = self.layers.channels(y);
+        if projected && stride == 1 && out == input {
+            let why = "a block of stride 1 that keeps its channels has no projection";
+            return Err(self.layers.reader.unexpected(&projection, why));
         }
-        let sum = self.graph.push(format!("{name}.add"), Op::Add(Activation::Identity), &[y, shortcut])?;
-        Ok(self.graph.push(name, Op::Activation(Activation::Relu), &[sum])?)
+        let shortcut = if projected { self.projection(name, out, stride, x)? } else { x };
+        let sum = self.layers.add(format!("{name}.add"), y, shortcut)?;
+        self.layers.relu(name, sum)
+    }
+
+    /// The 1x1 convolution of a shortcut, behind a 2x2 average pool where the network has one and the block strides.
+    fn projection(
+        &mut self,
+        block: &str,
+        out: usize,
+        stride: usize,
+        mut x: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let [pool, conv, norm] = self.names.shortcut(block);
+        let pooled = self.layout.pooled && stride == 2;
+        if pooled {
+            x = self.layers.push(pool, Op::MeanPool2, &[x])?;
+        }
+        x = self.layers.conv(&conv, Window::new(1, if pooled { 1 } else { stride }), Some(out), x)?;
+        self.layers.norm(&norm, x)
     }
 
     /// Groups of a bottleneck's 3x3 over `channels` inputs, from its weight `[out, channels / groups, 3, 3]`.
     fn groups(&mut self, conv: &str, channels: usize) -> Result<usize, ModelError> {
         let tensor = format!("{conv}.weight");
-        let per_group = match self.reader.shape(&tensor) {
-            Some([_, n, _, _]) if *n > 0 => *n,
+        let (out, per_group) = match self.layers.reader.shape(&tensor) {
+            Some([out, n, _, _]) if *n > 0 => (*out, *n),
             // Missing or misshapen: reading it says so.
             _ => return Ok(1),
         };
@@ -255,7 +255,11 @@ impl<N: Names> Builder<'_, '_, N> {
                 Some(1) => format!("[any, {channels}, 3, 3]"),
                 Some(n) => format!("[any, {channels} inputs / {n} groups, 3, 3]"),
             };
-            return Err(self.reader.misshapen(&tensor, expected));
+            return Err(self.layers.reader.misshapen(&tensor, expected));
+        }
+        if !out.is_multiple_of(groups) {
+            let expected = format!("[a multiple of {groups} groups, {per_group}, 3, 3]");
+            return Err(self.layers.reader.misshapen(&tensor, expected));
         }
         self.groups = Some(groups);
         Ok(groups)

@@ -3,7 +3,7 @@
 
 use super::ModelError;
 use super::config;
-use super::resnet::ResNet;
+use super::resnet::{ResNet, Stem};
 use super::scheme::Scheme;
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ pub(super) fn check(name: &str, scheme: &Scheme) -> Result<(), ModelError> {
 }
 
 /// Without the tag of the weights.
-fn plain(name: &str) -> String {
+pub(super) fn plain(name: &str) -> String {
     name.split('.').next().unwrap_or_default().to_ascii_lowercase()
 }
 
@@ -74,7 +74,44 @@ pub(super) fn resnet_agrees(config: Option<&Value>, net: &ResNet) -> Result<(), 
     let args = config::get(config, "model_args");
     config::agrees(args, "layers", &json!(net.depths))?;
     config::agrees(args, "cardinality", &json!(net.groups))?;
-    config::agrees(args, "in_chans", &json!(net.in_channels))
+    config::agrees(args, "in_chans", &json!(net.in_channels))?;
+    let Some(name) = config::get(config, "architecture").and_then(Value::as_str) else { return Ok(()) };
+    let Ok(named) = variant(&plain(name)) else { return Ok(()) };
+    let shown = net.layout;
+    let parts = [
+        ("stem_type", named.deep_stem, shown.stem == Stem::Deep, "a deep stem"),
+        ("avg_down", named.pooled, shown.pooled, "average-pool shortcuts"),
+        ("block_args", named.excited, shown.excited, "squeeze-and-excitation"),
+        ("replace_stem_pool", named.conv_pool, shown.conv_pool, "a convolution in place of the max-pool"),
+    ];
+    parts.iter().try_for_each(|(key, named, shown, what)| part_agrees(config, key, *named, *shown, what))
+}
+
+/// Refuses a config that says of a part of the network, by the argument `key` or else by the architecture's name (`named`),
+/// that it is there where the tensors have not `shown` it, or the other way round.
+pub(super) fn part_agrees(
+    config: Option<&Value>,
+    key: &str,
+    named: bool,
+    shown: bool,
+    what: &str,
+) -> Result<(), ModelError> {
+    let argument = config::get(config::get(config, "model_args"), key);
+    if argument.map_or(named, says) == shown {
+        return Ok(());
+    }
+    let (key, found) = match argument {
+        Some(value) => (format!("model_args.{key}"), value),
+        None => ("architecture".into(), config::get(config, "architecture").unwrap_or(&Value::Null)),
+    };
+    let which = if shown { "with" } else { "without" };
+    let expected = format!("a network {which} {what}, as the tensors have it");
+    Err(ModelError::Config { key, expected, found: found.to_string() })
+}
+
+/// Whether an argument asks for something: it is not `false`, an empty name or an empty object.
+fn says(argument: &Value) -> bool {
+    ![json!(false), json!(""), json!({})].contains(argument)
 }
 
 /// An argument that leaves the function of the network as its tensors and its architecture say.
@@ -86,13 +123,14 @@ fn neutral(key: &str, value: &Value) -> bool {
         | "scriptable" | "exportable" | "stem_width" => true,
         "global_pool" => value == "avg",
         "output_stride" => value == 32,
-        "stem_type" => value == "",
+        // Compared with the tensors.
+        "stem_type" => value == "" || value == "deep" || value == "deep_tiered",
+        "avg_down" | "replace_stem_pool" => value.is_boolean(),
+        "block_args" => *value == json!({}) || *value == json!({ "attn_layer": "se" }),
         "act_layer" => value == "relu" || value == "ReLU",
         "norm_layer" => value == "batchnorm2d" || value == "batchnorm" || value == "BatchNorm2d",
         "down_kernel_size" => value == 1,
         "aa_layer" => value == "",
-        "block_args" => value.as_object().is_some_and(|o| o.is_empty()),
-        "avg_down" | "replace_stem_pool" => value == false,
         _ => false,
     }
 }
@@ -101,14 +139,13 @@ fn neutral(key: &str, value: &Value) -> bool {
 fn refused(name: &str) -> Option<&'static str> {
     let families = [
         ("ecares", "ECA-ResNet: efficient channel attention in its blocks"),
-        ("seres", "SE-ResNet: squeeze-and-excitation in its blocks"),
-        ("legacy_seres", "SE-ResNet: squeeze-and-excitation in its blocks"),
-        ("senet", "SE-ResNet: squeeze-and-excitation in its blocks"),
-        ("legacy_senet", "SE-ResNet: squeeze-and-excitation in its blocks"),
+        ("legacy_se", "the older SE-ResNet: a max-pool that rounds its size up"),
+        ("senet", "SENet-154: 3x3 convolutions in its shortcuts"),
         ("skres", "SK-ResNet: selective kernels in its blocks"),
         ("resnetaa", "anti-aliased ResNet: average pooling before its strides"),
+        ("seresnetaa", "anti-aliased SE-ResNet: average pooling before its strides"),
+        ("seresnextaa", "anti-aliased SE-ResNeXt: average pooling before its strides"),
         ("resnetblur", "anti-aliased ResNet: blur pooling before its strides"),
-        ("resnetrs", "ResNet-RS: deep stem, average-pool shortcuts, squeeze-and-excitation"),
         ("resnest", "ResNeSt: split attention in its blocks"),
         ("res2ne", "Res2Net: hierarchical convolutions in its blocks"),
         ("mobilenetv2", "MobileNetV2"),
@@ -117,12 +154,8 @@ fn refused(name: &str) -> Option<&'static str> {
     if let Some((_, why)) = families.iter().find(|(prefix, _)| name.starts_with(prefix)) {
         return Some(why);
     }
-    if name.starts_with("resnetv2") {
-        let plain = !["bit", "_gn", "evos", "evob"].iter().any(|v| name.contains(v));
-        return Some(match plain {
-            true => "pre-activation ResNetV2: batch norm and ReLU before each convolution",
-            false => "pre-activation ResNetV2 with GroupNorm or weight-standardised convolutions",
-        });
+    if name.starts_with("resnetv2") && ["bit", "_gn", "_evo", "_frn"].iter().any(|v| name.contains(v)) {
+        return Some("pre-activation ResNetV2 with other norms than batch norm, or weight-standardised");
     }
     if name.starts_with("resne") && name.ends_with("_gn") {
         return Some("GroupNorm in place of batch norm");
@@ -130,33 +163,65 @@ fn refused(name: &str) -> Option<&'static str> {
     None
 }
 
-/// Whether an architecture is a plain ResNet, ResNeXt or Wide ResNet.
+/// Whether an architecture is a ResNet, ResNeXt, Wide ResNet or one of their variants.
 pub(super) fn resnet(name: &str) -> Result<(), &'static str> {
-    const DEEP: &str = "a deep stem of three convolutions (and in ResNet-D average-pool shortcuts)";
-    let known = |known: bool| if known { Ok(()) } else { Err(UNKNOWN) };
+    variant(name).map(|_| ())
+}
+
+/// What the name of a ResNet says about it, and its tensors show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Variant {
+    deep_stem: bool,
+    /// Average-pool shortcuts.
+    pooled: bool,
+    /// Squeeze-and-excitation.
+    excited: bool,
+    /// A convolution in place of the max-pool.
+    conv_pool: bool,
+}
+
+fn variant(name: &str) -> Result<Variant, &'static str> {
+    let known = |known: bool, variant: Variant| if known { Ok(variant) } else { Err(UNKNOWN) };
+    let plain = Variant::default();
     // CIFAR networks in torchvision's names, as timm's config describes them.
     if name.starts_with("cifar_resnet") {
-        return Ok(());
+        return Ok(plain);
     }
-    let plain = ["tv_", "gluon_", "ssl_", "swsl_", "ig_"].iter().find_map(|p| name.strip_prefix(p));
-    let plain = plain.unwrap_or(name);
+    let name =
+        ["tv_", "gluon_", "ssl_", "swsl_", "ig_"].iter().find_map(|p| name.strip_prefix(p)).unwrap_or(name);
     let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    if let Some(widths) = plain.strip_prefix("wide_resnet") {
-        return known(widths.split_once('_').is_some_and(|(depth, factor)| digits(depth) && digits(factor)));
+    if let Some(widths) = name.strip_prefix("wide_resnet") {
+        let sound = widths.split_once('_').is_some_and(|(depth, factor)| digits(depth) && digits(factor));
+        return known(sound, plain);
     }
-    let grouped = plain.starts_with("resnext");
-    let Some(rest) = plain.strip_prefix("resnext").or_else(|| plain.strip_prefix("resnet")) else {
+    if let Some(depth) = name.strip_prefix("resnetrs") {
+        return known(
+            digits(depth),
+            Variant { deep_stem: true, pooled: true, excited: true, conv_pool: true },
+        );
+    }
+    let (excited, name) = name.strip_prefix("se").map_or((false, name), |rest| (true, rest));
+    let grouped = name.starts_with("resnext");
+    let Some(rest) = name.strip_prefix("resnext").or_else(|| name.strip_prefix("resnet")) else {
         return Err(UNKNOWN);
     };
-    let rest = rest.strip_suffix("_v1b").unwrap_or(rest);
+    // `50`, `50d`, `50_v1d` of gluon, `50_32x4d`, `50d_32x4d`.
     let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
     if after.len() == rest.len() {
         return Err(UNKNOWN);
     }
-    let (variant, shape) = after.split_at(after.find('_').unwrap_or(after.len()));
-    if ["c", "d", "t", "s", "e"].contains(&variant) || ["_v1c", "_v1d", "_v1e", "_v1s"].contains(&shape) {
-        return Err(DEEP);
-    }
+    let (letter, shape) = match after.strip_prefix("_v1") {
+        Some(letter) if ["b", "c", "d", "e", "s"].contains(&letter) => (letter, ""),
+        _ => after.split_at(after.find('_').unwrap_or(after.len())),
+    };
+    let (deep_stem, pooled) = match letter {
+        "" => (false, false),
+        "b" if after == "_v1b" => (false, false),
+        "e" if after == "_v1e" => (true, true),
+        "c" | "s" => (true, false),
+        "d" | "t" | "tn" => (true, true),
+        _ => return Err(UNKNOWN),
+    };
     let cardinality = |s: &str| {
         s.split_once('x').is_some_and(|(n, w)| digits(n) && w.strip_suffix('d').is_some_and(digits))
     };
@@ -164,17 +229,17 @@ pub(super) fn resnet(name: &str) -> Result<(), &'static str> {
         true => shape.strip_prefix('_').is_some_and(cardinality),
         false => shape.is_empty(),
     };
-    known(shaped && variant.is_empty())
+    known(shaped, Variant { deep_stem, pooled, excited, conv_pool: false })
 }
 
-const UNKNOWN: &str = "not among the plain ResNet, ResNeXt and Wide ResNet architectures known here";
+const UNKNOWN: &str = "not among the ResNet architectures known here";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn plain_architectures_are_accepted_by_name() {
+    fn architectures_are_accepted_by_name() {
         for name in [
             "resnet18",
             "resnet26",
@@ -194,6 +259,19 @@ mod tests {
             "wide_resnet50_2",
             "cifar_resnet20",
             "wide_resnet101_2",
+            "resnet18d",
+            "resnet50c",
+            "resnet10t",
+            "resnet50s",
+            "resnext50d_32x4d",
+            "gluon_resnet50_v1s",
+            "gluon_resnet50_v1e",
+            "gluon_seresnext50_32x4d",
+            "seresnet50",
+            "seresnet152d",
+            "seresnext26t_32x4d",
+            "seresnext26tn_32x4d",
+            "resnetrs50",
         ] {
             assert_eq!((refused(&plain(name)), resnet(&plain(name))), (None, Ok(())), "{name}");
         }
@@ -206,20 +284,18 @@ mod tests {
             ("resnetaa50d", "anti-aliased"),
             ("resnetblur18", "blur"),
             ("ecaresnet50t", "channel attention"),
-            ("seresnet50", "squeeze"),
-            ("seresnext26d_32x4d", "squeeze"),
-            ("legacy_seresnet18", "squeeze"),
+            ("legacy_seresnet18", "rounds its size up"),
+            ("legacy_senet154", "rounds its size up"),
+            ("senet154", "3x3 convolutions in its shortcuts"),
+            ("seresnetaa50d", "anti-aliased"),
+            ("seresnextaa101d_32x8d", "anti-aliased"),
             ("skresnet18", "selective"),
-            ("resnetrs50", "ResNet-RS"),
             ("resnet50_gn", "GroupNorm"),
-            ("resnet18d", "deep stem"),
-            ("resnet50c", "deep stem"),
-            ("resnet10t", "deep stem"),
-            ("resnet50s", "deep stem"),
-            ("resnext50d_32x4d", "deep stem"),
-            ("gluon_resnet50_v1d", "deep stem"),
-            ("resnetv2_50", "batch norm and ReLU before"),
+            ("resnetv2_50", "not among"),
             ("resnetv2_50x1_bit", "weight-standardised"),
+            ("resnetv2_50d_gn", "other norms"),
+            ("resnetv2_50d_evos", "other norms"),
+            ("resnetv2_50d_frn", "other norms"),
             ("mobilenetv2_100", "MobileNetV2"),
             ("repvgg_a0", "RepVGG"),
             ("resnest50d", "ResNeSt"),
@@ -228,7 +304,17 @@ mod tests {
             ("resnet32ts", "not among"),
             ("test_resnet", "not among"),
             ("resnet50_clip", "not among"),
+            ("resnet50_mlp", "not among"),
+            ("resnet50e", "not among"),
+            ("resnet50b", "not among"),
+            ("resnet50_v1f", "not among"),
             ("resnext50", "not among"),
+            ("resnext50d", "not among"),
+            ("resnext26ts", "not among"),
+            ("seresnet33ts", "not among"),
+            ("seresnext26ts", "not among"),
+            ("seresnet", "not among"),
+            ("resnetrs", "not among"),
             ("resnet", "not among"),
             ("wide_resnet", "not among"),
             ("vit_base_patch16_224", "not among"),
@@ -237,6 +323,24 @@ mod tests {
             let found = refused(&plain(name)).or(resnet(&plain(name)).err());
             let found = found.unwrap_or_else(|| panic!("{name} is accepted"));
             assert!(found.contains(why), "{name}: {found}");
+        }
+    }
+
+    #[test]
+    fn names_say_what_a_variant_has() {
+        let variant = |name: &str| {
+            let Variant { deep_stem, pooled, excited, conv_pool } = variant(name).expect(name);
+            [deep_stem, pooled, excited, conv_pool].map(u8::from)
+        };
+        for (names, parts) in [
+            (["resnet50", "gluon_resnet50_v1b", "wide_resnet50_2"], [0, 0, 0, 0]),
+            (["resnet50c", "resnet50s", "gluon_resnet50_v1s"], [1, 0, 0, 0]),
+            (["resnet50d", "resnet26t", "gluon_resnet50_v1e"], [1, 1, 0, 0]),
+            (["seresnet18", "seresnext50_32x4d", "gluon_seresnext101_64x4d"], [0, 0, 1, 0]),
+            (["seresnet50t", "seresnet152d", "seresnext26d_32x4d"], [1, 1, 1, 0]),
+            (["resnetrs50", "resnetrs152", "resnetrs420"], [1, 1, 1, 1]),
+        ] {
+            names.iter().for_each(|name| assert_eq!(variant(name), parts, "{name}"));
         }
     }
 }

@@ -1,7 +1,8 @@
-//! torchvision's names: `conv1`, `bn1`, `layer{1-4}.{i}.conv{n}/bn{n}`, `downsample.{0,1}`, `fc`. timm's are the same.
+//! torchvision's names: `conv1`, `bn1`, `layer{1-4}.{i}.conv{n}/bn{n}`, `downsample.{0,1}`, `fc`. timm's are the same, and for
+//! its variants: `conv1.{0-6}` for a deep stem, `downsample.{1,2}` behind an average pool, `se.fc{1,2}`, `maxpool.{0,1}`.
 
 use super::reader::Reader;
-use super::resnet::{self, Kind, Layout, Names};
+use super::resnet::{self, Kind, Layout, Names, Stem};
 use super::scheme::{Built, Scheme};
 use super::{ModelError, Naming, timm};
 use crate::checkpoint::Checkpoint;
@@ -23,7 +24,10 @@ pub(super) const SCHEME: Scheme = Scheme {
     timm: timm::resnet,
 };
 
-struct Torchvision;
+struct Torchvision {
+    /// An average pool is the first module of a shortcut, a convolution and its batch norm the next ones.
+    pooled: bool,
+}
 
 impl Names for Torchvision {
     fn stem(&self) -> [String; 4] {
@@ -46,8 +50,10 @@ impl Names for Torchvision {
         ["conv", "bn", "relu"].map(|what| format!("{block}.{what}{}", i + 1))
     }
 
-    fn shortcut(&self, block: &str) -> [String; 2] {
-        [format!("{block}.downsample.0"), format!("{block}.downsample.1")]
+    fn shortcut(&self, block: &str) -> [String; 3] {
+        let module = |i: usize| format!("{block}.downsample.{i}");
+        // Without a pool its name is never used.
+        if self.pooled { [0, 1, 2].map(module) } else { [2, 0, 1].map(module) }
     }
 
     fn head(&self) -> [String; 2] {
@@ -55,18 +61,31 @@ impl Names for Torchvision {
     }
 }
 
-/// Basic or bottleneck blocks, grouped or wide, with an ImageNet or a CIFAR stem.
+/// Basic or bottleneck blocks, grouped or wide, with squeeze-and-excitation or without; any of the stems and shortcuts.
 fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
-    let bottleneck = reader.names().any(|name| name.starts_with("layer") && name.ends_with(".conv3.weight"));
+    let has = |test: &dyn Fn(&str) -> bool| reader.names().any(test);
+    let stem = match reader.shape("conv1.weight") {
+        Some([_, _, 3, 3]) => Stem::Cifar,
+        _ if has(&|name| name == "conv1.0.weight") => Stem::Deep,
+        _ => Stem::Plain,
+    };
+    // Without a pool this is the batch norm's vector.
+    let pooled = has(&|name| {
+        name.ends_with(".downsample.1.weight") && reader.shape(name).is_some_and(|shape| shape.len() == 4)
+    });
+    let bottleneck = has(&|name| name.starts_with("layer") && name.ends_with(".conv3.weight"));
     let layout = Layout {
         kind: if bottleneck { Kind::Bottleneck } else { Kind::Basic },
+        stem,
+        conv_pool: stem != Stem::Cifar && has(&|name| name == "maxpool.0.weight"),
         stride_in_first: false,
         first_stage_stride: 1,
         grouped: true,
-        cifar_stem: true,
+        pooled,
+        excited: has(&|name| name.contains(".se.fc1.")),
     };
     timm::resnet_arguments(config)?;
-    let net = resnet::build(reader, &Torchvision, layout, size)?;
+    let net = resnet::build(reader, &Torchvision { pooled }, layout, size)?;
     timm::resnet_agrees(config, &net)?;
     Ok(net.into())
 }

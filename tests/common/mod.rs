@@ -7,6 +7,7 @@ pub mod oracle;
 pub mod random;
 pub mod seeded;
 pub mod specs;
+pub mod spoil;
 
 pub use harness::*;
 

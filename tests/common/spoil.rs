@@ -1,0 +1,112 @@
+//! Small valid checkpoints to spoil: one thing wrong with each, and an error that names that thing.
+
+use rmnet::checkpoint::Checkpoint;
+use rmnet::models::{self, Model, ModelError};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// The tensors of a checkpoint by name, and its config files.
+#[derive(Clone, Default)]
+pub struct File {
+    pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    pub config: Option<Value>,
+    pub preprocessor: Option<Value>,
+}
+
+impl File {
+    pub fn set(&mut self, name: &str, shape: &[usize]) {
+        let values = vec![0.5; shape.iter().product()];
+        self.tensors.insert(name.into(), (shape.to_vec(), values));
+    }
+
+    pub fn norm(&mut self, layer: &str, channels: usize) {
+        for what in ["weight", "bias", "running_mean", "running_var"] {
+            self.set(&format!("{layer}.{what}"), &[channels]);
+        }
+    }
+
+    pub fn unit(&mut self, [conv, norm]: [String; 2], shape: [usize; 4]) {
+        self.set(&format!("{conv}.weight"), &shape);
+        self.norm(&norm, shape[0]);
+    }
+
+    pub fn remove(&mut self, name: &str) {
+        assert!(self.tensors.remove(name).is_some(), "{name}");
+    }
+
+    pub fn rename(&mut self, from: &str, to: &str) {
+        self.tensors = std::mem::take(&mut self.tensors)
+            .into_iter()
+            .map(|(name, t)| (name.strip_prefix(from).map_or(name.clone(), |rest| format!("{to}{rest}")), t))
+            .collect();
+    }
+
+    pub fn value(&mut self, name: &str, at: usize, value: f32) {
+        self.tensors.get_mut(name).expect("the tensor").1[at] = value;
+    }
+
+    pub fn load(&self) -> Result<Model, ModelError> {
+        self.load_sized(None)
+    }
+
+    pub fn load_sized(&self, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+        let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = self
+            .tensors
+            .iter()
+            .map(|(name, (shape, v))| (name, shape, v.iter().flat_map(|v| v.to_le_bytes()).collect()))
+            .collect();
+        let views = bytes.iter().map(|(name, shape, data)| {
+            (name.as_str(), TensorView::new(Dtype::F32, shape.to_vec(), data).expect("a whole tensor"))
+        });
+        let file = safetensors::serialize(views, None).expect("a file");
+        let config = self.config.as_ref().map(Value::to_string);
+        let mut checkpoint = Checkpoint::from_bytes(file, config.as_deref()).expect("a checkpoint");
+        if let Some(text) = self.preprocessor.as_ref().map(Value::to_string) {
+            checkpoint = checkpoint.with_preprocessor_config(&text).expect("an object");
+        }
+        models::load(&checkpoint, size)
+    }
+}
+
+/// Two stages of one block each: widths 4 and 8, five classes.
+pub fn torchvision() -> File {
+    let mut f = File::default();
+    f.unit(["conv1", "bn1"].map(String::from), [4, 3, 7, 7]);
+    for (stage, [input, out]) in [(1, [4, 4]), (2, [4, 8])] {
+        let name = |what: &str| format!("layer{stage}.0.{what}");
+        f.unit([name("conv1"), name("bn1")], [out, input, 3, 3]);
+        f.unit([name("conv2"), name("bn2")], [out, out, 3, 3]);
+        if input != out {
+            f.unit([name("downsample.0"), name("downsample.1")], [out, input, 1, 1]);
+        }
+    }
+    f.set("fc.weight", &[5, 8]);
+    f.set("fc.bias", &[5]);
+    f
+}
+
+pub fn timm(architecture: &str) -> File {
+    File { config: Some(json!({ "architecture": architecture, "num_classes": 5 })), ..torchvision() }
+}
+
+pub fn put(f: &mut File, key: &str, value: Value) {
+    f.config.get_or_insert_with(|| json!({}))[key] = value;
+}
+
+/// Each case: what is done to the file, and words of the error.
+pub type Case = (fn(&mut File), &'static [&'static str]);
+
+#[track_caller]
+pub fn refused(start: fn() -> File, cases: &[Case]) {
+    start().load().expect("the file before anything is wrong with it");
+    for (spoil, words) in cases {
+        let mut file = start();
+        spoil(&mut file);
+        let error = file.load().map(|m| m.family).expect_err(&format!("{words:?}")).to_string();
+        for word in *words {
+            assert!(error.contains(word), "expected {word:?} in {error:?}");
+        }
+    }
+}
