@@ -84,11 +84,23 @@ impl Lowered {
             Op::MeanPool2 => self.mean_pool2(name, inputs.remove(0)),
             Op::Slice(range) => self.slice(name, inputs.remove(0), range),
             Op::Gate { first } => {
-                let after = channels[0] - first - channels[1];
-                if [*first, after] != [0, 0] {
-                    inputs[1] = self.ones_around(name, inputs[1].clone(), *first, after);
+                let (gated, all) = (*first..first + channels[1], channels[0]);
+                if gated == (0..all) {
+                    return self.push(name, "Mul", inputs, vec![]);
                 }
-                self.push(name, "Mul", inputs, vec![])
+                let (gate, x) = (inputs.remove(1), inputs.remove(0));
+                let mut parts = vec![];
+                for range in [0..gated.start, gated.clone(), gated.end..all] {
+                    if range.is_empty() {
+                        continue;
+                    }
+                    let mut part = self.slice(name, x.clone(), &range);
+                    if range == gated {
+                        part = self.push(name, "Mul", vec![part, gate.clone()], vec![]);
+                    }
+                    parts.push(part);
+                }
+                self.push(name, "Concat", parts, vec![int("axis", 1)])
             }
             Op::GlobalAverage => self.push(name, "GlobalAveragePool", inputs, vec![]),
         }
@@ -135,7 +147,8 @@ impl Lowered {
 
     /// A function per channel range.
     fn activation(&mut self, layer: &str, mut x: String, ranges: &[(Range<usize>, Activation)]) -> String {
-        let is_sigmoid = |(_, a): &(_, Activation)| *a == Activation::Sigmoid;
+        let ranges: Vec<_> = ranges.iter().filter(|(range, _)| !range.is_empty()).collect();
+        let is_sigmoid = |(_, a): &&(_, Activation)| *a == Activation::Sigmoid;
         if ranges.iter().all(is_sigmoid) {
             return self.push(layer, "Sigmoid", vec![x], vec![]);
         }
@@ -144,7 +157,7 @@ impl Lowered {
                 let y = self.slice(layer, x.clone(), range);
                 self.activation(layer, y, &[(0..range.len(), a.clone())])
             };
-            let parts = ranges.iter().filter(|(range, _)| !range.is_empty()).map(part).collect();
+            let parts = ranges.into_iter().map(part).collect();
             return self.push(layer, "Concat", parts, vec![int("axis", 1)]);
         }
         // All others are a slope below zero, and perhaps an upper bound.
@@ -185,14 +198,6 @@ impl Lowered {
             inputs.push(self.constant(&format!("{layer}.{what}"), vec![1], Values::Ints(vec![value as i64])));
         }
         self.push(layer, "Slice", inputs, vec![])
-    }
-
-    /// Gates for the channels before and after those that have one: 1.
-    fn ones_around(&mut self, layer: &str, gate: String, before: usize, after: usize) -> String {
-        let pads = vec![0, before as i64, 0, 0, 0, after as i64, 0, 0];
-        let pads = self.constant(&format!("{layer}.pads"), vec![8], Values::Ints(pads));
-        let one = self.floats(&format!("{layer}.one"), vec![], &[1.0]);
-        self.push(layer, "Pad", vec![gate, pads, one], vec![])
     }
 
     /// `x` and a value per channel.
