@@ -139,7 +139,7 @@ fn one(channels: usize) -> Conv2d {
     Conv2d::pointwise_function(channels, Activation::Identity)
 }
 
-/// What random networks have none of: several activations in a convolution, gates for some channels, windows that are padded
+/// What random networks have none of: values over 6, several activations in a convolution, gates for some channels, windows that are padded
 /// on one side, dilation, unequal sides, a mean in a window, names that are taken.
 fn special() -> Graph {
     let mut b = Builder::new(5, Shape { channels: 3, height: 17, width: 14 });
@@ -150,7 +150,7 @@ fn special() -> Graph {
         let scale = 1.0 / ((per_group * h * w) as f64).sqrt();
         let weight = values(n, scale).into_iter().map(|v| v as f32).collect();
         let weight = Weight::new(Tensor::from_f32(vec![out, per_group, h, w], weight));
-        Conv2d { bias: values(out, 0.5), ..Conv2d::dense(weight, groups, [1, 1], [0, 0]) }
+        Conv2d { bias: values(out, 8.0), ..Conv2d::dense(weight, groups, [1, 1], [0, 0]) }
     };
     let prelu = |n: usize| Activation::PRelu((0..n).map(|i| 0.3 * i as f64 - 0.4).collect());
     let same = Conv2d {
