@@ -7,6 +7,9 @@ pub mod gpu;
 pub mod graph;
 pub mod kernel;
 pub mod models;
+#[cfg(feature = "onnx")]
+pub mod onnx;
+mod output;
 pub mod plan;
 pub mod preprocess;
 pub mod reference;

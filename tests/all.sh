@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold: formatting, lints, docs, and all tests on the CPU executor and on two software Vulkan drivers
-# (Mesa's llvmpipe, and the SwiftShader that comes with Debian's Chromium). Installs the drivers where they are missing.
+# (Mesa's llvmpipe, and the SwiftShader that comes with Debian's Chromium), and on ONNX Runtime what is exported. Installs the
+# drivers where they are missing, and ONNX Runtime from PyPI under target/.
 #   bash tests/all.sh            everything
 #   bash tests/all.sh removal    only the test targets whose name is given
 set -euo pipefail
@@ -25,11 +26,22 @@ VK_DRIVER_FILES="$(llvmpipe):$(swiftshader)"
 export VK_DRIVER_FILES RMNET_TEST_ADAPTERS=2 # tests fail, rather than skip, where fewer adapters are seen
 echo "drivers: $VK_DRIVER_FILES"
 
+# ONNX Runtime in an environment of its own, made again where the list of packages is another.
+venv="$PWD/target/onnx-venv"
+if ! cmp -s tests/onnx/requirements.txt "$venv/installed.txt"; then
+    python3 -c 'import ensurepip' 2>/dev/null || install python3 python3-venv
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check --only-binary :all: -r tests/onnx/requirements.txt
+    cp tests/onnx/requirements.txt "$venv/installed.txt"
+fi
+export RMNET_ONNX_PYTHON="$venv/bin/python" # the tests that are ignored without it are run below
+
 if [ $# -gt 0 ]; then
-    exec cargo test --locked "${@/#/--test=}"
+    exec cargo test --locked "${@/#/--test=}" -- --include-ignored
 fi
 cargo fmt --check
 cargo clippy --locked --all-targets -- -D warnings
 cargo clippy --locked --no-default-features -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
-cargo test --locked
+cargo test --locked -- --include-ignored

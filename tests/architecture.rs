@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Modules from the ground up: each may use those of lower floors only.
 const FLOORS: &[(&str, u32)] = &[
     ("tensor", 0),
+    ("output", 0),
     ("graph", 1),
     ("checkpoint", 1),
     ("kernel", 2),
@@ -14,6 +15,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("models", 3),
     ("rewrite", 3),
     ("reference", 3),
+    ("onnx", 4),
     ("plan", 4),
     ("gpu", 5),
     ("cpu", 5),

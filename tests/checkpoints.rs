@@ -23,7 +23,7 @@ fn blocks_are_nodes(model: &Model) {
 
 #[test]
 fn every_fixture_is_recognised() {
-    use Naming::{HuggingFace, Timm, Torchvision};
+    use Naming::{HuggingFace, Saved, Timm, Torchvision};
     let cases = [
         ("tv_resnet18", Torchvision, "torchvision ResNet, BasicBlock [2, 2, 2, 2]"),
         ("tv_resnet34", Torchvision, "torchvision ResNet, BasicBlock [3, 4, 6, 3]"),
@@ -74,6 +74,7 @@ fn every_fixture_is_recognised() {
         ("hf_downsample_first_stage", HuggingFace, "Hugging Face ResNet, BasicBlock [2, 1, 2, 1]"),
         ("cifar_resnet20", Torchvision, "torchvision CIFAR ResNet, BasicBlock [3, 3, 3]"),
         ("cifar_resnet14_odd_widths", Torchvision, "torchvision CIFAR ResNet, BasicBlock [2, 2, 2]"),
+        ("finetuned_resnet18", Saved, "torchvision ResNet, BasicBlock [2, 2, 2, 2]"),
     ];
     for (name, naming, family) in cases {
         let model = Model::open(fixture(name), None).unwrap_or_else(|e| panic!("{name}: {e}"));

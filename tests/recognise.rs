@@ -60,6 +60,28 @@ fn a_literal_chain_is_planned_as_the_structured_one() {
     }
 }
 
+#[test]
+fn a_chain_fine_tuned_in_pytorch_keeps_its_structure() {
+    let original = fixtures::load("tests/fixtures/tv_resnet18").model.graph;
+    let tuned = fixtures::load("tests/fixtures/finetuned_resnet18");
+    let structured = |graph| rewrite::for_mode(graph, Mode::Structured).unwrap();
+    let (before, after) = (structured(&original), structured(&tuned.model.graph));
+    assert_eq!(after.recognised.len(), 16, "{:?}", after.recognised);
+    assert_eq!(formulas(&planned(&after.graph)), formulas(&planned(&before.graph)));
+    // Every layer has learned.
+    let literal = rewrite::for_mode(&original, Mode::Literal).unwrap().graph;
+    for ((node, a), (_, b)) in literal.convs().zip(tuned.model.graph.convs()) {
+        let (a, b) = (a.as_plain().unwrap().0.to_f64(), b.as_plain().unwrap().0.to_f64());
+        let (_, moved) = difference(&b, &a);
+        assert!(moved > 1e-5, "{}: {moved:e}", node.name);
+    }
+    let input: Vec<f64> = tuned.input.iter().map(|v| f64::from(*v)).collect();
+    let (_, off) = difference(&reference::run(&after.graph, &input, tuned.batch), &tuned.logits);
+    assert!(off < 1e-10, "{off:e}");
+    let (_, moved) = difference(&reference::run(&original, &input, tuned.batch), &tuned.logits);
+    assert!(moved > 1e-3, "another network than before: {moved:e}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 

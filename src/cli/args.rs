@@ -73,6 +73,16 @@ pub enum MergeArg {
     Never,
 }
 
+/// Kind of file that `convert` writes.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// Weights with the chain as JSON in the metadata: rmnet reads it back
+    #[default]
+    Safetensors,
+    /// For ONNX Runtime, OpenVINO and others; implies `--literal`
+    Onnx,
+}
+
 /// Element type of weights and activations.
 #[derive(Clone, Copy, Default, ValueEnum)]
 pub enum PrecisionArg {
@@ -140,6 +150,9 @@ pub struct ConvertArgs {
     /// File to write
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
+    /// Kind of file
+    #[arg(long, value_enum, default_value_t)]
+    pub format: FormatArg,
     /// Plain weights with the Dirac kernels multiplied out, for other runtimes
     #[arg(long)]
     pub literal: bool,

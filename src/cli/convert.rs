@@ -1,15 +1,16 @@
 //! `convert`: writes the residual-free model.
 
-use super::args::ConvertArgs;
+use super::args::{ConvertArgs, FormatArg};
 use super::{Failure, Report, check_target, load, merge, mib};
 use rmnet::models::saved::{self, About};
+use rmnet::onnx;
 use rmnet::rewrite::{self, Form, Mode, Outcome};
 use serde_json::json;
 
 pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     check_target(&args.output, &[&args.model.checkpoint])?;
     let model = load(&args.model)?;
-    let mode = if args.literal { Mode::Literal } else { Mode::Structured };
+    let mode = if args.literal || args.format == FormatArg::Onnx { Mode::Literal } else { Mode::Structured };
     let decided = merge::decide(args.merge, mode, &model, args.adapter.as_deref(), 1)?;
     let form = Form { mode, merge: decided.merge };
     let rewritten = rewrite::for_mode(&model.graph, form).map_err(Failure::input)?;
@@ -18,7 +19,16 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
         preprocess: model.preprocess.clone(),
         labels: model.labels.clone(),
     };
-    saved::save(&args.output, &rewritten.graph, &about).map_err(Failure::input)?;
+    let format = match args.format {
+        FormatArg::Safetensors => {
+            saved::save(&args.output, &rewritten.graph, &about).map_err(Failure::input)?;
+            "safetensors"
+        }
+        FormatArg::Onnx => {
+            onnx::write(&args.output, &rewritten.graph, &about).map_err(Failure::input)?;
+            "onnx"
+        }
+    };
     let bytes = std::fs::metadata(&args.output).map_err(Failure::input)?.len();
     let removed = rewritten.blocks.iter().filter(|b| !matches!(b.outcome, Outcome::Kept { .. })).count();
     let kept: Vec<_> = rewritten
@@ -30,7 +40,7 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
         })
         .collect();
     let mut text = format!(
-        "{}: {removed} of {} residual connections removed, {mode} form, {}",
+        "{}: {removed} of {} residual connections removed, {mode} form, {format}, {}",
         args.output.display(),
         rewritten.blocks.len(),
         mib(bytes as usize)
@@ -44,7 +54,7 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     let kept: Vec<_> =
         kept.into_iter().map(|(block, reason)| json!({ "block": block, "reason": reason })).collect();
     let json = json!({
-        "output": args.output, "form": mode.to_string(), "bytes": bytes, "blocks": rewritten.blocks.len(),
+        "output": args.output, "format": format, "form": mode.to_string(), "bytes": bytes, "blocks": rewritten.blocks.len(),
         "removed": removed, "kept": kept, "merge": decided.json,
     });
     Ok(Report { text, json })

@@ -58,7 +58,7 @@ fn common_groups(conv: &Conv2d) -> usize {
 }
 
 /// One plain kernel with the same function.
-pub(super) fn flatten(conv: &Conv2d) -> Conv2d {
+pub(crate) fn flatten(conv: &Conv2d) -> Conv2d {
     let groups = common_groups(conv);
     let plain = Conv2d::dense(Weight::flattened(conv, groups), groups, conv.stride, conv.padding);
     Conv2d {

@@ -11,6 +11,8 @@ mod reparameterize;
 pub use fold_batch_norm::fold_batch_norm;
 pub use fuse_activation::fuse_activation;
 pub use fuse_linear::fuse_linear;
+#[cfg(feature = "onnx")]
+pub(crate) use literal::flatten;
 pub use literal::literal;
 pub use recognise::recognise;
 pub use remove_residual::remove_residual;

@@ -9,6 +9,7 @@ mod layer;
 use super::Preprocess;
 use crate::checkpoint::Checkpoint;
 use crate::graph::{Graph, GraphError, Shape, ValueId};
+use crate::output;
 use layer::{SavedNode, read_op, saved_op};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -112,21 +113,10 @@ pub fn save(path: &Path, graph: &Graph, about: &About) -> Result<(), SavedError>
     let chain = Chain { version: VERSION, about: about.clone(), input: [channels, height, width], nodes };
     let metadata = HashMap::from([(METADATA_KEY.to_string(), serde_json::to_string(&chain)?)]);
 
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".tmp");
-    let partial = PathBuf::from(partial);
-    let failed = |reason: String| SavedError::Write { path: path.into(), reason };
-    // The file beside it is made here first, with the permissions that the user's mask gives a new file.
-    let write = || -> Result<(), String> {
-        let made = std::fs::File::create(&partial).and_then(|f| f.metadata()).map_err(|e| e.to_string())?;
-        safetensors::serialize_to_file(tensors, Some(metadata), &partial).map_err(|e| e.to_string())?;
-        std::fs::set_permissions(&partial, made.permissions()).map_err(|e| e.to_string())?;
-        std::fs::rename(&partial, path).map_err(|e| e.to_string())
-    };
-    write().map_err(|e| {
-        let _ = std::fs::remove_file(&partial);
-        failed(e)
+    output::write_whole(path, |partial| {
+        safetensors::serialize_to_file(tensors, Some(metadata), partial).map_err(std::io::Error::other)
     })
+    .map_err(|e| SavedError::Write { path: path.into(), reason: e.to_string() })
 }
 
 /// Loads a graph that [`save`] wrote; `None` when the file is no such file.

@@ -1,0 +1,53 @@
+//! Constants of a model: described first, formed only while they are written.
+
+use super::proto::{FLOAT, INT64, TensorProto};
+use crate::graph::Weight;
+use std::io::{self, Write};
+
+/// Elements of a constant.
+pub(super) enum Values {
+    Weight(Weight),
+    Floats(Vec<f32>),
+    Ints(Vec<i64>),
+}
+
+/// A named tensor.
+pub(super) struct Constant {
+    pub name: String,
+    pub dims: Vec<usize>,
+    pub values: Values,
+}
+
+impl Constant {
+    /// All but the elements.
+    pub fn header(&self) -> TensorProto {
+        let data_type = if matches!(self.values, Values::Ints(_)) { INT64 } else { FLOAT };
+        let dims = self.dims.iter().map(|d| *d as i64).collect();
+        TensorProto { dims, data_type, name: self.name.clone(), raw_data: vec![] }
+    }
+
+    /// Bytes of the elements.
+    pub fn bytes(&self) -> usize {
+        let size = if matches!(self.values, Values::Ints(_)) { 8 } else { 4 };
+        self.dims.iter().product::<usize>() * size
+    }
+
+    /// Writes the elements, little-endian: of a weight one row at a time.
+    pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        fn all<T, const N: usize>(
+            to: &mut impl Write,
+            values: &[T],
+            bytes: fn(&T) -> [u8; N],
+        ) -> io::Result<()> {
+            let bytes: Vec<u8> = values.iter().flat_map(bytes).collect();
+            to.write_all(&bytes)
+        }
+        match &self.values {
+            Values::Ints(values) => all(to, values, |v| v.to_le_bytes()),
+            Values::Floats(values) => all(to, values, |v| v.to_le_bytes()),
+            Values::Weight(w) => {
+                (0..w.shape()[0]).try_for_each(|o| all(to, &w.rows_f32(o..o + 1), |v| v.to_le_bytes()))
+            }
+        }
+    }
+}

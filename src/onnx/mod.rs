@@ -1,0 +1,191 @@
+//! ONNX models: a graph for other runtimes.
+//!
+//! The model has one input `input` `[N, channels, height, width]` and one output `logits` `[N, classes]`, both f32; the
+//! number of images `N` is free, height and width are the graph's. Any graph can be written; a residual-free one in the
+//! literal form ([`Mode::Literal`](crate::rewrite::Mode::Literal)) becomes a chain of Conv and Relu, without an Add. Weights
+//! are folded in f64 and rounded to f32 once. Operators are those that ONNX Runtime, OpenVINO and ncnn's pnnx read; where
+//! the channels of a convolution have several activations these are
+//! * PRelu for any of identity, ReLU and PReLU (slopes 1, 0 and its own),
+//! * Relu or PRelu, then Min with a constant per channel, where some are ReLU6.
+//!
+//! The file's metadata has the keys `family`, `preprocess` (JSON of [`Preprocess`](crate::preprocess::Preprocess)) and,
+//! where class names are known, `labels` (a JSON array).
+
+mod constant;
+mod lower;
+pub mod proto;
+
+use crate::graph::Graph;
+use crate::models::saved::About;
+use crate::output;
+use constant::Constant;
+use lower::{INPUT, Lowered, OUTPUT};
+use prost::Message;
+use proto::{
+    Dimension, FLOAT, GraphProto, ModelProto, OperatorSetIdProto, Size, StringStringEntryProto,
+    TensorShapeProto, TensorType, TypeProto, ValueInfoProto,
+};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// The operator set written.
+pub const OPSET: i64 = 17;
+/// The format's version, the one that came with [`OPSET`].
+const IR_VERSION: i64 = 8;
+
+/// The longest file: protobuf counts bytes in 31 bits.
+pub const LARGEST_FILE: usize = i32::MAX as usize;
+
+/// Weights that [`OnnxError::TooLarge`] names.
+const NAMED: usize = 5;
+
+/// Why a model could not be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OnnxError {
+    /// More bytes than a protobuf message may have.
+    #[error(
+        "the ONNX model takes {bytes} bytes, over protobuf's limit of {LARGEST_FILE}; its largest weights: {}; \
+         safetensors has no such limit",
+        largest.iter().map(|(name, bytes)| format!("{name} ({bytes} bytes)")).collect::<Vec<_>>().join(", ")
+    )]
+    TooLarge {
+        /// Bytes of the whole file.
+        bytes: usize,
+        /// The largest weights with their bytes, the largest first.
+        largest: Vec<(String, usize)>,
+    },
+    /// Preprocessing or labels that are no JSON.
+    #[error("metadata: {0}")]
+    Metadata(#[from] serde_json::Error),
+    /// The file could not be written.
+    #[error("cannot write {path}: {reason}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+/// Writes a graph to `path` as an ONNX model, through a file beside it that takes its name when it is whole.
+///
+/// Weights are formed a row at a time as they are written: no more than that is held in memory.
+///
+/// # Errors
+/// [`OnnxError::TooLarge`] before anything is written, [`OnnxError::Write`] when the file cannot be written.
+pub fn write(path: &Path, graph: &Graph, about: &About) -> Result<(), OnnxError> {
+    let file = Layout::new(graph, about)?;
+    if file.bytes() > LARGEST_FILE {
+        let mut largest: Vec<_> = file.constants.iter().map(|c| (c.name.clone(), c.bytes())).collect();
+        largest.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        largest.truncate(NAMED);
+        return Err(OnnxError::TooLarge { bytes: file.bytes(), largest });
+    }
+    output::write_whole(path, |partial| {
+        let mut to = BufWriter::new(File::create(partial)?);
+        file.write(&mut to)?;
+        to.flush()
+    })
+    .map_err(|e| OnnxError::Write { path: path.into(), reason: e.to_string() })
+}
+
+/// A file before it is written: messages without the constants, which follow them one by one. Protobuf lets the fields of a
+/// message come in any order, so that nothing has to be held but their lengths.
+struct Layout {
+    /// All of `ModelProto` but its graph.
+    model: Vec<u8>,
+    /// All of `GraphProto` but its initializers.
+    graph: Vec<u8>,
+    constants: Vec<Constant>,
+}
+
+/// Field number of `ModelProto.graph`.
+const GRAPH: usize = 7;
+/// Field number of `GraphProto.initializer`.
+const INITIALIZER: usize = 5;
+/// Field number of `TensorProto.raw_data`.
+const RAW_DATA: usize = 9;
+
+/// What stands before the bytes of a field of that number and length.
+fn opening(field: usize, length: usize) -> Vec<u8> {
+    /// Protobuf's wire type of everything that has a length.
+    const LENGTH_DELIMITED: usize = 2;
+    let mut bytes = vec![];
+    for varint in [field << 3 | LENGTH_DELIMITED, length] {
+        prost::encode_length_delimiter(varint, &mut bytes).expect("a vector grows");
+    }
+    bytes
+}
+
+impl Layout {
+    fn new(graph: &Graph, about: &About) -> Result<Layout, OnnxError> {
+        let Lowered { nodes, constants, .. } = lower::lower(graph);
+        let shape = graph.input_shape();
+        let graph = GraphProto {
+            node: nodes,
+            name: "rmnet".into(),
+            initializer: vec![],
+            input: vec![images(INPUT, &[shape.channels, shape.height, shape.width])],
+            output: vec![images(OUTPUT, &[graph.shape(graph.output()).len()])],
+        };
+        let mut metadata_props = vec![];
+        let mut property = |key: &str, value: String| {
+            metadata_props.push(StringStringEntryProto { key: key.into(), value });
+        };
+        property("family", about.family.clone());
+        property("preprocess", serde_json::to_string(&about.preprocess)?);
+        if let Some(labels) = &about.labels {
+            property("labels", serde_json::to_string(labels)?);
+        }
+        let model = ModelProto {
+            ir_version: IR_VERSION,
+            producer_name: env!("CARGO_PKG_NAME").into(),
+            producer_version: env!("CARGO_PKG_VERSION").into(),
+            graph: None,
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+            metadata_props,
+        };
+        Ok(Layout { model: model.encode_to_vec(), graph: graph.encode_to_vec(), constants })
+    }
+
+    /// Bytes of the whole file.
+    fn bytes(&self) -> usize {
+        let graph = self.graph_bytes();
+        self.model.len() + opening(GRAPH, graph).len() + graph
+    }
+
+    fn graph_bytes(&self) -> usize {
+        let constant = |c: &Constant| opening(INITIALIZER, tensor_bytes(c)).len() + tensor_bytes(c);
+        self.graph.len() + self.constants.iter().map(constant).sum::<usize>()
+    }
+
+    fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        to.write_all(&self.model)?;
+        to.write_all(&opening(GRAPH, self.graph_bytes()))?;
+        to.write_all(&self.graph)?;
+        for constant in &self.constants {
+            to.write_all(&opening(INITIALIZER, tensor_bytes(constant)))?;
+            to.write_all(&constant.header().encode_to_vec())?;
+            to.write_all(&opening(RAW_DATA, constant.bytes()))?;
+            constant.write(to)?;
+        }
+        Ok(())
+    }
+}
+
+/// Length of a constant's `TensorProto`.
+fn tensor_bytes(constant: &Constant) -> usize {
+    let bytes = constant.bytes();
+    constant.header().encoded_len() + opening(RAW_DATA, bytes).len() + bytes
+}
+
+/// An f32 value of any number of images.
+fn images(name: &str, of_one: &[usize]) -> ValueInfoProto {
+    let sizes = of_one.iter().map(|d| Size::Value(*d as i64));
+    let dim =
+        std::iter::once(Size::Name("N".into())).chain(sizes).map(|s| Dimension { size: Some(s) }).collect();
+    let tensor = TensorType { elem_type: FLOAT, shape: Some(TensorShapeProto { dim }) };
+    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type: Some(tensor) }) }
+}
