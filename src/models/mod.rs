@@ -8,10 +8,14 @@ mod config;
 mod detect;
 mod error;
 mod hugging_face;
+mod iresnet;
+mod layers;
 mod reader;
 mod resnet;
+mod rmnet;
 pub mod saved;
 mod scheme;
+mod sequential;
 mod timm;
 mod torchvision;
 
@@ -35,6 +39,12 @@ pub enum Naming {
     Timm,
     /// Hugging Face transformers.
     HuggingFace,
+    /// insightface: IResNet (ArcFace).
+    InsightFace,
+    /// The repository of the RMNet paper.
+    RmNet,
+    /// Numbers, as `torch.nn.Sequential` gives them, with a list of the modules in `config.json`.
+    Sequential,
     /// A file that [`saved::save`] wrote.
     Saved,
 }
@@ -45,6 +55,9 @@ impl fmt::Display for Naming {
             Naming::Torchvision => "torchvision",
             Naming::Timm => "timm",
             Naming::HuggingFace => "Hugging Face",
+            Naming::InsightFace => "insightface",
+            Naming::RmNet => "RMNet repository",
+            Naming::Sequential => "nn.Sequential",
             Naming::Saved => "rmnet",
         })
     }

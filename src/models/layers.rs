@@ -1,0 +1,133 @@
+//! Layers appended to a graph as their tensors are read.
+
+use super::ModelError;
+use super::reader::{Dim, Reader};
+use crate::graph::{Activation, Conv2d, Graph, Op, Shape, ValueId, Weight};
+use std::collections::BTreeMap;
+
+/// A network under construction. Nodes carry the names of their tensors.
+pub(super) struct Layers<'r, 'c> {
+    pub(super) reader: &'r mut Reader<'c>,
+    pub(super) graph: Graph,
+}
+
+/// A square window, padded so that an odd one at stride 1 keeps the size.
+#[derive(Clone, Copy)]
+pub(super) struct Window {
+    pub(super) side: usize,
+    pub(super) stride: usize,
+    pub(super) groups: usize,
+}
+
+impl Window {
+    pub(super) fn new(side: usize, stride: usize) -> Window {
+        Window { side, stride, groups: 1 }
+    }
+}
+
+impl<'r, 'c> Layers<'r, 'c> {
+    /// For images of `[height, width]`, with the channels that the convolution `first` reads.
+    pub(super) fn new(reader: &'r mut Reader<'c>, first: &str, size: [usize; 2]) -> Layers<'r, 'c> {
+        let channels = match reader.shape(&format!("{first}.weight")) {
+            Some([_, n, _, _]) => *n,
+            // Missing or misshapen: reading it says so.
+            _ => 3,
+        };
+        let graph = Graph::new(Shape { channels, height: size[0], width: size[1] });
+        Layers { reader, graph }
+    }
+
+    pub(super) fn channels(&self, x: ValueId) -> usize {
+        self.graph.shape(x).channels
+    }
+
+    pub(super) fn push(
+        &mut self,
+        name: impl Into<String>,
+        op: Op,
+        inputs: &[ValueId],
+    ) -> Result<ValueId, ModelError> {
+        Ok(self.graph.push(name, op, inputs)?)
+    }
+
+    /// A convolution without bias.
+    pub(super) fn conv(
+        &mut self,
+        name: &str,
+        window: Window,
+        out: Dim,
+        x: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let Window { side, stride, groups } = window;
+        let weight = self.reader.conv(name, out, Some(self.channels(x) / groups), [side; 2])?;
+        let conv = Conv2d::dense(weight, groups, [stride; 2], [side / 2; 2]);
+        self.push(name, Op::Conv2d(conv), &[x])
+    }
+
+    /// A 1x1 convolution with a bias.
+    pub(super) fn biased(&mut self, name: &str, out: Dim, x: ValueId) -> Result<ValueId, ModelError> {
+        let weight = self.reader.conv(name, out, Some(self.channels(x)), [1, 1])?;
+        let bias = self.reader.tensor(&format!("{name}.bias"), &[Some(weight.shape()[0])])?.to_f64();
+        self.push(name, Op::Conv2d(Conv2d { bias, ..Conv2d::dense(weight, 1, [1, 1], [0, 0]) }), &[x])
+    }
+
+    pub(super) fn norm(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
+        let norm = self.reader.norm(name, self.channels(x))?;
+        self.push(name, Op::BatchNorm(norm), &[x])
+    }
+
+    pub(super) fn relu(&mut self, name: impl Into<String>, x: ValueId) -> Result<ValueId, ModelError> {
+        self.push(name, Op::Activation(Activation::Relu), &[x])
+    }
+
+    /// `{name}.weight` as one slope per channel.
+    pub(super) fn prelu(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
+        let slopes = self.reader.tensor(&format!("{name}.weight"), &[Some(self.channels(x))])?.to_f64();
+        self.push(name, Op::Activation(Activation::PRelu(slopes.into())), &[x])
+    }
+
+    pub(super) fn add(
+        &mut self,
+        name: impl Into<String>,
+        a: ValueId,
+        b: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        self.push(name, Op::Add(Activation::Identity), &[a, b])
+    }
+
+    /// A linear layer over the flattened `[channels, height, width]`: a window of the whole map without padding.
+    pub(super) fn linear(&mut self, name: &str, biased: bool, x: ValueId) -> Result<ValueId, ModelError> {
+        let Shape { channels, height, width } = self.graph.shape(x);
+        let weight = self.reader.tensor(&format!("{name}.weight"), &[None, Some(channels * height * width)])?;
+        let out = weight.shape()[0];
+        let weight = Weight::new(weight.reshaped(vec![out, channels, height, width]));
+        let mut conv = Conv2d::dense(weight, 1, [1, 1], [0, 0]);
+        if biased {
+            conv.bias = self.reader.tensor(&format!("{name}.bias"), &[Some(out)])?.to_f64();
+        }
+        self.push(name, Op::Conv2d(conv), &[x])
+    }
+
+    /// Average over the map, then the classifier `fc`; the number of classes.
+    pub(super) fn classifier(&mut self, average: &str, x: ValueId) -> Result<usize, ModelError> {
+        let x = self.push(average, Op::GlobalAverage, &[x])?;
+        let x = self.linear("fc", true, x)?;
+        Ok(self.channels(x))
+    }
+}
+
+/// Blocks in each stage, by the names `layer{stage}.{block}.` from stage 1 on. A gap shows when it is read.
+pub(super) fn depths<'n>(names: impl Iterator<Item = &'n str>) -> Vec<usize> {
+    let mut last: BTreeMap<usize, usize> = BTreeMap::new();
+    for name in names {
+        let mut parts = name.strip_prefix("layer").unwrap_or_default().split('.');
+        let mut number = || parts.next()?.parse::<usize>().ok();
+        if let (Some(stage), Some(block)) = (number(), number()) {
+            let end = last.entry(stage).or_default();
+            *end = (*end).max(block);
+        }
+    }
+    let depths: Vec<usize> =
+        (1..).map_while(|stage| last.get(&stage)).map(|block| block.saturating_add(1)).collect();
+    if depths.is_empty() { vec![1] } else { depths }
+}
