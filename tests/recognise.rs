@@ -8,7 +8,7 @@ use rmnet::checkpoint::Checkpoint;
 use rmnet::graph::{BlockWeight, Conv2d, Graph, NEAR_DIRAC, Weight};
 use rmnet::models::{self, saved};
 use rmnet::plan::{self, Options, Plan};
-use rmnet::reference;
+use rmnet::{reference, verify};
 use rmnet::rewrite::{self, Mode};
 use rmnet::tensor::Tensor;
 
@@ -34,8 +34,8 @@ fn through_a_file(graph: &Graph, about: &saved::About) -> Graph {
 fn a_literal_chain_is_planned_as_the_structured_one() {
     for name in fixtures::names() {
         let model = fixtures::load(&name).model;
-        let about =
-            saved::About { family: "a chain".into(), preprocess: model.preprocess.clone(), labels: None };
+        let (family, preprocess) = ("a chain".into(), model.preprocess.clone());
+        let about = saved::About { family, preprocess, labels: None, output: model.output };
         let structured = rewrite::for_mode(&model.graph, Mode::Structured).unwrap().graph;
         let literal = rewrite::for_mode(&model.graph, Mode::Literal).unwrap().graph;
         let chain = through_a_file(&literal, &about);
@@ -47,7 +47,10 @@ fn a_literal_chain_is_planned_as_the_structured_one() {
         let input = random::images(&chain, 1, 3).iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
         let (_, off) =
             difference(&reference::run(&found.graph, &input, 1), &reference::run(&chain, &input, 1));
-        assert!(off < 1e-12, "{name}: {off:e}");
+        assert!(off < verify::f64_bound(&found), "{name}: {off:e}");
+        // Channels that are a Dirac's but for rounding: other tools divided a batch norm out of them.
+        let near = ["chain_rmnet", "chain_rmnext"].iter().any(|n| name.ends_with(n));
+        assert_eq!(found.deviation > 0.0, near, "{name}: {:e}", found.deviation);
         let again = rewrite::for_mode(&chain, Mode::Literal).unwrap();
         assert!(again.recognised.is_empty() && again.graph.convs().all(|(_, c)| c.as_plain().is_some()));
     }

@@ -1,7 +1,7 @@
 //! `convert`: writes the residual-free model.
 
 use super::args::ConvertArgs;
-use super::{Failure, Report, check_target, load, merge, mib};
+use super::{Failure, Report, check_target, inspect, load, merge, mib};
 use rmnet::models::saved::{self, About};
 use rmnet::rewrite::{self, Form, Mode, Outcome};
 use serde_json::json;
@@ -17,6 +17,7 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
         family: model.family.clone(),
         preprocess: model.preprocess.clone(),
         labels: model.labels.clone(),
+        output: model.output,
     };
     saved::save(&args.output, &rewritten.graph, &about).map_err(Failure::input)?;
     let bytes = std::fs::metadata(&args.output).map_err(Failure::input)?.len();
@@ -38,6 +39,9 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     if let Some(note) = &decided.note {
         text += &format!("\n{note}");
     }
+    if rewritten.deviation > 0.0 {
+        text += &format!("\n{}", inspect::near_dirac(&rewritten));
+    }
     for (block, reason) in &kept {
         text += &format!("\n  kept {block}: {reason}");
     }
@@ -45,7 +49,7 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
         kept.into_iter().map(|(block, reason)| json!({ "block": block, "reason": reason })).collect();
     let json = json!({
         "output": args.output, "form": mode.to_string(), "bytes": bytes, "blocks": rewritten.blocks.len(),
-        "removed": removed, "kept": kept, "merge": decided.json,
+        "removed": removed, "kept": kept, "merge": decided.json, "deviation": rewritten.deviation,
     });
     Ok(Report { text, json })
 }

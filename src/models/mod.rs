@@ -25,6 +25,7 @@ use crate::checkpoint::Checkpoint;
 use crate::graph::Graph;
 use crate::preprocess::Preprocess;
 use reader::Reader;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::fmt;
 use std::path::Path;
@@ -63,23 +64,38 @@ impl fmt::Display for Naming {
     }
 }
 
+/// What the values that a network gives are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Output {
+    /// A score per class.
+    #[default]
+    Logits,
+    /// A direction: two images are alike where the cosine between theirs is near 1.
+    Embedding,
+}
+
 /// A network as its checkpoint has it, and what goes with it.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The original network: batch norms and residual connections in place. Nodes carry the names of their tensors;
-    /// weights borrow the checkpoint. Input `[channels, height, width]`, output `[classes, 1, 1]`.
+    /// weights borrow the checkpoint. Input `[channels, height, width]`, output `[classes, 1, 1]` (see [`Output`]).
     pub graph: Graph,
     /// For people, such as `torchvision ResNet, BasicBlock [2, 2, 2, 2]`.
     pub family: String,
     /// Whose names the tensors have.
     pub naming: Naming,
-    /// Names of the residual blocks in order; the node of that name is the block's output, after its last ReLU. The
-    /// sum is the node `{block}.add`. Empty for the block form, which has none left.
+    /// Names of the blocks in order, residual or of parallel branches; the node of that name is the block's output, after its
+    /// last ReLU. The sum is the node `{block}.add`, or that very node where no activation follows it. Empty for chains, which
+    /// have none.
     pub blocks: Vec<String>,
     /// How an image becomes the input.
     pub preprocess: Preprocess,
     /// Class names, where a config file has them.
     pub labels: Option<Vec<String>>,
+    /// What the output is.
+    pub output: Output,
 }
 
 impl Model {
@@ -128,7 +144,11 @@ pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, 
         None => config::agrees(config, "num_classes", &json!(built.classes))?,
     }
     let family = format!("{naming} {}", built.family);
-    Ok(Model { graph: built.graph, family, naming, blocks: built.blocks, preprocess, labels })
+    let output = match naming {
+        Naming::InsightFace => Output::Embedding,
+        _ => Output::Logits,
+    };
+    Ok(Model { graph: built.graph, family, naming, blocks: built.blocks, preprocess, labels, output })
 }
 
 fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
@@ -139,7 +159,7 @@ fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
 }
 
 fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
-    let saved::About { family, preprocess, labels } = about;
+    let saved::About { family, preprocess, labels, output } = about;
     let (graph, preprocess) = match size {
         Some([h, w]) => {
             check_size([h, w])?;
@@ -147,7 +167,7 @@ fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Re
         }
         None => (graph, preprocess),
     };
-    Ok(Model { graph, family, naming: Naming::Saved, blocks: vec![], preprocess, labels })
+    Ok(Model { graph, family, naming: Naming::Saved, blocks: vec![], preprocess, labels, output })
 }
 
 /// The preprocessing of the config files, or that of the network's kind.
