@@ -18,7 +18,10 @@ fn blocks_are_nodes(model: &Model) {
     };
     for block in &model.blocks {
         let output = find(block);
-        assert!(matches!(output, Op::Add(_)) || matches!(find(&format!("{block}.add")), Op::Add(_)), "{block}");
+        assert!(
+            matches!(output, Op::Add(_)) || matches!(find(&format!("{block}.add")), Op::Add(_)),
+            "{block}"
+        );
     }
 }
 
@@ -61,11 +64,7 @@ fn every_fixture_is_recognised() {
         ),
         ("rmnet_cifar", RmNet, "RMNet repository CIFAR ResNet, BasicBlock [1, 2, 1]"),
         ("rmnet_masked", RmNet, "RMNet repository ResNet, BasicBlock [2, 2, 1], masked"),
-        (
-            "rmnet_preact",
-            RmNet,
-            "RMNet repository pre-activation CIFAR ResNet, BasicBlock [1, 2, 2, 1]",
-        ),
+        ("rmnet_preact", RmNet, "RMNet repository pre-activation CIFAR ResNet, BasicBlock [1, 2, 2, 1]"),
         ("chain_rmnet", Sequential, "nn.Sequential chain of 10 convolutions"),
         ("chain_rmnext", Sequential, "nn.Sequential chain of 11 convolutions"),
         ("chain_pruned", Sequential, "nn.Sequential chain of 12 convolutions"),

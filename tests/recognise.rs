@@ -8,9 +8,9 @@ use rmnet::checkpoint::Checkpoint;
 use rmnet::graph::{BlockWeight, Conv2d, Graph, NEAR_DIRAC, Weight};
 use rmnet::models::{self, saved};
 use rmnet::plan::{self, Options, Plan};
-use rmnet::{reference, verify};
 use rmnet::rewrite::{self, Mode};
 use rmnet::tensor::Tensor;
+use rmnet::{reference, verify};
 
 fn planned(graph: &Graph) -> Plan {
     let plan = plan::compile(graph, &Options::default()).unwrap();

@@ -55,6 +55,17 @@ fn both_forms_load_back_bit_for_bit() {
 }
 
 #[test]
+fn a_network_of_one_size_keeps_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("saved.safetensors");
+    save(&fixtures::load("tests/fixtures/iresnet").model, Mode::Structured, &path);
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let error = models::load(&checkpoint, Some([64, 64])).unwrap_err().to_string();
+    assert!(error.contains("64x64: expected 48x48"), "{error}");
+    assert!(models::load(&checkpoint, Some([47, 48])).is_ok(), "the last map is the same");
+}
+
+#[test]
 fn the_literal_form_is_plain_convolutions() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("literal.safetensors");

@@ -21,7 +21,9 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
     let inputs = image_input::read(&args.inputs, model.graph.input_shape(), &model.preprocess)?;
     if let (Some(path), Output::Embedding) = (&args.labels, model.output) {
         let path = path.display();
-        return Err(Failure::usage(format!("--labels {path}: the network gives embeddings, which have no classes")));
+        return Err(Failure::usage(format!(
+            "--labels {path}: the network gives embeddings, which have no classes"
+        )));
     }
     let labels = labels(args, model.labels.as_deref(), model.graph.shape(model.graph.output()).channels)?;
     let count = inputs.names.len();

@@ -46,7 +46,10 @@ fn unsupported(checkpoint: &Checkpoint) -> Option<(&'static str, String)> {
         }
     }
     if let Some(name) = first(&|n| n.starts_with("features.") && n.contains(".running1.")) {
-        return Some(("RMobileNet of the RMNet repository", format!("{}, but its strides are in no tensor", seen(name))));
+        return Some((
+            "RMobileNet of the RMNet repository",
+            format!("{}, but its strides are in no tensor", seen(name)),
+        ));
     }
     if let Some(name) = super::sequential::undescribed(checkpoint) {
         let why = format!("{}, and no `rmnet_chain` in config.json says what its layers are", seen(name));

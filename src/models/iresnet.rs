@@ -13,9 +13,7 @@ use serde_json::Value;
 pub(super) const SCHEME: Scheme = Scheme {
     naming: Naming::InsightFace,
     shown_by: "insightface IResNet names (`prelu.weight`, `layer1.0.prelu.weight`)",
-    matches: |checkpoint| {
-        checkpoint.names().any(|n| n.starts_with("layer") && n.ends_with(".prelu.weight"))
-    },
+    matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("layer") && n.ends_with(".prelu.weight")),
     preprocess,
     build,
     timm: scheme::not_in_timm,

@@ -98,7 +98,8 @@ impl<'r, 'c> Layers<'r, 'c> {
     /// A linear layer over the flattened `[channels, height, width]`: a window of the whole map without padding.
     pub(super) fn linear(&mut self, name: &str, biased: bool, x: ValueId) -> Result<ValueId, ModelError> {
         let Shape { channels, height, width } = self.graph.shape(x);
-        let weight = self.reader.tensor(&format!("{name}.weight"), &[None, Some(channels * height * width)])?;
+        let weight =
+            self.reader.tensor(&format!("{name}.weight"), &[None, Some(channels * height * width)])?;
         let out = weight.shape()[0];
         let weight = Weight::new(weight.reshaped(vec![out, channels, height, width]));
         let mut conv = Conv2d::dense(weight, 1, [1, 1], [0, 0]);

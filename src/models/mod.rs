@@ -22,7 +22,7 @@ mod torchvision;
 pub use error::ModelError;
 
 use crate::checkpoint::Checkpoint;
-use crate::graph::Graph;
+use crate::graph::{Graph, Shape};
 use crate::preprocess::Preprocess;
 use reader::Reader;
 use serde::{Deserialize, Serialize};
@@ -163,7 +163,18 @@ fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Re
     let (graph, preprocess) = match size {
         Some([h, w]) => {
             check_size([h, w])?;
-            (graph.resized(h, w)?, preprocess.with_size([h, w]))
+            let resized = graph.resized(h, w)?;
+            let (map, whole) = (resized.shape(resized.output()), graph.shape(graph.output()));
+            if map != whole {
+                let Shape { height, width, .. } = graph.input_shape();
+                let why = format!("its last layer reads a whole map and would give {map}, not {whole}");
+                return Err(ModelError::FixedSize {
+                    size: [h, w],
+                    expected: format!("{height}x{width}"),
+                    why,
+                });
+            }
+            (resized, preprocess.with_size([h, w]))
         }
         None => (graph, preprocess),
     };

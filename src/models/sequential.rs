@@ -39,7 +39,9 @@ pub(super) const SCHEME: Scheme = Scheme {
 
 /// Whether every tensor has a number for a layer, but nothing says what the layers are.
 pub(super) fn undescribed(checkpoint: &Checkpoint) -> Option<&str> {
-    let numbered = |n: &str| n.split_once('.').is_some_and(|(i, what)| i.parse::<usize>().is_ok() && !what.contains('.'));
+    let numbered = |n: &str| {
+        n.split_once('.').is_some_and(|(i, what)| i.parse::<usize>().is_ok() && !what.contains('.'))
+    };
     let bare = !(SCHEME.matches)(checkpoint) && checkpoint.names().all(numbered);
     checkpoint.names().next().filter(|_| bare)
 }

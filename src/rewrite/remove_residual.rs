@@ -357,7 +357,9 @@ impl Chain {
 fn side_weight(projection: &Conv2d) -> Option<BlockWeight> {
     match (projection.as_plain(), projection.blocks.as_slice()) {
         (Some((weight, 1)), _) => Some(BlockWeight::Pointwise(weight.clone())),
-        (_, [Block { out, weight: BlockWeight::Diagonal(factors), .. }]) if out.len() == projection.out_channels => {
+        (_, [Block { out, weight: BlockWeight::Diagonal(factors), .. }])
+            if out.len() == projection.out_channels =>
+        {
             Some(BlockWeight::Diagonal(factors.clone()))
         }
         _ => None,

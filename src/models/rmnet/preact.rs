@@ -1,12 +1,12 @@
 //! The pre-activation residual network for CIFAR: batch norm and ReLU before each 3x3, nothing after the sum, a projection
 //! without batch norm over the activated input where a stage begins. No norm before the classifier.
 
+use super::statistics;
+use crate::graph::ValueId;
 use crate::models::layers::{Layers, Window, depths};
 use crate::models::reader::Reader;
 use crate::models::scheme::{self, Built, Scheme};
 use crate::models::{ModelError, Naming};
-use super::statistics;
-use crate::graph::ValueId;
 use crate::preprocess::Preprocess;
 use serde_json::Value;
 

@@ -3,11 +3,11 @@
 //!
 //! Strides are not in the tensors, but `bn00` is: a block has one exactly where its stride is 1 and its width stays.
 
+use crate::graph::{Activation, BatchNorm, Block, BlockWeight, Conv2d, Op, ValueId};
 use crate::models::layers::Layers;
 use crate::models::reader::{Dim, Reader};
 use crate::models::scheme::{self, Built, Scheme};
 use crate::models::{ModelError, Naming};
-use crate::graph::{Activation, BatchNorm, Block, BlockWeight, Conv2d, Op, ValueId};
 use crate::preprocess::Preprocess;
 use serde_json::Value;
 
@@ -57,7 +57,10 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
 fn stride(net: &Layers<'_, '_>, index: usize, excited: bool, input: usize) -> Result<usize, ModelError> {
     let name = format!("feature.{index}");
     let cannot = |why: String| {
-        Err(ModelError::Unsupported { what: "an RM-RepVGG whose strides its tensors do not show".into(), why })
+        Err(ModelError::Unsupported {
+            what: "an RM-RepVGG whose strides its tensors do not show".into(),
+            why,
+        })
     };
     let first = |tensor: &str| net.reader.shape(tensor).and_then(|s| s.first().copied());
     if index == 0 {

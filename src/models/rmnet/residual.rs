@@ -1,12 +1,12 @@
 //! The basic residual networks that the repository converts and prunes: torchvision's names and function, with statistics
 //! beside them, and in networks that are being pruned a factor per channel (`mask*`) after every batch norm.
 
+use super::statistics;
+use crate::graph::{Conv2d, MaxPool, Op, ValueId, Weight};
 use crate::models::layers::{Layers, Window, depths};
 use crate::models::reader::Reader;
 use crate::models::scheme::{self, Built, Scheme};
 use crate::models::{ModelError, Naming};
-use super::statistics;
-use crate::graph::{Conv2d, MaxPool, Op, ValueId, Weight};
 use crate::preprocess::Preprocess;
 use crate::tensor::Tensor;
 use serde_json::Value;

@@ -1,11 +1,11 @@
 //! RMNeXt: a stem of RepVGG blocks (without identity), then bottlenecks with a grouped 3x3 that expand inside.
 
+use super::{rep, statistics};
+use crate::graph::ValueId;
 use crate::models::layers::{Layers, Window, depths};
 use crate::models::reader::Reader;
 use crate::models::scheme::{self, Built, Scheme};
 use crate::models::{ModelError, Naming};
-use super::{rep, statistics};
-use crate::graph::ValueId;
 use crate::preprocess::Preprocess;
 use serde_json::Value;
 
