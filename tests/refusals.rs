@@ -512,7 +512,7 @@ fn networks_that_are_recognised_but_not_supported() {
                 |f| f.tensors.retain(|name, _| !name.contains("running_")),
                 &["GroupNorm", "`bn1.weight`", "no `running_mean`"],
             ),
-            (|f| f.set("layer1.0.prelu.weight", &[4]), &["missing", "`conv1.weight`", "insightface"]),
+            (|f| f.set("layer1.0.prelu.weight", &[4]), &["`conv1.weight`", "[any, 3, 3, 3]", "insightface"]),
             (
                 |f| f.set("layer1.0.running1.weight", &[4]),
                 &["unexpected", "`layer1.0.running1.weight`", "RMNet repository"],

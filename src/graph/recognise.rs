@@ -307,6 +307,13 @@ fn ranges(columns: &[Column], windowed: bool) -> Vec<(Kind, Range<usize>)> {
         }
         i += diagonal.max(1);
     }
+    // A few zeros among pointwise columns, such as pruning leaves, do not end them.
+    for run in kinds.chunk_by_mut(|a, b| [a, b].iter().all(|k| matches!(k, Kind::Pointwise | Kind::Zero))) {
+        let few = run.chunk_by(|a, b| a == b).all(|part| part[0] != Kind::Zero || part.len() < SHORTEST);
+        if few && run.contains(&Kind::Pointwise) {
+            run.fill(Kind::Pointwise);
+        }
+    }
     let mut found: Vec<(Kind, Range<usize>)> = vec![];
     let mut start = 0;
     while start < kinds.len() {
