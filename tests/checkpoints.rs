@@ -65,6 +65,8 @@ fn every_fixture_is_recognised() {
         ("rmnet_cifar", RmNet, "RMNet repository CIFAR ResNet, BasicBlock [1, 2, 1]"),
         ("rmnet_masked", RmNet, "RMNet repository ResNet, BasicBlock [2, 2, 1], masked"),
         ("rmnet_preact", RmNet, "RMNet repository pre-activation CIFAR ResNet, BasicBlock [1, 2, 2, 1]"),
+        ("converted_basic", RmNet, "RMNet repository converted ResNet, BasicBlock [1, 2, 1, 1]"),
+        ("converted_bottleneck", RmNet, "RMNet repository converted ResNet, Bottleneck [1, 2, 1, 1]"),
         ("chain_rmnet", Sequential, "nn.Sequential chain of 10 convolutions"),
         ("chain_rmnext", Sequential, "nn.Sequential chain of 11 convolutions"),
         ("chain_pruned", Sequential, "nn.Sequential chain of 12 convolutions"),

@@ -110,3 +110,41 @@ fn rows_that_rounding_moved_are_taken_for_dirac_within_the_tolerance_only() {
     let BlockWeight::Diagonal(factors) = weight else { panic!("a diagonal") };
     assert_eq!((factors[2], bias, deviation), (f64::from(1.0f32 + 1e-5), 3e-7, 0.0));
 }
+
+/// Six outputs that add six inputs, times a factor each, to what they compute of four others.
+fn merging(factor: f32) -> Conv2d {
+    let mut values = vec![0.0f32; 6 * 10 * 9];
+    for o in 0..6 {
+        values[(o * 10 + o) * 9 + 4] = if o == 3 { factor } else { 1.0 };
+        for (i, v) in values[(o * 10 + 6) * 9..(o + 1) * 90].iter_mut().enumerate() {
+            *v = (i % 7) as f32 - 3.1;
+        }
+    }
+    Conv2d::dense(Weight::new(Tensor::from_f32(vec![6, 10, 3, 3], values)), 1, [1, 1], [1, 1])
+}
+
+#[test]
+fn columns_that_rounding_moved_are_taken_for_dirac_too() {
+    let first = |factor: f32, tolerance: f64| {
+        let found = merging(factor).recognised([8, 8], tolerance).expect("columns that are added");
+        (matches!(found.conv.blocks[0].weight, BlockWeight::Dirac), found.deviation)
+    };
+    assert_eq!(first(1.0, 0.0), (true, 0.0));
+    assert_eq!(first(1.0 + f32::EPSILON, 0.0), (false, 0.0));
+    assert_eq!(first(1.0 + f32::EPSILON, NEAR_DIRAC), (true, f64::from(f32::EPSILON)));
+    assert_eq!(first(1.0 + 1e-5, NEAR_DIRAC), (false, 0.0));
+}
+
+#[test]
+fn carried_channels_in_many_pieces_stay_plain() {
+    // Runs of four rows, each of which reads on from another input: one run is a range, four would be four dispatches.
+    let pieces = |runs: usize| {
+        let (rows, inputs) = (4 * runs + 4, 5 * runs);
+        let mut values = vec![0.0f32; rows * inputs * 9];
+        (0..4 * runs).for_each(|o| values[(o * inputs + o + o / 4) * 9 + 4] = 1.0);
+        values[4 * runs * inputs * 9..].fill(0.5);
+        Conv2d::dense(Weight::new(Tensor::from_f32(vec![rows, inputs, 3, 3], values)), 1, [1, 1], [1, 1])
+    };
+    assert!(pieces(1).recognised([8, 8], 0.0).is_some());
+    assert!(pieces(4).recognised([8, 8], 0.0).is_none());
+}

@@ -397,6 +397,30 @@ fn networks_of_the_rmnet_repository() {
 }
 
 #[test]
+fn networks_converted_in_place() {
+    fn converted() -> File {
+        let mut f = File::default();
+        f.unit(["conv1", "bn1"].map(String::from), [4, 3, 7, 7]);
+        for (module, shape) in [(0, [8, 4, 3, 3]), (2, [4, 8, 3, 3])] {
+            f.set(&format!("layer1.0.{module}.weight"), &shape);
+            f.set(&format!("layer1.0.{module}.bias"), &shape[..1]);
+        }
+        f.set("fc.weight", &[5, 4]);
+        f.set("fc.bias", &[5]);
+        f
+    }
+    refused(
+        converted,
+        &[
+            (|f| f.remove("layer1.0.2.weight"), &["missing", "`layer1.0.2.weight`"]),
+            (|f| f.set("layer1.0.2.weight", &[4, 8, 1, 1]), &["`layer1.0.2.weight`", "[any, any, 3, 3]"]),
+            (|f| f.set("layer1.0.4.weight", &[4, 4, 1, 1]), &["`layer1.0.0.weight`", "[any, any, 1, 1]"]),
+            (|f| f.set("layer1.0.1.weight", &[8]), &["unexpected", "`layer1.0.1.weight`"]),
+        ],
+    );
+}
+
+#[test]
 fn strides_that_no_tensor_shows() {
     refused(
         rmrepvgg,

@@ -44,6 +44,7 @@ pub(super) const SCHEMES: &[Scheme] = &[
     rmnet::rep::SCHEME,
     rmnet::residual::SCHEME,
     rmnet::preact::SCHEME,
+    rmnet::converted::SCHEME,
     torchvision::SCHEME,
 ];
 

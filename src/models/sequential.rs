@@ -124,7 +124,7 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
 }
 
 /// Window, width and groups are the weight's; the bias may be missing.
-fn conv(
+pub(super) fn conv(
     net: &mut Layers<'_, '_>,
     name: &str,
     stride: usize,

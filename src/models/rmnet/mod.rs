@@ -1,8 +1,10 @@
 //! The networks of the RMNet paper's own repository, as they are trained: residual connections in place, and batch norms
 //! called `running*` that only measure statistics for a later conversion.
 //!
-//! What that repository writes after conversion is a plain chain: see [`sequential`](super::sequential).
+//! What that repository writes after conversion is a plain chain: see [`sequential`](super::sequential), and [`converted`] for
+//! networks converted block by block.
 
+pub(super) mod converted;
 pub(super) mod preact;
 pub(super) mod rep;
 pub(super) mod residual;
