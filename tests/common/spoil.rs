@@ -32,6 +32,11 @@ impl File {
         self.norm(&norm, shape[0]);
     }
 
+    pub fn statistics(&mut self, layer: &str, channels: usize) {
+        self.set(&format!("{layer}.running_mean"), &[channels]);
+        self.set(&format!("{layer}.running_var"), &[channels]);
+    }
+
     pub fn remove(&mut self, name: &str) {
         assert!(self.tensors.remove(name).is_some(), "{name}");
     }
