@@ -106,6 +106,7 @@ fn an_add_beside_a_convolution_in_blocks() {
         stride: [1, 1],
         padding: [0, 0],
         padding_end: [0, 0],
+        same: false,
         dilation: [1, 1],
         blocks,
         bias: vec![0.5; 8],

@@ -8,7 +8,10 @@ mod config;
 mod detect;
 mod error;
 mod hugging_face;
+mod layers;
+mod mobilenet_v2;
 mod reader;
+mod repvgg;
 mod resnet;
 pub mod saved;
 mod scheme;
@@ -31,10 +34,12 @@ use std::path::Path;
 pub enum Naming {
     /// torchvision, and CIFAR networks that follow it.
     Torchvision,
-    /// timm: torchvision's names with a `config.json` that gives the architecture.
+    /// timm: of ResNets, torchvision's names with a `config.json` that gives the architecture.
     Timm,
     /// Hugging Face transformers.
     HuggingFace,
+    /// The repository of a network's authors: RepVGG's.
+    Original,
     /// A file that [`saved::save`] wrote.
     Saved,
 }
@@ -45,6 +50,7 @@ impl fmt::Display for Naming {
             Naming::Torchvision => "torchvision",
             Naming::Timm => "timm",
             Naming::HuggingFace => "Hugging Face",
+            Naming::Original => "original",
             Naming::Saved => "rmnet",
         })
     }
@@ -60,8 +66,9 @@ pub struct Model {
     pub family: String,
     /// Whose names the tensors have.
     pub naming: Naming,
-    /// Names of the residual blocks in order; the node of that name is the block's output, after its last ReLU. The
-    /// sum is the node `{block}.add`. Empty for the block form, which has none left.
+    /// Names of the residual blocks, and of blocks with parallel branches, in order. The node of that name is the block's
+    /// output: after its last ReLU, and then the sum is the node `{block}.add`; where nothing follows the sum
+    /// (MobileNetV2), the sum itself. Empty for the block form, which has none left.
     pub blocks: Vec<String>,
     /// How an image becomes the input.
     pub preprocess: Preprocess,

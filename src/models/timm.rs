@@ -56,6 +56,11 @@ pub(super) fn arguments(
     }
 }
 
+/// Refuses a config with another number of input channels than the tensors.
+pub(super) fn inputs_agree(config: Option<&Value>, channels: usize) -> Result<(), ModelError> {
+    config::agrees(config::get(config, "model_args"), "in_chans", &json!(channels))
+}
+
 /// Refuses a config with another number of classes than the tensors.
 pub(super) fn agrees(config: Option<&Value>, classes: usize) -> Result<(), ModelError> {
     match config::get(config, "num_classes") {
@@ -74,7 +79,7 @@ pub(super) fn resnet_agrees(config: Option<&Value>, net: &ResNet) -> Result<(), 
     let args = config::get(config, "model_args");
     config::agrees(args, "layers", &json!(net.depths))?;
     config::agrees(args, "cardinality", &json!(net.groups))?;
-    config::agrees(args, "in_chans", &json!(net.in_channels))
+    inputs_agree(config, net.in_channels)
 }
 
 /// An argument that leaves the function of the network as its tensors and its architecture say.
@@ -111,8 +116,6 @@ fn refused(name: &str) -> Option<&'static str> {
         ("resnetrs", "ResNet-RS: deep stem, average-pool shortcuts, squeeze-and-excitation"),
         ("resnest", "ResNeSt: split attention in its blocks"),
         ("res2ne", "Res2Net: hierarchical convolutions in its blocks"),
-        ("mobilenetv2", "MobileNetV2"),
-        ("repvgg", "RepVGG"),
     ];
     if let Some((_, why)) = families.iter().find(|(prefix, _)| name.starts_with(prefix)) {
         return Some(why);
@@ -220,8 +223,8 @@ mod tests {
             ("gluon_resnet50_v1d", "deep stem"),
             ("resnetv2_50", "batch norm and ReLU before"),
             ("resnetv2_50x1_bit", "weight-standardised"),
-            ("mobilenetv2_100", "MobileNetV2"),
-            ("repvgg_a0", "RepVGG"),
+            ("mobilenetv2_100", "not among"),
+            ("repvgg_a0", "not among"),
             ("resnest50d", "ResNeSt"),
             ("res2net50_26w_4s", "Res2Net"),
             ("resnet51q", "not among"),
