@@ -38,8 +38,8 @@ pub enum Criterion {
     /// scales, so the score of a sum (a block's output) is the root of the squares of its terms', the carried one's included.
     /// Squared scales per layer of the chain: [`batch_norm_scales`].
     BatchNorm(HashMap<String, Vec<f64>>),
-    /// The L1 norm of the kernels of the channel (arXiv 1608.08710), batch norm folded; a carried channel adds the 1 of its
-    /// Dirac kernel.
+    /// The L1 norm of the channel's kernels (arXiv 1608.08710), batch norm folded. That of a block's output counts the kernels
+    /// of all it is a sum of, in the blocks before it too, as a carried channel is worth what it carries.
     L1,
     /// The mean magnitude of the activation over calibration images; the mean takes the place of what goes.
     Mean(ChannelMeans),

@@ -34,9 +34,11 @@ pub fn batch_norm_scales(original: &Graph, rewritten: &Rewritten) -> HashMap<Str
             }
         };
         let Some(layer) = layer else { continue };
-        let squares = scales.entry(layer).or_insert_with(|| vec![0.0; bn.weight.len()]);
-        if squares.len() == bn.weight.len() {
-            squares.iter_mut().zip(&bn.weight).for_each(|(s, w)| *s += w * w);
+        let Some(channels) = chain.find(&layer).map(|v| chain.shape(v).channels) else { continue };
+        let squares = scales.entry(layer).or_insert_with(|| vec![0.0; channels]);
+        // Reserved channels stand in front.
+        if let Some(first) = channels.checked_sub(bn.weight.len()) {
+            squares[first..].iter_mut().zip(&bn.weight).for_each(|(s, w)| *s += w * w);
         }
     }
     scales
@@ -145,7 +147,7 @@ impl<'a> Scores<'a> {
                 }
                 Criterion::L1 => {
                     for (o, i) in pairs {
-                        values[o] += if carried(o, i).is_some() { 1.0 } else { 0.0 };
+                        values[o] += carried(o, i).unwrap_or(0.0);
                     }
                 }
                 Criterion::Mean(_) => {}
