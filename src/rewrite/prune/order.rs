@@ -6,7 +6,7 @@
 
 use super::channels::{Channels, carries, convs};
 use super::weights::{groups, is_diagonal};
-use crate::graph::{Conv2d, Graph, Op, ValueId};
+use crate::graph::{Block, Conv2d, Graph, Op, ValueId};
 use std::cmp::Reverse;
 use std::ops::Range;
 
@@ -74,9 +74,14 @@ fn ends(graph: &Graph, channels: &Channels, alive: &[bool]) -> Vec<usize> {
     ends
 }
 
-/// Output channels that are computed apart: cut where blocks begin and end, but not through rows that read the same.
+/// Output channels that are computed apart: cut where blocks begin and end, but not through rows that read
+/// the same, or that are summed.
 fn ranges(conv: &Conv2d) -> Vec<Range<usize>> {
-    let shared = |b: &crate::graph::Block| !is_diagonal(b) && groups(b) == 1;
+    let overlaps = |a: &Block, b: &Block| a.out.start < b.out.end && b.out.start < a.out.end;
+    let shared = |b: &Block| match is_diagonal(b) {
+        true => conv.blocks.iter().filter(|o| overlaps(o, b)).count() > 1,
+        false => groups(b) == 1,
+    };
     let through =
         |cut: &usize| conv.blocks.iter().any(|b| shared(b) && b.out.start < *cut && *cut < b.out.end);
     let mut cuts: Vec<usize> = conv.blocks.iter().flat_map(|b| [b.out.start, b.out.end]).collect();

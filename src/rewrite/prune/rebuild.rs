@@ -90,11 +90,10 @@ fn select_conv(
     let x = graph.node(v).inputs[0];
     let kept = order.kept(v);
     let mut bias: Vec<f64> = kept.iter().map(|o| conv.bias[*o]).collect();
-    let mut blocks = vec![];
+    // Those that hand on or add first, as removal places them.
+    let mut blocks = diagonals(order, v, x, conv);
     for block in &conv.blocks {
-        if is_diagonal(block) {
-            blocks.extend(diagonal(order, v, x, block));
-        } else {
+        if !is_diagonal(block) {
             blocks.extend(dense(order, v, x, block));
         }
         // The channels of the block that are gone, with what takes their place.
@@ -139,26 +138,40 @@ fn share(block: &Block, r: usize, inputs: &[Option<f64>]) -> f64 {
     }
 }
 
-/// A block of one input per row: a block for every run of rows and inputs that lie side by side.
-fn diagonal(order: &Order, v: ValueId, x: ValueId, block: &Block) -> Vec<Block> {
-    let mut pairs: Vec<(usize, usize, usize)> = block
-        .out
-        .clone()
-        .zip(block.input.clone())
-        .enumerate()
-        .filter_map(|(r, (o, i))| Some((order.position(v, o)?, order.position(x, i)?, r)))
-        .collect();
-    pairs.sort_unstable();
-    let runs = pairs.chunk_by(|a, b| b.0 == a.0 + 1 && b.1 == a.1 + 1);
-    let block_of = |run: &[(usize, usize, usize)]| {
-        let (out, input, _) = run[0];
-        let weight = match &block.weight {
-            BlockWeight::Diagonal(f) => BlockWeight::Diagonal(run.iter().map(|(.., r)| f[*r]).collect()),
-            other => other.clone(),
-        };
-        Block { out: out..out + run.len(), input: input..input + run.len(), weight }
-    };
-    runs.map(block_of).collect()
+/// All blocks of one input per row: one for every run of rows and inputs that lie side by side.
+fn diagonals(order: &Order, v: ValueId, x: ValueId, conv: &Conv2d) -> Vec<Block> {
+    let mut found = vec![];
+    let kinds: [fn(&BlockWeight) -> bool; 3] = [
+        |w| matches!(w, BlockWeight::Dirac),
+        |w| matches!(w, BlockWeight::MeanPool2),
+        |w| matches!(w, BlockWeight::Diagonal(_)),
+    ];
+    for kind in kinds {
+        let mut pairs = vec![];
+        for block in conv.blocks.iter().filter(|b| kind(&b.weight)) {
+            for (r, (o, i)) in block.out.clone().zip(block.input.clone()).enumerate() {
+                if let (Some(out), Some(input)) = (order.position(v, o), order.position(x, i)) {
+                    let factor = if let BlockWeight::Diagonal(f) = &block.weight { f[r] } else { 1.0 };
+                    pairs.push((out, input, factor));
+                }
+            }
+        }
+        // Along each diagonal of the matrix.
+        pairs.sort_by_key(|&(out, input, _)| (input as isize - out as isize, out));
+        for run in pairs.chunk_by(|a, b| b.0 == a.0 + 1 && b.1 == a.1 + 1) {
+            let (out, input, _) = run[0];
+            let weight = match conv.blocks.iter().find(|b| kind(&b.weight)).map(|b| &b.weight) {
+                Some(BlockWeight::Diagonal(_)) => {
+                    BlockWeight::Diagonal(run.iter().map(|(.., factor)| *factor).collect())
+                }
+                Some(other) => other.clone(),
+                None => continue,
+            };
+            found.push(Block { out: out..out + run.len(), input: input..input + run.len(), weight });
+        }
+    }
+    found.sort_by_key(|b| (b.out.start, b.input.start));
+    found
 }
 
 /// A block of many inputs per row.
