@@ -114,48 +114,49 @@ impl<'a> Scores<'a> {
         sums
     }
 
-    /// Per channel, as its layer counts.
+    /// Per channel, as its layer counts: what the channel has of its own, what is carried to it, and what is added to it where
+    /// it is carried on.
     fn raw(&self, alive: &[bool]) -> Vec<f64> {
-        let mut raw = vec![0.0; self.channels.count()];
-        for v in self.graph.values().skip(1) {
-            let node = self.graph.node(v);
-            let Op::Conv2d(conv) = &node.op else {
-                let first = if let Op::Slice(range) = &node.op { range.start } else { 0 };
-                for c in 0..node.shape.channels {
-                    raw[self.channels.at(v, c)] = raw[self.channels.at(node.inputs[0], first + c)];
-                }
-                continue;
-            };
+        let (graph, channels) = (self.graph, self.channels);
+        let mut own = vec![0.0; channels.count()];
+        for (v, values) in &self.own {
+            let first = channels.at(*v, 0);
+            own[first..first + values.len()].copy_from_slice(values);
+        }
+        // Pairs of a channel and the one it goes on as.
+        let mut steps: Vec<(usize, usize)> = vec![];
+        for v in graph.values().skip(1) {
+            let node = graph.node(v);
             let x = node.inputs[0];
-            let own = self.own.get(&v);
-            let mut values: Vec<f64> = own.cloned().unwrap_or_else(|| vec![0.0; conv.out_channels]);
-            let carried = |o: usize, i: usize| {
-                let (to, from) = (self.channels.class(v, o), self.channels.class(x, i));
-                (to != from && alive[from]).then(|| raw[self.channels.at(x, i)])
-            };
-            let diagonal = conv.blocks.iter().filter(|b| is_diagonal(b));
-            let pairs = diagonal.flat_map(|b| b.out.clone().zip(b.input.clone()));
-            match self.criterion {
-                Criterion::BatchNorm(_) => {
-                    for (o, i) in pairs {
-                        // A row that hands on with a scale of its own has been judged by it.
-                        if !(own.is_some() && carries(conv, o) && values[o] > 0.0) {
-                            values[o] += carried(o, i).map_or(0.0, |r| r * r);
+            match &node.op {
+                Op::Conv2d(conv) => {
+                    let diagonal = conv.blocks.iter().filter(|b| is_diagonal(b));
+                    for (o, i) in diagonal.flat_map(|b| b.out.clone().zip(b.input.clone())) {
+                        let (to, from) = (channels.class(v, o), channels.class(x, i));
+                        if to != from && alive[to] && alive[from] {
+                            steps.push((channels.at(x, i), channels.at(v, o)));
                         }
                     }
-                    values.iter_mut().for_each(|v| *v = v.sqrt());
                 }
-                Criterion::L1 => {
-                    for (o, i) in pairs {
-                        values[o] += carried(o, i).unwrap_or(0.0);
-                    }
+                op => {
+                    let first = if let Op::Slice(range) = op { range.start } else { 0 };
+                    let pair = |c| (channels.at(x, first + c), channels.at(v, c));
+                    steps.extend((0..node.shape.channels).map(pair));
                 }
-                Criterion::Mean(_) => {}
             }
-            let first = self.channels.at(v, 0);
-            raw[first..first + values.len()].copy_from_slice(&values);
         }
-        raw
+        // A mean is measured with all that was carried there.
+        let measured = matches!(self.criterion, Criterion::Mean(_));
+        let (mut past, mut future) = (own.clone(), vec![0.0; own.len()]);
+        for &(from, to) in &steps {
+            past[to] += if measured && own[to] != 0.0 { 0.0 } else { past[from] };
+        }
+        for &(from, to) in steps.iter().rev() {
+            future[from] += future[to] + own[to];
+        }
+        let root = matches!(self.criterion, Criterion::BatchNorm(_));
+        let sums = past.into_iter().zip(future).map(|(p, f)| p + f);
+        sums.map(|s| if root { s.sqrt() } else { s }).collect()
     }
 }
 
