@@ -18,6 +18,8 @@ mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod measure;
 mod options;
+#[cfg(not(target_arch = "wasm32"))]
+mod timing;
 
 pub use error::SessionError;
 #[cfg(not(target_arch = "wasm32"))]
