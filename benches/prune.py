@@ -1,9 +1,10 @@
 """Accuracy, multiplies, memory and time of the bundled digits model against the share of channels that is pruned: the
-residual-free chain beside the coupled residual net, by every criterion, without retraining.
+residual-free chain beside the coupled residual net, by every criterion, without retraining; with --finetune EPOCHS also after
+so much training of what is left (benches/finetune.py; needs torch, torchvision).
 
     python -m venv venv && venv/bin/pip install numpy scikit-learn pillow safetensors matplotlib
     cargo build --release && cargo bench --bench pruned --no-run
-    venv/bin/python benches/prune.py [--ratios 0 0.1 ..] [--multiple 4] [--write]
+    venv/bin/python benches/prune.py [--ratios 0 0.1 ..] [--multiple 4] [--finetune 4] [--write]
 
 Accuracy is that of the 360 test images that training never saw (the split of assets/digits/train.py); the `mean` criterion is
 calibrated on 100 training images. Times are medians on the CPU executor, 32 images a run, all networks of a table in turn.
@@ -93,12 +94,22 @@ def bundled(args, folder):
                                "--criterion", criterion, *option, *more)
                 if report:
                     found[criterion, tie, ratio] = (out, report, accuracy(out, test, labels, folder))
+    tuned = {}
+    if args.finetune:
+        from finetune import finetune, training_set
+
+        data = training_set()
+        for key in [k for k in found if k[0] == "bn"]:
+            out = folder / "tuned.safetensors"
+            finetune(found[key][0], out, *data, args.finetune)
+            tuned[key[1:]] = accuracy(out, test, labels, folder)
     # The shapes of a ratio are the same for all criteria, so one of them is timed.
     timed = [key for key in found if key[0] == "bn"]
     times_of = times([found[k][0] for k in timed], "--adapter", "cpu", "--batch", "32", "--runs", str(args.runs))
     milliseconds = {key[1:]: t["median_ms"] for key, t in zip(timed, times_of)}
 
     rows = [["ratio", "net", "channels removed", "MMAC", "activations", "ms / 32 images", *CRITERIA]]
+    rows[0] += ["bn, tuned"] if tuned else []
     for ratio in args.ratios:
         for tie in TIES:
             if ("bn", tie, ratio) not in found:
@@ -109,21 +120,23 @@ def bundled(args, folder):
                 f"{ratio:.2f}", tie, f"{report['removed']} of {report['channels']}",
                 f"{report['macs']['after'] / 1e6:.1f}", f"{report['activation_bytes']['after'] / 1024:.0f} KiB",
                 f"{milliseconds[tie, ratio]:.2f}", *(f"{100 * s[2]:.1f} %" if s else "" for s in scores),
+                *([f"{100 * tuned[tie, ratio]:.1f} %"] if tuned else []),
             ])
     text = table(rows)
     print(text)
     if args.write:
-        (RESULTS / "pruning.md").write_text(HEAD.format(multiple=args.multiple) + text + "\n")
-        plot(found, milliseconds, args)
+        (RESULTS / "pruning.md").write_text(HEAD.format(multiple=args.multiple, epochs=args.finetune) + text + "\n")
+        plot(found, milliseconds, tuned, args)
 
 
-HEAD = """Bundled digits model, pruned without retraining (`python benches/prune.py --write`), channels kept in multiples of {multiple}.
-Columns `bn`, `l1`, `mean`: accuracy on the 360 test images by that criterion. Times on a shared 2-core machine, CPU executor.
+HEAD = """Bundled digits model, pruned (`python benches/prune.py --finetune {epochs} --write`), channels kept in multiples of {multiple}.
+Columns `bn`, `l1`, `mean`: accuracy on the 360 test images by that criterion, without retraining; `bn, tuned`: after {epochs} epochs
+of training of what is left. Times are medians on a 2-core virtual machine, CPU executor.
 
 """
 
 
-def plot(found, milliseconds, args):
+def plot(found, milliseconds, tuned, args):
     import matplotlib
 
     matplotlib.use("svg")
@@ -137,6 +150,12 @@ def plot(found, milliseconds, args):
             share = [found[k][1]["removed"] / found[k][1]["channels"] for k in keys]
             left.plot(share, [100 * found[k][2] for k in keys], style, color=colour, marker=".",
                       label=f"{criterion}, {tie}")
+    for tie, style in zip(TIES, ["-", ":"]):
+        keys = [("bn", tie, r) for r in args.ratios if (tie, r) in tuned]
+        share = [found[k][1]["removed"] / found[k][1]["channels"] for k in keys]
+        if keys:
+            left.plot(share, [100 * tuned[k[1:]] for k in keys], style, color="black", marker=".",
+                      label=f"bn, {tie}, tuned {args.finetune} epochs")
     left.set(xlabel="share of channels removed", ylabel="test accuracy, %")
     left.legend(fontsize=7)
     for tie, style in zip(TIES, ["-", ":"]):
@@ -177,8 +196,9 @@ def full(args, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ratios", type=float, nargs="+", default=[0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    parser.add_argument("--ratios", type=float, nargs="+", default=[0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     parser.add_argument("--multiple", type=int, default=4)
+    parser.add_argument("--finetune", type=int, default=0, metavar="EPOCHS")
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--full", type=pathlib.Path)

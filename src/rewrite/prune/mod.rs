@@ -32,16 +32,19 @@ use std::collections::HashMap;
 use weights::NonZero;
 
 /// What a channel is judged by. Those with the lowest scores go first.
+///
+/// A channel of a block's output is a station of a stream: it carries what earlier blocks added, and later ones add to it. It
+/// is judged by all of that, as far as it is still connected, so that streams are cut last.
 #[derive(Clone, Debug)]
 pub enum Criterion {
     /// The batch-norm scale, as network slimming does it (arXiv 1708.06519): `|gamma|` is the standard deviation of what it
-    /// scales, so the score of a sum (a block's output) is the root of the squares of its terms', the carried one's included.
+    /// scales, so the score of a stream is the root of the sum of the squares.
     /// Squared scales per layer of the chain: [`batch_norm_scales`].
     BatchNorm(HashMap<String, Vec<f64>>),
-    /// The L1 norm of the channel's kernels (arXiv 1608.08710), batch norm folded. That of a block's output counts the kernels
-    /// of all it is a sum of, in the blocks before it too, as a carried channel is worth what it carries.
+    /// The L1 norm of the channel's kernels (arXiv 1608.08710), batch norm folded; of a stream, of all kernels that add to it.
     L1,
-    /// The mean magnitude of the activation over calibration images; the mean takes the place of what goes.
+    /// The mean magnitude of the activation over calibration images, where it is measured and where it is carried to; the mean
+    /// takes the place of what goes.
     Mean(ChannelMeans),
 }
 
