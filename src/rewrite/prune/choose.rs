@@ -235,18 +235,21 @@ impl<'a> Sets<'a> {
                 None => runs.push((run, vec![unit])),
             }
         }
-        let mut chunks: Vec<(f64, Vec<usize>)> = vec![];
+        // As long as it is enough that those go which can be removed exactly, no other does.
+        let needed = |c: &usize| !self.constants.removable[*c];
+        let exactly = keep >= set.units.iter().filter(|c| needed(c)).count();
+        let mut chunks: Vec<(bool, f64, Vec<usize>)> = vec![];
         for (_, mut units) in runs {
             units.sort_by(|a, b| score(*b).total_cmp(&score(*a)).then(a.cmp(b)));
             for chunk in units.chunks(set.multiple) {
                 let mean = chunk.iter().map(|c| score(*c)).sum::<f64>() / chunk.len() as f64;
-                chunks.push((mean, chunk.to_vec()));
+                chunks.push((exactly && chunk.iter().any(needed), mean, chunk.to_vec()));
             }
         }
-        chunks.sort_by(|a, b| b.0.total_cmp(&a.0));
+        chunks.sort_by(|a, b| b.0.cmp(&a.0).then(b.1.total_cmp(&a.1)));
         let mut kept = 0;
-        for (_, units) in chunks {
-            if kept >= keep {
+        for (stays, _, units) in chunks {
+            if kept >= keep && !stays {
                 units.iter().for_each(|c| alive[*c] = false);
             }
             kept += units.len();

@@ -23,7 +23,6 @@ impl Constants {
         let value = propagate(graph, channels, nonzero, |_| None);
         let mut removable: Vec<bool> = channels.fixed.iter().map(|f| !f).collect();
         let mut stays = vec![None; removable.len()];
-        let known = |class: usize| channels.members[class].iter().all(|e| value[*e].is_some());
         for (v, conv, x) in convs(graph) {
             for (b, block) in conv.blocks.iter().enumerate() {
                 for c in 0..block.input.len() {
@@ -35,10 +34,10 @@ impl Constants {
                     let constant = value[channels.at(x, i)];
                     let own_position = !matches!(block.weight, BlockWeight::Dense { .. });
                     let exact = own_position || stays_inside(conv) || constant == Some(0.0);
-                    if !known(class) || !exact {
+                    if constant.is_none() || !exact {
                         removable[class] = false;
                     }
-                    if let (true, false, Some(constant)) = (known(class), exact, constant) {
+                    if let (false, Some(constant)) = (exact, constant) {
                         stays[class] = Some((constant, graph.node(v).name.clone()));
                     }
                 }
