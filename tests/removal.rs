@@ -53,6 +53,9 @@ proptest! {
             let plan = plan::compile(&rewritten.graph, &options).unwrap();
             plan::check(&plan).unwrap();
             prop_assert!(plan.activation_bytes() >= plan.lower_bound);
+            // Memory is not saved by copies.
+            let uncut = plan::compile(&rewritten.graph, &Options { split: false, ..options.clone() }).unwrap();
+            prop_assert!(plan.dispatches.len() <= uncut.dispatches.len(), "{plan}");
             if form.merge {
                 continue;
             }
@@ -183,6 +186,13 @@ fn mobilenet_v2_merges_into_mobilenet_v1() {
         let options = Options { batch: f.batch, ..Options::default() };
         let [apart, plan] = [&apart, &merged].map(|g| plan::compile(g, &options).unwrap());
         plan::check(&plan).unwrap();
+        for size in [[64, 64], [224, 224]] {
+            let large = merged.resized(size[0], size[1]).unwrap();
+            let dispatches = |split| {
+                plan::compile(&large, &Options { split, ..Options::default() }).unwrap().dispatches.len()
+            };
+            assert_eq!(dispatches(true), dispatches(false), "{name} {size:?}: memory saved by copies");
+        }
         assert!(
             plan.dispatches.len() < apart.dispatches.len(),
             "{name}: {} dispatches",
