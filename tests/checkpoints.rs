@@ -2,7 +2,7 @@
 //! tested in `oracle.rs`.
 
 use rmnet::graph::Op;
-use rmnet::models::{Model, Naming};
+use rmnet::models::{Model, Naming, Output};
 use rmnet::preprocess::{Preprocess, Resize};
 use std::path::{Path, PathBuf};
 
@@ -10,20 +10,24 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// Names of the blocks' outputs are nodes: the sums, or activations of sums that have names of their own.
+/// Names of the blocks' outputs are nodes, and so are those of the sums; without an activation after it the sum is the output.
 fn blocks_are_nodes(model: &Model) {
-    let is_sum = |name: &str| {
-        let value = model.graph.find(name).unwrap_or_else(|| panic!("{name}"));
-        matches!(model.graph.node(value).op, Op::Add(_))
+    let find = |name: &str| {
+        let value = model.graph.find(name).unwrap_or_else(|| panic!("no node {name}"));
+        &model.graph.node(value).op
     };
     for block in &model.blocks {
-        assert!(is_sum(block) || is_sum(&format!("{block}.add")), "{block}");
+        let output = find(block);
+        assert!(
+            matches!(output, Op::Add(_)) || matches!(find(&format!("{block}.add")), Op::Add(_)),
+            "{block}"
+        );
     }
 }
 
 #[test]
 fn every_fixture_is_recognised() {
-    use Naming::{HuggingFace, Saved, Timm, Torchvision};
+    use Naming::{HuggingFace, InsightFace, RmNet, Saved, Sequential, Timm, Torchvision};
     let cases = [
         ("tv_resnet18", Torchvision, "torchvision ResNet, BasicBlock [2, 2, 2, 2]"),
         ("tv_resnet34", Torchvision, "torchvision ResNet, BasicBlock [3, 4, 6, 3]"),
@@ -75,6 +79,25 @@ fn every_fixture_is_recognised() {
         ("cifar_resnet20", Torchvision, "torchvision CIFAR ResNet, BasicBlock [3, 3, 3]"),
         ("cifar_resnet14_odd_widths", Torchvision, "torchvision CIFAR ResNet, BasicBlock [2, 2, 2]"),
         ("finetuned_resnet18", Saved, "torchvision ResNet, BasicBlock [2, 2, 2, 2]"),
+        ("iresnet", InsightFace, "insightface IResNet [2, 2, 2, 2], an embedding of 24 values"),
+        ("iresnet_odd", InsightFace, "insightface IResNet [1, 2, 1, 1], an embedding of 10 values"),
+        ("rmnext", RmNet, "RMNet repository RMNeXt [1, 2, 1, 1], 4 groups"),
+        ("rmnext_cifar", RmNet, "RMNet repository RMNeXt [1, 1, 1], 2 groups"),
+        ("rmrepvgg", RmNet, "RMNet repository RM-RepVGG, 9 blocks, 3 of them reserving"),
+        ("rmrepvgg_cifar", RmNet, "RMNet repository RM-RepVGG, 6 blocks, 2 of them reserving"),
+        (
+            "rmrepvgg_se",
+            RmNet,
+            "RMNet repository RM-RepVGG with squeeze-and-excitation, 5 blocks, 1 of them reserving",
+        ),
+        ("rmnet_cifar", RmNet, "RMNet repository CIFAR ResNet, BasicBlock [1, 2, 1]"),
+        ("rmnet_masked", RmNet, "RMNet repository ResNet, BasicBlock [2, 2, 1], masked"),
+        ("rmnet_preact", RmNet, "RMNet repository pre-activation CIFAR ResNet, BasicBlock [1, 2, 2, 1]"),
+        ("converted_basic", RmNet, "RMNet repository converted ResNet, BasicBlock [1, 2, 1, 1]"),
+        ("converted_bottleneck", RmNet, "RMNet repository converted ResNet, Bottleneck [1, 2, 1, 1]"),
+        ("chain_rmnet", Sequential, "nn.Sequential chain of 10 convolutions"),
+        ("chain_rmnext", Sequential, "nn.Sequential chain of 11 convolutions"),
+        ("chain_pruned", Sequential, "nn.Sequential chain of 12 convolutions"),
     ];
     for (name, naming, family) in cases {
         let model = Model::open(fixture(name), None).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -120,4 +143,10 @@ fn sizes_labels_and_preprocessing_come_from_the_configs() {
     assert_eq!(larger.preprocess.resize, Resize::Shortest(219));
     let cifar = Model::open(fixture("cifar_resnet20"), None).unwrap();
     assert_eq!(cifar.preprocess, Preprocess::cifar());
+
+    // The linear layer over the last map, 3x3 after four strides, fixes the size.
+    let face = Model::open(fixture("iresnet"), None).unwrap();
+    assert_eq!((face.preprocess.size, face.preprocess.resize), ([48, 48], Resize::Exact([48, 48])));
+    assert_eq!((face.preprocess.mean, face.preprocess.std), ([0.5; 3], [0.5; 3]));
+    assert_eq!((face.output, cifar.output), (Output::Embedding, Output::Logits));
 }

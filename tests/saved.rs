@@ -15,7 +15,7 @@ use std::path::Path;
 fn save(model: &Model, mode: Mode, path: &Path) -> Plan {
     let graph = rewrite::for_mode(&model.graph, mode).unwrap().graph;
     let (family, preprocess, labels) = (model.family.clone(), model.preprocess.clone(), model.labels.clone());
-    saved::save(path, &graph, &About { family, preprocess, labels }).unwrap();
+    saved::save(path, &graph, &About { family, preprocess, labels, output: model.output }).unwrap();
     plan::compile(&graph, &Options::default()).unwrap()
 }
 
@@ -46,11 +46,23 @@ fn both_forms_load_back_bit_for_bit() {
             let loaded = models::load(&Checkpoint::open(&path).unwrap(), None).unwrap();
             assert_eq!(loaded.preprocess, model.preprocess, "{name}");
             assert_eq!(loaded.labels, model.labels, "{name}");
+            assert_eq!(loaded.output, model.output, "{name}");
             let found = plan::compile(&loaded.graph, &Options::default()).unwrap();
             assert!(bits(&found) == bits(&expected), "{name} {mode}: another plan or other weights");
         }
     }
     assert!(std::fs::read_dir(folder.path()).unwrap().count() == 1, "no partial file is left");
+}
+
+#[test]
+fn a_network_of_one_size_keeps_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("saved.safetensors");
+    save(&fixtures::load("tests/fixtures/iresnet").model, Mode::Structured, &path);
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let error = models::load(&checkpoint, Some([64, 64])).unwrap_err().to_string();
+    assert!(error.contains("64x64: expected 48x48"), "{error}");
+    assert!(models::load(&checkpoint, Some([47, 48])).is_ok(), "the last map is the same");
 }
 
 #[test]

@@ -43,9 +43,15 @@ fn unsupported(checkpoint: &Checkpoint) -> Option<(&'static str, String)> {
             return Some(("RepVGG", seen(name)));
         }
     }
-    if let Some(name) = first(&|n| n.contains(".conv33.") || n.contains(".running1") || n.contains(".bn33."))
-    {
-        return Some(("RMNet's own RMNeXt or RM-RepVGG", seen(name)));
+    if let Some(name) = first(&|n| n.starts_with("features.") && n.contains(".running1.")) {
+        return Some((
+            "RMobileNet of the RMNet repository",
+            format!("{}, but its strides are in no tensor", seen(name)),
+        ));
+    }
+    if let Some(name) = super::sequential::undescribed(checkpoint) {
+        let why = format!("{}, and no `rmnet_chain` in config.json says what its layers are", seen(name));
+        return Some(("a plain nn.Sequential", why));
     }
     let mobilenet = ["features.1.conv.0.0.weight", "blocks.0.0.conv_dw.weight"];
     if let Some(name) = first(&|n| mobilenet.contains(&n) || n.starts_with("mobilenet_v2.")) {
@@ -59,9 +65,6 @@ fn unsupported(checkpoint: &Checkpoint) -> Option<(&'static str, String)> {
     }
     if let Some(name) = contains(".se_module.") {
         return Some(("an older SE-ResNet (its max-pool rounds its size up)", seen(name)));
-    }
-    if let Some(name) = contains(".prelu.") {
-        return Some(("IResNet (ArcFace, PReLU)", seen(name)));
     }
     let norm = first(&|n| n == "bn1.weight")?;
     if !batch_norm {
