@@ -1,8 +1,9 @@
 //! Every fixture is recognised for what it is, with the size, labels and preprocessing of its configs. What it computes is
 //! tested in `oracle.rs`.
 
+use rmnet::checkpoint::Checkpoint;
 use rmnet::graph::Op;
-use rmnet::models::{Model, Naming, Output};
+use rmnet::models::{self, Model, Naming, Output};
 use rmnet::preprocess::{Preprocess, Resize};
 use std::path::{Path, PathBuf};
 
@@ -27,7 +28,7 @@ fn blocks_are_nodes(model: &Model) {
 
 #[test]
 fn every_fixture_is_recognised() {
-    use Naming::{HuggingFace, InsightFace, RmNet, Saved, Sequential, Timm, Torchvision};
+    use Naming::{HuggingFace, InsightFace, Original, RmNet, Saved, Sequential, Timm, Torchvision};
     let cases = [
         ("tv_resnet18", Torchvision, "torchvision ResNet, BasicBlock [2, 2, 2, 2]"),
         ("tv_resnet34", Torchvision, "torchvision ResNet, BasicBlock [3, 4, 6, 3]"),
@@ -98,6 +99,18 @@ fn every_fixture_is_recognised() {
         ("chain_rmnet", Sequential, "nn.Sequential chain of 10 convolutions"),
         ("chain_rmnext", Sequential, "nn.Sequential chain of 11 convolutions"),
         ("chain_pruned", Sequential, "nn.Sequential chain of 12 convolutions"),
+        ("tv_mobilenet_v2", Torchvision, "torchvision MobileNetV2, blocks [1, 2, 3, 4, 3, 3, 1]"),
+        ("tv_mobilenet_v2_odd_widths", Torchvision, "torchvision MobileNetV2, blocks [1, 2, 3, 4, 3, 3, 1]"),
+        ("timm_mobilenet_v2", Timm, "timm MobileNetV2, blocks [1, 2, 3, 4, 3, 3, 1]"),
+        ("timm_mobilenet_v2_110d", Timm, "timm MobileNetV2, blocks [1, 3, 4, 5, 4, 4, 1]"),
+        ("hf_mobilenet_v2", HuggingFace, "Hugging Face MobileNetV2, blocks [1, 2, 3, 4, 3, 3, 1]"),
+        ("hf_mobilenet_v2_odd", HuggingFace, "Hugging Face MobileNetV2, blocks [1, 2, 3, 4, 3, 3, 1]"),
+        ("hf_mobilenet_v2_dilated", HuggingFace, "Hugging Face MobileNetV2, blocks [1, 2, 3, 4, 3, 3, 1]"),
+        ("repvgg", Original, "original RepVGG, blocks [2, 3, 3, 1]"),
+        ("repvgg_groups_deployed", Original, "original RepVGG, blocks [2, 3, 3, 1], 4 groups, deployed"),
+        ("repvgg_squeeze", Original, "original RepVGG, blocks [1, 2, 2, 1]"),
+        ("timm_repvgg_b1g4", Timm, "timm RepVGG, blocks [4, 6, 16, 1], 4 groups"),
+        ("timm_repvgg_a0_deployed", Timm, "timm RepVGG, blocks [2, 4, 14, 1], deployed"),
     ];
     for (name, naming, family) in cases {
         let model = Model::open(fixture(name), None).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -136,6 +149,15 @@ fn sizes_labels_and_preprocessing_come_from_the_configs() {
     let hf = Model::open(fixture("hf_bottleneck"), None).unwrap();
     assert_eq!((hf.preprocess.size, hf.preprocess.resize), ([64, 64], Resize::Shortest(73)));
     assert_eq!(hf.labels.unwrap()[3], "class 3");
+
+    let mobilenet = Model::open(fixture("hf_mobilenet_v2"), None).unwrap();
+    let expected = Preprocess { size: [64, 64], resize: Resize::Shortest(73), ..Preprocess::mobilenet() };
+    assert_eq!(mobilenet.preprocess, Preprocess { crop_pct: 64.0 / 73.0, ..expected.clone() });
+    // Its processor's file left out: the library's own, at the size of config.json.
+    let config = std::fs::read_to_string(fixture("hf_mobilenet_v2/config.json")).unwrap();
+    let tensors = std::fs::read(fixture("hf_mobilenet_v2/model.safetensors")).unwrap();
+    let alone = models::load(&Checkpoint::from_bytes(tensors, Some(&config)).unwrap(), None).unwrap();
+    assert_eq!(alone.preprocess, expected);
 
     let tv = Model::open(fixture("tv_resnet18"), None).unwrap();
     assert_eq!(tv.preprocess, Preprocess::imagenet());

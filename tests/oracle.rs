@@ -32,6 +32,7 @@ fn the_original_graph_gives_pytorchs_logits_and_blocks() {
     }
 }
 
+/// Residual connections removed, or parallel branches summed.
 #[test]
 fn every_block_is_removed_and_proved() {
     for name in fixtures::names() {

@@ -32,6 +32,7 @@ fn through_a_file(graph: &Graph, about: &saved::About) -> Graph {
 
 #[test]
 fn a_literal_chain_is_planned_as_the_structured_one() {
+    let mut whole = 0;
     for name in fixtures::names() {
         let model = fixtures::load(&name).model;
         let (family, preprocess) = ("a chain".into(), model.preprocess.clone());
@@ -41,10 +42,13 @@ fn a_literal_chain_is_planned_as_the_structured_one() {
         let chain = through_a_file(&literal, &about);
         let found = rewrite::for_mode(&chain, Mode::Structured).unwrap();
         let (expected, plan) = (planned(&structured), planned(&found.graph));
-        // Masks of 0 cut what is carried into pieces, which stay dense.
-        if !name.ends_with("rmnet_masked") {
+        // Carried channels fewer than 4 are not looked for; masks of 0 cut what is carried into pieces, which stay dense.
+        let carried = |b: &Block| matches!(b.weight, BlockWeight::Dirac) && b.out.len() < 4;
+        let narrow = structured.convs().any(|(_, c)| c.blocks.iter().any(carried));
+        if !narrow && !name.ends_with("rmnet_masked") {
             assert_eq!(formulas(&plan), formulas(&expected), "{name}");
             assert_eq!((plan.macs(), &plan.slots), (expected.macs(), &expected.slots), "{name}");
+            whole += 1;
         }
         // Not one value is another: the oracle adds in another order, no more.
         let input = random::images(&chain, 1, 3).iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
@@ -64,6 +68,7 @@ fn a_literal_chain_is_planned_as_the_structured_one() {
             assert!(odd || conv.as_plain().is_some(), "{name} {}", node.name);
         }
     }
+    assert!(whole >= 30, "{whole} of all fixtures compared");
 }
 
 #[test]

@@ -150,12 +150,14 @@ fn networks_that_are_recognised_but_not_supported() {
     );
     let others: &[(&[&str], &str)] = &[
         (&["stages.0.blocks.0.norm1.weight", "norm.weight"], "weight-standardised"),
-        (&["stage1.0.rbr_dense.conv.weight"], "RepVGG"),
-        (&["stage1.0.rbr_reparam.weight"], "RepVGG"),
-        (&["stages.0.0.conv_kxk.conv.weight"], "RepVGG"),
-        (&["features.0.0.weight", "features.1.conv.0.0.weight"], "MobileNetV2"),
-        (&["conv_stem.weight", "blocks.0.0.conv_dw.weight"], "MobileNetV2"),
-        (&["mobilenet_v2.conv_1x1.convolution.weight", "classifier.weight"], "MobileNetV2"),
+        (&["stages.0.0.conv_kxk.0.conv.weight"], "MobileOne"),
+        (&["stage1.0.rbr_conv.0.conv.weight"], "MobileOne"),
+        (&["stage1.blocks.0.rbr_dense.conv.weight", "stage1.blocks.0.post_se.down.weight"], "RepVGGplus"),
+        (&["features.0.0.weight", "features.1.conv.0.0.weight"], "MobileNetV2 of 0 blocks"),
+        (
+            &["conv_stem.weight", "blocks.0.0.conv_dw.weight", "blocks.0.0.se.conv_reduce.weight"],
+            "EfficientNet",
+        ),
         (&["features.2.conv.0.weight", "features.3.running1.running_mean"], "RMobileNet"),
         (&["0.weight", "0.bias", "2.weight"], "nn.Sequential"),
     ];

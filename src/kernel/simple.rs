@@ -111,6 +111,7 @@ pub(super) fn is_gemv(spec: &ConvSpec) -> bool {
     let [range] = &spec.k_ranges[..] else { return false };
     range.kernel == [1, 1]
         && range.padding == [0, 0]
+        && range.padding_end == [0, 0]
         && range.groups == 1
         && range.map.is_none()
         && !range.from.mean_pool

@@ -38,9 +38,9 @@ fn unsupported(checkpoint: &Checkpoint) -> Option<(&'static str, String)> {
         let what = "a pre-activation ResNetV2 with GroupNorm or weight-standardised convolutions";
         return Some((what, seen(name)));
     }
-    for part in [".rbr_", ".conv_kxk.", ".reparam_conv."] {
+    for part in [".conv_kxk.0.", ".conv_scale.", ".rbr_conv.", ".rbr_scale.", ".rbr_skip."] {
         if let Some(name) = contains(part) {
-            return Some(("RepVGG", seen(name)));
+            return Some(("MobileOne", seen(name)));
         }
     }
     if let Some(name) = first(&|n| n.starts_with("features.") && n.contains(".running1.")) {
@@ -53,9 +53,12 @@ fn unsupported(checkpoint: &Checkpoint) -> Option<(&'static str, String)> {
         let why = format!("{}, and no `rmnet_chain` in config.json says what its layers are", seen(name));
         return Some(("a plain nn.Sequential", why));
     }
-    let mobilenet = ["features.1.conv.0.0.weight", "blocks.0.0.conv_dw.weight"];
-    if let Some(name) = first(&|n| mobilenet.contains(&n) || n.starts_with("mobilenet_v2.")) {
-        return Some(("MobileNetV2", seen(name)));
+    if let Some(name) = first(&|n| n.contains(".post_se.") || n.starts_with("stage1.blocks.")) {
+        return Some(("RepVGGplus", seen(name)));
+    }
+    if let Some(name) = first(&|n| n.starts_with("blocks.") && n.contains(".se.")) {
+        let what = "timm's EfficientNet, MobileNetV3 or another MobileNet with squeeze-and-excitation";
+        return Some((what, seen(name)));
     }
     if !checkpoint.names().any(|n| n.starts_with("layer1.")) {
         return None;

@@ -10,7 +10,9 @@ mod error;
 mod hugging_face;
 mod iresnet;
 mod layers;
+mod mobilenet_v2;
 mod reader;
+mod repvgg;
 mod resnet;
 mod resnet_v2;
 mod rmnet;
@@ -37,7 +39,7 @@ use std::path::Path;
 pub enum Naming {
     /// torchvision, and CIFAR networks that follow it.
     Torchvision,
-    /// timm: torchvision's names with a `config.json` that gives the architecture.
+    /// timm: of ResNets, torchvision's names with a `config.json` that gives the architecture.
     Timm,
     /// Hugging Face transformers.
     HuggingFace,
@@ -47,6 +49,8 @@ pub enum Naming {
     RmNet,
     /// Numbers, as `torch.nn.Sequential` gives them, with a list of the modules in `config.json`.
     Sequential,
+    /// The repository of a network's authors: RepVGG's.
+    Original,
     /// A file that [`saved::save`] wrote.
     Saved,
 }
@@ -60,6 +64,7 @@ impl fmt::Display for Naming {
             Naming::InsightFace => "insightface",
             Naming::RmNet => "RMNet repository",
             Naming::Sequential => "nn.Sequential",
+            Naming::Original => "original",
             Naming::Saved => "rmnet",
         })
     }
@@ -88,8 +93,8 @@ pub struct Model {
     /// Whose names the tensors have.
     pub naming: Naming,
     /// Names of the blocks in order, residual or of parallel branches; the node of that name is the block's output, after its
-    /// last ReLU. The sum is the node `{block}.add`, or that very node where no activation follows it. Empty for chains, which
-    /// have none.
+    /// last ReLU. The sum is the node `{block}.add`, or that very node where no activation follows it (MobileNetV2). Empty for
+    /// chains, which have none.
     pub blocks: Vec<String>,
     /// How an image becomes the input.
     pub preprocess: Preprocess,

@@ -1,7 +1,10 @@
 //! The table of networks that are known: a family under the names of one library.
 
 use super::reader::Reader;
-use super::{ModelError, Naming, hugging_face, iresnet, resnet_v2, rmnet, sequential, torchvision};
+use super::{
+    ModelError, Naming, hugging_face, iresnet, mobilenet_v2, repvgg, resnet_v2, rmnet, sequential,
+    torchvision,
+};
 use crate::checkpoint::Checkpoint;
 use crate::graph::Graph;
 use crate::preprocess::Preprocess;
@@ -47,6 +50,11 @@ pub(super) const SCHEMES: &[Scheme] = &[
     rmnet::preact::SCHEME,
     rmnet::converted::SCHEME,
     torchvision::SCHEME,
+    mobilenet_v2::TORCHVISION,
+    mobilenet_v2::TIMM,
+    mobilenet_v2::HUGGING_FACE,
+    repvgg::ORIGINAL,
+    repvgg::TIMM,
 ];
 
 /// For schemes that timm has no network of.

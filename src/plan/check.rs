@@ -182,7 +182,8 @@ fn check_conv(c: &ConvSpec, weights: Option<&ConvWeights>) -> Result<(), String>
         let view = k.from.size();
         for (axis, length) in view.into_iter().enumerate() {
             let span = k.dilation[axis] * (k.kernel[axis] - 1) + 1;
-            let steps = (length + 2 * k.padding[axis]).checked_sub(span).map(|n| n / k.stride[axis] + 1);
+            let padded = length + k.padding[axis] + k.padding_end[axis];
+            let steps = padded.checked_sub(span).map(|n| n / k.stride[axis] + 1);
             if steps != Some(c.size[axis]) {
                 return Err(format!(
                     "K range {i} gives {steps:?} along axis {axis}, the sum has {}",
@@ -198,8 +199,7 @@ fn check_conv(c: &ConvSpec, weights: Option<&ConvWeights>) -> Result<(), String>
     }
     let values = |i: usize| weights.map(|w| w.maps.get(i).and_then(|m| m.as_ref()));
     for (i, k) in c.k_ranges.iter().enumerate() {
-        let window = k.kernel == [1, 1] && k.padding == [0, 0] && k.stride == [1, 1];
-        if k.from.mean_pool && !(window && k.from.stride == 1) {
+        if k.from.mean_pool && !(k.is_pointwise() && k.from.stride == 1) {
             return Err(format!("K range {i} takes means in a window or with a stride"));
         }
         let mapped = values(i).map(|m| m.map(|(scale, shift)| (scale.len(), shift.len())));

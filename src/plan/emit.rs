@@ -18,6 +18,7 @@ pub(super) struct Term {
     pub(super) kernel: [usize; 2],
     pub(super) stride: [usize; 2],
     pub(super) padding: [usize; 2],
+    pub(super) padding_end: [usize; 2],
     pub(super) dilation: [usize; 2],
     pub(super) groups: usize,
     pub(super) weight: KWeight,
@@ -26,13 +27,15 @@ pub(super) struct Term {
 impl Term {
     /// A K range with the window of a convolution.
     pub(super) fn window(conv: &Conv2d, from: Segment, groups: usize, weight: KWeight) -> Term {
-        let &Conv2d { kernel, stride, padding, dilation, .. } = conv;
-        Term { from, kernel, stride, padding, dilation, groups, weight }
+        let &Conv2d { kernel, stride, padding, padding_end, dilation, .. } = conv;
+        Term { from, kernel, stride, padding, padding_end, dilation, groups, weight }
     }
 
     /// A 1x1 K range.
     pub(super) fn pointwise(from: Segment, stride: [usize; 2], groups: usize, weight: KWeight) -> Term {
-        Term { from, kernel: [1, 1], stride, padding: [0, 0], dilation: [1, 1], groups, weight }
+        let none = [0, 0];
+        let dilation = [1, 1];
+        Term { from, kernel: [1, 1], stride, padding: none, padding_end: none, dilation, groups, weight }
     }
 }
 
@@ -198,6 +201,7 @@ impl Emitter {
                 kernel: t.kernel,
                 stride: t.stride,
                 padding: t.padding,
+                padding_end: t.padding_end,
                 dilation: t.dilation,
                 groups: t.groups,
             })

@@ -208,7 +208,8 @@ impl Lowering<'_> {
             }
             BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
                 let pointwise = matches!(block.weight, BlockWeight::Pointwise(_));
-                let one = pointwise || conv.kernel == [1, 1] && conv.padding == [0, 0];
+                let one =
+                    pointwise || conv.kernel == [1, 1] && [conv.padding, conv.padding_end] == [[0, 0]; 2];
                 let readable = |s: &Segment| {
                     let whole = one && conv.stride == [1, 1];
                     (s.gate.is_none() && (!s.mean_pool || whole)).then(|| s.clone())

@@ -241,9 +241,11 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
         for (i, candidate) in candidates.iter().enumerate() {
             let mut tried = splits.clone();
             tried.extend(candidate.clone());
-            // A cut that cannot be lowered (a grouped reader, a fused pool) is no candidate.
+            // A cut that cannot be lowered (a fused pool) is no candidate, nor one that a reader has to copy together again
+            // (a grouped one).
             let Ok(plan) = plan_with(graph, options, &tried) else { continue };
-            if plan.activation_bytes() * 20 <= best.activation_bytes() * 19 {
+            let copies = plan.dispatches.len() > best.dispatches.len();
+            if !copies && plan.activation_bytes() * 20 <= best.activation_bytes() * 19 {
                 best = plan;
                 found = Some((i, tried));
             }

@@ -24,6 +24,7 @@ pub fn range(from: Operand, kernel: usize, stride: usize, padding: usize, dilati
         kernel: [kernel; 2],
         stride: [stride; 2],
         padding: [padding; 2],
+        padding_end: [padding; 2],
         dilation: [dilation; 2],
         groups: 1,
     }
@@ -39,7 +40,8 @@ pub fn conv(k_ranges: Vec<KRange>, out_channels: usize) -> ConvSpec {
     let from = k_ranges[0];
     let view = from.from.size();
     let axis = |i: usize| {
-        (view[i] + 2 * from.padding[i] - from.dilation[i] * (from.kernel[i] - 1) - 1) / from.stride[i] + 1
+        let padded = view[i] + from.padding[i] + from.padding_end[i];
+        (padded - from.dilation[i] * (from.kernel[i] - 1) - 1) / from.stride[i] + 1
     };
     let size = [axis(0), axis(1)];
     let shape = packed(from.from.shape.batch, out_channels, size[0], size[1]);
@@ -253,10 +255,27 @@ pub fn all() -> Vec<(String, Spec)> {
         }
     }
     let mut uneven = range(whole(0, packed(1, 7, 8, 13)), 1, 1, 0, 1);
-    (uneven.kernel, uneven.stride, uneven.padding, uneven.dilation) = ([3, 2], [1, 3], [2, 1], [2, 1]);
+    (uneven.kernel, uneven.stride, uneven.dilation) = ([3, 2], [1, 3], [2, 1]);
+    (uneven.padding, uneven.padding_end) = ([2, 1], [2, 1]);
     push("uneven window", conv(vec![uneven], 9));
     uneven.kernel = [1, 6];
     push("wide window", conv(vec![uneven], 9));
+    // TensorFlow's "SAME" at stride 2: of an even side, zeros at the end alone.
+    for (height, width) in [(8, 6), (8, 7), (9, 12)] {
+        let same = |shape: BufferShape, kernel: usize| {
+            let all = |n: usize| (n.div_ceil(2) - 1) * 2 + kernel - n;
+            let (rows, columns) = (all(height), all(width));
+            let mut same = range(whole(0, shape), kernel, 2, 0, 1);
+            same.padding = [rows / 2, columns / 2];
+            same.padding_end = [rows.div_ceil(2), columns.div_ceil(2)];
+            same
+        };
+        push("same padding", conv(vec![same(packed(2, 6, height, width), 3)], 10));
+        push("same padding, even window", conv(vec![same(packed(1, 6, height, width), 4)], 8));
+        push("same padding, planar in", conv(vec![same(planar(2, 3, height, width), 3)], 8));
+        let base = conv(vec![same(packed(2, 12, height, width), 3)], 12);
+        push("same padding, depthwise", grouped(base, 12));
+    }
     for batch in 1..=3 {
         push("batch", conv(vec![range(whole(0, packed(batch, 12, 7, 7)), 3, 1, 1, 1)], 32));
         push("planar in", conv(vec![range(whole(0, planar(batch, 3, 9, 10)), 7, 2, 3, 1)], 16));
