@@ -20,5 +20,6 @@ pub mod verify;
 
 pub use rewrite::Mode;
 pub use session::{Device, Memory, Options, Prepared, Session, SessionError, prepare};
+pub use session::{Judge, PrunedModel, pruned};
 #[cfg(not(target_arch = "wasm32"))]
 pub use session::{MergeTiming, faster_merged};

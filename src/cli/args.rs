@@ -1,6 +1,7 @@
 //! The command line as data: the contract that scripts rely on.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rmnet::rewrite::prune::AtLeast;
 use std::path::PathBuf;
 
 /// Removes residual connections from ResNet checkpoints exactly, and runs the plain chain on the GPU.
@@ -27,6 +28,8 @@ pub enum Verb {
     Inspect(InspectArgs),
     /// Write the residual-free model
     Convert(ConvertArgs),
+    /// Remove channels of the residual-free model
+    Prune(PruneArgs),
     /// Show dispatches, slots and memory; needs no GPU
     Plan(PlanArgs),
     /// Classify images, or run a tensor
@@ -164,6 +167,63 @@ pub struct ConvertArgs {
     pub adapter: Option<String>,
 }
 
+/// What channels are judged by.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum CriterionArg {
+    /// Scales of the batch norms
+    #[default]
+    Bn,
+    /// L1 norms of the kernels
+    L1,
+    /// Mean activations on calibration images; the mean goes into the next bias
+    Mean,
+}
+
+/// How much goes.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct TargetArgs {
+    /// Remove at most this share of the channels, 0 <= R < 1; 0 removes what is exactly removable and nothing else
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    pub ratio: Option<f64>,
+    /// Remove channels until at most this share of the multiplies is left, 0 < R <= 1
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    pub macs: Option<f64>,
+}
+
+/// `prune`
+#[derive(Args)]
+pub struct PruneArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// File to write: the block form
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// What channels are judged by
+    #[arg(long, value_enum, default_value_t)]
+    pub criterion: CriterionArg,
+    /// For `--criterion mean`: images, or one `.safetensors` with a tensor `input` [N, 3, H, W] f32
+    #[arg(long, num_args = 1.., value_name = "INPUT")]
+    pub calibration: Vec<PathBuf>,
+    /// What every layer keeps: a number of channels, or with a decimal point a share of them [default: 1]
+    #[arg(long, value_parser = at_least, value_name = "N|FRACTION", allow_negative_numbers = true)]
+    pub keep_at_least: Option<AtLeast>,
+    /// The largest share of a layer's channels that may go; may be given many times
+    #[arg(long, value_parser = limit, value_name = "LAYER=R")]
+    pub limit: Vec<(String, f64)>,
+    /// Keep channels in multiples of this, by keeping more
+    #[arg(long, default_value_t = 4)]
+    pub multiple: usize,
+    /// Tie channels as the residual network ties them: the baseline to compare with
+    #[arg(long)]
+    pub coupled: bool,
+    /// Also remove connections past a block whose two ends stay; saves multiplies in the literal form only
+    #[arg(long)]
+    pub reserved: bool,
+}
+
 /// `plan`
 #[derive(Args)]
 pub struct PlanArgs {
@@ -232,6 +292,20 @@ pub struct VerifyArgs {
     /// Check in f64 on the CPU alone
     #[arg(long, conflicts_with_all = ["bisect", "adapter"])]
     pub no_device: bool,
+}
+
+fn at_least(text: &str) -> Result<AtLeast, String> {
+    let refuse = |_| format!("expected a number of channels or a share such as 0.25, found `{text}`");
+    match text.parse::<usize>() {
+        Ok(count) => Ok(AtLeast::Channels(count)),
+        Err(_) => text.parse().map(AtLeast::Share).map_err(refuse),
+    }
+}
+
+fn limit(text: &str) -> Result<(String, f64), String> {
+    let refuse = || format!("expected LAYER=R, a layer and a share of its channels, found `{text}`");
+    let (layer, share) = text.rsplit_once('=').ok_or_else(refuse)?;
+    Ok((layer.into(), share.parse().map_err(|_| refuse())?))
 }
 
 fn size(text: &str) -> Result<[usize; 2], String> {

@@ -16,7 +16,7 @@ fn stored(shape: &super::BufferShape) -> ConvSpec {
     ConvSpec {
         k_ranges: vec![],
         adds: vec![],
-        in_place: false,
+        in_place: 0,
         out_channels: shape.channels,
         size: [shape.height, shape.width],
         activation: vec![(0..shape.channels, Function::Identity)],

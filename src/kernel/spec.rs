@@ -188,8 +188,9 @@ pub struct ConvSpec {
     pub k_ranges: Vec<KRange>,
     /// What is added.
     pub adds: Vec<Add>,
-    /// `adds[0]` is the (only) output buffer itself: read and written at the same element by its owner.
-    pub in_place: bool,
+    /// So many of the first adds are of the (only) output buffer itself: each of its channels goes to the output channel of
+    /// that number, so that an element is read and written by one owner. Channels that none of them covers are overwritten.
+    pub in_place: usize,
     /// Output channels computed by this dispatch.
     pub out_channels: usize,
     /// `[height, width]` before pooling.

@@ -64,6 +64,7 @@ impl Sum {
 }
 
 /// Buffers and dispatches so far. Buffer numbers are virtual until memory is assigned.
+#[derive(Clone)]
 pub(super) struct Emitter {
     pub(super) buffers: Vec<Buffer>,
     pub(super) dispatches: Vec<Dispatch>,
@@ -234,7 +235,7 @@ impl Emitter {
         let spec = ConvSpec {
             k_ranges,
             adds,
-            in_place: false,
+            in_place: 0,
             out_channels: rows.len(),
             size: sum.size,
             activation,

@@ -4,6 +4,7 @@ mod fold_batch_norm;
 mod fuse_activation;
 mod fuse_linear;
 mod literal;
+pub mod prune;
 mod recognise;
 mod remove_residual;
 mod reparameterize;

@@ -48,7 +48,7 @@ pub fn conv(k_ranges: Vec<KRange>, out_channels: usize) -> ConvSpec {
     ConvSpec {
         k_ranges,
         adds: vec![],
-        in_place: false,
+        in_place: 0,
         out_channels,
         size,
         activation: vec![(0..out_channels, Function::Relu)],
@@ -61,7 +61,20 @@ pub fn conv(k_ranges: Vec<KRange>, out_channels: usize) -> ConvSpec {
 pub fn in_place(mut spec: ConvSpec) -> ConvSpec {
     let from = whole(99, spec.outputs[0].shape);
     spec.adds.insert(0, Add { from, first_out: 0, gate: None });
-    spec.in_place = true;
+    spec.in_place = 1;
+    spec
+}
+
+/// A convolution to `out` of the buffer's 24 channels, added to some of those that it holds.
+pub fn in_place_in_parts(out: usize, parts: &[(usize, usize)]) -> ConvSpec {
+    let mut spec = conv(vec![range(whole(0, packed(2, 8, 7, 9)), 3, 1, 1, 1)], out);
+    spec.outputs[0].shape.channels = 24;
+    for &(start, end) in parts {
+        let whole = whole(99, spec.outputs[0].shape);
+        let from = Operand { first_channel: start, channels: end - start, ..whole };
+        spec.adds.push(Add { from, first_out: start, gate: None });
+    }
+    spec.in_place = parts.len();
     spec
 }
 
@@ -310,6 +323,8 @@ pub fn all() -> Vec<(String, Spec)> {
         let base = conv(vec![range(whole(0, packed(2, 8, 7, 9)), 3, 1, 1, 1)], out);
         push("in place", in_place(base.clone()));
         push("in place 1x1", in_place(conv(vec![range(whole(0, packed(2, 8, 7, 9)), 1, 1, 0, 1)], out)));
+        push("in place in parts", in_place_in_parts(out, &[(4, 8)]));
+        push("in place in two parts", in_place_in_parts(out + 6, &[(0, 4), (8, 16)]));
         push("in place and another", add(in_place(base.clone()), whole(1, packed(2, out, 7, 9)), 0));
         push("add", add(base.clone(), whole(1, packed(2, out, 7, 9)), 0));
         push("add planar", add(base.clone(), whole(1, planar(2, out, 7, 9)), 0));
