@@ -3,7 +3,6 @@
 mod common;
 
 use common::spoil::*;
-use rmnet::models::ModelError;
 use serde_json::{Value, json};
 
 /// A MobileNetV2 of a sixteenth of the published widths. Its names: those of the stem, the last convolution, the classifier,

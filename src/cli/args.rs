@@ -17,7 +17,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 2 usage; 3 bad checkpoint or input; 4 no adapter, or limits too small; \
-5 verification failed; 6 device lost or out of memory.";
+5 verification failed; 6 device lost or out of memory; 7 slower than a baseline.";
 
 /// The verbs.
 #[derive(Subcommand)]
@@ -36,6 +36,12 @@ pub enum Verb {
     Run(RunArgs),
     /// Prove that the residual-free network computes the same function
     Verify(VerifyArgs),
+    /// Time cold start and warm runs, beside what the device could do
+    Bench(BenchArgs),
+    /// Time every dispatch, and say what bounds it
+    Profile(ProfileArgs),
+    /// Print the shader of a dispatch
+    Wgsl(WgslArgs),
     /// List the adapters with their features and limits
     Devices,
     /// Say what would stop a run, and what to install
@@ -306,6 +312,72 @@ fn limit(text: &str) -> Result<(String, f64), String> {
     let refuse = || format!("expected LAYER=R, a layer and a share of its channels, found `{text}`");
     let (layer, share) = text.rsplit_once('=').ok_or_else(refuse)?;
     Ok((layer.into(), share.parse().map_err(|_| refuse())?))
+}
+
+/// Options of everything that is timed.
+#[derive(Args)]
+pub struct TimedArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Images per run
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// Which form of the network runs
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: ModeArg,
+    /// Multiply neighbouring linear 1x1 convolutions into one
+    #[arg(long, value_enum, default_value_t)]
+    pub merge: MergeArg,
+    /// Fewest runs measured
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub runs: u32,
+    /// Least seconds measured
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=3600))]
+    pub seconds: u32,
+}
+
+/// `bench`
+#[derive(Args)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub timed: TimedArgs,
+    /// An earlier report (--json) to compare with; exit code 7 where this one is slower
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// How much slower, in percent, counts
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(..=1000), requires = "baseline")]
+    pub threshold: u32,
+}
+
+/// `profile`
+#[derive(Args)]
+pub struct ProfileArgs {
+    #[command(flatten)]
+    pub timed: TimedArgs,
+    /// Write the median run as a trace that Chrome and Perfetto open
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+}
+
+/// `wgsl`
+#[derive(Args)]
+pub struct WgslArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Position from 0, or name, of the dispatch (`rmnet plan` lists them) [default: all]
+    #[arg(long)]
+    pub dispatch: Option<String>,
+    /// Whose shaders: NAME, INDEX, vulkan, metal, dx12 or gl [default: any adapter with WebGPU's default limits]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub adapter: Option<String>,
+    /// Images per run
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// Which form of the network
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: ModeArg,
 }
 
 fn size(text: &str) -> Result<[usize; 2], String> {

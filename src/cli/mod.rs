@@ -1,6 +1,7 @@
 //! The `rmnet` program: each verb calls the library and prints. Nothing is computed here.
 
 mod args;
+mod bench;
 mod convert;
 mod demo;
 mod devices;
@@ -9,9 +10,12 @@ mod image_input;
 mod inspect;
 mod merge;
 mod plan;
+mod profile;
 mod prune;
 mod run;
+mod timed;
 mod verify;
+mod wgsl;
 
 pub use args::Cli;
 
@@ -135,6 +139,9 @@ pub fn main(cli: Cli) -> u8 {
         Verb::Plan(args) => plan::plan(&args),
         Verb::Run(args) => run::run(&args),
         Verb::Verify(args) => verify::verify(&args),
+        Verb::Bench(args) => bench::bench(&args),
+        Verb::Profile(args) => profile::profile(&args),
+        Verb::Wgsl(args) => wgsl::wgsl(&args),
         Verb::Devices => devices::devices(),
         Verb::Doctor => devices::doctor(),
     };

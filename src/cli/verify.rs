@@ -146,7 +146,7 @@ fn run(args: &VerifyArgs, model: &Model, rewritten: &Rewritten, input: &[f32]) -
 }
 
 /// Uniform values of unit variance (SplitMix64).
-fn noise(len: usize, seed: u64) -> Vec<f32> {
+pub fn noise(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);

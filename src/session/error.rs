@@ -51,6 +51,14 @@ pub enum SessionError {
         /// Values given.
         found: usize,
     },
+    /// Two runs on one input gave different logits: a race, or a driver at fault.
+    #[error("two runs on one input gave different logits: please report it with the adapter and driver")]
+    Unsteady,
+    /// Times of dispatches were asked of an adapter without timestamps.
+    #[error(
+        "the adapter has no timestamps, which the times of dispatches need; `rmnet devices` lists who has"
+    )]
+    NoTimestamps,
     /// Something only a GPU session has was asked of one on the CPU.
     #[error("a session on the CPU has no GPU commands to encode: make it on a GPU")]
     NotOnGpu,

@@ -19,6 +19,8 @@ mod error;
 mod measure;
 mod options;
 mod prune;
+#[cfg(not(target_arch = "wasm32"))]
+mod timing;
 
 pub use error::SessionError;
 #[cfg(not(target_arch = "wasm32"))]
