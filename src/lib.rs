@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod bench;
 pub mod checkpoint;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cpu;
@@ -20,5 +22,6 @@ pub mod verify;
 
 pub use rewrite::Mode;
 pub use session::{Device, Memory, Options, Prepared, Session, SessionError, prepare};
+pub use session::{Judge, PrunedModel, pruned};
 #[cfg(not(target_arch = "wasm32"))]
 pub use session::{MergeTiming, faster_merged};

@@ -21,7 +21,8 @@ const FLOORS: &[(&str, u32)] = &[
     ("cpu", 5),
     ("verify", 5),
     ("session", 6),
-    ("cli", 7),
+    ("bench", 7),
+    ("cli", 8),
 ];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {

@@ -1,8 +1,9 @@
 //! Every fixture is recognised for what it is, with the size, labels and preprocessing of its configs. What it computes is
 //! tested in `oracle.rs`.
 
+use rmnet::checkpoint::Checkpoint;
 use rmnet::graph::Op;
-use rmnet::models::{Model, Naming};
+use rmnet::models::{self, Model, Naming, Output};
 use rmnet::preprocess::{Preprocess, Resize};
 use std::path::{Path, PathBuf};
 
@@ -10,20 +11,24 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// Names of the blocks' outputs are nodes: the sums, or activations of sums that have names of their own.
+/// Names of the blocks' outputs are nodes, and so are those of the sums; without an activation after it the sum is the output.
 fn blocks_are_nodes(model: &Model) {
-    let is_sum = |name: &str| {
-        let value = model.graph.find(name).unwrap_or_else(|| panic!("{name}"));
-        matches!(model.graph.node(value).op, Op::Add(_))
+    let find = |name: &str| {
+        let value = model.graph.find(name).unwrap_or_else(|| panic!("no node {name}"));
+        &model.graph.node(value).op
     };
     for block in &model.blocks {
-        assert!(is_sum(block) || is_sum(&format!("{block}.add")), "{block}");
+        let output = find(block);
+        assert!(
+            matches!(output, Op::Add(_)) || matches!(find(&format!("{block}.add")), Op::Add(_)),
+            "{block}"
+        );
     }
 }
 
 #[test]
 fn every_fixture_is_recognised() {
-    use Naming::{HuggingFace, Saved, Timm, Torchvision};
+    use Naming::{HuggingFace, InsightFace, Original, RmNet, Saved, Sequential, Timm, Torchvision};
     let cases = [
         ("tv_resnet18", Torchvision, "torchvision ResNet, BasicBlock [2, 2, 2, 2]"),
         ("tv_resnet34", Torchvision, "torchvision ResNet, BasicBlock [3, 4, 6, 3]"),
@@ -75,6 +80,37 @@ fn every_fixture_is_recognised() {
         ("cifar_resnet20", Torchvision, "torchvision CIFAR ResNet, BasicBlock [3, 3, 3]"),
         ("cifar_resnet14_odd_widths", Torchvision, "torchvision CIFAR ResNet, BasicBlock [2, 2, 2]"),
         ("finetuned_resnet18", Saved, "torchvision ResNet, BasicBlock [2, 2, 2, 2]"),
+        ("iresnet", InsightFace, "insightface IResNet [2, 2, 2, 2], an embedding of 24 values"),
+        ("iresnet_odd", InsightFace, "insightface IResNet [1, 2, 1, 1], an embedding of 10 values"),
+        ("rmnext", RmNet, "RMNet repository RMNeXt [1, 2, 1, 1], 4 groups"),
+        ("rmnext_cifar", RmNet, "RMNet repository RMNeXt [1, 1, 1], 2 groups"),
+        ("rmrepvgg", RmNet, "RMNet repository RM-RepVGG, 9 blocks, 3 of them reserving"),
+        ("rmrepvgg_cifar", RmNet, "RMNet repository RM-RepVGG, 6 blocks, 2 of them reserving"),
+        (
+            "rmrepvgg_se",
+            RmNet,
+            "RMNet repository RM-RepVGG with squeeze-and-excitation, 5 blocks, 1 of them reserving",
+        ),
+        ("rmnet_cifar", RmNet, "RMNet repository CIFAR ResNet, BasicBlock [1, 2, 1]"),
+        ("rmnet_masked", RmNet, "RMNet repository ResNet, BasicBlock [2, 2, 1], masked"),
+        ("rmnet_preact", RmNet, "RMNet repository pre-activation CIFAR ResNet, BasicBlock [1, 2, 2, 1]"),
+        ("converted_basic", RmNet, "RMNet repository converted ResNet, BasicBlock [1, 2, 1, 1]"),
+        ("converted_bottleneck", RmNet, "RMNet repository converted ResNet, Bottleneck [1, 2, 1, 1]"),
+        ("chain_rmnet", Sequential, "nn.Sequential chain of 10 convolutions"),
+        ("chain_rmnext", Sequential, "nn.Sequential chain of 11 convolutions"),
+        ("chain_pruned", Sequential, "nn.Sequential chain of 12 convolutions"),
+        ("tv_mobilenet_v2", Torchvision, "torchvision MobileNetV2, blocks [1, 2, 3, 4, 3, 3, 1]"),
+        ("tv_mobilenet_v2_odd_widths", Torchvision, "torchvision MobileNetV2, blocks [1, 2, 3, 4, 3, 3, 1]"),
+        ("timm_mobilenet_v2", Timm, "timm MobileNetV2, blocks [1, 2, 3, 4, 3, 3, 1]"),
+        ("timm_mobilenet_v2_110d", Timm, "timm MobileNetV2, blocks [1, 3, 4, 5, 4, 4, 1]"),
+        ("hf_mobilenet_v2", HuggingFace, "Hugging Face MobileNetV2, blocks [1, 2, 3, 4, 3, 3, 1]"),
+        ("hf_mobilenet_v2_odd", HuggingFace, "Hugging Face MobileNetV2, blocks [1, 2, 3, 4, 3, 3, 1]"),
+        ("hf_mobilenet_v2_dilated", HuggingFace, "Hugging Face MobileNetV2, blocks [1, 2, 3, 4, 3, 3, 1]"),
+        ("repvgg", Original, "original RepVGG, blocks [2, 3, 3, 1]"),
+        ("repvgg_groups_deployed", Original, "original RepVGG, blocks [2, 3, 3, 1], 4 groups, deployed"),
+        ("repvgg_squeeze", Original, "original RepVGG, blocks [1, 2, 2, 1]"),
+        ("timm_repvgg_b1g4", Timm, "timm RepVGG, blocks [4, 6, 16, 1], 4 groups"),
+        ("timm_repvgg_a0_deployed", Timm, "timm RepVGG, blocks [2, 4, 14, 1], deployed"),
     ];
     for (name, naming, family) in cases {
         let model = Model::open(fixture(name), None).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -114,10 +150,25 @@ fn sizes_labels_and_preprocessing_come_from_the_configs() {
     assert_eq!((hf.preprocess.size, hf.preprocess.resize), ([64, 64], Resize::Shortest(73)));
     assert_eq!(hf.labels.unwrap()[3], "class 3");
 
+    let mobilenet = Model::open(fixture("hf_mobilenet_v2"), None).unwrap();
+    let expected = Preprocess { size: [64, 64], resize: Resize::Shortest(73), ..Preprocess::mobilenet() };
+    assert_eq!(mobilenet.preprocess, Preprocess { crop_pct: 64.0 / 73.0, ..expected.clone() });
+    // Its processor's file left out: the library's own, at the size of config.json.
+    let config = std::fs::read_to_string(fixture("hf_mobilenet_v2/config.json")).unwrap();
+    let tensors = std::fs::read(fixture("hf_mobilenet_v2/model.safetensors")).unwrap();
+    let alone = models::load(&Checkpoint::from_bytes(tensors, Some(&config)).unwrap(), None).unwrap();
+    assert_eq!(alone.preprocess, expected);
+
     let tv = Model::open(fixture("tv_resnet18"), None).unwrap();
     assert_eq!(tv.preprocess, Preprocess::imagenet());
     let larger = Model::open(fixture("tv_resnet18"), Some([192, 192])).unwrap();
     assert_eq!(larger.preprocess.resize, Resize::Shortest(219));
     let cifar = Model::open(fixture("cifar_resnet20"), None).unwrap();
     assert_eq!(cifar.preprocess, Preprocess::cifar());
+
+    // The linear layer over the last map, 3x3 after four strides, fixes the size.
+    let face = Model::open(fixture("iresnet"), None).unwrap();
+    assert_eq!((face.preprocess.size, face.preprocess.resize), ([48, 48], Resize::Exact([48, 48])));
+    assert_eq!((face.preprocess.mean, face.preprocess.std), ([0.5; 3], [0.5; 3]));
+    assert_eq!((face.output, cifar.output), (Output::Embedding, Output::Logits));
 }

@@ -8,9 +8,9 @@ use rmnet::checkpoint::Checkpoint;
 use rmnet::graph::{Block, BlockWeight, Conv2d, Graph, NEAR_DIRAC, Weight};
 use rmnet::models::{self, saved};
 use rmnet::plan::{self, Options, Plan};
-use rmnet::reference;
 use rmnet::rewrite::{self, Mode};
 use rmnet::tensor::Tensor;
+use rmnet::{reference, verify};
 
 fn planned(graph: &Graph) -> Plan {
     let plan = plan::compile(graph, &Options::default()).unwrap();
@@ -32,22 +32,32 @@ fn through_a_file(graph: &Graph, about: &saved::About) -> Graph {
 
 #[test]
 fn a_literal_chain_is_planned_as_the_structured_one() {
+    let mut whole = 0;
     for name in fixtures::names() {
         let model = fixtures::load(&name).model;
-        let about =
-            saved::About { family: "a chain".into(), preprocess: model.preprocess.clone(), labels: None };
+        let (family, preprocess) = ("a chain".into(), model.preprocess.clone());
+        let about = saved::About { family, preprocess, labels: None, output: model.output };
         let structured = rewrite::for_mode(&model.graph, Mode::Structured).unwrap().graph;
         let literal = rewrite::for_mode(&model.graph, Mode::Literal).unwrap().graph;
         let chain = through_a_file(&literal, &about);
         let found = rewrite::for_mode(&chain, Mode::Structured).unwrap();
         let (expected, plan) = (planned(&structured), planned(&found.graph));
-        assert_eq!(formulas(&plan), formulas(&expected), "{name}");
-        assert_eq!((plan.macs(), &plan.slots), (expected.macs(), &expected.slots), "{name}");
+        // Carried channels fewer than 4 are not looked for; masks of 0 cut what is carried into pieces, which stay dense.
+        let carried = |b: &Block| matches!(b.weight, BlockWeight::Dirac) && b.out.len() < 4;
+        let narrow = structured.convs().any(|(_, c)| c.blocks.iter().any(carried));
+        if !narrow && !name.ends_with("rmnet_masked") {
+            assert_eq!(formulas(&plan), formulas(&expected), "{name}");
+            assert_eq!((plan.macs(), &plan.slots), (expected.macs(), &expected.slots), "{name}");
+            whole += 1;
+        }
         // Not one value is another: the oracle adds in another order, no more.
         let input = random::images(&chain, 1, 3).iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
         let (_, off) =
             difference(&reference::run(&found.graph, &input, 1), &reference::run(&chain, &input, 1));
-        assert!(off < 1e-12, "{name}: {off:e}");
+        assert!(off < verify::f64_bound(&found), "{name}: {off:e}");
+        // Channels that are a Dirac's but for rounding: other tools divided a batch norm out of them.
+        let near = ["chain_rmnet", "chain_rmnext"].iter().any(|n| name.ends_with(n));
+        assert_eq!(found.deviation > 0.0, near, "{name}: {:e}", found.deviation);
         let again = rewrite::for_mode(&chain, Mode::Literal).unwrap();
         assert!(again.recognised.is_empty());
         let is_mean = |b: &Block| matches!(b.weight, BlockWeight::MeanPool2);
@@ -58,6 +68,7 @@ fn a_literal_chain_is_planned_as_the_structured_one() {
             assert!(odd || conv.as_plain().is_some(), "{name} {}", node.name);
         }
     }
+    assert!(whole >= 30, "{whole} of all fixtures compared");
 }
 
 #[test]
@@ -89,7 +100,7 @@ proptest! {
     fn recognising_changes_nothing(seed: u64) {
         let original = random::network(seed);
         let literal = rewrite::for_mode(&original, Mode::Literal).unwrap().graph;
-        let (found, _) = rewrite::recognise(&literal).unwrap();
+        let found = rewrite::recognise(&literal, 0.0).unwrap().graph;
         let input: Vec<f64> = random::images(&original, 2, seed).iter().map(|v| f64::from(*v)).collect();
         let (_, off) = difference(&reference::run(&found, &input, 2), &reference::run(&literal, &input, 2));
         prop_assert!(off < 1e-12, "{off:e}\n{found}");
@@ -132,4 +143,42 @@ fn rows_that_rounding_moved_are_taken_for_dirac_within_the_tolerance_only() {
     let (weight, bias, deviation) = first(&far, NEAR_DIRAC);
     let BlockWeight::Diagonal(factors) = weight else { panic!("a diagonal") };
     assert_eq!((factors[2], bias, deviation), (f64::from(1.0f32 + 1e-5), 3e-7, 0.0));
+}
+
+/// Six outputs that add six inputs, times a factor each, to what they compute of four others.
+fn merging(factor: f32) -> Conv2d {
+    let mut values = vec![0.0f32; 6 * 10 * 9];
+    for o in 0..6 {
+        values[(o * 10 + o) * 9 + 4] = if o == 3 { factor } else { 1.0 };
+        for (i, v) in values[(o * 10 + 6) * 9..(o + 1) * 90].iter_mut().enumerate() {
+            *v = (i % 7) as f32 - 3.1;
+        }
+    }
+    Conv2d::dense(Weight::new(Tensor::from_f32(vec![6, 10, 3, 3], values)), 1, [1, 1], [1, 1])
+}
+
+#[test]
+fn columns_that_rounding_moved_are_taken_for_dirac_too() {
+    let first = |factor: f32, tolerance: f64| {
+        let found = merging(factor).recognised([8, 8], tolerance).expect("columns that are added");
+        (matches!(found.conv.blocks[0].weight, BlockWeight::Dirac), found.deviation)
+    };
+    assert_eq!(first(1.0, 0.0), (true, 0.0));
+    assert_eq!(first(1.0 + f32::EPSILON, 0.0), (false, 0.0));
+    assert_eq!(first(1.0 + f32::EPSILON, NEAR_DIRAC), (true, f64::from(f32::EPSILON)));
+    assert_eq!(first(1.0 + 1e-5, NEAR_DIRAC), (false, 0.0));
+}
+
+#[test]
+fn carried_channels_in_many_pieces_stay_plain() {
+    // Runs of four rows, each of which reads on from another input: one run is a range, four would be four dispatches.
+    let pieces = |runs: usize| {
+        let (rows, inputs) = (4 * runs + 4, 5 * runs);
+        let mut values = vec![0.0f32; rows * inputs * 9];
+        (0..4 * runs).for_each(|o| values[(o * inputs + o + o / 4) * 9 + 4] = 1.0);
+        values[4 * runs * inputs * 9..].fill(0.5);
+        Conv2d::dense(Weight::new(Tensor::from_f32(vec![rows, inputs, 3, 3], values)), 1, [1, 1], [1, 1])
+    };
+    assert!(pieces(1).recognised([8, 8], 0.0).is_some());
+    assert!(pieces(4).recognised([8, 8], 0.0).is_none());
 }

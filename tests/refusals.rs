@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::spoil::{File, put, refused, timm, torchvision};
+use common::spoil::{File, OutputShape, put, refused, timm, torchvision};
 use rmnet::models::ModelError;
 use serde_json::{Value, json};
 
@@ -141,19 +141,25 @@ fn networks_that_are_recognised_but_not_supported() {
                 |f| f.tensors.retain(|name, _| !name.contains("running_")),
                 &["GroupNorm", "`bn1.weight`", "no `running_mean`"],
             ),
-            (|f| f.set("layer1.0.prelu.weight", &[4]), &["IResNet"]),
-            (|f| f.set("layer1.0.running1.weight", &[4]), &["RMNeXt"]),
+            (|f| f.set("layer1.0.prelu.weight", &[4]), &["`conv1.weight`", "[any, 3, 3, 3]", "insightface"]),
+            (
+                |f| f.set("layer1.0.running1.weight", &[4]),
+                &["unexpected", "`layer1.0.running1.weight`", "RMNet repository"],
+            ),
         ],
     );
-    let others: [(&[&str], &str); 8] = [
+    let others: &[(&[&str], &str)] = &[
         (&["stages.0.blocks.0.norm1.weight", "norm.weight"], "weight-standardised"),
-        (&["stage1.0.rbr_dense.conv.weight"], "RepVGG"),
-        (&["stage1.0.rbr_reparam.weight"], "RepVGG"),
-        (&["stages.0.0.conv_kxk.conv.weight"], "RepVGG"),
-        (&["features.0.0.weight", "features.1.conv.0.0.weight"], "MobileNetV2"),
-        (&["conv_stem.weight", "blocks.0.0.conv_dw.weight"], "MobileNetV2"),
-        (&["mobilenet_v2.conv_1x1.convolution.weight", "classifier.weight"], "MobileNetV2"),
-        (&["feature.0.conv33.weight"], "RM-RepVGG"),
+        (&["stages.0.0.conv_kxk.0.conv.weight"], "MobileOne"),
+        (&["stage1.0.rbr_conv.0.conv.weight"], "MobileOne"),
+        (&["stage1.blocks.0.rbr_dense.conv.weight", "stage1.blocks.0.post_se.down.weight"], "RepVGGplus"),
+        (&["features.0.0.weight", "features.1.conv.0.0.weight"], "MobileNetV2 of 0 blocks"),
+        (
+            &["conv_stem.weight", "blocks.0.0.conv_dw.weight", "blocks.0.0.se.conv_reduce.weight"],
+            "EfficientNet",
+        ),
+        (&["features.2.conv.0.weight", "features.3.running1.running_mean"], "RMobileNet"),
+        (&["0.weight", "0.bias", "2.weight"], "nn.Sequential"),
     ];
     for (names, what) in others {
         let mut f = File::default();
@@ -303,18 +309,6 @@ fn sizes_that_cannot_be() {
     }
     // The smallest of all is a network too.
     assert_eq!(torchvision().load_sized(Some([1, 1])).unwrap().graph.shape_of_output(), [5, 1, 1]);
-}
-
-/// Only for the test above.
-trait OutputShape {
-    fn shape_of_output(&self) -> [usize; 3];
-}
-
-impl OutputShape for rmnet::graph::Graph {
-    fn shape_of_output(&self) -> [usize; 3] {
-        let shape = self.shape(self.output());
-        [shape.channels, shape.height, shape.width]
-    }
 }
 
 #[test]

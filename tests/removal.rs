@@ -2,14 +2,15 @@
 
 mod common;
 
-use common::difference;
 use common::random::{images, network};
+use common::{difference, fixtures};
 use proptest::prelude::*;
 use rmnet::graph::{BlockWeight, Conv2d, Graph, Op};
 use rmnet::plan::{self, Options, Place};
 use rmnet::reference;
 use rmnet::rewrite::{self, Mode, Outcome};
 use rmnet::rewrite::{Form, fuse_linear, literal};
+use rmnet::verify::F32_LOGITS_BOUND;
 
 /// Rounding of f64 through a few dozen layers; a wrong tap or shift is off by far more.
 const F64_BOUND: f64 = 1e-12;
@@ -52,6 +53,9 @@ proptest! {
             let plan = plan::compile(&rewritten.graph, &options).unwrap();
             plan::check(&plan).unwrap();
             prop_assert!(plan.activation_bytes() >= plan.lower_bound);
+            // Memory is not saved by copies.
+            let uncut = plan::compile(&rewritten.graph, &Options { split: false, ..options.clone() }).unwrap();
+            prop_assert!(plan.dispatches.len() <= uncut.dispatches.len(), "{plan}");
             if form.merge {
                 continue;
             }
@@ -106,6 +110,7 @@ fn an_add_beside_a_convolution_in_blocks() {
         stride: [1, 1],
         padding: [0, 0],
         padding_end: [0, 0],
+        same: false,
         dilation: [1, 1],
         blocks,
         bias: vec![0.5; 8],
@@ -151,4 +156,52 @@ fn neighbouring_pointwise_convolutions_are_merged() {
     assert!(relative < F64_BOUND, "{relative:e}");
     let dispatches = |g| plan::compile(g, &Options::default()).unwrap().dispatches.len();
     assert_eq!((dispatches(&apart), dispatches(&merged)), (8, 7));
+}
+
+/// A MobileNetV2 without its residual connections becomes a MobileNetV1: 1x1 and depthwise convolutions in turn.
+#[test]
+fn mobilenet_v2_merges_into_mobilenet_v1() {
+    let is_pointwise = |v: &rmnet::graph::Node| match &v.op {
+        Op::Conv2d(conv) => conv.kernel == [1, 1],
+        _ => false,
+    };
+    // What the classifier reads.
+    let pooled = |g: &Graph| g.node(g.output()).inputs[0];
+    let mut seen = [0, 0];
+    for name in fixtures::names().iter().filter(|n| n.contains("mobilenet_v2")) {
+        let f = fixtures::load(name);
+        let merged =
+            rewrite::for_mode(&f.model.graph, Form { mode: Mode::Structured, merge: true }).unwrap().graph;
+        let apart = rewrite::for_mode(&f.model.graph, Mode::Structured).unwrap().graph;
+        // One dispatch cannot write what a block hands on beside its own channels where that is no whole number of quads.
+        let quads = apart.convs().all(|(n, _)| n.shape.channels % 4 == 0 || n.inputs[0] == pooled(&apart));
+        for node in merged.nodes().iter().filter(|n| quads && is_pointwise(n)) {
+            let before = merged.node(node.inputs[0]);
+            assert!(!is_pointwise(before), "{name}: {} after {}\n{merged}", node.name, before.name);
+        }
+        let wide: Vec<f64> = f.input.iter().map(|v| f64::from(*v)).collect();
+        let expected = reference::run(&f.model.graph, &wide, f.batch);
+        let (_, relative) = difference(&reference::run(&merged, &wide, f.batch), &expected);
+        assert!(relative < F64_BOUND, "{name}: {relative:e}");
+        let options = Options { batch: f.batch, ..Options::default() };
+        let [apart, plan] = [&apart, &merged].map(|g| plan::compile(g, &options).unwrap());
+        plan::check(&plan).unwrap();
+        for size in [[64, 64], [224, 224]] {
+            let large = merged.resized(size[0], size[1]).unwrap();
+            let dispatches = |split| {
+                plan::compile(&large, &Options { split, ..Options::default() }).unwrap().dispatches.len()
+            };
+            assert_eq!(dispatches(true), dispatches(false), "{name} {size:?}: memory saved by copies");
+        }
+        assert!(
+            plan.dispatches.len() < apart.dispatches.len(),
+            "{name}: {} dispatches",
+            plan.dispatches.len()
+        );
+        let found = rmnet::cpu::CpuExecutor::new(&plan).run(&f.input).unwrap();
+        let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
+        assert!(difference(&found, &f.logits).1 < F32_LOGITS_BOUND, "{name}");
+        seen[usize::from(quads)] += 1;
+    }
+    assert_eq!(seen, [3, 4]);
 }

@@ -2,11 +2,12 @@
 
 mod common;
 
-use common::fixtures;
+use common::{difference, fixtures, random};
 use rmnet::checkpoint::Checkpoint;
 use rmnet::models::saved::{self, About, METADATA_KEY};
 use rmnet::models::{self, Model};
 use rmnet::plan::{self, Options, Plan};
+use rmnet::reference;
 use rmnet::rewrite::{self, Mode};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ use std::path::Path;
 fn save(model: &Model, mode: Mode, path: &Path) -> Plan {
     let graph = rewrite::for_mode(&model.graph, mode).unwrap().graph;
     let (family, preprocess, labels) = (model.family.clone(), model.preprocess.clone(), model.labels.clone());
-    saved::save(path, &graph, &About { family, preprocess, labels }).unwrap();
+    saved::save(path, &graph, &About { family, preprocess, labels, output: model.output }).unwrap();
     plan::compile(&graph, &Options::default()).unwrap()
 }
 
@@ -46,11 +47,46 @@ fn both_forms_load_back_bit_for_bit() {
             let loaded = models::load(&Checkpoint::open(&path).unwrap(), None).unwrap();
             assert_eq!(loaded.preprocess, model.preprocess, "{name}");
             assert_eq!(loaded.labels, model.labels, "{name}");
+            assert_eq!(loaded.output, model.output, "{name}");
             let found = plan::compile(&loaded.graph, &Options::default()).unwrap();
             assert!(bits(&found) == bits(&expected), "{name} {mode}: another plan or other weights");
         }
     }
     assert!(std::fs::read_dir(folder.path()).unwrap().count() == 1, "no partial file is left");
+}
+
+/// TensorFlow's padding follows from the size of the input, also once the file holds nothing but a chain.
+#[test]
+fn a_saved_chain_pads_for_the_size_it_is_loaded_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("saved.safetensors");
+    for name in ["hf_mobilenet_v2", "hf_mobilenet_v2_odd", "hf_mobilenet_v2_dilated"] {
+        let original = Checkpoint::open(fixtures::root().join("tests/fixtures").join(name)).unwrap();
+        for mode in [Mode::Structured, Mode::Literal] {
+            save(&models::load(&original, None).unwrap(), mode, &path);
+            let chain = Checkpoint::open(&path).unwrap();
+            for size in [[64, 64], [45, 38], [33, 97]] {
+                let expected = models::load(&original, Some(size)).unwrap().graph;
+                let found = models::load(&chain, Some(size)).unwrap().graph;
+                let input = random::images(&expected, 1, 7).iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+                // Weights are rounded to f32 in the file; another padding is off by far more.
+                let expected = reference::run(&expected, &input, 1);
+                let (_, off) = difference(&reference::run(&found, &input, 1), &expected);
+                assert!(off < 1e-5, "{name} {mode} {size:?}: {off:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_network_of_one_size_keeps_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("saved.safetensors");
+    save(&fixtures::load("tests/fixtures/iresnet").model, Mode::Structured, &path);
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let error = models::load(&checkpoint, Some([64, 64])).unwrap_err().to_string();
+    assert!(error.contains("64x64: expected 48x48"), "{error}");
+    assert!(models::load(&checkpoint, Some([47, 48])).is_ok(), "the last map is the same");
 }
 
 #[test]

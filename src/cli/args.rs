@@ -1,6 +1,7 @@
 //! The command line as data: the contract that scripts rely on.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rmnet::rewrite::prune::AtLeast;
 use std::path::PathBuf;
 
 /// Removes residual connections from ResNet checkpoints exactly, and runs the plain chain on the GPU.
@@ -16,7 +17,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 2 usage; 3 bad checkpoint or input; 4 no adapter, or limits too small; \
-5 verification failed; 6 device lost or out of memory.";
+5 verification failed; 6 device lost or out of memory; 7 slower than a baseline.";
 
 /// The verbs.
 #[derive(Subcommand)]
@@ -27,12 +28,20 @@ pub enum Verb {
     Inspect(InspectArgs),
     /// Write the residual-free model
     Convert(ConvertArgs),
+    /// Remove channels of the residual-free model
+    Prune(PruneArgs),
     /// Show dispatches, slots and memory; needs no GPU
     Plan(PlanArgs),
     /// Classify images, or run a tensor
     Run(RunArgs),
     /// Prove that the residual-free network computes the same function
     Verify(VerifyArgs),
+    /// Time cold start and warm runs, beside what the device could do
+    Bench(BenchArgs),
+    /// Time every dispatch, and say what bounds it
+    Profile(ProfileArgs),
+    /// Print the shader of a dispatch
+    Wgsl(WgslArgs),
     /// List the adapters with their features and limits
     Devices,
     /// Say what would stop a run, and what to install
@@ -164,6 +173,63 @@ pub struct ConvertArgs {
     pub adapter: Option<String>,
 }
 
+/// What channels are judged by.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum CriterionArg {
+    /// Scales of the batch norms
+    #[default]
+    Bn,
+    /// L1 norms of the kernels
+    L1,
+    /// Mean activations on calibration images; the mean goes into the next bias
+    Mean,
+}
+
+/// How much goes.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct TargetArgs {
+    /// Remove at most this share of the channels, 0 <= R < 1; 0 removes what is exactly removable and nothing else
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    pub ratio: Option<f64>,
+    /// Remove channels until at most this share of the multiplies is left, 0 < R <= 1
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    pub macs: Option<f64>,
+}
+
+/// `prune`
+#[derive(Args)]
+pub struct PruneArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// File to write: the block form
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// What channels are judged by
+    #[arg(long, value_enum, default_value_t)]
+    pub criterion: CriterionArg,
+    /// For `--criterion mean`: images, or one `.safetensors` with a tensor `input` [N, 3, H, W] f32
+    #[arg(long, num_args = 1.., value_name = "INPUT")]
+    pub calibration: Vec<PathBuf>,
+    /// What every layer keeps: a number of channels, or with a decimal point a share of them [default: 1]
+    #[arg(long, value_parser = at_least, value_name = "N|FRACTION", allow_negative_numbers = true)]
+    pub keep_at_least: Option<AtLeast>,
+    /// The largest share of a layer's channels that may go; may be given many times
+    #[arg(long, value_parser = limit, value_name = "LAYER=R")]
+    pub limit: Vec<(String, f64)>,
+    /// Keep channels in multiples of this, by keeping more
+    #[arg(long, default_value_t = 4)]
+    pub multiple: usize,
+    /// Tie channels as the residual network ties them: the baseline to compare with
+    #[arg(long)]
+    pub coupled: bool,
+    /// Also remove connections past a block whose two ends stay; saves multiplies in the literal form only
+    #[arg(long)]
+    pub reserved: bool,
+}
+
 /// `plan`
 #[derive(Args)]
 pub struct PlanArgs {
@@ -232,6 +298,86 @@ pub struct VerifyArgs {
     /// Check in f64 on the CPU alone
     #[arg(long, conflicts_with_all = ["bisect", "adapter"])]
     pub no_device: bool,
+}
+
+fn at_least(text: &str) -> Result<AtLeast, String> {
+    let refuse = |_| format!("expected a number of channels or a share such as 0.25, found `{text}`");
+    match text.parse::<usize>() {
+        Ok(count) => Ok(AtLeast::Channels(count)),
+        Err(_) => text.parse().map(AtLeast::Share).map_err(refuse),
+    }
+}
+
+fn limit(text: &str) -> Result<(String, f64), String> {
+    let refuse = || format!("expected LAYER=R, a layer and a share of its channels, found `{text}`");
+    let (layer, share) = text.rsplit_once('=').ok_or_else(refuse)?;
+    Ok((layer.into(), share.parse().map_err(|_| refuse())?))
+}
+
+/// Options of everything that is timed.
+#[derive(Args)]
+pub struct TimedArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Images per run
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// Which form of the network runs
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: ModeArg,
+    /// Multiply neighbouring linear 1x1 convolutions into one
+    #[arg(long, value_enum, default_value_t)]
+    pub merge: MergeArg,
+    /// Fewest runs measured
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub runs: u32,
+    /// Least seconds measured
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=3600))]
+    pub seconds: u32,
+}
+
+/// `bench`
+#[derive(Args)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub timed: TimedArgs,
+    /// An earlier report (--json) to compare with; exit code 7 where this one is slower
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// How much slower, in percent, counts
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(..=1000), requires = "baseline")]
+    pub threshold: u32,
+}
+
+/// `profile`
+#[derive(Args)]
+pub struct ProfileArgs {
+    #[command(flatten)]
+    pub timed: TimedArgs,
+    /// Write the median run as a trace that Chrome and Perfetto open
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+}
+
+/// `wgsl`
+#[derive(Args)]
+pub struct WgslArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Position from 0, or name, of the dispatch (`rmnet plan` lists them) [default: all]
+    #[arg(long)]
+    pub dispatch: Option<String>,
+    /// Whose shaders: NAME, INDEX, vulkan, metal, dx12 or gl [default: any adapter with WebGPU's default limits]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub adapter: Option<String>,
+    /// Images per run
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// Which form of the network
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: ModeArg,
 }
 
 fn size(text: &str) -> Result<[usize; 2], String> {

@@ -1,7 +1,7 @@
 //! `convert`: writes the residual-free model.
 
 use super::args::{ConvertArgs, FormatArg};
-use super::{Failure, Report, check_target, load, merge, mib};
+use super::{Failure, Report, check_target, inspect, load, merge, mib};
 use rmnet::models::saved::{self, About};
 use rmnet::onnx;
 use rmnet::rewrite::{self, Form, Mode, Outcome};
@@ -18,6 +18,7 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
         family: model.family.clone(),
         preprocess: model.preprocess.clone(),
         labels: model.labels.clone(),
+        output: model.output,
     };
     let format = match args.format {
         FormatArg::Safetensors => {
@@ -48,6 +49,9 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     if let Some(note) = &decided.note {
         text += &format!("\n{note}");
     }
+    if rewritten.deviation > 0.0 {
+        text += &format!("\n{}", inspect::near_dirac(&rewritten));
+    }
     for (block, reason) in &kept {
         text += &format!("\n  kept {block}: {reason}");
     }
@@ -56,6 +60,7 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     let json = json!({
         "output": args.output, "format": format, "form": mode.to_string(), "bytes": bytes, "blocks": rewritten.blocks.len(),
         "removed": removed, "kept": kept, "merge": decided.json,
+        "deviation": rewritten.deviation,
     });
     Ok(Report { text, json })
 }

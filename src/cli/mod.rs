@@ -1,6 +1,7 @@
 //! The `rmnet` program: each verb calls the library and prints. Nothing is computed here.
 
 mod args;
+mod bench;
 mod convert;
 mod demo;
 mod devices;
@@ -9,8 +10,12 @@ mod image_input;
 mod inspect;
 mod merge;
 mod plan;
+mod profile;
+mod prune;
 mod run;
+mod timed;
 mod verify;
+mod wgsl;
 
 pub use args::Cli;
 
@@ -20,6 +25,7 @@ use rmnet::checkpoint::Checkpoint;
 use rmnet::gpu::GpuError;
 use rmnet::models::{self, Model};
 use rmnet::plan::PlanError;
+use rmnet::rewrite::prune::PruneError;
 use rmnet::{Device, Mode, Session, SessionError};
 use serde_json::{Value, json};
 use std::fmt::Display;
@@ -69,6 +75,10 @@ impl From<SessionError> for Failure {
                 _ => 4,
             },
             SessionError::Plan(e) => plan_code(e),
+            SessionError::Prune(e) => match e {
+                PruneError::Graph(_) | PruneError::Order { .. } | PruneError::Empty { .. } => 3,
+                _ => 2,
+            },
             _ => 3,
         };
         Failure { code, message: e.to_string(), report: None }
@@ -125,9 +135,13 @@ pub fn main(cli: Cli) -> u8 {
         Verb::Demo(args) => demo::demo(&args),
         Verb::Inspect(args) => inspect::inspect(&args),
         Verb::Convert(args) => convert::convert(&args),
+        Verb::Prune(args) => prune::prune(&args),
         Verb::Plan(args) => plan::plan(&args),
         Verb::Run(args) => run::run(&args),
         Verb::Verify(args) => verify::verify(&args),
+        Verb::Bench(args) => bench::bench(&args),
+        Verb::Profile(args) => profile::profile(&args),
+        Verb::Wgsl(args) => wgsl::wgsl(&args),
         Verb::Devices => devices::devices(),
         Verb::Doctor => devices::doctor(),
     };

@@ -2,9 +2,10 @@
 
 use super::args::RunArgs;
 use super::{Failure, Report, check_target, device, image_input, load, merge};
+use rmnet::models::Output;
 use rmnet::{Options, Session};
 use safetensors::tensor::{Dtype, TensorView, serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -18,6 +19,12 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
     }
     let model = load(&args.model)?;
     let inputs = image_input::read(&args.inputs, model.graph.input_shape(), &model.preprocess)?;
+    if let (Some(path), Output::Embedding) = (&args.labels, model.output) {
+        let path = path.display();
+        return Err(Failure::usage(format!(
+            "--labels {path}: the network gives embeddings, which have no classes"
+        )));
+    }
     let labels = labels(args, model.labels.as_deref(), model.graph.shape(model.graph.output()).channels)?;
     let count = inputs.names.len();
     let batch = args.batch.map_or(DEFAULT_BATCH, |b| b as usize).min(count);
@@ -47,30 +54,50 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
         write_logits(path, &logits, [count, classes])?;
     }
 
-    let name_of =
-        |class: usize| labels.as_ref().map_or_else(|| format!("class {class}"), |l| l[class].clone());
     let mut text = format!("{} on {}\n", model.family, session.device_name());
     if let Some(note) = &decided.note {
         let _ = writeln!(text, "{note}");
     }
     let mut images = vec![];
-    for (name, scores) in inputs.names.iter().zip(logits.chunks(classes)) {
+    for (name, values) in inputs.names.iter().zip(logits.chunks(classes)) {
         let _ = writeln!(text, "{name}");
-        let mut top_classes = vec![];
-        for (class, probability) in top(scores, args.top as usize) {
-            let label = name_of(class);
-            let _ = writeln!(text, "  {:>6.2} %  {label}", probability * 100.0);
-            top_classes.push(json!({
-                "class": class, "label": label, "probability": probability, "logit": scores[class],
-            }));
-        }
-        images.push(json!({ "input": name, "top": top_classes }));
+        images.push(match model.output {
+            Output::Embedding => embedding(name, values, &logits[..classes], &mut text),
+            _ => classified(name, values, labels.as_deref(), args.top as usize, &mut text),
+        });
     }
     let json = json!({
         "family": model.family, "device": session.device_name(), "batch": batch, "classes": classes, "images": images,
         "merge": decided.json,
     });
     Ok(Report { text: text.trim_end().into(), json })
+}
+
+/// An image's most probable classes, added to the text and as JSON.
+fn classified(name: &str, scores: &[f32], labels: Option<&[String]>, k: usize, text: &mut String) -> Value {
+    let name_of = |class: usize| labels.map_or_else(|| format!("class {class}"), |l| l[class].clone());
+    let mut top_classes = vec![];
+    for (class, probability) in top(scores, k) {
+        let label = name_of(class);
+        let _ = writeln!(text, "  {:>6.2} %  {label}", probability * 100.0);
+        top_classes.push(json!({
+            "class": class, "label": label, "probability": probability, "logit": scores[class],
+        }));
+    }
+    json!({ "input": name, "top": top_classes })
+}
+
+/// An image's embedding: its length, and how near it is to the first image's.
+fn embedding(name: &str, values: &[f32], first: &[f32], text: &mut String) -> Value {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let norm = dot(values, values).sqrt();
+    let cosine = dot(values, first) / (norm * dot(first, first).sqrt());
+    let _ = writeln!(
+        text,
+        "  {} values of norm {norm:.4}, cosine with the first image {cosine:.4} (--logits writes the values)",
+        values.len()
+    );
+    json!({ "input": name, "norm": norm, "cosine_with_first": cosine })
 }
 
 /// The `k` most probable classes with their softmax probabilities, most probable first.

@@ -1,7 +1,7 @@
 //! `verify`: the certificate that removal kept the function, in f64 and on the device.
 
 use super::args::VerifyArgs;
-use super::{Failure, Report, check_target, device, load};
+use super::{Failure, Report, check_target, device, inspect, load};
 use rmnet::models::Model;
 use rmnet::rewrite::{self, Rewritten};
 use rmnet::verify::{self, BlockOutcome, Difference, LayerCheck};
@@ -37,6 +37,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
         "block", "residual", "f64 abs", "f64 rel", "device rel"
     );
     let mut failures = vec![];
+    let f64_bound = verify::f64_bound(&rewritten);
     for b in &blocks {
         let outcome = match &b.outcome {
             BlockOutcome::Removed => "removed",
@@ -49,7 +50,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
             "{:<36} {outcome:<8} {:>10.1e} {:>10.1e}  {on:>10}",
             b.block, b.f64.max_abs, b.f64.relative
         );
-        if over(b.f64, verify::F64_BOUND) {
+        if over(b.f64, f64_bound) {
             failures.push(format!("{}: f64 difference {:.1e}", b.block, b.f64.relative));
         }
     }
@@ -62,7 +63,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
         "{:<36} {:<8} {:>10.1e} {:>10.1e}  {on:>10}",
         "logits", "", logits.max_abs, logits.relative
     );
-    if over(logits, verify::F64_BOUND) {
+    if over(logits, f64_bound) {
         failures.push(format!("logits: f64 difference {:.1e}", logits.relative));
     }
     if let Some(d) = device_logits.filter(|d| over(*d, verify::F32_LOGITS_BOUND)) {
@@ -83,16 +84,19 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
                 .push(format!("first layer over its bound: {} ({:.1} times)", first.layer, first.of_bound));
         }
     }
+    if rewritten.deviation > 0.0 {
+        let _ = writeln!(text, "\n{}", inspect::near_dirac(&rewritten));
+    }
     let verdict = if failures.is_empty() { "verified" } else { "FAILED" };
     let _ = write!(
         text,
         "\n{verdict}: f64 bound {:e} per block, f32 logits bound {:e}",
-        verify::F64_BOUND,
+        f64_bound,
         verify::F32_LOGITS_BOUND
     );
     let certificate = json!({
         "family": model.family, "verified": failures.is_empty(), "failures": failures, "seed": args.seed,
-        "f64_bound": verify::F64_BOUND, "f32_logits_bound": verify::F32_LOGITS_BOUND,
+        "f64_bound": f64_bound, "deviation": rewritten.deviation, "f32_logits_bound": verify::F32_LOGITS_BOUND,
         "device": on_device.as_ref().map(|d| d.name.clone()), "blocks": blocks, "logits_f64": logits,
         "logits_device": device_logits, "layers": layers,
     });
@@ -142,7 +146,7 @@ fn run(args: &VerifyArgs, model: &Model, rewritten: &Rewritten, input: &[f32]) -
 }
 
 /// Uniform values of unit variance (SplitMix64).
-fn noise(len: usize, seed: u64) -> Vec<f32> {
+pub fn noise(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -212,7 +212,7 @@ impl Conv<'_> {
     }
 
     fn begin(&self, pixels: Range<usize>, targets: &mut [Target<'_>]) {
-        let adds = &self.spec.adds[usize::from(self.spec.in_place)..];
+        let (in_place, adds) = self.spec.adds.split_at(self.spec.in_place);
         let [height, width] = self.spec.size;
         for t in targets {
             let bias = &self.packed.bias[t.channels.clone()];
@@ -225,14 +225,19 @@ impl Conv<'_> {
                     let at = image * gate.shape.channels + gate.first_channel + c;
                     Some(&self.reads[gate.buffer][at..])
                 };
-                if self.spec.in_place {
-                    if let Some(factors) = gate(&self.spec.adds[0], t.channels.start) {
+                // What is there already is added to where it is one of the added values, and overwritten elsewhere.
+                let mut done = 0;
+                for add in in_place {
+                    let own = add.first_out..add.first_out + add.from.channels;
+                    out[done..own.start].copy_from_slice(&bias[done..own.start]);
+                    let out = &mut out[own.clone()];
+                    if let Some(factors) = gate(add, 0) {
                         out.iter_mut().zip(factors).for_each(|(o, f)| *o *= f);
                     }
-                    out.iter_mut().zip(bias).for_each(|(o, b)| *o += b);
-                } else {
-                    out.copy_from_slice(bias);
+                    out.iter_mut().zip(&bias[own.clone()]).for_each(|(o, b)| *o += b);
+                    done = own.end;
                 }
+                out[done..].copy_from_slice(&bias[done..]);
                 for add in adds {
                     let from = &add.from;
                     let lo = t.channels.start.max(add.first_out);
@@ -376,6 +381,13 @@ struct Product<'a> {
     left_row: usize,
     right: &'a [f32],
     right_row: usize,
+}
+
+/// Adds the product of square matrices to `out`, on this thread: what the GEMM library does at its best.
+pub(super) fn multiply(side: usize, left: &[f32], right: &[f32], out: &mut [f32]) {
+    let product =
+        Product { pixels: side, channels: side, depth: side, left, left_row: side, right, right_row: side };
+    product.add_to(out, side, Parallelism::None);
 }
 
 impl Product<'_> {

@@ -8,6 +8,9 @@ mod conv;
 mod depthwise;
 mod patches;
 mod pool;
+mod timing;
+
+pub use timing::peak;
 
 use crate::kernel::{BufferShape, Spec};
 use crate::plan::{BufferId, Place, Plan};
@@ -116,6 +119,11 @@ impl CpuExecutor {
     /// # Errors
     /// [`CpuError::InputLength`] when the input is not exactly one batch.
     pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, CpuError> {
+        self.run_each(input, |run| run())
+    }
+
+    /// [`CpuExecutor::run`], every dispatch through `each`.
+    fn run_each(&self, input: &[f32], mut each: impl FnMut(&mut dyn FnMut())) -> Result<Vec<f32>, CpuError> {
         let shape = self.plan.input().shape;
         let expected = shape.batch * shape.channels * shape.height * shape.width;
         if input.len() != expected {
@@ -125,7 +133,7 @@ impl CpuExecutor {
         let state = &mut *state;
         from_planar(shape, input, &mut state.input);
         for i in 0..self.plan.dispatches.len() {
-            self.dispatch(state, i);
+            each(&mut || self.dispatch(state, i));
         }
         Ok(to_planar(self.plan.output().shape, &state.output, 0..self.plan.output().shape.channels, 1))
     }

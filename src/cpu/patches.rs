@@ -14,7 +14,7 @@ pub(super) fn patch_len(k: &KRange) -> usize {
 /// Whether output pixels and buffer pixels are the same, so that the buffer itself is the matrix of patches.
 pub(super) fn is_direct(k: &KRange) -> bool {
     let view = k.from.stride == 1 && !k.from.mean_pool && k.map.is_none();
-    k.kernel == [1, 1] && k.stride == [1, 1] && k.padding == [0, 0] && view
+    k.is_pointwise() && view
 }
 
 /// Writes the patches of output pixels `pixels` (counted through the batch, row by row, `size` to an image), each

@@ -63,6 +63,12 @@ pub enum GpuError {
         /// wgpu's words.
         message: String,
     },
+    /// Timestamps that cannot be times: zero, or going backwards.
+    #[error("{adapter}: the driver's timestamps are no times (zero, or going backwards)")]
+    Timestamps {
+        /// Name of the adapter.
+        adapter: String,
+    },
     /// An input of the wrong length.
     #[error("the input holds {expected} values, found {found}")]
     InputLength {

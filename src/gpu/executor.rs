@@ -63,7 +63,7 @@ struct Shared {
 pub(super) struct Own {
     pub(super) input: Buffer,
     pub(super) output: Buffer,
-    ends: Arc<Ends>,
+    pub(super) ends: Arc<Ends>,
 }
 
 impl GpuExecutor {
@@ -143,6 +143,11 @@ impl GpuExecutor {
         self.program.kernel_names().collect()
     }
 
+    /// Bytes of packed weights of every dispatch.
+    pub fn weight_bytes_by_dispatch(&self) -> Vec<usize> {
+        self.program.weight_bytes().collect()
+    }
+
     /// Number of distinct shaders.
     pub fn pipelines(&self) -> usize {
         self.program.pipelines()
@@ -212,7 +217,7 @@ impl GpuExecutor {
             label: Some("rmnet"),
             timestamp_writes: None,
         });
-        self.program.record(&mut pass, ends);
+        self.program.record(&mut pass, ends, 0..self.program.len());
     }
 
     /// The commands of one run through a turn's staging buffers.

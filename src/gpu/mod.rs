@@ -9,7 +9,9 @@ pub(crate) mod clock;
 mod device;
 mod error;
 mod executor;
+mod probe;
 mod program;
+mod timing;
 mod turn;
 mod upload;
 
@@ -19,3 +21,4 @@ pub use adapter::{AdapterChoice, AdapterReport, Backend, adapters_async, remedy}
 pub use device::Gpu;
 pub use error::GpuError;
 pub use executor::{ExecOptions, GpuExecutor, GpuMemory};
+pub use turn::Phases;

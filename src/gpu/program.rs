@@ -4,6 +4,7 @@ use super::{Gpu, GpuError};
 use crate::kernel::{Kernel, Role};
 use crate::plan::{BufferId, Place, Plan};
 use std::collections::HashMap;
+use std::ops::Range;
 use wgpu::{
     BindGroup, BindGroupLayout, Buffer, BufferBinding, BufferBindingType, ComputePass, ComputePipeline,
     ShaderStages,
@@ -75,9 +76,19 @@ impl Program {
         self.pipelines.len()
     }
 
+    /// Bytes of the weights, by dispatch.
+    pub(super) fn weight_bytes(&self) -> impl Iterator<Item = usize> {
+        self.weights.iter().map(|w| w.as_ref().map_or(0, |w| w.size() as usize))
+    }
+
     /// Names of the kernels, by dispatch.
     pub(super) fn kernel_names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.steps.iter().map(|s| s.kernel.name.as_str())
+    }
+
+    /// Number of dispatches.
+    pub(super) fn len(&self) -> usize {
+        self.steps.len()
     }
 
     pub(super) fn slot(&self, index: usize) -> &Buffer {
@@ -90,10 +101,11 @@ impl Program {
         touching.map(|i| (i, self.bind(gpu, plan, i, Some((input, output))))).collect()
     }
 
-    /// Records every dispatch, in order.
-    pub(super) fn record(&self, pass: &mut ComputePass<'_>, ends: &Ends) {
+    /// Records some dispatches, in order.
+    pub(super) fn record(&self, pass: &mut ComputePass<'_>, ends: &Ends, dispatches: Range<usize>) {
         let mut current = None;
-        for (i, step) in self.steps.iter().enumerate() {
+        for i in dispatches {
+            let step = &self.steps[i];
             if current != Some(step.pipeline) {
                 pass.set_pipeline(&self.pipelines[step.pipeline].pipeline);
                 current = Some(step.pipeline);

@@ -1,5 +1,6 @@
 //! One run with data from and to the host: copy in, all dispatches, copy out, one submission, one wait.
 
+use super::clock::Stopwatch;
 use super::{Gpu, GpuError, GpuExecutor};
 use crate::kernel::BufferShape;
 use crate::plan::{Part, Place};
@@ -7,6 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use wgpu::{Buffer, BufferUsages, CommandBuffer, MapMode, SubmissionIndex};
 
 /// The host's end of a run: two buffers it can map, and the commands of the next run, recorded ahead.
@@ -24,6 +26,20 @@ pub(super) struct InFlight {
     turn: Turn,
     index: SubmissionIndex,
     mapped: Mapped,
+    phases: Phases,
+}
+
+/// Where the time of one run went on the host, in order. Recording overlaps with the device's work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Copying the input and submitting.
+    pub submit: Duration,
+    /// Recording the commands of the next run.
+    pub encode: Duration,
+    /// Waiting for the device.
+    pub wait: Duration,
+    /// Copying the output.
+    pub readback: Duration,
 }
 
 impl GpuExecutor {
@@ -34,9 +50,24 @@ impl GpuExecutor {
     /// [`GpuError::OutOfMemory`], [`GpuError::Refused`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, GpuError> {
+        self.run_timed(input).map(|(output, _)| output)
+    }
+
+    /// [`GpuExecutor::run`], and where its time went.
+    ///
+    /// # Errors
+    /// As [`GpuExecutor::run`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn run_timed(&self, input: &[f32]) -> Result<(Vec<f32>, Phases), GpuError> {
         let in_flight = pollster::block_on(self.submit(input))?;
+        let mut phases = in_flight.phases;
+        let stopwatch = Stopwatch::start();
         wait(&self.gpu, in_flight.index.clone())?;
-        pollster::block_on(self.finish(in_flight))
+        phases.wait = stopwatch.elapsed();
+        let stopwatch = Stopwatch::start();
+        let output = pollster::block_on(self.finish(in_flight))?;
+        phases.readback = stopwatch.elapsed();
+        Ok((output, phases))
     }
 
     /// [`GpuExecutor::run`] without blocking: for a browser, and for apps with an async runtime. Needs no particular
@@ -58,6 +89,7 @@ impl GpuExecutor {
         }
         self.gpu.check_lost()?;
         let submit = || {
+            let stopwatch = Stopwatch::start();
             let mut turn = self.take_turn();
             let commands = turn.commands.take().unwrap_or_else(|| self.commands(&turn));
             match turn.upload.get_mapped_range_mut(..) {
@@ -69,9 +101,12 @@ impl GpuExecutor {
             let mapped = Mapped::new(2);
             turn.download.map_async(MapMode::Read, .., mapped.callback());
             turn.upload.map_async(MapMode::Write, .., mapped.callback());
+            let mut phases = Phases { submit: stopwatch.elapsed(), ..Phases::default() };
             // While the device works, the next run is recorded.
+            let stopwatch = Stopwatch::start();
             turn.commands = Some(self.commands(&turn));
-            Ok(InFlight { turn, index, mapped })
+            phases.encode = stopwatch.elapsed();
+            Ok(InFlight { turn, index, mapped, phases })
         };
         self.gpu.scoped("a run", submit).await?
     }
@@ -125,7 +160,7 @@ impl GpuExecutor {
     /// The whole buffer of a part, in its own layout.
     async fn read_buffer(&self, part: &Part, shape: BufferShape) -> Result<Vec<f32>, GpuError> {
         let size = shape.bytes() as u64;
-        let (index, staging, mapped) = self
+        let (index, staging) = self
             .gpu
             .scoped("reading a kept value", || {
                 let own = self.own();
@@ -143,19 +178,32 @@ impl GpuExecutor {
                 });
                 let mut encoder = device.create_command_encoder(&Default::default());
                 encoder.copy_buffer_to_buffer(from, 0, &staging, 0, size);
-                let index = self.gpu.queue().submit([encoder.finish()]);
-                let mapped = Mapped::new(1);
-                staging.map_async(MapMode::Read, .., mapped.callback());
-                (index, staging, mapped)
+                (self.gpu.queue().submit([encoder.finish()]), staging)
             })
             .await?;
-        wait_aside(&self.gpu, index);
-        mapped.await.map_err(|e| self.gpu.failed("reading a kept value", e))?;
-        read(&self.gpu, &staging)
+        read_back(&self.gpu, index, &staging, "reading a kept value").await
     }
 }
 
-fn read(gpu: &Gpu, mapped: &Buffer) -> Result<Vec<f32>, GpuError> {
+/// What a submission left in a staging buffer, once it is done.
+pub(super) async fn read_back<T: bytemuck::Pod>(
+    gpu: &Gpu,
+    index: SubmissionIndex,
+    staging: &Buffer,
+    doing: &'static str,
+) -> Result<Vec<T>, GpuError> {
+    let map = || {
+        let mapped = Mapped::new(1);
+        staging.map_async(MapMode::Read, .., mapped.callback());
+        mapped
+    };
+    let mapped = gpu.scoped(doing, map).await?;
+    wait_aside(gpu, index);
+    mapped.await.map_err(|e| gpu.failed(doing, e))?;
+    read(gpu, staging)
+}
+
+fn read<T: bytemuck::Pod>(gpu: &Gpu, mapped: &Buffer) -> Result<Vec<T>, GpuError> {
     let view = mapped.get_mapped_range(..).map_err(|e| gpu.failed("reading the result", e))?;
     Ok(bytemuck::pod_collect_to_vec(&view))
 }

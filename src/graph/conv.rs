@@ -58,6 +58,9 @@ pub struct Conv2d {
     pub padding: [usize; 2],
     /// Rows below, columns to the right, of zeros: as `padding`, but for TensorFlow's "SAME" at stride 2.
     pub padding_end: [usize; 2],
+    /// The padding was chosen for the input's size as TensorFlow's "SAME" is ([`Conv2d::padded_same`]); for another size it
+    /// is chosen anew.
+    pub same: bool,
     /// Distance between taps.
     pub dilation: [usize; 2],
     /// The weight; parts of the matrix that no block covers are zero.
@@ -79,6 +82,7 @@ impl Conv2d {
             stride,
             padding,
             padding_end: padding,
+            same: false,
             dilation: [1, 1],
             blocks: vec![Block {
                 out: 0..out,
@@ -88,6 +92,23 @@ impl Conv2d {
             bias: vec![0.0; out],
             activation: vec![(0..out, Activation::Identity)],
         }
+    }
+
+    /// The same convolution with TensorFlow's "SAME" padding for an input of `[height, width]`: the output has
+    /// `ceil(side / stride)` rows and columns, and an odd row or column of zeros comes last.
+    ///
+    /// # Panics
+    /// When a side, a stride or a window is 0.
+    pub fn padded_same(self, input: [usize; 2]) -> Conv2d {
+        let all = |i: usize| {
+            let span = self.dilation[i] * (self.kernel[i] - 1) + 1;
+            let last = (input[i].div_ceil(self.stride[i]) - 1) * self.stride[i];
+            (last + span).saturating_sub(input[i])
+        };
+        let all = [all(0), all(1)];
+        let padding = all.map(|n| n / 2);
+        let padding_end = all.map(|n| n.div_ceil(2));
+        Conv2d { padding, padding_end, same: true, ..self }
     }
 
     /// The index of the centre tap, where the window has one and padding puts it over the output's own position.
@@ -124,6 +145,7 @@ impl Conv2d {
             stride: [1, 1],
             padding: [0, 0],
             padding_end: [0, 0],
+            same: false,
             dilation: [1, 1],
             blocks: vec![Block { out: 0..channels, input: 0..channels, weight }],
             bias: vec![0.0; channels],

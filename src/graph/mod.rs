@@ -238,14 +238,21 @@ impl Graph {
         users
     }
 
-    /// The same network for another input height and width.
+    /// The same network for another input height and width. Padding stays as it is, but for convolutions whose padding
+    /// follows from the size of their input ([`Conv2d::same`]).
     ///
     /// # Errors
     /// [`GraphError`] names the first layer whose window no longer fits.
     pub fn resized(&self, height: usize, width: usize) -> Result<Graph, GraphError> {
         let mut graph = Graph::new(Shape { height, width, ..self.input_shape() });
         for node in &self.nodes[1..] {
-            graph.push(node.name.clone(), node.op.clone(), &node.inputs)?;
+            let op = match &node.op {
+                Op::Conv2d(conv) if conv.same => {
+                    Op::Conv2d(conv.clone().padded_same(graph.shape(node.inputs[0]).size()))
+                }
+                op => op.clone(),
+            };
+            graph.push(node.name.clone(), op, &node.inputs)?;
         }
         graph.output = self.output;
         Ok(graph)

@@ -7,6 +7,10 @@ use std::ops::Range;
 /// Fewest channels that are worth a block of their own. Structure is made of channel ranges; a shorter run is chance.
 const SHORTEST: usize = 4;
 
+/// Most ranges of rows, or of columns beside each other, that are worth telling apart: what a chain carries is one range. More are
+/// what pruning left of one, and would cost a dispatch each.
+const MOST_RANGES: usize = 3;
+
 /// What rounding leaves of a Dirac row where a batch norm was divided out in f32: the tolerance to give
 /// [`Conv2d::recognised`] for chains that other tools deployed. 8 units in the last place at 1.
 pub const NEAR_DIRAC: f64 = 1.0 / (1u64 << 20) as f64;
@@ -50,8 +54,8 @@ impl Conv2d {
     /// Finds Dirac, diagonal and 2x2-mean rows, zero, Dirac, diagonal and pointwise column ranges, and groups in a plain
     /// weight ([`Conv2d::as_plain`]), for an input of `[height, width]`. `None` where it has none of these.
     ///
-    /// A factor, and with it the row's bias, that is within `tolerance` of 1 and 0 is taken for a Dirac; with 0 nothing is
-    /// changed, and what is not exactly a Dirac is a diagonal.
+    /// Factors within `tolerance` of 1, and with them the biases of such rows within it of 0, are taken for a Dirac; with 0
+    /// nothing is changed, and what is not exactly a Dirac is a diagonal.
     pub fn recognised(&self, input: [usize; 2], tolerance: f64) -> Option<Recognised> {
         let (weight, groups) = self.as_plain()?;
         let centre = self.centre()?;
@@ -64,6 +68,7 @@ impl Conv2d {
         let mut bias = self.bias.clone();
         let mut deviation = 0.0f64;
         let mut blocks = vec![];
+        let mut ranges = 0;
         // A grouped weight is cut between groups only.
         let unit = if groups > 1 { self.out_channels / groups } else { 1 };
         let mut rest = 0;
@@ -75,17 +80,19 @@ impl Conv2d {
                 o += 1;
                 continue;
             }
-            blocks.extend(view.rest(rest..o));
-            let (out, near) = (o..end, view.near(&rows[o..end], &self.bias[o..end]));
+            ranges += 1 + usize::from(rest < o);
+            blocks.extend(view.rest(rest..o, &mut deviation));
+            let (out, factors) = (o..end, rows[o..end].iter().map(|r| r.factor()).collect::<Vec<_>>());
+            let near = view.near(&factors, &self.bias[o..end]);
             let input = match rows[o] {
                 Row::Single { input, .. } | Row::Mean { input } => input..input + out.len(),
                 Row::Other => unreachable!("no run"),
             };
-            let exact = rows[out.clone()].iter().all(|r| r.factor() == 1.0);
+            let exact = factors.iter().all(|f| *f == 1.0);
             let weight = match rows[o] {
                 Row::Mean { .. } => BlockWeight::MeanPool2,
                 _ if exact || near.is_some() => BlockWeight::Dirac,
-                _ => BlockWeight::Diagonal(rows[out.clone()].iter().map(|r| r.factor()).collect()),
+                _ => BlockWeight::Diagonal(factors.into()),
             };
             if let (BlockWeight::Dirac, Some(off)) = (&weight, near) {
                 bias[out.clone()].fill(0.0);
@@ -94,7 +101,10 @@ impl Conv2d {
             blocks.push(Block { out, input, weight });
             (o, rest) = (end, end);
         }
-        blocks.extend(view.rest(rest..rows.len()));
+        blocks.extend(view.rest(rest..rows.len(), &mut deviation));
+        if ranges + usize::from(rest < rows.len()) > MOST_RANGES {
+            return None;
+        }
         let whole = |b: &Block| b.out.len() == self.out_channels && b.input.len() == self.in_channels;
         let same = matches!(blocks.as_slice(), [b] if whole(b) && matches!(&b.weight, BlockWeight::Dense { groups: g, .. } if *g == groups));
         (!same).then(|| Recognised { conv: Conv2d { blocks, bias, ..self.clone() }, deviation })
@@ -161,14 +171,14 @@ impl View<'_> {
     }
 
     /// How far factors are from 1 and biases from 0, where all of them are within the tolerance.
-    fn near(&self, rows: &[Row], bias: &[f64]) -> Option<f64> {
-        let off = rows.iter().map(|r| (r.factor() - 1.0).abs()).chain(bias.iter().map(|b| b.abs()));
+    fn near(&self, factors: &[f64], bias: &[f64]) -> Option<f64> {
+        let off = factors.iter().map(|f| (f - 1.0).abs()).chain(bias.iter().map(|b| b.abs()));
         let off = off.fold(0.0, f64::max);
         (off <= self.tolerance).then_some(off)
     }
 
-    /// Blocks of rows that are none of their own.
-    fn rest(&self, rows: Range<usize>) -> Vec<Block> {
+    /// Blocks of rows that are none of their own. A factor taken for 1 raises `deviation`.
+    fn rest(&self, rows: Range<usize>, deviation: &mut f64) -> Vec<Block> {
         if rows.is_empty() {
             return vec![];
         }
@@ -197,7 +207,11 @@ impl View<'_> {
             })
             .reduce(empty, |a, b| a.iter().zip(&b).map(|(a, b)| Column::joined(*a, *b)).collect());
         let mut blocks: Vec<Block> = vec![];
-        for (kind, input) in ranges(&columns, taps > 1) {
+        let mut found = ranges(&columns, taps > 1);
+        if found.len() > MOST_RANGES {
+            found = vec![(Kind::Dense, 0..per_in)];
+        }
+        for (kind, input) in found {
             let dense = |kernel: &[usize]| self.weight.selected(&rows.clone().collect::<Vec<_>>(), kernel);
             let inputs: Vec<usize> = input.clone().collect();
             match kind {
@@ -205,9 +219,12 @@ impl View<'_> {
                 Kind::Diagonal => {
                     let factors: Vec<f64> = columns[input.clone()].iter().map(|c| c.value).collect();
                     let out = columns[input.start].row..columns[input.start].row + input.len();
-                    let weight = match factors.iter().all(|f| *f == 1.0) {
-                        true => BlockWeight::Dirac,
-                        false => BlockWeight::Diagonal(factors.into()),
+                    let weight = match self.near(&factors, &[]) {
+                        Some(off) => {
+                            *deviation = deviation.max(off);
+                            BlockWeight::Dirac
+                        }
+                        None => BlockWeight::Diagonal(factors.into()),
                     };
                     blocks.push(Block { out, input, weight });
                 }
@@ -286,6 +303,14 @@ fn ranges(columns: &[Column], windowed: bool) -> Vec<(Kind, Range<usize>)> {
             kinds[i..i + diagonal].fill((Kind::Diagonal, i));
         }
         i += diagonal.max(1);
+    }
+    // A few zeros among pointwise columns, such as pruning leaves, do not end them.
+    let sparse = |k: &(Kind, usize)| matches!(k.0, Kind::Pointwise | Kind::Zero);
+    for run in kinds.chunk_by_mut(|a, b| sparse(a) && sparse(b)) {
+        let few = run.chunk_by(|a, b| a == b).all(|part| part[0].0 != Kind::Zero || part.len() < SHORTEST);
+        if few && run.iter().any(|k| k.0 == Kind::Pointwise) {
+            run.fill((Kind::Pointwise, 0));
+        }
     }
     let mut found: Vec<(Kind, Range<usize>)> = vec![];
     let mut start = 0;

@@ -16,10 +16,7 @@ pub(super) fn is_packed(operand: &Operand) -> bool {
 /// A spec that touches every pixel on its own sees an image as one row.
 pub(super) fn flatten(spec: &ConvSpec) -> ConvSpec {
     let plain = |o: &Operand| o.stride == 1 && !o.mean_pool && o.size() == spec.size;
-    let pointwise = spec
-        .k_ranges
-        .iter()
-        .all(|r| r.kernel == [1, 1] && r.stride == [1, 1] && r.padding == [0, 0] && plain(&r.from));
+    let pointwise = spec.k_ranges.iter().all(|r| r.is_pointwise() && plain(&r.from));
     let mut flat = spec.clone();
     if pointwise && spec.adds.iter().all(|a| plain(&a.from)) && spec.max_pool.is_none() {
         let row = [1, spec.size[0] * spec.size[1]];

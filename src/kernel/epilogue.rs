@@ -52,7 +52,7 @@ pub(super) fn load_quad(
 
 /// Every operand a dispatch reads from a buffer that it does not write: K ranges, adds, gates.
 pub(super) fn reads(spec: &ConvSpec) -> impl Iterator<Item = &Operand> {
-    let adds = spec.adds.iter().skip(usize::from(spec.in_place)).map(|a| &a.from);
+    let adds = spec.adds.iter().skip(spec.in_place).map(|a| &a.from);
     let gates = spec.adds.iter().filter_map(|a| a.gate.as_ref());
     spec.k_ranges.iter().map(|r| &r.from).chain(adds).chain(gates)
 }
@@ -70,7 +70,7 @@ pub(super) fn finish(s: &mut Source, spec: &ConvSpec) {
     let all = spec.out_channels.div_ceil(4);
     for (i, add) in spec.adds.iter().enumerate() {
         let from = &add.from;
-        let name = if i == 0 && spec.in_place { "out0".into() } else { format!("in{}", from.buffer) };
+        let name = if i < spec.in_place { "out0".into() } else { format!("in{}", from.buffer) };
         let (first, quads) = (add.first_out / 4, from.channels.div_ceil(4));
         let row = times("add_y", from.stride * from.shape.width);
         let pixel = format!("{row} + {}", times("add_x", from.stride));

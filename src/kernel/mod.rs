@@ -6,6 +6,7 @@ mod conv;
 mod conv_body;
 mod epilogue;
 mod layout;
+mod probe;
 mod simple;
 mod source;
 mod spec;
@@ -13,6 +14,7 @@ mod tile;
 
 use layout::WeightLayout;
 
+pub use probe::Probe;
 pub use spec::{
     Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
 };

@@ -16,7 +16,7 @@ fn stored(shape: &super::BufferShape) -> ConvSpec {
     ConvSpec {
         k_ranges: vec![],
         adds: vec![],
-        in_place: false,
+        in_place: 0,
         out_channels: shape.channels,
         size: [shape.height, shape.width],
         activation: vec![(0..shape.channels, Function::Identity)],
@@ -111,6 +111,7 @@ pub(super) fn is_gemv(spec: &ConvSpec) -> bool {
     let [range] = &spec.k_ranges[..] else { return false };
     range.kernel == [1, 1]
         && range.padding == [0, 0]
+        && range.padding_end == [0, 0]
         && range.groups == 1
         && range.map.is_none()
         && !range.from.mean_pool

@@ -141,12 +141,21 @@ pub struct KRange {
     pub kernel: [usize; 2],
     /// Applied to the view's rows and columns.
     pub stride: [usize; 2],
-    /// Zeros around the view.
+    /// Zeros above and to the left of the view.
     pub padding: [usize; 2],
+    /// Zeros below and to the right of it.
+    pub padding_end: [usize; 2],
     /// Distance between taps, in rows and columns of the view.
     pub dilation: [usize; 2],
     /// Output and input channels are cut into that many equal parts.
     pub groups: usize,
+}
+
+impl KRange {
+    /// Whether every output element reads the view's element at its own position.
+    pub fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0] && self.padding_end == [0, 0]
+    }
 }
 
 /// A value added before the activation: output channel `first_out + c` gets channel `c` of the view at its own position.
@@ -179,8 +188,9 @@ pub struct ConvSpec {
     pub k_ranges: Vec<KRange>,
     /// What is added.
     pub adds: Vec<Add>,
-    /// `adds[0]` is the (only) output buffer itself: read and written at the same element by its owner.
-    pub in_place: bool,
+    /// So many of the first adds are of the (only) output buffer itself: each of its channels goes to the output channel of
+    /// that number, so that an element is read and written by one owner. Channels that none of them covers are overwritten.
+    pub in_place: usize,
     /// Output channels computed by this dispatch.
     pub out_channels: usize,
     /// `[height, width]` before pooling.

@@ -38,18 +38,27 @@ fn unsupported(checkpoint: &Checkpoint) -> Option<(&'static str, String)> {
         let what = "a pre-activation ResNetV2 with GroupNorm or weight-standardised convolutions";
         return Some((what, seen(name)));
     }
-    for part in [".rbr_", ".conv_kxk.", ".reparam_conv."] {
+    for part in [".conv_kxk.0.", ".conv_scale.", ".rbr_conv.", ".rbr_scale.", ".rbr_skip."] {
         if let Some(name) = contains(part) {
-            return Some(("RepVGG", seen(name)));
+            return Some(("MobileOne", seen(name)));
         }
     }
-    if let Some(name) = first(&|n| n.contains(".conv33.") || n.contains(".running1") || n.contains(".bn33."))
-    {
-        return Some(("RMNet's own RMNeXt or RM-RepVGG", seen(name)));
+    if let Some(name) = first(&|n| n.starts_with("features.") && n.contains(".running1.")) {
+        return Some((
+            "RMobileNet of the RMNet repository",
+            format!("{}, but its strides are in no tensor", seen(name)),
+        ));
     }
-    let mobilenet = ["features.1.conv.0.0.weight", "blocks.0.0.conv_dw.weight"];
-    if let Some(name) = first(&|n| mobilenet.contains(&n) || n.starts_with("mobilenet_v2.")) {
-        return Some(("MobileNetV2", seen(name)));
+    if let Some(name) = super::sequential::undescribed(checkpoint) {
+        let why = format!("{}, and no `rmnet_chain` in config.json says what its layers are", seen(name));
+        return Some(("a plain nn.Sequential", why));
+    }
+    if let Some(name) = first(&|n| n.contains(".post_se.") || n.starts_with("stage1.blocks.")) {
+        return Some(("RepVGGplus", seen(name)));
+    }
+    if let Some(name) = first(&|n| n.starts_with("blocks.") && n.contains(".se.")) {
+        let what = "timm's EfficientNet, MobileNetV3 or another MobileNet with squeeze-and-excitation";
+        return Some((what, seen(name)));
     }
     if !checkpoint.names().any(|n| n.starts_with("layer1.")) {
         return None;
@@ -59,9 +68,6 @@ fn unsupported(checkpoint: &Checkpoint) -> Option<(&'static str, String)> {
     }
     if let Some(name) = contains(".se_module.") {
         return Some(("an older SE-ResNet (its max-pool rounds its size up)", seen(name)));
-    }
-    if let Some(name) = contains(".prelu.") {
-        return Some(("IResNet (ArcFace, PReLU)", seen(name)));
     }
     let norm = first(&|n| n == "bn1.weight")?;
     if !batch_norm {

@@ -90,6 +90,16 @@ pub enum ModelError {
         /// `[height, width]`.
         size: [usize; 2],
     },
+    /// An input size that a layer over the whole map does not fit.
+    #[error("input size {}x{}: expected {expected}: {why}", size[0], size[1])]
+    FixedSize {
+        /// `[height, width]`.
+        size: [usize; 2],
+        /// The size that fits.
+        expected: String,
+        /// The layer, the map it reads and the map it would get.
+        why: String,
+    },
     /// The file cannot be opened.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -38,6 +38,17 @@ impl<'r, 'c> Layers<'r, 'c> {
         Ok(Layers { reader, graph })
     }
 
+    /// For images of `[height, width]`, with the channels that the convolution `first` reads.
+    pub(super) fn reading(reader: &'r mut Reader<'c>, first: &str, size: [usize; 2]) -> Layers<'r, 'c> {
+        let channels = match reader.shape(&format!("{first}.weight")) {
+            Some([_, n, _, _]) => *n,
+            // Missing or misshapen: reading it says so.
+            _ => 3,
+        };
+        let graph = Graph::new(Shape { channels, height: size[0], width: size[1] });
+        Layers { reader, graph }
+    }
+
     pub(super) fn channels(&self, x: ValueId) -> usize {
         self.graph.shape(x).channels
     }
@@ -81,6 +92,12 @@ impl<'r, 'c> Layers<'r, 'c> {
         self.push(name, Op::Activation(Activation::Relu), &[x])
     }
 
+    /// `{name}.weight` as one slope per channel.
+    pub(super) fn prelu(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
+        let slopes = self.reader.tensor(&format!("{name}.weight"), &[Some(self.channels(x))])?.to_f64();
+        self.push(name, Op::Activation(Activation::PRelu(slopes.into())), &[x])
+    }
+
     pub(super) fn add(
         &mut self,
         name: impl Into<String>,
@@ -102,6 +119,13 @@ impl<'r, 'c> Layers<'r, 'c> {
             conv.bias = self.reader.tensor(&format!("{name}.bias"), &[Some(out)])?.to_f64();
         }
         self.push(name, Op::Conv2d(conv), &[x])
+    }
+
+    /// Average over the map, then the classifier `fc`; the number of classes.
+    pub(super) fn classifier(&mut self, average: &str, x: ValueId) -> Result<usize, ModelError> {
+        let x = self.push(average, Op::GlobalAverage, &[x])?;
+        let x = self.linear("fc", true, x)?;
+        Ok(self.channels(x))
     }
 
     /// The pool of a stem: 3x3, stride 2.
@@ -157,4 +181,74 @@ pub(super) fn stage_depths(
         depths.push(index.saturating_add(1));
     }
     if depths.is_empty() { vec![1] } else { depths }
+}
+
+/// Blocks in each stage, by the names `layer{stage}.{block}.` from stage 1 on. A gap shows when it is read.
+pub(super) fn depths<'n>(names: impl Iterator<Item = &'n str>) -> Vec<usize> {
+    let mut last: BTreeMap<usize, usize> = BTreeMap::new();
+    for name in names {
+        let mut parts = name.strip_prefix("layer").unwrap_or_default().split('.');
+        let mut number = || parts.next()?.parse::<usize>().ok();
+        if let (Some(stage), Some(block)) = (number(), number()) {
+            let end = last.entry(stage).or_default();
+            *end = (*end).max(block);
+        }
+    }
+    let depths: Vec<usize> =
+        (1..).map_while(|stage| last.get(&stage)).map(|block| block.saturating_add(1)).collect();
+    if depths.is_empty() { vec![1] } else { depths }
+}
+
+/// How many layers have names, counted from 0 without a gap. At least one: that it is not there shows when it is read.
+pub(super) fn count(reader: &Reader<'_>, name: impl Fn(usize) -> String) -> usize {
+    let named = |i: &usize| {
+        let layer = name(*i) + ".";
+        reader.names().any(|tensor| tensor.starts_with(&layer))
+    };
+    (0..).take_while(named).count().max(1)
+}
+
+/// Groups of a convolution over `channels` inputs, from the shape of its weight `[out, channels / groups, side, side]`.
+pub(super) fn groups(
+    reader: &Reader<'_>,
+    conv: &str,
+    channels: usize,
+    side: usize,
+) -> Result<usize, ModelError> {
+    let tensor = format!("{conv}.weight");
+    match reader.shape(&tensor) {
+        Some([out, per_group, ..]) if *per_group > 0 && channels.is_multiple_of(*per_group) => {
+            let groups = channels / per_group;
+            match out.is_multiple_of(groups) {
+                true => Ok(groups),
+                false => {
+                    let expected = format!("[a multiple of {groups} groups, {per_group}, {side}, {side}]");
+                    Err(reader.misshapen(&tensor, expected))
+                }
+            }
+        }
+        Some([_, per_group, ..]) if *per_group > 0 => {
+            Err(reader.misshapen(&tensor, format!("[any, a divisor of {channels}, {side}, {side}]")))
+        }
+        // Missing or misshapen: reading it says so.
+        _ => Ok(1),
+    }
+}
+
+/// Average pool and linear classifier; returns the number of classes.
+pub(super) fn classifier(
+    reader: &mut Reader<'_>,
+    graph: &mut Graph,
+    [average, classifier]: [&str; 2],
+    x: ValueId,
+) -> Result<usize, ModelError> {
+    let channels = graph.shape(x).channels;
+    let mean = graph.push(average, Op::GlobalAverage, &[x])?;
+    let weight = reader.tensor(&format!("{classifier}.weight"), &[None, Some(channels)])?;
+    let classes = weight.shape()[0];
+    let bias = reader.tensor(&format!("{classifier}.bias"), &[Some(classes)])?.to_f64();
+    let weight = Weight::new(weight.reshaped(vec![classes, channels, 1, 1]));
+    let conv = Conv2d { bias, ..Conv2d::dense(weight, 1, [1, 1], [0, 0]) };
+    graph.push(classifier, Op::Conv2d(conv), &[mean])?;
+    Ok(classes)
 }

@@ -8,21 +8,27 @@ mod config;
 mod detect;
 mod error;
 mod hugging_face;
+mod iresnet;
 mod layers;
+mod mobilenet_v2;
 mod reader;
+mod repvgg;
 mod resnet;
 mod resnet_v2;
+mod rmnet;
 pub mod saved;
 mod scheme;
+mod sequential;
 mod timm;
 mod torchvision;
 
 pub use error::ModelError;
 
 use crate::checkpoint::Checkpoint;
-use crate::graph::Graph;
+use crate::graph::{Graph, Shape};
 use crate::preprocess::Preprocess;
 use reader::Reader;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::fmt;
 use std::path::Path;
@@ -33,10 +39,18 @@ use std::path::Path;
 pub enum Naming {
     /// torchvision, and CIFAR networks that follow it.
     Torchvision,
-    /// timm: torchvision's names with a `config.json` that gives the architecture.
+    /// timm: of ResNets, torchvision's names with a `config.json` that gives the architecture.
     Timm,
     /// Hugging Face transformers.
     HuggingFace,
+    /// insightface: IResNet (ArcFace).
+    InsightFace,
+    /// The repository of the RMNet paper.
+    RmNet,
+    /// Numbers, as `torch.nn.Sequential` gives them, with a list of the modules in `config.json`.
+    Sequential,
+    /// The repository of a network's authors: RepVGG's.
+    Original,
     /// A file that [`saved::save`] wrote.
     Saved,
 }
@@ -47,28 +61,47 @@ impl fmt::Display for Naming {
             Naming::Torchvision => "torchvision",
             Naming::Timm => "timm",
             Naming::HuggingFace => "Hugging Face",
+            Naming::InsightFace => "insightface",
+            Naming::RmNet => "RMNet repository",
+            Naming::Sequential => "nn.Sequential",
+            Naming::Original => "original",
             Naming::Saved => "rmnet",
         })
     }
+}
+
+/// What the values that a network gives are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Output {
+    /// A score per class.
+    #[default]
+    Logits,
+    /// A direction: two images are alike where the cosine between theirs is near 1.
+    Embedding,
 }
 
 /// A network as its checkpoint has it, and what goes with it.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The original network: batch norms and residual connections in place. Nodes carry the names of their tensors;
-    /// weights borrow the checkpoint. Input `[channels, height, width]`, output `[classes, 1, 1]`.
+    /// weights borrow the checkpoint. Input `[channels, height, width]`, output `[classes, 1, 1]` (see [`Output`]).
     pub graph: Graph,
     /// For people, such as `torchvision ResNet, BasicBlock [2, 2, 2, 2]`.
     pub family: String,
     /// Whose names the tensors have.
     pub naming: Naming,
-    /// Names of the residual blocks in order; the node of that name is the block's output. Where an activation ends the
-    /// block, the sum before it is the node `{block}.add`. Empty for the block form, which has none left.
+    /// Names of the blocks in order, residual or of parallel branches; the node of that name is the block's output, after its
+    /// last ReLU. The sum is the node `{block}.add`, or that very node where no activation follows it (MobileNetV2). Empty for
+    /// chains, which have none.
     pub blocks: Vec<String>,
     /// How an image becomes the input.
     pub preprocess: Preprocess,
     /// Class names, where a config file has them.
     pub labels: Option<Vec<String>>,
+    /// What the output is.
+    pub output: Output,
 }
 
 impl Model {
@@ -117,7 +150,11 @@ pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, 
         None => config::agrees(config, "num_classes", &json!(built.classes))?,
     }
     let family = format!("{naming} {}", built.family);
-    Ok(Model { graph: built.graph, family, naming, blocks: built.blocks, preprocess, labels })
+    let output = match naming {
+        Naming::InsightFace => Output::Embedding,
+        _ => Output::Logits,
+    };
+    Ok(Model { graph: built.graph, family, naming, blocks: built.blocks, preprocess, labels, output })
 }
 
 fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
@@ -128,15 +165,26 @@ fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
 }
 
 fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
-    let saved::About { family, preprocess, labels } = about;
+    let saved::About { family, preprocess, labels, output } = about;
     let (graph, preprocess) = match size {
         Some([h, w]) => {
             check_size([h, w])?;
-            (graph.resized(h, w)?, preprocess.with_size([h, w]))
+            let resized = graph.resized(h, w)?;
+            let (map, whole) = (resized.shape(resized.output()), graph.shape(graph.output()));
+            if map != whole {
+                let Shape { height, width, .. } = graph.input_shape();
+                let why = format!("its last layer reads a whole map and would give {map}, not {whole}");
+                return Err(ModelError::FixedSize {
+                    size: [h, w],
+                    expected: format!("{height}x{width}"),
+                    why,
+                });
+            }
+            (resized, preprocess.with_size([h, w]))
         }
         None => (graph, preprocess),
     };
-    Ok(Model { graph, family, naming: Naming::Saved, blocks: vec![], preprocess, labels })
+    Ok(Model { graph, family, naming: Naming::Saved, blocks: vec![], preprocess, labels, output })
 }
 
 /// The preprocessing of the config files, or that of the network's kind.

@@ -30,6 +30,11 @@ impl<'a> Reader<'a> {
         self.checkpoint.names()
     }
 
+    /// A value of the file's metadata.
+    pub(super) fn metadata(&self, key: &str) -> Option<&'a str> {
+        self.checkpoint.metadata(key)
+    }
+
     /// The shape of a tensor that may be there.
     pub(super) fn shape(&self, tensor: &str) -> Option<&'a [usize]> {
         self.checkpoint.tensor(tensor).map(Tensor::shape)

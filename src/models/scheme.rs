@@ -1,7 +1,10 @@
 //! The table of networks that are known: a family under the names of one library.
 
 use super::reader::Reader;
-use super::{ModelError, Naming, hugging_face, resnet_v2, torchvision};
+use super::{
+    ModelError, Naming, hugging_face, iresnet, mobilenet_v2, repvgg, resnet_v2, rmnet, sequential,
+    torchvision,
+};
 use crate::checkpoint::Checkpoint;
 use crate::graph::Graph;
 use crate::preprocess::Preprocess;
@@ -36,7 +39,23 @@ pub(super) struct Built {
 }
 
 /// Every scheme; the first that matches is taken.
-pub(super) const SCHEMES: &[Scheme] = &[hugging_face::SCHEME, resnet_v2::SCHEME, torchvision::SCHEME];
+pub(super) const SCHEMES: &[Scheme] = &[
+    sequential::SCHEME,
+    hugging_face::SCHEME,
+    resnet_v2::SCHEME,
+    iresnet::SCHEME,
+    rmnet::rmnext::SCHEME,
+    rmnet::rep::SCHEME,
+    rmnet::residual::SCHEME,
+    rmnet::preact::SCHEME,
+    rmnet::converted::SCHEME,
+    torchvision::SCHEME,
+    mobilenet_v2::TORCHVISION,
+    mobilenet_v2::TIMM,
+    mobilenet_v2::HUGGING_FACE,
+    repvgg::ORIGINAL,
+    repvgg::TIMM,
+];
 
 /// For schemes that timm has no network of.
 pub(super) fn not_in_timm(_: &str) -> Result<(), &'static str> {

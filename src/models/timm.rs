@@ -56,6 +56,11 @@ pub(super) fn arguments(
     }
 }
 
+/// Refuses a config with another number of input channels than the tensors.
+pub(super) fn inputs_agree(config: Option<&Value>, channels: usize) -> Result<(), ModelError> {
+    config::agrees(config::get(config, "model_args"), "in_chans", &json!(channels))
+}
+
 /// Refuses a config with another number of classes than the tensors.
 pub(super) fn agrees(config: Option<&Value>, classes: usize) -> Result<(), ModelError> {
     match config::get(config, "num_classes") {
@@ -74,7 +79,7 @@ pub(super) fn resnet_agrees(config: Option<&Value>, net: &ResNet) -> Result<(), 
     let args = config::get(config, "model_args");
     config::agrees(args, "layers", &json!(net.depths))?;
     config::agrees(args, "cardinality", &json!(net.groups))?;
-    config::agrees(args, "in_chans", &json!(net.in_channels))?;
+    inputs_agree(config, net.in_channels)?;
     let Some(name) = config::get(config, "architecture").and_then(Value::as_str) else { return Ok(()) };
     let Ok(named) = variant(&plain(name)) else { return Ok(()) };
     let shown = net.layout;
@@ -148,8 +153,6 @@ fn refused(name: &str) -> Option<&'static str> {
         ("resnetblur", "anti-aliased ResNet: blur pooling before its strides"),
         ("resnest", "ResNeSt: split attention in its blocks"),
         ("res2ne", "Res2Net: hierarchical convolutions in its blocks"),
-        ("mobilenetv2", "MobileNetV2"),
-        ("repvgg", "RepVGG"),
     ];
     if let Some((_, why)) = families.iter().find(|(prefix, _)| name.starts_with(prefix)) {
         return Some(why);
@@ -296,8 +299,8 @@ mod tests {
             ("resnetv2_50d_gn", "other norms"),
             ("resnetv2_50d_evos", "other norms"),
             ("resnetv2_50d_frn", "other norms"),
-            ("mobilenetv2_100", "MobileNetV2"),
-            ("repvgg_a0", "RepVGG"),
+            ("mobilenetv2_100", "not among"),
+            ("repvgg_a0", "not among"),
             ("resnest50d", "ResNeSt"),
             ("res2net50_26w_4s", "Res2Net"),
             ("resnet51q", "not among"),

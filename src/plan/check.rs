@@ -59,13 +59,12 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
             }
         }
         // Reads, with the channels each operand takes.
-        let in_place_add = d.in_place.is_some();
-        let k_ranges = match &d.spec {
-            Spec::Conv(c) => c.k_ranges.len(),
-            _ => usize::MAX,
+        let in_place = match &d.spec {
+            Spec::Conv(c) => c.k_ranges.len()..c.k_ranges.len() + c.in_place,
+            _ => 0..0,
         };
         for (i, operand) in d.spec.operands().into_iter().enumerate() {
-            let overwritten = in_place_add && i == k_ranges;
+            let overwritten = in_place.contains(&i);
             let id = match (overwritten, d.in_place) {
                 (true, Some(id)) => id,
                 _ => match d.reads.get(operand.buffer) {
@@ -100,17 +99,17 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
             let same = d.writes.len() == 1
                 && plan.buffer(d.writes[0]).place == plan.buffer(old).place
                 && plan.buffer(d.writes[0]).shape == plan.buffer(old).shape;
-            let whole = c.adds.first().is_some_and(|a| {
-                a.from.stride == 1
-                    && a.first_out == 0
-                    && a.from.first_channel == 0
-                    && a.from.channels == c.out_channels
-                    && a.from.channels == a.from.shape.channels
-            });
-            if !(same && whole && c.in_place && c.max_pool.is_none()) {
+            let (own, _) = c.adds.split_at_checked(c.in_place).unwrap_or_default();
+            // In order and apart, so that no element is added to itself twice.
+            let apart = own.windows(2).all(|w| w[0].first_out + w[0].from.channels <= w[1].first_out);
+            let in_position = own
+                .iter()
+                .all(|a| a.from.stride == 1 && !a.from.mean_pool && a.first_out == a.from.first_channel);
+            let first = c.outputs.first().is_some_and(|o| o.first_channel == 0);
+            if !(same && apart && in_position && first && !own.is_empty() && c.max_pool.is_none()) {
                 return fail(format!("{} is not overwritten element by element", name(old)));
             }
-        } else if matches!(&d.spec, Spec::Conv(c) if c.in_place) {
+        } else if !in_place.is_empty() {
             return fail("is in place but overwrites no buffer".into());
         }
         if let Spec::Conv(c) = &d.spec
@@ -182,7 +181,8 @@ fn check_conv(c: &ConvSpec, weights: Option<&ConvWeights>) -> Result<(), String>
         let view = k.from.size();
         for (axis, length) in view.into_iter().enumerate() {
             let span = k.dilation[axis] * (k.kernel[axis] - 1) + 1;
-            let steps = (length + 2 * k.padding[axis]).checked_sub(span).map(|n| n / k.stride[axis] + 1);
+            let padded = length + k.padding[axis] + k.padding_end[axis];
+            let steps = padded.checked_sub(span).map(|n| n / k.stride[axis] + 1);
             if steps != Some(c.size[axis]) {
                 return Err(format!(
                     "K range {i} gives {steps:?} along axis {axis}, the sum has {}",
@@ -198,8 +198,7 @@ fn check_conv(c: &ConvSpec, weights: Option<&ConvWeights>) -> Result<(), String>
     }
     let values = |i: usize| weights.map(|w| w.maps.get(i).and_then(|m| m.as_ref()));
     for (i, k) in c.k_ranges.iter().enumerate() {
-        let window = k.kernel == [1, 1] && k.padding == [0, 0] && k.stride == [1, 1];
-        if k.from.mean_pool && !(window && k.from.stride == 1) {
+        if k.from.mean_pool && !(k.is_pointwise() && k.from.stride == 1) {
             return Err(format!("K range {i} takes means in a window or with a stride"));
         }
         let mapped = values(i).map(|m| m.map(|(scale, shift)| (scale.len(), shift.len())));

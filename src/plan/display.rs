@@ -55,7 +55,7 @@ fn conv_text(plan: &Plan, d: &Dispatch, c: &ConvSpec) -> String {
         })
         .collect();
     for (i, add) in c.adds.iter().enumerate() {
-        let id = if c.in_place && i == 0 { d.in_place } else { d.reads.get(add.from.buffer).copied() };
+        let id = if i < c.in_place { d.in_place } else { d.reads.get(add.from.buffer).copied() };
         let gate = add.gate.as_ref().and_then(|g| d.reads.get(g.buffer));
         let gate = gate.map_or_else(String::new, |id| format!("{} * ", place(*id)));
         terms.push(id.map_or_else(String::new, |id| format!("{gate}{}{}", place(id), view(&add.from))));

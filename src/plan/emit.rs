@@ -18,6 +18,7 @@ pub(super) struct Term {
     pub(super) kernel: [usize; 2],
     pub(super) stride: [usize; 2],
     pub(super) padding: [usize; 2],
+    pub(super) padding_end: [usize; 2],
     pub(super) dilation: [usize; 2],
     pub(super) groups: usize,
     pub(super) weight: KWeight,
@@ -26,13 +27,15 @@ pub(super) struct Term {
 impl Term {
     /// A K range with the window of a convolution.
     pub(super) fn window(conv: &Conv2d, from: Segment, groups: usize, weight: KWeight) -> Term {
-        let &Conv2d { kernel, stride, padding, dilation, .. } = conv;
-        Term { from, kernel, stride, padding, dilation, groups, weight }
+        let &Conv2d { kernel, stride, padding, padding_end, dilation, .. } = conv;
+        Term { from, kernel, stride, padding, padding_end, dilation, groups, weight }
     }
 
     /// A 1x1 K range.
     pub(super) fn pointwise(from: Segment, stride: [usize; 2], groups: usize, weight: KWeight) -> Term {
-        Term { from, kernel: [1, 1], stride, padding: [0, 0], dilation: [1, 1], groups, weight }
+        let none = [0, 0];
+        let dilation = [1, 1];
+        Term { from, kernel: [1, 1], stride, padding: none, padding_end: none, dilation, groups, weight }
     }
 }
 
@@ -61,6 +64,7 @@ impl Sum {
 }
 
 /// Buffers and dispatches so far. Buffer numbers are virtual until memory is assigned.
+#[derive(Clone)]
 pub(super) struct Emitter {
     pub(super) buffers: Vec<Buffer>,
     pub(super) dispatches: Vec<Dispatch>,
@@ -198,6 +202,7 @@ impl Emitter {
                 kernel: t.kernel,
                 stride: t.stride,
                 padding: t.padding,
+                padding_end: t.padding_end,
                 dilation: t.dilation,
                 groups: t.groups,
             })
@@ -230,7 +235,7 @@ impl Emitter {
         let spec = ConvSpec {
             k_ranges,
             adds,
-            in_place: false,
+            in_place: 0,
             out_channels: rows.len(),
             size: sum.size,
             activation,

@@ -60,7 +60,7 @@ impl Lowering<'_> {
                 conv.blocks
                     .iter()
                     .map(|b| b.out.end)
-                    .filter(|c| rows.start < *c && *c < rows.end)
+                    .filter(|c| rows.start < *c && *c < rows.end && !self.read_through(result_value, *c))
                     .map(|c| c - rows.start),
             );
             cuts.sort_unstable();
@@ -68,6 +68,18 @@ impl Lowering<'_> {
             result.extend(self.emitter.sum(&name, sum, pool.map(|p| p.1), to, &cuts)?);
         }
         Ok(result)
+    }
+
+    /// Whether a reader multiplies channels on both sides of a cut together: then neither side outlives the other.
+    fn read_through(&self, v: ValueId, cut: usize) -> bool {
+        let through = |b: &Block| {
+            let dense = matches!(b.weight, BlockWeight::Dense { .. } | BlockWeight::Pointwise(_));
+            dense && b.input.start < cut && cut < b.input.end
+        };
+        self.consumers[v.index()].iter().any(|reader| match &self.graph.node(*reader).op {
+            Op::Conv2d(conv) => conv.blocks.iter().any(through),
+            _ => false,
+        })
     }
 
     /// Cuts of a value that fall inside a row range, counted from its start.
@@ -208,7 +220,8 @@ impl Lowering<'_> {
             }
             BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
                 let pointwise = matches!(block.weight, BlockWeight::Pointwise(_));
-                let one = pointwise || conv.kernel == [1, 1] && conv.padding == [0, 0];
+                let one =
+                    pointwise || conv.kernel == [1, 1] && [conv.padding, conv.padding_end] == [[0, 0]; 2];
                 let readable = |s: &Segment| {
                     let whole = one && conv.stride == [1, 1];
                     (s.gate.is_none() && (!s.mean_pool || whole)).then(|| s.clone())

@@ -58,7 +58,7 @@ pub struct Dispatch {
     pub reads: Vec<BufferId>,
     /// Buffers written, in the order of the spec's outputs.
     pub writes: Vec<BufferId>,
-    /// The buffer that `writes[0]` overwrites element by element: it holds the spec's first add, and shares the slot.
+    /// The buffer that `writes[0]` overwrites element by element: it holds the spec's in-place adds, and shares the slot.
     pub in_place: Option<BufferId>,
     /// Weights of a convolution.
     pub weights: Option<ConvWeights>,
@@ -241,9 +241,11 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
         for (i, candidate) in candidates.iter().enumerate() {
             let mut tried = splits.clone();
             tried.extend(candidate.clone());
-            // A cut that cannot be lowered (a grouped reader, a fused pool) is no candidate.
+            // A cut that cannot be lowered (a fused pool) is no candidate, nor one that a reader has to copy together again
+            // (a grouped one).
             let Ok(plan) = plan_with(graph, options, &tried) else { continue };
-            if plan.activation_bytes() * 20 <= best.activation_bytes() * 19 {
+            let copies = plan.dispatches.len() > best.dispatches.len();
+            if !copies && plan.activation_bytes() * 20 <= best.activation_bytes() * 19 {
                 best = plan;
                 found = Some((i, tried));
             }
@@ -257,8 +259,14 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
 
 fn plan_with(graph: &Graph, options: &Options, splits: &Splits) -> Result<Plan, PlanError> {
     let mut lowered = lower::lower(graph, options, splits)?;
-    in_place::in_place(&mut lowered);
-    Ok(memory::assign(lowered, options.batch))
+    let mut widened = lowered.clone();
+    in_place::in_place(&mut lowered, false);
+    let plan = memory::assign(lowered, options.batch);
+    if !in_place::in_place(&mut widened, true) {
+        return Ok(plan);
+    }
+    let widened = memory::assign(widened, options.batch);
+    Ok(if widened.activation_bytes() < plan.activation_bytes() { widened } else { plan })
 }
 
 /// Sets of values to cut in halves together: what convolutions compute inside blocks, by shape, two quads of channels at

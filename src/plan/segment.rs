@@ -155,13 +155,20 @@ impl Segment {
     }
 }
 
-/// Output channels cut where blocks begin and end, but for cuts through an ungrouped dense block: rows that multiply the
-/// same operand are computed together.
+/// Output channels cut where blocks begin and end, but for cuts through an ungrouped dense block, whose rows multiply the same
+/// operand, or through a diagonal one that is a term of a sum: such rows are computed together.
 pub(super) fn row_ranges(conv: &Conv2d) -> Vec<Range<usize>> {
     let through = |cut: &usize| {
         conv.blocks.iter().any(|b| {
-            let dense = matches!(b.weight, BlockWeight::Dense { groups: 1, .. } | BlockWeight::Pointwise(_));
-            dense && b.out.start < *cut && *cut < b.out.end
+            let together = match &b.weight {
+                BlockWeight::Dense { groups, .. } => *groups == 1,
+                BlockWeight::Pointwise(_) => true,
+                _ => {
+                    conv.blocks.iter().filter(|o| o.out.start < b.out.end && b.out.start < o.out.end).count()
+                        > 1
+                }
+            };
+            together && b.out.start < *cut && *cut < b.out.end
         })
     };
     let mut cuts: Vec<usize> = conv.blocks.iter().flat_map(|b| [b.out.start, b.out.end]).collect();

@@ -33,6 +33,16 @@ impl Preprocess {
         }
     }
 
+    /// Hugging Face's for MobileNets: shortest side to 256, bilinear, the central 224x224, values from -1 to 1.
+    pub fn mobilenet() -> Preprocess {
+        Preprocess {
+            crop_rule: CropRule::HuggingFace,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            ..Preprocess::imagenet()
+        }
+    }
+
     /// From timm's `pretrained_cfg`: the image is resized so that it covers `floor(input_size / crop_pct)`, then cropped.
     ///
     /// # Errors
@@ -80,29 +90,33 @@ impl Preprocess {
     /// From Hugging Face's `preprocessor_config.json`.
     ///
     /// ConvNext processors, which ResNet uses, resize the shortest side to `size / crop_pct` and crop, or warp from 384
-    /// on. Others resize to `size` and crop to `crop_size`.
+    /// on. Others resize to `size` and crop to `crop_size`. What a MobileNet processor leaves out is as
+    /// [`Preprocess::mobilenet`] has it.
     ///
     /// # Errors
     /// [`PreprocessError::Config`] names a key that is not understood, or one that would leave the size of the result to
     /// the image.
     pub fn from_hugging_face(config: &Value) -> Result<Preprocess, PreprocessError> {
         let kind = get(config, "image_processor_type").or_else(|| get(config, "feature_extractor_type"));
-        let convnext = kind.and_then(Value::as_str).is_some_and(|k| k.starts_with("ConvNext"))
-            || get(config, "crop_pct").is_some();
+        let is = |name: &str| kind.and_then(Value::as_str).is_some_and(|k| k.starts_with(name));
+        let convnext = is("ConvNext") || get(config, "crop_pct").is_some();
+        let mobilenet = is("MobileNet");
+        let number_is_shortest = convnext || mobilenet;
         let flag = |key: &str, default: bool| match get(config, key) {
             None => Ok(default),
             Some(v) => v.as_bool().ok_or_else(|| wrong(key, "true or false", v)),
         };
         let crop = match get(config, "crop_size") {
-            Some(value) if flag("do_center_crop", false)? => Some(match value {
+            Some(value) if flag("do_center_crop", mobilenet)? => Some(match value {
                 Value::Number(_) => [side("crop_size", value)?; 2],
                 _ => height_width(value).unwrap_or_else(|| Err(wrong("crop_size", "a size", value)))?,
             }),
+            None if mobilenet && flag("do_center_crop", true)? => Some(Preprocess::mobilenet().size),
             _ => None,
         };
 
         let (size, resize, crop_pct) = if !flag("do_resize", true)? {
-            let extent = get(config, "size").map(|v| extent(v, convnext)).transpose()?;
+            let extent = get(config, "size").map(|v| extent(v, number_is_shortest)).transpose()?;
             match (crop, extent) {
                 (Some(crop), _) => (crop, Resize::None, 1.0),
                 (None, Some(Extent::Exact(size))) => (size, Resize::Required, 1.0),
@@ -111,7 +125,12 @@ impl Preprocess {
             }
         } else {
             let value = get(config, "size");
-            match value.map(|v| extent(v, convnext)).transpose()?.unwrap_or(Extent::Shortest(224)) {
+            let default = if mobilenet { 256 } else { 224 };
+            match value
+                .map(|v| extent(v, number_is_shortest))
+                .transpose()?
+                .unwrap_or(Extent::Shortest(default))
+            {
                 Extent::Shortest(s) if convnext && s < 384 => {
                     let pct = percentage(config, 224.0 / 256.0)?;
                     (crop.unwrap_or([s, s]), Resize::Shortest(super::scaled(s, pct)), pct)
@@ -132,6 +151,7 @@ impl Preprocess {
         };
 
         let interpolation = match get(config, "resample") {
+            None if mobilenet => Interpolation::Bilinear,
             None => Interpolation::Bicubic,
             Some(value) => match value.as_u64() {
                 Some(0) => Interpolation::Nearest,
@@ -146,11 +166,12 @@ impl Preprocess {
             None => 1.0 / 255.0,
             Some(v) => v.as_f64().ok_or_else(|| wrong("rescale_factor", "a number", v))?,
         };
+        let (mean, std) = match mobilenet {
+            true => (Preprocess::mobilenet().mean, Preprocess::mobilenet().std),
+            false => (IMAGENET_MEAN, IMAGENET_STD),
+        };
         let (mean, std) = match flag("do_normalize", true)? {
-            true => (
-                triple(config, "image_mean", IMAGENET_MEAN, false)?,
-                triple(config, "image_std", IMAGENET_STD, true)?,
-            ),
+            true => (triple(config, "image_mean", mean, false)?, triple(config, "image_std", std, true)?),
             false => ([0.0; 3], [1.0; 3]),
         };
         let crop_rule = CropRule::HuggingFace;
@@ -164,11 +185,11 @@ enum Extent {
     Exact([usize; 2]),
 }
 
-/// A number was the shortest side for ConvNext processors and a square for others.
-fn extent(value: &Value, convnext: bool) -> Result<Extent, PreprocessError> {
+/// A number was the shortest side for ConvNext and MobileNet processors and a square for others.
+fn extent(value: &Value, number_is_shortest: bool) -> Result<Extent, PreprocessError> {
     if value.is_number() {
         let s = side("size", value)?;
-        return Ok(if convnext { Extent::Shortest(s) } else { Extent::Exact([s, s]) });
+        return Ok(if number_is_shortest { Extent::Shortest(s) } else { Extent::Exact([s, s]) });
     }
     if let Some(s) = get(value, "shortest_edge") {
         return Ok(Extent::Shortest(side("size.shortest_edge", s)?));

@@ -63,6 +63,7 @@ pub(crate) fn flatten(conv: &Conv2d) -> Conv2d {
     let plain = Conv2d::dense(Weight::flattened(conv, groups), groups, conv.stride, conv.padding);
     Conv2d {
         padding_end: conv.padding_end,
+        same: conv.same,
         dilation: conv.dilation,
         bias: conv.bias.clone(),
         activation: conv.activation.clone(),

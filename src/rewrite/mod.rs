@@ -4,6 +4,7 @@ mod fold_batch_norm;
 mod fuse_activation;
 mod fuse_linear;
 mod literal;
+pub mod prune;
 mod recognise;
 mod remove_residual;
 mod reparameterize;
@@ -14,11 +15,11 @@ pub use fuse_linear::fuse_linear;
 #[cfg(feature = "onnx")]
 pub(crate) use literal::flatten;
 pub use literal::literal;
-pub use recognise::recognise;
+pub use recognise::{Recognition, recognise};
 pub use remove_residual::remove_residual;
 pub use reparameterize::reparameterize;
 
-use crate::graph::{Graph, GraphError, Op};
+use crate::graph::{Graph, GraphError, NEAR_DIRAC, Op};
 
 /// Which form of a network runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -116,6 +117,9 @@ pub struct Rewritten {
     pub blocks: Vec<BlockReport>,
     /// Layers of a plain chain whose structure was found again ([`recognise()`]).
     pub recognised: Vec<String>,
+    /// Largest difference of a weight or bias of the chain from the Dirac it was taken for: at most [`NEAR_DIRAC`]. 0 where the
+    /// function is exactly the original's.
+    pub deviation: f64,
 }
 
 /// Takes a checkpoint's graph to the form that runs. Where 1x1 convolutions are merged, the output of a block may be no node
@@ -125,17 +129,18 @@ pub struct Rewritten {
 /// [`GraphError`] when a pass would build a node that does not fit: a broken invariant of the input graph.
 pub fn for_mode(original: &Graph, form: impl Into<Form>) -> Result<Rewritten, GraphError> {
     let Form { mode, merge } = form.into();
-    let chain = !original.nodes().iter().any(|n| matches!(n.op, Op::Add(_) | Op::BatchNorm(_)));
-    let (original, recognised) = match mode {
+    let mut folded = fold_batch_norm(original)?;
+    let chain = !folded.nodes().iter().any(|n| matches!(n.op, Op::Add(_)));
+    let (mut recognised, mut deviation) = (vec![], 0.0);
+    if chain && mode == Mode::Structured {
         // Nothing to remove: perhaps it was, and was written out as plain weights.
-        Mode::Structured if chain => recognise(original)?,
-        _ => (original.clone(), vec![]),
-    };
-    let original = &original;
-    let summed = reparameterize(&fold_batch_norm(original)?)?;
+        let found = recognise(&folded, NEAR_DIRAC)?;
+        (folded, recognised, deviation) = (found.graph, found.layers, found.deviation);
+    }
+    let summed = reparameterize(&folded)?;
     let folded = fuse_activation(&summed.graph)?;
     let mut removed = remove_residual(&folded)?;
-    removed.recognised = recognised;
+    (removed.recognised, removed.deviation) = (recognised, deviation);
     removed.blocks.splice(0..0, summed.blocks);
     if merge && mode != Mode::Residual {
         removed.graph = fuse_linear(&removed.graph)?;
@@ -143,6 +148,6 @@ pub fn for_mode(original: &Graph, form: impl Into<Form>) -> Result<Rewritten, Gr
     Ok(match mode {
         Mode::Structured => removed,
         Mode::Literal => Rewritten { graph: literal(&removed.graph)?, ..removed },
-        Mode::Residual => Rewritten { graph: folded, blocks: vec![], recognised: vec![] },
+        Mode::Residual => Rewritten { graph: folded, blocks: vec![], recognised: vec![], deviation: 0.0 },
     })
 }

@@ -2,23 +2,36 @@
 
 use crate::graph::{Graph, GraphError, Op};
 
-/// Takes every plain weight apart into the blocks it is made of ([`Conv2d::recognised`](crate::graph::Conv2d::recognised)),
-/// exactly: not one value is changed. Gives the names of the layers where there was something to find.
+/// What was found in a chain.
+#[derive(Clone, Debug)]
+pub struct Recognition {
+    /// The chain in block weights.
+    pub graph: Graph,
+    /// Layers where there was something to find.
+    pub layers: Vec<String>,
+    /// Largest difference of a weight or bias from the Dirac it was taken for; 0 where not one value is changed.
+    pub deviation: f64,
+}
+
+/// Takes every plain weight apart into the blocks it is made of ([`Conv2d::recognised`](crate::graph::Conv2d::recognised)).
+/// With a `tolerance` of 0 not one value is changed; with [`NEAR_DIRAC`](crate::graph::NEAR_DIRAC) carried channels are found
+/// that a batch norm divided out in f32 has moved by its rounding.
 ///
 /// # Errors
 /// [`GraphError`] when a rewritten node does not fit, which a well-formed graph never gives.
-pub fn recognise(graph: &Graph) -> Result<(Graph, Vec<String>), GraphError> {
+pub fn recognise(graph: &Graph, tolerance: f64) -> Result<Recognition, GraphError> {
     let mut new = Graph::new(graph.input_shape());
-    let mut found = vec![];
+    let (mut layers, mut deviation) = (vec![], 0.0f64);
     for node in &graph.nodes()[1..] {
         let mut op = node.op.clone();
         if let Op::Conv2d(conv) = &node.op
-            && let Some(recognised) = conv.recognised(graph.shape(node.inputs[0]).size(), 0.0)
+            && let Some(recognised) = conv.recognised(graph.shape(node.inputs[0]).size(), tolerance)
         {
             op = Op::Conv2d(recognised.conv);
-            found.push(node.name.clone());
+            layers.push(node.name.clone());
+            deviation = deviation.max(recognised.deviation);
         }
         new.push(node.name.clone(), op, &node.inputs)?;
     }
-    Ok((new, found))
+    Ok(Recognition { graph: new, layers, deviation })
 }

@@ -71,7 +71,7 @@ pub fn remove_residual(graph: &Graph) -> Result<Rewritten, GraphError> {
         map[v.index()] = Some(value);
     }
     debug_assert_eq!(map[graph.output().index()], Some(new.output()));
-    Ok(Rewritten { graph: new, blocks: reports, recognised: vec![] })
+    Ok(Rewritten { graph: new, blocks: reports, recognised: vec![], deviation: 0.0 })
 }
 
 /// A block that can be converted: the steps of its main path from `input` to the Add, and the shortcut beside it.
@@ -250,7 +250,7 @@ impl Chain {
             let [h, w] = projection.kernel;
             return Err(format!("{}: a {h}x{w} shortcut, only 1x1 without padding can be merged", name(v)));
         }
-        if !matches!(projection.as_plain(), Some((_, 1))) {
+        if side_weight(projection).is_none() {
             return Err(format!("{}: a grouped shortcut", name(v)));
         }
         if !projection.is_linear() {
@@ -347,10 +347,22 @@ impl Chain {
             Side::Identity => (BlockWeight::Dirac, vec![0.0; out_channels]),
             Side::Projection { conv, .. } => {
                 let projection = conv_of(graph, conv);
-                let (weight, _) = projection.as_plain().expect("checked");
-                (BlockWeight::Pointwise(weight.clone()), projection.bias.clone())
+                (side_weight(projection).expect("checked"), projection.bias.clone())
             }
         }
+    }
+}
+
+/// A 1x1 shortcut as the block it becomes: one dense weight, or a factor per channel.
+fn side_weight(projection: &Conv2d) -> Option<BlockWeight> {
+    match (projection.as_plain(), projection.blocks.as_slice()) {
+        (Some((weight, 1)), _) => Some(BlockWeight::Pointwise(weight.clone())),
+        (_, [Block { out, weight: BlockWeight::Diagonal(factors), .. }])
+            if out.len() == projection.out_channels =>
+        {
+            Some(BlockWeight::Diagonal(factors.clone()))
+        }
+        _ => None,
     }
 }
 

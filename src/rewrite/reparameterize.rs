@@ -1,11 +1,14 @@
 //! Parallel linear branches into one convolution: a RepVGG block's 3x3, 1x1 and batch norm over one input, as its authors
-//! deploy it (arXiv 2101.03697).
+//! deploy it (arXiv 2101.03697). Channels that no kernel computes, such as those that an RM-RepVGG block reserves, stay a
+//! block of their own.
 
 use super::{BlockReport, Outcome, Rewritten};
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, GraphError, Op, ValueId, Weight};
+use std::ops::Range;
 
 /// Sums every tree of linear Adds whose leaves are linear convolutions of one value, with one stride and with windows over
-/// one centre, into one plain convolution. An Add of anything else stays.
+/// one centre, into one convolution: dense where a branch has a kernel, Dirac or diagonal on other rows. An Add of anything else
+/// stays.
 ///
 /// Expects batch norms folded and activations not yet fused.
 ///
@@ -57,7 +60,7 @@ pub fn reparameterize(graph: &Graph) -> Result<Rewritten, GraphError> {
         };
         map[v.index()] = Some(value);
     }
-    Ok(Rewritten { graph: new, blocks, recognised: vec![] })
+    Ok(Rewritten { graph: new, blocks, recognised: vec![], deviation: 0.0 })
 }
 
 /// The linear Adds below `v` that nobody else reads, `v` included, and what they add.
@@ -79,7 +82,7 @@ fn collect(
     }
 }
 
-/// The sum of the leaves as one plain convolution, and what it reads; `None` where they are not branches of one value.
+/// The sum of the leaves as one convolution, and what it reads; `None` where they are not branches of one value.
 fn sum(graph: &Graph, leaves: &[ValueId]) -> Option<(Conv2d, ValueId)> {
     let mut convs = vec![];
     let mut source = None;
@@ -94,47 +97,81 @@ fn sum(graph: &Graph, leaves: &[ValueId]) -> Option<(Conv2d, ValueId)> {
     }
     // The widest window takes the others in; all have to read around the same position.
     let widest = *convs.iter().max_by_key(|c| c.kernel)?;
-    let groups = convs.iter().filter_map(|c| c.as_plain()).map(|(_, g)| g).max()?;
+    // What every kernel must be like: its groups, and the rows that it computes.
+    let (groups, rows) = convs.iter().find_map(|c| match c.blocks.as_slice() {
+        [Block { weight: BlockWeight::Dense { groups, .. }, out, .. }] => Some((*groups, out.clone())),
+        _ => None,
+    })?;
+    if groups > 1 && rows.len() < widest.out_channels {
+        return None;
+    }
     let mut blocks = vec![];
     let mut bias = vec![0.0; widest.out_channels];
+    // Factors at the centre tap of a row's own channel, for rows that no kernel computes.
+    let mut factors = vec![0.0; widest.out_channels];
     for conv in convs {
         let pointwise = conv.kernel == [1, 1];
         let same_window = conv.kernel == widest.kernel && conv.dilation == widest.dilation;
         if conv.stride != widest.stride || !(pointwise || same_window) {
             return None;
         }
-        match conv.blocks.as_slice() {
-            [Block { weight: BlockWeight::Dense { weight, groups: g }, .. }] => {
-                if *g != groups {
+        let [block] = conv.blocks.as_slice() else { return None };
+        match &block.weight {
+            BlockWeight::Dense { weight, groups: g } => {
+                if *g != groups || block.out != rows || block.input != (0..conv.in_channels) {
                     return None;
                 }
                 match same_window {
-                    true => blocks.extend(conv.blocks.iter().cloned()),
-                    false => blocks.extend(pointwise_groups(weight, groups)),
+                    true => blocks.push(block.clone()),
+                    false => blocks.extend(pointwise_groups(weight, groups, rows.start)),
                 }
             }
-            [Block { weight: BlockWeight::Diagonal(_) | BlockWeight::Dirac, out, .. }]
-                if *out == (0..widest.out_channels) =>
-            {
-                blocks.extend(conv.blocks.iter().cloned());
+            BlockWeight::Diagonal(_) | BlockWeight::Dirac if block.out == block.input => {
+                let factor = |i: usize| match &block.weight {
+                    BlockWeight::Diagonal(factors) => factors[i],
+                    _ => 1.0,
+                };
+                block.out.clone().enumerate().for_each(|(i, o)| factors[o] += factor(i));
+                blocks.push(block.clone());
             }
             _ => return None,
         }
         bias.iter_mut().zip(&conv.bias).for_each(|(sum, b)| *sum += b);
     }
     let sum = Conv2d { blocks, bias, ..widest.clone() };
-    let dense = BlockWeight::Dense { weight: Weight::flattened(&sum, groups), groups };
-    let block = Block { out: 0..sum.out_channels, input: 0..sum.in_channels, weight: dense };
-    Some((Conv2d { blocks: vec![block], ..sum }, source?))
+    let mut dense = Weight::flattened(&sum, groups);
+    if rows.len() < sum.out_channels {
+        let inputs: Vec<usize> = (0..sum.in_channels).collect();
+        dense = dense.selected(&rows.clone().collect::<Vec<_>>(), &inputs);
+    }
+    let dense = BlockWeight::Dense { weight: dense, groups };
+    let (before, after) = (0..rows.start, rows.end..sum.out_channels);
+    let blocks = carried(&factors, before)
+        .into_iter()
+        .chain([Block { out: rows, input: 0..sum.in_channels, weight: dense }])
+        .chain(carried(&factors, after))
+        .collect();
+    Some((Conv2d { blocks, ..sum }, source?))
 }
 
-/// A grouped 1x1 weight as pointwise blocks, one per group.
-fn pointwise_groups(weight: &Weight, groups: usize) -> impl Iterator<Item = Block> + use<'_> {
+/// Rows that are their own channel times a factor.
+fn carried(factors: &[f64], rows: Range<usize>) -> Option<Block> {
+    let factors = &factors[rows.clone()];
+    let weight = match factors.iter().all(|f| *f == 1.0) {
+        true => BlockWeight::Dirac,
+        false => BlockWeight::Diagonal(factors.into()),
+    };
+    let any = factors.iter().any(|f| *f != 0.0);
+    any.then(|| Block { out: rows.clone(), input: rows, weight })
+}
+
+/// A grouped 1x1 weight as pointwise blocks, one per group, for rows from `first` on.
+fn pointwise_groups(weight: &Weight, groups: usize, first: usize) -> impl Iterator<Item = Block> + use<'_> {
     let [out, per_in, ..] = weight.shape();
     let per_out = out / groups;
     let inputs: Vec<usize> = (0..per_in).collect();
     (0..groups).map(move |g| Block {
-        out: g * per_out..(g + 1) * per_out,
+        out: first + g * per_out..first + (g + 1) * per_out,
         input: g * per_in..(g + 1) * per_in,
         weight: BlockWeight::Pointwise(
             weight.selected(&(g * per_out..(g + 1) * per_out).collect::<Vec<_>>(), &inputs),

@@ -40,6 +40,25 @@ pub enum SessionError {
         /// Largest difference over the largest logit.
         relative: f64,
     },
+    /// A model that could not be pruned as asked.
+    #[error(transparent)]
+    Prune(#[from] crate::rewrite::prune::PruneError),
+    /// Calibration images that are no whole number of images.
+    #[error("calibration: expected a multiple of {image} values, an image's, at least one; found {found}")]
+    Calibration {
+        /// Values of one image.
+        image: usize,
+        /// Values given.
+        found: usize,
+    },
+    /// Two runs on one input gave different logits: a race, or a driver at fault.
+    #[error("two runs on one input gave different logits: please report it with the adapter and driver")]
+    Unsteady,
+    /// Times of dispatches were asked of an adapter without timestamps.
+    #[error(
+        "the adapter has no timestamps, which the times of dispatches need; `rmnet devices` lists who has"
+    )]
+    NoTimestamps,
     /// Something only a GPU session has was asked of one on the CPU.
     #[error("a session on the CPU has no GPU commands to encode: make it on a GPU")]
     NotOnGpu,

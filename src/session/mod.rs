@@ -18,11 +18,15 @@ mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod measure;
 mod options;
+mod prune;
+#[cfg(not(target_arch = "wasm32"))]
+mod timing;
 
 pub use error::SessionError;
 #[cfg(not(target_arch = "wasm32"))]
 pub use measure::{MergeTiming, faster_merged};
 pub use options::{Device, Options};
+pub use prune::{Judge, PrunedModel, pruned};
 
 use crate::checkpoint::Checkpoint;
 #[cfg(not(target_arch = "wasm32"))]

@@ -21,6 +21,13 @@ pub const F64_BOUND: f64 = 1e-12;
 /// Largest difference of f32 logits from f64 ones, over the largest logit, that is taken for rounding.
 pub const F32_LOGITS_BOUND: f64 = 1e-5;
 
+/// Largest relative difference in f64 that a rewritten network may have from its original: [`F64_BOUND`], but for a chain whose
+/// carried channels are Diracs only up to the rounding of its file. There one rounding to f32 per layer differs, no other than
+/// what computing in f32 does.
+pub fn f64_bound(rewritten: &Rewritten) -> f64 {
+    if rewritten.deviation > 0.0 { F32_LOGITS_BOUND } else { F64_BOUND }
+}
+
 /// A difference between two evaluations of a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Difference {

@@ -215,14 +215,12 @@ pub fn fill(shape: &BufferShape, next: &mut impl FnMut() -> f32) -> Vec<f32> {
 /// Inputs for a spec. What is written starts as NaN, padded lanes included, unless it is added in place.
 pub fn data(spec: &Spec, seed: u64) -> Data {
     let mut next = noise(seed + 1);
-    let mut in_place = false;
+    let mut in_place = 0;
     let (mut weights, mut bias, mut slopes, mut maps, mut read) =
         (vec![], vec![], vec![], vec![], spec.operands());
     if let Spec::Conv(conv) = spec {
         in_place = conv.in_place;
-        if in_place {
-            read.remove(conv.k_ranges.len());
-        }
+        read.drain(conv.k_ranges.len()..conv.k_ranges.len() + in_place);
         for range in &conv.k_ranges {
             let depth = range.from.channels / range.groups;
             let len = conv.out_channels * depth * range.kernel[0] * range.kernel[1];
@@ -247,7 +245,7 @@ pub fn data(spec: &Spec, seed: u64) -> Data {
     let writes = spec
         .outputs()
         .iter()
-        .map(|shape| if in_place { fill(shape, &mut next) } else { vec![f32::NAN; shape.elements()] })
+        .map(|shape| if in_place > 0 { fill(shape, &mut next) } else { vec![f32::NAN; shape.elements()] })
         .collect();
     Data { reads, writes, weights, bias, slopes, maps }
 }

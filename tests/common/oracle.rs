@@ -95,7 +95,7 @@ fn conv_at(spec: &ConvSpec, data: &Data, n: usize, c: usize, y: usize, x: usize)
     }
     for (i, add) in spec.adds.iter().enumerate() {
         if (add.first_out..add.first_out + add.from.channels).contains(&c) {
-            let buffer = if i == 0 && spec.in_place { &data.writes[0] } else { &data.reads[add.from.buffer] };
+            let buffer = if i < spec.in_place { &data.writes[0] } else { &data.reads[add.from.buffer] };
             let mut v = read(&add.from, buffer, n, c - add.first_out, y as isize, x as isize);
             if let Some(gate) = &add.gate {
                 v *= read(gate, &data.reads[gate.buffer], n, c - add.first_out, 0, 0);

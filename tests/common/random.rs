@@ -1,6 +1,8 @@
 //! Random residual networks, from a seed.
 
-use rmnet::graph::{Activation, BatchNorm, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight};
+use rmnet::graph::{
+    Activation, BatchNorm, Block, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight,
+};
 use rmnet::tensor::Tensor;
 
 /// SplitMix64: small, fixed, good enough to make weights.
@@ -55,11 +57,28 @@ impl Builder {
 
     /// Convolution without bias, then batch norm.
     pub fn conv(&mut self, x: ValueId, out: usize, k: usize, stride: usize, groups: usize) -> ValueId {
+        self.conv_behind(0, x, out, k, stride, groups)
+    }
+
+    /// The same with `reserved` more channels in front that the convolution leaves zero.
+    fn conv_behind(
+        &mut self,
+        reserved: usize,
+        x: ValueId,
+        out: usize,
+        k: usize,
+        stride: usize,
+        groups: usize,
+    ) -> ValueId {
         let cin = self.graph.shape(x).channels / groups;
         let scale = (1.0 / (cin * k * k) as f64).sqrt();
         let values = self.rng.values(out * cin * k * k).iter().map(|v| (v * scale) as f32).collect();
         let weight = Weight::new(Tensor::from_f32(vec![out, cin, k, k], values));
-        let conv = Conv2d::dense(weight, groups, [stride; 2], [k / 2; 2]);
+        let mut conv = Conv2d::dense(weight, groups, [stride; 2], [k / 2; 2]);
+        conv.out_channels += reserved;
+        conv.blocks[0].out = reserved..reserved + out;
+        conv.bias = vec![0.0; reserved + out];
+        conv.activation[0].0 = 0..reserved + out;
         let v = self.push("conv", Op::Conv2d(conv), &[x]);
         self.norm(v)
     }
@@ -104,12 +123,12 @@ impl Builder {
     }
 
     /// A block of another family: pre-activation, linear bottleneck with a depthwise convolution, squeeze-and-excitation,
-    /// average-pool shortcut, parallel branches.
+    /// average-pool shortcut, parallel branches, parallel branches beside reserved channels, a shortcut scaled per channel.
     pub fn variant(&mut self, x: ValueId) -> ValueId {
         let channels = self.graph.shape(x).channels;
         let width = 3 + self.rng.below(8);
         let sum = |b: &mut Builder, y, side| b.push("add", Op::Add(Activation::Identity), &[y, side]);
-        match self.rng.below(5) {
+        match self.rng.below(7) {
             0 => {
                 let projected = self.rng.below(2) == 0;
                 let (out, stride) = if projected { (width, 1 + self.rng.below(2)) } else { (channels, 1) };
@@ -150,6 +169,28 @@ impl Builder {
                 let side = self.conv(mean, 8, 1, 1, 1);
                 let s = sum(self, h, side);
                 self.relu(s)
+            }
+            4 => {
+                let reserved = self.rng.below(channels);
+                let a = self.conv_behind(reserved, x, channels - reserved, 3, 1, 1);
+                let b = self.conv_behind(reserved, x, channels - reserved, 1, 1, 1);
+                let mut carried = Conv2d::pointwise_function(channels, Activation::Identity);
+                carried.blocks =
+                    vec![Block { out: 0..reserved, input: 0..reserved, weight: BlockWeight::Dirac }];
+                let carried = self.push("carry", Op::Conv2d(carried), &[x]);
+                let c = self.norm(x);
+                let s = sum(self, a, b);
+                let s = sum(self, s, carried);
+                let s = sum(self, s, c);
+                self.relu(s)
+            }
+            5 => {
+                let h = self.conv(x, width, 3, 1, 1);
+                let h = self.activation(h);
+                let h = self.conv(h, channels, 3, 1, 1);
+                let side = self.norm(x);
+                let s = sum(self, h, side);
+                self.activation(s)
             }
             _ => {
                 let a = self.conv(x, channels, 3, 1, 1);

@@ -24,6 +24,7 @@ pub fn range(from: Operand, kernel: usize, stride: usize, padding: usize, dilati
         kernel: [kernel; 2],
         stride: [stride; 2],
         padding: [padding; 2],
+        padding_end: [padding; 2],
         dilation: [dilation; 2],
         groups: 1,
     }
@@ -39,14 +40,15 @@ pub fn conv(k_ranges: Vec<KRange>, out_channels: usize) -> ConvSpec {
     let from = k_ranges[0];
     let view = from.from.size();
     let axis = |i: usize| {
-        (view[i] + 2 * from.padding[i] - from.dilation[i] * (from.kernel[i] - 1) - 1) / from.stride[i] + 1
+        let padded = view[i] + from.padding[i] + from.padding_end[i];
+        (padded - from.dilation[i] * (from.kernel[i] - 1) - 1) / from.stride[i] + 1
     };
     let size = [axis(0), axis(1)];
     let shape = packed(from.from.shape.batch, out_channels, size[0], size[1]);
     ConvSpec {
         k_ranges,
         adds: vec![],
-        in_place: false,
+        in_place: 0,
         out_channels,
         size,
         activation: vec![(0..out_channels, Function::Relu)],
@@ -59,7 +61,20 @@ pub fn conv(k_ranges: Vec<KRange>, out_channels: usize) -> ConvSpec {
 pub fn in_place(mut spec: ConvSpec) -> ConvSpec {
     let from = whole(99, spec.outputs[0].shape);
     spec.adds.insert(0, Add { from, first_out: 0, gate: None });
-    spec.in_place = true;
+    spec.in_place = 1;
+    spec
+}
+
+/// A convolution to `out` of the buffer's 24 channels, added to some of those that it holds.
+pub fn in_place_in_parts(out: usize, parts: &[(usize, usize)]) -> ConvSpec {
+    let mut spec = conv(vec![range(whole(0, packed(2, 8, 7, 9)), 3, 1, 1, 1)], out);
+    spec.outputs[0].shape.channels = 24;
+    for &(start, end) in parts {
+        let whole = whole(99, spec.outputs[0].shape);
+        let from = Operand { first_channel: start, channels: end - start, ..whole };
+        spec.adds.push(Add { from, first_out: start, gate: None });
+    }
+    spec.in_place = parts.len();
     spec
 }
 
@@ -253,10 +268,27 @@ pub fn all() -> Vec<(String, Spec)> {
         }
     }
     let mut uneven = range(whole(0, packed(1, 7, 8, 13)), 1, 1, 0, 1);
-    (uneven.kernel, uneven.stride, uneven.padding, uneven.dilation) = ([3, 2], [1, 3], [2, 1], [2, 1]);
+    (uneven.kernel, uneven.stride, uneven.dilation) = ([3, 2], [1, 3], [2, 1]);
+    (uneven.padding, uneven.padding_end) = ([2, 1], [2, 1]);
     push("uneven window", conv(vec![uneven], 9));
     uneven.kernel = [1, 6];
     push("wide window", conv(vec![uneven], 9));
+    // TensorFlow's "SAME" at stride 2: of an even side, zeros at the end alone.
+    for (height, width) in [(8, 6), (8, 7), (9, 12)] {
+        let same = |shape: BufferShape, kernel: usize| {
+            let all = |n: usize| (n.div_ceil(2) - 1) * 2 + kernel - n;
+            let (rows, columns) = (all(height), all(width));
+            let mut same = range(whole(0, shape), kernel, 2, 0, 1);
+            same.padding = [rows / 2, columns / 2];
+            same.padding_end = [rows.div_ceil(2), columns.div_ceil(2)];
+            same
+        };
+        push("same padding", conv(vec![same(packed(2, 6, height, width), 3)], 10));
+        push("same padding, even window", conv(vec![same(packed(1, 6, height, width), 4)], 8));
+        push("same padding, planar in", conv(vec![same(planar(2, 3, height, width), 3)], 8));
+        let base = conv(vec![same(packed(2, 12, height, width), 3)], 12);
+        push("same padding, depthwise", grouped(base, 12));
+    }
     for batch in 1..=3 {
         push("batch", conv(vec![range(whole(0, packed(batch, 12, 7, 7)), 3, 1, 1, 1)], 32));
         push("planar in", conv(vec![range(whole(0, planar(batch, 3, 9, 10)), 7, 2, 3, 1)], 16));
@@ -291,6 +323,8 @@ pub fn all() -> Vec<(String, Spec)> {
         let base = conv(vec![range(whole(0, packed(2, 8, 7, 9)), 3, 1, 1, 1)], out);
         push("in place", in_place(base.clone()));
         push("in place 1x1", in_place(conv(vec![range(whole(0, packed(2, 8, 7, 9)), 1, 1, 0, 1)], out)));
+        push("in place in parts", in_place_in_parts(out, &[(4, 8)]));
+        push("in place in two parts", in_place_in_parts(out + 6, &[(0, 4), (8, 16)]));
         push("in place and another", add(in_place(base.clone()), whole(1, packed(2, out, 7, 9)), 0));
         push("add", add(base.clone(), whole(1, packed(2, out, 7, 9)), 0));
         push("add planar", add(base.clone(), whole(1, planar(2, out, 7, 9)), 0));

@@ -32,6 +32,11 @@ impl File {
         self.norm(&norm, shape[0]);
     }
 
+    pub fn statistics(&mut self, layer: &str, channels: usize) {
+        self.set(&format!("{layer}.running_mean"), &[channels]);
+        self.set(&format!("{layer}.running_var"), &[channels]);
+    }
+
     pub fn remove(&mut self, name: &str) {
         assert!(self.tensors.remove(name).is_some(), "{name}");
     }
@@ -108,5 +113,17 @@ pub fn refused(start: fn() -> File, cases: &[Case]) {
         for word in *words {
             assert!(error.contains(word), "expected {word:?} in {error:?}");
         }
+    }
+}
+
+/// The shape of what a network gives.
+pub trait OutputShape {
+    fn shape_of_output(&self) -> [usize; 3];
+}
+
+impl OutputShape for rmnet::graph::Graph {
+    fn shape_of_output(&self) -> [usize; 3] {
+        let shape = self.shape(self.output());
+        [shape.channels, shape.height, shape.width]
     }
 }

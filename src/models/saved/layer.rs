@@ -28,6 +28,9 @@ pub(super) enum SavedOp {
         /// Left out where it is the same.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         padding_end: Option<[usize; 2]>,
+        /// Left out where padding does not follow from the size of the input.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        same: bool,
         dilation: [usize; 2],
         blocks: Vec<SavedBlock>,
         bias: String,
@@ -209,6 +212,7 @@ pub(super) fn saved_op(node: &Node, tensors: &mut Vec<(String, Lazy)>) -> Result
                 stride: conv.stride,
                 padding: conv.padding,
                 padding_end: (conv.padding_end != conv.padding).then_some(conv.padding_end),
+                same: conv.same,
                 dilation: conv.dilation,
                 blocks,
                 bias,
@@ -252,6 +256,7 @@ pub(super) fn read_op(
             stride,
             padding,
             padding_end,
+            same,
             dilation,
             blocks,
             bias,
@@ -285,6 +290,7 @@ pub(super) fn read_op(
                 stride,
                 padding,
                 padding_end: padding_end.unwrap_or(padding),
+                same,
                 dilation,
                 blocks: read,
                 bias: tensor(checkpoint, layer, &bias, &[out_channels])?.to_f64(),

@@ -6,7 +6,7 @@
 
 mod layer;
 
-use super::Preprocess;
+use super::{Output, Preprocess};
 use crate::checkpoint::Checkpoint;
 use crate::graph::{Graph, GraphError, Shape, ValueId};
 use crate::output;
@@ -87,6 +87,9 @@ pub struct About {
     pub preprocess: Preprocess,
     /// Class names, if known.
     pub labels: Option<Vec<String>>,
+    /// What the output is; logits where the file does not say.
+    #[serde(default)]
+    pub output: Output,
 }
 
 #[derive(Serialize, Deserialize)]

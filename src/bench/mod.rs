@@ -1,0 +1,121 @@
+//! Figures a benchmarker can trust: how long a session takes, where the time goes, and what the machine could do.
+//!
+//! Cold (load, plan, open, upload, compile, first run) is kept apart from warm; warm runs are timed one by one, host tensor to
+//! host logits, with the GPU's own time beside them where the adapter has timestamps.
+
+mod baseline;
+mod peak;
+mod profile;
+mod stats;
+
+pub use baseline::{Comparison, compare};
+pub use peak::Peak;
+pub use profile::{Bound, DispatchProfile, Profile, profile};
+pub use stats::{Stats, drift};
+
+use crate::gpu::Phases;
+use crate::session::{Session, SessionError};
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// How often something is repeated: until both are reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeat {
+    /// Fewest runs.
+    pub runs: usize,
+    /// Least time.
+    pub time: Duration,
+}
+
+impl Repeat {
+    /// Before anything is measured: 10 runs and half a second.
+    pub const WARM_UP: Repeat = Repeat { runs: 10, time: Duration::from_millis(500) };
+    /// What is measured: 30 runs and three seconds.
+    pub const MEASURED: Repeat = Repeat { runs: 30, time: Duration::from_secs(3) };
+
+    fn each<E>(self, mut run: impl FnMut() -> Result<(), E>) -> Result<(), E> {
+        let start = Instant::now();
+        let mut runs = 0;
+        while runs < self.runs || start.elapsed() < self.time {
+            run()?;
+            runs += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Warm runs of a session.
+#[derive(Clone, Debug, Serialize)]
+pub struct Warm {
+    /// Host tensor to host logits.
+    pub end_to_end: Stats,
+    /// Copying the input and submitting.
+    pub submit: Stats,
+    /// Recording commands, which overlaps with the device's work.
+    pub encode: Stats,
+    /// Waiting for the device.
+    pub wait: Stats,
+    /// Copying the logits.
+    pub readback: Stats,
+    /// The GPU's own time from the begin of the compute pass to its end, of runs of their own between the others.
+    pub gpu: Option<Stats>,
+    /// Last third over first third of the end-to-end times.
+    pub drift: Option<f64>,
+    /// Images of a run over the median end-to-end time.
+    pub images_per_second: f64,
+    /// Multiplications and additions of the plan, per second of the median: GPU time where it is known, else end to end.
+    pub flops: f64,
+}
+
+/// Times warm runs of `input`.
+///
+/// # Errors
+/// [`SessionError::Unsteady`] when two runs on one input give different logits; else as [`Session::run`].
+pub fn warm(
+    session: &Session,
+    input: &[f32],
+    warm_up: Repeat,
+    measured: Repeat,
+) -> Result<Warm, SessionError> {
+    let expected = session.run(input)?;
+    warm_up.each(|| session.run(input).map(drop))?;
+    let mut times = vec![];
+    let mut phases: Vec<Phases> = vec![];
+    let mut gpu = vec![];
+    measured.each(|| {
+        let start = Instant::now();
+        let (logits, phase) = session.run_timed(input)?;
+        times.push(start.elapsed());
+        phases.push(phase);
+        if logits != expected {
+            return Err(SessionError::Unsteady);
+        }
+        gpu.extend(session.gpu_time(input)?);
+        Ok(())
+    })?;
+    let of = |phase: fn(&Phases) -> Duration| {
+        Stats::of(&phases.iter().map(phase).collect::<Vec<_>>()).expect("at least one run")
+    };
+    let end_to_end = Stats::of(&times).expect("at least one run");
+    let gpu = Stats::of(&gpu);
+    let plan = session.plan();
+    let seconds = gpu.as_ref().unwrap_or(&end_to_end).p50.as_secs_f64();
+    Ok(Warm {
+        submit: of(|p| p.submit),
+        encode: of(|p| p.encode),
+        wait: of(|p| p.wait),
+        readback: of(|p| p.readback),
+        drift: drift(&times),
+        images_per_second: plan.batch as f64 / end_to_end.p50.as_secs_f64(),
+        flops: 2.0 * plan.macs() as f64 / seconds,
+        end_to_end,
+        gpu,
+    })
+}
+
+/// The largest resident size this process had, in bytes; `None` where the system does not tell.
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
+}

@@ -1,0 +1,24 @@
+//! What the machine can do, measured by two small programs: one that only multiplies and adds, one that only copies.
+
+use crate::session::{Session, SessionError};
+use serde::Serialize;
+
+/// Measured peaks of the device of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Peak {
+    /// f32 multiplications and additions per second.
+    pub flops: f64,
+    /// Bytes read and written per second by a copy too large for caches.
+    pub bytes_per_second: f64,
+}
+
+impl Peak {
+    /// Measures the device of a session: about half a second.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn measure(session: &Session) -> Result<Peak, SessionError> {
+        let (flops, bytes_per_second) = session.peak()?;
+        Ok(Peak { flops, bytes_per_second })
+    }
+}

@@ -1,0 +1,59 @@
+//! `wgsl`: the shader of a dispatch, as it is given to the driver.
+
+use super::args::WgslArgs;
+use super::{Failure, Report, device, load, plan_code};
+use rmnet::gpu::Gpu;
+use rmnet::kernel::{self, Capabilities};
+use rmnet::plan::{self, Limits};
+use rmnet::{Device, SessionError, rewrite};
+use serde_json::json;
+use std::fmt::Write;
+
+pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
+    let model = load(&args.model)?;
+    let (whose, capabilities, limits) = match &args.adapter {
+        None => ("any adapter".to_string(), Capabilities::WEBGPU, Limits::default()),
+        Some(text) => match device(Some(text)) {
+            Device::Gpu(choice) => {
+                let gpu = Gpu::new(&choice).map_err(|e| Failure::from(SessionError::Gpu(e)))?;
+                (gpu.adapter().to_string(), gpu.capabilities().clone(), gpu.plan_limits())
+            }
+            _ => return Err(Failure::usage("--adapter cpu: the CPU executor has no shaders")),
+        },
+    };
+    let graph = rewrite::for_mode(&model.graph, rmnet::Mode::from(args.mode)).map_err(Failure::input)?.graph;
+    let options = plan::Options { batch: args.batch as usize, limits, ..plan::Options::default() };
+    let plan =
+        plan::compile(&graph, &options).map_err(|e| Failure { code: plan_code(&e), ..Failure::input(e) })?;
+    let chosen: Vec<usize> = match &args.dispatch {
+        None => (0..plan.dispatches.len()).collect(),
+        Some(text) => {
+            let named = plan.dispatches.iter().position(|d| d.name == *text);
+            let counted = || text.parse().ok().filter(|i| *i < plan.dispatches.len());
+            vec![named.or_else(counted).ok_or_else(|| {
+                let last = plan.dispatches.len() - 1;
+                Failure::usage(format!(
+                    "--dispatch {text}: expected a name that `rmnet plan` lists, or 0 to {last}"
+                ))
+            })?]
+        }
+    };
+    let mut text = String::new();
+    let mut shaders = vec![];
+    for i in chosen {
+        let d = &plan.dispatches[i];
+        let kernel = kernel::select(&d.spec, &capabilities)
+            .map_err(|e| Failure { code: 4, ..Failure::input(format!("{}: {e}", d.name)) })?;
+        let [x, y, z] = kernel.grid;
+        let _ = writeln!(
+            text,
+            "// {i} {}: {}, grid {x} x {y} x {z}, for {whose}\n{}",
+            d.name, kernel.name, kernel.wgsl
+        );
+        shaders.push(json!({
+            "dispatch": i, "name": d.name, "kernel": kernel.name, "entry": kernel.entry, "grid": kernel.grid, "wgsl": kernel.wgsl,
+        }));
+    }
+    let json = json!({ "family": model.family, "adapter": whose, "shaders": shaders });
+    Ok(Report { text: text.trim_end().into(), json })
+}

@@ -1,0 +1,64 @@
+//! Time of every dispatch, and what the processor can do.
+
+use super::{CpuError, CpuExecutor, PackedConv};
+use rayon::prelude::*;
+use std::time::{Duration, Instant};
+
+/// Side of the matrices that are multiplied: small enough for every cache, large enough for the best rate.
+const SIDE: usize = 512;
+/// f32 values that are copied: more than caches hold.
+const COPIED: usize = 32 << 20;
+/// Measurements, of which the shortest counts.
+const MEASUREMENTS: usize = 7;
+
+impl CpuExecutor {
+    /// Begin and end of every dispatch of one run, from its begin.
+    ///
+    /// # Errors
+    /// [`CpuError::InputLength`] when the input is not exactly one batch.
+    pub fn dispatch_times(&self, input: &[f32]) -> Result<Vec<[Duration; 2]>, CpuError> {
+        let mut times = vec![];
+        let mut start = None;
+        self.run_each(input, |run| {
+            let start = *start.get_or_insert_with(Instant::now);
+            let begin = start.elapsed();
+            run();
+            times.push([begin, start.elapsed()]);
+        })?;
+        Ok(times)
+    }
+
+    /// Bytes of the weights of every dispatch.
+    pub fn weight_bytes_by_dispatch(&self) -> Vec<usize> {
+        self.convs.iter().map(|c| c.as_ref().map_or(0, PackedConv::bytes)).collect()
+    }
+}
+
+/// Measures the processor: f32 multiplications and additions per second of the GEMM library on all threads, and bytes copied
+/// (read and written) per second.
+pub fn peak() -> (f64, f64) {
+    let (a, b) = (vec![1.0f32; SIDE * SIDE], vec![0.5f32; SIDE * SIDE]);
+    let threads = rayon::current_num_threads();
+    let mut products = vec![vec![0.0f32; SIDE * SIDE]; threads];
+    let multiply = best(|| products.par_iter_mut().for_each(|c| super::conv::multiply(SIDE, &a, &b, c)));
+    let flops = (2 * SIDE * SIDE * SIDE * threads) as f64 / multiply;
+    let from = vec![1.0f32; COPIED];
+    let mut to = vec![0.0f32; COPIED];
+    let part = COPIED.div_ceil(threads);
+    let copy = best(|| {
+        let parts = to.par_chunks_mut(part).zip(from.par_chunks(part));
+        parts.for_each(|(to, from)| to.copy_from_slice(from));
+    });
+    (flops, (2 * COPIED * size_of::<f32>()) as f64 / copy)
+}
+
+/// Seconds, at best.
+fn best(mut work: impl FnMut()) -> f64 {
+    let mut best = f64::INFINITY;
+    for _ in 0..MEASUREMENTS {
+        let start = Instant::now();
+        work();
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    best
+}

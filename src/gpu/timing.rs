@@ -1,0 +1,110 @@
+//! GPU time by timestamp queries: of a whole run, or of every dispatch.
+
+use super::{Gpu, GpuError, GpuExecutor};
+use std::ops::Range;
+use std::time::Duration;
+use wgpu::BufferUsages;
+
+/// Queries that one set may hold, by the rules of WebGPU.
+const LARGEST_SET: usize = 4096;
+
+impl GpuExecutor {
+    /// GPU time of one run: from the begin of its compute pass to the end. `None` where the device was opened without
+    /// timestamps (`TIMESTAMP_QUERY`). Blocks.
+    ///
+    /// # Errors
+    /// As [`GpuExecutor::run`]; [`GpuError::Timestamps`] when what the driver gives cannot be times.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn gpu_time(&self, input: &[f32]) -> Result<Option<Duration>, GpuError> {
+        let all = 0..self.plan.dispatches.len();
+        let spans = pollster::block_on(self.time_passes(input, std::slice::from_ref(&all)))?;
+        Ok(spans.and_then(|s| s.first().map(span)))
+    }
+
+    /// Begin and end of every dispatch of one run in GPU time, from the begin of the first. Each is a pass of its own, so
+    /// that their sum is more than the time of a run. `None` and errors as [`GpuExecutor::gpu_time`]. Blocks.
+    ///
+    /// # Errors
+    /// As [`GpuExecutor::gpu_time`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn dispatch_times(&self, input: &[f32]) -> Result<Option<Vec<[Duration; 2]>>, GpuError> {
+        let each: Vec<Range<usize>> = (0..self.plan.dispatches.len()).map(|i| i..i + 1).collect();
+        pollster::block_on(self.time_passes(input, &each))
+    }
+
+    /// Runs once, one compute pass per range of dispatches, and gives begin and end of each.
+    async fn time_passes(
+        &self,
+        input: &[f32],
+        passes: &[Range<usize>],
+    ) -> Result<Option<Vec<[Duration; 2]>>, GpuError> {
+        let expected = self.plan.input().shape.elements();
+        if input.len() != expected {
+            return Err(GpuError::InputLength { expected, found: input.len() });
+        }
+        if !self.gpu.device().features().contains(wgpu::Features::TIMESTAMP_QUERY)
+            || 2 * passes.len() > LARGEST_SET
+        {
+            return Ok(None);
+        }
+        self.gpu.check_lost()?;
+        let (device, queue) = (self.gpu.device(), self.gpu.queue());
+        let count = 2 * passes.len() as u32;
+        let bytes = u64::from(count) * 8;
+        let submit = || {
+            let own = self.own();
+            queue.write_buffer(&own.input, 0, bytemuck::cast_slice(input));
+            let set = device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("times"),
+                ty: wgpu::QueryType::Timestamp,
+                count,
+            });
+            let buffer = |usage| {
+                let descriptor = wgpu::BufferDescriptor {
+                    label: Some("times"),
+                    size: bytes,
+                    usage,
+                    mapped_at_creation: false,
+                };
+                device.create_buffer(&descriptor)
+            };
+            let resolved = buffer(BufferUsages::QUERY_RESOLVE | BufferUsages::COPY_SRC);
+            let staging = buffer(BufferUsages::MAP_READ | BufferUsages::COPY_DST);
+            let mut encoder = device.create_command_encoder(&Default::default());
+            for (i, dispatches) in passes.iter().enumerate() {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                    label: Some("rmnet"),
+                    timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                        query_set: &set,
+                        beginning_of_pass_write_index: Some(2 * i as u32),
+                        end_of_pass_write_index: Some(2 * i as u32 + 1),
+                    }),
+                });
+                self.program.record(&mut pass, &own.ends, dispatches.clone());
+            }
+            encoder.resolve_query_set(&set, 0..count, &resolved, 0);
+            encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, bytes);
+            let index = queue.submit([encoder.finish()]);
+            (index, staging)
+        };
+        let (index, staging) = self.gpu.scoped("timing a run", submit).await?;
+        let ticks: Vec<u64> = super::turn::read_back(&self.gpu, index, &staging, "timing a run").await?;
+        durations(&self.gpu, &ticks).map(Some)
+    }
+}
+
+fn span([begin, end]: &[Duration; 2]) -> Duration {
+    end.saturating_sub(*begin)
+}
+
+/// Begin and end of each pass, from the begin of the first; refuses what goes backwards or stands still at zero.
+fn durations(gpu: &Gpu, ticks: &[u64]) -> Result<Vec<[Duration; 2]>, GpuError> {
+    let period = f64::from(gpu.queue().get_timestamp_period());
+    let first = ticks.first().copied().unwrap_or_default();
+    let sound = first > 0 && period > 0.0 && ticks.is_sorted();
+    if !sound {
+        return Err(GpuError::Timestamps { adapter: gpu.adapter().name.clone() });
+    }
+    let time = |tick: u64| Duration::from_nanos(((tick - first) as f64 * period) as u64);
+    Ok(ticks.chunks_exact(2).map(|t| [time(t[0]), time(t[1])]).collect())
+}

@@ -1,0 +1,189 @@
+//! Hugging Face's names: `mobilenet_v2.conv_stem`, `.layer.{i}`, `.conv_1x1`, `classifier`, and the `config.json` that says how
+//! convolutions pad, where they stride, and what each width was computed from.
+
+use super::super::config::{agrees, boolean, get, wrong};
+use super::super::reader::Reader;
+use super::super::scheme::{self, Built, Scheme};
+use super::super::{ModelError, Naming};
+use super::{Block, DEPTHS, Layout, Net, Unit};
+use crate::checkpoint::Checkpoint;
+use crate::graph::Activation;
+use crate::preprocess::Preprocess;
+use serde_json::{Value, json};
+
+pub(in crate::models) const SCHEME: Scheme = Scheme {
+    naming: Naming::HuggingFace,
+    shown_by: "Hugging Face MobileNetV2 names (`mobilenet_v2.conv_stem.first_conv.convolution.weight`)",
+    matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("mobilenet_v2.")),
+    preprocess,
+    build,
+    timm: scheme::not_in_timm,
+};
+
+/// The processor's own defaults, at the size of `config.json`.
+fn preprocess(checkpoint: &Checkpoint) -> Preprocess {
+    let side = get(checkpoint.config(), "image_size").and_then(Value::as_u64);
+    let side = side.and_then(|s| usize::try_from(s).ok()).unwrap_or(224);
+    Preprocess::mobilenet().with_size([side; 2])
+}
+
+/// The first block stands in the stem and never has a shortcut; 16 others follow.
+fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
+    agrees_with_type(config)?;
+    let stem_expands = reader.names().any(|n| n.starts_with("mobilenet_v2.conv_stem.expand_1x1."));
+    agrees(config, "first_layer_is_expansion", &json!(!stem_expands))?;
+    let net = super::build(reader, &layout(config, stem_expands)?, size)?;
+    agrees(config, "num_channels", &json!(net.in_channels))?;
+    if config.is_some() {
+        widths_agree(config, &net)?;
+    }
+    Ok(net.built(&DEPTHS))
+}
+
+fn layout(config: Option<&Value>, stem_expands: bool) -> Result<Layout, ModelError> {
+    let unit = |name: String| -> Unit {
+        ["convolution", "normalization", "activation"].map(|what| format!("{name}.{what}"))
+    };
+    let block = |name: String, expands: bool, (stride, dilation): (usize, usize)| {
+        let [conv, norm, _] = unit(format!("{name}.reduce_1x1"));
+        Block {
+            expand: expands.then(|| unit(format!("{name}.expand_1x1"))),
+            depthwise: unit(format!("{name}.conv_3x3")),
+            project: [conv, norm],
+            stride,
+            dilation,
+            residual: true,
+            name,
+        }
+    };
+    let stem = "mobilenet_v2.conv_stem";
+    let first = Block { residual: false, ..block(stem.into(), stem_expands, (1, 1)) };
+    let steps = steps(positive(config, "output_stride", 32)?);
+    let others = steps.into_iter().enumerate();
+    let others = others.map(|(i, step)| block(format!("mobilenet_v2.layer.{i}"), true, step));
+    let activation = match get(config, "hidden_act") {
+        None => Activation::Relu6,
+        Some(act) if act == "relu6" => Activation::Relu6,
+        Some(act) if act == "relu" => Activation::Relu,
+        Some(act) => {
+            return Err(ModelError::Unsupported {
+                what: "a Hugging Face MobileNetV2 with another activation".into(),
+                why: format!("config.json has `hidden_act` {act}, only \"relu6\" and \"relu\" are known"),
+            });
+        }
+    };
+    let epsilon = number(config, "layer_norm_eps", 1e-3)?;
+    Ok(Layout {
+        stem: unit(format!("{stem}.first_conv")),
+        blocks: std::iter::once(first).chain(others).collect(),
+        last: unit("mobilenet_v2.conv_1x1".into()),
+        head: ["mobilenet_v2.pooler", "classifier"],
+        activation,
+        epsilon,
+        same: boolean(config, "tf_padding")?.unwrap_or(true),
+    })
+}
+
+/// Stride and dilation of every block after the first: once the network's stride is `output_stride`, a stride becomes a
+/// dilation of the blocks after it.
+fn steps(output_stride: usize) -> Vec<(usize, usize)> {
+    let (mut reached, mut dilation) = (2, 1);
+    let step = |stride: usize| {
+        if reached == output_stride {
+            let step = (1, dilation);
+            dilation *= stride;
+            return step;
+        }
+        reached *= stride;
+        (stride, 1)
+    };
+    super::strides(&DEPTHS).skip(1).map(step).collect()
+}
+
+fn agrees_with_type(config: Option<&Value>) -> Result<(), ModelError> {
+    match get(config, "model_type") {
+        Some(found) if found != "mobilenet_v2" => {
+            Err(wrong("model_type", "\"mobilenet_v2\", as the tensor names say", found))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a config that other widths follow from than the tensors have.
+fn widths_agree(config: Option<&Value>, net: &Net) -> Result<(), ModelError> {
+    let multiplier = number(config, "depth_multiplier", 1.0)?;
+    let expansion = number(config, "expand_ratio", 6.0)?;
+    let divisor = positive(config, "depth_divisible_by", 8)?;
+    let least = positive(config, "min_depth", 8)?;
+    let width = |channels: usize, factor: f64| divisible(channels, factor, divisor, least);
+    let refuse = |key: &str, layer: &str, expected: usize, found: usize| {
+        let value = get(config, key).map_or("left to its default".into(), Value::to_string);
+        Err(ModelError::Config {
+            key: key.into(),
+            expected: format!("what gives the {expected} channels of {layer}"),
+            found: format!("{value}, which gives {found}"),
+        })
+    };
+    let same = |key: &str, layer: &str, tensors: usize, found: usize| match tensors == found {
+        true => Ok(()),
+        false => refuse(key, layer, tensors, found),
+    };
+    same("depth_multiplier", "conv_stem.first_conv", net.stem, width(32, multiplier))?;
+    let published = [16, 24, 32, 64, 96, 160, 320];
+    let stages = DEPTHS.iter().zip(published).flat_map(|(depth, width)| std::iter::repeat_n(width, *depth));
+    let mut input = 0;
+    for (i, (published, [expanded, out])) in stages.zip(&net.widths).enumerate() {
+        let layer = if i == 0 { "conv_stem".into() } else { format!("layer.{}", i - 1) };
+        if i > 0 {
+            same("expand_ratio", &format!("{layer}.expand_1x1"), *expanded, width(input, expansion))?;
+        }
+        same("depth_multiplier", &format!("{layer}.reduce_1x1"), *out, width(published, multiplier))?;
+        input = *out;
+    }
+    // Of narrow networks the last convolution keeps its width, unless the config says otherwise.
+    let fine = boolean(config, "finegrained_output")?.unwrap_or(true) && multiplier < 1.0;
+    let last = if fine { 1280 } else { width(1280, multiplier) };
+    same("finegrained_output", "conv_1x1", net.last, last)
+}
+
+/// A multiple of `divisor` near `factor * channels`, as the library rounds it: at least `least`, and not below nine tenths.
+fn divisible(channels: usize, factor: f64, divisor: usize, least: usize) -> usize {
+    let wanted = (channels as f64 * factor).round_ties_even();
+    let near = (wanted + divisor as f64 / 2.0) as usize / divisor * divisor;
+    let near = near.max(least);
+    if (near as f64) < 0.9 * wanted { near + divisor } else { near }
+}
+
+fn number(config: Option<&Value>, key: &str, default: f64) -> Result<f64, ModelError> {
+    let Some(value) = get(config, key) else { return Ok(default) };
+    let number = value.as_f64().filter(|v| (0.0..=1e6).contains(v));
+    number.ok_or_else(|| wrong(key, "a number from 0 to a million", value))
+}
+
+fn positive(config: Option<&Value>, key: &str, default: usize) -> Result<usize, ModelError> {
+    let Some(value) = get(config, key) else { return Ok(default) };
+    let number = value.as_u64().and_then(|v| usize::try_from(v).ok()).filter(|v| (1..=1_000_000).contains(v));
+    number.ok_or_else(|| wrong(key, "a whole number from 1 to a million", value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_smaller_output_stride_dilates() {
+        assert!(steps(32).iter().all(|(_, dilation)| *dilation == 1));
+        // A block that would stride is dilated as those before it.
+        assert_eq!(steps(16)[10..], [(1, 1), (1, 1), (1, 1), (1, 2), (1, 2), (1, 2)]);
+        assert_eq!(steps(8)[4..8], [(1, 1), (1, 1), (1, 2), (1, 2)]);
+        assert_eq!(steps(8)[12..], [(1, 2), (1, 4), (1, 4), (1, 4)]);
+    }
+
+    #[test]
+    fn widths_round_as_in_python() {
+        // make_divisible(int(round(channels * multiplier)), 8, 8) of transformers.
+        let widths = [16, 24, 32, 64, 96, 160, 320].map(|c| divisible(c, 0.35, 8, 8));
+        assert_eq!(widths, [8, 8, 16, 24, 32, 56, 112]);
+        assert_eq!(divisible(24, 0.0625, 1, 1), 2);
+    }
+}

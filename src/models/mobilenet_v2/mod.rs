@@ -1,0 +1,191 @@
+//! MobileNetV2 (arXiv 1801.04381) as a graph, whatever its tensors are called.
+//!
+//! A naming scheme gives a [`Layout`]: names, and what no tensor shows (strides, padding, the epsilon of batch norms). Widths
+//! are read off the shapes. Strides cannot be: where a width multiplier makes two stages equally wide, a block of stride 2
+//! looks like one of stride 1.
+
+mod hugging_face;
+mod timm;
+mod torchvision;
+
+pub(super) use hugging_face::SCHEME as HUGGING_FACE;
+pub(super) use timm::SCHEME as TIMM;
+pub(super) use torchvision::SCHEME as TORCHVISION;
+
+use super::reader::Reader;
+use super::scheme::Built;
+use super::{ModelError, layers};
+use crate::graph::{Activation, BatchNorm, Conv2d, Graph, Op, Shape, ValueId, Weight};
+
+/// Blocks per stage, as published.
+const DEPTHS: [usize; 7] = [1, 2, 3, 4, 3, 3, 1];
+
+/// Stride of the first block of each stage; the others have 1.
+const STRIDES: [usize; 7] = [1, 2, 2, 2, 1, 2, 1];
+
+/// Names of a convolution, its batch norm and the activation after it.
+type Unit = [String; 3];
+
+/// What the names and the config say.
+struct Layout {
+    stem: Unit,
+    blocks: Vec<Block>,
+    /// The last 1x1 convolution.
+    last: Unit,
+    /// Average pool and classifier.
+    head: [&'static str; 2],
+    activation: Activation,
+    epsilon: f64,
+    /// Padding is TensorFlow's "SAME".
+    same: bool,
+}
+
+/// An inverted residual: 1x1 expansion, depthwise 3x3, linear 1x1 projection.
+struct Block {
+    /// Also the name of its sum, where it has one.
+    name: String,
+    expand: Option<Unit>,
+    depthwise: Unit,
+    /// Convolution and batch norm.
+    project: [String; 2],
+    stride: usize,
+    dilation: usize,
+    /// Its input is added where stride and widths allow that.
+    residual: bool,
+}
+
+/// A network built, with the widths that config files speak about.
+struct Net {
+    graph: Graph,
+    in_channels: usize,
+    stem: usize,
+    /// Of each block: channels of its depthwise convolution, and of its output.
+    widths: Vec<[usize; 2]>,
+    last: usize,
+    /// Names of the blocks that have a residual connection.
+    residual: Vec<String>,
+    classes: usize,
+}
+
+impl Net {
+    fn built(self, depths: &[usize]) -> Built {
+        let family = format!("MobileNetV2, blocks {depths:?}");
+        Built { graph: self.graph, family, blocks: self.residual, classes: self.classes }
+    }
+}
+
+/// Stride of every block, for stages of these depths.
+fn strides(depths: &[usize; 7]) -> impl Iterator<Item = usize> {
+    let stage = |(depth, first): (&usize, usize)| (0..*depth).map(move |i| if i == 0 { first } else { 1 });
+    depths.iter().zip(STRIDES).flat_map(stage)
+}
+
+/// Builds the network; [`Reader::finish`] then tells whether a tensor is left over.
+fn build(reader: &mut Reader<'_>, layout: &Layout, size: [usize; 2]) -> Result<Net, ModelError> {
+    let weight = reader.conv(&layout.stem[0], None, None, [3, 3])?;
+    let [stem, in_channels, ..] = weight.shape();
+    let graph = Graph::new(Shape { channels: in_channels, height: size[0], width: size[1] });
+    let mut b = Builder { reader, layout, graph };
+    let strided = Step { stride: 2, ..Step::default() };
+    let mut x = b.unit(&layout.stem, weight, strided, ValueId::INPUT)?;
+
+    let (mut widths, mut residual) = (vec![], vec![]);
+    for block in &layout.blocks {
+        let (expanded, y, added) = b.block(block, x)?;
+        widths.push([expanded, b.graph.shape(y).channels]);
+        residual.extend(added.then(|| block.name.clone()));
+        x = y;
+    }
+    let weight = b.reader.conv(&layout.last[0], None, Some(b.graph.shape(x).channels), [1, 1])?;
+    let last = weight.shape()[0];
+    x = b.unit(&layout.last, weight, Step::default(), x)?;
+    let classes = layers::classifier(b.reader, &mut b.graph, layout.head, x)?;
+    Ok(Net { graph: b.graph, in_channels, stem, widths, last, residual, classes })
+}
+
+/// How a convolution steps over its input.
+#[derive(Clone, Copy)]
+struct Step {
+    stride: usize,
+    dilation: usize,
+    groups: usize,
+}
+
+impl Default for Step {
+    fn default() -> Step {
+        Step { stride: 1, dilation: 1, groups: 1 }
+    }
+}
+
+struct Builder<'r, 'c> {
+    reader: &'r mut Reader<'c>,
+    layout: &'r Layout,
+    graph: Graph,
+}
+
+impl Builder<'_, '_> {
+    /// A convolution and its batch norm. Where it is wider than one tap it keeps the size, but for its stride.
+    fn conv(
+        &mut self,
+        [conv, norm]: [&String; 2],
+        weight: Weight,
+        step: Step,
+        x: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let side = weight.shape()[2];
+        let padding = step.dilation * (side / 2);
+        let plain = Conv2d::dense(weight, step.groups, [step.stride; 2], [padding; 2]);
+        let mut op = Conv2d { dilation: [step.dilation; 2], ..plain };
+        if self.layout.same && side > 1 {
+            op = op.padded_same(self.graph.shape(x).size());
+        }
+        let y = self.graph.push(conv, Op::Conv2d(op), &[x])?;
+        let stored = self.reader.norm(norm, self.graph.shape(y).channels)?;
+        let op = Op::BatchNorm(BatchNorm { epsilon: self.layout.epsilon, ..stored });
+        Ok(self.graph.push(norm, op, &[y])?)
+    }
+
+    fn unit(
+        &mut self,
+        [conv, norm, activation]: &Unit,
+        weight: Weight,
+        step: Step,
+        x: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let y = self.conv([conv, norm], weight, step, x)?;
+        Ok(self.graph.push(activation, Op::Activation(self.layout.activation.clone()), &[y])?)
+    }
+
+    /// Returns the channels of the depthwise convolution, the block's value, and whether it is a sum.
+    fn block(&mut self, block: &Block, x: ValueId) -> Result<(usize, ValueId, bool), ModelError> {
+        let input = self.graph.shape(x).channels;
+        let mut y = x;
+        if let Some(expand) = &block.expand {
+            let weight = self.reader.conv(&expand[0], None, Some(input), [1, 1])?;
+            y = self.unit(expand, weight, Step::default(), y)?;
+        }
+        let channels = self.graph.shape(y).channels;
+        let weight = self.reader.conv(&block.depthwise[0], Some(channels), Some(1), [3, 3])?;
+        let step = Step { stride: block.stride, dilation: block.dilation, groups: channels };
+        y = self.unit(&block.depthwise, weight, step, y)?;
+        let [conv, norm] = &block.project;
+        let weight = self.reader.conv(conv, None, Some(channels), [1, 1])?;
+        let added = block.residual && block.stride == 1 && weight.shape()[0] == input;
+        y = self.conv([conv, norm], weight, Step::default(), y)?;
+        if added {
+            y = self.graph.push(block.name.clone(), Op::Add(Activation::Identity), &[x, y])?;
+        }
+        Ok((channels, y, added))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strides_are_those_of_the_paper() {
+        let strides: Vec<usize> = strides(&DEPTHS).collect();
+        assert_eq!(strides, [1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1]);
+    }
+}

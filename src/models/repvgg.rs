@@ -1,0 +1,229 @@
+//! RepVGG (arXiv 2101.03697) as a graph: parallel 3x3, 1x1 and batch-norm branches as trained, or one 3x3 as deployed, block
+//! by block as the tensors have it. The names are its authors' or timm's.
+
+use super::reader::Reader;
+use super::scheme::{self, Built, Scheme};
+use super::{ModelError, Naming, layers, timm};
+use crate::graph::{Activation, Conv2d, Graph, Op, Shape, ValueId, Weight};
+use crate::preprocess::{Interpolation, Preprocess};
+use serde_json::Value;
+
+/// The names of the authors' repository: `stage0`, `stage{1-4}.{i}.rbr_dense`, `linear`.
+pub(super) const ORIGINAL: Scheme = Scheme {
+    naming: Naming::Original,
+    shown_by: "RepVGG's own names (`stage0.rbr_dense.conv.weight`)",
+    matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("stage") && n.contains(".rbr_")),
+    preprocess: |_| Preprocess::imagenet(),
+    build: |reader, _, size| build(reader, &OWN, size).map(|(built, _)| built),
+    timm: scheme::not_in_timm,
+};
+
+/// timm's names: `stem`, `stages.{s}.{i}.conv_kxk`, `head.fc`.
+pub(super) const TIMM: Scheme = Scheme {
+    naming: Naming::Timm,
+    shown_by: "timm RepVGG names (`stem.conv_kxk.conv.weight`, `stages.0.0.conv_kxk.conv.weight`)",
+    matches: |checkpoint| {
+        let part = |part: &str| checkpoint.names().any(|n| n.starts_with("stages.") && n.contains(part));
+        part(".conv_kxk.") || part(".reparam_conv.")
+    },
+    preprocess: |_| Preprocess { interpolation: Interpolation::Bicubic, ..Preprocess::imagenet() },
+    build: |reader, config, size| {
+        timm::arguments(config, neutral)?;
+        let (built, in_channels) = build(reader, &OF_TIMM, size)?;
+        timm::inputs_agree(config, in_channels)?;
+        Ok(built)
+    },
+    timm: |name| match name.strip_prefix("repvgg_") {
+        Some("a0" | "a1" | "a2" | "b0" | "b1" | "b1g4" | "b2" | "b2g4" | "b3" | "b3g4" | "d2se") => Ok(()),
+        _ => Err("not among the RepVGG architectures known here"),
+    },
+};
+
+/// Stages after the stem. The stem and the first block of each have stride 2, the others 1.
+const STAGES: usize = 4;
+
+/// Names of layers, which are also names of nodes.
+struct Names {
+    stem: &'static str,
+    /// Name of a stage, but for its number.
+    stage: &'static str,
+    /// Number of the first.
+    first: usize,
+    /// Within a block: 3x3, 1x1, batch norm, and the one convolution of the deployed form.
+    dense: &'static str,
+    pointwise: &'static str,
+    identity: &'static str,
+    deployed: &'static str,
+    /// The two layers of squeeze-and-excitation.
+    squeeze: [&'static str; 2],
+    /// Average pool and classifier.
+    head: [&'static str; 2],
+}
+
+const OWN: Names = Names {
+    stem: "stage0",
+    stage: "stage",
+    first: 1,
+    dense: "rbr_dense",
+    pointwise: "rbr_1x1",
+    identity: "rbr_identity",
+    deployed: "rbr_reparam",
+    squeeze: ["se.down", "se.up"],
+    head: ["gap", "linear"],
+};
+
+const OF_TIMM: Names = Names {
+    stem: "stem",
+    stage: "stages.",
+    first: 0,
+    dense: "conv_kxk",
+    pointwise: "conv_1x1",
+    identity: "identity",
+    deployed: "reparam_conv",
+    squeeze: ["attn.fc1", "attn.fc2"],
+    head: ["head.global_pool", "head.fc"],
+};
+
+/// Returns the network and its number of input channels; [`Reader::finish`] then tells whether a tensor is left over.
+fn build(reader: &mut Reader<'_>, names: &Names, size: [usize; 2]) -> Result<(Built, usize), ModelError> {
+    let stage = |s: usize| format!("{}{}", names.stage, names.first + s);
+    let depths: [usize; STAGES] =
+        std::array::from_fn(|s| layers::count(reader, |i| format!("{}.{i}", stage(s))));
+    let deployed = format!("{}.{}.weight", names.stem, names.deployed);
+    let dense = format!("{}.{}.conv.weight", names.stem, names.dense);
+    let in_channels = match reader.shape(&deployed).or(reader.shape(&dense)) {
+        Some([_, channels, ..]) if *channels > 0 => *channels,
+        // Missing or misshapen: reading it says so.
+        _ => 3,
+    };
+    let graph = Graph::new(Shape { channels: in_channels, height: size[0], width: size[1] });
+    let mut b = Builder { reader, names, graph, blocks: vec![], groups: 1 };
+    let mut x = b.block(names.stem.into(), 2, ValueId::INPUT)?;
+    for (s, depth) in depths.iter().enumerate() {
+        for i in 0..*depth {
+            x = b.block(format!("{}.{i}", stage(s)), if i == 0 { 2 } else { 1 }, x)?;
+        }
+    }
+    let classes = layers::classifier(b.reader, &mut b.graph, names.head, x)?;
+    let groups = if b.groups > 1 { format!(", {} groups", b.groups) } else { String::new() };
+    let deployed = if b.blocks.is_empty() { ", deployed" } else { "" };
+    let family = format!("RepVGG, blocks {depths:?}{groups}{deployed}");
+    Ok((Built { graph: b.graph, family, blocks: b.blocks, classes }, in_channels))
+}
+
+struct Builder<'r, 'c> {
+    reader: &'r mut Reader<'c>,
+    names: &'r Names,
+    graph: Graph,
+    /// Blocks that have branches.
+    blocks: Vec<String>,
+    /// The most of any block.
+    groups: usize,
+}
+
+impl Builder<'_, '_> {
+    /// The branches, their sum and what follows it.
+    fn block(&mut self, name: String, stride: usize, x: ValueId) -> Result<ValueId, ModelError> {
+        let deployed = format!("{name}.{}", self.names.deployed);
+        let mut y = match self.reader.shape(&format!("{deployed}.weight")) {
+            Some(_) => {
+                let (weight, groups) = self.weight(&deployed, None, 3, x)?;
+                let out = weight.shape()[0];
+                let bias = self.reader.tensor(&format!("{deployed}.bias"), &[Some(out)])?.to_f64();
+                let conv = Conv2d { bias, ..Conv2d::dense(weight, groups, [stride; 2], [1, 1]) };
+                self.graph.push(deployed, Op::Conv2d(conv), &[x])?
+            }
+            None => {
+                self.blocks.push(name.clone());
+                self.branches(&name, stride, x)?
+            }
+        };
+        y = self.gate(&name, y)?;
+        Ok(self.graph.push(name, Op::Activation(Activation::Relu), &[y])?)
+    }
+
+    fn branches(&mut self, name: &str, stride: usize, x: ValueId) -> Result<ValueId, ModelError> {
+        let dense = self.branch(&format!("{name}.{}", self.names.dense), None, 3, stride, x)?;
+        let out = self.graph.shape(dense).channels;
+        let pointwise = self.branch(&format!("{name}.{}", self.names.pointwise), Some(out), 1, stride, x)?;
+        let add = Op::Add(Activation::Identity);
+        if stride != 1 || out != self.graph.shape(x).channels {
+            return Ok(self.graph.push(format!("{name}.add"), add, &[dense, pointwise])?);
+        }
+        let sum = self.graph.push(format!("{name}.add.convolutions"), add.clone(), &[dense, pointwise])?;
+        let identity = format!("{name}.{}", self.names.identity);
+        let norm = self.reader.norm(&identity, out)?;
+        let norm = self.graph.push(identity, Op::BatchNorm(norm), &[x])?;
+        Ok(self.graph.push(format!("{name}.add"), add, &[sum, norm])?)
+    }
+
+    /// A convolution and its batch norm.
+    fn branch(
+        &mut self,
+        name: &str,
+        out: Option<usize>,
+        side: usize,
+        stride: usize,
+        x: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let [conv, norm] = ["conv", "bn"].map(|layer| format!("{name}.{layer}"));
+        let (weight, groups) = self.weight(&conv, out, side, x)?;
+        let op = Conv2d::dense(weight, groups, [stride; 2], [side / 2; 2]);
+        let y = self.graph.push(conv, Op::Conv2d(op), &[x])?;
+        let op = Op::BatchNorm(self.reader.norm(&norm, self.graph.shape(y).channels)?);
+        Ok(self.graph.push(norm, op, &[y])?)
+    }
+
+    /// The weight of a convolution of `x`, and its groups: branches of one sum may have their own.
+    fn weight(
+        &mut self,
+        conv: &str,
+        out: Option<usize>,
+        side: usize,
+        x: ValueId,
+    ) -> Result<(Weight, usize), ModelError> {
+        let channels = self.graph.shape(x).channels;
+        let groups = layers::groups(self.reader, conv, channels, side)?;
+        self.groups = self.groups.max(groups);
+        Ok((self.reader.conv(conv, out, Some(channels / groups), [side; 2])?, groups))
+    }
+
+    /// Squeeze-and-excitation after the sum, where the block has it.
+    fn gate(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
+        let [down, up] = self.names.squeeze.map(|layer| format!("{name}.{layer}"));
+        if self.reader.shape(&format!("{down}.weight")).is_none() {
+            return Ok(x);
+        }
+        let layer = |what: &str| format!("{name}.squeeze.{what}");
+        let channels = self.graph.shape(x).channels;
+        let mean = self.graph.push(layer("mean"), Op::GlobalAverage, &[x])?;
+        let y = self.linear(down, None, mean)?;
+        let y = self.graph.push(layer("relu"), Op::Activation(Activation::Relu), &[y])?;
+        let y = self.linear(up, Some(channels), y)?;
+        let y = self.graph.push(layer("sigmoid"), Op::Activation(Activation::Sigmoid), &[y])?;
+        Ok(self.graph.push(layer("gate"), Op::Gate { first: 0 }, &[x, y])?)
+    }
+
+    /// A 1x1 convolution with a bias.
+    fn linear(&mut self, name: String, out: Option<usize>, x: ValueId) -> Result<ValueId, ModelError> {
+        let weight = self.reader.conv(&name, out, Some(self.graph.shape(x).channels), [1, 1])?;
+        let out = weight.shape()[0];
+        let bias = self.reader.tensor(&format!("{name}.bias"), &[Some(out)])?.to_f64();
+        let conv = Conv2d { bias, ..Conv2d::dense(weight, 1, [1, 1], [0, 0]) };
+        Ok(self.graph.push(name, Op::Conv2d(conv), &[x])?)
+    }
+}
+
+/// An argument of timm that leaves the function of the network as its tensors and its architecture say.
+fn neutral(key: &str, value: &Value) -> bool {
+    match key {
+        // Shown by shapes or names, or only of use in training.
+        "num_classes" | "in_chans" | "pretrained" | "drop_rate" | "drop_path_rate" | "drop_block_rate"
+        | "drop_block_size" | "zero_init_last" | "stem_chs" | "width_factor" => true,
+        "global_pool" => value == "avg",
+        "output_stride" => value == 32,
+        "act_layer" => value == "relu" || value == "ReLU",
+        "norm_layer" => value == "batchnorm2d" || value == "batchnorm" || value == "BatchNorm2d",
+        _ => false,
+    }
+}

@@ -1,0 +1,55 @@
+//! torchvision ResNets that the repository's `easy_*` scripts have converted in place: stem and classifier as they were, each
+//! block a plain `nn.Sequential` of convolutions with bias and ReLU.
+
+use crate::graph::{MaxPool, Op, ValueId};
+use crate::models::layers::{Layers, Window, depths};
+use crate::models::reader::Reader;
+use crate::models::scheme::{self, Built, Scheme};
+use crate::models::{ModelError, Naming, sequential};
+use crate::preprocess::Preprocess;
+use serde_json::Value;
+
+pub(in crate::models) const SCHEME: Scheme = Scheme {
+    naming: Naming::RmNet,
+    shown_by: "a ResNet converted in place (`layer1.0.0.weight`)",
+    matches: |checkpoint| checkpoint.tensor("layer1.0.0.weight").is_some(),
+    preprocess: |_| Preprocess::imagenet(),
+    build,
+    timm: scheme::not_in_timm,
+};
+
+fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
+    let depths = depths(reader.names());
+    // Modules 0, 2 and in bottlenecks 4; between them ReLU.
+    let count = if reader.shape("layer1.0.4.weight").is_some() { 3 } else { 2 };
+    let mut net = Layers::reading(reader, "conv1", size);
+    let mut x = net.conv("conv1", Window::new(7, 2), None, ValueId::INPUT)?;
+    x = net.norm("bn1", x)?;
+    x = net.relu("relu", x)?;
+    let pool = MaxPool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] };
+    x = net.push("maxpool", Op::MaxPool(pool), &[x])?;
+    for (stage, &depth) in depths.iter().enumerate() {
+        for index in 0..depth {
+            for number in 0..count {
+                let name = format!("layer{}.{index}.{}", stage + 1, 2 * number);
+                // The 3x3 that strides: the first of a basic block, the second of a bottleneck.
+                let strides = stage > 0 && index == 0 && number + 2 == count;
+                let side = if count == 2 || number == 1 { 3 } else { 1 };
+                let tensor = format!("{name}.weight");
+                if net.reader.shape(&tensor).is_some_and(|s| s.get(2..) != Some([side; 2].as_slice())) {
+                    return Err(net.reader.misshapen(&tensor, format!("[any, any, {side}, {side}]")));
+                }
+                x = sequential::conv(&mut net, &name, if strides { 2 } else { 1 }, side / 2, x)?;
+                x = net.relu(format!("{name}.relu"), x)?;
+            }
+        }
+    }
+    let classes = net.classifier("avgpool", x)?;
+    let kind = if count == 2 { "BasicBlock" } else { "Bottleneck" };
+    Ok(Built {
+        graph: net.graph,
+        family: format!("converted ResNet, {kind} {depths:?}"),
+        blocks: vec![],
+        classes,
+    })
+}

@@ -1,0 +1,58 @@
+//! The pre-activation residual network for CIFAR: batch norm and ReLU before each 3x3, nothing after the sum, a projection
+//! without batch norm over the activated input where a stage begins. No norm before the classifier.
+
+use super::statistics;
+use crate::graph::ValueId;
+use crate::models::layers::{Layers, Window, depths};
+use crate::models::reader::Reader;
+use crate::models::scheme::{self, Built, Scheme};
+use crate::models::{ModelError, Naming};
+use crate::preprocess::Preprocess;
+use serde_json::Value;
+
+pub(in crate::models) const SCHEME: Scheme = Scheme {
+    naming: Naming::RmNet,
+    shown_by: "RMNet's pre-activation networks (`layer2.0.running.running_mean`)",
+    matches: |checkpoint| {
+        checkpoint.names().any(|n| n.starts_with("layer") && n.contains(".0.running.running_"))
+    },
+    preprocess: |_| Preprocess::cifar(),
+    build,
+    timm: scheme::not_in_timm,
+};
+
+fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
+    let depths = depths(reader.names());
+    let mut net = Layers::reading(reader, "conv1", size);
+    let mut x = net.conv("conv1", Window::new(3, 1), None, ValueId::INPUT)?;
+    let mut blocks = vec![];
+    for (stage, &depth) in depths.iter().enumerate() {
+        for index in 0..depth {
+            let name = format!("layer{}.{index}", stage + 1);
+            x = block(&mut net, &name, stage > 0 && index == 0, x)?;
+            blocks.push(name);
+        }
+    }
+    let classes = net.classifier("gap", x)?;
+    let family = format!("pre-activation CIFAR ResNet, BasicBlock {depths:?}");
+    Ok(Built { graph: net.graph, family, blocks, classes })
+}
+
+/// The first block of every stage but the first has stride 2 and another width.
+fn block(net: &mut Layers<'_, '_>, name: &str, first: bool, x: ValueId) -> Result<ValueId, ModelError> {
+    let layer = |what: &str| format!("{name}.{what}");
+    let (input, stride) = (net.channels(x), if first { 2 } else { 1 });
+    let mut activated = net.norm(&layer("bn1"), x)?;
+    activated = net.relu(layer("relu1"), activated)?;
+    let mut y = net.conv(&layer("conv1"), Window::new(3, stride), None, activated)?;
+    y = net.norm(&layer("bn2"), y)?;
+    y = net.relu(layer("relu2"), y)?;
+    y = net.conv(&layer("conv2"), Window::new(3, 1), (!first).then_some(input), y)?;
+    let mut shortcut = x;
+    if first {
+        let out = Some(net.channels(y));
+        shortcut = net.conv(&layer("downsample"), Window::new(1, 2), out, activated)?;
+        statistics(net, &layer("running"), input)?;
+    }
+    net.add(name, y, shortcut)
+}

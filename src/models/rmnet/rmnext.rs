@@ -1,0 +1,94 @@
+//! RMNeXt: a stem of RepVGG blocks (without identity), then bottlenecks with a grouped 3x3 that expand inside.
+
+use super::{rep, statistics};
+use crate::graph::ValueId;
+use crate::models::layers::{Layers, Window, depths};
+use crate::models::reader::Reader;
+use crate::models::scheme::{self, Built, Scheme};
+use crate::models::{ModelError, Naming};
+use crate::preprocess::Preprocess;
+use serde_json::Value;
+
+pub(in crate::models) const SCHEME: Scheme = Scheme {
+    naming: Naming::RmNet,
+    shown_by: "RMNeXt names (`layer0.0.conv33.weight`, `layer1.0.conv1.weight`)",
+    matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("layer0.")),
+    preprocess: |checkpoint| match checkpoint.names().any(|n| n.starts_with("layer0.conv33.")) {
+        true => Preprocess::cifar(),
+        false => Preprocess::imagenet(),
+    },
+    build,
+    timm: scheme::not_in_timm,
+};
+
+/// ImageNet networks begin with two blocks of stride 2, numbered; others with one of stride 1.
+fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
+    let depths = depths(reader.names());
+    let stem: &[(&str, usize)] = match reader.shape("layer0.conv33.weight") {
+        Some(_) => &[("layer0", 1)],
+        None => &[("layer0.0", 2), ("layer0.1", 2)],
+    };
+    let mut net = Layers::reading(reader, &format!("{}.conv33", stem[0].0), size);
+    let mut x = ValueId::INPUT;
+    let mut blocks = vec![];
+    for &(name, stride) in stem {
+        x = rep::block(&mut net, name, stride, false, x)?;
+        blocks.push(name.into());
+    }
+    let mut groups = vec![];
+    for (stage, &depth) in depths.iter().enumerate() {
+        for index in 0..depth {
+            let stride = if stage > 0 && index == 0 { 2 } else { 1 };
+            let name = format!("layer{}.{index}", stage + 1);
+            let (y, of_block) = bottleneck(&mut net, &name, stride, index == 0, x)?;
+            x = y;
+            groups.push(of_block);
+            blocks.push(name);
+        }
+    }
+    let classes = net.classifier("gap", x)?;
+    groups.dedup();
+    let groups: Vec<String> = groups.iter().map(usize::to_string).collect();
+    let family = format!("RMNeXt {depths:?}, {} groups", groups.join(", "));
+    Ok(Built { graph: net.graph, family, blocks, classes })
+}
+
+/// The value and the groups of its 3x3. Only the `first` of a stage may change the width.
+fn bottleneck(
+    net: &mut Layers<'_, '_>,
+    name: &str,
+    stride: usize,
+    first: bool,
+    x: ValueId,
+) -> Result<(ValueId, usize), ModelError> {
+    let layer = |what: &str| format!("{name}.{what}");
+    let input = net.channels(x);
+    let mut y = net.conv(&layer("conv1"), Window::new(1, 1), None, x)?;
+    y = net.norm(&layer("bn1"), y)?;
+    y = net.relu(layer("relu1"), y)?;
+    let inner = net.channels(y);
+    let tensor = layer("conv2.weight");
+    let groups = match net.reader.shape(&tensor) {
+        Some(&[_, per_group, _, _]) if per_group > 0 && inner.is_multiple_of(per_group) => inner / per_group,
+        Some(_) => {
+            return Err(net.reader.misshapen(&tensor, format!("[{inner}, a divisor of {inner}, 3, 3]")));
+        }
+        // Missing: reading it says so.
+        None => 1,
+    };
+    y = net.conv(&layer("conv2"), Window { side: 3, stride, groups }, Some(inner), y)?;
+    y = net.norm(&layer("bn2"), y)?;
+    y = net.relu(layer("relu2"), y)?;
+    y = net.conv(&layer("conv3"), Window::new(1, 1), (!first).then_some(input), y)?;
+    y = net.norm(&layer("bn3"), y)?;
+    let out = net.channels(y);
+    let mut shortcut = x;
+    if stride != 1 || out != input {
+        shortcut = net.conv(&layer("downsample.0"), Window::new(1, stride), Some(out), x)?;
+        shortcut = net.norm(&layer("downsample.1"), shortcut)?;
+    }
+    statistics(net, &layer("running1"), input)?;
+    statistics(net, &layer("running2"), out)?;
+    let sum = net.add(layer("add"), y, shortcut)?;
+    Ok((net.relu(name, sum)?, groups))
+}

@@ -1,0 +1,156 @@
+//! A plain chain as `torch.nn.Sequential` stores it, which is what the RMNet repository's `deploy()` and pruning write: the
+//! names are numbers, and strides, paddings, pools and activations are in no tensor. `config.json`, or the metadata of the
+//! file, lists the modules in order under `rmnet_chain`:
+//!
+//! ```json
+//! {"rmnet_chain": [{"op": "conv2d", "stride": 1, "padding": 1}, {"op": "batch_norm"}, {"op": "relu"},
+//!   {"op": "max_pool", "kernel": 3, "stride": 2, "padding": 1}, {"op": "global_average"}, {"op": "flatten"}, {"op": "linear"}]}
+//! ```
+//!
+//! Also `relu6`, `prelu` and `identity` (a dropout). Widths, windows and groups are read off the tensors, so that a pruned chain
+//! loads like any other. Image size and normalisation are `input_size`, `mean`, `std` as timm writes them.
+
+use super::layers::Layers;
+use super::reader::Reader;
+use super::scheme::{self, Built, Scheme};
+use super::{ModelError, Naming, config};
+use crate::checkpoint::Checkpoint;
+use crate::graph::{Activation, Conv2d, MaxPool, Op, ValueId};
+use crate::preprocess::Preprocess;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Key of the list of modules, in `config.json` or in the file's metadata.
+const KEY: &str = "rmnet_chain";
+
+pub(super) const SCHEME: Scheme = Scheme {
+    naming: Naming::Sequential,
+    shown_by: "a plain chain (`0.weight`, with its modules under `rmnet_chain` in config.json)",
+    matches: |checkpoint| {
+        config::get(checkpoint.config(), KEY).is_some() || checkpoint.metadata(KEY).is_some()
+    },
+    preprocess: |checkpoint| match checkpoint.tensor("0.weight").map(|t| t.shape()) {
+        Some([_, _, 3, 3]) => Preprocess::cifar(),
+        _ => Preprocess::imagenet(),
+    },
+    build,
+    timm: scheme::not_in_timm,
+};
+
+/// Whether every tensor has a number for a layer, but nothing says what the layers are.
+pub(super) fn undescribed(checkpoint: &Checkpoint) -> Option<&str> {
+    let numbered = |n: &str| {
+        n.split_once('.').is_some_and(|(i, what)| i.parse::<usize>().is_ok() && !what.contains('.'))
+    };
+    let bare = !(SCHEME.matches)(checkpoint) && checkpoint.names().all(numbered);
+    checkpoint.names().next().filter(|_| bare)
+}
+
+/// A module of the chain: what its tensors do not show.
+#[derive(Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+enum Module {
+    Conv2d { stride: usize, padding: usize },
+    BatchNorm,
+    Relu,
+    Relu6,
+    Prelu,
+    MaxPool { kernel: usize, stride: usize, padding: usize },
+    GlobalAverage,
+    Flatten,
+    Identity,
+    Linear,
+}
+
+/// The modules, each with its key in the config.
+fn modules(reader: &Reader<'_>, config: Option<&Value>) -> Result<Vec<(String, Module)>, ModelError> {
+    let wrong = |key: &str, expected: String, found: &Value| config::wrong(key, &expected, found);
+    let text = reader.metadata(KEY).map(|text| Value::String(text.into()));
+    let from_text = |text: &Value| {
+        let parsed = text.as_str().map(serde_json::from_str::<Value>);
+        parsed.and_then(Result::ok).ok_or_else(|| wrong(KEY, "JSON".into(), text))
+    };
+    let value = match config::get(config, KEY) {
+        Some(value) => value.clone(),
+        None => from_text(&text.unwrap_or(Value::Null))?,
+    };
+    let list = value.as_array().ok_or_else(|| wrong(KEY, "a list of modules".into(), &value))?;
+    let module = |(index, value): (usize, &Value)| {
+        let key = format!("{KEY}.{index}");
+        match Module::deserialize(value) {
+            Ok(module) => Ok((key, module)),
+            Err(e) => Err(wrong(&key, format!("a module ({e})"), value)),
+        }
+    };
+    list.iter().enumerate().map(module).collect()
+}
+
+fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
+    let modules = modules(reader, config)?;
+    let mut net = Layers::reading(reader, "0", size);
+    let mut x = ValueId::INPUT;
+    for (index, (_, module)) in modules.iter().enumerate() {
+        let name = index.to_string();
+        x = match *module {
+            Module::Conv2d { stride, padding } => conv(&mut net, &name, stride, padding, x)?,
+            Module::BatchNorm => net.norm(&name, x)?,
+            Module::Relu => net.relu(name, x)?,
+            Module::Relu6 => net.push(name, Op::Activation(Activation::Relu6), &[x])?,
+            Module::Prelu => net.prelu(&name, x)?,
+            Module::MaxPool { kernel, stride, padding } => {
+                let pool = MaxPool { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2] };
+                net.push(name, Op::MaxPool(pool), &[x])?
+            }
+            Module::GlobalAverage => net.push(name, Op::GlobalAverage, &[x])?,
+            // What follows reads a map of one pixel, or all of the map.
+            Module::Flatten | Module::Identity => x,
+            Module::Linear => {
+                let biased = net.reader.shape(&format!("{name}.bias")).is_some();
+                net.linear(&name, biased, x)?
+            }
+        };
+    }
+    let shape = net.graph.shape(x);
+    if shape.size() != [1, 1] {
+        return Err(ModelError::Config {
+            key: KEY.into(),
+            expected: "a chain that ends in one value per class".into(),
+            found: format!("one that ends in a map {shape}"),
+        });
+    }
+    let convs = net.graph.convs().count();
+    let family = format!("chain of {convs} convolutions");
+    Ok(Built { graph: net.graph, family, blocks: vec![], classes: shape.channels })
+}
+
+/// Window, width and groups are the weight's; the bias may be missing.
+pub(super) fn conv(
+    net: &mut Layers<'_, '_>,
+    name: &str,
+    stride: usize,
+    padding: usize,
+    x: ValueId,
+) -> Result<ValueId, ModelError> {
+    let tensor = format!("{name}.weight");
+    let channels = net.channels(x);
+    let found = net.reader.shape(&tensor).unwrap_or(&[0; 4]);
+    let (groups, kernel) = match *found {
+        [out, per_group, h, w] if per_group > 0 && channels.is_multiple_of(per_group) => {
+            let groups = channels / per_group;
+            if !out.is_multiple_of(groups) {
+                let expected = format!("[a multiple of {groups} groups, {per_group}, any, any]");
+                return Err(net.reader.misshapen(&tensor, expected));
+            }
+            (groups, [h, w])
+        }
+        // Reading it says what is wrong, or that it is missing.
+        _ => (1, [1, 1]),
+    };
+    let weight = net.reader.conv(name, None, Some(channels / groups), kernel)?;
+    let mut conv = Conv2d::dense(weight, groups, [stride; 2], [padding; 2]);
+    let bias = format!("{name}.bias");
+    if net.reader.shape(&bias).is_some() {
+        conv.bias = net.reader.tensor(&bias, &[Some(conv.out_channels)])?.to_f64();
+    }
+    net.push(name, Op::Conv2d(conv), &[x])
+}

@@ -1,0 +1,163 @@
+//! Channels that are constant, and which of them their readers' biases can take in exactly.
+//!
+//! A batch-norm scale of zero makes a row of zeros: the channel is `activation(bias)` everywhere. A reader that stays inside its
+//! input, or reads at its own position only, adds the same to every pixel for it: its bias can. A padded reader cannot, unless
+//! the constant is 0.
+
+use super::channels::{Channels, carries, convs};
+use super::weights::{NonZero, group_inputs, is_diagonal, stays_inside};
+use crate::graph::{BlockWeight, Conv2d, Graph, Op, ValueId};
+
+/// What is known without an input.
+pub(super) struct Constants {
+    /// Per channel.
+    value: Vec<Option<f64>>,
+    /// Per class: it can be removed exactly.
+    pub(super) removable: Vec<bool>,
+    /// Per class that is constant but has to stay: the constant and the layer that reads it over its edge.
+    pub(super) stays: Vec<Option<(f64, String)>>,
+}
+
+impl Constants {
+    pub(super) fn of(graph: &Graph, channels: &Channels, nonzero: &NonZero) -> Constants {
+        let value = propagate(graph, channels, nonzero, |_| None);
+        let mut removable: Vec<bool> = channels.fixed.iter().map(|f| !f).collect();
+        let mut stays = vec![None; removable.len()];
+        for (v, conv, x) in convs(graph) {
+            for (b, block) in conv.blocks.iter().enumerate() {
+                for c in 0..block.input.len() {
+                    let i = block.input.start + c;
+                    let class = channels.class(x, i);
+                    if !is_diagonal(block) && !nonzero.column(v, b, c) {
+                        continue; // multiplied by zeros
+                    }
+                    let constant = value[channels.at(x, i)];
+                    let own_position = !matches!(block.weight, BlockWeight::Dense { .. });
+                    let exact = own_position || stays_inside(conv) || constant == Some(0.0);
+                    if constant.is_none() || !exact {
+                        removable[class] = false;
+                    }
+                    if let (false, Some(constant)) = (exact, constant) {
+                        stays[class] = Some((constant, graph.node(v).name.clone()));
+                    }
+                }
+            }
+        }
+        // What only hands a channel on goes with it, so its own readers have to agree.
+        loop {
+            let mut changed = false;
+            for (v, conv, x) in convs(graph) {
+                for block in conv.blocks.iter().filter(|b| is_diagonal(b)) {
+                    for (o, i) in block.out.clone().zip(block.input.clone()) {
+                        let (to, from) = (channels.class(v, o), channels.class(x, i));
+                        if removable[from] && !removable[to] && carries(conv, o) {
+                            removable[from] = false;
+                            stays[from] = stays[to].clone();
+                            changed = true;
+                        }
+                    }
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+        Constants { value, removable, stays }
+    }
+
+    /// The constants of channels that are gone: what was known of them, else 0, carried on.
+    pub(super) fn where_gone(
+        &self,
+        graph: &Graph,
+        channels: &Channels,
+        nonzero: &NonZero,
+        alive: &[bool],
+    ) -> Vec<Option<f64>> {
+        propagate(graph, channels, nonzero, |e| {
+            (!alive[channels.class_of(e)]).then(|| self.value[e].unwrap_or(0.0))
+        })
+    }
+}
+
+/// Constants from the input on; `assume` settles computed channels whatever their weights are.
+fn propagate(
+    graph: &Graph,
+    channels: &Channels,
+    nonzero: &NonZero,
+    assume: impl Fn(usize) -> Option<f64>,
+) -> Vec<Option<f64>> {
+    let mut value: Vec<Option<f64>> = vec![None; channels.count()];
+    for v in graph.values().skip(1) {
+        let node = graph.node(v);
+        let of = |i: usize, c: usize| value[channels.at(node.inputs[i], c)];
+        let found: Vec<Option<f64>> = match &node.op {
+            Op::Conv2d(conv) => {
+                let sums = sums(conv, nonzero, v, |c| of(0, c));
+                let activation = conv.activation.iter().flat_map(|(r, a)| r.clone().map(move |o| (r, o, a)));
+                activation
+                    .zip(sums)
+                    .map(|((range, o, a), sum)| {
+                        let given = if carries(conv, o) { None } else { assume(channels.at(v, o)) };
+                        given.or(sum.map(|s| a.apply(o - range.start, s)))
+                    })
+                    .collect()
+            }
+            Op::Slice(range) => range.clone().map(|c| of(0, c)).collect(),
+            Op::Gate { first } => {
+                let gates = graph.shape(node.inputs[1]).channels;
+                let gated = |c: usize| match (of(0, c), c.checked_sub(*first).filter(|g| *g < gates)) {
+                    (Some(0.0), _) => Some(0.0),
+                    (Some(x), Some(g)) => of(1, g).map(|gate| x * gate),
+                    (x, _) => x,
+                };
+                (0..node.shape.channels).map(gated).collect()
+            }
+            Op::Add(a) => (0..node.shape.channels).map(|c| Some(a.apply(c, of(0, c)? + of(1, c)?))).collect(),
+            Op::Activation(a) => (0..node.shape.channels).map(|c| Some(a.apply(c, of(0, c)?))).collect(),
+            Op::Input(_) | Op::BatchNorm(_) => vec![None; node.shape.channels],
+            Op::MaxPool(_) | Op::MeanPool2 | Op::GlobalAverage => {
+                (0..node.shape.channels).map(|c| of(0, c)).collect()
+            }
+        };
+        let first = channels.at(v, 0);
+        value[first..first + found.len()].copy_from_slice(&found);
+    }
+    value
+}
+
+/// Per row, the bias plus what constant inputs add, where nothing else adds anything.
+fn sums(
+    conv: &Conv2d,
+    nonzero: &NonZero,
+    v: ValueId,
+    input: impl Fn(usize) -> Option<f64>,
+) -> Vec<Option<f64>> {
+    let mut sums: Vec<Option<f64>> = conv.bias.iter().map(|b| Some(*b)).collect();
+    for (b, block) in conv.blocks.iter().enumerate() {
+        for (r, o) in block.out.clone().enumerate() {
+            let Some(sum) = sums[o] else { continue };
+            sums[o] = match &block.weight {
+                BlockWeight::Dirac | BlockWeight::MeanPool2 => input(block.input.start + r).map(|k| sum + k),
+                BlockWeight::Diagonal(factors) => input(block.input.start + r).map(|k| sum + factors[r] * k),
+                BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
+                    let inputs: Option<Vec<f64>> = match nonzero.row(v, b, r) {
+                        true => group_inputs(block, r).map(&input).collect(),
+                        false => Some(vec![]),
+                    };
+                    let pointwise = matches!(block.weight, BlockWeight::Pointwise(_));
+                    match inputs {
+                        Some(k) if k.iter().all(|k| *k == 0.0) => Some(sum),
+                        Some(k) if pointwise || stays_inside(conv) => {
+                            let taps = weight.shape()[2] * weight.shape()[3];
+                            let row = weight.row(r);
+                            let terms = row.chunks_exact(taps).zip(k);
+                            Some(sum + terms.map(|(w, k)| k * w.iter().sum::<f64>()).sum::<f64>())
+                        }
+                        _ => None,
+                    }
+                }
+            };
+        }
+    }
+    sums
+}

@@ -1,0 +1,60 @@
+//! What every layer lost.
+
+use super::channels::carries;
+use super::order::Order;
+use crate::graph::{Conv2d, Graph, Op};
+
+/// A convolution before and after, `[before, after]`. The columns add up to the graphs' own figures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerLoss {
+    /// Its name.
+    pub layer: String,
+    /// Channels it computes.
+    pub own: [usize; 2],
+    /// Channels it hands on.
+    pub reserved: [usize; 2],
+    /// Channels it reads.
+    pub inputs: [usize; 2],
+    /// Multiply-accumulates of one image.
+    pub macs: [usize; 2],
+    /// Weights, and biases that are not zero.
+    pub parameters: [usize; 2],
+}
+
+/// A layer that was left as it is, in whole or in part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Its name.
+    pub layer: String,
+    /// Why.
+    pub reason: String,
+}
+
+pub(super) fn layers(before: &Graph, order: &Order, after: &Graph) -> Vec<LayerLoss> {
+    let parameters = |c: &Conv2d| c.macs_per_pixel() + c.bias.iter().filter(|b| **b != 0.0).count();
+    let mut layers = vec![];
+    for v in before.values() {
+        let node = before.node(v);
+        let Op::Conv2d(conv) = &node.op else { continue };
+        let pixels = node.shape.height * node.shape.width;
+        let handed_on: Vec<bool> = (0..conv.out_channels).map(|o| carries(conv, o)).collect();
+        let reserved = [
+            handed_on.iter().filter(|c| **c).count(),
+            order.kept(v).iter().filter(|o| handed_on[**o]).count(),
+        ];
+        let mut loss = LayerLoss {
+            layer: node.name.clone(),
+            own: [conv.out_channels - reserved[0], order.kept(v).len() - reserved[1]],
+            reserved,
+            inputs: [conv.in_channels, order.kept(node.inputs[0]).len()],
+            macs: [conv.macs_per_pixel() * pixels, 0],
+            parameters: [parameters(conv), 0],
+        };
+        if let Some(Op::Conv2d(left)) = after.find(&node.name).map(|v| &after.node(v).op) {
+            loss.macs[1] = left.macs_per_pixel() * pixels;
+            loss.parameters[1] = parameters(left);
+        }
+        layers.push(loss);
+    }
+    layers
+}
