@@ -106,8 +106,8 @@ def rmnet(*args):
 
 def row(name, build, adapters):
     torch.manual_seed(0)
-    with tempfile.TemporaryDirectory() as temp:
-        folder = pathlib.Path(temp)
+    with tempfile.TemporaryDirectory() as temp, tempfile.TemporaryDirectory() as other:
+        folder, data = pathlib.Path(temp), pathlib.Path(other)
         net = build(folder).eval()
         if not isinstance(build, Deployed):
             lively(net)
@@ -118,12 +118,12 @@ def row(name, build, adapters):
         with torch.no_grad():
             logits = net.double()(image.double())
         logits = getattr(logits, "logits", logits)
-        save_file({"input": image}, folder / "input.safetensors")
+        save_file({"input": image}, data / "input.safetensors")
         modes = rmnet("plan", folder)["modes"]
         errors = []
         for adapter in adapters:
-            out = folder / "logits.safetensors"
-            rmnet("run", folder, folder / "input.safetensors", "--adapter", adapter, "--logits", out)
+            out = data / "logits.safetensors"
+            rmnet("run", folder, data / "input.safetensors", "--adapter", adapter, "--logits", out)
             found = load_file(out)["logits"].double()
             errors.append(((found - logits).abs().max() / logits.abs().max()).item())
     blocks = inspected["blocks"]
