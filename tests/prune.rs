@@ -3,7 +3,7 @@
 mod common;
 
 use common::difference;
-use common::random::{Builder, Rng, images, network};
+use common::random::{Builder, Rng, f32_error, images, network};
 use common::seeded::{self, RESNET18, RESNET50};
 use proptest::prelude::*;
 use rmnet::checkpoint::Checkpoint;
@@ -111,7 +111,7 @@ fn check_plan(graph: &Graph, input: &[f32], batch: usize) -> plan::Plan {
     let planned = plan::compile(graph, &plan::Options { batch, ..plan::Options::default() }).unwrap();
     plan::check(&planned).unwrap();
     let found = CpuExecutor::new(&planned).run(input).unwrap();
-    let (_, relative) = difference(&wide(&found), &run(graph, input, batch));
+    let relative = f32_error(graph, input, batch, &found);
     assert!(relative < F32_BOUND, "{relative:e}\n{planned}\n{graph}");
     planned
 }

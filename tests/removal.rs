@@ -2,11 +2,12 @@
 
 mod common;
 
-use common::random::{images, network};
+use common::random::{f32_error, images, network};
 use common::{difference, fixtures};
 use proptest::prelude::*;
+use rmnet::cpu::CpuExecutor;
 use rmnet::graph::{BlockWeight, Conv2d, Graph, Op};
-use rmnet::plan::{self, Options, Place};
+use rmnet::plan::{self, Limits, Options, Place};
 use rmnet::reference;
 use rmnet::rewrite::{self, Mode, Outcome};
 use rmnet::rewrite::{Form, fuse_linear, literal};
@@ -66,6 +67,24 @@ proptest! {
     }
 
     /// Moving one buffer to another slot either leaves a sound plan or is found: here, where the slot is in use, found.
+    /// An adapter that binds few buffers gets more dispatches, and the same function.
+    #[test]
+    fn sums_of_many_buffers_are_computed_in_parts(seed: u64, max_storage_buffers in 5u32..8) {
+        let original = network(seed);
+        let input = images(&original, 2, seed);
+        let limits = Limits { max_storage_buffers, ..Limits::default() };
+        for mode in [Mode::Structured, Mode::Residual] {
+            let graph = rewrite::for_mode(&original, mode).unwrap().graph;
+            let plan = plan::compile(&graph, &Options { batch: 2, limits, ..Options::default() }).unwrap();
+            plan::check(&plan).unwrap();
+            let most = plan.dispatches.iter().map(|d| d.reads.len() + d.writes.len()).max().unwrap_or(0);
+            prop_assert!(most < max_storage_buffers as usize, "{plan}");
+            let found = CpuExecutor::new(&plan).run(&input).unwrap();
+            let relative = f32_error(&original, &input, 2, &found);
+            prop_assert!(relative < F32_LOGITS_BOUND, "{relative:e}\n{plan}\n{graph}");
+        }
+    }
+
     #[test]
     fn the_checker_finds_a_clobbered_slot(seed: u64) {
         let graph = rewrite::for_mode(&network(seed), Mode::Structured).unwrap().graph;

@@ -1,67 +1,16 @@
 //! Collects virtual buffers and dispatches, and keeps each inside the limits of one binding.
 
 use super::segment::{Segment, clip};
+use super::sum::{Sum, Term};
 use super::weights::{ConvWeights, KWeight};
 use super::{Buffer, BufferId, Dispatch, Kept, Limits, Part, Place, PlanError};
-use crate::graph::{Activation, Conv2d, MaxPool, Weight};
+use crate::graph::{Activation, MaxPool, Weight};
 use crate::kernel::{
     Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
     packed_weight_bytes,
 };
 use crate::tensor::Tensor;
 use std::ops::Range;
-
-/// One K range in the making.
-#[derive(Clone)]
-pub(super) struct Term {
-    pub(super) from: Segment,
-    pub(super) kernel: [usize; 2],
-    pub(super) stride: [usize; 2],
-    pub(super) padding: [usize; 2],
-    pub(super) padding_end: [usize; 2],
-    pub(super) dilation: [usize; 2],
-    pub(super) groups: usize,
-    pub(super) weight: KWeight,
-}
-
-impl Term {
-    /// A K range with the window of a convolution.
-    pub(super) fn window(conv: &Conv2d, from: Segment, groups: usize, weight: KWeight) -> Term {
-        let &Conv2d { kernel, stride, padding, padding_end, dilation, .. } = conv;
-        Term { from, kernel, stride, padding, padding_end, dilation, groups, weight }
-    }
-
-    /// A 1x1 K range.
-    pub(super) fn pointwise(from: Segment, stride: [usize; 2], groups: usize, weight: KWeight) -> Term {
-        let none = [0, 0];
-        let dilation = [1, 1];
-        Term { from, kernel: [1, 1], stride, padding: none, padding_end: none, dilation, groups, weight }
-    }
-}
-
-/// A convolution dispatch in the making.
-pub(super) struct Sum {
-    pub(super) channels: usize,
-    pub(super) size: [usize; 2],
-    pub(super) terms: Vec<Term>,
-    pub(super) adds: Vec<(Segment, usize)>,
-    pub(super) bias: Vec<f64>,
-    pub(super) activation: Vec<(Range<usize>, Activation)>,
-}
-
-impl Sum {
-    /// Nothing yet: no term, bias 0, no activation.
-    pub(super) fn new(channels: usize, size: [usize; 2]) -> Sum {
-        Sum {
-            channels,
-            size,
-            terms: vec![],
-            adds: vec![],
-            bias: vec![0.0; channels],
-            activation: vec![(0..channels, Activation::Identity)],
-        }
-    }
-}
 
 /// Buffers and dispatches so far. Buffer numbers are virtual until memory is assigned.
 #[derive(Clone)]
@@ -114,7 +63,8 @@ impl Emitter {
     }
 
     /// Emits `activation(terms + adds + bias)`, pooled, into one buffer, or into several cut at `cuts`; `to` is the shape
-    /// of the whole. Where the weights pass the binding limit, output channels are spread over several dispatches.
+    /// of the whole. Where the weights pass the binding limit, output channels are spread over several dispatches; where the
+    /// buffers pass the adapter's, terms are.
     pub(super) fn sum(
         &mut self,
         name: &str,
@@ -129,9 +79,20 @@ impl Emitter {
             let what = "PReLU beside ReLU6 or sigmoid in one range".into();
             return Err(PlanError::Unsupported { layer: name.into(), what });
         }
+        let most = self.limits.max_storage_buffers as usize - 1; // the weights take one
+        let cuts = if cuts.len() + 1 > most / 2 { &[] } else { cuts };
         let mut edges = vec![0];
         edges.extend(cuts.iter().copied().filter(|c| *c > 0 && *c < sum.channels && c.is_multiple_of(4)));
         edges.push(sum.channels);
+        // Where a sum reads more buffers than one dispatch may bind, its first part becomes a buffer that the rest adds.
+        let mut sum = sum;
+        while sum.buffers().len() + edges.len() - 1 > most {
+            let Some(part) = sum.split_off(most - 1) else { break };
+            let [height, width] = part.size;
+            let shape = BufferShape { channels: part.channels, height, width, layout: Layout::Packed, ..to };
+            let parts = self.sum(&format!("{name}.part"), part, None, shape, &[])?;
+            sum.adds.extend(parts.into_iter().map(|s| (s, 0)));
+        }
         let mut targets = vec![];
         for (i, w) in edges.windows(2).enumerate() {
             let shape = BufferShape { channels: w[1] - w[0], ..to };

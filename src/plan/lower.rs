@@ -5,8 +5,9 @@
 //! `activation(sum over segments of conv(segment) + bias)`, one dispatch: a Dirac column is added in its epilogue, a
 //! pointwise column is a second K range.
 
-use super::emit::{Emitter, Sum};
+use super::emit::Emitter;
 use super::segment::{Gate, Segment, pieces, row_ranges};
+use super::sum::Sum;
 use super::{Options, PlanError};
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId};
 use crate::kernel::{BufferShape, Layout};

@@ -1,9 +1,9 @@
 //! One convolution: its blocks as segments that need no computing, K ranges and added values.
 
 use super::PlanError;
-use super::emit::{Sum, Term};
 use super::lower::Lowering;
 use super::segment::{Map, Segment, clip, pieces, row_ranges};
+use super::sum::{Sum, Term};
 use super::weights::KWeight;
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, MaxPool, Op, Shape, ValueId, Weight};
 use crate::kernel::{BufferShape, Function, Layout};

@@ -11,6 +11,7 @@ mod lower;
 mod lower_conv;
 mod memory;
 mod segment;
+mod sum;
 mod weights;
 
 pub use check::{CheckError, check};

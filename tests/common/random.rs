@@ -3,6 +3,7 @@
 use rmnet::graph::{
     Activation, BatchNorm, Block, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight,
 };
+use rmnet::reference;
 use rmnet::tensor::Tensor;
 
 /// SplitMix64: small, fixed, good enough to make weights.
@@ -271,4 +272,35 @@ pub fn network(seed: u64) -> Graph {
 /// `batch` random images for a graph.
 pub fn images(graph: &Graph, batch: usize, seed: u64) -> Vec<f32> {
     Rng(seed).values(batch * graph.input_shape().len()).iter().map(|v| *v as f32).collect()
+}
+
+/// How far f32 logits are from the oracle's, over the largest sum of magnitudes `|w| |x| + |b|` that a logit is summed from.
+/// Over the largest logit alone, a network whose features happen to cancel in every logit would look inexact.
+///
+/// # Panics
+/// When the lengths differ, a value is not finite or the output is no convolution.
+pub fn f32_error(graph: &Graph, input: &[f32], batch: usize, found: &[f32]) -> f64 {
+    let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|v| f64::from(*v)).collect() };
+    let expected = reference::run(graph, &wide(input), batch);
+    let (worst, _) = super::difference(&wide(found), &expected);
+    let node = graph.node(graph.output());
+    let Op::Conv2d(classifier) = &node.op else { panic!("{} is no convolution", node.name) };
+    let mut magnitudes = classifier.clone();
+    magnitudes.bias.iter_mut().for_each(|b| *b = b.abs());
+    for block in &mut magnitudes.blocks {
+        if let BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) = &mut block.weight {
+            let values = weight.to_f64().iter().map(|v| v.abs()).collect();
+            *weight = Weight::new(Tensor::from_f64(weight.shape().to_vec(), values));
+        }
+    }
+    let mut features = vec![];
+    reference::visit(graph, &wide(input), batch, |v, value| {
+        if v == node.inputs[0] {
+            features = value.iter().map(|x| x.abs()).collect();
+        }
+    });
+    let mut sums = Graph::new(graph.shape(node.inputs[0]));
+    sums.push("sums", Op::Conv2d(magnitudes), &[sums.output()]).unwrap();
+    let scale = reference::run(&sums, &features, batch).into_iter().fold(0.0, f64::max);
+    if worst == 0.0 { 0.0 } else { worst / scale }
 }

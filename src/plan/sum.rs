@@ -1,0 +1,86 @@
+//! A convolution dispatch in the making: what is summed, before it is bound to buffers.
+
+use super::segment::Segment;
+use super::weights::KWeight;
+use crate::graph::{Activation, Conv2d};
+use std::ops::Range;
+
+/// One K range in the making.
+#[derive(Clone)]
+pub(super) struct Term {
+    pub(super) from: Segment,
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: [usize; 2],
+    pub(super) padding: [usize; 2],
+    pub(super) padding_end: [usize; 2],
+    pub(super) dilation: [usize; 2],
+    pub(super) groups: usize,
+    pub(super) weight: KWeight,
+}
+
+impl Term {
+    /// A K range with the window of a convolution.
+    pub(super) fn window(conv: &Conv2d, from: Segment, groups: usize, weight: KWeight) -> Term {
+        let &Conv2d { kernel, stride, padding, padding_end, dilation, .. } = conv;
+        Term { from, kernel, stride, padding, padding_end, dilation, groups, weight }
+    }
+
+    /// A 1x1 K range.
+    pub(super) fn pointwise(from: Segment, stride: [usize; 2], groups: usize, weight: KWeight) -> Term {
+        let none = [0, 0];
+        let dilation = [1, 1];
+        Term { from, kernel: [1, 1], stride, padding: none, padding_end: none, dilation, groups, weight }
+    }
+}
+
+/// A convolution dispatch in the making.
+pub(super) struct Sum {
+    pub(super) channels: usize,
+    pub(super) size: [usize; 2],
+    pub(super) terms: Vec<Term>,
+    pub(super) adds: Vec<(Segment, usize)>,
+    pub(super) bias: Vec<f64>,
+    pub(super) activation: Vec<(Range<usize>, Activation)>,
+}
+
+impl Sum {
+    /// Nothing yet: no term, bias 0, no activation.
+    pub(super) fn new(channels: usize, size: [usize; 2]) -> Sum {
+        Sum {
+            channels,
+            size,
+            terms: vec![],
+            adds: vec![],
+            bias: vec![0.0; channels],
+            activation: vec![(0..channels, Activation::Identity)],
+        }
+    }
+    /// The buffers it reads, each once.
+    pub(super) fn buffers(&self) -> Vec<usize> {
+        let terms = self.terms.iter().map(|t| &t.from);
+        let mut all: Vec<usize> = terms.chain(self.adds.iter().map(|a| &a.0)).flat_map(buffers).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Takes the first terms and added values that together read at most `most` buffers, as a linear sum without bias of
+    /// its own: adding its result to what stays gives the sum. `None` where not even two buffers fit.
+    pub(super) fn split_off(&mut self, most: usize) -> Option<Sum> {
+        let mut taken: Vec<usize> = vec![];
+        let mut fits = |segment: &Segment| {
+            let new: Vec<usize> = buffers(segment).filter(|b| !taken.contains(b)).collect();
+            let fits = taken.len() + new.len() <= most;
+            taken.extend(new.into_iter().filter(|_| fits));
+            fits
+        };
+        let mut part = Sum::new(self.channels, self.size);
+        part.terms = self.terms.extract_if(.., |t| fits(&t.from)).collect();
+        part.adds = self.adds.extract_if(.., |a| fits(&a.0)).collect();
+        (taken.len() > 1).then_some(part)
+    }
+}
+
+fn buffers(segment: &Segment) -> impl Iterator<Item = usize> {
+    [segment.buffer].into_iter().chain(segment.gate.as_ref().map(|g| g.buffer))
+}
