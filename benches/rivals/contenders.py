@@ -68,7 +68,8 @@ class Contender:
 
 
 class Rmnet(Contender):
-    """The program. `run` gives the first logits, to a file, and so their time to the end of the process; `bench` gives warm times."""
+    """The program; RMNET names one that is built already. `run` gives the first logits, to a file, and so their time to the end of
+    the process; `bench` gives warm times."""
 
     def set_up(self) -> None:
         target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -93,7 +94,7 @@ class Rmnet(Contender):
 
 def contenders(adapter: str) -> list[Contender]:
     found = [
-        Rmnet("rmnet-gpu", "**rmnet**, Vulkan", adapter, ROOT, gpu=True),
+        Rmnet("rmnet-gpu", "**rmnet**, GPU", adapter, ROOT, gpu=True),
         Rmnet("rmnet-cpu", "**rmnet**, CPU executor", "cpu", ROOT),
     ]
     for toml in sorted(HERE.glob("*/rival.toml")):

@@ -29,7 +29,7 @@ def write(output: pathlib.Path, about: dict, results: dict, absent: dict) -> lis
     ]
     for name, result in results.items():
         chart = output.with_name(f"{output.stem}-{name}.svg")
-        chart.write_text(svg(f"{name}, {about['device']}", result["rows"]))
+        chart.write_text(svg(f"{name}: median, logarithmic axis", about["device"], result["rows"]))
         written.append(chart)
         text += [f"## {name}\n", table(result["rows"])]
         text += [f"* {line}" for line in result["failures"].values()]
@@ -69,7 +69,7 @@ def table(rows: dict) -> str:
     return text
 
 
-def svg(title: str, rows: dict) -> str:
+def svg(title: str, device: str, rows: dict) -> str:
     """Bars of the medians on a logarithmic axis, shortest first: GPU contenders, then CPU ones."""
     bars = [sorted((r for r in rows.values() if r["gpu"] is kind), key=median) for kind in (True, False)]
     medians = [median(r) / 1e6 for group in bars for r in group]
@@ -79,7 +79,7 @@ def svg(title: str, rows: dict) -> str:
     def x(value: float) -> float:
         return left + width * math.log(value / low) / math.log(high / low)
 
-    body, y = [], 64
+    body, y = [], 84
     for heading, group in zip(("on the GPU", "on the CPU"), bars):
         if not group:
             continue
@@ -96,7 +96,7 @@ def svg(title: str, rows: dict) -> str:
     grid = []
     for power in range(round(math.log10(low)), math.floor(math.log10(high)) + 1):
         at = x(10**power)
-        grid.append(f'<path d="M{at:.1f} 46V{y}" class="grid"/><text x="{at:.1f}" y="42" text-anchor="middle">{10**power:g} ms</text>')
+        grid.append(f'<path d="M{at:.1f} 68V{y}" class="grid"/><text x="{at:.1f}" y="62" text-anchor="middle">{10**power:g} ms</text>')
     style = (
         "text{font:12px sans-serif;fill:#333}.title{font-weight:bold;font-size:13px}.head{font-style:italic}"
         ".ours{fill:#c2571a}.other{fill:#8fa6b8}.grid{stroke:#ddd}"
@@ -104,7 +104,7 @@ def svg(title: str, rows: dict) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="800" height="{y + 12}" viewBox="0 0 800 {y + 12}">\n'
         f'<style>{style}</style>\n<rect width="800" height="{y + 12}" fill="#fff"/>\n'
-        f'<text x="8" y="20" class="title">{escape(title)}: median, logarithmic axis</text>\n'
+        f'<text x="8" y="20" class="title">{escape(title)}</text><text x="8" y="38">{escape(device)}</text>\n'
         + "\n".join(grid + body)
         + "\n</svg>\n"
     )

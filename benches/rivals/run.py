@@ -68,8 +68,8 @@ def measure(name: str, taking_part: list[Contender], args: argparse.Namespace) -
     folder, env = TARGET / "networks" / name, surroundings(args.icd)
     if not (folder / "done").exists():
         say(f"{name}: writing the network for everyone")
-        python = environment(HERE / "pytorch")
-        subprocess.run([python, HERE / "networks.py", name, folder], check=True, env=env, stdout=subprocess.DEVNULL, cwd=TARGET)
+        python, quiet = environment(HERE / "pytorch"), {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run([python, HERE / "networks.py", name, folder], check=True, env=env, cwd=TARGET, **quiet)
     expected = floats(folder / "expected.f64", "d")
     rows, failures = {}, {}
     with tempfile.TemporaryDirectory() as empty:
@@ -135,6 +135,8 @@ def main() -> None:
     unknown = set(args.only or []) - {c.id for c in everyone}
     if unknown:
         sys.exit(f"--only: there is no {', '.join(sorted(unknown))}; --list prints the ids")
+    if args.adapter == "cpu":
+        sys.exit("--adapter: name a GPU's adapter; the CPU executor takes part anyway")
     TARGET.mkdir(parents=True, exist_ok=True)
     taking_part, absent, with_nvidia = [], {}, nvidia()
     for c in everyone:
@@ -161,7 +163,10 @@ def main() -> None:
         "machine": machine(), "device": rmnet["device"], "date": datetime.date.today().isoformat(), "load": [round(load[0], 1), round(os.getloadavg()[0], 1)],
         "rounds": args.rounds, "runs": args.runs, "seconds": args.seconds, "command": " ".join(["python3", "benches/rivals/run.py", *sys.argv[1:]]),
     }
-    slug = re.sub(r"[^a-z0-9.]+", "-", about["device"].split("(")[0].lower()).strip("-,")
+    # The adapter's name and its driver's version: `llvmpipe-22.3`.
+    version = re.search(r"\d+\.\d+", about["device"].rsplit(", ", 1)[-1])
+    slug = f"{about['device'].split('(')[0].split(',')[0]} {version[0] if version else ''}"
+    slug = re.sub(r"[^a-z0-9.]+", "-", slug.lower()).strip("-")
     output = args.output or ROOT / "benches" / "results" / f"rivals-{slug}.md"
     for path in report.write(output, about, results, absent):
         print(path)
