@@ -52,7 +52,7 @@ class Contender:
 
     def set_up(self) -> None:
         if self.main is None:
-            self.command = [cargo(self.folder / "Cargo.toml", TARGET / "cargo", f"rival-{self.folder.name}")]
+            self.command = [cargo(self.folder / "Cargo.toml", TARGET / "cargo" / self.folder.name, f"rival-{self.folder.name}")]
         else:
             self.command = [environment(self.folder), str(self.folder / self.main)]
 

@@ -16,7 +16,8 @@ pub fn serve(
     let [variant, folder, logits, runs, seconds] = &args[..] else {
         return Err("expected VARIANT FOLDER LOGITS RUNS SECONDS".into());
     };
-    let (folder, runs, limit) = (Path::new(folder), runs.parse::<usize>()?, Duration::from_secs_f64(seconds.parse()?));
+    let (folder, runs, limit) =
+        (Path::new(folder), runs.parse::<usize>()?, Duration::from_secs_f64(seconds.parse()?));
     println!(r#"{{"event": "ready", "version": {version:?}}}"#);
     let input: Vec<f32> = std::fs::read(folder.join("input.f32"))?
         .chunks_exact(4)

@@ -31,7 +31,10 @@ pub(super) fn nanoseconds<S: serde::Serializer>(time: &Duration, serializer: S) 
 }
 
 /// Times in JSON.
-pub(super) fn all_nanoseconds<S: serde::Serializer>(times: &[Duration], serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn all_nanoseconds<S: serde::Serializer>(
+    times: &[Duration],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(times.iter().map(|t| t.as_nanos() as u64))
 }
 

@@ -22,7 +22,8 @@ struct Weights {
 
 impl Weights {
     fn read(bytes: &[u8], device: &Device) -> Result<Weights, Box<dyn Error>> {
-        let mut weights = Weights { kernels: HashMap::new(), matrices: HashMap::new(), vectors: HashMap::new() };
+        let mut weights =
+            Weights { kernels: HashMap::new(), matrices: HashMap::new(), vectors: HashMap::new() };
         for (name, view) in SafeTensors::deserialize(bytes)?.tensors() {
             let data = TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), DType::F32);
             match view.shape().len() {

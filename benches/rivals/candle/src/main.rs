@@ -26,10 +26,9 @@ fn apply(op: &Op, inputs: &[&Tensor], weights: &HashMap<String, Tensor>) -> Resu
         // Values are not negative here, so that zeros pad as well as minus infinity.
         "maxpool" => {
             let [h, w] = op.pad;
-            x.pad_with_zeros(D::Minus2, h, h)?.pad_with_zeros(D::Minus1, w, w)?.max_pool2d_with_stride(
-                (op.kernel[0], op.kernel[1]),
-                (op.stride[0], op.stride[1]),
-            )
+            x.pad_with_zeros(D::Minus2, h, h)?
+                .pad_with_zeros(D::Minus1, w, w)?
+                .max_pool2d_with_stride((op.kernel[0], op.kernel[1]), (op.stride[0], op.stride[1]))
         }
         other => candle_core::bail!("no operation {other}"),
     }
