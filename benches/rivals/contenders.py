@@ -139,13 +139,12 @@ def step(command: list, **env: str) -> None:
 
 
 def reason(stderr: str) -> str:
-    """The line of an error output that says what is wrong."""
+    """The line of an error output that says what is wrong: a compiler's or pip's first error, or else the last line."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    compiler = [line for line in lines if line.startswith("error")]
-    if compiler:
-        return compiler[0][:200]
+    # Some drivers write an error of no consequence about XDG_RUNTIME_DIR.
+    errors = [line for line in lines if line.lower().startswith("error") and "XDG_RUNTIME_DIR" not in line]
     # The end of a long line says more than its beginning.
-    return lines[-1][-200:] if lines else "no word on why"
+    return (errors[0][:200] if errors else lines[-1][-200:]) if lines else "no word on why"
 
 
 def process(command: list, env: dict, limit: float, output: pathlib.Path | None = None) -> tuple[dict, int, int]:
