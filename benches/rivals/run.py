@@ -154,22 +154,28 @@ def main() -> None:
     if not any(c.id == "rmnet-gpu" for c in taking_part):
         sys.exit(1)
 
-    load = os.getloadavg()
-    results = {name: measure(name, taking_part, args) for name in args.networks}
-    rmnet = next((r["rows"]["rmnet-gpu"] for r in results.values() if "rmnet-gpu" in r["rows"]), None)
-    if rmnet is None:
-        sys.exit("rmnet itself did not run on its adapter")
-    about = {
-        "machine": machine(), "device": rmnet["device"], "date": datetime.date.today().isoformat(), "load": [round(load[0], 1), round(os.getloadavg()[0], 1)],
-        "rounds": args.rounds, "runs": args.runs, "seconds": args.seconds, "command": " ".join(["python3", "benches/rivals/run.py", *sys.argv[1:]]),
-    }
-    # The adapter's name and its driver's version: `llvmpipe-22.3`.
-    version = re.search(r"\d+\.\d+", about["device"].rsplit(", ", 1)[-1])
-    slug = f"{about['device'].split('(')[0].split(',')[0]} {version[0] if version else ''}"
-    slug = re.sub(r"[^a-z0-9.]+", "-", slug.lower()).strip("-")
-    output = args.output or ROOT / "benches" / "results" / f"rivals-{slug}.md"
-    for path in report.write(output, about, results, absent):
-        print(path)
+    load, results = os.getloadavg(), {}
+    for name in args.networks:
+        results[name] = measure(name, taking_part, args)
+        rmnet = results[name]["rows"].get("rmnet-gpu")
+        if rmnet is None:
+            sys.exit(f"{name}: rmnet itself did not run on its adapter")
+        about = {
+            "machine": machine(), "device": rmnet["device"], "date": datetime.date.today().isoformat(),
+            "load": [round(load[0], 1), round(os.getloadavg()[0], 1)],
+            "rounds": args.rounds, "runs": args.runs, "seconds": args.seconds,
+            "command": " ".join(["python3", "benches/rivals/run.py", *sys.argv[1:]]),
+        }
+        # After each network: what has been measured is not lost with what comes next.
+        written = report.write(args.output or results_file(about["device"]), about, results, absent)
+    print("\n".join(map(str, written)))
+
+
+def results_file(device: str) -> pathlib.Path:
+    """Named after the adapter and its driver's version: `rivals-llvmpipe-22.3.md`."""
+    version = re.search(r"\d+\.\d+", device.rsplit(", ", 1)[-1])
+    name = f"{device.split('(')[0].split(',')[0]} {version[0] if version else ''}"
+    return ROOT / "benches" / "results" / f"rivals-{re.sub(r'[^a-z0-9.]+', '-', name.lower()).strip('-')}.md"
 
 
 if __name__ == "__main__":
