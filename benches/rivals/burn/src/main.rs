@@ -63,6 +63,8 @@ fn apply(op: &Op, inputs: &[&Tensor<4>], weights: &Weights) -> Result<Tensor<4>,
     })
 }
 
+// burn means to drop `ndarray` for `flex`; both are what its users have.
+#[allow(deprecated)]
 fn device(variant: &str) -> Result<Device, Box<dyn Error>> {
     match variant {
         #[cfg(feature = "gpu")]
@@ -84,7 +86,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let run = move |input: &[f32]| {
             let image = TensorData::new(input.to_vec(), [1, 3, 224, 224]);
             let logits = graph::run(&ops, Tensor::from_data(image, &run_on), |op, x| apply(op, x, &weights))?;
-            Ok(logits.into_data().to_vec::<f32>().map_err(|e| format!("{e:?}"))?)
+            Ok(logits.into_data().try_to_vec::<f32>().map_err(|e| format!("{e:?}"))?)
         };
         Ok((variant.into(), Box::new(run)))
     })
