@@ -79,15 +79,15 @@ impl Emitter {
             let what = "PReLU beside ReLU6 or sigmoid in one range".into();
             return Err(PlanError::Unsupported { layer: name.into(), what });
         }
-        let most = self.limits.max_storage_buffers as usize - 1; // the weights take one
+        let most = (self.limits.max_storage_buffers as usize).saturating_sub(1); // the weights take one
         let cuts = if cuts.len() + 1 > most / 2 { &[] } else { cuts };
         let mut edges = vec![0];
         edges.extend(cuts.iter().copied().filter(|c| *c > 0 && *c < sum.channels && c.is_multiple_of(4)));
         edges.push(sum.channels);
-        // Where a sum reads more buffers than one dispatch may bind, its first part becomes a buffer that the rest adds.
+        // Where a sum reads more buffers than one dispatch may bind, a part becomes a buffer that the rest adds.
         let mut sum = sum;
         while sum.buffers().len() + edges.len() - 1 > most {
-            let Some(part) = sum.split_off(most - 1) else { break };
+            let Some(part) = sum.split_off(most.saturating_sub(1)) else { break };
             let [height, width] = part.size;
             let shape = BufferShape { channels: part.channels, height, width, layout: Layout::Packed, ..to };
             let parts = self.sum(&format!("{name}.part"), part, None, shape, &[])?;
