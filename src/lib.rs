@@ -8,6 +8,7 @@ pub mod cpu;
 pub mod gpu;
 pub mod graph;
 pub mod kernel;
+pub mod memory;
 pub mod models;
 #[cfg(feature = "onnx")]
 pub mod onnx;

@@ -20,6 +20,24 @@ pub fn run(graph: &Graph, input: &[f64], batch: usize) -> Vec<f64> {
     output
 }
 
+/// Bytes of the largest set of values that [`visit`] holds at one time, at most [`usize::MAX`].
+pub fn bytes(graph: &Graph, batch: usize) -> usize {
+    let of = |v: ValueId| graph.shape(v).len().saturating_mul(8).saturating_mul(batch);
+    let mut uses: Vec<usize> = graph.consumers().iter().map(Vec::len).collect();
+    let (mut live, mut most) = (0usize, 0);
+    for v in graph.values() {
+        live = live.saturating_add(of(v));
+        most = most.max(live);
+        for i in &graph.node(v).inputs {
+            uses[i.index()] -= 1;
+            if uses[i.index()] == 0 {
+                live -= of(*i);
+            }
+        }
+    }
+    most
+}
+
 /// Runs a graph and shows every value to `see` as it is made; a value is dropped after its last use.
 ///
 /// # Panics

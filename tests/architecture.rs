@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, u32)] = &[
     ("tensor", 0),
     ("output", 0),
+    ("memory", 0),
     ("graph", 1),
     ("checkpoint", 1),
     ("kernel", 2),

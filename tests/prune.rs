@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::difference;
 use common::random::{Builder, Rng, f32_error, images, network};
 use common::seeded::{self, RESNET18, RESNET50};
+use common::{difference, fixtures};
 use proptest::prelude::*;
 use rmnet::checkpoint::Checkpoint;
 use rmnet::cpu::CpuExecutor;
@@ -114,6 +114,31 @@ fn check_plan(graph: &Graph, input: &[f32], batch: usize) -> plan::Plan {
     let relative = f32_error(graph, input, batch, &found);
     assert!(relative < F32_BOUND, "{relative:e}\n{planned}\n{graph}");
     planned
+}
+
+/// Streams that lie one behind the other in one value stay so where another hands them on (RM-RepVGG behind a gate).
+#[test]
+fn every_fixture_can_be_pruned_and_planned() {
+    for name in fixtures::names() {
+        let f = fixtures::load(&name);
+        let graph = chain(&f.model.graph);
+        for multiple in [1, 4] {
+            for ratio in [0.0, 0.25] {
+                let options = Options { multiple, ..options(ratio) };
+                let pruned = match prune(&graph, &Criterion::L1, &options) {
+                    Ok(pruned) => pruned.graph,
+                    Err(e) => panic!("{name}, ratio {ratio}, multiple {multiple}: {e}"),
+                };
+                let planned = plan::compile(&pruned, &plan::Options::default())
+                    .unwrap_or_else(|e| panic!("{name}, ratio {ratio}, multiple {multiple}: {e}"));
+                plan::check(&planned).unwrap_or_else(|e| panic!("{name}: {e}"));
+                if ratio == 0.0 {
+                    let (_, off) = difference(&run(&pruned, &f.input, f.batch), &f.logits);
+                    assert!(off < F32_BOUND, "{name}, multiple {multiple}: {off:e}");
+                }
+            }
+        }
+    }
 }
 
 fn options(ratio: f64) -> Options {

@@ -135,6 +135,7 @@ fn an_add_beside_a_convolution_in_blocks() {
         padding: [0, 0],
         padding_end: [0, 0],
         same: false,
+        even: false,
         dilation: [1, 1],
         blocks,
         bias: vec![0.5; 8],

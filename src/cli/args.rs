@@ -1,6 +1,7 @@
 //! The command line as data: the contract that scripts rely on.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rmnet::models::MAX_SIDE;
 use rmnet::rewrite::prune::AtLeast;
 use std::path::PathBuf;
 
@@ -189,7 +190,7 @@ pub enum CriterionArg {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub struct TargetArgs {
-    /// Remove at most this share of the channels, 0 <= R < 1; 0 removes what is exactly removable and nothing else
+    /// Remove at most this share of the channels, 0 <= R < 1, but always all that is exactly removable; with 0 nothing else
     #[arg(long, value_name = "R", allow_negative_numbers = true)]
     pub ratio: Option<f64>,
     /// Remove channels until at most this share of the multiplies is left, 0 < R <= 1
@@ -383,8 +384,8 @@ pub struct WgslArgs {
 fn size(text: &str) -> Result<[usize; 2], String> {
     let parts: Vec<&str> = text.split(['x', 'X']).collect();
     let number = |s: &str| match s.parse::<usize>() {
-        Ok(n @ 1..=16_384) => Ok(n),
-        _ => Err(format!("expected HxW, each from 1 to 16384, found `{text}`")),
+        Ok(n @ 1..=MAX_SIDE) => Ok(n),
+        _ => Err(format!("expected HxW, each from 1 to {MAX_SIDE}, found `{text}`")),
     };
     match parts.as_slice() {
         [side] => Ok([number(side)?; 2]),

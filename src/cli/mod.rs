@@ -22,6 +22,7 @@ pub use args::Cli;
 use args::{ModeArg, ModelArgs, Verb};
 use clap::Parser;
 use rmnet::checkpoint::Checkpoint;
+use rmnet::cpu::CpuError;
 use rmnet::gpu::GpuError;
 use rmnet::models::{self, Model};
 use rmnet::plan::PlanError;
@@ -74,6 +75,7 @@ impl From<SessionError> for Failure {
                 GpuError::InputLength { .. } | GpuError::Buffer { .. } | GpuError::NotKept { .. } => 3,
                 _ => 4,
             },
+            SessionError::Cpu(CpuError::OutOfMemory(_)) | SessionError::OutOfMemory(_) => 6,
             SessionError::Plan(e) => plan_code(e),
             SessionError::Prune(e) => match e {
                 PruneError::Graph(_) | PruneError::Order { .. } | PruneError::Empty { .. } => 3,
@@ -90,6 +92,7 @@ fn plan_code(e: &PlanError) -> u8 {
     match e {
         PlanError::BindingTooLarge { .. } | PlanError::TooManyBuffers { .. } => 4,
         PlanError::Unsupported { .. } | PlanError::EmptyBatch => 3,
+        PlanError::BatchTooLarge { .. } => 6,
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::args::VerifyArgs;
 use super::{Failure, Report, check_target, device, inspect, load};
+use rmnet::memory;
 use rmnet::models::Model;
 use rmnet::rewrite::{self, Rewritten};
 use rmnet::verify::{self, BlockOutcome, Difference, LayerCheck};
-use rmnet::{Mode, Options, Session};
+use rmnet::{Mode, Options, Session, SessionError};
 use serde_json::json;
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -16,6 +17,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
     }
     let model = load(&args.model)?;
     let rewritten = rewrite::for_mode(&model.graph, Mode::Structured).map_err(Failure::input)?;
+    memory::ask("a run in f64", verify::bytes(&model.graph, &rewritten, 1)).map_err(SessionError::from)?;
     let input = noise(model.graph.input_shape().len(), args.seed);
     let wide: Vec<f64> = input.iter().map(|v| f64::from(*v)).collect();
 

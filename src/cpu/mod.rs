@@ -13,6 +13,7 @@ mod timing;
 pub use timing::peak;
 
 use crate::kernel::{BufferShape, Spec};
+use crate::memory::{self, OutOfMemory};
 use crate::plan::{BufferId, Place, Plan};
 use conv::PackedConv;
 use std::sync::{Mutex, PoisonError};
@@ -36,6 +37,9 @@ pub enum CpuError {
         /// The names that can be read.
         kept: Vec<String>,
     },
+    /// A batch, or a network, beyond the machine.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
 }
 
 /// Runs one plan. `Send` and `Sync`; runs from several threads take turns.
@@ -82,7 +86,23 @@ impl State {
 
 impl CpuExecutor {
     /// Reads and reorders the weights and sets up the slots. The plan's tensors are not needed afterwards.
+    ///
+    /// # Panics
+    /// When there is too little memory for the plan's slots, which [`CpuExecutor::try_new`] reports.
     pub fn new(plan: &Plan) -> CpuExecutor {
+        CpuExecutor::try_new(plan).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// [`CpuExecutor::new`], where the plan may be of any size.
+    ///
+    /// # Errors
+    /// [`CpuError::OutOfMemory`] when there is too little memory for the plan's slots, its input and its output.
+    pub fn try_new(plan: &Plan) -> Result<CpuExecutor, CpuError> {
+        let elements = |shape: BufferShape| shape.batch * shape.channels * shape.height * shape.width;
+        let (input, output) = (elements(plan.input().shape), elements(plan.output().shape));
+        // The caller has an input and gets an output as well.
+        let caller = 2 * 4 * (input + output);
+        memory::ask("the activations of a run", plan.activation_bytes().saturating_add(caller))?;
         let convs = plan
             .dispatches
             .iter()
@@ -93,14 +113,13 @@ impl CpuExecutor {
             .collect();
         let mut plan = plan.clone();
         plan.dispatches.iter_mut().for_each(|d| d.weights = None);
-        let elements = |shape: BufferShape| shape.batch * shape.channels * shape.height * shape.width;
         let state = State {
-            input: vec![0.0; elements(plan.input().shape)],
-            output: vec![0.0; elements(plan.output().shape)],
+            input: vec![0.0; input],
+            output: vec![0.0; output],
             slots: plan.slots.iter().map(|bytes| vec![0.0; bytes.div_ceil(4)]).collect(),
             scratch: (0..rayon::current_num_threads()).map(|_| Scratch::default()).collect(),
         };
-        CpuExecutor { plan, convs, state: Mutex::new(state) }
+        Ok(CpuExecutor { plan, convs, state: Mutex::new(state) })
     }
 
     /// The plan, without its weights.

@@ -111,5 +111,5 @@ pub enum ModelError {
     Graph(#[from] GraphError),
 }
 
-/// The longest side of an input image in pixels.
-pub(super) const MAX_SIDE: usize = crate::preprocess::MAX_SIDE;
+/// The longest side of a network's input in pixels.
+pub const MAX_SIDE: usize = 1 << 14;

@@ -22,7 +22,7 @@ mod sequential;
 mod timm;
 mod torchvision;
 
-pub use error::ModelError;
+pub use error::{MAX_SIDE, ModelError};
 
 use crate::checkpoint::Checkpoint;
 use crate::graph::{Graph, Shape};
@@ -158,7 +158,7 @@ pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, 
 }
 
 fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
-    match size.iter().all(|s| (1..=error::MAX_SIDE).contains(s)) {
+    match size.iter().all(|s| (1..=MAX_SIDE).contains(s)) {
         true => Ok(()),
         false => Err(ModelError::Size { size }),
     }

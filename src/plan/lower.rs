@@ -8,7 +8,7 @@
 use super::emit::Emitter;
 use super::segment::{Gate, Segment, pieces, row_ranges};
 use super::sum::Sum;
-use super::{Options, PlanError};
+use super::{Options, Place, PlanError};
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId};
 use crate::kernel::{BufferShape, Layout};
 use std::collections::HashMap;
@@ -21,6 +21,12 @@ pub(super) type Splits = HashMap<ValueId, Vec<usize>>;
 pub(super) fn lower(graph: &Graph, options: &Options, splits: &Splits) -> Result<Emitter, PlanError> {
     if options.batch == 0 {
         return Err(PlanError::EmptyBatch);
+    }
+    // Beyond this a size would overflow: copies take a value's bytes again, padding up to four times.
+    let values: usize = graph.nodes().iter().map(|n| n.shape.len()).sum();
+    let most = isize::MAX as usize / (values.saturating_mul(64).saturating_add(graph.macs()));
+    if options.batch > most {
+        return Err(PlanError::BatchTooLarge { batch: options.batch, most });
     }
     let input = graph.input_shape();
     let input = BufferShape {
@@ -41,6 +47,7 @@ pub(super) fn lower(graph: &Graph, options: &Options, splits: &Splits) -> Result
     for v in graph.values() {
         lowering.values[v.index()] = lowering.value(v)?;
     }
+    lowering.output()?;
     let Lowering { values, mut emitter, .. } = lowering;
     for name in &options.keep {
         let v = graph.find(name).ok_or_else(|| PlanError::Unsupported {
@@ -143,6 +150,21 @@ impl Lowering<'_> {
             }),
             (_, None) => unreachable!("push checks the number of operands"),
         }
+    }
+
+    /// Writes the output where it is a view of another value.
+    fn output(&mut self) -> Result<(), PlanError> {
+        let v = self.graph.output();
+        let place = |s: &Segment| self.emitter.buffers[s.buffer].place;
+        if self.values[v.index()].iter().all(|s| place(s) == Place::Output) {
+            return Ok(());
+        }
+        let shape = self.graph.shape(v);
+        let mut sum = Sum::new(shape.channels, shape.size());
+        self.add_value(v, &mut sum)?;
+        let to = self.buffer_shape(v, shape.channels);
+        let name = self.name(v).to_string();
+        self.emitter.sum(&name, sum, None, to, &[]).map(drop)
     }
 
     /// Whether all output channels are computed, as one range.

@@ -189,7 +189,7 @@ impl Lowering<'_> {
                         BlockWeight::Diagonal(factors) => {
                             let start = source_rows.start + at;
                             let factors = factors[start..start + s.channels].into();
-                            let s = self.viewed(x, &s, |s| s.gate.is_none().then(|| s.clone()))?;
+                            let s = self.viewed(x, &s, |s| s.tapped(conv.stride))?;
                             self.diagonal(x, s, factors, to, conv.stride, sum)?;
                         }
                         BlockWeight::MeanPool2 => {
@@ -258,7 +258,7 @@ impl Lowering<'_> {
             return Ok(());
         }
         let ones = vec![1.0; segment.channels];
-        let from = self.viewed(x, &segment, |s| s.gate.is_none().then(|| s.clone()))?;
+        let from = self.viewed(x, &segment, |s| s.tapped(stride))?;
         self.diagonal(x, from, ones.into(), first_out, stride, sum)
     }
 

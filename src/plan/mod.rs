@@ -187,6 +187,14 @@ pub enum PlanError {
     /// A batch of no images.
     #[error("the batch must hold at least one image, found 0")]
     EmptyBatch,
+    /// More images than can be counted in bytes and multiplies.
+    #[error("the batch may hold at most {most} images of this network, found {batch}")]
+    BatchTooLarge {
+        /// Images asked for.
+        batch: usize,
+        /// Images that can be counted.
+        most: usize,
+    },
 }
 
 /// What a plan must stay inside.

@@ -98,6 +98,12 @@ impl Segment {
         loadable.then(|| Segment { map: Some(Arc::new(map)), ..self.clone() })
     }
 
+    /// Itself, where a K range of one tap can read it with that stride.
+    pub(super) fn tapped(&self, stride: [usize; 2]) -> Option<Segment> {
+        let possible = self.gate.is_none() && (!self.mean_pool || stride == [1, 1]);
+        possible.then(|| self.clone())
+    }
+
     /// Whether it is the buffer's own elements, every row and column of them.
     pub(super) fn is_plain(&self) -> bool {
         self.stride == 1 && !self.mean_pool && self.map.is_none() && self.gate.is_none()

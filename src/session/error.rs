@@ -5,6 +5,7 @@ use crate::checkpoint::CheckpointError;
 use crate::cpu::CpuError;
 use crate::gpu::GpuError;
 use crate::graph::GraphError;
+use crate::memory::OutOfMemory;
 use crate::models::ModelError;
 use crate::plan::{CheckError, PlanError};
 
@@ -30,7 +31,10 @@ pub enum SessionError {
     /// No such adapter, a limit too small, a device lost.
     #[error(transparent)]
     Gpu(#[from] GpuError),
-    /// The CPU executor refused an input.
+    /// The values of a network, which pruning judges by, are too large for the machine.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+    /// The CPU executor refused an input, or has too little memory.
     #[cfg(not(target_arch = "wasm32"))]
     #[error(transparent)]
     Cpu(#[from] CpuError),

@@ -155,7 +155,7 @@ impl Session {
         // No binding to fit: buffers are vectors.
         let limits = Limits { max_binding_bytes: u64::MAX, max_storage_buffers: u32::MAX };
         let Prepared { rewritten, plan } = prepare(model, options, limits)?;
-        let executor = Executor::Cpu(Box::new(CpuExecutor::new(&plan)));
+        let executor = Executor::Cpu(Box::new(CpuExecutor::try_new(&plan)?));
         Ok(Session { executor, blocks: rewritten.blocks })
     }
 

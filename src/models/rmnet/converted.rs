@@ -1,7 +1,7 @@
 //! torchvision ResNets that the repository's `easy_*` scripts have converted in place: stem and classifier as they were, each
 //! block a plain `nn.Sequential` of convolutions with bias and ReLU.
 
-use crate::graph::{MaxPool, Op, ValueId};
+use crate::graph::ValueId;
 use crate::models::layers::{Layers, Window, depths};
 use crate::models::reader::Reader;
 use crate::models::scheme::{self, Built, Scheme};
@@ -26,8 +26,7 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
     let mut x = net.conv("conv1", Window::new(7, 2), None, ValueId::INPUT)?;
     x = net.norm("bn1", x)?;
     x = net.relu("relu", x)?;
-    let pool = MaxPool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] };
-    x = net.push("maxpool", Op::MaxPool(pool), &[x])?;
+    x = net.max_pool("maxpool", x)?;
     for (stage, &depth) in depths.iter().enumerate() {
         for index in 0..depth {
             for number in 0..count {

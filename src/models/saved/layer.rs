@@ -1,5 +1,6 @@
 //! The operations of a saved chain: their JSON, and the tensors they name.
 
+use super::super::reader::not_finite;
 use super::SavedError;
 use crate::checkpoint::Checkpoint;
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, MaxPool, Node, Op, Weight};
@@ -31,6 +32,9 @@ pub(super) enum SavedOp {
         /// Left out where padding does not follow from the size of the input.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         same: bool,
+        /// Left out where no tap stands for a mean.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        even: bool,
         dilation: [usize; 2],
         blocks: Vec<SavedBlock>,
         bias: String,
@@ -213,6 +217,7 @@ pub(super) fn saved_op(node: &Node, tensors: &mut Vec<(String, Lazy)>) -> Result
                 padding: conv.padding,
                 padding_end: (conv.padding_end != conv.padding).then_some(conv.padding_end),
                 same: conv.same,
+                even: conv.even,
                 dilation: conv.dilation,
                 blocks,
                 bias,
@@ -257,6 +262,7 @@ pub(super) fn read_op(
             padding,
             padding_end,
             same,
+            even,
             dilation,
             blocks,
             bias,
@@ -291,6 +297,7 @@ pub(super) fn read_op(
                 padding,
                 padding_end: padding_end.unwrap_or(padding),
                 same,
+                even,
                 dilation,
                 blocks: read,
                 bias: tensor(checkpoint, layer, &bias, &[out_channels])?.to_f64(),
@@ -318,6 +325,11 @@ fn tensor(
     let found = checkpoint.tensor(name).ok_or_else(|| refuse("no such tensor".into()))?;
     if found.shape() != shape || found.dtype() != crate::tensor::Dtype::F32 {
         return Err(refuse(format!("{} {:?}", found.dtype(), found.shape())));
+    }
+    if let Some((index, value)) = not_finite(found) {
+        let (layer, tensor) = (layer.into(), name.into());
+        let (expected, found) = ("finite values".into(), format!("{value} at element {index}"));
+        return Err(SavedError::Tensor { layer, tensor, expected, found });
     }
     Ok(found.clone())
 }

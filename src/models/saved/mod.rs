@@ -6,7 +6,7 @@
 
 mod layer;
 
-use super::{Output, Preprocess};
+use super::{MAX_SIDE, Output, Preprocess};
 use crate::checkpoint::Checkpoint;
 use crate::graph::{Graph, GraphError, Shape, ValueId};
 use crate::output;
@@ -20,8 +20,8 @@ pub const METADATA_KEY: &str = crate::checkpoint::RMNET_METADATA;
 
 const VERSION: u32 = 1;
 
-/// Bound on the input's channels, rows and columns: what can be multiplied without overflow.
-const LARGEST_SIDE: usize = 1 << 16;
+/// Bound on the input's channels.
+const MOST_CHANNELS: usize = 1 << 16;
 
 /// Why a graph could not be saved, or a saved one not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +35,7 @@ pub enum SavedError {
         /// What the file says.
         found: u32,
     },
-    /// A tensor that the chain names is missing or has another shape or dtype.
+    /// A tensor that the chain names is missing, has another shape or dtype, or holds NaN or an infinity.
     #[error("tensor {tensor} of layer {layer}: expected {expected}, found {found}")]
     Tensor {
         /// The layer.
@@ -141,8 +141,9 @@ fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedErro
     }
     let chain: Chain = serde_json::from_str(json)?;
     let [channels, height, width] = chain.input;
-    if chain.input.iter().any(|n| !(1..=LARGEST_SIDE).contains(n)) {
-        let expected = format!("three numbers from 1 to {LARGEST_SIDE}");
+    let bounds = [MOST_CHANNELS, MAX_SIDE, MAX_SIDE];
+    if chain.input.iter().zip(bounds).any(|(n, most)| !(1..=most).contains(n)) {
+        let expected = format!("channels from 1 to {MOST_CHANNELS}, sides from 1 to {MAX_SIDE}");
         return Err(SavedError::Mismatch { what: "input", expected, found: format!("{:?}", chain.input) });
     }
     let mut graph = Graph::new(Shape { channels, height, width });

@@ -60,7 +60,8 @@ pub struct ChannelMeans {
 /// How much goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target {
-    /// This share of the channels, `0 <= r < 1`; never more. 0 removes what can be removed exactly, and nothing else.
+    /// This share of the channels, `0 <= r < 1`, and never more unless more can be removed exactly: that goes always. 0 removes
+    /// this and nothing else.
     Ratio(f64),
     /// As few channels as leave at most this share of the multiply-accumulates, `0 < r <= 1`.
     Macs(f64),
