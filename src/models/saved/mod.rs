@@ -12,7 +12,7 @@ use crate::graph::{Graph, GraphError, Shape, ValueId};
 use crate::output;
 use layer::{SavedNode, read_op, saved_op};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Key of the chain in a file's metadata.
@@ -46,6 +46,14 @@ pub enum SavedError {
         expected: String,
         /// What the file has.
         found: String,
+    },
+    /// A tensor that no layer of the chain reads.
+    #[error("unexpected tensor `{tensor}` of shape {found:?}: no layer of the chain reads it")]
+    Unexpected {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        found: Vec<usize>,
     },
     /// Something beside the chain that does not fit it.
     #[error("metadata `{METADATA_KEY}`: {what}: expected {expected}, found {found}")]
@@ -144,6 +152,10 @@ fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedErro
     if chain.input.iter().any(|n| !(1..=LARGEST_SIDE).contains(n)) {
         let expected = format!("three numbers from 1 to {LARGEST_SIDE}");
         return Err(SavedError::Mismatch { what: "input", expected, found: format!("{:?}", chain.input) });
+    }
+    let read: HashSet<&str> = chain.nodes.iter().flat_map(SavedNode::tensors).collect();
+    if let Some((name, tensor)) = checkpoint.tensors().find(|(name, _)| !read.contains(name)) {
+        return Err(SavedError::Unexpected { tensor: name.into(), found: tensor.shape().to_vec() });
     }
     let mut graph = Graph::new(Shape { channels, height, width });
     for node in chain.nodes {
