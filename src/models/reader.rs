@@ -40,28 +40,33 @@ impl<'a> Reader<'a> {
         self.checkpoint.tensor(tensor).map(Tensor::shape)
     }
 
+    /// The name that a tensor has in the file.
+    fn full(&self, tensor: &str) -> String {
+        format!("{}{tensor}", self.checkpoint.prefix())
+    }
+
     pub(super) fn misshapen(&self, tensor: &str, expected: String) -> ModelError {
         let found = self.shape(tensor).unwrap_or_default().to_vec();
-        ModelError::Shape { tensor: tensor.into(), expected, found, naming: self.naming }
+        ModelError::Shape { tensor: self.full(tensor), expected, found, naming: self.naming }
     }
 
     pub(super) fn unexpected(&self, tensor: &str, why: &'static str) -> ModelError {
         let found = self.shape(tensor).unwrap_or_default().to_vec();
-        ModelError::Unexpected { tensor: tensor.into(), found, why, naming: self.naming }
+        ModelError::Unexpected { tensor: self.full(tensor), found, why, naming: self.naming }
     }
 
     /// A tensor of this shape, no dimension 0, every value finite.
     pub(super) fn tensor(&mut self, name: &str, expected: &[Dim]) -> Result<Tensor, ModelError> {
         let Some(tensor) = self.checkpoint.tensor(name) else {
             let expected = text(expected);
-            return Err(ModelError::Missing { tensor: name.into(), expected, naming: self.naming });
+            return Err(ModelError::Missing { tensor: self.full(name), expected, naming: self.naming });
         };
         let found = tensor.shape();
         let fits = |(f, e): (&usize, &Dim)| *f > 0 && e.is_none_or(|e| e == *f);
         if found.len() != expected.len() || !found.iter().zip(expected).all(fits) {
             return Err(self.misshapen(name, text(expected)));
         }
-        check(name, tensor, "finite values", |v| v.is_finite(), not_finite(tensor))?;
+        check(&self.full(name), tensor, "finite values", |v| v.is_finite(), not_finite(tensor))?;
         self.used.insert(name.into());
         Ok(tensor.clone())
     }
@@ -83,7 +88,7 @@ impl<'a> Reader<'a> {
         let mut vector = |what: &str| self.tensor(&format!("{layer}.{what}"), &[Some(channels)]);
         let (weight, bias) = (vector("weight")?, vector("bias")?);
         let (mean, variance) = (vector("running_mean")?, vector("running_var")?);
-        let name = format!("{layer}.running_var");
+        let name = self.full(&format!("{layer}.running_var"));
         check(&name, &variance, "a variance of at least 0", |v| v >= 0.0, true)?;
         Ok(BatchNorm {
             weight: weight.to_f64(),

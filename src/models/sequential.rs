@@ -36,6 +36,7 @@ pub(super) const SCHEME: Scheme = Scheme {
         _ => Preprocess::imagenet(),
     },
     build,
+    model_types: &[],
     timm: scheme::not_in_timm,
 };
 

@@ -93,7 +93,9 @@ pub fn torchvision() -> File {
 }
 
 pub fn timm(architecture: &str) -> File {
-    File { config: Some(json!({ "architecture": architecture, "num_classes": 5 })), ..torchvision() }
+    let args = json!({ "layers": [1, 1] });
+    let config = json!({ "architecture": architecture, "num_classes": 5, "model_args": args });
+    File { config: Some(config), ..torchvision() }
 }
 
 pub fn put(f: &mut File, key: &str, value: Value) {

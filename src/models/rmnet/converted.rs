@@ -15,6 +15,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
     matches: |checkpoint| checkpoint.tensor("layer1.0.0.weight").is_some(),
     preprocess: |_| Preprocess::imagenet(),
     build,
+    model_types: &["rmnet", "resnet"],
     timm: scheme::not_in_timm,
 };
 
