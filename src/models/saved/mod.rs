@@ -68,6 +68,12 @@ pub enum SavedError {
     /// A chain whose operations do not fit each other.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// A weight or bias that f32 does not hold.
+    #[error("{layer}: a weight or bias, folded with its batch norm, is beyond f32")]
+    Overflow {
+        /// The layer.
+        layer: String,
+    },
     /// An operation the form has no place for.
     #[error("{layer}: {what} cannot be saved; fold it first")]
     Unsaveable {
@@ -112,8 +118,12 @@ struct Chain {
 /// Writes a graph to `path`, through a file beside it that takes its name when it is whole.
 ///
 /// # Errors
-/// [`SavedError::Unsaveable`] for a batch norm that was not folded, [`SavedError::Write`] when the file cannot be written.
+/// [`SavedError::Unsaveable`] for a batch norm that was not folded, [`SavedError::Overflow`] for a weight beyond f32,
+/// [`SavedError::Write`] when the file cannot be written.
 pub fn save(path: &Path, graph: &Graph, about: &About) -> Result<(), SavedError> {
+    if let Some(layer) = graph.overflow() {
+        return Err(SavedError::Overflow { layer: layer.into() });
+    }
     let mut tensors = vec![];
     let mut nodes = vec![];
     for node in &graph.nodes()[1..] {
