@@ -221,8 +221,8 @@ fn a_broken_chain_is_refused_by_name() {
     assert!(json.contains(METADATA_KEY), "{json}");
     let missing = refusal(|_, names| names.retain(|n| n != "layer1.0.conv1.weight"));
     assert!(missing.contains("layer1.0.conv1.weight") && missing.contains("no such tensor"), "{missing}");
-    let shape = replaced("\"tensor\":\"layer1.0.conv2.weight\"", "\"tensor\":\"layer1.0.conv2.bias\"");
-    assert!(shape.contains("layer1.0.conv2.bias") && shape.contains("expected F32"), "{shape}");
+    let shape = replaced("\"out_channels\":8", "\"out_channels\":7");
+    assert!(shape.contains("conv1.bias") && shape.contains("expected F32 [7]"), "{shape}");
     let groups = replaced("\"groups\":1", "\"groups\":0");
     assert!(groups.contains("conv1"), "{groups}");
     let range = replaced("\"out\":{\"start\":0,", "\"out\":{\"start\":99999,");
@@ -242,4 +242,45 @@ fn a_broken_chain_is_refused_by_name() {
     assert!(size.contains("preprocess.size") && size.contains("[32, 32]"), "{size}");
     let labels = replaced("\"labels\":null", "\"labels\":[\"cat\"]");
     assert!(labels.contains("expected 10 names, found 1 names"), "{labels}");
+}
+
+#[test]
+fn tensors_that_no_layer_reads_are_refused_by_name() {
+    // A block's weight, a bias, and a whole layer that the chain leaves out.
+    let other = refusal(|chain, _| {
+        *chain =
+            chain.replace("\"tensor\":\"layer1.0.conv2.weight\"", "\"tensor\":\"layer1.0.conv1.weight\"");
+    });
+    assert!(other.contains("unexpected tensor `layer1.0.conv2.weight`"), "{other}");
+    let block = refusal(|chain, _| {
+        let mut value: serde_json::Value = serde_json::from_str(chain).unwrap();
+        let nodes = value["nodes"].as_array_mut().unwrap();
+        let conv = nodes.iter_mut().find(|n| n["name"] == "layer2.0.conv1").unwrap();
+        let blocks = conv["blocks"].as_array_mut().unwrap();
+        let dense = |b: &serde_json::Value| b["kind"] == "dense";
+        assert!(blocks.len() > 1 && blocks.iter().any(dense), "{blocks:?}");
+        blocks.retain(|b| !dense(b));
+        *chain = value.to_string();
+    });
+    assert!(block.contains("unexpected tensor `layer2.0.conv1.weight`"), "{block}");
+    let last = refusal(|chain, _| {
+        let mut value: serde_json::Value = serde_json::from_str(chain).unwrap();
+        value["nodes"].as_array_mut().unwrap().pop();
+        *chain = value.to_string();
+    });
+    assert!(last.contains("unexpected tensor `fc.bias` of shape [10]"), "{last}");
+}
+
+#[test]
+fn a_tensor_beside_the_chain_is_refused_by_name() {
+    let path = fixtures::root().join("tests/fixtures/finetuned_resnet18/model.safetensors");
+    let bytes = std::fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let mut tensors = file.tensors();
+    let weight = file.tensor("fc.weight").unwrap();
+    tensors.push(("fc.weight.zzz".into(), weight));
+    let bytes = safetensors::serialize(tensors, header.metadata().clone()).unwrap();
+    let error = models::load(&Checkpoint::from_bytes(bytes, None).unwrap(), None).unwrap_err().to_string();
+    assert!(error.contains("unexpected tensor `fc.weight.zzz`"), "{error}");
 }

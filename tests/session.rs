@@ -2,8 +2,10 @@
 
 mod common;
 
-use common::{devices, difference, fixtures};
+use common::{devices, difference, fixtures, spoil};
+use rmnet::checkpoint::Checkpoint;
 use rmnet::gpu::{AdapterChoice, Gpu};
+use rmnet::models::{self, Model};
 use rmnet::{Device, Mode, Options, Session, SessionError};
 
 /// What is asked of f32 logits: their distance from f64 ones over the largest.
@@ -106,4 +108,50 @@ fn errors_say_what_was_expected() {
 fn a_session_is_send_and_sync() {
     fn check<T: Send + Sync>() {}
     check::<Session>();
+}
+
+fn overflowing(tensor: &str, factor: f32) -> Model {
+    let bytes = spoil::scaled("tv_resnet18", tensor, factor);
+    models::load(&Checkpoint::from_bytes(bytes, None).unwrap(), None).unwrap()
+}
+
+/// Infinities inside meet as NaN, which no ReLU may turn into a number.
+#[test]
+fn what_overflows_on_the_cpu_is_an_error() {
+    let options = Options { device: Device::Cpu, ..Options::default() };
+    for tensor in ["layer3.0.conv1.weight", "layer4.1.bn2.weight", "conv1.weight", "fc.weight"] {
+        let session = Session::new(&overflowing(tensor, 1e38), &options).unwrap();
+        let input: Vec<f32> =
+            (0..session.input_len()).map(|i| ((i * 37) % 101) as f32 / 50.5 - 1.0).collect();
+        let error = session.run(&input).expect_err(tensor);
+        assert!(error.to_string().contains("rmnet verify"), "{tensor}: {error}");
+        let SessionError::NotFinite { image, class, value, logits } = error else {
+            panic!("{tensor}: {error}")
+        };
+        assert!(image == 0 && !value.is_finite() && logits.len() == 10, "{tensor}");
+        assert_eq!(logits[class].to_bits(), value.to_bits(), "{tensor}");
+        assert!(session.run_timed(&input).is_err(), "{tensor}");
+    }
+}
+
+#[test]
+fn weights_that_folding_takes_beyond_f32_are_refused_by_layer() {
+    let mut bytes = spoil::scaled("tv_resnet18", "layer4.1.bn2.weight", 1e37);
+    // A variance of 0 leaves the root of epsilon to divide by.
+    let (header, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let (start, end) = metadata.info("layer4.1.bn2.running_var").unwrap().data_offsets;
+    bytes[8 + header..][start..end].fill(0);
+    let model = models::load(&Checkpoint::from_bytes(bytes, None).unwrap(), None).unwrap();
+    for (device_name, device) in devices() {
+        let error =
+            Session::new(&model, &Options { device, ..Options::default() }).err().expect(&device_name);
+        assert!(error.to_string().starts_with("layer4.1.conv2: a weight or bias"), "{device_name}: {error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let graph = rmnet::rewrite::for_mode(&model.graph, Mode::Structured).unwrap().graph;
+    let Model { family, preprocess, labels, output, .. } = model;
+    let about = models::saved::About { family, preprocess, labels, output };
+    let error = models::saved::save(&folder.path().join("saved.safetensors"), &graph, &about).unwrap_err();
+    assert!(error.to_string().starts_with("layer4.1.conv2:"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

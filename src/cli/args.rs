@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rmnet::models::MAX_SIDE;
 use rmnet::rewrite::prune::AtLeast;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Removes residual connections from ResNet checkpoints exactly, and runs the plain chain on the GPU.
 #[derive(Parser)]
@@ -84,13 +84,30 @@ pub enum MergeArg {
 }
 
 /// Kind of file that `convert` writes.
-#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FormatArg {
     /// Weights with the chain as JSON in the metadata: rmnet reads it back
-    #[default]
     Safetensors,
     /// For ONNX Runtime, OpenVINO and others; implies `--literal`
     Onnx,
+}
+
+impl FormatArg {
+    /// As the command line and file names spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FormatArg::Safetensors => "safetensors",
+            FormatArg::Onnx => "onnx",
+        }
+    }
+
+    /// What the name of a file says.
+    pub fn of(path: &Path) -> Option<FormatArg> {
+        let extension = path.extension()?;
+        [FormatArg::Safetensors, FormatArg::Onnx]
+            .into_iter()
+            .find(|f| extension.eq_ignore_ascii_case(f.name()))
+    }
 }
 
 /// Element type of weights and activations.
@@ -160,9 +177,9 @@ pub struct ConvertArgs {
     /// File to write
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
-    /// Kind of file
-    #[arg(long, value_enum, default_value_t)]
-    pub format: FormatArg,
+    /// Kind of file [default: as OUT ends, else safetensors]
+    #[arg(long, value_enum)]
+    pub format: Option<FormatArg>,
     /// Plain weights with the Dirac kernels multiplied out, for other runtimes
     #[arg(long)]
     pub literal: bool,
@@ -245,6 +262,9 @@ pub struct PlanArgs {
     /// Multiply neighbouring linear 1x1 convolutions into one; `auto` needs a device, see `run` and `convert`
     #[arg(long, value_enum, default_value_t)]
     pub merge: MergeArg,
+    /// Whose limits: cpu (which has none), NAME, INDEX, vulkan, metal, dx12 or gl [default: WebGPU's default limits]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub adapter: Option<String>,
     /// Draw the lifetimes to this file
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
@@ -335,8 +355,8 @@ pub struct TimedArgs {
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
     /// Least seconds measured
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=3600))]
-    pub seconds: u32,
+    #[arg(long, default_value_t = 3.0, value_parser = seconds)]
+    pub seconds: f64,
 }
 
 /// `bench`
@@ -379,6 +399,13 @@ pub struct WgslArgs {
     /// Which form of the network
     #[arg(long, value_enum, default_value_t)]
     pub mode: ModeArg,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.0..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err(format!("expected seconds from 0 to 3600, such as 0.5, found `{text}`")),
+    }
 }
 
 fn size(text: &str) -> Result<[usize; 2], String> {

@@ -19,7 +19,7 @@ mod wgsl;
 
 pub use args::Cli;
 
-use args::{ModeArg, ModelArgs, Verb};
+use args::{FormatArg, ModeArg, ModelArgs, Verb};
 use clap::Parser;
 use rmnet::checkpoint::Checkpoint;
 use rmnet::cpu::CpuError;
@@ -30,6 +30,7 @@ use rmnet::rewrite::prune::PruneError;
 use rmnet::{Device, Mode, Session, SessionError};
 use serde_json::{Value, json};
 use std::fmt::Display;
+use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -72,7 +73,10 @@ impl From<SessionError> for Failure {
         let code = match &e {
             SessionError::Gpu(gpu) => match gpu {
                 GpuError::DeviceLost { .. } | GpuError::OutOfMemory { .. } | GpuError::Refused { .. } => 6,
-                GpuError::InputLength { .. } | GpuError::Buffer { .. } | GpuError::NotKept { .. } => 3,
+                GpuError::InputLength { .. }
+                | GpuError::Buffer { .. }
+                | GpuError::NotKept { .. }
+                | GpuError::Overflow { .. } => 3,
                 _ => 4,
             },
             SessionError::Cpu(CpuError::OutOfMemory(_)) | SessionError::OutOfMemory(_) => 6,
@@ -117,6 +121,32 @@ fn check_target(target: &Path, read: &[&Path]) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+/// Refuses to write over a file that is no model of that format.
+fn check_overwrite(target: &Path, format: FormatArg) -> Result<(), Failure> {
+    let Ok(file) = std::fs::File::open(target) else { return Ok(()) };
+    let mut start = vec![];
+    let length = file.metadata().map_or(0, |m| m.len());
+    file.take(9).read_to_end(&mut start).map_err(Failure::input)?;
+    let ours = match (format, start.as_slice()) {
+        (_, []) => true,
+        // The length of the header, and the JSON object it begins with.
+        (FormatArg::Safetensors, &[a, b, c, d, e, f, g, h, b'{']) => {
+            u64::from_le_bytes([a, b, c, d, e, f, g, h]) < length
+        }
+        // The field `ir_version`, a small number.
+        (FormatArg::Onnx, &[0x08, version, ..]) => version < 0x80,
+        _ => false,
+    };
+    if ours {
+        return Ok(());
+    }
+    let name = format.name();
+    Err(Failure::usage(format!(
+        "{}: there is a file that is no {name} model, it is not overwritten",
+        target.display()
+    )))
 }
 
 /// The command line. Help, the version and usage errors are printed and end the process; with `--json` an error is an object on

@@ -74,7 +74,7 @@ impl Timed {
 
 impl TimedArgs {
     pub fn measured(&self) -> Repeat {
-        Repeat { runs: self.runs as usize, time: Duration::from_secs(self.seconds.into()) }
+        Repeat { runs: self.runs as usize, time: Duration::from_secs_f64(self.seconds) }
     }
 }
 

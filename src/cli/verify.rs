@@ -5,7 +5,7 @@ use super::{Failure, Report, check_target, device, inspect, load};
 use rmnet::memory;
 use rmnet::models::Model;
 use rmnet::rewrite::{self, Rewritten};
-use rmnet::verify::{self, BlockOutcome, Difference, LayerCheck};
+use rmnet::verify::{self, BlockCheck, BlockOutcome, Difference, LayerCheck};
 use rmnet::{Mode, Options, Session, SessionError};
 use serde_json::json;
 use std::collections::HashMap;
@@ -71,6 +71,13 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
     if let Some(d) = device_logits.filter(|d| over(*d, verify::F32_LOGITS_BOUND)) {
         failures.push(format!("logits on the device: difference {:.1e}", d.relative));
     }
+    let overflows = |b: &&BlockCheck| b.executor.is_some_and(|d| !d.max_abs.is_finite());
+    if let Some(first) = blocks.iter().find(overflows) {
+        failures.push(format!(
+            "{}: the first block that is not finite on the device, f32 overflows in it",
+            first.block
+        ));
+    }
     let layers = on_device.as_ref().and_then(|d| d.layers.as_ref());
     if let Some(layers) = layers {
         let _ = writeln!(
@@ -133,18 +140,26 @@ fn run(args: &VerifyArgs, model: &Model, rewritten: &Rewritten, input: &[f32]) -
         ..Options::default()
     };
     let session = Session::new(model, &options)?;
-    let logits = session.run(input)?;
+    let logits = logits(&session, input)?;
     let graph = &rewritten.graph;
     let keep: Vec<String> = match args.bisect {
         true => graph.nodes()[1..].iter().map(|n| n.name.clone()).collect(),
         false => rewritten.blocks.iter().map(|b| b.output.clone()).collect(),
     };
     let keeping = Session::new(model, &Options { keep: keep.clone(), ..options })?;
-    keeping.run(input)?;
+    self::logits(&keeping, input)?;
     let values: HashMap<String, Vec<f32>> =
         keep.into_iter().map(|n| Ok((n.clone(), keeping.read_kept(&n)?))).collect::<Result<_, Failure>>()?;
     let layers = args.bisect.then(|| verify::check_layers(graph, input, 1, &values));
     Ok(OnDevice { name: session.device_name(), blocks: values, logits, layers })
+}
+
+/// The logits of a run, finite or not: what is wrong with them is to be found out.
+fn logits(session: &Session, input: &[f32]) -> Result<Vec<f32>, SessionError> {
+    match session.run(input) {
+        Err(SessionError::NotFinite { logits, .. }) => Ok(logits),
+        result => result,
+    }
 }
 
 /// Uniform values of unit variance (SplitMix64).

@@ -127,6 +127,13 @@ impl CpuExecutor {
         &self.plan
     }
 
+    /// The first layer of which a weight or bias, folded, is beyond f32.
+    pub(crate) fn overflow(&self) -> Option<&str> {
+        let layers = self.plan.dispatches.iter().zip(&self.convs);
+        let mut over = layers.filter(|(_, conv)| conv.as_ref().is_some_and(|c| !c.finite));
+        over.next().map(|(d, _)| d.name.as_str())
+    }
+
     /// Bytes of the weights as they lie in memory.
     pub fn weight_bytes(&self) -> usize {
         self.convs.iter().flatten().map(PackedConv::bytes).sum()

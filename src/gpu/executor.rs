@@ -83,7 +83,7 @@ impl GpuExecutor {
     ///
     /// # Errors
     /// [`GpuError::LimitTooSmall`] and [`GpuError::Kernel`] for a plan made for a larger adapter,
-    /// [`GpuError::OutOfMemory`], [`GpuError::DeviceLost`], [`GpuError::Refused`].
+    /// [`GpuError::Overflow`], [`GpuError::OutOfMemory`], [`GpuError::DeviceLost`], [`GpuError::Refused`].
     pub async fn new_async(gpu: &Gpu, plan: &Plan, options: &ExecOptions) -> Result<GpuExecutor, GpuError> {
         gpu.check_lost()?;
         check_limits(gpu, plan)?;
@@ -104,7 +104,8 @@ impl GpuExecutor {
                 weights.push(None);
                 continue;
             };
-            let packed = w.with_values(|values| kernel.pack(spec, values));
+            let packed = w.with_values(|values| values.are_finite().then(|| kernel.pack(spec, values)));
+            let packed = packed.ok_or_else(|| GpuError::Overflow { layer: d.name.clone() })?;
             weights.push(match packed.is_empty() {
                 true => None,
                 false => Some(uploader.buffer(&d.name, &packed).await?),

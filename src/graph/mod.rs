@@ -6,6 +6,7 @@
 mod conv;
 mod display;
 mod op;
+mod overflow;
 mod recognise;
 mod weight;
 

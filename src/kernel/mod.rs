@@ -12,6 +12,7 @@ mod source;
 mod spec;
 mod tile;
 
+use crate::tensor::all_finite;
 use layout::WeightLayout;
 
 pub use probe::Probe;
@@ -93,6 +94,13 @@ pub struct Values<'a> {
     pub slopes: &'a [f32],
     /// Per K range, scale and shift of each channel where it maps its operand. May be empty where none does.
     pub maps: &'a [Option<(Vec<f32>, Vec<f32>)>],
+}
+
+impl Values<'_> {
+    /// Whether every weight and bias is finite: folding may have taken one beyond f32.
+    pub(crate) fn are_finite(&self) -> bool {
+        self.k_ranges.iter().all(|k| all_finite(k)) && all_finite(self.bias)
+    }
 }
 
 /// How weights are laid out for a kernel.

@@ -67,7 +67,7 @@ pub enum ModelError {
         why: String,
     },
     /// Tensor names of no scheme that is known.
-    #[error("unknown network: the file has {found}; {looked_for}")]
+    #[error("unknown network, of no family that is supported: the file has {found}; {looked_for}")]
     Unknown {
         /// How many tensors, and the first names.
         found: String,

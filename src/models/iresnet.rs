@@ -16,6 +16,7 @@ pub(super) const SCHEME: Scheme = Scheme {
     matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("layer") && n.ends_with(".prelu.weight")),
     preprocess,
     build,
+    model_types: &["iresnet"],
     timm: scheme::not_in_timm,
 };
 

@@ -84,7 +84,15 @@ impl<'r, 'c> Layers<'r, 'c> {
     }
 
     pub(super) fn norm(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
-        let norm = self.reader.norm(name, self.channels(x))?;
+        let node = self.graph.node(x);
+        // Which of the two is wrong no one knows.
+        let norm = self.reader.norm(name, self.channels(x)).map_err(|e| match (e, &node.op) {
+            (ModelError::Shape { tensor, expected, found, naming }, Op::Conv2d(_)) => {
+                let expected = format!("{expected} as `{}.weight` gives it", node.name);
+                ModelError::Shape { tensor, expected, found, naming }
+            }
+            (e, _) => e,
+        })?;
         self.push(name, Op::BatchNorm(norm), &[x])
     }
 

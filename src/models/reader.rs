@@ -40,21 +40,26 @@ impl<'a> Reader<'a> {
         self.checkpoint.tensor(tensor).map(Tensor::shape)
     }
 
+    /// The name that a tensor has in the file.
+    fn full(&self, tensor: &str) -> String {
+        format!("{}{tensor}", self.checkpoint.prefix())
+    }
+
     pub(super) fn misshapen(&self, tensor: &str, expected: String) -> ModelError {
         let found = self.shape(tensor).unwrap_or_default().to_vec();
-        ModelError::Shape { tensor: tensor.into(), expected, found, naming: self.naming }
+        ModelError::Shape { tensor: self.full(tensor), expected, found, naming: self.naming }
     }
 
     pub(super) fn unexpected(&self, tensor: &str, why: &'static str) -> ModelError {
         let found = self.shape(tensor).unwrap_or_default().to_vec();
-        ModelError::Unexpected { tensor: tensor.into(), found, why, naming: self.naming }
+        ModelError::Unexpected { tensor: self.full(tensor), found, why, naming: self.naming }
     }
 
     /// A tensor of this shape, no dimension 0, every value finite.
     pub(super) fn tensor(&mut self, name: &str, expected: &[Dim]) -> Result<Tensor, ModelError> {
         let Some(tensor) = self.checkpoint.tensor(name) else {
             let expected = text(expected);
-            return Err(ModelError::Missing { tensor: name.into(), expected, naming: self.naming });
+            return Err(ModelError::Missing { tensor: self.full(name), expected, naming: self.naming });
         };
         let found = tensor.shape();
         let fits = |(f, e): (&usize, &Dim)| *f > 0 && e.is_none_or(|e| e == *f);
@@ -62,7 +67,7 @@ impl<'a> Reader<'a> {
             return Err(self.misshapen(name, text(expected)));
         }
         if let Some((index, value)) = not_finite(tensor) {
-            let tensor = name.into();
+            let tensor = self.full(name);
             return Err(ModelError::Value { tensor, expected: "finite values", index, value });
         }
         self.used.insert(name.into());
@@ -86,7 +91,7 @@ impl<'a> Reader<'a> {
         let mut vector = |what: &str| self.tensor(&format!("{layer}.{what}"), &[Some(channels)]);
         let (weight, bias) = (vector("weight")?, vector("bias")?);
         let (mean, variance) = (vector("running_mean")?, vector("running_var")?);
-        let name = format!("{layer}.running_var");
+        let name = self.full(&format!("{layer}.running_var"));
         let negative = variance.range_f64(0..variance.len()).enumerate().find(|(_, v)| *v < 0.0);
         if let Some((index, value)) = negative {
             return Err(ModelError::Value {

@@ -15,6 +15,7 @@ pub(super) const ORIGINAL: Scheme = Scheme {
     matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("stage") && n.contains(".rbr_")),
     preprocess: |_| Preprocess::imagenet(),
     build: |reader, _, size| build(reader, &OWN, size).map(|(built, _)| built),
+    model_types: &["repvgg"],
     timm: scheme::not_in_timm,
 };
 
@@ -33,6 +34,7 @@ pub(super) const TIMM: Scheme = Scheme {
         timm::inputs_agree(config, in_channels)?;
         Ok(built)
     },
+    model_types: &["repvgg"],
     timm: |name| match name.strip_prefix("repvgg_") {
         Some("a0" | "a1" | "a2" | "b0" | "b1" | "b1g4" | "b2" | "b2g4" | "b3" | "b3g4" | "d2se") => Ok(()),
         _ => Err("not among the RepVGG architectures known here"),
@@ -125,7 +127,8 @@ impl Builder<'_, '_> {
     /// The branches, their sum and what follows it.
     fn block(&mut self, name: String, stride: usize, x: ValueId) -> Result<ValueId, ModelError> {
         let deployed = format!("{name}.{}", self.names.deployed);
-        let mut y = match self.reader.shape(&format!("{deployed}.weight")) {
+        let part = |what: &str| self.reader.shape(&format!("{deployed}.{what}"));
+        let mut y = match part("weight").or(part("bias")) {
             Some(_) => {
                 let (weight, groups) = self.weight(&deployed, None, 3, x)?;
                 let out = weight.shape()[0];

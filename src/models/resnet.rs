@@ -8,6 +8,7 @@ use super::layers::{self, Layers, Window};
 use super::reader::Reader;
 use super::scheme::Built;
 use crate::graph::{Graph, Op, ValueId};
+use std::fmt;
 
 /// What a residual block is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,15 @@ pub(super) enum Kind {
     Basic,
     /// 1x1, 3x3 (grouped in ResNeXt), 1x1.
     Bottleneck,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Basic => "BasicBlock",
+            Kind::Bottleneck => "Bottleneck",
+        })
+    }
 }
 
 /// How the network begins.
@@ -83,10 +93,6 @@ impl From<ResNet> for Built {
     fn from(net: ResNet) -> Built {
         // `SE-ResNeXt, Bottleneck [3, 4, 6, 3], 32 groups, deep stem, average-pool shortcuts`
         let Layout { kind, stem, conv_pool, pooled, excited, .. } = net.layout;
-        let kind = match kind {
-            Kind::Basic => "BasicBlock",
-            Kind::Bottleneck => "Bottleneck",
-        };
         let name = match (stem, net.groups) {
             (Stem::Cifar, _) => "CIFAR ResNet",
             (_, 1) => "ResNet",

@@ -3,6 +3,7 @@
 
 use super::layers::{self, Layers, Window};
 use super::reader::Reader;
+use super::resnet::Kind;
 use super::scheme::{Built, Scheme};
 use super::{ModelError, Naming, config, timm};
 use crate::graph::{Op, ValueId};
@@ -15,6 +16,7 @@ pub(super) const SCHEME: Scheme = Scheme {
     matches: |checkpoint| checkpoint.names().any(block_norm),
     preprocess: |_| Preprocess { mean: [0.5; 3], std: [0.5; 3], ..Preprocess::imagenet() },
     build,
+    model_types: &["resnetv2"],
     timm: |name| match variant(name) {
         Some(_) => Ok(()),
         None => Err("not among the ResNetV2 architectures known here"),
@@ -73,7 +75,8 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
     config::agrees(args, "layers", &json!(depths))?;
     config::agrees(args, "in_chans", &json!(in_channels))?;
     config::agrees(args, "basic", &json!(basic))?;
-    let kind = if basic { "BasicBlock" } else { "Bottleneck" };
+    let kind = if basic { Kind::Basic } else { Kind::Bottleneck };
+    timm::depths_agree(config, kind, &depths)?;
     let mut family = format!("ResNetV2, {kind} {depths:?}");
     family.extend(deep.then_some(", deep stem"));
     family.extend(pooled.then_some(", average-pool shortcuts"));

@@ -308,8 +308,13 @@ impl Emitter {
                 sum.activation = vec![(0..channels, activation)];
             }
             _ if segment.gate.is_some() => {
-                let what = "a gate over channels that do not begin at a multiple of 4".into();
-                return Err(PlanError::Unsupported { layer: name.into(), what });
+                let (whole, own) = segment.whole_quads();
+                if !whole.quad_aligned(0) {
+                    let what = "a gate over channels that do not begin at a multiple of 4".into();
+                    return Err(PlanError::Unsupported { layer: name.into(), what });
+                }
+                let whole = self.copy(name, &whole)?;
+                return self.copy(name, &whole.sub(own));
             }
             _ => {
                 let (from, lead) = segment.clone().quad_start();

@@ -240,12 +240,14 @@ impl Lowering<'_> {
         let untouched =
             |r: Range<usize>| pieces(&value, r).map(|(s, part, _)| s.sub(part)).collect::<Vec<_>>();
         result.extend(untouched(0..first));
-        for (s, part, at) in pieces(&value, first..end) {
-            let s = s.sub(part);
-            let first_channel = factors.first_channel + at;
-            if !first_channel.is_multiple_of(4) {
-                return Err(self.unsupported(gate, "a gate cut between multiples of 4 channels"));
-            }
+        let mut gated: Vec<(Segment, usize)> =
+            pieces(&value, first..end).map(|(s, part, at)| (s.sub(part), at)).collect();
+        // Factors are read in quads.
+        if gated.iter().any(|(_, at)| !at.is_multiple_of(4)) {
+            let parts = gated.into_iter().map(|(s, _)| s).collect();
+            gated = vec![(self.gathered(x, parts)?, 0)];
+        }
+        for (s, first_channel) in gated {
             let s = match s.is_plain() && s.quad_aligned(0) {
                 true => s,
                 false => self.emitter.copy(&self.graph.node(x).name, &s)?,

@@ -263,7 +263,7 @@ impl Lowering<'_> {
     }
 
     /// Segments as one buffer, for a reader that needs them so.
-    fn gathered(&mut self, x: ValueId, parts: Vec<Segment>) -> Result<Segment, PlanError> {
+    pub(super) fn gathered(&mut self, x: ValueId, parts: Vec<Segment>) -> Result<Segment, PlanError> {
         let channels = parts.iter().map(|s| s.channels).sum();
         let [height, width] = parts.first().map_or([1, 1], |s| s.operand().size());
         let non_negative = parts.iter().all(Segment::is_non_negative);

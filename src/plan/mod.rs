@@ -206,6 +206,11 @@ pub struct Limits {
     pub max_storage_buffers: u32,
 }
 
+impl Limits {
+    /// Those of the CPU executor: none, as its buffers are not bound.
+    pub const NONE: Limits = Limits { max_binding_bytes: u64::MAX, max_storage_buffers: u32::MAX };
+}
+
 impl Default for Limits {
     /// WebGPU's guaranteed limits.
     fn default() -> Limits {

@@ -143,6 +143,17 @@ impl Segment {
             && (self.channels.is_multiple_of(4) || ends)
     }
 
+    /// A gated segment from the start of its first quad to the end of its last, and the channels of that which it is. They were
+    /// gated together, as gates begin at a quad.
+    pub(super) fn whole_quads(&self) -> (Segment, Range<usize>) {
+        let lead = self.first_channel % 4;
+        let first_channel = self.first_channel - lead;
+        let end = (self.first_channel + self.channels).next_multiple_of(4).min(self.shape.channels);
+        let gate = self.gate.as_ref().map(|g| Gate { first_channel: g.first_channel - lead, ..g.clone() });
+        let whole = Segment { first_channel, channels: end - first_channel, gate, ..self.clone() };
+        (whole, lead..lead + self.channels)
+    }
+
     /// The segment from the start of its first quad on, and how many channels that added in front (to be met with zeros).
     pub(super) fn quad_start(mut self) -> (Segment, usize) {
         if self.shape.layout == Layout::Planar {

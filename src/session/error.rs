@@ -38,6 +38,26 @@ pub enum SessionError {
     #[cfg(not(target_arch = "wasm32"))]
     #[error(transparent)]
     Cpu(#[from] CpuError),
+    /// A weight or bias that batch norm took beyond what f32 holds.
+    #[error("{layer}: a weight or bias, folded with its batch norm, is beyond f32")]
+    Overflow {
+        /// The layer.
+        layer: String,
+    },
+    /// A run whose logits are NaN or infinite: a layer of the network overflows f32.
+    #[error(
+        "logit {class} of image {image} of the batch is {value}: a layer overflows f32; `rmnet verify --bisect` names it"
+    )]
+    NotFinite {
+        /// Position in the batch of the first such image.
+        image: usize,
+        /// Its first class that is not finite.
+        class: usize,
+        /// That logit.
+        value: f32,
+        /// What the run gave, `[batch, classes]`.
+        logits: Vec<f32>,
+    },
     /// Two forms of one network gave different logits: an error of ours or of the driver's.
     #[error("the merged form gives other logits, off by {relative:.1e} of the largest: please report it")]
     Disagree {

@@ -152,23 +152,35 @@ impl Session {
 
     #[cfg(not(target_arch = "wasm32"))]
     fn on_cpu(model: &Model, options: &Options) -> Result<Session, SessionError> {
-        // No binding to fit: buffers are vectors.
-        let limits = Limits { max_binding_bytes: u64::MAX, max_storage_buffers: u32::MAX };
-        let Prepared { rewritten, plan } = prepare(model, options, limits)?;
-        let executor = Executor::Cpu(Box::new(CpuExecutor::try_new(&plan)?));
+        let Prepared { rewritten, plan } = prepare(model, options, Limits::NONE)?;
+        let executor = CpuExecutor::try_new(&plan)?;
+        if let Some(layer) = executor.overflow() {
+            return Err(SessionError::Overflow { layer: layer.into() });
+        }
+        let executor = Executor::Cpu(Box::new(executor));
         Ok(Session { executor, blocks: rewritten.blocks })
     }
 
     /// Runs one batch, planar `[batch, channels, height, width]` f32, and gives the logits, `[batch, classes]`. Blocks.
     ///
     /// # Errors
-    /// An input of another length; a device lost.
+    /// An input of another length; a device lost; [`SessionError::NotFinite`] where a layer overflows f32. The CPU hands every
+    /// NaN on to the logits. A GPU may take the larger of NaN and 0 for 0, so that an overflow before a ReLU need not show
+    /// there: [`verify`](crate::verify) finds it.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, SessionError> {
-        Ok(match &self.executor {
+        self.finite(match &self.executor {
             Executor::Gpu(gpu) => gpu.run(input)?,
             Executor::Cpu(cpu) => cpu.run(input)?,
         })
+    }
+
+    /// Refuses logits that are NaN or infinite.
+    fn finite(&self, logits: Vec<f32>) -> Result<Vec<f32>, SessionError> {
+        let Some(at) = logits.iter().position(|v| !v.is_finite()) else { return Ok(logits) };
+        let [_, classes] = self.output_shape();
+        let (image, class, value) = (at / classes, at % classes, logits[at]);
+        Err(SessionError::NotFinite { image, class, value, logits })
     }
 
     /// [`Session::run`] that awaits the GPU. On the CPU it runs at once.
@@ -176,7 +188,7 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub async fn run_async(&self, input: &[f32]) -> Result<Vec<f32>, SessionError> {
-        Ok(match &self.executor {
+        self.finite(match &self.executor {
             Executor::Gpu(gpu) => gpu.run_async(input).await?,
             #[cfg(not(target_arch = "wasm32"))]
             Executor::Cpu(cpu) => cpu.run(input)?,

@@ -2,8 +2,8 @@
 
 use rmnet::checkpoint::Checkpoint;
 use rmnet::models::{self, Model, ModelError};
-use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -75,6 +75,18 @@ impl File {
     }
 }
 
+/// The file of a fixture with one f32 tensor multiplied.
+pub fn scaled(fixture: &str, tensor: &str, factor: f32) -> Vec<u8> {
+    let path = super::fixtures::root().join("tests/fixtures").join(fixture).join("model.safetensors");
+    let mut bytes = std::fs::read(path).expect("the fixture");
+    let (header, metadata) = SafeTensors::read_metadata(&bytes).expect("a header");
+    let (start, end) = metadata.info(tensor).expect("the tensor").data_offsets;
+    for value in bytes[8 + header..][start..end].as_chunks_mut::<4>().0 {
+        *value = (f32::from_le_bytes(*value) * factor).to_le_bytes();
+    }
+    bytes
+}
+
 /// Two stages of one block each: widths 4 and 8, five classes.
 pub fn torchvision() -> File {
     let mut f = File::default();
@@ -93,7 +105,9 @@ pub fn torchvision() -> File {
 }
 
 pub fn timm(architecture: &str) -> File {
-    File { config: Some(json!({ "architecture": architecture, "num_classes": 5 })), ..torchvision() }
+    let args = json!({ "layers": [1, 1] });
+    let config = json!({ "architecture": architecture, "num_classes": 5, "model_args": args });
+    File { config: Some(config), ..torchvision() }
 }
 
 pub fn put(f: &mut File, key: &str, value: Value) {

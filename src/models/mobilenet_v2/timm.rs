@@ -15,6 +15,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
     matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("blocks.0.0.conv_dw.")),
     preprocess: |_| Preprocess { interpolation: Interpolation::Bicubic, ..Preprocess::imagenet() },
     build,
+    model_types: &["mobilenet_v2"],
     timm: |name| match name.strip_prefix("mobilenetv2_") {
         Some("035" | "050" | "075" | "100" | "110d" | "120d" | "140") => Ok(()),
         _ => Err("not among the MobileNetV2 architectures known here"),

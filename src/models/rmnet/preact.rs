@@ -18,6 +18,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
     },
     preprocess: |_| Preprocess::cifar(),
     build,
+    model_types: &["rmnet", "resnet"],
     timm: scheme::not_in_timm,
 };
 

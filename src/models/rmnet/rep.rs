@@ -22,6 +22,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
         None => Preprocess::imagenet(),
     },
     build,
+    model_types: &["rmnet"],
     timm: scheme::not_in_timm,
 };
 

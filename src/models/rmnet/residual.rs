@@ -23,6 +23,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
         _ => Preprocess::imagenet(),
     },
     build,
+    model_types: &["rmnet", "resnet"],
     timm: scheme::not_in_timm,
 };
 

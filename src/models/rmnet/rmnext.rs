@@ -18,6 +18,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
         false => Preprocess::imagenet(),
     },
     build,
+    model_types: &["rmnet"],
     timm: scheme::not_in_timm,
 };
 

@@ -17,6 +17,27 @@ pub(super) struct SavedNode {
     pub(super) op: SavedOp,
 }
 
+impl SavedNode {
+    /// Names of the tensors that it reads.
+    pub(super) fn tensors(&self) -> Vec<&str> {
+        match &self.op {
+            SavedOp::Conv2d { blocks, bias, activation, .. } => {
+                let weights = blocks.iter().filter_map(|b| b.weight.tensor());
+                let slopes = activation.iter().filter_map(|(_, a)| a.tensor());
+                weights.chain(slopes).chain([bias.as_str()]).collect()
+            }
+            SavedOp::Add { activation } | SavedOp::Activation { activation } => {
+                activation.tensor().into_iter().collect()
+            }
+            SavedOp::MaxPool { .. }
+            | SavedOp::MeanPool2
+            | SavedOp::Slice { .. }
+            | SavedOp::Gate { .. }
+            | SavedOp::GlobalAverage => vec![],
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub(super) enum SavedOp {
@@ -79,6 +100,17 @@ pub(super) enum SavedWeight {
     MeanPool2,
 }
 
+impl SavedWeight {
+    fn tensor(&self) -> Option<&str> {
+        match self {
+            SavedWeight::Dense { tensor, .. }
+            | SavedWeight::Pointwise { tensor }
+            | SavedWeight::Diagonal { tensor } => Some(tensor),
+            SavedWeight::Dirac | SavedWeight::MeanPool2 => None,
+        }
+    }
+}
+
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SavedActivation {
@@ -93,6 +125,13 @@ pub(super) enum SavedActivation {
 }
 
 impl SavedActivation {
+    fn tensor(&self) -> Option<&str> {
+        match self {
+            SavedActivation::Prelu { tensor } => Some(tensor),
+            _ => None,
+        }
+    }
+
     /// Adds the slopes of a PReLU to the tensors, as `{layer}.slope{number}`.
     fn save(
         a: &Activation,

@@ -144,7 +144,10 @@ pub enum PruneError {
         layers: String,
     },
     /// More was asked for than the limits let go.
-    #[error("{option}: expected {asked}, the limits let no more go than gives {reached:.4}")]
+    #[error(
+        "{option}: {asked} cannot be reached, the nearest is {reached:.4}: keep-at-least, multiple and the limits of layers \
+         (limit) let no more channels go"
+    )]
     Unreachable {
         /// The target.
         option: &'static str,
