@@ -13,7 +13,7 @@ impl Gpu {
     ///
     /// The bytes carry a checksum against accidents; who can forge them can do to the driver what a forged driver cache can.
     pub fn with_pipeline_cache(mut self, data: &[u8]) -> Gpu {
-        if self.device().features().contains(Features::PIPELINE_CACHE) {
+        if self.has_pipeline_cache() {
             let data = open(data, &self.identity());
             let descriptor = PipelineCacheDescriptor { label: Some("rmnet"), data, fallback: true };
             // SAFETY: the data is what `PipelineCache::get_data` gave to `Gpu::pipeline_cache` on an adapter of the same name,
@@ -28,10 +28,24 @@ impl Gpu {
         Some(seal(&self.cache.as_ref()?.get_data()?, &self.identity()))
     }
 
-    /// A file name for those bytes, by the adapter; `None` where there is no such cache.
+    /// Writes those bytes to a file, whole or not at all; where there is no such cache, nothing.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn write_pipeline_cache(&self, path: impl AsRef<std::path::Path>) -> std::io::Result<()> {
+        let Some(bytes) = self.pipeline_cache() else { return Ok(()) };
+        crate::output::write_whole(path.as_ref(), |partial| std::fs::write(partial, bytes))
+    }
+
+    /// A file name for those bytes, by the adapter; `None` where the device has no `PIPELINE_CACHE`.
     pub fn pipeline_cache_name(&self) -> Option<String> {
-        self.cache.as_ref()?;
-        wgpu::util::pipeline_cache_key(&self.device().adapter_info())
+        let key = wgpu::util::pipeline_cache_key(&self.device().adapter_info());
+        key.filter(|_| self.has_pipeline_cache())
+    }
+
+    fn has_pipeline_cache(&self) -> bool {
+        self.device().features().contains(Features::PIPELINE_CACHE)
     }
 
     /// Whom the bytes are good for.
@@ -64,7 +78,9 @@ fn open<'a>(sealed: &'a [u8], identity: &str) -> Option<&'a [u8]> {
 
 /// FNV-1a, 64 bits.
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 #[cfg(test)]

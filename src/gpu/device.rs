@@ -38,8 +38,10 @@ impl Gpu {
     pub async fn new_async(choice: &AdapterChoice) -> Result<Gpu, GpuError> {
         let adapter = adapter::choose(choice).await?;
         let info = adapter.get_info();
-        let mut wanted =
-            Features::SUBGROUP | Features::TIMESTAMP_QUERY | Features::TIMESTAMP_QUERY_INSIDE_PASSES | Features::PIPELINE_CACHE;
+        let mut wanted = Features::SUBGROUP
+            | Features::TIMESTAMP_QUERY
+            | Features::TIMESTAMP_QUERY_INSIDE_PASSES
+            | Features::PIPELINE_CACHE;
         if info.device_type == DeviceType::Cpu {
             wanted |= Features::SHADER_INT64;
         }

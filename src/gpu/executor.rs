@@ -5,8 +5,8 @@ use super::program::{Ends, Program};
 use super::turn::Turn;
 use super::upload::Uploader;
 use super::{Gpu, GpuError, Tuned, Tuning};
-use crate::kernel::{self, Kernel, Spec};
-use crate::plan::{Dispatch, Plan};
+use crate::kernel::{Kernel, Spec};
+use crate::plan::Plan;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use wgpu::{Buffer, BufferDescriptor, BufferUsages, CommandEncoder};
@@ -91,7 +91,7 @@ impl GpuExecutor {
         gpu.check_lost()?;
         check_limits(gpu, plan)?;
         let mut tuned = Tuned::default();
-        let choose = |d| choose(gpu, d, &options.tuning, &mut tuned);
+        let choose = |d| gpu.choose(d, &options.tuning, &mut tuned);
         let kernels: Vec<Kernel> = plan.dispatches.iter().map(choose).collect::<Result<_, _>>()?;
 
         let stopwatch = Stopwatch::start();
@@ -290,20 +290,6 @@ fn buffer(gpu: &Gpu, label: &str, bytes: usize, usage: BufferUsages) -> Buffer {
     let descriptor =
         BufferDescriptor { label: Some(label), size: bytes as u64, usage, mapped_at_creation: false };
     gpu.device().create_buffer(&descriptor)
-}
-
-/// The tuning's kernel for a dispatch, where it names one that is there; else the static choice.
-fn choose(gpu: &Gpu, dispatch: &Dispatch, tuning: &Tuning, tuned: &mut Tuned) -> Result<Kernel, GpuError> {
-    let caps = gpu.capabilities();
-    let refused = |source| GpuError::Kernel { dispatch: dispatch.name.clone(), source };
-    if let Some(choice) = tuning.get(gpu.adapter(), &dispatch.spec) {
-        if let Some(kernel) = kernel::named(&dispatch.spec, caps, &choice.kernel).map_err(refused)? {
-            tuned.dispatches += 1;
-            return Ok(kernel);
-        }
-        tuned.unknown.push((dispatch.name.clone(), choice.kernel.clone()));
-    }
-    kernel::select(&dispatch.spec, caps).map_err(refused)
 }
 
 fn check_limits(gpu: &Gpu, plan: &Plan) -> Result<(), GpuError> {

@@ -186,7 +186,12 @@ async fn make_pipelines(
     Ok(pipelines)
 }
 
-pub(super) async fn make_pipeline(gpu: &Gpu, kernel: &Kernel, wgsl: &str, safe: bool) -> Result<Pipeline, GpuError> {
+pub(super) async fn make_pipeline(
+    gpu: &Gpu,
+    kernel: &Kernel,
+    wgsl: &str,
+    safe: bool,
+) -> Result<Pipeline, GpuError> {
     let make = || {
         let device = gpu.device();
         let descriptor = wgpu::ShaderModuleDescriptor {

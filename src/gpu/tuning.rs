@@ -1,7 +1,8 @@
 //! Kernels that were measured to be the fastest, by adapter and spec: a value, and the file it is kept in.
 
-use super::AdapterReport;
-use crate::kernel::Spec;
+use super::{AdapterReport, Gpu, GpuError};
+use crate::kernel::{self, Kernel, Spec};
+use crate::plan::Dispatch;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 #[cfg(not(target_arch = "wasm32"))]
@@ -201,6 +202,31 @@ impl Tuning {
         let path = path.as_ref();
         crate::output::write_whole(path, |partial| std::fs::write(partial, self.to_json()))
             .map_err(|source| TuningError::File { path: path.into(), source })
+    }
+}
+
+impl Gpu {
+    /// The kernel that runs a dispatch here: the tuning's, where it names one that is there, else the static choice. Which it was
+    /// goes to `tuned`.
+    ///
+    /// # Errors
+    /// [`GpuError::Kernel`] where a limit is too small.
+    pub fn choose(
+        &self,
+        dispatch: &Dispatch,
+        tuning: &Tuning,
+        tuned: &mut Tuned,
+    ) -> Result<Kernel, GpuError> {
+        let caps = self.capabilities();
+        let refused = |source| GpuError::Kernel { dispatch: dispatch.name.clone(), source };
+        if let Some(choice) = tuning.get(self.adapter(), &dispatch.spec) {
+            if let Some(kernel) = kernel::named(&dispatch.spec, caps, &choice.kernel).map_err(refused)? {
+                tuned.dispatches += 1;
+                return Ok(kernel);
+            }
+            tuned.unknown.push((dispatch.name.clone(), choice.kernel.clone()));
+        }
+        kernel::select(&dispatch.spec, caps).map_err(refused)
     }
 }
 

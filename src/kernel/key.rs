@@ -1,8 +1,6 @@
 //! A text for every spec, under which choices about it are kept in files.
 
-use super::spec::{
-    Add, AverageSpec, BufferShape, ConvSpec, KRange, Layout, Operand, Output, PoolSpec, Spec,
-};
+use super::spec::{Add, AverageSpec, BufferShape, ConvSpec, KRange, Layout, Operand, Output, PoolSpec, Spec};
 use crate::graph::MaxPool;
 use std::fmt::Display;
 
@@ -61,9 +59,7 @@ fn operand(Operand { buffer, shape: whole, first_channel, channels, stride, mean
     format!("{buffer}:{} {first_channel}+{channels} /{stride}{mean}", shape(whole))
 }
 
-fn k_range(
-    KRange { from, map, kernel, stride, padding, padding_end, dilation, groups }: &KRange,
-) -> String {
+fn k_range(KRange { from, map, kernel, stride, padding, padding_end, dilation, groups }: &KRange) -> String {
     let map = map.map_or_else(|| "none".into(), |function| function.to_string());
     format!(
         "{} map {map} {} s{} p{} e{} d{} g{groups}",

@@ -88,11 +88,7 @@ pub enum TuneError {
 ///
 /// # Errors
 /// [`TuneError`] names the dispatch.
-pub fn tune(
-    gpu: &Gpu,
-    plan: &Plan,
-    mut progress: impl FnMut(Progress<'_>),
-) -> Result<Tune, TuneError> {
+pub fn tune(gpu: &Gpu, plan: &Plan, mut progress: impl FnMut(Progress<'_>)) -> Result<Tune, TuneError> {
     let mut specs: Vec<(&ConvSpec, Vec<Kernel>, Choice)> = vec![];
     let mut without_choice = 0;
     for d in &plan.dispatches {
