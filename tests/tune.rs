@@ -142,6 +142,18 @@ fn tuning_measures_every_convolution_with_a_choice_once() {
     }
 }
 
+/// An app's device without timestamps: the host's time of repeated dispatches.
+#[test]
+fn a_device_without_timestamps_is_tuned_by_the_hosts_time() {
+    let f = fixtures::load(FIXTURE);
+    let app = common::adapters().remove(0);
+    let gpu = Gpu::from_device(app.device, app.queue);
+    let found = tune(&gpu, &plan(&gpu, &f), |_| {}).expect("measured");
+    assert!(!found.gpu_time && found.choices.len() > 3);
+    assert!(found.choices.iter().all(|c| !c.default_time().is_zero() && !c.chosen_time().is_zero()));
+    logits_are_right(&session(&gpu, &f, found.tuning(&gpu)), &f);
+}
+
 #[test]
 fn kept_shaders_change_no_logits_and_foreign_ones_are_a_fresh_start() {
     let f = fixtures::load(FIXTURE);

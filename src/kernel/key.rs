@@ -146,7 +146,7 @@ mod tests {
             |c| c.adds[0].from.first_channel = 4,
             |c| c.adds[0].first_out = 4,
             |c| c.adds[0].gate = Some(c.adds[0].from),
-            |c| c.adds.push(c.adds[0].clone()),
+            |c| c.adds.push(c.adds[0]),
             |c| c.adds.clear(),
             |c| c.in_place = 1,
             |c| c.out_channels = 12,
