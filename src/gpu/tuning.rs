@@ -15,7 +15,7 @@ const SCHEMA_VERSION: u32 = 1;
 ///
 /// An entry is used on the very adapter, driver and version of this crate that it was measured with, where the kernel it names is
 /// still there; one value can hold entries of many adapters, so that a file of it can be shipped with an app. `rmnet tune` and
-/// [`tune`](crate::tune::tune) make them; nothing is measured, read or written unless it is asked for.
+/// the module `tune` make them; nothing is measured, read or written unless it is asked for.
 ///
 /// ```
 /// use rmnet::gpu::Tuning;
