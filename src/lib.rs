@@ -19,6 +19,8 @@ pub mod reference;
 pub mod rewrite;
 mod session;
 pub mod tensor;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod tune;
 pub mod verify;
 
 pub use rewrite::Mode;

@@ -23,6 +23,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("verify", 5),
     ("session", 6),
     ("bench", 7),
+    ("tune", 7),
     ("cli", 8),
 ];
 

@@ -64,7 +64,8 @@ fn on_cpu(plan: &Plan, input: &[f32], keep: &[String]) -> (Vec<f32>, Vec<Vec<f32
 }
 
 fn on_gpu(gpu: &Gpu, plan: &Plan, input: &[f32], keep: &[String], safe: bool) -> (Vec<f32>, Vec<Vec<f32>>) {
-    let gpu = GpuExecutor::new(gpu, plan, &ExecOptions { safe_shaders: safe }).unwrap();
+    let gpu =
+        GpuExecutor::new(gpu, plan, &ExecOptions { safe_shaders: safe, ..ExecOptions::default() }).unwrap();
     let first = gpu.run(input).unwrap();
     assert_eq!(gpu.run(input).unwrap(), first, "a second run");
     (first, keep.iter().map(|name| gpu.read_kept(name).unwrap()).collect())

@@ -41,6 +41,8 @@ pub enum Verb {
     Bench(BenchArgs),
     /// Time every dispatch, and say what bounds it
     Profile(ProfileArgs),
+    /// Find the fastest kernel of every layer on this adapter, and keep the choice for later runs
+    Tune(TuneArgs),
     /// Print the shader of a dispatch
     Wgsl(WgslArgs),
     /// List the adapters with their features and limits
@@ -130,6 +132,20 @@ pub struct DeviceArgs {
     /// Keep the driver's run-time checks in shaders
     #[arg(long)]
     pub safe_shaders: bool,
+    #[command(flatten)]
+    pub kept: KeptArgs,
+}
+
+/// What earlier runs left on disk.
+#[derive(Args)]
+pub struct KeptArgs {
+    /// A file of `rmnet tune`, or `none` [default: what `rmnet tune` kept for this adapter]
+    #[arg(long, value_name = "FILE|none", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub tuning: Option<String>,
+    /// Folder of the kept tuning and of shaders that the driver compiled, or `none` [default: RMNET_CACHE_DIR, else `rmnet` in
+    /// the user's cache folder]
+    #[arg(long, value_name = "DIR|none", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub cache: Option<String>,
 }
 
 /// `demo`
@@ -382,6 +398,29 @@ pub struct ProfileArgs {
     pub trace: Option<PathBuf>,
 }
 
+/// `tune`
+#[derive(Args)]
+pub struct TuneArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// NAME, INDEX, vulkan, metal, dx12 or gl [default: the best adapter]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub adapter: Option<String>,
+    /// Images per run; kernels are chosen for one batch size
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// Which form of the network
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: ModeArg,
+    /// File to write, such as one to ship; what it holds of other adapters and layers stays [default: the one that other verbs
+    /// read]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Folder of the file that other verbs read [default: RMNET_CACHE_DIR, else `rmnet` in the user's cache folder]
+    #[arg(long, value_name = "DIR|none", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub cache: Option<String>,
+}
+
 /// `wgsl`
 #[derive(Args)]
 pub struct WgslArgs {
@@ -399,6 +438,8 @@ pub struct WgslArgs {
     /// Which form of the network
     #[arg(long, value_enum, default_value_t)]
     pub mode: ModeArg,
+    #[command(flatten)]
+    pub kept: KeptArgs,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

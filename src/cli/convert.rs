@@ -1,7 +1,8 @@
 //! `convert`: writes the residual-free model.
 
 use super::args::{ConvertArgs, FormatArg};
-use super::{Failure, Report, check_overwrite, check_target, inspect, load, merge, mib};
+use super::{Failure, Report, check_overwrite, check_target, device, inspect, load, merge, mib};
+use rmnet::Options;
 use rmnet::models::saved::{self, About};
 use rmnet::onnx;
 use rmnet::rewrite::{self, Form, Mode, Outcome};
@@ -13,7 +14,8 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     check_overwrite(&args.output, format)?;
     let model = load(&args.model)?;
     let mode = if args.literal || format == FormatArg::Onnx { Mode::Literal } else { Mode::Structured };
-    let decided = merge::decide(args.merge, mode, &model, args.adapter.as_deref(), 1)?;
+    let options = Options { mode, device: device(args.adapter.as_deref()), ..Options::default() };
+    let decided = merge::decide(args.merge, &model, &options)?;
     let form = Form { mode, merge: decided.merge };
     let rewritten = rewrite::for_mode(&model.graph, form).map_err(Failure::input)?;
     let about = About {

@@ -9,11 +9,13 @@ mod draw;
 mod image_input;
 mod inspect;
 mod merge;
+mod place;
 mod plan;
 mod profile;
 mod prune;
 mod run;
 mod timed;
+mod tune;
 mod verify;
 mod wgsl;
 
@@ -174,6 +176,7 @@ pub fn main(cli: Cli) -> u8 {
         Verb::Verify(args) => verify::verify(&args),
         Verb::Bench(args) => bench::bench(&args),
         Verb::Profile(args) => profile::profile(&args),
+        Verb::Tune(args) => tune::tune(&args),
         Verb::Wgsl(args) => wgsl::wgsl(&args),
         Verb::Devices => devices::devices(),
         Verb::Doctor => devices::doctor(),

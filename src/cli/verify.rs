@@ -1,13 +1,14 @@
 //! `verify`: the certificate that removal kept the function, in f64 and on the device.
 
 use super::args::VerifyArgs;
-use super::{Failure, Report, check_target, device, inspect, load};
+use super::place::Place;
+use super::{Failure, Report, check_target, inspect, load};
 use rmnet::memory;
 use rmnet::models::Model;
 use rmnet::rewrite::{self, Rewritten};
 use rmnet::verify::{self, BlockCheck, BlockOutcome, Difference, LayerCheck};
 use rmnet::{Mode, Options, Session, SessionError};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fmt::Write;
 
@@ -32,6 +33,9 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
     let mut text = format!("{}, input {}, seed {}\n", model.family, model.graph.input_shape(), args.seed);
     if let Some(d) = &on_device {
         let _ = writeln!(text, "device: {}", d.name);
+        if let Some(note) = &d.tuning_note {
+            let _ = writeln!(text, "{note}");
+        }
     }
     let _ = writeln!(
         text,
@@ -108,6 +112,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
         "f64_bound": f64_bound, "deviation": rewritten.deviation, "f32_logits_bound": verify::F32_LOGITS_BOUND,
         "device": on_device.as_ref().map(|d| d.name.clone()), "blocks": blocks, "logits_f64": logits,
         "logits_device": device_logits, "layers": layers,
+        "tuning": on_device.as_ref().map_or(&Value::Null, |d| &d.tuning),
     });
     if let Some(path) = &args.certificate {
         let pretty = serde_json::to_string_pretty(&certificate).map_err(Failure::input)?;
@@ -130,28 +135,29 @@ struct OnDevice {
     blocks: HashMap<String, Vec<f32>>,
     logits: Vec<f32>,
     layers: Option<Vec<LayerCheck>>,
+    tuning_note: Option<String>,
+    tuning: Value,
 }
 
 /// The logits of the plan that is used, and values of one that keeps them: block ends, or every layer.
 fn run(args: &VerifyArgs, model: &Model, rewritten: &Rewritten, input: &[f32]) -> Result<OnDevice, Failure> {
-    let options = Options {
-        device: device(args.device.adapter.as_deref()),
-        safe_shaders: args.device.safe_shaders,
-        ..Options::default()
-    };
-    let session = Session::new(model, &options)?;
+    let place = Place::open(&args.device)?;
+    let options = place.options();
+    let session = place.session(model, &options)?;
     let logits = logits(&session, input)?;
     let graph = &rewritten.graph;
     let keep: Vec<String> = match args.bisect {
         true => graph.nodes()[1..].iter().map(|n| n.name.clone()).collect(),
         false => rewritten.blocks.iter().map(|b| b.output.clone()).collect(),
     };
-    let keeping = Session::new(model, &Options { keep: keep.clone(), ..options })?;
+    let keeping = place.session(model, &Options { keep: keep.clone(), ..options })?;
+    place.keep_shaders();
     self::logits(&keeping, input)?;
     let values: HashMap<String, Vec<f32>> =
         keep.into_iter().map(|n| Ok((n.clone(), keeping.read_kept(&n)?))).collect::<Result<_, Failure>>()?;
     let layers = args.bisect.then(|| verify::check_layers(graph, input, 1, &values));
-    Ok(OnDevice { name: session.device_name(), blocks: values, logits, layers })
+    let (tuning_note, tuning) = (place.tuning_note(&session), place.tuning_json(&session));
+    Ok(OnDevice { name: session.device_name(), blocks: values, logits, layers, tuning_note, tuning })
 }
 
 /// The logits of a run, finite or not: what is wrong with them is to be found out.

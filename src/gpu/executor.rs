@@ -4,18 +4,20 @@ use super::clock::Stopwatch;
 use super::program::{Ends, Program};
 use super::turn::Turn;
 use super::upload::Uploader;
-use super::{Gpu, GpuError};
-use crate::kernel::{self, Kernel, Spec};
+use super::{Gpu, GpuError, Tuned, Tuning};
+use crate::kernel::{Kernel, Spec};
 use crate::plan::Plan;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use wgpu::{Buffer, BufferDescriptor, BufferUsages, CommandEncoder};
 
 /// How an executor is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExecOptions {
     /// Keeps wgpu's run-time checks in the shaders: bounds of buffers, of loops, of divisors. Slower on most GPUs.
     pub safe_shaders: bool,
+    /// Kernels measured to be faster than the static choice. Empty by default.
+    pub tuning: Tuning,
 }
 
 /// Bytes that an executor has allocated on the device.
@@ -39,6 +41,7 @@ pub struct GpuExecutor {
     /// Without its weights.
     pub(super) plan: Plan,
     pub(super) program: Program,
+    tuned: Tuned,
     weight_bytes: usize,
     upload: Duration,
     compile: Duration,
@@ -87,14 +90,9 @@ impl GpuExecutor {
     pub async fn new_async(gpu: &Gpu, plan: &Plan, options: &ExecOptions) -> Result<GpuExecutor, GpuError> {
         gpu.check_lost()?;
         check_limits(gpu, plan)?;
-        let kernels: Vec<Kernel> = plan
-            .dispatches
-            .iter()
-            .map(|d| {
-                kernel::select(&d.spec, gpu.capabilities())
-                    .map_err(|source| GpuError::Kernel { dispatch: d.name.clone(), source })
-            })
-            .collect::<Result<_, _>>()?;
+        let mut tuned = Tuned::default();
+        let choose = |d| gpu.choose(d, &options.tuning, &mut tuned);
+        let kernels: Vec<Kernel> = plan.dispatches.iter().map(choose).collect::<Result<_, _>>()?;
 
         let stopwatch = Stopwatch::start();
         let mut uploader = Uploader::new(gpu);
@@ -126,7 +124,7 @@ impl GpuExecutor {
         let mut plan = plan.clone();
         plan.dispatches.iter_mut().for_each(|d| d.weights = None);
         let gpu = gpu.clone();
-        Ok(GpuExecutor { gpu, plan, program, weight_bytes, upload, compile, shared: Mutex::default() })
+        Ok(GpuExecutor { gpu, plan, program, tuned, weight_bytes, upload, compile, shared: Mutex::default() })
     }
 
     /// The device it runs on.
@@ -142,6 +140,11 @@ impl GpuExecutor {
     /// Names of the kernels that run, one per dispatch.
     pub fn kernels(&self) -> Vec<&str> {
         self.program.kernel_names().collect()
+    }
+
+    /// What became of [`ExecOptions::tuning`].
+    pub fn tuned(&self) -> &Tuned {
+        &self.tuned
     }
 
     /// Bytes of packed weights of every dispatch.

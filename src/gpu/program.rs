@@ -11,9 +11,9 @@ use wgpu::{
 };
 
 /// A pipeline with the layout of its bind group.
-struct Pipeline {
-    pipeline: ComputePipeline,
-    layout: BindGroupLayout,
+pub(super) struct Pipeline {
+    pub(super) pipeline: ComputePipeline,
+    pub(super) layout: BindGroupLayout,
 }
 
 /// One dispatch, short of its bind group.
@@ -186,7 +186,12 @@ async fn make_pipelines(
     Ok(pipelines)
 }
 
-async fn make_pipeline(gpu: &Gpu, kernel: &Kernel, wgsl: &str, safe: bool) -> Result<Pipeline, GpuError> {
+pub(super) async fn make_pipeline(
+    gpu: &Gpu,
+    kernel: &Kernel,
+    wgsl: &str,
+    safe: bool,
+) -> Result<Pipeline, GpuError> {
     let make = || {
         let device = gpu.device();
         let descriptor = wgpu::ShaderModuleDescriptor {
@@ -196,7 +201,7 @@ async fn make_pipeline(gpu: &Gpu, kernel: &Kernel, wgsl: &str, safe: bool) -> Re
         let module = if safe {
             device.create_shader_module(descriptor)
         } else {
-            // SAFETY: the text comes from `kernel::select` alone. Its loops count to constants; its indices stay inside
+            // SAFETY: the text comes from `kernel::select` and `kernel::candidates` alone. Its loops count to constants; its indices stay inside
             // buffers of the shapes of its spec, which are the sizes bound here; it divides by constants other than 0.
             // Tests run every kernel with the checks on as well and compare.
             unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
@@ -233,7 +238,7 @@ async fn make_pipeline(gpu: &Gpu, kernel: &Kernel, wgsl: &str, safe: bool) -> Re
                 zero_initialize_workgroup_memory: safe,
                 ..Default::default()
             },
-            cache: None,
+            cache: gpu.cache.as_ref(),
         });
         Pipeline { pipeline, layout }
     };

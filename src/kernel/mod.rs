@@ -5,6 +5,7 @@
 mod conv;
 mod conv_body;
 mod epilogue;
+mod key;
 mod layout;
 mod probe;
 mod simple;
@@ -159,7 +160,8 @@ pub fn select(spec: &Spec, caps: &Capabilities) -> Result<Kernel, KernelError> {
     Ok(kernel)
 }
 
-/// Every kernel worth timing for a spec, [`select`]'s choice first. All take the same buffers; each packs its own weights.
+/// Every kernel worth timing for a spec, [`select`]'s choice first, each of another name. All take the same buffers; each packs
+/// its own weights.
 ///
 /// # Errors
 /// As [`select`]; alternatives over a limit are left out.
@@ -170,10 +172,22 @@ pub fn candidates(spec: &Spec, caps: &Capabilities) -> Result<Vec<Kernel>, Kerne
     {
         let flat = conv::flatten(conv);
         let tiles = tile::tiles(&flat, flat.outputs[0].shape.width, caps);
-        let others = tiles[1..].iter().map(|tile| conv::kernel(&flat, tile, caps));
-        kernels.extend(others.filter(|k| check(spec, k, caps).is_ok()));
+        for kernel in tiles[1..].iter().map(|tile| conv::kernel(&flat, tile, caps)) {
+            // On a narrow map several tiles are cut down to one.
+            if check(spec, &kernel, caps).is_ok() && kernels.iter().all(|k| k.name != kernel.name) {
+                kernels.push(kernel);
+            }
+        }
     }
     Ok(kernels)
+}
+
+/// The candidate of that name; `None` where the spec has none on this adapter.
+///
+/// # Errors
+/// As [`candidates`].
+pub fn named(spec: &Spec, caps: &Capabilities, name: &str) -> Result<Option<Kernel>, KernelError> {
+    Ok(candidates(spec, caps)?.into_iter().find(|k| k.name == name))
 }
 
 /// An upper bound, over every kernel that [`candidates`] may give on any adapter, of the bytes of a dispatch's packed weights:

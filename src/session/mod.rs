@@ -31,7 +31,7 @@ pub use prune::{Judge, PrunedModel, pruned};
 use crate::checkpoint::Checkpoint;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::cpu::CpuExecutor;
-use crate::gpu::{ExecOptions, Gpu, GpuExecutor};
+use crate::gpu::{ExecOptions, Gpu, GpuExecutor, Tuned};
 use crate::models::{self, Model};
 use crate::plan::{self, Limits, Plan};
 use crate::rewrite::{self, BlockReport, Form, Rewritten};
@@ -145,7 +145,7 @@ impl Session {
     /// As [`Session::open`].
     pub async fn on(gpu: &Gpu, model: &Model, options: &Options) -> Result<Session, SessionError> {
         let Prepared { rewritten, plan } = prepare(model, options, gpu.plan_limits())?;
-        let exec = ExecOptions { safe_shaders: options.safe_shaders };
+        let exec = ExecOptions { safe_shaders: options.safe_shaders, tuning: options.tuning.clone() };
         let executor = GpuExecutor::new_async(gpu, &plan, &exec).await?;
         Ok(Session { executor: Executor::Gpu(Box::new(executor)), blocks: rewritten.blocks })
     }
@@ -264,6 +264,15 @@ impl Session {
             Executor::Gpu(gpu) => gpu.gpu().adapter().to_string(),
             #[cfg(not(target_arch = "wasm32"))]
             Executor::Cpu(_) => format!("cpu, {} threads", rayon::current_num_threads()),
+        }
+    }
+
+    /// What became of [`Options::tuning`]; `None` on the CPU, which has no kernels to choose from.
+    pub fn tuned(&self) -> Option<&Tuned> {
+        match &self.executor {
+            Executor::Gpu(gpu) => Some(gpu.tuned()),
+            #[cfg(not(target_arch = "wasm32"))]
+            Executor::Cpu(_) => None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a session can be asked for.
 
-use crate::gpu::AdapterChoice;
+use crate::gpu::{AdapterChoice, Tuning};
 use crate::rewrite::Mode;
 
 /// Where a network runs. A choice that cannot be met is an error; the device is never changed silently.
@@ -40,6 +40,8 @@ pub struct Options {
     pub keep: Vec<String>,
     /// Compile shaders with wgpu's run-time checks. Plans are checked, so they are off by default.
     pub safe_shaders: bool,
+    /// Kernels measured to be the fastest. Empty by default: the static choice. On the CPU it is not read.
+    pub tuning: Tuning,
 }
 
 impl Default for Options {
@@ -51,6 +53,7 @@ impl Default for Options {
             device: Device::default(),
             keep: vec![],
             safe_shaders: false,
+            tuning: Tuning::default(),
         }
     }
 }
