@@ -20,6 +20,7 @@ mod session;
 pub mod tensor;
 pub mod verify;
 
+pub use kernel::Precision;
 pub use rewrite::Mode;
 pub use session::{Device, Memory, Options, Prepared, Session, SessionError, prepare};
 pub use session::{Judge, PrunedModel, pruned};

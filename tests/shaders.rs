@@ -6,7 +6,7 @@ mod specs;
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, StorageAccess};
 use rmnet::kernel::{Capabilities, Kernel, Operand, Spec, candidates, select};
-use specs::{conv, in_place, packed, planar, pooled, projection, range, to_planar, whole};
+use specs::{conv, half, in_place, packed, planar, pooled, projection, range, to_planar, whole};
 
 fn capabilities() -> Vec<Capabilities> {
     let software = Capabilities { software: true, ..Capabilities::WEBGPU };
@@ -46,6 +46,11 @@ fn resnets() -> Vec<(String, Spec)> {
         }
     }
     specs
+}
+
+/// A case in f32 and in f16.
+fn both((name, spec): (String, Spec)) -> [(String, Spec); 2] {
+    [(format!("{name}, f16"), half(spec.clone())), (name, spec)]
 }
 
 fn check(name: &str, kernel: &Kernel) {
@@ -114,13 +119,13 @@ fn translate(context: &str, module: &naga::Module, info: &naga::valid::ModuleInf
 #[test]
 fn every_shader_is_valid_everywhere() {
     for caps in capabilities() {
-        for (name, spec) in resnets() {
+        for (name, spec) in resnets().into_iter().flat_map(both) {
             for kernel in candidates(&spec, &caps).expect("within the limits") {
                 assert!(caps.subgroup_size.is_some() || !kernel.subgroup);
                 check(&name, &kernel);
             }
         }
-        for (name, spec) in specs::all() {
+        for (name, spec) in specs::all().into_iter().flat_map(both) {
             check(&name, &select(&spec, &caps).expect("within the limits"));
         }
     }

@@ -92,12 +92,14 @@ pub enum FormatArg {
     Onnx,
 }
 
-/// Element type of weights and activations.
-#[derive(Clone, Copy, Default, ValueEnum)]
+/// Element type of stored values.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum PrecisionArg {
     /// IEEE 754 binary32
     #[default]
     F32,
+    /// IEEE 754 binary16: half the memory
+    F16,
 }
 
 /// Options of everything that runs.
@@ -106,7 +108,7 @@ pub struct DeviceArgs {
     /// NAME, INDEX, cpu, vulkan, metal, dx12 or gl [default: the best adapter]; `cpu` is the plain CPU executor
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
-    /// Element type
+    /// What values between layers and weights are stored in; sums are f32 in either
     #[arg(long, value_enum, default_value_t)]
     pub precision: PrecisionArg,
     /// Keep the driver's run-time checks in shaders
@@ -244,6 +246,9 @@ pub struct PlanArgs {
     /// Multiply neighbouring linear 1x1 convolutions into one; `auto` needs a device, see `run` and `convert`
     #[arg(long, value_enum, default_value_t)]
     pub merge: MergeArg,
+    /// What values between layers and weights are stored in
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionArg,
     /// Draw the lifetimes to this file
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
@@ -378,6 +383,9 @@ pub struct WgslArgs {
     /// Which form of the network
     #[arg(long, value_enum, default_value_t)]
     pub mode: ModeArg,
+    /// What values between layers and weights are stored in
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionArg,
 }
 
 fn size(text: &str) -> Result<[usize; 2], String> {

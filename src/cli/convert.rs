@@ -1,17 +1,18 @@
 //! `convert`: writes the residual-free model.
 
 use super::args::{ConvertArgs, FormatArg};
-use super::{Failure, Report, check_target, inspect, load, merge, mib};
+use super::{Failure, Report, check_target, device, inspect, load, merge, mib};
 use rmnet::models::saved::{self, About};
-use rmnet::onnx;
 use rmnet::rewrite::{self, Form, Mode, Outcome};
+use rmnet::{Options, onnx};
 use serde_json::json;
 
 pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     check_target(&args.output, &[&args.model.checkpoint])?;
     let model = load(&args.model)?;
     let mode = if args.literal || args.format == FormatArg::Onnx { Mode::Literal } else { Mode::Structured };
-    let decided = merge::decide(args.merge, mode, &model, args.adapter.as_deref(), 1)?;
+    let timed = Options { mode, device: device(args.adapter.as_deref()), ..Options::default() };
+    let decided = merge::decide(args.merge, &model, &timed)?;
     let form = Form { mode, merge: decided.merge };
     let rewritten = rewrite::for_mode(&model.graph, form).map_err(Failure::input)?;
     let about = About {

@@ -1,7 +1,7 @@
 //! `run`: images or a tensor in, classes out.
 
 use super::args::RunArgs;
-use super::{Failure, Report, check_target, device, image_input, load, merge};
+use super::{Failure, Report, check_target, device, image_input, load, merge, precision_note};
 use rmnet::models::Output;
 use rmnet::{Options, Session};
 use safetensors::tensor::{Dtype, TensorView, serialize};
@@ -28,16 +28,16 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
     let labels = labels(args, model.labels.as_deref(), model.graph.shape(model.graph.output()).channels)?;
     let count = inputs.names.len();
     let batch = args.batch.map_or(DEFAULT_BATCH, |b| b as usize).min(count);
-    let mode = args.mode.into();
-    let decided = merge::decide(args.merge, mode, &model, args.device.adapter.as_deref(), batch)?;
-    let options = Options {
+    let mut options = Options {
         batch,
-        merge: decided.merge,
-        mode,
+        mode: args.mode.into(),
         device: device(args.device.adapter.as_deref()),
+        precision: args.device.precision.into(),
         safe_shaders: args.device.safe_shaders,
         ..Options::default()
     };
+    let decided = merge::decide(args.merge, &model, &options)?;
+    options.merge = decided.merge;
     let session = Session::new(&model, &options)?;
 
     // Whole batches; the last one is filled up with zeros, whose logits are dropped.
@@ -54,7 +54,8 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
         write_logits(path, &logits, [count, classes])?;
     }
 
-    let mut text = format!("{} on {}\n", model.family, session.device_name());
+    let mut text =
+        format!("{} on {}{}\n", model.family, session.device_name(), precision_note(options.precision));
     if let Some(note) = &decided.note {
         let _ = writeln!(text, "{note}");
     }
@@ -67,7 +68,7 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
         });
     }
     let json = json!({
-        "family": model.family, "device": session.device_name(), "batch": batch, "classes": classes, "images": images,
+        "family": model.family, "device": session.device_name(), "precision": options.precision.to_string(), "batch": batch, "classes": classes, "images": images,
         "merge": decided.json,
     });
     Ok(Report { text: text.trim_end().into(), json })

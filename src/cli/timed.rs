@@ -1,7 +1,7 @@
 //! What `bench` and `profile` share: a session for an input of noise, and how its making went.
 
 use super::args::TimedArgs;
-use super::{Failure, device, load, merge};
+use super::{Failure, device, load, merge, precision_note};
 use rmnet::bench::Repeat;
 use rmnet::models::Model;
 use rmnet::{Options, Session};
@@ -28,16 +28,16 @@ impl Timed {
         let start = Instant::now();
         let model = load(&args.model)?;
         let load = start.elapsed();
-        let (batch, mode, adapter) = (args.batch as usize, args.mode.into(), args.device.adapter.as_deref());
-        let merge = merge::decide(args.merge, mode, &model, adapter, batch)?;
-        let options = Options {
-            batch,
-            mode,
-            merge: merge.merge,
-            device: device(adapter),
+        let mut options = Options {
+            batch: args.batch as usize,
+            mode: args.mode.into(),
+            device: device(args.device.adapter.as_deref()),
+            precision: args.device.precision.into(),
             safe_shaders: args.device.safe_shaders,
             ..Options::default()
         };
+        let merge = merge::decide(args.merge, &model, &options)?;
+        options.merge = merge.merge;
         let start = Instant::now();
         let session = Session::new(&model, &options)?;
         let open = start.elapsed();
@@ -53,7 +53,8 @@ impl Timed {
         let [batch, channels, height, width] = self.session.input_shape();
         json!({
             "family": self.model.family, "device": self.session.device_name(), "driver": self.session.driver(),
-            "mode": rmnet::Mode::from(args.mode).to_string(), "merge": self.merge.json, "batch": batch,
+            "mode": rmnet::Mode::from(args.mode).to_string(), "precision": rmnet::Precision::from(args.device.precision).to_string(),
+            "merge": self.merge.json, "batch": batch,
             "input": [channels, height, width], "dispatches": self.session.plan().dispatches.len(),
             "macs": self.session.plan().macs(),
         })
@@ -63,9 +64,10 @@ impl Timed {
     pub fn title(&self, args: &TimedArgs) -> String {
         let [batch, _, height, width] = self.session.input_shape();
         format!(
-            "{}, {} form, batch {batch}, {height}x{width}\non {}{}",
+            "{}, {} form, batch {batch}, {height}x{width}{}\non {}{}",
             self.model.family,
             rmnet::Mode::from(args.mode),
+            precision_note(args.device.precision.into()),
             self.session.device_name(),
             self.session.driver().map_or(String::new(), |d| format!(" ({d})")),
         )

@@ -21,7 +21,7 @@ impl<'a> Uploader<'a> {
     }
 
     /// A read-only storage buffer that holds `values`.
-    pub(super) async fn buffer(&mut self, label: &str, values: &[f32]) -> Result<Buffer, GpuError> {
+    pub(super) async fn buffer(&mut self, label: &str, values: &[u32]) -> Result<Buffer, GpuError> {
         let bytes: &[u8] = bytemuck::cast_slice(values);
         let descriptor = BufferDescriptor {
             label: Some(label),

@@ -6,6 +6,7 @@ mod conv;
 mod conv_body;
 mod epilogue;
 mod layout;
+mod precision;
 mod probe;
 mod simple;
 mod source;
@@ -14,6 +15,7 @@ mod tile;
 
 use layout::WeightLayout;
 
+pub use precision::Precision;
 pub use probe::Probe;
 pub use spec::{
     Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
@@ -217,11 +219,12 @@ impl Kernel {
         }
     }
 
-    /// The content of the weight binding. Empty for kernels without weights.
+    /// The content of the weight binding in 32-bit words; [`ConvSpec::precision`] says of what type weights are. Empty for
+    /// kernels without weights.
     ///
     /// # Panics
     /// Where the lengths do not match `spec`, which must be the one the kernel was made for.
-    pub fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<f32> {
+    pub fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
         match &self.packing {
             Packing::None => vec![],
             Packing::Gemv => simple::pack_gemv(spec, values),

@@ -4,7 +4,7 @@
 //! planner. What it does not see is the graph: that the sums are the right ones is `verify`'s to prove.
 
 use super::{BufferId, ConvWeights, Place, Plan};
-use crate::kernel::{ConvSpec, Spec};
+use crate::kernel::{ConvSpec, Layout, Precision, Spec};
 use std::ops::Range;
 
 /// A plan with a read that does not see its value, or with a dispatch whose parts do not fit each other.
@@ -33,7 +33,7 @@ impl Content {
 }
 
 /// Proves, dispatch by dispatch, that
-/// * every buffer fits its slot, and every operand lies inside its buffer;
+/// * every buffer fits its slot, every planar one is f32, and every operand lies inside its buffer;
 /// * what is read was written, whole, and nothing has overwritten it since;
 /// * no dispatch reads a slot that it writes, but for the element-wise in-place add;
 /// * the parts of a convolution fit: sizes, extents of adds, partitions of its channels, shapes of its weights;
@@ -51,8 +51,12 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
             if b.0 >= plan.buffers.len() {
                 return fail(format!("names buffer {}, the plan has {}", b.0, plan.buffers.len()));
             }
+            let shape = plan.buffer(*b).shape;
+            if shape.layout == Layout::Planar && shape.precision != Precision::F32 {
+                return fail(format!("{} is planar and not f32", name(*b)));
+            }
             if let Place::Slot(s) = plan.buffer(*b).place {
-                let (bytes, room) = (plan.buffer(*b).shape.bytes(), plan.slots.get(s).copied().unwrap_or(0));
+                let (bytes, room) = (shape.bytes(), plan.slots.get(s).copied().unwrap_or(0));
                 if bytes > room {
                     return fail(format!("{} takes {bytes} bytes, slot {s} has {room}", name(*b)));
                 }

@@ -51,6 +51,12 @@ pub enum SessionError {
         /// Values given.
         found: usize,
     },
+    /// Logits of a run in f16 that are no numbers.
+    #[error(
+        "the logits are no finite numbers: a value is beyond the range of f16, which ends at 65504, or the input is no number; \
+         `rmnet verify --precision f16` names the layers, --precision f32 runs it"
+    )]
+    Overflow,
     /// Two runs on one input gave different logits: a race, or a driver at fault.
     #[error("two runs on one input gave different logits: please report it with the adapter and driver")]
     Unsteady,

@@ -32,6 +32,7 @@ use crate::checkpoint::Checkpoint;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::cpu::CpuExecutor;
 use crate::gpu::{ExecOptions, Gpu, GpuExecutor};
+use crate::kernel::Precision;
 use crate::models::{self, Model};
 use crate::plan::{self, Limits, Plan};
 use crate::rewrite::{self, BlockReport, Form, Rewritten};
@@ -55,6 +56,7 @@ pub fn prepare(model: &Model, options: &Options, limits: Limits) -> Result<Prepa
         batch: options.batch,
         keep: options.keep.clone(),
         limits,
+        precision: options.precision,
         ..plan::Options::default()
     };
     let plan = plan::compile(&rewritten.graph, &planned)?;
@@ -162,10 +164,10 @@ impl Session {
     /// Runs one batch, planar `[batch, channels, height, width]` f32, and gives the logits, `[batch, classes]`. Blocks.
     ///
     /// # Errors
-    /// An input of another length; a device lost.
+    /// An input of another length; a device lost; [`SessionError::Overflow`] where a value leaves the range of f16.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, SessionError> {
-        Ok(match &self.executor {
+        self.finite(match &self.executor {
             Executor::Gpu(gpu) => gpu.run(input)?,
             Executor::Cpu(cpu) => cpu.run(input)?,
         })
@@ -176,17 +178,25 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub async fn run_async(&self, input: &[f32]) -> Result<Vec<f32>, SessionError> {
-        Ok(match &self.executor {
+        self.finite(match &self.executor {
             Executor::Gpu(gpu) => gpu.run_async(input).await?,
             #[cfg(not(target_arch = "wasm32"))]
             Executor::Cpu(cpu) => cpu.run(input)?,
         })
     }
 
+    /// Refuses the logits of a run that left the range of f16: what overflows is stored as NaN, and comes out as NaN.
+    fn finite(&self, logits: Vec<f32>) -> Result<Vec<f32>, SessionError> {
+        match self.plan().precision() == Precision::F32 || logits.iter().all(|v| v.is_finite()) {
+            true => Ok(logits),
+            false => Err(SessionError::Overflow),
+        }
+    }
+
     /// Records a run into the app's own command buffer: nothing is submitted, copied or read back.
     ///
     /// `input` holds planar `[batch, channels, height, width]` f32, `output` gets `[batch, classes]` f32; both with usage
-    /// `STORAGE`, on the session's device.
+    /// `STORAGE`, on the session's device. A value that left the range of f16 makes logits NaN, which nobody looks for here.
     ///
     /// # Errors
     /// [`SessionError::NotOnGpu`] on the CPU; a buffer too small or of another usage.
@@ -257,11 +267,13 @@ impl Session {
 
     /// Bytes held on the device.
     pub fn memory(&self) -> Memory {
-        let weights = match &self.executor {
-            Executor::Gpu(gpu) => gpu.memory().weights,
+        match &self.executor {
+            Executor::Gpu(gpu) => {
+                let memory = gpu.memory();
+                Memory { activations: memory.activations, weights: memory.weights }
+            }
             #[cfg(not(target_arch = "wasm32"))]
-            Executor::Cpu(cpu) => cpu.weight_bytes(),
-        };
-        Memory { activations: self.plan().activation_bytes(), weights }
+            Executor::Cpu(cpu) => Memory { activations: cpu.activation_bytes(), weights: cpu.weight_bytes() },
+        }
     }
 }
