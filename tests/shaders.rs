@@ -57,7 +57,8 @@ fn check(name: &str, kernel: &Kernel) {
     let context = format!("{name} [{}]", kernel.name);
     let module = naga::front::wgsl::parse_str(&kernel.wgsl)
         .unwrap_or_else(|e| panic!("{context}: {}\n{}", e.emit_to_string(&kernel.wgsl), kernel.wgsl));
-    let mut allowed = NagaCapabilities::empty();
+    // Core WGSL, which naga tells apart for old OpenGL: `unpack2x16float`.
+    let mut allowed = NagaCapabilities::SHADER_FLOAT16_IN_FLOAT32;
     allowed.set(NagaCapabilities::SUBGROUP, kernel.subgroup);
     allowed.set(NagaCapabilities::SHADER_INT64, kernel.int64);
     let mut validator = Validator::new(ValidationFlags::all(), allowed);

@@ -289,6 +289,8 @@ pub struct RunArgs {
 pub struct VerifyArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    /// What is run: images, or one `.safetensors` with a tensor `input` [N, 3, H, W] f32 [default: noise]
+    pub inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Check every layer on the device by its rounding bound, and name the first that is over
@@ -297,8 +299,8 @@ pub struct VerifyArgs {
     /// Write the certificate to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub certificate: Option<PathBuf>,
-    /// Seed of the random images that are run
-    #[arg(long, default_value_t = 1)]
+    /// Seed of the noise that is run
+    #[arg(long, default_value_t = 1, conflicts_with = "inputs")]
     pub seed: u64,
     /// Check in f64 on the CPU alone
     #[arg(long, conflicts_with_all = ["bisect", "adapter"])]

@@ -5,8 +5,10 @@
 //! rounding bound of its own sum: nothing is tuned, and the first layer that is wrong is the one that is named.
 
 mod layers;
+mod precision;
 
 pub use layers::{LayerCheck, check_layers};
+pub use precision::{LayerRange, LogitsBound, bound_logits, ranges};
 
 use crate::graph::Graph;
 use crate::kernel::Precision;
