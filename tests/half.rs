@@ -170,12 +170,13 @@ fn the_program_says_so() {
 
     let fixture = "tests/fixtures/tv_basic_odd_widths";
     let input = format!("{fixture}/expected.safetensors");
-    let (code, text) = rmnet(&["run", model, &input, "--precision", "f16", "--adapter", "cpu"]);
+    let f16 = ["--size", "45x37", "--precision", "f16", "--adapter", "cpu"];
+    let (code, text) = rmnet(&[&["run", model, &input], &f16[..]].concat());
     assert_eq!(code, Some(3), "{text}");
     assert!(text.contains("layer1.0.conv1") && text.contains("verify --precision f16"), "{text}");
     assert!(!text.contains("NaN") && !text.contains("class "), "{text}");
 
-    let (code, text) = rmnet(&["verify", fixture, &input, "--precision", "f16", "--adapter", "cpu"]);
+    let (code, text) = rmnet(&[&["verify", fixture, &input], &f16[..]].concat());
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("cpu") && text.contains(", f16") && text.contains("batch"), "{text}");
     for verb in ["plan", "wgsl"] {
