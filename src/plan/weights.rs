@@ -160,16 +160,16 @@ pub(super) fn check(plan: &Plan, precision: Precision) -> Result<(), PlanError> 
     for d in &plan.dispatches {
         for weight in d.weights.iter().flat_map(|w| &w.k_ranges) {
             let refuse = |what| Err(PlanError::Weights { layer: d.name.clone(), what });
-            let (mut largest, mut left) = (0.0f32, 0.0f32);
-            for v in weight.to_f32() {
-                let stored = precision.stored(v);
-                if stored.is_nan() {
-                    return refuse(format!("its weight {v:e} is beyond the range of {precision}"));
-                }
-                largest = largest.max(v.abs());
-                left = left.max(stored.abs());
+            // The largest tells all; a NaN stays.
+            let larger = |m: f32, v: f32| if v.abs() > m || v.is_nan() { v.abs() } else { m };
+            let largest = weight.to_f32().into_iter().fold(0.0, larger);
+            let stored = precision.stored(largest);
+            if stored.is_nan() {
+                return refuse(format!(
+                    "its weights, {largest:e} at most, are beyond the range of {precision}"
+                ));
             }
-            if largest > 0.0 && left == 0.0 {
+            if largest > 0.0 && stored == 0.0 {
                 return refuse(format!("its weights, {largest:e} at most, all become 0 in {precision}"));
             }
         }
