@@ -23,6 +23,7 @@ pub mod tensor;
 pub mod tune;
 pub mod verify;
 
+pub use kernel::Precision;
 pub use rewrite::Mode;
 pub use session::{Device, Memory, Options, Prepared, Session, SessionError, prepare};
 pub use session::{Judge, PrunedModel, pruned};

@@ -82,7 +82,7 @@ fn judge(seed: u64, batch: usize, split: bool, keeping: bool, limits: Limits, ex
         let keeping = keeping && !form.merge;
         let outputs = rewritten.blocks.iter().map(|b| b.output.clone());
         let keep: Vec<String> = outputs.filter(|_| keeping).collect();
-        let options = Options { batch, split, keep: keep.clone(), limits };
+        let options = Options { batch, split, keep: keep.clone(), limits, ..Options::default() };
         let plan = plan::compile(&rewritten.graph, &options).unwrap();
         let (logits, kept) = execute(&plan, &input, &keep);
         let relative = f32_error(&original, &input, batch, &logits);

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Gpu, adapters, data, oracle, specs};
+use common::{Gpu, adapters, data, decoded, oracle, specs};
 use rmnet::kernel::{Capabilities, Spec, candidates, packed_weight_bytes};
 
 fn check(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, safe: bool) -> Vec<String> {
@@ -29,9 +29,10 @@ fn check(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, s
             }
             _ => vec![],
         };
-        let prepared = gpu.prepare(kernel, &data.reads, &data.writes, &weights, safe);
+        let [reads, writes] = data.encoded(spec);
+        let prepared = gpu.prepare(kernel, &reads, &writes, &weights, safe);
         gpu.dispatch(&prepared, 1);
-        if let Err(message) = oracle::check(spec, &data, &gpu.outputs(&prepared)) {
+        if let Err(message) = oracle::check(spec, &data, &decoded(spec, gpu.outputs(&prepared))) {
             wrong.push(format!("{} {name} [{}]: {message}", gpu.name, kernel.name));
         }
     }
@@ -80,6 +81,27 @@ fn without_subgroups() {
 #[test]
 fn with_runtime_checks() {
     run(true, true);
+}
+
+/// Every kernel over f16 buffers, in turn as each kind of adapter would have it.
+#[test]
+fn in_f16() {
+    let filter = std::env::var("SPEC").unwrap_or_default();
+    let mut wrong = vec![];
+    for gpu in &adapters() {
+        let plain = Capabilities { subgroup_size: None, ..gpu.caps.clone() };
+        let hardware = Capabilities { software: false, ..plain.clone() };
+        for (case, (name, spec)) in cases(&filter).enumerate() {
+            let caps = match case % 4 {
+                0 => &hardware,
+                1 => &plain,
+                _ => &gpu.caps,
+            };
+            let name = format!("{name}, f16");
+            wrong.extend(check(gpu, case, &name, &specs::half(spec), caps, case % 7 == 0));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 /// The oracle sees one wrong element and a NaN.

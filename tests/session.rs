@@ -6,7 +6,7 @@ use common::{devices, difference, fixtures, spoil};
 use rmnet::checkpoint::Checkpoint;
 use rmnet::gpu::{AdapterChoice, Gpu};
 use rmnet::models::{self, Model};
-use rmnet::{Device, Mode, Options, Session, SessionError};
+use rmnet::{Device, Mode, Options, Precision, Session, SessionError};
 
 /// What is asked of f32 logits: their distance from f64 ones over the largest.
 const BOUND: f64 = 1e-5;
@@ -68,7 +68,7 @@ fn every_layer_stays_within_its_rounding_bound() {
             let session = Session::new(&f.model, &options).unwrap();
             session.run(&f.input).unwrap();
             let values = keep.into_iter().map(|n| (n.clone(), session.read_kept(&n).unwrap())).collect();
-            for layer in rmnet::verify::check_layers(&graph, &f.input, f.batch, &values) {
+            for layer in rmnet::verify::check_layers(&graph, &f.input, f.batch, &values, Precision::F32) {
                 assert!(layer.passed(), "{device_name} {name} {}: {:.2}", layer.layer, layer.of_bound);
             }
             // The check can fail: one wrong value is found, and named.
@@ -76,7 +76,7 @@ fn every_layer_stays_within_its_rounding_bound() {
             let victim = graph.nodes()[graph.nodes().len() / 2].name.clone();
             let largest = broken[&victim].iter().fold(0.0f32, |m, v| m.max(v.abs()));
             broken.get_mut(&victim).unwrap()[3] += 0.01 * largest;
-            let checks = rmnet::verify::check_layers(&graph, &f.input, f.batch, &broken);
+            let checks = rmnet::verify::check_layers(&graph, &f.input, f.batch, &broken, Precision::F32);
             assert_eq!(checks.iter().find(|c| !c.passed()).map(|c| &c.layer), Some(&victim), "{name}");
         }
     }
@@ -125,7 +125,7 @@ fn what_overflows_on_the_cpu_is_an_error() {
             (0..session.input_len()).map(|i| ((i * 37) % 101) as f32 / 50.5 - 1.0).collect();
         let error = session.run(&input).expect_err(tensor);
         assert!(error.to_string().contains("rmnet verify"), "{tensor}: {error}");
-        let SessionError::NotFinite { image, class, value, logits } = error else {
+        let SessionError::NotFinite { image, class, value, logits, .. } = error else {
             panic!("{tensor}: {error}")
         };
         assert!(image == 0 && !value.is_finite() && logits.len() == 10, "{tensor}");

@@ -6,7 +6,7 @@ mod specs;
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, StorageAccess};
 use rmnet::kernel::{Capabilities, Kernel, Operand, Spec, candidates, select};
-use specs::{conv, in_place, packed, planar, pooled, projection, range, to_planar, whole};
+use specs::{conv, half, in_place, packed, planar, pooled, projection, range, to_planar, whole};
 
 fn capabilities() -> Vec<Capabilities> {
     let software = Capabilities { software: true, ..Capabilities::WEBGPU };
@@ -48,11 +48,17 @@ fn resnets() -> Vec<(String, Spec)> {
     specs
 }
 
+/// A case in f32 and in f16.
+fn both((name, spec): (String, Spec)) -> [(String, Spec); 2] {
+    [(format!("{name}, f16"), half(spec.clone())), (name, spec)]
+}
+
 fn check(name: &str, kernel: &Kernel) {
     let context = format!("{name} [{}]", kernel.name);
     let module = naga::front::wgsl::parse_str(&kernel.wgsl)
         .unwrap_or_else(|e| panic!("{context}: {}\n{}", e.emit_to_string(&kernel.wgsl), kernel.wgsl));
-    let mut allowed = NagaCapabilities::empty();
+    // Core WGSL, which naga tells apart for old OpenGL: `unpack2x16float`.
+    let mut allowed = NagaCapabilities::SHADER_FLOAT16_IN_FLOAT32;
     allowed.set(NagaCapabilities::SUBGROUP, kernel.subgroup);
     allowed.set(NagaCapabilities::SHADER_INT64, kernel.int64);
     let mut validator = Validator::new(ValidationFlags::all(), allowed);
@@ -114,13 +120,13 @@ fn translate(context: &str, module: &naga::Module, info: &naga::valid::ModuleInf
 #[test]
 fn every_shader_is_valid_everywhere() {
     for caps in capabilities() {
-        for (name, spec) in resnets() {
+        for (name, spec) in resnets().into_iter().flat_map(both) {
             for kernel in candidates(&spec, &caps).expect("within the limits") {
                 assert!(caps.subgroup_size.is_some() || !kernel.subgroup);
                 check(&name, &kernel);
             }
         }
-        for (name, spec) in specs::all() {
+        for (name, spec) in specs::all().into_iter().flat_map(both) {
             check(&name, &select(&spec, &caps).expect("within the limits"));
         }
     }

@@ -112,12 +112,14 @@ impl FormatArg {
     }
 }
 
-/// Element type of weights and activations.
-#[derive(Clone, Copy, Default, ValueEnum)]
+/// Element type of stored values.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum PrecisionArg {
     /// IEEE 754 binary32
     #[default]
     F32,
+    /// IEEE 754 binary16: half the memory
+    F16,
 }
 
 /// Options of everything that runs.
@@ -126,7 +128,7 @@ pub struct DeviceArgs {
     /// NAME, INDEX, cpu, vulkan, metal, dx12 or gl [default: the best adapter]; `cpu` is the plain CPU executor
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
-    /// Element type
+    /// What values between layers and weights are stored in; sums are f32 in either
     #[arg(long, value_enum, default_value_t)]
     pub precision: PrecisionArg,
     /// Keep the driver's run-time checks in shaders
@@ -281,6 +283,9 @@ pub struct PlanArgs {
     /// Whose limits: cpu (which has none), NAME, INDEX, vulkan, metal, dx12 or gl [default: WebGPU's default limits]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
+    /// What values between layers and weights are stored in
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionArg,
     /// Draw the lifetimes to this file
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
@@ -321,6 +326,8 @@ pub struct RunArgs {
 pub struct VerifyArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    /// What is run: images, or one `.safetensors` with a tensor `input` [N, 3, H, W] f32 [default: noise]
+    pub inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Check every layer on the device by its rounding bound, and name the first that is over
@@ -329,8 +336,8 @@ pub struct VerifyArgs {
     /// Write the certificate to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub certificate: Option<PathBuf>,
-    /// Seed of the random images that are run
-    #[arg(long, default_value_t = 1)]
+    /// Seed of the noise that is run
+    #[arg(long, default_value_t = 1, conflicts_with = "inputs")]
     pub seed: u64,
     /// Check in f64 on the CPU alone
     #[arg(long, conflicts_with_all = ["bisect", "adapter"])]
@@ -438,6 +445,9 @@ pub struct WgslArgs {
     /// Which form of the network
     #[arg(long, value_enum, default_value_t)]
     pub mode: ModeArg,
+    /// What values between layers and weights are stored in
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionArg,
     #[command(flatten)]
     pub kept: KeptArgs,
 }

@@ -2,10 +2,9 @@
 
 use super::args::{ConvertArgs, FormatArg};
 use super::{Failure, Report, check_overwrite, check_target, device, inspect, load, merge, mib};
-use rmnet::Options;
 use rmnet::models::saved::{self, About};
-use rmnet::onnx;
 use rmnet::rewrite::{self, Form, Mode, Outcome};
+use rmnet::{Options, onnx};
 use serde_json::json;
 
 pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {

@@ -21,7 +21,7 @@ mod wgsl;
 
 pub use args::Cli;
 
-use args::{FormatArg, ModeArg, ModelArgs, Verb};
+use args::{FormatArg, ModeArg, ModelArgs, PrecisionArg, Verb};
 use clap::Parser;
 use rmnet::checkpoint::Checkpoint;
 use rmnet::cpu::CpuError;
@@ -29,7 +29,7 @@ use rmnet::gpu::GpuError;
 use rmnet::models::{self, Model};
 use rmnet::plan::PlanError;
 use rmnet::rewrite::prune::PruneError;
-use rmnet::{Device, Mode, Session, SessionError};
+use rmnet::{Device, Mode, Precision, Session, SessionError};
 use serde_json::{Value, json};
 use std::fmt::Display;
 use std::io::Read;
@@ -97,7 +97,7 @@ impl From<SessionError> for Failure {
 fn plan_code(e: &PlanError) -> u8 {
     match e {
         PlanError::BindingTooLarge { .. } | PlanError::TooManyBuffers { .. } => 4,
-        PlanError::Unsupported { .. } | PlanError::EmptyBatch => 3,
+        PlanError::Unsupported { .. } | PlanError::Weights { .. } | PlanError::EmptyBatch => 3,
         PlanError::BatchTooLarge { .. } => 6,
     }
 }
@@ -229,6 +229,15 @@ impl From<ModeArg> for Mode {
     }
 }
 
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Precision {
+        match precision {
+            PrecisionArg::F32 => Precision::F32,
+            PrecisionArg::F16 => Precision::F16,
+        }
+    }
+}
+
 /// Where `--adapter` sends a run.
 fn device(adapter: Option<&str>) -> Device {
     match adapter {
@@ -251,6 +260,14 @@ fn timed(session: &Session, input: &[f32]) -> Result<(Vec<f32>, Duration), Failu
     }
     times.sort();
     Ok((logits, times[2]))
+}
+
+/// What a line says of a precision that is not the default.
+fn precision_note(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "",
+        Precision::F16 => ", f16",
+    }
 }
 
 /// Bytes as MiB for people.

@@ -4,7 +4,7 @@ use super::args::{DeviceArgs, KeptArgs};
 use super::{Failure, device};
 use rmnet::gpu::{Gpu, Tuned, Tuning};
 use rmnet::models::Model;
-use rmnet::{Device, Options, Session, SessionError};
+use rmnet::{Device, Options, Precision, Session, SessionError};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ pub struct Place {
     gpu: Option<Gpu>,
     device: Device,
     safe_shaders: bool,
+    precision: Precision,
     tuning: FoundTuning,
     /// Where the driver's shaders are kept, and what was read from there.
     shaders: Option<(PathBuf, Vec<u8>)>,
@@ -35,7 +36,7 @@ pub struct FoundTuning {
 impl Place {
     pub fn open(args: &DeviceArgs) -> Result<Place, Failure> {
         let device = device(args.adapter.as_deref());
-        let safe_shaders = args.safe_shaders;
+        let (safe_shaders, precision) = (args.safe_shaders, args.precision.into());
         let Device::Gpu(choice) = &device else {
             if let Some(file) = args.kept.tuning.as_deref().filter(|t| *t != "none") {
                 return Err(Failure::usage(format!(
@@ -46,6 +47,7 @@ impl Place {
                 gpu: None,
                 device,
                 safe_shaders,
+                precision,
                 tuning: FoundTuning::default(),
                 shaders: None,
             });
@@ -56,7 +58,7 @@ impl Place {
             None => (gpu, None),
             Some(folder) => with_shaders(gpu, &folder),
         };
-        Ok(Place { gpu: Some(gpu), device, safe_shaders, tuning, shaders })
+        Ok(Place { gpu: Some(gpu), device, safe_shaders, precision, tuning, shaders })
     }
 
     /// What sessions here have in common.
@@ -64,6 +66,7 @@ impl Place {
         Options {
             device: self.device.clone(),
             safe_shaders: self.safe_shaders,
+            precision: self.precision,
             tuning: self.tuning.tuning.clone(),
             ..Options::default()
         }

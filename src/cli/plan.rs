@@ -19,7 +19,8 @@ pub fn plan(args: &PlanArgs) -> Result<Report, Failure> {
     }
     let model = load(&args.model)?;
     let (limits, whose) = limits(args.adapter.as_deref())?;
-    let options = Options { batch: args.batch as usize, limits, ..Options::default() };
+    let precision = args.precision.into();
+    let options = Options { batch: args.batch as usize, limits, precision, ..Options::default() };
     let compile = |mode: Mode| -> Result<Plan, Failure> {
         let merge = args.merge == MergeArg::Always && mode != Mode::Residual;
         let graph = rewrite::for_mode(&model.graph, Form { mode, merge }).map_err(Failure::input)?.graph;
@@ -76,7 +77,7 @@ pub fn plan(args: &PlanArgs) -> Result<Report, Failure> {
         })
         .collect();
     let json = json!({
-        "mode": mode.to_string(), "batch": plan.batch, "dispatches": dispatches, "slots": plan.slots,
+        "mode": mode.to_string(), "precision": plan.precision().to_string(), "batch": plan.batch, "dispatches": dispatches, "slots": plan.slots,
         "activation_bytes": plan.activation_bytes(), "lower_bound_bytes": plan.lower_bound, "modes": modes,
     });
     Ok(Report { text, json })

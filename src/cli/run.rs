@@ -2,7 +2,7 @@
 
 use super::args::RunArgs;
 use super::place::Place;
-use super::{Failure, Report, check_target, image_input, load, merge};
+use super::{Failure, Report, check_target, image_input, load, merge, precision_note};
 use rmnet::Options;
 use rmnet::models::Output;
 use safetensors::tensor::{Dtype, TensorView, serialize};
@@ -32,6 +32,7 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
     let place = Place::open(&args.device)?;
     let options = Options { batch, mode: args.mode.into(), ..place.options() };
     let decided = merge::decide(args.merge, &model, &options)?;
+    let precision = options.precision;
     let session = place.session(&model, &Options { merge: decided.merge, ..options })?;
 
     // Whole batches; the last one is filled up with zeros, whose logits are dropped.
@@ -49,7 +50,7 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
         write_logits(path, &logits, [count, classes])?;
     }
 
-    let mut text = format!("{} on {}\n", model.family, session.device_name());
+    let mut text = format!("{} on {}{}\n", model.family, session.device_name(), precision_note(precision));
     for note in [place.tuning_note(&session), decided.note].iter().flatten() {
         let _ = writeln!(text, "{note}");
     }
@@ -62,8 +63,8 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
         });
     }
     let json = json!({
-        "family": model.family, "device": session.device_name(), "batch": batch, "classes": classes, "images": images,
-        "merge": decided.json, "tuning": place.tuning_json(&session),
+        "family": model.family, "device": session.device_name(), "precision": precision.to_string(), "batch": batch,
+        "classes": classes, "images": images, "merge": decided.json, "tuning": place.tuning_json(&session),
     });
     Ok(Report { text: text.trim_end().into(), json })
 }

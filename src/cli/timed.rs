@@ -2,7 +2,7 @@
 
 use super::args::TimedArgs;
 use super::place::Place;
-use super::{Failure, load, merge};
+use super::{Failure, load, merge, precision_note};
 use rmnet::bench::Repeat;
 use rmnet::models::Model;
 use rmnet::{Options, Session};
@@ -51,7 +51,8 @@ impl Timed {
         let [batch, channels, height, width] = self.session.input_shape();
         json!({
             "family": self.model.family, "device": self.session.device_name(), "driver": self.session.driver(),
-            "mode": rmnet::Mode::from(args.mode).to_string(), "merge": self.merge.json, "batch": batch,
+            "mode": rmnet::Mode::from(args.mode).to_string(), "precision": rmnet::Precision::from(args.device.precision).to_string(),
+            "merge": self.merge.json, "batch": batch,
             "input": [channels, height, width], "dispatches": self.session.plan().dispatches.len(),
             "macs": self.session.plan().macs(), "tuning": self.place.tuning_json(&self.session),
         })
@@ -61,9 +62,10 @@ impl Timed {
     pub fn title(&self, args: &TimedArgs) -> String {
         let [batch, _, height, width] = self.session.input_shape();
         format!(
-            "{}, {} form, batch {batch}, {height}x{width}\non {}{}{}",
+            "{}, {} form, batch {batch}, {height}x{width}{}\non {}{}{}",
             self.model.family,
             rmnet::Mode::from(args.mode),
+            precision_note(args.device.precision.into()),
             self.session.device_name(),
             self.session.driver().map_or(String::new(), |d| format!(" ({d})")),
             self.place.tuning_note(&self.session).map_or(String::new(), |note| format!("\n{note}")),

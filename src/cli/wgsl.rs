@@ -30,7 +30,8 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
         (Some(_), _) => FoundTuning::find(&args.kept)?,
     };
     let graph = rewrite::for_mode(&model.graph, rmnet::Mode::from(args.mode)).map_err(Failure::input)?.graph;
-    let options = plan::Options { batch: args.batch as usize, limits, ..plan::Options::default() };
+    let (batch, precision) = (args.batch as usize, args.precision.into());
+    let options = plan::Options { batch, limits, precision, ..plan::Options::default() };
     let plan =
         plan::compile(&graph, &options).map_err(|e| Failure { code: plan_code(&e), ..Failure::input(e) })?;
     let chosen: Vec<usize> = match &args.dispatch {

@@ -37,8 +37,9 @@ impl PackedConv {
         let pack = |(k, w): (&KRange, &crate::plan::KWeight)| {
             let (out, per_group, taps) =
                 (spec.out_channels / k.groups, k.from.channels / k.groups, k.kernel[0] * k.kernel[1]);
-            let values = w.to_f32();
+            let mut values = w.to_f32();
             finite &= all_finite(&values);
+            spec.precision().store(&mut values);
             if depthwise::is_depthwise(k, spec.out_channels) {
                 return depthwise::pack(&values, taps);
             }

@@ -1,6 +1,7 @@
 //! Runs a [`Plan`] on the CPU with all cores: the path without a GPU, and a second opinion on every plan.
 //!
-//! The same dispatches, slots and in-place sums as on a GPU; inside, values lie as `[batch, height, width, channels]` (NHWC),
+//! The same dispatches, slots and in-place sums as on a GPU, and of an f16 plan the same roundings: weights and stored values
+//! take the values that f16 has, in memory they stay f32. Inside, values lie as `[batch, height, width, channels]` (NHWC),
 //! so that the pixels of a tile are one slice of the output and the taps of a row are one slice of the input.
 //! Convolutions are implicit GEMMs: a tile of patches is gathered, then multiplied by the `gemm` crate.
 
@@ -12,7 +13,7 @@ mod timing;
 
 pub use timing::peak;
 
-use crate::kernel::{BufferShape, Spec};
+use crate::kernel::{BufferShape, Precision, Spec};
 use crate::memory::{self, OutOfMemory};
 use crate::plan::{BufferId, Place, Plan};
 use conv::PackedConv;
@@ -28,6 +29,15 @@ pub enum CpuError {
         expected: usize,
         /// Values given.
         found: usize,
+    },
+    /// A value beyond the range of the plan's precision.
+    #[error(
+        "{layer}: a value is beyond the range of f16, which ends at 65504, or is no number; `rmnet verify --precision f16` says \
+         by how much, --precision f32 runs it"
+    )]
+    Overflow {
+        /// Name of the dispatch that gave it.
+        layer: String,
     },
     /// A value that was not asked for when the network was planned.
     #[error("`{name}` was not kept; kept values: {}", if .kept.is_empty() { "none".into() } else { .kept.join(", ") })]
@@ -113,10 +123,11 @@ impl CpuExecutor {
             .collect();
         let mut plan = plan.clone();
         plan.dispatches.iter_mut().for_each(|d| d.weights = None);
+        let element = plan.precision().bytes();
         let state = State {
             input: vec![0.0; input],
             output: vec![0.0; output],
-            slots: plan.slots.iter().map(|bytes| vec![0.0; bytes.div_ceil(4)]).collect(),
+            slots: plan.slots.iter().map(|bytes| vec![0.0; bytes.div_ceil(element)]).collect(),
             scratch: (0..rayon::current_num_threads()).map(|_| Scratch::default()).collect(),
         };
         Ok(CpuExecutor { plan, convs, state: Mutex::new(state) })
@@ -134,6 +145,11 @@ impl CpuExecutor {
         over.next().map(|(d, _)| d.name.as_str())
     }
 
+    /// Bytes of the slots as they lie in memory: f32 in every precision.
+    pub fn activation_bytes(&self) -> usize {
+        self.plan.slots.iter().map(|bytes| bytes.div_ceil(self.plan.precision().bytes()) * 4).sum()
+    }
+
     /// Bytes of the weights as they lie in memory.
     pub fn weight_bytes(&self) -> usize {
         self.convs.iter().flatten().map(PackedConv::bytes).sum()
@@ -143,7 +159,7 @@ impl CpuExecutor {
     /// width]` (logits are `[batch, classes]`).
     ///
     /// # Errors
-    /// [`CpuError::InputLength`] when the input is not exactly one batch.
+    /// [`CpuError::InputLength`] when the input is not exactly one batch; [`CpuError::Overflow`].
     pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, CpuError> {
         self.run_each(input, |run| run())
     }
@@ -159,7 +175,11 @@ impl CpuExecutor {
         let state = &mut *state;
         from_planar(shape, input, &mut state.input);
         for i in 0..self.plan.dispatches.len() {
-            each(&mut || self.dispatch(state, i));
+            let mut fits = true;
+            each(&mut || fits = self.dispatch(state, i));
+            if !fits {
+                return Err(CpuError::Overflow { layer: self.plan.dispatches[i].name.clone() });
+            }
         }
         Ok(to_planar(self.plan.output().shape, &state.output, 0..self.plan.output().shape.channels, 1))
     }
@@ -194,7 +214,8 @@ impl CpuExecutor {
         Ok((0..batch).flat_map(image).collect())
     }
 
-    fn dispatch(&self, state: &mut State, index: usize) {
+    /// Runs one dispatch; says whether what it wrote has a value in the precision of each buffer.
+    fn dispatch(&self, state: &mut State, index: usize) -> bool {
         let d = &self.plan.dispatches[index];
         let place = |id: &BufferId| self.plan.buffer(*id).place;
         // What is written is taken out, so that the rest can be borrowed for reading: a plan never has one slot on both
@@ -215,10 +236,23 @@ impl CpuExecutor {
             }
         }
         state.scratch = scratch;
-        for (id, values) in d.writes.iter().zip(written) {
+        let mut fits = true;
+        for (id, mut values) in d.writes.iter().zip(written) {
+            let shape = self.plan.buffer(*id).shape;
+            if shape.precision != Precision::F32 {
+                let values = &mut values[..elements(shape)];
+                shape.precision.store(values);
+                fits &= values.iter().all(|v| !v.is_nan());
+            }
             *state.place(place(id)) = values;
         }
+        fits
     }
+}
+
+/// Values of a buffer: NHWC has no padded channels.
+fn elements(shape: BufferShape) -> usize {
+    shape.batch * shape.channels * shape.height * shape.width
 }
 
 /// `[batch, channels, height, width]` to NHWC.

@@ -63,7 +63,7 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     /// As [`Trial::new`]; [`GpuError::Refused`] where the driver does not take the shader.
-    pub fn attempt(&self, kernel: &Kernel, weights: &[f32]) -> Result<Attempt, GpuError> {
+    pub fn attempt(&self, kernel: &Kernel, weights: &[u32]) -> Result<Attempt, GpuError> {
         let mut uploader = Uploader::new(self.gpu);
         let weights = match weights.is_empty() {
             true => None,

@@ -233,7 +233,7 @@ impl Gpu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{AverageSpec, BufferShape, Layout, Operand};
+    use crate::kernel::{AverageSpec, BufferShape, Layout, Operand, Precision};
 
     fn report(name: &str, driver: &str) -> AdapterReport {
         AdapterReport {
@@ -255,7 +255,14 @@ mod tests {
     }
 
     fn spec(channels: usize) -> Spec {
-        let shape = BufferShape { batch: 1, channels, height: 2, width: 2, layout: Layout::Packed };
+        let shape = BufferShape {
+            batch: 1,
+            channels,
+            height: 2,
+            width: 2,
+            layout: Layout::Packed,
+            precision: Precision::F32,
+        };
         let from = Operand { buffer: 0, shape, first_channel: 0, channels, stride: 1, mean_pool: false };
         Spec::Average(AverageSpec { from, to: BufferShape { height: 1, width: 1, ..shape } })
     }

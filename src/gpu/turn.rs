@@ -2,7 +2,7 @@
 
 use super::clock::Stopwatch;
 use super::{Gpu, GpuError, GpuExecutor};
-use crate::kernel::BufferShape;
+use crate::kernel::{BufferShape, Precision};
 use crate::plan::{Part, Place};
 use std::future::Future;
 use std::pin::Pin;
@@ -181,7 +181,14 @@ impl GpuExecutor {
                 (self.gpu.queue().submit([encoder.finish()]), staging)
             })
             .await?;
-        read_back(&self.gpu, index, &staging, "reading a kept value").await
+        let doing = "reading a kept value";
+        match shape.precision {
+            Precision::F32 => read_back(&self.gpu, index, &staging, doing).await,
+            Precision::F16 => {
+                let bits: Vec<u16> = read_back(&self.gpu, index, &staging, doing).await?;
+                Ok(bits.into_iter().map(|b| half::f16::from_bits(b).to_f32()).collect())
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::layout::WeightLayout;
 use super::source::{LOWEST, Source, planes};
 use super::spec::{ConvSpec, Layout, Operand};
 use super::tile::Tile;
-use super::{Capabilities, Kernel, Packing, Role, epilogue};
+use super::{Capabilities, Kernel, Packing, epilogue};
 use crate::graph::MaxPool;
 
 /// Whether an operand's buffer is in quads.
@@ -79,9 +79,9 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> Kerne
         s.constant(&format!("R{r}_IMAGE"), planes(&range.from.shape));
     }
     s.bind_reads(epilogue::reads(spec));
-    s.bind_read("weights".into(), Role::Weights, Layout::Packed);
+    s.bind_weights(spec.precision());
     for (o, output) in spec.outputs.iter().enumerate() {
-        s.bind(format!("out{o}"), Role::Write(o), true, super::source::element(output.shape.layout));
+        s.bind_write(o, &output.shape);
     }
     s.activation(&spec.activation, layout.slopes);
     epilogue::finish(&mut s, spec);
@@ -184,6 +184,7 @@ impl Body<'_> {
             s.line(format!("var m{p}_{q} = {LOWEST};"));
         }
         let [pad_y, pad_x] = pool.padding.map(|p| p as isize);
+        let larger = s.larger();
         s.line(format!("for (var tap_y = 0u; tap_y < {}u; tap_y++) {{", pool.kernel[0]));
         s.line(format!("for (var tap_x = 0u; tap_x < {}u; tap_x++) {{", pool.kernel[1]));
         s.line(format!("let y = down * {}u + tap_y - {pad_y}u;", pool.stride[0]));
@@ -201,7 +202,7 @@ impl Body<'_> {
             s.line(format!("let x{p} = x + {}u;", p * pool.stride[1]));
             for q in 0..self.tile.quads {
                 s.line(format!(
-                    "m{p}_{q} = max(m{p}_{q}, select({LOWEST}, finish(a{p}_{q}, image, first_quad + {q}u, y, x{p}), y < CONV_HEIGHT && x{p} < CONV_WIDTH));"
+                    "m{p}_{q} = {larger}(m{p}_{q}, select({LOWEST}, finish(a{p}_{q}, image, first_quad + {q}u, y, x{p}), y < CONV_HEIGHT && x{p} < CONV_WIDTH));"
                 ));
             }
         }
@@ -217,6 +218,7 @@ impl Body<'_> {
         let [step_y, step_x] = pool.stride;
         let [pad_y, pad_x] = pool.padding.map(|p| p as isize);
         let overlap = window_y - step_y;
+        let larger = s.larger();
         let pixels = (tile.pixels - 1) * step_x + window_x;
         for (p, q) in self.accumulators() {
             s.line(format!("var m{p}_{q} = {LOWEST};"));
@@ -245,13 +247,13 @@ impl Body<'_> {
         }
         for (p, q) in self.accumulators() {
             let window = (1..window_x).fold(format!("v{}_{q}", p * step_x), |all, i| {
-                format!("max({all}, v{}_{q})", p * step_x + i)
+                format!("{larger}({all}, v{}_{q})", p * step_x + i)
             });
             s.line(format!("let h{p}_{q} = {window};"));
         }
         for (p, q) in self.accumulators() {
             // The first row of a window starts anew; with an overlap it also ends the window above.
-            s.line(format!("let full{p}_{q} = max(m{p}_{q}, h{p}_{q});"));
+            s.line(format!("let full{p}_{q} = {larger}(m{p}_{q}, h{p}_{q});"));
         }
         let (last, row) = if overlap == 1 {
             (format!("i % {step_y}u == 0u && i > 0u"), format!("first_row + i / {step_y}u - 1u"))

@@ -1,5 +1,6 @@
 //! The multiplications of a convolution: loops over rows of the window and input planes around an unrolled register tile.
 
+use super::Precision;
 use super::conv::is_packed;
 use super::layout::{Kind, RangeLayout, WeightLayout, planes_of_group};
 use super::source::{Source, plus, times};
@@ -57,7 +58,7 @@ pub(super) fn accumulate(
     position: &Position,
 ) {
     for q in 0..tile.quads {
-        s.line(format!("let bias{q} = load_weights(first_weight + {q}u);"));
+        s.line(format!("let bias{q} = load_parameters(first_weight + {}u);", q * layout.parameter));
     }
     for p in 0..position.pixels {
         for q in 0..tile.quads {
@@ -67,7 +68,7 @@ pub(super) fn accumulate(
     if spec.k_ranges.is_empty() {
         return;
     }
-    s.line("var weight = first_weight + TILE_QUADS;");
+    s.line("var weight = first_weight + TILE_QUADS * PARAMETER;");
     for (r, (range, l)) in spec.k_ranges.iter().zip(&layout.ranges).enumerate() {
         Range { spec, tile, position, range, layout: l, r }.emit(s);
     }
@@ -246,8 +247,9 @@ impl Range<'_> {
                 let zero = if layout.depth == 4 { "vec4<f32>()" } else { "0.0" };
                 if range.map.is_some() {
                     let plane = if planes > 1 { "plane" } else { "0u" };
-                    s.line(format!("let scale = load_weights({}u + 2u * {plane});", layout.map));
-                    s.line(format!("let shift = load_weights({}u + 2u * {plane});", layout.map + 1));
+                    let [scale, shift] = [layout.map, layout.map + layout.parameter];
+                    s.line(format!("let scale = load_parameters({scale}u + 2u * PARAMETER * {plane});"));
+                    s.line(format!("let shift = load_parameters({shift}u + 2u * PARAMETER * {plane});"));
                 }
                 self.loads(s, columns, "x", "at", row_inside, zero);
                 self.weights_and_sums(s, columns);
@@ -357,8 +359,12 @@ impl Range<'_> {
                     true => format!("load_in{buffer}({at} + {offset})"),
                     false => format!("in{buffer}[{at} + {offset}]"),
                 };
+                let half = self.range.from.shape.precision == Precision::F16;
                 match self.range.map {
                     None => load,
+                    // `max` would hide an overflow.
+                    Some(Function::Relu) if half => format!("rectified({load} * scale + shift)"),
+                    Some(Function::Relu6) if half => format!("clipped({load} * scale + shift)"),
                     Some(Function::Relu) => format!("max({load} * scale + shift, {zero})"),
                     Some(Function::Relu6) => format!("clamp({load} * scale + shift, {zero}, vec4<f32>(6.0))"),
                     Some(_) => format!("({load} * scale + shift)"),

@@ -1,5 +1,6 @@
 //! What happens to a finished sum: values added, activation, stores.
 
+use super::Precision;
 use super::source::{Source, planes, times};
 use super::spec::{Add, BufferShape, ConvSpec, Layout, Operand};
 
@@ -18,10 +19,10 @@ pub(super) fn load_quad(
         Layout::Packed => {
             let index = format!("(image * {image}u + {}u + {quad}) * {plane}u + {pixel}", first_channel / 4);
             // The output buffer, read in place, has no function of its own.
-            let load = if buffer.starts_with("out") {
-                format!("{buffer}[{index}]")
-            } else {
-                format!("load_{buffer}({index})")
+            let load = match (buffer.starts_with("out"), shape.precision) {
+                (true, Precision::F32) => format!("{buffer}[{index}]"),
+                (true, Precision::F16) => format!("from_half({buffer}[{index}])"),
+                (false, _) => format!("load_{buffer}({index})"),
             };
             if channels.is_multiple_of(4) {
                 load
@@ -121,10 +122,13 @@ pub(super) fn store(s: &mut Source, spec: &ConvSpec) {
         let pixel = format!("y * {}u + x", shape.width);
         let quad = if range.start == 0 { "quad".into() } else { format!("(quad - {}u)", range.start / 4) };
         match shape.layout {
-            Layout::Packed => s.line(format!(
-                "out{o}[(image * {image}u + {}u + {quad}) * {plane}u + {pixel}] = value;",
-                output.first_channel / 4
-            )),
+            Layout::Packed => {
+                let stored = if shape.precision == Precision::F16 { "to_half(value)" } else { "value" };
+                s.line(format!(
+                    "out{o}[(image * {image}u + {}u + {quad}) * {plane}u + {pixel}] = {stored};",
+                    output.first_channel / 4
+                ));
+            }
             Layout::Planar => {
                 for c in 0..4 {
                     let write = format!(

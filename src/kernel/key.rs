@@ -1,5 +1,6 @@
 //! A text for every spec, under which choices about it are kept in files.
 
+use super::Precision;
 use super::spec::{Add, AverageSpec, BufferShape, ConvSpec, KRange, Layout, Operand, Output, PoolSpec, Spec};
 use crate::graph::MaxPool;
 use std::fmt::Display;
@@ -46,10 +47,12 @@ fn pair([y, x]: &[impl Display; 2]) -> String {
     format!("{y}x{x}")
 }
 
-fn shape(BufferShape { batch, channels, height, width, layout }: &BufferShape) -> String {
-    let layout = match layout {
-        Layout::Packed => "packed",
-        Layout::Planar => "planar",
+fn shape(BufferShape { batch, channels, height, width, layout, precision }: &BufferShape) -> String {
+    let layout = match (layout, precision) {
+        (Layout::Packed, Precision::F32) => "packed",
+        (Layout::Packed, Precision::F16) => "packed f16",
+        (Layout::Planar, Precision::F32) => "planar",
+        (Layout::Planar, Precision::F16) => "planar f16",
     };
     format!("{batch}x{channels}x{height}x{width} {layout}")
 }
@@ -92,7 +95,14 @@ mod tests {
     use std::collections::HashMap;
 
     fn base() -> ConvSpec {
-        let whole = BufferShape { batch: 1, channels: 8, height: 9, width: 7, layout: Layout::Packed };
+        let whole = BufferShape {
+            batch: 1,
+            channels: 8,
+            height: 9,
+            width: 7,
+            layout: Layout::Packed,
+            precision: Precision::F32,
+        };
         let from =
             Operand { buffer: 0, shape: whole, first_channel: 0, channels: 8, stride: 1, mean_pool: false };
         ConvSpec {

@@ -7,6 +7,7 @@ mod conv_body;
 mod epilogue;
 mod key;
 mod layout;
+mod precision;
 mod probe;
 mod simple;
 mod source;
@@ -16,6 +17,7 @@ mod tile;
 use crate::tensor::all_finite;
 use layout::WeightLayout;
 
+pub use precision::Precision;
 pub use probe::Probe;
 pub use spec::{
     Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
@@ -239,11 +241,12 @@ impl Kernel {
         }
     }
 
-    /// The content of the weight binding. Empty for kernels without weights.
+    /// The content of the weight binding in 32-bit words; [`ConvSpec::precision`] says of what type weights are. Empty for
+    /// kernels without weights.
     ///
     /// # Panics
     /// Where the lengths do not match `spec`, which must be the one the kernel was made for.
-    pub fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<f32> {
+    pub fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
         match &self.packing {
             Packing::None => vec![],
             Packing::Gemv => simple::pack_gemv(spec, values),

@@ -1,11 +1,13 @@
 //! Kernels that are plain WGSL behind a prelude of constants: max pooling, global average, matrix times vector.
 
 use super::epilogue::{self, load_quad};
-use super::source::{Source, element, planes};
-use super::spec::{AverageSpec, ConvSpec, Layout, Operand, Output, PoolSpec};
-use super::{Capabilities, Function, Kernel, Packing, Role, Values, layout};
+use super::precision::{Words, parameter_elements};
+use super::source::{Source, planes};
+use super::spec::{AverageSpec, ConvSpec, Operand, Output, PoolSpec};
+use super::{Capabilities, Function, Kernel, Packing, Values, layout};
 
 const MAX_POOL: &str = include_str!("../../shaders/max_pool.wgsl");
+const LARGER: &str = include_str!("../../shaders/shared/larger.wgsl");
 const AVERAGE: &str = include_str!("../../shaders/average.wgsl");
 const GEMV: &str = include_str!("../../shaders/gemv.wgsl");
 const REDUCE_NONE: &str = include_str!("../../shaders/shared/reduce_none.wgsl");
@@ -76,9 +78,12 @@ pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities) -> Kernel {
         s.constant(name, value);
     }
     s.bind_reads([from].into_iter());
-    s.bind("out0".into(), Role::Write(0), true, element(to.layout));
+    s.bind_write(0, to);
     load(&mut s, from);
     epilogue::store(&mut s, &stored(to));
+    if s.larger() == "max" {
+        s.fragment(LARGER);
+    }
     s.fragment(MAX_POOL);
     unweighted("max_pool", "max_pool", s, grid, caps.software && caps.int64)
 }
@@ -99,7 +104,7 @@ pub(super) fn average(spec: &AverageSpec, caps: &Capabilities) -> Kernel {
         s.constant(name, value);
     }
     s.bind_reads([from].into_iter());
-    s.bind("out0".into(), Role::Write(0), true, element(to.layout));
+    s.bind_write(0, to);
     load(&mut s, from);
     epilogue::store(&mut s, &stored(to));
     s.fragment(AVERAGE);
@@ -137,11 +142,12 @@ pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities) -> Kernel {
         s.constant(name, value);
     }
     s.bind_reads(epilogue::reads(spec));
-    s.bind_read("weights".into(), Role::Weights, Layout::Packed);
+    s.bind_weights(spec.precision());
     for (o, output) in spec.outputs.iter().enumerate() {
-        s.bind(format!("out{o}"), Role::Write(o), true, element(output.shape.layout));
+        s.bind_write(o, &output.shape);
     }
-    s.activation(&spec.activation, (1 + range.from.channels.next_multiple_of(4)) * out_quads);
+    let parameter = parameter_elements(spec.precision());
+    s.activation(&spec.activation, (parameter + range.from.channels.next_multiple_of(4)) * out_quads);
     load(&mut s, &range.from);
     epilogue::finish(&mut s, spec);
     epilogue::store(&mut s, spec);
@@ -153,27 +159,33 @@ pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities) -> Kernel {
     Kernel { name, wgsl, entry: "gemv", bindings, grid, subgroup: false, int64, packing: Packing::Gemv }
 }
 
+/// Elements of the weight binding: a quad of weights each.
+fn gemv_elements(spec: &ConvSpec) -> usize {
+    let inputs = spec.k_ranges[0].from.channels.next_multiple_of(4);
+    let parameters = parameter_elements(spec.precision()) * (1 + usize::from(spec.has_slopes()));
+    (inputs + parameters) * spec.out_channels.div_ceil(4)
+}
+
 /// Bytes of [`pack_gemv`]'s result.
 pub(super) fn gemv_bytes(spec: &ConvSpec) -> u64 {
-    let inputs = spec.k_ranges[0].from.channels.next_multiple_of(4) as u64;
-    (1 + inputs + u64::from(spec.has_slopes())) * spec.out_channels.next_multiple_of(4) as u64 * 4
+    (gemv_elements(spec) * 4 * spec.precision().bytes()) as u64
 }
 
 /// Bias, then one row of output channels per input channel (padded to quads), then the slopes of the activation.
-pub(super) fn pack_gemv(spec: &ConvSpec, values: &Values<'_>) -> Vec<f32> {
+pub(super) fn pack_gemv(spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
     let &Values { k_ranges: [weight], bias, .. } = values else { panic!("one weight per K range") };
     let inputs = spec.k_ranges[0].from.channels;
-    let row = spec.out_channels.next_multiple_of(4);
-    let mut packed = vec![0.0; (gemv_bytes(spec) / 4) as usize];
-    packed[..bias.len()].copy_from_slice(bias);
+    let (quads, parameter) = (spec.out_channels.div_ceil(4), parameter_elements(spec.precision()));
+    let mut packed = Words::new(gemv_elements(spec), spec.precision());
+    packed.parameters(0, bias);
     if spec.has_slopes() {
-        let at = packed.len() - row;
-        packed[at..][..spec.out_channels].copy_from_slice(&layout::slopes(spec, values.slopes));
+        let at = gemv_elements(spec) - parameter * quads;
+        packed.parameters(at, &layout::slopes(spec, values.slopes));
     }
     for (c, weights) in weight.chunks_exact(inputs).enumerate() {
         for (i, &w) in weights.iter().enumerate() {
-            packed[(1 + i) * row + c] = w;
+            packed.weight((parameter + i) * quads + c / 4, c % 4, w);
         }
     }
-    packed
+    packed.finish()
 }

@@ -3,11 +3,11 @@
 use super::segment::{Segment, clip};
 use super::sum::{Sum, Term};
 use super::weights::{ConvWeights, KWeight};
-use super::{Buffer, BufferId, Dispatch, Kept, Limits, Part, Place, PlanError};
+use super::{Buffer, BufferId, Dispatch, Kept, Limits, Options, Part, Place, PlanError};
 use crate::graph::{Activation, MaxPool, Weight};
 use crate::kernel::{
-    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
-    packed_weight_bytes,
+    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Precision,
+    Spec, packed_weight_bytes,
 };
 use crate::tensor::Tensor;
 use std::ops::Range;
@@ -19,12 +19,14 @@ pub(super) struct Emitter {
     pub(super) dispatches: Vec<Dispatch>,
     pub(super) kept: Vec<Kept>,
     limits: Limits,
+    precision: Precision,
 }
 
 impl Emitter {
-    pub(super) fn new(input: BufferShape, limits: Limits) -> Emitter {
+    pub(super) fn new(input: BufferShape, options: &Options) -> Emitter {
+        let &Options { limits, precision, .. } = options;
         let buffer = Buffer { name: "input".into(), shape: input, place: Place::Input };
-        Emitter { buffers: vec![buffer], dispatches: vec![], kept: vec![], limits }
+        Emitter { buffers: vec![buffer], dispatches: vec![], kept: vec![], limits, precision }
     }
 
     pub(super) fn input_segment(&self) -> Segment {
@@ -45,11 +47,15 @@ impl Emitter {
         self.kept.push(Kept { name: name.into(), parts: value.iter().map(part).collect() });
     }
 
-    fn buffer(&mut self, name: &str, shape: BufferShape) -> Result<usize, PlanError> {
+    /// A buffer of that shape, of the plan's precision where it is packed.
+    fn buffer(&mut self, name: &str, mut shape: BufferShape) -> Result<usize, PlanError> {
+        shape.precision = match shape.layout {
+            Layout::Packed => self.precision,
+            Layout::Planar => Precision::F32,
+        };
         self.fits(name, "an activation buffer", shape.bytes() as u64)?;
         // The place is settled when memory is assigned.
-        let place =
-            if shape.layout == crate::kernel::Layout::Planar { Place::Output } else { Place::Slot(0) };
+        let place = if shape.layout == Layout::Planar { Place::Output } else { Place::Slot(0) };
         self.buffers.push(Buffer { name: name.into(), shape, place });
         Ok(self.buffers.len() - 1)
     }
@@ -260,7 +266,7 @@ impl Emitter {
     ) -> Result<Segment, PlanError> {
         let buffer = self.buffer(name, to)?;
         let operand = Operand { buffer: 0, ..from.operand() };
-        let spec = Spec::MaxPool(PoolSpec { from: operand, pool, to });
+        let spec = Spec::MaxPool(PoolSpec { from: operand, pool, to: self.buffers[buffer].shape });
         self.dispatch(name, spec, vec![BufferId(from.buffer)], vec![BufferId(buffer)], None);
         Ok(self.whole(buffer, from.non_negative))
     }
@@ -272,7 +278,7 @@ impl Emitter {
     ) -> Result<Segment, PlanError> {
         let buffer = self.buffer(name, to)?;
         let operand = Operand { buffer: 0, ..from.operand() };
-        let spec = Spec::Average(AverageSpec { from: operand, to });
+        let spec = Spec::Average(AverageSpec { from: operand, to: self.buffers[buffer].shape });
         self.dispatch(name, spec, vec![BufferId(from.buffer)], vec![BufferId(buffer)], None);
         Ok(self.whole(buffer, from.non_negative))
     }

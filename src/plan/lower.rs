@@ -10,7 +10,7 @@ use super::segment::{Gate, Segment, pieces, row_ranges};
 use super::sum::Sum;
 use super::{Options, Place, PlanError};
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId};
-use crate::kernel::{BufferShape, Layout};
+use crate::kernel::{BufferShape, Layout, Precision};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -35,6 +35,7 @@ pub(super) fn lower(graph: &Graph, options: &Options, splits: &Splits) -> Result
         height: input.height,
         width: input.width,
         layout: Layout::Planar,
+        precision: Precision::F32,
     };
     let mut lowering = Lowering {
         graph,
@@ -42,7 +43,7 @@ pub(super) fn lower(graph: &Graph, options: &Options, splits: &Splits) -> Result
         splits,
         consumers: graph.consumers(),
         values: vec![vec![]; graph.nodes().len()],
-        emitter: Emitter::new(input, options.limits),
+        emitter: Emitter::new(input, options),
     };
     for v in graph.values() {
         lowering.values[v.index()] = lowering.value(v)?;
@@ -179,7 +180,8 @@ impl Lowering<'_> {
 
     pub(super) fn buffer_shape(&self, v: ValueId, channels: usize) -> BufferShape {
         let Shape { height, width, .. } = self.graph.shape(v);
-        BufferShape { batch: self.options.batch, channels, height, width, layout: self.layout(v) }
+        let &Options { batch, precision, .. } = self.options;
+        BufferShape { batch, channels, height, width, layout: self.layout(v), precision }
     }
 
     pub(super) fn unsupported(&self, v: ValueId, what: impl Into<String>) -> PlanError {

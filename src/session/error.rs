@@ -5,6 +5,7 @@ use crate::checkpoint::CheckpointError;
 use crate::cpu::CpuError;
 use crate::gpu::GpuError;
 use crate::graph::GraphError;
+use crate::kernel::Precision;
 use crate::memory::OutOfMemory;
 use crate::models::ModelError;
 use crate::plan::{CheckError, PlanError};
@@ -44,11 +45,14 @@ pub enum SessionError {
         /// The layer.
         layer: String,
     },
-    /// A run whose logits are NaN or infinite: a layer of the network overflows f32.
+    /// A run whose logits are NaN or infinite: a layer of the network overflows its precision.
     #[error(
-        "logit {class} of image {image} of the batch is {value}: a layer overflows f32; `rmnet verify --bisect` names it"
+        "logit {class} of image {image} of the batch is {value}: a layer overflows {precision}; \
+         `rmnet verify --bisect --precision {precision}` names it"
     )]
     NotFinite {
+        /// Of the run.
+        precision: Precision,
         /// Position in the batch of the first such image.
         image: usize,
         /// Its first class that is not finite.

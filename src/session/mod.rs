@@ -55,6 +55,7 @@ pub fn prepare(model: &Model, options: &Options, limits: Limits) -> Result<Prepa
         batch: options.batch,
         keep: options.keep.clone(),
         limits,
+        precision: options.precision,
         ..plan::Options::default()
     };
     let plan = plan::compile(&rewritten.graph, &planned)?;
@@ -164,9 +165,9 @@ impl Session {
     /// Runs one batch, planar `[batch, channels, height, width]` f32, and gives the logits, `[batch, classes]`. Blocks.
     ///
     /// # Errors
-    /// An input of another length; a device lost; [`SessionError::NotFinite`] where a layer overflows f32. The CPU hands every
-    /// NaN on to the logits. A GPU may take the larger of NaN and 0 for 0, so that an overflow before a ReLU need not show
-    /// there: [`verify`](crate::verify) finds it.
+    /// An input of another length; a device lost; [`SessionError::NotFinite`] where a layer overflows its precision. The CPU hands
+    /// every NaN on to the logits. In f32 a GPU may take the larger of NaN and 0 for 0, so that an overflow before a ReLU need not
+    /// show there: [`verify`](crate::verify) finds it.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, SessionError> {
         self.finite(match &self.executor {
@@ -180,7 +181,8 @@ impl Session {
         let Some(at) = logits.iter().position(|v| !v.is_finite()) else { return Ok(logits) };
         let [_, classes] = self.output_shape();
         let (image, class, value) = (at / classes, at % classes, logits[at]);
-        Err(SessionError::NotFinite { image, class, value, logits })
+        let precision = self.plan().precision();
+        Err(SessionError::NotFinite { precision, image, class, value, logits })
     }
 
     /// [`Session::run`] that awaits the GPU. On the CPU it runs at once.
@@ -198,7 +200,7 @@ impl Session {
     /// Records a run into the app's own command buffer: nothing is submitted, copied or read back.
     ///
     /// `input` holds planar `[batch, channels, height, width]` f32, `output` gets `[batch, classes]` f32; both with usage
-    /// `STORAGE`, on the session's device.
+    /// `STORAGE`, on the session's device. A value that left the range of f16 makes logits NaN, which nobody looks for here.
     ///
     /// # Errors
     /// [`SessionError::NotOnGpu`] on the CPU; a buffer too small or of another usage.
@@ -278,11 +280,13 @@ impl Session {
 
     /// Bytes held on the device.
     pub fn memory(&self) -> Memory {
-        let weights = match &self.executor {
-            Executor::Gpu(gpu) => gpu.memory().weights,
+        match &self.executor {
+            Executor::Gpu(gpu) => {
+                let memory = gpu.memory();
+                Memory { activations: memory.activations, weights: memory.weights }
+            }
             #[cfg(not(target_arch = "wasm32"))]
-            Executor::Cpu(cpu) => cpu.weight_bytes(),
-        };
-        Memory { activations: self.plan().activation_bytes(), weights }
+            Executor::Cpu(cpu) => Memory { activations: cpu.activation_bytes(), weights: cpu.weight_bytes() },
+        }
     }
 }

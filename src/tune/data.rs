@@ -55,7 +55,7 @@ impl Data {
         Data { reads, writes, weights, bias, slopes, maps }
     }
 
-    pub(super) fn pack(&self, kernel: &Kernel, spec: &ConvSpec) -> Vec<f32> {
+    pub(super) fn pack(&self, kernel: &Kernel, spec: &ConvSpec) -> Vec<u32> {
         let k_ranges: Vec<&[f32]> = self.weights.iter().map(Vec::as_slice).collect();
         let (bias, slopes, maps) = (&self.bias[..], &self.slopes[..], &self.maps[..]);
         kernel.pack(spec, &Values { k_ranges: &k_ranges, bias, slopes, maps })
@@ -156,10 +156,17 @@ fn noise() -> impl FnMut() -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{KRange, Layout, Operand, Output};
+    use crate::kernel::{KRange, Layout, Operand, Output, Precision};
 
     fn spec(function: Function) -> ConvSpec {
-        let shape = BufferShape { batch: 2, channels: 6, height: 3, width: 2, layout: Layout::Packed };
+        let shape = BufferShape {
+            batch: 2,
+            channels: 6,
+            height: 3,
+            width: 2,
+            layout: Layout::Packed,
+            precision: Precision::F32,
+        };
         let from = Operand { buffer: 0, shape, first_channel: 0, channels: 6, stride: 1, mean_pool: false };
         let range = KRange {
             from,

@@ -1,8 +1,9 @@
 //! Every layer of an executor against f64, on the input that the layer really had.
 
-use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, Op, Shape, ValueId, Weight};
+use super::precision::with_weights;
+use crate::graph::{Activation, BlockWeight, Conv2d, Graph, Op, Shape, ValueId};
+use crate::kernel::Precision;
 use crate::reference;
-use crate::tensor::Tensor;
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -16,7 +17,8 @@ pub struct LayerCheck {
     pub layer: String,
     /// Largest absolute difference from the f64 evaluation of the layer on the same input.
     pub max_abs: f64,
-    /// Largest ratio of a difference to its own bound `(K + 2) * 2^-24 * sum |w||x| + ulp / 2`; above 1 the layer is wrong.
+    /// Largest ratio of a difference to its own bound `(K + 2) * 2^-24 * sum |w||x| + ulp / 2`; above 1 the layer is wrong. In
+    /// f16 the bound has the rounding of every weight and of the value itself besides.
     pub of_bound: f64,
 }
 
@@ -27,7 +29,8 @@ impl LayerCheck {
     }
 }
 
-/// Judges each layer of `graph` by an executor's values, planar f32 by node name (the input is given apart).
+/// Judges each layer of `graph` by an executor's values, planar f32 by node name (the input is given apart), as it stored them
+/// in `precision`.
 ///
 /// # Panics
 /// When a value is missing or has another length than its shape.
@@ -36,6 +39,7 @@ pub fn check_layers(
     input: &[f32],
     batch: usize,
     values: &HashMap<String, Vec<f32>>,
+    precision: Precision,
 ) -> Vec<LayerCheck> {
     let of = |v: ValueId| -> Vec<f64> {
         let name = &graph.node(v).name;
@@ -43,10 +47,16 @@ pub fn check_layers(
         assert_eq!(found.len(), batch * graph.shape(v).len(), "{name}");
         found.iter().map(|x| f64::from(*x)).collect()
     };
-    graph.values().skip(1).map(|v| check_layer(graph, v, batch, &of)).collect()
+    graph.values().skip(1).map(|v| check_layer(graph, v, batch, &of, precision)).collect()
 }
 
-fn check_layer(graph: &Graph, v: ValueId, batch: usize, of: &dyn Fn(ValueId) -> Vec<f64>) -> LayerCheck {
+fn check_layer(
+    graph: &Graph,
+    v: ValueId,
+    batch: usize,
+    of: &dyn Fn(ValueId) -> Vec<f64>,
+    precision: Precision,
+) -> LayerCheck {
     let node = graph.node(v);
     let inputs: Vec<Vec<f64>> = node.inputs.iter().map(|&i| of(i)).collect();
     let shapes: Vec<Shape> = node.inputs.iter().map(|&i| graph.shape(i)).collect();
@@ -69,12 +79,26 @@ fn check_layer(graph: &Graph, v: ValueId, batch: usize, of: &dyn Fn(ValueId) -> 
         Op::Gate { .. } => (run(&node.op, &magnitudes), vec![1; node.shape.channels]),
         _ => (expected.iter().map(|v| v.abs()).collect(), vec![1; node.shape.channels]),
     };
+    // What rounding the weights changes at most. The output is f32 in every precision.
+    let weights = match &node.op {
+        Op::Conv2d(conv) if precision != Precision::F32 => {
+            let moved = |w: f64| if w == 0.0 { 0.0 } else { precision.rounding(w.abs()) };
+            run(
+                &Op::Conv2d(Conv2d { bias: vec![0.0; conv.out_channels], ..moved_by(conv, moved) }),
+                &magnitudes,
+            )
+        }
+        _ => vec![0.0; expected.len()],
+    };
+    let stored = if v == graph.output() { Precision::F32 } else { precision };
     let plane = node.shape.height * node.shape.width;
     let mut check = LayerCheck { layer: node.name.clone(), max_abs: 0.0, of_bound: 0.0 };
     for (i, (found, want)) in of(v).iter().zip(&expected).enumerate() {
         let k = terms[i / plane % node.shape.channels] as f64;
         let (factor, own) = activation_error(&node.op, i / plane % node.shape.channels, *want);
-        let bound = factor * (k + 2.0) * U * size[i] + own + U * want.abs() + f64::from(f32::MIN_POSITIVE);
+        let sum = factor * ((k + 2.0) * U * size[i] + weights[i]) + own;
+        let bound = sum + U * want.abs() + f64::from(f32::MIN_POSITIVE);
+        let bound = bound + stored.rounding(want.abs() + bound);
         let difference = (found - want).abs();
         let ratio = if difference.is_nan() { f64::INFINITY } else { difference / bound };
         check.max_abs = if difference.is_nan() { f64::INFINITY } else { check.max_abs.max(difference) };
@@ -107,34 +131,14 @@ fn activation_error(op: &Op, c: usize, value: f64) -> (f64, f64) {
 
 /// The convolution with every weight and bias replaced by its magnitude, and no activation.
 fn magnitude(conv: &Conv2d) -> Conv2d {
-    let abs = |w: &Weight| {
-        let values = w.to_f64().into_iter().map(f64::abs).collect();
-        Weight::new(Tensor::from_f64(w.shape().to_vec(), values))
-    };
-    let blocks = conv
-        .blocks
-        .iter()
-        .map(|b| Block {
-            weight: match &b.weight {
-                BlockWeight::Dense { weight, groups } => {
-                    BlockWeight::Dense { weight: abs(weight), groups: *groups }
-                }
-                BlockWeight::Pointwise(w) => BlockWeight::Pointwise(abs(w)),
-                BlockWeight::Dirac => BlockWeight::Dirac,
-                BlockWeight::Diagonal(factors) => {
-                    BlockWeight::Diagonal(factors.iter().map(|f| f.abs()).collect())
-                }
-                BlockWeight::MeanPool2 => BlockWeight::MeanPool2,
-            },
-            ..b.clone()
-        })
-        .collect();
-    Conv2d {
-        blocks,
-        bias: conv.bias.iter().map(|b| b.abs()).collect(),
-        activation: vec![(0..conv.out_channels, Activation::Identity)],
-        ..conv.clone()
-    }
+    let bias = conv.bias.iter().map(|b| b.abs()).collect();
+    Conv2d { bias, ..moved_by(conv, f64::abs) }
+}
+
+/// A convolution of `weight(w)` for every weight `w`, without activation.
+fn moved_by(conv: &Conv2d, weight: impl Fn(f64) -> f64) -> Conv2d {
+    let activation = vec![(0..conv.out_channels, Activation::Identity)];
+    Conv2d { activation, ..with_weights(conv, weight) }
 }
 
 /// Terms of each output channel's sum, the bias included.

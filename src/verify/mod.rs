@@ -5,10 +5,13 @@
 //! rounding bound of its own sum: nothing is tuned, and the first layer that is wrong is the one that is named.
 
 mod layers;
+mod precision;
 
 pub use layers::{LayerCheck, check_layers};
+pub use precision::{LayerRange, LogitsBound, bound_logits, ranges};
 
 use crate::graph::Graph;
+use crate::kernel::Precision;
 use crate::reference;
 use crate::rewrite::{BlockReport, Outcome, Rewritten};
 use serde::Serialize;
@@ -20,6 +23,15 @@ pub const F64_BOUND: f64 = 1e-12;
 
 /// Largest difference of f32 logits from f64 ones, over the largest logit, that is taken for rounding.
 pub const F32_LOGITS_BOUND: f64 = 1e-5;
+
+/// [`F32_LOGITS_BOUND`] for logits of another precision: a network that carries so many units of rounding of f32 to its logits
+/// carries as many of the other's.
+pub fn logits_bound(precision: Precision) -> f64 {
+    match precision {
+        Precision::F32 => F32_LOGITS_BOUND,
+        Precision::F16 => F32_LOGITS_BOUND * f64::from(1 << 13),
+    }
+}
 
 /// Largest relative difference in f64 that a rewritten network may have from its original: [`F64_BOUND`], but for a chain whose
 /// carried channels are Diracs only up to the rounding of its file. There one rounding to f32 per layer differs, no other than

@@ -1,6 +1,6 @@
 //! A small wgpu harness and a naive oracle for single dispatches.
 
-use rmnet::kernel::{BufferShape, Capabilities, ConvSpec, Kernel, Role, Spec, Values};
+use rmnet::kernel::{BufferShape, Capabilities, ConvSpec, Kernel, Precision, Role, Spec, Values};
 use std::time::Instant;
 
 /// A device with what the kernels may use of it.
@@ -56,9 +56,9 @@ pub struct Prepared {
 }
 
 impl Gpu {
-    fn buffer(&self, data: &[f32]) -> wgpu::Buffer {
+    fn buffer<T: bytemuck::NoUninit>(&self, data: &[T]) -> wgpu::Buffer {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
-        let size = (data.len() * 4).max(16) as u64;
+        let size = size_of_val(data).max(16) as u64;
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
             size,
@@ -69,13 +69,13 @@ impl Gpu {
         buffer
     }
 
-    /// Compiles a kernel and uploads its buffers. `safe`: with wgpu's runtime checks.
+    /// Compiles a kernel and uploads its buffers, [`encoded`] where they are f16. `safe`: with wgpu's runtime checks.
     pub fn prepare(
         &self,
         kernel: &Kernel,
         reads: &[Vec<f32>],
         writes: &[Vec<f32>],
-        weights: &[f32],
+        weights: &[u32],
         safe: bool,
     ) -> Prepared {
         let start = Instant::now();
@@ -146,7 +146,7 @@ impl Gpu {
         start.elapsed().as_secs_f64()
     }
 
-    /// Contents of the written buffers.
+    /// Contents of the written buffers; see [`decoded`].
     pub fn outputs(&self, prepared: &Prepared) -> Vec<Vec<f32>> {
         let read = |buffer: &wgpu::Buffer| {
             let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
@@ -179,11 +179,46 @@ pub struct Data {
 
 impl Data {
     /// The weights in a kernel's order.
-    pub fn pack(&self, kernel: &Kernel, spec: &ConvSpec) -> Vec<f32> {
+    pub fn pack(&self, kernel: &Kernel, spec: &ConvSpec) -> Vec<u32> {
         let k_ranges: Vec<&[f32]> = self.weights.iter().map(|w| &w[..]).collect();
         let (bias, slopes, maps) = (&self.bias[..], &self.slopes[..], &self.maps[..]);
         kernel.pack(spec, &Values { k_ranges: &k_ranges, bias, slopes, maps })
     }
+
+    /// Buffers read and written as they lie on the device: two elements of f16 in the place of one of f32.
+    pub fn encoded(&self, spec: &Spec) -> [Vec<Vec<f32>>; 2] {
+        let of_read = |i: usize| {
+            let read = spec.operands().into_iter().find(|o| o.buffer == i);
+            read.map_or(Precision::F32, |o| o.shape.precision)
+        };
+        let reads = self.reads.iter().enumerate().map(|(i, values)| encoded(of_read(i), values));
+        let shapes = spec.outputs();
+        let writes = self.writes.iter().zip(shapes).map(|(values, shape)| encoded(shape.precision, values));
+        [reads.collect(), writes.collect()]
+    }
+}
+
+/// Values as a buffer of that precision holds them.
+fn encoded(precision: Precision, values: &[f32]) -> Vec<f32> {
+    match precision {
+        Precision::F32 => values.to_vec(),
+        Precision::F16 => {
+            let bits = |v: &f32| u32::from(half::f16::from_f32(*v).to_bits());
+            values.chunks(2).map(|v| f32::from_bits(bits(&v[0]) | bits(&v[1]) << 16)).collect()
+        }
+    }
+}
+
+/// The reverse of [`encoded`], of what a dispatch wrote.
+pub fn decoded(spec: &Spec, written: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+    let values = |(words, shape): (Vec<f32>, BufferShape)| match shape.precision {
+        Precision::F32 => words,
+        Precision::F16 => {
+            let half = |bits: u32| half::f16::from_bits(bits as u16).to_f32();
+            words.iter().map(|w| w.to_bits()).flat_map(|w| [half(w), half(w >> 16)]).collect()
+        }
+    };
+    written.into_iter().zip(spec.outputs()).map(values).collect()
 }
 
 /// Deterministic values in -1..1.
@@ -212,7 +247,7 @@ pub fn fill(shape: &BufferShape, next: &mut impl FnMut() -> f32) -> Vec<f32> {
     data
 }
 
-/// Inputs for a spec. What is written starts as NaN, padded lanes included, unless it is added in place.
+/// Inputs for a spec, of values that its precision has. What is written starts as NaN, padded lanes included, unless it is added in place.
 pub fn data(spec: &Spec, seed: u64) -> Data {
     let mut next = noise(seed + 1);
     let mut in_place = 0;
@@ -242,10 +277,18 @@ pub fn data(spec: &Spec, seed: u64) -> Data {
             reads[operand.buffer] = fill(&operand.shape, &mut next);
         }
     }
-    let writes = spec
+    let mut writes: Vec<Vec<f32>> = spec
         .outputs()
         .iter()
         .map(|shape| if in_place > 0 { fill(shape, &mut next) } else { vec![f32::NAN; shape.elements()] })
         .collect();
+    let stored = |shape: &BufferShape, values: &mut Vec<f32>| shape.precision.store(values);
+    for operand in spec.operands() {
+        if let Some(values) = reads.get_mut(operand.buffer) {
+            stored(&operand.shape, values);
+        }
+    }
+    spec.outputs().iter().zip(&mut writes).for_each(|(shape, values)| stored(shape, values));
+    weights.iter_mut().for_each(|w: &mut Vec<f32>| spec.precision().store(w));
     Data { reads, writes, weights, bias, slopes, maps }
 }

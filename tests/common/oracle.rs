@@ -1,4 +1,5 @@
-//! What a dispatch must give: plain loops in f64, with a bound on the rounding of an f32 kernel.
+//! What a dispatch must give: plain loops in f64, with a bound on the rounding of a kernel that computes in f32 and stores in
+//! the precision of its buffers.
 
 use super::Data;
 use rmnet::graph::MaxPool;
@@ -186,6 +187,7 @@ fn compare(
                 for x in 0..shape.width {
                     let found = written[shape.index(n, c, y, x)];
                     let (value, bound) = expected(n, c, y, x);
+                    let bound = bound + shape.precision.rounding(value.abs() + bound);
                     // Not `>`: a NaN must fail.
                     let off = (f64::from(found) - value).abs();
                     if off.is_nan() || off > bound {

@@ -56,7 +56,8 @@ impl File {
         self.load_sized(None)
     }
 
-    pub fn load_sized(&self, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+    /// The `.safetensors` file.
+    pub fn to_bytes(&self) -> Vec<u8> {
         let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = self
             .tensors
             .iter()
@@ -65,7 +66,11 @@ impl File {
         let views = bytes.iter().map(|(name, shape, data)| {
             (name.as_str(), TensorView::new(Dtype::F32, shape.to_vec(), data).expect("a whole tensor"))
         });
-        let file = safetensors::serialize(views, None).expect("a file");
+        safetensors::serialize(views, None).expect("a file")
+    }
+
+    pub fn load_sized(&self, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+        let file = self.to_bytes();
         let config = self.config.as_ref().map(Value::to_string);
         let mut checkpoint = Checkpoint::from_bytes(file, config.as_deref()).expect("a checkpoint");
         if let Some(text) = self.preprocessor.as_ref().map(Value::to_string) {

@@ -6,7 +6,7 @@
 mod parts;
 
 use super::{BufferId, Place, Plan};
-use crate::kernel::{BufferShape, Layout, Spec};
+use crate::kernel::{BufferShape, Layout, Precision, Spec};
 use std::ops::Range;
 
 /// A plan with a read that does not see its value, or with a dispatch whose parts do not fit each other.
@@ -36,6 +36,7 @@ impl Content {
 
 /// Proves, dispatch by dispatch, that
 /// * every buffer fits its slot, holds the plan's batch and has the layout of its place; one is the input, one the output;
+///   planar ones are f32;
 /// * every operand lies inside its buffer, from a whole quad of channels on;
 /// * what is read was written, whole, and nothing has overwritten it since;
 /// * no dispatch reads a slot that it writes, but for the element-wise in-place add;
@@ -195,12 +196,16 @@ fn check_buffers(plan: &Plan) -> Result<(), CheckError> {
         let shape = buffer.shape;
         let factors = [shape.batch, shape.channels, shape.height, shape.width];
         let lanes = shape.channels.checked_next_multiple_of(4).unwrap_or(usize::MAX);
-        let bytes =
-            [lanes, shape.height, shape.width, 4].iter().try_fold(shape.batch, |n, f| n.checked_mul(*f));
+        let bytes = [lanes, shape.height, shape.width, shape.precision.bytes()]
+            .iter()
+            .try_fold(shape.batch, |n, f| n.checked_mul(*f));
         let Some(bytes) = bytes.filter(|_| !factors.contains(&0) && shape.batch == plan.batch) else {
             return refuse(&buffer.name, format!("{factors:?} is no shape of a batch of {}", plan.batch));
         };
         let planar = shape.layout == Layout::Planar;
+        if planar && shape.precision != Precision::F32 {
+            return refuse(&buffer.name, "is planar and not f32".into());
+        }
         match buffer.place {
             Place::Input if i != 0 || !planar => return refuse(&buffer.name, "is not the input".into()),
             Place::Output if !planar => return refuse(&buffer.name, "an output that is not planar".into()),
