@@ -31,7 +31,8 @@ pub(super) struct RangeLayout {
     pub(super) step: usize,
     /// Where the scales and shifts begin, from the start of the binding.
     pub(super) map: usize,
-    offset: usize,
+    /// Where the first step begins, from the start of a tile's block.
+    pub(super) offset: usize,
 }
 
 /// Order of a dispatch's packed weights.

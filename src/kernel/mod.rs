@@ -11,6 +11,7 @@ mod simple;
 mod source;
 mod spec;
 mod tile;
+mod tiled;
 
 use layout::WeightLayout;
 
@@ -28,6 +29,8 @@ pub struct Capabilities {
     pub int64: bool,
     /// A CPU pretending to be a GPU (llvmpipe, SwiftShader): invocations are SIMD lanes.
     pub software: bool,
+    /// A card with memory of its own, and so many multiprocessors that small maps leave most of them idle.
+    pub discrete: bool,
     /// Invocations a workgroup may have.
     pub max_workgroup_invocations: u32,
     /// Bytes of workgroup memory.
@@ -109,6 +112,7 @@ impl Capabilities {
         subgroup_size: None,
         int64: false,
         software: false,
+        discrete: false,
         max_workgroup_invocations: 256,
         max_workgroup_memory: 16 << 10,
         max_workgroups: 65535,
@@ -143,12 +147,38 @@ pub fn select(spec: &Spec, caps: &Capabilities) -> Result<Kernel, KernelError> {
         Spec::Conv(conv) if simple::is_gemv(conv) => simple::gemv(conv, caps),
         Spec::Conv(conv) => {
             let flat = conv::flatten(conv);
-            let tiles = tile::tiles(&flat, flat.outputs[0].shape.width, caps);
-            conv::kernel(&flat, &tiles[0], caps)
+            let how = convolutions(&flat, caps)[0];
+            how.kernel(&flat, caps)
         }
     };
     check(spec, &kernel, caps)?;
     Ok(kernel)
+}
+
+/// A way to compute a convolution.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    /// Every invocation on its own.
+    Register(tile::Tile),
+    /// Workgroups that share what they load.
+    Tiled(tiled::Shape),
+}
+
+impl How {
+    fn kernel(&self, flat: &ConvSpec, caps: &Capabilities) -> Kernel {
+        match self {
+            How::Register(tile) => conv::kernel(flat, tile, caps),
+            How::Tiled(shape) => tiled::kernel(flat, shape, caps),
+        }
+    }
+}
+
+/// Every way to compute a flattened spec, best guess first; never none. Workgroup memory comes first on discrete cards: on
+/// integrated GPUs it is no faster than the caches, on software adapters slower.
+fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
+    let register = tile::tiles(flat, flat.outputs[0].shape.width, caps).into_iter().map(How::Register);
+    let tiled = tiled::shapes(flat, caps).into_iter().map(How::Tiled);
+    if caps.discrete { tiled.chain(register).collect() } else { register.chain(tiled).collect() }
 }
 
 /// Every kernel worth timing for a spec, [`select`]'s choice first. All take the same buffers; each packs its own weights.
@@ -161,8 +191,8 @@ pub fn candidates(spec: &Spec, caps: &Capabilities) -> Result<Vec<Kernel>, Kerne
         && !simple::is_gemv(conv)
     {
         let flat = conv::flatten(conv);
-        let tiles = tile::tiles(&flat, flat.outputs[0].shape.width, caps);
-        let others = tiles[1..].iter().map(|tile| conv::kernel(&flat, tile, caps));
+        let ways = convolutions(&flat, caps);
+        let others = ways[1..].iter().map(|how| how.kernel(&flat, caps));
         kernels.extend(others.filter(|k| check(spec, k, caps).is_ok()));
     }
     Ok(kernels)
@@ -182,6 +212,7 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
             tile::tiles(&flat, width, &Capabilities { subgroup_size, software, ..Capabilities::WEBGPU })
         })
         .map(|tile| WeightLayout::new(&flat, &tile).bytes())
+        .chain([tiled::packed_weight_bytes(&flat)])
         .max()
         .unwrap_or(0)
 }
