@@ -141,7 +141,7 @@ fn run(args: &VerifyArgs, model: &Model, rewritten: &Rewritten, input: &[f32]) -
     keeping.run(input)?;
     let values: HashMap<String, Vec<f32>> =
         keep.into_iter().map(|n| Ok((n.clone(), keeping.read_kept(&n)?))).collect::<Result<_, Failure>>()?;
-    let layers = args.bisect.then(|| verify::check_layers(graph, input, 1, &values));
+    let layers = args.bisect.then(|| verify::check_layers(graph, input, 1, &values, |n| keeping.rounding(n)));
     Ok(OnDevice { name: session.device_name(), blocks: values, logits, layers })
 }
 

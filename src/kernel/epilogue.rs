@@ -1,6 +1,7 @@
 //! What happens to a finished sum: values added, activation, stores.
 
-use super::source::{Source, planes, times};
+use super::Role;
+use super::source::{Source, element, planes, times};
 use super::spec::{Add, BufferShape, ConvSpec, Layout, Operand};
 
 /// `vec4` of a quad's channels in a buffer, missing lanes zero.
@@ -55,6 +56,34 @@ pub(super) fn reads(spec: &ConvSpec) -> impl Iterator<Item = &Operand> {
     let adds = spec.adds.iter().skip(spec.in_place).map(|a| &a.from);
     let gates = spec.adds.iter().filter_map(|a| a.gate.as_ref());
     spec.k_ranges.iter().map(|r| &r.from).chain(adds).chain(gates)
+}
+
+/// A shader up to its own functions: constants, bindings, `activate`, `finish`, `store`.
+pub(super) fn prelude(
+    spec: &ConvSpec,
+    constants: &[(&str, usize)],
+    slopes: usize,
+    wide_loads: bool,
+) -> Source {
+    let mut s = Source::new(wide_loads);
+    s.line(format!("// {spec:?}").replace('\n', " "));
+    let sizes = [
+        ("OUT_QUADS", spec.out_channels.div_ceil(4)),
+        ("CONV_HEIGHT", spec.size[0]),
+        ("CONV_WIDTH", spec.size[1]),
+    ];
+    for (name, value) in sizes.iter().chain(constants) {
+        s.constant(name, *value);
+    }
+    s.bind_reads(reads(spec));
+    s.bind_read("weights".into(), Role::Weights, Layout::Packed);
+    for (o, output) in spec.outputs.iter().enumerate() {
+        s.bind(format!("out{o}"), Role::Write(o), true, element(output.shape.layout));
+    }
+    s.activation(&spec.activation, slopes);
+    finish(&mut s, spec);
+    store(&mut s, spec);
+    s
 }
 
 /// The function `finish`: adds and activation of a quad at a conv pixel.

@@ -7,15 +7,19 @@ mod conv_body;
 mod epilogue;
 mod layout;
 mod probe;
+mod rounding;
 mod simple;
 mod source;
 mod spec;
 mod tile;
 mod tiled;
+mod winograd;
 
 use layout::WeightLayout;
+use winograd::WinogradLayout;
 
 pub use probe::Probe;
+pub use rounding::Rounding;
 pub use spec::{
     Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
 };
@@ -104,6 +108,7 @@ enum Packing {
     None,
     Gemv,
     Conv(WeightLayout),
+    Winograd(WinogradLayout),
 }
 
 impl Capabilities {
@@ -162,6 +167,8 @@ enum How {
     Register(tile::Tile),
     /// Workgroups that share what they load.
     Tiled(tiled::Shape),
+    /// Fewer products, more rounding.
+    Winograd(winograd::Shape),
 }
 
 impl How {
@@ -169,16 +176,23 @@ impl How {
         match self {
             How::Register(tile) => conv::kernel(flat, tile, caps),
             How::Tiled(shape) => tiled::kernel(flat, shape, caps),
+            How::Winograd(shape) => winograd::kernel(flat, shape, caps),
         }
     }
 }
 
 /// Every way to compute a flattened spec, best guess first; never none. Workgroup memory comes first on discrete cards: on
-/// integrated GPUs it is no faster than the caches, on software adapters slower.
+/// integrated GPUs it is no faster than the caches, on software adapters slower. Winograd's way is for those who time it, and
+/// know of its rounding.
 fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
     let register = tile::tiles(flat, flat.outputs[0].shape.width, caps).into_iter().map(How::Register);
     let tiled = tiled::shapes(flat, caps).into_iter().map(How::Tiled);
-    if caps.discrete { tiled.chain(register).collect() } else { register.chain(tiled).collect() }
+    let winograd = winograd::shapes(flat, caps).into_iter().map(How::Winograd);
+    if caps.discrete {
+        tiled.chain(register).chain(winograd).collect()
+    } else {
+        register.chain(tiled).chain(winograd).collect()
+    }
 }
 
 /// Every kernel worth timing for a spec, [`select`]'s choice first. All take the same buffers; each packs its own weights.
@@ -212,7 +226,7 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
             tile::tiles(&flat, width, &Capabilities { subgroup_size, software, ..Capabilities::WEBGPU })
         })
         .map(|tile| WeightLayout::new(&flat, &tile).bytes())
-        .chain([tiled::packed_weight_bytes(&flat)])
+        .chain([tiled::packed_weight_bytes(&flat), winograd::packed_weight_bytes(&flat)])
         .max()
         .unwrap_or(0)
 }
@@ -243,6 +257,7 @@ impl Kernel {
     fn weight_bytes(&self, spec: &Spec) -> u64 {
         match (&self.packing, spec) {
             (Packing::Conv(layout), _) => layout.bytes(),
+            (Packing::Winograd(layout), _) => layout.bytes(),
             (Packing::Gemv, Spec::Conv(spec)) => simple::gemv_bytes(spec),
             _ => 0,
         }
@@ -257,6 +272,15 @@ impl Kernel {
             Packing::None => vec![],
             Packing::Gemv => simple::pack_gemv(spec, values),
             Packing::Conv(layout) => layout.pack(spec, values),
+            Packing::Winograd(layout) => layout.pack(spec, values),
+        }
+    }
+
+    /// How far its results may be from exact ones.
+    pub fn rounding(&self) -> Rounding {
+        match &self.packing {
+            Packing::Winograd(layout) => layout.rounding(),
+            _ => Rounding::DIRECT,
         }
     }
 }

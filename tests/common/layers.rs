@@ -1,4 +1,5 @@
 //! The layers of a network as the planner dispatches them, from `benches/shapes/`.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use super::specs::{
     activated, conv, grouped, in_place, packed, planar, pooled, projection, range, to_planar, whole,

@@ -1,9 +1,9 @@
 //! The shader of a tile.
 
 use super::super::layout::{RangeLayout, WeightLayout};
-use super::super::source::{Source, element, planes, plus, times};
-use super::super::spec::{ConvSpec, Function, KRange, Layout};
-use super::super::{Capabilities, Kernel, Packing, Role, epilogue};
+use super::super::source::{Source, planes, plus, times};
+use super::super::spec::{ConvSpec, Function, KRange};
+use super::super::{Capabilities, Kernel, Packing, epilogue};
 use super::{Shape, depth, pixels};
 
 /// The kernel for a flattened spec and a shape that [`offered`](super::offered) gives for it.
@@ -13,14 +13,9 @@ pub(in super::super) fn kernel(spec: &ConvSpec, shape: &Shape, caps: &Capabiliti
     let fold = tiles.div_ceil(caps.max_workgroups as usize).max(1);
     let grid = [tiles.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
     let int64 = caps.software && caps.int64;
-    let mut s = Source::new(int64);
-    s.line(format!("// {spec:?}").replace('\n', " "));
     let [staged_pixels, staged_weights] = shape.staged();
-    for (name, value) in [
+    let constants = [
         ("PIXELS", pixels(spec)),
-        ("OUT_QUADS", spec.out_channels.div_ceil(4)),
-        ("CONV_HEIGHT", spec.size[0]),
-        ("CONV_WIDTH", spec.size[1]),
         ("GRID_X", grid[0] as usize),
         ("WORKGROUP", shape.workgroup()),
         ("TILE_PIXELS", shape.pixels),
@@ -31,17 +26,8 @@ pub(in super::super) fn kernel(spec: &ConvSpec, shape: &Shape, caps: &Capabiliti
         ("STAGED_PIXELS", staged_pixels),
         ("STAGED", staged_pixels + staged_weights),
         ("STEP", shape.slices * (staged_pixels + staged_weights)),
-    ] {
-        s.constant(name, value);
-    }
-    s.bind_reads(epilogue::reads(spec));
-    s.bind_read("weights".into(), Role::Weights, Layout::Packed);
-    for (o, output) in spec.outputs.iter().enumerate() {
-        s.bind(format!("out{o}"), Role::Write(o), true, element(output.shape.layout));
-    }
-    s.activation(&spec.activation, layout.slopes);
-    epilogue::finish(&mut s, spec);
-    epilogue::store(&mut s, spec);
+    ];
+    let mut s = epilogue::prelude(spec, &constants, layout.slopes, int64);
     place(&mut s);
     for (r, (range, l)) in spec.k_ranges.iter().zip(&layout.ranges).enumerate() {
         input(&mut s, spec, r, range, l);
