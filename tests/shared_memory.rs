@@ -21,13 +21,20 @@ fn shares(kernel: &Kernel) -> bool {
     kernel.wgsl.contains("var<workgroup>")
 }
 
-/// Runs a kernel and judges one element of `every`.
-fn check(gpu: &Gpu, name: &str, spec: &ConvSpec, kernel: &Kernel, every: usize) -> Result<(), String> {
+/// Runs a kernel and judges one element of `every`. `safe`: with wgpu's runtime checks.
+fn check(
+    gpu: &Gpu,
+    name: &str,
+    spec: &ConvSpec,
+    kernel: &Kernel,
+    safe: bool,
+    every: usize,
+) -> Result<(), String> {
     let whole = Spec::Conv(spec.clone());
     let data = data(&whole, 7);
     let weights = data.pack(kernel, spec);
     assert!(weights.len() as u64 * 4 <= packed_weight_bytes(spec), "bound of {name}, {}", kernel.name);
-    let prepared = gpu.prepare(kernel, &data.reads, &data.writes, &weights, false);
+    let prepared = gpu.prepare(kernel, &data.reads, &data.writes, &weights, safe);
     gpu.dispatch(&prepared, 1);
     oracle::check_sample(&whole, &data, &gpu.outputs(&prepared), kernel.rounding(), every)
         .map_err(|message| format!("{} {name} [{}]: {message}", gpu.name, kernel.name))
@@ -121,7 +128,7 @@ fn every_remainder() {
             let kernels = candidates(&Spec::Conv(spec.clone()), &discrete(&gpu)).expect("within the limits");
             for kernel in kernels.iter().filter(|k| shares(k)) {
                 kinds_seen.insert(kernel.name.clone());
-                wrong.extend(check(&gpu, &name, &spec, kernel, 1).err());
+                wrong.extend(check(&gpu, &name, &spec, kernel, false, 1).err());
             }
         }
     }
@@ -137,9 +144,9 @@ fn every_operand_and_epilogue() {
             let kernels = candidates(&Spec::Conv(spec.clone()), &discrete(&gpu)).expect("within the limits");
             let shared: Vec<_> = kernels.iter().filter(|k| shares(k)).collect();
             assert!(!shared.is_empty(), "{name}: no kernel to try");
-            // Every other one, in turn: pipelines take long to make.
+            // Every other one, in turn, some with runtime checks: pipelines take long to make.
             for kernel in shared.iter().skip(case % 2).step_by(2) {
-                wrong.extend(check(&gpu, name, spec, kernel, 1).err());
+                wrong.extend(check(&gpu, name, spec, kernel, case % 4 == 0, 1).err());
             }
         }
     }
@@ -170,8 +177,8 @@ fn layers_of_networks() {
             {
                 let depth: usize =
                     spec.k_ranges.iter().map(|r| r.from.channels * r.kernel[0] * r.kernel[1]).sum();
-                let every = depth * spec.out_channels * spec.size[0] * spec.size[1] / 4_000_000 | 1;
-                wrong.extend(check(&gpu, &layer.name, spec, kernel, every).err());
+                let every = (depth * spec.out_channels * spec.size[0] * spec.size[1] / 4_000_000) | 1;
+                wrong.extend(check(&gpu, &layer.name, spec, kernel, false, every).err());
             }
         }
     }
