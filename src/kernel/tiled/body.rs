@@ -30,7 +30,7 @@ pub(in super::super) fn kernel(spec: &ConvSpec, shape: &Shape, caps: &Capabiliti
     let mut s = epilogue::prelude(spec, &constants, layout.slopes, int64);
     place(&mut s);
     for (r, (range, l)) in spec.k_ranges.iter().zip(&layout.ranges).enumerate() {
-        input(&mut s, spec, r, range, l);
+        input(&mut s, spec, shape, r, range, l);
     }
     s.line(format!("var<workgroup> staged: array<vec4<f32>, {}>;", shape.memory()));
     Body { spec, shape, layout: &layout }.emit(&mut s);
@@ -56,18 +56,32 @@ fn place(s: &mut Source) {
     s.line("}");
 }
 
+/// Whether the last step of a K range reaches behind its end.
+fn ragged(range: &KRange, shape: &Shape) -> bool {
+    !depth(range).is_multiple_of(shape.slices * shape.depth)
+}
+
 /// The function `input{r}`: the quad at place `k` of a K range's own K, zero behind its end, for the output pixel at a place.
-fn input(s: &mut Source, spec: &ConvSpec, r: usize, range: &KRange, layout: &RangeLayout) {
+fn input(s: &mut Source, spec: &ConvSpec, shape: &Shape, r: usize, range: &KRange, layout: &RangeLayout) {
     let from = &range.from;
-    let (view, shape) = (from.size(), from.shape);
+    let view = from.size();
     let count = from.channels.div_ceil(4);
     let step = if from.mean_pool { 2 } else { from.stride };
     s.constant(&format!("R{r}_DEPTH"), depth(range));
     s.line(format!("fn input{r}(place: vec3<u32>, at_k: u32) -> vec4<f32> {{"));
-    s.line(format!("let k = min(at_k, R{r}_DEPTH - 1u);"));
-    s.line(format!("let plane = k % {count}u;"));
-    s.line(format!("let tap = k / {count}u;"));
-    let mut inside = vec![format!("at_k < R{r}_DEPTH")];
+    let mut inside = vec![];
+    if ragged(range, shape) {
+        s.line(format!("let k = min(at_k, R{r}_DEPTH - 1u);"));
+        inside.push(format!("at_k < R{r}_DEPTH"));
+    } else {
+        s.line("let k = at_k;");
+    }
+    if range.kernel == [1, 1] {
+        s.line("let plane = k;");
+    } else {
+        s.line(format!("let plane = k % {count}u;"));
+        s.line(format!("let tap = k / {count}u;"));
+    }
     for (axis, (name, taps)) in
         [("y", format!("tap / {}u", range.kernel[1])), ("x", format!("tap % {}u", range.kernel[1]))]
             .into_iter()
@@ -89,6 +103,7 @@ fn input(s: &mut Source, spec: &ConvSpec, r: usize, range: &KRange, layout: &Ran
             s.line(format!("let in_{name} = {};", times(name, step)));
         }
     }
+    let shape = from.shape;
     let (plane, image) = (shape.height * shape.width, planes(&shape));
     let first = from.first_channel / 4;
     s.line(format!(
@@ -117,7 +132,10 @@ fn input(s: &mut Source, spec: &ConvSpec, r: usize, range: &KRange, layout: &Ran
     } else {
         element("")
     };
-    s.line(format!("return select(vec4<f32>(), {value}, {});", inside.join(" && ")));
+    s.line(match inside.as_slice() {
+        [] => format!("return {value};"),
+        all => format!("return select(vec4<f32>(), {value}, {});", all.join(" && ")),
+    });
     s.line("}");
 }
 
@@ -215,9 +233,12 @@ impl Body<'_> {
         let run = 4 * shape.quads;
         for i in 0..weights {
             let element = format!("(lane + {}u)", i * shape.lanes());
-            s.line(format!(
-                "{declare}weight{i} = load_weights(first_weight + {first}u + min(k + {element} / {run}u, R{r}_DEPTH - 1u) * {run}u + {element} % {run}u);"
-            ));
+            let at = if ragged(&self.spec.k_ranges[r], shape) {
+                format!("min(k + {element} / {run}u, R{r}_DEPTH - 1u) * {run}u + {element} % {run}u")
+            } else {
+                format!("k * {run}u + {element}")
+            };
+            s.line(format!("{declare}weight{i} = load_weights(first_weight + {first}u + {at});"));
         }
     }
 
