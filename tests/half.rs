@@ -73,7 +73,9 @@ fn logits_and_layers_stay_within_their_bounds() {
             let session = Session::new(&f.model, &Options { keep: keep.clone(), ..options }).unwrap();
             session.run(&f.input).unwrap();
             let values = keep.iter().map(|n| (n.clone(), session.read_kept(n).unwrap())).collect();
-            for layer in verify::check_layers(&graph, &f.input, f.batch, &values, Precision::F16) {
+            for layer in verify::check_layers(&graph, &f.input, f.batch, &values, Precision::F16, |n| {
+                session.rounding(n)
+            }) {
                 assert!(layer.passed(), "{device_name} {name} {}: {:.2}", layer.layer, layer.of_bound);
             }
         }

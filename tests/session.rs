@@ -68,7 +68,10 @@ fn every_layer_stays_within_its_rounding_bound() {
             let session = Session::new(&f.model, &options).unwrap();
             session.run(&f.input).unwrap();
             let values = keep.into_iter().map(|n| (n.clone(), session.read_kept(&n).unwrap())).collect();
-            for layer in rmnet::verify::check_layers(&graph, &f.input, f.batch, &values, Precision::F32) {
+            let rounding = |n: &str| session.rounding(n);
+            for layer in
+                rmnet::verify::check_layers(&graph, &f.input, f.batch, &values, Precision::F32, rounding)
+            {
                 assert!(layer.passed(), "{device_name} {name} {}: {:.2}", layer.layer, layer.of_bound);
             }
             // The check can fail: one wrong value is found, and named.
@@ -76,7 +79,8 @@ fn every_layer_stays_within_its_rounding_bound() {
             let victim = graph.nodes()[graph.nodes().len() / 2].name.clone();
             let largest = broken[&victim].iter().fold(0.0f32, |m, v| m.max(v.abs()));
             broken.get_mut(&victim).unwrap()[3] += 0.01 * largest;
-            let checks = rmnet::verify::check_layers(&graph, &f.input, f.batch, &broken, Precision::F32);
+            let checks =
+                rmnet::verify::check_layers(&graph, &f.input, f.batch, &broken, Precision::F32, rounding);
             assert_eq!(checks.iter().find(|c| !c.passed()).map(|c| &c.layer), Some(&victim), "{name}");
         }
     }

@@ -1,51 +1,26 @@
 //! Every shader is valid WGSL without special demands, fits the default limits of WebGPU, and goes to every backend language.
 
+#[path = "common/layers.rs"]
+mod layers;
 #[path = "common/specs.rs"]
 mod specs;
 
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, StorageAccess};
 use rmnet::kernel::{Capabilities, Kernel, Operand, Spec, candidates, select};
-use specs::{conv, half, in_place, packed, planar, pooled, projection, range, to_planar, whole};
+use specs::{conv, half, packed, range, whole};
 
 fn capabilities() -> Vec<Capabilities> {
     let software = Capabilities { software: true, ..Capabilities::WEBGPU };
     vec![
         Capabilities::WEBGPU,
         Capabilities { subgroup_size: Some(32), ..Capabilities::WEBGPU },
+        Capabilities { discrete: true, ..Capabilities::WEBGPU },
         software.clone(),
         Capabilities { subgroup_size: Some(4), ..software.clone() },
         Capabilities { subgroup_size: Some(8), ..software.clone() },
         Capabilities { subgroup_size: Some(8), int64: true, ..software },
     ]
-}
-
-/// Layer shapes of ResNet-18 and ResNet-50.
-fn resnets() -> Vec<(String, Spec)> {
-    let mut specs = vec![];
-    let mut push = |name: &str, spec| specs.push((name.to_string(), Spec::Conv(spec)));
-    push("stem", pooled(conv(vec![range(whole(0, planar(1, 3, 224, 224)), 7, 2, 3, 1)], 64), 3, 2, 1));
-    push("fc", to_planar(conv(vec![range(whole(0, packed(1, 512, 1, 1)), 1, 1, 0, 1)], 1000)));
-    push("fc", to_planar(conv(vec![range(whole(0, packed(1, 2048, 1, 1)), 1, 1, 0, 1)], 1000)));
-    for (i, size) in [56, 28, 14, 7].into_iter().enumerate() {
-        let c = 64 << i;
-        let base = conv(vec![range(whole(0, packed(1, c, size, size)), 3, 1, 1, 1)], c);
-        push("3x3", base.clone());
-        push("3x3 in place", in_place(base));
-        let wide = packed(1, 4 * c, size, size);
-        push("reduce", conv(vec![range(whole(0, wide), 1, 1, 0, 1)], c));
-        push("expand", in_place(conv(vec![range(whole(0, packed(1, c, size, size)), 1, 1, 0, 1)], 4 * c)));
-        if i > 0 {
-            let big = packed(1, c, 2 * size, 2 * size);
-            let half = packed(1, c / 2, 2 * size, 2 * size);
-            push("3x3 strided", conv(vec![range(whole(0, half), 3, 2, 1, 1)], c));
-            push("3x3 strided", conv(vec![range(whole(0, big), 3, 2, 1, 1)], c));
-            push("projection", projection(packed(1, c, size, size), half, c, 3, 2));
-            let before = packed(1, 2 * c, 2 * size, 2 * size);
-            push("projection", projection(packed(1, c, size, size), before, 4 * c, 1, 2));
-        }
-    }
-    specs
 }
 
 /// A case in f32 and in f16.
@@ -120,14 +95,24 @@ fn translate(context: &str, module: &naga::Module, info: &naga::valid::ModuleInf
 #[test]
 fn every_shader_is_valid_everywhere() {
     for caps in capabilities() {
-        for (name, spec) in resnets().into_iter().flat_map(both) {
+        // Kernels that share workgroup memory differ by nothing but 64-bit loads.
+        let every = caps.discrete || caps.int64;
+        let shared = |k: &Kernel| k.wgsl.contains("var<workgroup>");
+        let networks = ["resnet18", "resnet50", "mobilenet_v2"];
+        let layers = networks.into_iter().flat_map(|n| layers::network(n, 1)).map(|l| (l.name, l.spec));
+        for (name, spec) in layers.flat_map(both) {
             for kernel in candidates(&spec, &caps).expect("within the limits") {
                 assert!(caps.subgroup_size.is_some() || !kernel.subgroup);
-                check(&name, &kernel);
+                if every || !shared(&kernel) {
+                    check(&name, &kernel);
+                }
             }
         }
         for (name, spec) in specs::all().into_iter().flat_map(both) {
             check(&name, &select(&spec, &caps).expect("within the limits"));
+            if every {
+                candidates(&spec, &caps).expect("within the limits").iter().for_each(|k| check(&name, k));
+            }
         }
     }
 }

@@ -232,7 +232,8 @@ fn run(
     self::logits(&keeping, input)?;
     let values: HashMap<String, Vec<f32>> =
         keep.into_iter().map(|n| Ok((n.clone(), keeping.read_kept(&n)?))).collect::<Result<_, Failure>>()?;
-    let layers = args.bisect.then(|| verify::check_layers(graph, input, batch, &values, precision));
+    let rounding = |name: &str| keeping.rounding(name);
+    let layers = args.bisect.then(|| verify::check_layers(graph, input, batch, &values, precision, rounding));
     let (tuning_note, tuning) = (place.tuning_note(&session), place.tuning_json(&session));
     Ok(OnDevice { name: session.device_name(), blocks: values, logits, layers, tuning_note, tuning })
 }

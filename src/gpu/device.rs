@@ -78,6 +78,7 @@ impl Gpu {
             subgroup_size: report.subgroup.filter(|[min, max]| min == max).map(|[size, _]| size),
             int64: features.contains(Features::SHADER_INT64),
             software: info.device_type == DeviceType::Cpu,
+            discrete: info.device_type == DeviceType::DiscreteGpu,
             max_workgroup_invocations: report.max_workgroup_invocations,
             max_workgroup_memory: report.max_workgroup_memory,
             max_workgroups: report.max_workgroups,

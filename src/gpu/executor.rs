@@ -5,8 +5,8 @@ use super::program::{Ends, Program};
 use super::turn::Turn;
 use super::upload::Uploader;
 use super::{Gpu, GpuError, Tuned, Tuning};
-use crate::kernel::{Kernel, Spec};
-use crate::plan::Plan;
+use crate::kernel::{Kernel, Rounding, Spec};
+use crate::plan::{Dispatch, Plan};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use wgpu::{Buffer, BufferDescriptor, BufferUsages, CommandEncoder};
@@ -145,6 +145,17 @@ impl GpuExecutor {
     /// What became of [`ExecOptions::tuning`].
     pub fn tuned(&self) -> &Tuned {
         &self.tuned
+    }
+
+    /// The rounding of the kernels that make a kept value; of one that is not kept, that of a plain sum.
+    pub fn rounding(&self, kept: &str) -> Rounding {
+        let parts = self.plan.kept.iter().filter(|k| k.name == kept).flat_map(|k| &k.parts);
+        let makers = parts.flat_map(|part| {
+            let writes = |d: &&Dispatch| d.writes.contains(&part.buffer);
+            let dispatches = self.plan.dispatches.iter();
+            dispatches.enumerate().filter(move |(_, d)| writes(d)).map(|(i, _)| self.program.rounding(i))
+        });
+        makers.fold(Rounding::DIRECT, Rounding::or)
     }
 
     /// Bytes of packed weights of every dispatch.

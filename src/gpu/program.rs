@@ -1,7 +1,7 @@
 //! What runs: pipelines and bind groups of every dispatch, in order.
 
 use super::{Gpu, GpuError};
-use crate::kernel::{Kernel, Role};
+use crate::kernel::{Kernel, Role, Rounding};
 use crate::plan::{BufferId, Place, Plan};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -84,6 +84,11 @@ impl Program {
     /// Names of the kernels, by dispatch.
     pub(super) fn kernel_names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.steps.iter().map(|s| s.kernel.name.as_str())
+    }
+
+    /// The rounding of a dispatch's kernel.
+    pub(super) fn rounding(&self, dispatch: usize) -> Rounding {
+        self.steps[dispatch].kernel.rounding()
     }
 
     /// Number of dispatches.

@@ -58,6 +58,34 @@ pub(super) fn reads(spec: &ConvSpec) -> impl Iterator<Item = &Operand> {
     spec.k_ranges.iter().map(|r| &r.from).chain(adds).chain(gates)
 }
 
+/// A shader up to its own functions: constants, bindings, `activate`, `finish`, `store`.
+pub(super) fn prelude(
+    spec: &ConvSpec,
+    constants: &[(&str, usize)],
+    slopes: usize,
+    wide_loads: bool,
+) -> Source {
+    let mut s = Source::new(wide_loads);
+    s.line(format!("// {spec:?}").replace('\n', " "));
+    let sizes = [
+        ("OUT_QUADS", spec.out_channels.div_ceil(4)),
+        ("CONV_HEIGHT", spec.size[0]),
+        ("CONV_WIDTH", spec.size[1]),
+    ];
+    for (name, value) in sizes.iter().chain(constants) {
+        s.constant(name, *value);
+    }
+    s.bind_reads(reads(spec));
+    s.bind_weights(spec.precision());
+    for (o, output) in spec.outputs.iter().enumerate() {
+        s.bind_write(o, &output.shape);
+    }
+    s.activation(&spec.activation, slopes);
+    finish(&mut s, spec);
+    store(&mut s, spec);
+    s
+}
+
 /// The function `finish`: adds and activation of a quad at a conv pixel.
 pub(super) fn finish(s: &mut Source, spec: &ConvSpec) {
     s.line("fn finish(sum: vec4<f32>, image: u32, quad: u32, y: u32, x: u32) -> vec4<f32> {");

@@ -37,7 +37,8 @@ pub(super) struct RangeLayout {
     pub(super) map: usize,
     /// Elements of a quad that is f32.
     pub(super) parameter: usize,
-    offset: usize,
+    /// Where the first step begins, from the start of a tile's block.
+    pub(super) offset: usize,
 }
 
 /// Order of a dispatch's packed weights.

@@ -9,16 +9,21 @@ mod key;
 mod layout;
 mod precision;
 mod probe;
+mod rounding;
 mod simple;
 mod source;
 mod spec;
 mod tile;
+mod tiled;
+mod winograd;
 
 use crate::tensor::all_finite;
 use layout::WeightLayout;
+use winograd::WinogradLayout;
 
 pub use precision::Precision;
 pub use probe::Probe;
+pub use rounding::Rounding;
 pub use spec::{
     Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
 };
@@ -32,6 +37,8 @@ pub struct Capabilities {
     pub int64: bool,
     /// A CPU pretending to be a GPU (llvmpipe, SwiftShader): invocations are SIMD lanes.
     pub software: bool,
+    /// A card with memory of its own, and so many multiprocessors that small maps leave most of them idle.
+    pub discrete: bool,
     /// Invocations a workgroup may have.
     pub max_workgroup_invocations: u32,
     /// Bytes of workgroup memory.
@@ -112,6 +119,7 @@ enum Packing {
     None,
     Gemv,
     Conv(WeightLayout),
+    Winograd(WinogradLayout),
 }
 
 impl Capabilities {
@@ -120,6 +128,7 @@ impl Capabilities {
         subgroup_size: None,
         int64: false,
         software: false,
+        discrete: false,
         max_workgroup_invocations: 256,
         max_workgroup_memory: 16 << 10,
         max_workgroups: 65535,
@@ -154,12 +163,47 @@ pub fn select(spec: &Spec, caps: &Capabilities) -> Result<Kernel, KernelError> {
         Spec::Conv(conv) if simple::is_gemv(conv) => simple::gemv(conv, caps),
         Spec::Conv(conv) => {
             let flat = conv::flatten(conv);
-            let tiles = tile::tiles(&flat, flat.outputs[0].shape.width, caps);
-            conv::kernel(&flat, &tiles[0], caps)
+            let how = convolutions(&flat, caps)[0];
+            how.kernel(&flat, caps)
         }
     };
     check(spec, &kernel, caps)?;
     Ok(kernel)
+}
+
+/// A way to compute a convolution.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    /// Every invocation on its own.
+    Register(tile::Tile),
+    /// Workgroups that share what they load.
+    Tiled(tiled::Shape),
+    /// Fewer products, more rounding.
+    Winograd(winograd::Shape),
+}
+
+impl How {
+    fn kernel(&self, flat: &ConvSpec, caps: &Capabilities) -> Kernel {
+        match self {
+            How::Register(tile) => conv::kernel(flat, tile, caps),
+            How::Tiled(shape) => tiled::kernel(flat, shape, caps),
+            How::Winograd(shape) => winograd::kernel(flat, shape, caps),
+        }
+    }
+}
+
+/// Every way to compute a flattened spec, best guess first; never none. Workgroup memory comes first on discrete cards: on
+/// integrated GPUs it is no faster than the caches, on software adapters slower. Winograd's way is for those who time it, and
+/// know of its rounding.
+fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
+    let register = tile::tiles(flat, flat.outputs[0].shape.width, caps).into_iter().map(How::Register);
+    let tiled = tiled::shapes(flat, caps).into_iter().map(How::Tiled);
+    let winograd = winograd::shapes(flat, caps).into_iter().map(How::Winograd);
+    if caps.discrete {
+        tiled.chain(register).chain(winograd).collect()
+    } else {
+        register.chain(tiled).chain(winograd).collect()
+    }
 }
 
 /// Every kernel worth timing for a spec, [`select`]'s choice first, each of another name. All take the same buffers; each packs
@@ -173,8 +217,8 @@ pub fn candidates(spec: &Spec, caps: &Capabilities) -> Result<Vec<Kernel>, Kerne
         && !simple::is_gemv(conv)
     {
         let flat = conv::flatten(conv);
-        let tiles = tile::tiles(&flat, flat.outputs[0].shape.width, caps);
-        for kernel in tiles[1..].iter().map(|tile| conv::kernel(&flat, tile, caps)) {
+        let ways = convolutions(&flat, caps);
+        for kernel in ways[1..].iter().map(|how| how.kernel(&flat, caps)) {
             // On a narrow map several tiles are cut down to one.
             if check(spec, &kernel, caps).is_ok() && kernels.iter().all(|k| k.name != kernel.name) {
                 kernels.push(kernel);
@@ -206,6 +250,7 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
             tile::tiles(&flat, width, &Capabilities { subgroup_size, software, ..Capabilities::WEBGPU })
         })
         .map(|tile| WeightLayout::new(&flat, &tile).bytes())
+        .chain([tiled::packed_weight_bytes(&flat), winograd::packed_weight_bytes(&flat)])
         .max()
         .unwrap_or(0)
 }
@@ -236,6 +281,7 @@ impl Kernel {
     fn weight_bytes(&self, spec: &Spec) -> u64 {
         match (&self.packing, spec) {
             (Packing::Conv(layout), _) => layout.bytes(),
+            (Packing::Winograd(layout), _) => layout.bytes(),
             (Packing::Gemv, Spec::Conv(spec)) => simple::gemv_bytes(spec),
             _ => 0,
         }
@@ -251,6 +297,15 @@ impl Kernel {
             Packing::None => vec![],
             Packing::Gemv => simple::pack_gemv(spec, values),
             Packing::Conv(layout) => layout.pack(spec, values),
+            Packing::Winograd(layout) => layout.pack(spec, values),
+        }
+    }
+
+    /// How far its results may be from exact ones.
+    pub fn rounding(&self) -> Rounding {
+        match &self.packing {
+            Packing::Winograd(layout) => layout.rounding(),
+            _ => Rounding::DIRECT,
         }
     }
 }

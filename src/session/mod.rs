@@ -32,6 +32,7 @@ use crate::checkpoint::Checkpoint;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::cpu::CpuExecutor;
 use crate::gpu::{ExecOptions, Gpu, GpuExecutor, Tuned};
+use crate::kernel::Rounding;
 use crate::models::{self, Model};
 use crate::plan::{self, Limits, Plan};
 use crate::rewrite::{self, BlockReport, Form, Rewritten};
@@ -227,6 +228,15 @@ impl Session {
             Executor::Gpu(gpu) => gpu.read_kept(name)?,
             Executor::Cpu(cpu) => cpu.read_kept(name)?,
         })
+    }
+
+    /// How far a kept value may be from the exact one, by the kernels that make it.
+    pub fn rounding(&self, name: &str) -> Rounding {
+        match &self.executor {
+            Executor::Gpu(gpu) => gpu.rounding(name),
+            #[cfg(not(target_arch = "wasm32"))]
+            Executor::Cpu(_) => Rounding::DIRECT,
+        }
     }
 
     /// The plan that runs, without its weights.

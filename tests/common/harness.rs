@@ -36,6 +36,7 @@ fn open(adapter: wgpu::Adapter) -> Gpu {
         subgroup_size: subgroup.then_some(info.subgroup_min_size),
         int64: features.contains(wgpu::Features::SHADER_INT64) && std::env::var_os("NO_INT64").is_none(),
         software: info.device_type == wgpu::DeviceType::Cpu,
+        discrete: info.device_type == wgpu::DeviceType::DiscreteGpu,
         max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
         max_workgroup_memory: limits.max_compute_workgroup_storage_size,
         max_workgroups: limits.max_compute_workgroups_per_dimension,

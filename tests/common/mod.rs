@@ -3,6 +3,7 @@
 
 pub mod fixtures;
 pub mod harness;
+pub mod layers;
 pub mod oracle;
 pub mod random;
 pub mod seeded;

@@ -150,7 +150,8 @@ pub fn relu_until(mut spec: ConvSpec, cut: usize, before: bool) -> ConvSpec {
     spec
 }
 
-fn add(mut spec: ConvSpec, from: Operand, first_out: usize) -> ConvSpec {
+/// The same with another add.
+pub fn add(mut spec: ConvSpec, from: Operand, first_out: usize) -> ConvSpec {
     spec.adds.push(Add { from, first_out, gate: None });
     spec
 }
