@@ -2,6 +2,7 @@
 
 use super::clock::Stopwatch;
 use super::program::{Ends, Program};
+use super::slots::{Slots, Starts};
 use super::turn::Turn;
 use super::upload::Uploader;
 use super::{Gpu, GpuError};
@@ -87,11 +88,13 @@ impl GpuExecutor {
     pub async fn new_async(gpu: &Gpu, plan: &Plan, options: &ExecOptions) -> Result<GpuExecutor, GpuError> {
         gpu.check_lost()?;
         check_limits(gpu, plan)?;
+        let starts = Starts::new(plan, gpu.capabilities());
         let kernels: Vec<Kernel> = plan
             .dispatches
             .iter()
             .map(|d| {
-                kernel::select(&d.spec, gpu.capabilities())
+                let arena = starts.as_ref().map(|starts| starts.arena(plan, d));
+                kernel::select_in(&d.spec, gpu.capabilities(), arena.as_ref())
                     .map_err(|source| GpuError::Kernel { dispatch: d.name.clone(), source })
             })
             .collect::<Result<_, _>>()?;
@@ -113,11 +116,7 @@ impl GpuExecutor {
         let weight_bytes = uploader.finish().await?;
         let upload = stopwatch.elapsed();
 
-        let allocate = || -> Vec<Buffer> {
-            let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
-            plan.slots.iter().map(|bytes| buffer(gpu, "slot", *bytes, usage)).collect()
-        };
-        let slots = gpu.scoped("the activations", allocate).await?;
+        let slots = Slots::new(gpu, plan, starts.as_ref()).await?;
         let stopwatch = Stopwatch::start();
         let program = Program::new(gpu, plan, kernels, slots, weights, options.safe_shaders).await?;
         let compile = stopwatch.elapsed();

@@ -11,6 +11,7 @@ mod error;
 mod executor;
 mod probe;
 mod program;
+mod slots;
 mod timing;
 mod turn;
 mod upload;

@@ -5,7 +5,7 @@ use super::layout::WeightLayout;
 use super::source::{LOWEST, Source, planes};
 use super::spec::{ConvSpec, Layout, Operand};
 use super::tile::Tile;
-use super::{Capabilities, Kernel, Packing, epilogue};
+use super::{Arena, Capabilities, Kernel, Packing, epilogue};
 use crate::graph::MaxPool;
 
 /// Whether an operand's buffer is in quads.
@@ -45,7 +45,7 @@ fn rows_per_invocation(spec: &ConvSpec, tile: &Tile) -> usize {
 }
 
 /// The kernel for a flattened spec and a tile.
-pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> Kernel {
+pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
     let layout = WeightLayout::new(spec, tile);
     let out = spec.outputs[0].shape;
     let across = out.width.div_ceil(tile.pixels);
@@ -56,7 +56,7 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> Kerne
     let grid = [workgroups.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
 
     let wide_loads = caps.software && caps.int64;
-    let mut s = Source::new(wide_loads);
+    let mut s = Source::new(wide_loads, arena);
     s.line(format!("// {spec:?}").replace('\n', " "));
     for (name, value) in [
         ("BATCH", out.batch),

@@ -1,6 +1,5 @@
 //! What happens to a finished sum: values added, activation, stores.
 
-use super::Precision;
 use super::source::{Source, planes, times};
 use super::spec::{Add, BufferShape, ConvSpec, Layout, Operand};
 
@@ -18,12 +17,7 @@ pub(super) fn load_quad(
     match shape.layout {
         Layout::Packed => {
             let index = format!("(image * {image}u + {}u + {quad}) * {plane}u + {pixel}", first_channel / 4);
-            // The output buffer, read in place, has no function of its own.
-            let load = match (buffer.starts_with("out"), shape.precision) {
-                (true, Precision::F32) => format!("{buffer}[{index}]"),
-                (true, Precision::F16) => format!("from_half({buffer}[{index}])"),
-                (false, _) => format!("load_{buffer}({index})"),
-            };
+            let load = format!("load_{buffer}({index})");
             if channels.is_multiple_of(4) {
                 load
             } else {
@@ -123,9 +117,8 @@ pub(super) fn store(s: &mut Source, spec: &ConvSpec) {
         let quad = if range.start == 0 { "quad".into() } else { format!("(quad - {}u)", range.start / 4) };
         match shape.layout {
             Layout::Packed => {
-                let stored = if shape.precision == Precision::F16 { "to_half(value)" } else { "value" };
                 s.line(format!(
-                    "out{o}[(image * {image}u + {}u + {quad}) * {plane}u + {pixel}] = {stored};",
+                    "store_out{o}((image * {image}u + {}u + {quad}) * {plane}u + {pixel}, value);",
                     output.first_channel / 4
                 ));
             }

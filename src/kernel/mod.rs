@@ -12,8 +12,11 @@ mod simple;
 mod source;
 mod spec;
 mod tile;
+mod universal;
+mod universal_text;
 
 use layout::WeightLayout;
+use universal::UniversalLayout;
 
 pub use precision::Precision;
 pub use probe::Probe;
@@ -51,6 +54,8 @@ pub enum Role {
     Write(usize),
     /// Packed weights and biases of the dispatch.
     Weights,
+    /// The one buffer that the dispatch's buffers are ranges of ([`Arena`]).
+    Arena,
 }
 
 /// A storage buffer of a kernel, in bind group 0 at the position it has in [`Kernel::bindings`].
@@ -62,6 +67,16 @@ pub struct Binding {
     pub role: Role,
     /// `read_write` rather than `read`.
     pub writable: bool,
+}
+
+/// One buffer that holds those of several dispatches, so that a shader need not say which of them it reads. Its first 16 bytes
+/// are zero. Where each of a dispatch's buffers starts in it, in quads of f32; `None` for one that is bound on its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Arena {
+    /// Of the buffers read.
+    pub reads: Vec<Option<u32>>,
+    /// Of those written.
+    pub writes: Vec<Option<u32>>,
 }
 
 /// A compute shader for one [`Spec`]: everything baked in, nothing but buffers to bind.
@@ -103,6 +118,7 @@ enum Packing {
     None,
     Gemv,
     Conv(WeightLayout),
+    Universal(UniversalLayout),
 }
 
 impl Capabilities {
@@ -139,14 +155,26 @@ pub struct KernelError {
 /// [`KernelError`] where a limit is too small: too many buffers, a buffer or its weights over the binding size, a grid too
 /// large.
 pub fn select(spec: &Spec, caps: &Capabilities) -> Result<Kernel, KernelError> {
+    select_in(spec, caps, None)
+}
+
+/// [`select`] for buffers of which some are ranges of one: there a software adapter gets the convolution that is one shader for
+/// many shapes.
+///
+/// # Errors
+/// As there.
+pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Result<Kernel, KernelError> {
     let kernel = match spec {
-        Spec::MaxPool(pool) => simple::max_pool(pool, caps),
-        Spec::Average(average) => simple::average(average, caps),
-        Spec::Conv(conv) if simple::is_gemv(conv) => simple::gemv(conv, caps),
+        Spec::MaxPool(pool) => simple::max_pool(pool, caps, arena),
+        Spec::Average(average) => simple::average(average, caps, arena),
+        Spec::Conv(conv) if simple::is_gemv(conv) => simple::gemv(conv, caps, arena),
         Spec::Conv(conv) => {
             let flat = conv::flatten(conv);
-            let tiles = tile::tiles(&flat, flat.outputs[0].shape.width, caps);
-            conv::kernel(&flat, &tiles[0], caps)
+            let universal = arena.and_then(|arena| universal::kernel(&flat, caps, arena));
+            universal.unwrap_or_else(|| {
+                let tiles = tile::tiles(&flat, flat.outputs[0].shape.width, caps);
+                conv::kernel(&flat, &tiles[0], caps, arena)
+            })
         }
     };
     check(spec, &kernel, caps)?;
@@ -164,7 +192,7 @@ pub fn candidates(spec: &Spec, caps: &Capabilities) -> Result<Vec<Kernel>, Kerne
     {
         let flat = conv::flatten(conv);
         let tiles = tile::tiles(&flat, flat.outputs[0].shape.width, caps);
-        let others = tiles[1..].iter().map(|tile| conv::kernel(&flat, tile, caps));
+        let others = tiles[1..].iter().map(|tile| conv::kernel(&flat, tile, caps, None));
         kernels.extend(others.filter(|k| check(spec, k, caps).is_ok()));
     }
     Ok(kernels)
@@ -184,6 +212,7 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
             tile::tiles(&flat, width, &Capabilities { subgroup_size, software, ..Capabilities::WEBGPU })
         })
         .map(|tile| WeightLayout::new(&flat, &tile).bytes())
+        .chain([universal::bytes(&flat)])
         .max()
         .unwrap_or(0)
 }
@@ -214,6 +243,7 @@ impl Kernel {
     fn weight_bytes(&self, spec: &Spec) -> u64 {
         match (&self.packing, spec) {
             (Packing::Conv(layout), _) => layout.bytes(),
+            (Packing::Universal(layout), _) => layout.bytes(),
             (Packing::Gemv, Spec::Conv(spec)) => simple::gemv_bytes(spec),
             _ => 0,
         }
@@ -229,6 +259,7 @@ impl Kernel {
             Packing::None => vec![],
             Packing::Gemv => simple::pack_gemv(spec, values),
             Packing::Conv(layout) => layout.pack(spec, values),
+            Packing::Universal(layout) => layout.pack(spec, values),
         }
     }
 }
