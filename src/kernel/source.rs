@@ -27,7 +27,11 @@ pub(super) struct Source {
     half: bool,
     /// Which buffers are ranges of one.
     arena: Option<Arena>,
+    /// Planar buffers are read eight elements at a time.
+    pub(super) octets: bool,
 }
+
+const OCTET: &str = include_str!("../../shaders/shared/octet.wgsl");
 
 impl Source {
     /// An empty shader; `wide_loads` as the capability of that name.
@@ -82,6 +86,10 @@ impl Source {
             }
             match layout {
                 Layout::Packed => self.bind_quads(name, role, precision),
+                Layout::Planar if self.octets => {
+                    self.bind("planar".into(), role, false, "vec4<u64>");
+                    self.fragment(OCTET);
+                }
                 Layout::Planar => self.bind(name, role, false, "f32"),
             }
         }
