@@ -33,13 +33,17 @@ struct Part {
     covers: bool,
     at: u32,
     step: u32,
+    // Lanes of the quad that are among them; the buffer may hold others beside.
+    lanes: vec4<bool>,
 }
 
 // From a row of a table: first quad and the one past the last, first element, elements of an image, of a quad's plane, of a row,
-// from pixel to pixel.
+// from pixel to pixel, channels.
 fn part(row: vec4<u64>, image: u32, quad: u32, y: u32, x: u32) -> Part {
     let low = vec4<u32>(row);
     let high = vec4<u32>(row >> vec4<u32>(32u));
-    let at = low.y + image * high.y + (quad - low.x) * low.z + y * high.z + x * low.w;
-    return Part(quad >= low.x && quad < high.x, at, low.w);
+    let n = quad - low.x;
+    let at = low.y + image * high.y + n * low.z + y * high.z + x * low.w;
+    let lanes = vec4<u32>(4u * n) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(high.w);
+    return Part(quad >= low.x && quad < high.x, at, low.w, lanes);
 }

@@ -126,22 +126,24 @@ pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Opt
     ];
     let mut header: Vec<u32> = sizes.iter().map(|v| *v as u32).collect();
     header.resize(SIZES * PAIR, 0);
-    let mut table = |quads: [usize; 2], base: usize, shape: &super::BufferShape, stride: usize| {
-        let plane = shape.height * shape.width;
-        let words = [quads[0], quads[1], base, planes(shape) * plane, plane, stride * shape.width, stride, 0];
-        header.extend(words.map(|v| v as u32));
-    };
+    let mut table =
+        |first: usize, channels: usize, base: usize, shape: &super::BufferShape, stride: usize| {
+            let plane = shape.height * shape.width;
+            let end = first + channels.div_ceil(4);
+            let words =
+                [first, end, base, planes(shape) * plane, plane, stride * shape.width, stride, channels];
+            header.extend(words.map(|v| v as u32));
+        };
     for (n, output) in spec.outputs.iter().enumerate() {
         let plane = output.shape.height * output.shape.width;
         let base = write(n)? as usize + output.first_channel / 4 * plane;
-        table([output.channels.start / 4, output.channels.end.div_ceil(4)], base, &output.shape, 1);
+        table(output.channels.start / 4, output.channels.len(), base, &output.shape, 1);
     }
     for (n, add) in spec.adds.iter().enumerate() {
         let from = &add.from;
         let start = if n < spec.in_place { write(0)? } else { read(from)? };
         let base = start as usize + from.first_channel / 4 * from.shape.height * from.shape.width;
-        let first = add.first_out / 4;
-        table([first, first + from.channels.div_ceil(4)], base, &from.shape, from.stride);
+        table(add.first_out / 4, from.channels, base, &from.shape, from.stride);
     }
 
     let windows = spec.k_ranges.iter().any(|r| taps(r) == 3 || r.kernel != [1, 1]);

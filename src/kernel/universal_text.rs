@@ -187,7 +187,8 @@ fn epilogue(s: &mut Source, pixels: usize) {
     s.line("let add = part(weights[2u + outputs + i], image, quad, y, x);");
     s.line("if add.covers {");
     s.line("for (var p = 0u; p < tile_pixels; p++) {");
-    s.line("let sum = b0 + load(select(0u, add.at + p * add.step, p < pixels));");
+    s.line("let value = load(select(0u, add.at + p * add.step, p < pixels));");
+    s.line("let sum = b0 + select(vec4<f32>(), value, add.lanes);");
     rotate(s, "sum");
     s.line("}");
     s.line("}");
