@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Gpu, adapters, data, decoded, oracle, specs};
-use rmnet::kernel::{Capabilities, Spec, candidates, packed_weight_bytes};
+use common::{Gpu, adapters, arena, data, decoded, oracle, specs};
+use rmnet::kernel::{Arena, Capabilities, Kernel, Spec, candidates, packed_weight_bytes, select_in};
 
 fn check(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, safe: bool) -> Vec<String> {
     let data = data(spec, 7);
@@ -13,12 +13,18 @@ fn check(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, s
     kernels.retain(|k| !["tiled", "winograd"].iter().any(|family| k.name.contains(family)));
     // The kernel that `select` gives, and the alternatives in turn: pipelines take long to make.
     let turn = 1 + case % kernels.len().max(2).saturating_sub(1);
-    for kernel in kernels
-        .iter()
-        .enumerate()
-        .filter(|(i, _)| *i == 0 || *i == turn && case.is_multiple_of(3))
-        .map(|(_, k)| k)
-    {
+    let some =
+        kernels.into_iter().enumerate().filter(|(i, _)| *i == 0 || *i == turn && case.is_multiple_of(3));
+    let mut kernels: Vec<(Kernel, Arena)> = some.map(|(_, kernel)| (kernel, Arena::default())).collect();
+    if caps.software && caps.int64 {
+        let arena = arena(spec);
+        let kernel = select_in(spec, caps, Some(&arena)).expect("small specs fit every limit");
+        // One shader for many cases; of the others a part is enough.
+        if kernel.name.contains("universal") || case.is_multiple_of(3) {
+            kernels.push((kernel, arena));
+        }
+    }
+    for (kernel, arena) in &kernels {
         let weights = match spec {
             Spec::Conv(conv) => {
                 let packed = data.pack(kernel, conv);
@@ -32,7 +38,7 @@ fn check(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, s
             _ => vec![],
         };
         let [reads, writes] = data.encoded(spec);
-        let prepared = gpu.prepare(kernel, &reads, &writes, &weights, safe);
+        let prepared = gpu.prepare_in(kernel, arena, &reads, &writes, &weights, safe);
         gpu.dispatch(&prepared, 1);
         if let Err(message) = oracle::check(spec, &data, &decoded(spec, gpu.outputs(&prepared))) {
             wrong.push(format!("{} {name} [{}]: {message}", gpu.name, kernel.name));

@@ -5,7 +5,7 @@ mod common;
 
 use common::{devices, difference, fixtures};
 use rmnet::gpu::{Gpu, TunedKernel, Tuning};
-use rmnet::kernel::{Spec, candidates};
+use rmnet::kernel::Spec;
 use rmnet::plan::Plan;
 use rmnet::tune::{Progress, tune};
 use rmnet::{Device, Options, Session, prepare};
@@ -47,8 +47,8 @@ fn logits_are_right(session: &Session, f: &fixtures::Fixture) {
 /// The last candidate for every dispatch that has several; with the names of all kernels that must then run.
 fn last_candidates(gpu: &Gpu, plan: &Plan) -> (Tuning, Vec<String>, usize) {
     let (mut tuning, mut named) = (Tuning::default(), 0);
-    let kernels = plan.dispatches.iter().map(|d| {
-        let kernels = candidates(&d.spec, gpu.capabilities()).expect("kernels");
+    let kernels = plan.dispatches.iter().enumerate().map(|(i, d)| {
+        let kernels = gpu.candidates(plan, i).expect("kernels");
         let last = kernels.last().expect("at least one").name.clone();
         if kernels.len() > 1 {
             named += 1;
@@ -124,7 +124,8 @@ fn tuning_measures_every_convolution_with_a_choice_once() {
         assert_eq!(measured + found.without_choice, plan.dispatches.len(), "{name}");
         for c in &found.choices {
             let Spec::Conv(_) = &c.spec else { panic!("{name}: no convolution") };
-            let kernels = candidates(&c.spec, gpu.capabilities()).expect("kernels");
+            let first = plan.dispatches.iter().position(|d| d.name == c.dispatches[0]).expect("a dispatch");
+            let kernels = gpu.candidates(&plan, first).expect("kernels");
             let names: Vec<&str> = kernels.iter().map(|k| k.name.as_str()).collect();
             assert_eq!(c.tried.iter().map(|t| t.kernel.as_str()).collect::<Vec<_>>(), names, "{name}");
             // Every kernel there is gives the right answer, so every one was timed.

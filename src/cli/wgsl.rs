@@ -54,7 +54,7 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
         let d = &plan.dispatches[i];
         let before = tuned.dispatches;
         let kernel = match &gpu {
-            Some(gpu) => gpu.choose(d, &found.tuning, &mut tuned).map_err(SessionError::Gpu)?,
+            Some(gpu) => gpu.choose(&plan, i, &found.tuning, &mut tuned).map_err(SessionError::Gpu)?,
             None => kernel::select(&d.spec, &Capabilities::WEBGPU)
                 .map_err(|e| Failure { code: 4, ..Failure::input(format!("{}: {e}", d.name)) })?,
         };

@@ -2,6 +2,7 @@
 
 use super::clock::Stopwatch;
 use super::program::{Ends, Program};
+use super::slots::{Slots, Starts};
 use super::turn::Turn;
 use super::upload::Uploader;
 use super::{Gpu, GpuError, Tuned, Tuning};
@@ -90,9 +91,10 @@ impl GpuExecutor {
     pub async fn new_async(gpu: &Gpu, plan: &Plan, options: &ExecOptions) -> Result<GpuExecutor, GpuError> {
         gpu.check_lost()?;
         check_limits(gpu, plan)?;
+        let starts = Starts::new(plan, gpu.capabilities());
         let mut tuned = Tuned::default();
-        let choose = |d| gpu.choose(d, &options.tuning, &mut tuned);
-        let kernels: Vec<Kernel> = plan.dispatches.iter().map(choose).collect::<Result<_, _>>()?;
+        let choose = |d| gpu.choose(plan, d, &options.tuning, &mut tuned);
+        let kernels: Vec<Kernel> = (0..plan.dispatches.len()).map(choose).collect::<Result<_, _>>()?;
 
         let stopwatch = Stopwatch::start();
         let mut uploader = Uploader::new(gpu);
@@ -112,11 +114,7 @@ impl GpuExecutor {
         let weight_bytes = uploader.finish().await?;
         let upload = stopwatch.elapsed();
 
-        let allocate = || -> Vec<Buffer> {
-            let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
-            plan.slots.iter().map(|bytes| buffer(gpu, "slot", *bytes, usage)).collect()
-        };
-        let slots = gpu.scoped("the activations", allocate).await?;
+        let slots = Slots::new(gpu, plan, starts.as_ref()).await?;
         let stopwatch = Stopwatch::start();
         let program = Program::new(gpu, plan, kernels, slots, weights, options.safe_shaders).await?;
         let compile = stopwatch.elapsed();

@@ -12,6 +12,7 @@ mod error;
 mod executor;
 mod probe;
 mod program;
+mod slots;
 mod timing;
 #[cfg(not(target_arch = "wasm32"))]
 mod trial;

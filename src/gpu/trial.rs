@@ -6,6 +6,8 @@ use super::turn::read_back;
 use super::upload::Uploader;
 use super::{Gpu, GpuError};
 use crate::kernel::{Kernel, Role};
+use crate::plan::Plan;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 use wgpu::{BindGroup, Buffer, BufferDescriptor, BufferUsages, CommandEncoder, QuerySet};
 
@@ -15,6 +17,10 @@ pub struct Trial<'a> {
     reads: Vec<Buffer>,
     /// What each written buffer holds before a dispatch, and the buffer.
     writes: Vec<[Buffer; 2]>,
+    /// The same of the arena, which stands for those of the buffers that are in it.
+    arena: Option<[Buffer; 2]>,
+    /// Which buffer each result is in, and which bytes of it.
+    results: Vec<(Buffer, Range<u64>)>,
     /// A query set with the buffer its two times go to; `None` where the device has no timestamps.
     clock: Option<(QuerySet, Buffer)>,
 }
@@ -27,21 +33,64 @@ pub struct Attempt {
 }
 
 impl<'a> Trial<'a> {
-    /// Buffers that hold `reads`, and `writes` before a dispatch. Blocks.
+    /// Buffers for a dispatch of a plan that hold `reads`, and `writes` before it. Blocks.
     ///
     /// # Errors
     /// [`GpuError::OutOfMemory`], [`GpuError::DeviceLost`], [`GpuError::Refused`].
-    pub fn new(gpu: &'a Gpu, reads: &[Vec<f32>], writes: &[Vec<f32>]) -> Result<Trial<'a>, GpuError> {
+    pub fn new(
+        gpu: &'a Gpu,
+        plan: &Plan,
+        dispatch: usize,
+        reads: &[Vec<f32>],
+        writes: &[Vec<f32>],
+    ) -> Result<Trial<'a>, GpuError> {
+        let arena = gpu.arena(plan, dispatch);
+        let words =
+            |starts: &[Option<u32>], n: usize| starts.get(n).copied().flatten().map(|s| 4 * s as usize);
+        let read_at = |n: usize| words(&arena.as_ref()?.reads, n);
+        let written_at = |n: usize| words(&arena.as_ref()?.writes, n);
+
         let mut uploader = Uploader::new(gpu);
-        let mut upload = |values, usage| pollster::block_on(uploader.buffer_for("trial", values, usage));
-        let reads = reads.iter().map(|r| upload(r, BufferUsages::STORAGE)).collect::<Result<_, _>>()?;
-        let writes = writes
-            .iter()
-            .map(|w| {
-                let both = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
-                Ok([upload(w, BufferUsages::COPY_SRC)?, upload(w, both)?])
-            })
-            .collect::<Result<_, GpuError>>()?;
+        let mut upload =
+            |values: &[f32], usage| pollster::block_on(uploader.buffer_for("trial", values, usage));
+        let both = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
+        let mut pair = |values: &[f32]| Ok([upload(values, BufferUsages::COPY_SRC)?, upload(values, both)?]);
+        let mut content: Vec<f32> = vec![];
+        let placed = reads.iter().enumerate().map(|(n, values)| (read_at(n), values));
+        let placed = placed.chain(writes.iter().enumerate().map(|(n, values)| (written_at(n), values)));
+        for (start, values) in placed.filter_map(|(start, values)| Some((start?, values))) {
+            content.resize(content.len().max(start + values.len()), 0.0);
+            content[start..start + values.len()].copy_from_slice(values);
+        }
+        let in_arena = match content.is_empty() {
+            true => None,
+            false => Some(pair(&content)?),
+        };
+        let mut own_writes = vec![];
+        let mut results = vec![];
+        for (n, values) in writes.iter().enumerate() {
+            let bytes = size_of_val(values.as_slice()) as u64;
+            match (written_at(n), &in_arena) {
+                (Some(start), Some([_, arena])) => {
+                    results.push((arena.clone(), 4 * start as u64..4 * start as u64 + bytes));
+                    // Not bound: kernels of the arena find it there.
+                    own_writes.push([arena.clone(), arena.clone()]);
+                }
+                _ => {
+                    let buffers: [Buffer; 2] = pair(values)?;
+                    results.push((buffers[1].clone(), 0..bytes));
+                    own_writes.push(buffers);
+                }
+            }
+        }
+        let mut own_reads = vec![];
+        for (n, values) in reads.iter().enumerate() {
+            own_reads.push(match (read_at(n), &in_arena) {
+                (Some(_), Some([_, arena])) => arena.clone(),
+                _ => upload(values, BufferUsages::STORAGE)?,
+            });
+        }
+        let (reads, writes, arena) = (own_reads, own_writes, in_arena);
         pollster::block_on(uploader.finish())?;
         let clock = || {
             let device = gpu.device();
@@ -56,7 +105,7 @@ impl<'a> Trial<'a> {
             })
         };
         let clock = pollster::block_on(gpu.scoped("a trial", clock))?;
-        Ok(Trial { gpu, reads, writes, clock })
+        Ok(Trial { gpu, reads, writes, arena, results, clock })
     }
 
     /// Compiles a kernel, made for the spec whose buffers these are, and uploads its packed weights. Blocks.
@@ -81,6 +130,7 @@ impl<'a> Trial<'a> {
                         Role::Read(r) => &self.reads[r],
                         Role::Write(w) => &self.writes[w][1],
                         Role::Weights => weights.as_ref()?,
+                        Role::Arena => &self.arena.as_ref()?[1],
                     };
                     Some(wgpu::BindGroupEntry { binding: n as u32, resource: buffer.as_entire_binding() })
                 })
@@ -103,8 +153,11 @@ impl<'a> Trial<'a> {
         let submit = || {
             let mut encoder = self.restored();
             attempt.record(&mut encoder, 1, None);
-            let staging: Vec<Buffer> =
-                self.writes.iter().map(|[_, written]| staged(self.gpu, &mut encoder, written)).collect();
+            let staging: Vec<Buffer> = self
+                .results
+                .iter()
+                .map(|(buffer, bytes)| staged(self.gpu, &mut encoder, buffer, bytes.clone()))
+                .collect();
             (self.gpu.queue().submit([encoder.finish()]), staging)
         };
         let (index, staging) = pollster::block_on(self.gpu.scoped("a trial", submit))?;
@@ -124,7 +177,7 @@ impl<'a> Trial<'a> {
             attempt.record(&mut encoder, dispatches, set);
             let staging = self.clock.as_ref().map(|(set, times)| {
                 encoder.resolve_query_set(set, 0..2, times, 0);
-                staged(self.gpu, &mut encoder, times)
+                staged(self.gpu, &mut encoder, times, 0..times.size())
             });
             (encoder.finish(), staging)
         };
@@ -151,7 +204,7 @@ impl<'a> Trial<'a> {
     /// Commands that begin by giving the written buffers their first content.
     fn restored(&self) -> CommandEncoder {
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-        for [before, written] in &self.writes {
+        for [before, written] in self.writes.iter().chain(&self.arena).filter(|[a, b]| a != b) {
             encoder.copy_buffer_to_buffer(before, 0, written, 0, before.size());
         }
         encoder
@@ -180,9 +233,10 @@ fn buffer(gpu: &Gpu, size: u64, usage: BufferUsages) -> Buffer {
     gpu.device().create_buffer(&descriptor)
 }
 
-/// A buffer to read, and the command that copies another there.
-fn staged(gpu: &Gpu, encoder: &mut CommandEncoder, from: &Buffer) -> Buffer {
-    let staging = buffer(gpu, from.size(), BufferUsages::MAP_READ | BufferUsages::COPY_DST);
-    encoder.copy_buffer_to_buffer(from, 0, &staging, 0, from.size());
+/// A buffer to read, and the command that copies a part of another there.
+fn staged(gpu: &Gpu, encoder: &mut CommandEncoder, from: &Buffer, bytes: Range<u64>) -> Buffer {
+    let size = bytes.end - bytes.start;
+    let staging = buffer(gpu, size, BufferUsages::MAP_READ | BufferUsages::COPY_DST);
+    encoder.copy_buffer_to_buffer(from, bytes.start, &staging, 0, size);
     staging
 }

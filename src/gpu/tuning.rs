@@ -1,8 +1,9 @@
 //! Kernels that were measured to be the fastest, by adapter and spec: a value, and the file it is kept in.
 
+use super::slots::Starts;
 use super::{AdapterReport, Gpu, GpuError};
-use crate::kernel::{self, Kernel, Spec};
-use crate::plan::Dispatch;
+use crate::kernel::{self, Arena, Kernel, Spec};
+use crate::plan::Plan;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 #[cfg(not(target_arch = "wasm32"))]
@@ -206,27 +207,46 @@ impl Tuning {
 }
 
 impl Gpu {
-    /// The kernel that runs a dispatch here: the tuning's, where it names one that is there, else the static choice. Which it was
-    /// goes to `tuned`.
+    /// Where the buffers of a dispatch are, where some are ranges of one.
+    pub(super) fn arena(&self, plan: &Plan, dispatch: usize) -> Option<Arena> {
+        Some(Starts::new(plan, self.capabilities())?.arena(plan, &plan.dispatches[dispatch]))
+    }
+
+    /// Every kernel worth timing for a dispatch of a plan here, the static choice first.
     ///
     /// # Errors
     /// [`GpuError::Kernel`] where a limit is too small.
+    pub fn candidates(&self, plan: &Plan, dispatch: usize) -> Result<Vec<Kernel>, GpuError> {
+        let d = &plan.dispatches[dispatch];
+        let arena = self.arena(plan, dispatch);
+        kernel::candidates_in(&d.spec, self.capabilities(), arena.as_ref())
+            .map_err(|source| GpuError::Kernel { dispatch: d.name.clone(), source })
+    }
+
+    /// The kernel that runs a dispatch of a plan here: the tuning's, where it names one that is there, else the static choice.
+    /// Which it was goes to `tuned`.
+    ///
+    /// # Errors
+    /// As [`Gpu::candidates`].
     pub fn choose(
         &self,
-        dispatch: &Dispatch,
+        plan: &Plan,
+        dispatch: usize,
         tuning: &Tuning,
         tuned: &mut Tuned,
     ) -> Result<Kernel, GpuError> {
-        let caps = self.capabilities();
-        let refused = |source| GpuError::Kernel { dispatch: dispatch.name.clone(), source };
-        if let Some(choice) = tuning.get(self.adapter(), &dispatch.spec) {
-            if let Some(kernel) = kernel::named(&dispatch.spec, caps, &choice.kernel).map_err(refused)? {
+        let d = &plan.dispatches[dispatch];
+        if let Some(choice) = tuning.get(self.adapter(), &d.spec) {
+            let candidates = self.candidates(plan, dispatch)?;
+            if let Some(kernel) = candidates.into_iter().find(|k| k.name == choice.kernel) {
                 tuned.dispatches += 1;
                 return Ok(kernel);
             }
-            tuned.unknown.push((dispatch.name.clone(), choice.kernel.clone()));
+            tuned.unknown.push((d.name.clone(), choice.kernel.clone()));
         }
-        kernel::select(&dispatch.spec, caps).map_err(refused)
+        let arena = self.arena(plan, dispatch);
+        kernel::select_in(&d.spec, self.capabilities(), arena.as_ref())
+            .map_err(|source| GpuError::Kernel { dispatch: d.name.clone(), source })
     }
 }
 

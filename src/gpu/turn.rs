@@ -164,10 +164,10 @@ impl GpuExecutor {
             .gpu
             .scoped("reading a kept value", || {
                 let own = self.own();
-                let from = match self.plan.buffer(part.buffer).place {
+                let (from, offset) = match self.plan.buffer(part.buffer).place {
                     Place::Slot(slot) => self.program.slot(slot),
-                    Place::Input => &own.input,
-                    Place::Output => &own.output,
+                    Place::Input => (&own.input, 0),
+                    Place::Output => (&own.output, 0),
                 };
                 let device = self.gpu.device();
                 let staging = device.create_buffer(&wgpu::BufferDescriptor {
@@ -177,7 +177,7 @@ impl GpuExecutor {
                     mapped_at_creation: false,
                 });
                 let mut encoder = device.create_command_encoder(&Default::default());
-                encoder.copy_buffer_to_buffer(from, 0, &staging, 0, size);
+                encoder.copy_buffer_to_buffer(from, offset, &staging, 0, size);
                 (self.gpu.queue().submit([encoder.finish()]), staging)
             })
             .await?;

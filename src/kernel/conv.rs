@@ -5,7 +5,7 @@ use super::layout::WeightLayout;
 use super::source::{LOWEST, Source, planes};
 use super::spec::{ConvSpec, Layout, Operand};
 use super::tile::Tile;
-use super::{Capabilities, Kernel, Packing, epilogue};
+use super::{Arena, Capabilities, Kernel, Packing, epilogue};
 use crate::graph::MaxPool;
 
 /// Whether an operand's buffer is in quads.
@@ -45,7 +45,7 @@ fn rows_per_invocation(spec: &ConvSpec, tile: &Tile) -> usize {
 }
 
 /// The kernel for a flattened spec and a tile.
-pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> Kernel {
+pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
     let layout = WeightLayout::new(spec, tile);
     let out = spec.outputs[0].shape;
     let across = out.width.div_ceil(tile.pixels);
@@ -56,7 +56,7 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> Kerne
     let grid = [workgroups.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
 
     let wide_loads = caps.software && caps.int64;
-    let mut s = Source::new(wide_loads);
+    let mut s = Source::new(wide_loads, arena);
     s.line(format!("// {spec:?}").replace('\n', " "));
     for (name, value) in [
         ("BATCH", out.batch),
@@ -78,6 +78,8 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> Kerne
         s.constant(&format!("R{r}_PLANE"), range.from.shape.height * range.from.shape.width);
         s.constant(&format!("R{r}_IMAGE"), planes(&range.from.shape));
     }
+    let apart = tile.pixels * spec.max_pool.map_or(1, |pool| pool.stride[1]);
+    s.octets = wide_loads && super::conv_body::octets(spec, &layout, apart);
     s.bind_reads(epilogue::reads(spec));
     s.bind_weights(spec.precision());
     for (o, output) in spec.outputs.iter().enumerate() {
@@ -102,7 +104,7 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> Kerne
     s.line("let first_quad = group.y * TILE_QUADS;");
     s.line("let first_weight = group.y * TILE_WEIGHTS;");
     s.line("let out_x = across * TILE_PIXELS;");
-    let body = Body { spec, tile, layout: &layout, across, down };
+    let body = Body { spec, tile, layout: &layout, looped: caps.software, across, down };
     match &spec.max_pool {
         None => body.direct(&mut s),
         Some(pool) if by_rows(pool) => body.pooled_by_rows(&mut s, pool),
@@ -128,6 +130,8 @@ struct Body<'a> {
     spec: &'a ConvSpec,
     tile: &'a Tile,
     layout: &'a WeightLayout,
+    /// Whether the tile is stored in a loop.
+    looped: bool,
     across: usize,
     down: usize,
 }
@@ -148,31 +152,51 @@ impl Body<'_> {
         s.line("let y = down;");
         s.line("let x = out_x;");
         accumulate(s, self.spec, self.tile, self.layout, &position);
-        self.store_tile(s, "y", |p, q| format!("finish(a{p}_{q}, image, first_quad + {q}u, y, x + {p}u)"));
+        self.store_tile(s, "y", "a", |r, q, p| format!("finish({r}, image, first_quad + {q}u, y, x + {p})"));
     }
 
-    /// Stores `value(pixel, quad)` of the whole tile in output row `row`, guarded where some of it lies outside.
-    fn store_tile(&self, s: &mut Source, row: &str, value: impl Fn(usize, usize) -> String) {
+    /// Stores `value(register, quad, pixel)` of the whole tile, registers `{name}{pixel}_{quad}`, in output row `row`, guarded
+    /// where some of it lies outside.
+    fn store_tile(&self, s: &mut Source, row: &str, name: &str, value: impl Fn(&str, usize, &str) -> String) {
         let out = self.spec.outputs[0].shape;
         let check_x = !out.width.is_multiple_of(self.tile.pixels);
         let check_quads = !self.spec.out_channels.div_ceil(4).is_multiple_of(self.tile.quads);
-        s.line("if live {");
-        for p in 0..self.tile.pixels {
-            if check_x && p > 0 {
-                s.line(format!("if out_x + {p}u < {}u {{", out.width));
+        let store = |s: &mut Source, register: &str, q: usize, pixel: &str| {
+            let value = value(register, q, pixel);
+            let store = format!("store({value}, image, first_quad + {q}u, {row}, out_x + {pixel});");
+            if check_quads && q > 0 {
+                s.line(format!("if first_quad + {q}u < OUT_QUADS {{"));
+                s.line(store);
+                s.line("}");
+            } else {
+                s.line(store);
             }
+        };
+        s.line("if live {");
+        if self.looped {
+            // Registers move down past one place that stores: it is stores that take long to compile.
+            s.line(format!("let stored = min(TILE_PIXELS, {}u - out_x);", out.width));
+            s.line("for (var p = 0u; p < stored; p++) {");
             for q in 0..self.tile.quads {
-                let store = format!("store({}, image, first_quad + {q}u, {row}, out_x + {p}u);", value(p, q));
-                if check_quads && q > 0 {
-                    s.line(format!("if first_quad + {q}u < OUT_QUADS {{"));
-                    s.line(store);
-                    s.line("}");
-                } else {
-                    s.line(store);
+                store(s, &format!("{name}0_{q}"), q, "p");
+            }
+            for p in 1..self.tile.pixels {
+                for q in 0..self.tile.quads {
+                    s.line(format!("{name}{}_{q} = {name}{p}_{q};", p - 1));
                 }
             }
-            if check_x && p > 0 {
-                s.line("}");
+            s.line("}");
+        } else {
+            for p in 0..self.tile.pixels {
+                if check_x && p > 0 {
+                    s.line(format!("if out_x + {p}u < {}u {{", out.width));
+                }
+                for q in 0..self.tile.quads {
+                    store(s, &format!("{name}{p}_{q}"), q, &format!("{p}u"));
+                }
+                if check_x && p > 0 {
+                    s.line("}");
+                }
             }
         }
         s.line("}");
@@ -208,7 +232,7 @@ impl Body<'_> {
         }
         s.line("}");
         s.line("}");
-        self.store_tile(s, "down", |p, q| format!("m{p}_{q}"));
+        self.store_tile(s, "down", "m", |r, _, _| r.into());
     }
 
     /// Walks down a strip, row by row of the convolution, keeping the maximum of the window above.
@@ -262,7 +286,10 @@ impl Body<'_> {
         };
         s.line(format!("let row = {row};"));
         s.line(format!("if {last} && row < {}u {{", out.height));
-        self.store_tile(s, "row", |p, q| format!("full{p}_{q}"));
+        for (p, q) in self.accumulators() {
+            s.line(format!("var s{p}_{q} = full{p}_{q};"));
+        }
+        self.store_tile(s, "row", "s", |r, _, _| r.into());
         s.line("}");
         let first = if overlap == 1 { format!("i % {step_y}u == 0u") } else { "false".into() };
         for (p, q) in self.accumulators() {

@@ -31,6 +31,20 @@ enum Column {
     },
 }
 
+/// Whether eight columns can be loaded at once: of the only operand, planar, in rows of whole octets, where every invocation has
+/// its columns at the same distance from an octet. `apart`: distance of conv pixels from invocation to invocation.
+pub(super) fn octets(spec: &ConvSpec, layout: &WeightLayout, apart: usize) -> bool {
+    let [range] = &spec.k_ranges[..] else { return false };
+    let (from, layout) = (&range.from, &layout.ranges[0]);
+    !is_packed(from)
+        && from.stride == 1
+        && from.shape.width.is_multiple_of(8)
+        && (apart * range.stride[1]).is_multiple_of(8)
+        && spec.adds.is_empty()
+        && layout.kind == Kind::Dense
+        && layout.unroll_x
+}
+
 /// Functions that read single channels, for ranges that need them.
 pub(super) fn fetches(s: &mut Source, spec: &ConvSpec, layout: &WeightLayout) {
     for (r, (range, l)) in spec.k_ranges.iter().zip(&layout.ranges).enumerate() {
@@ -352,6 +366,9 @@ impl Range<'_> {
         zero: &str,
     ) {
         let buffer = self.range.from.buffer;
+        if s.octets {
+            return self.octets(s, columns, name, at, row_inside);
+        }
         for (j, column) in columns.iter().enumerate() {
             let Some(Column::At { at: offset, inside, right }) = column else { continue };
             let element = |offset: &str| {
@@ -383,6 +400,28 @@ impl Range<'_> {
             };
             match condition(row_inside, inside) {
                 Some(inside) => s.line(format!("let {name}{j} = select({zero}, {load}, {inside});")),
+                None => s.line(format!("let {name}{j} = {load};")),
+            }
+        }
+    }
+
+    /// [`Range::loads`], eight columns at a time.
+    fn octets(&self, s: &mut Source, columns: &[Option<Column>], name: &str, at: &str, row_inside: bool) {
+        let Range { range, position, .. } = *self;
+        let (pad, width) = (range.padding[1] as isize, range.from.shape.width);
+        let phase = (position.x[0] * range.stride[1] as isize - pad).rem_euclid(8) as usize;
+        let start = plus("in_x", -pad - phase as isize);
+        // An octet lies inside its row, or outside as a whole.
+        for n in 0..(columns.len() + phase).div_ceil(8) {
+            let column = format!("min({start} + {}u, {}u)", 8 * n, width - 8);
+            s.line(format!("let octet{n} = octet(({at} + {column}) / 8u);"));
+        }
+        for (j, column) in columns.iter().enumerate() {
+            let Some(Column::At { inside, .. }) = column else { continue };
+            let n = j + phase;
+            let load = format!("octet{}.{}.{}", n / 8, ["a", "b"][n % 8 / 4], ["x", "y", "z", "w"][n % 4]);
+            match condition(row_inside, inside) {
+                Some(inside) => s.line(format!("let {name}{j} = select(0.0, {load}, {inside});")),
                 None => s.line(format!("let {name}{j} = {load};")),
             }
         }

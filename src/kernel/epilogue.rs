@@ -1,6 +1,6 @@
 //! What happens to a finished sum: values added, activation, stores.
 
-use super::Precision;
+use super::Arena;
 use super::source::{Source, planes, times};
 use super::spec::{Add, BufferShape, ConvSpec, Layout, Operand};
 
@@ -18,12 +18,7 @@ pub(super) fn load_quad(
     match shape.layout {
         Layout::Packed => {
             let index = format!("(image * {image}u + {}u + {quad}) * {plane}u + {pixel}", first_channel / 4);
-            // The output buffer, read in place, has no function of its own.
-            let load = match (buffer.starts_with("out"), shape.precision) {
-                (true, Precision::F32) => format!("{buffer}[{index}]"),
-                (true, Precision::F16) => format!("from_half({buffer}[{index}])"),
-                (false, _) => format!("load_{buffer}({index})"),
-            };
+            let load = format!("load_{buffer}({index})");
             if channels.is_multiple_of(4) {
                 load
             } else {
@@ -64,8 +59,9 @@ pub(super) fn prelude(
     constants: &[(&str, usize)],
     slopes: usize,
     wide_loads: bool,
+    arena: Option<&Arena>,
 ) -> Source {
-    let mut s = Source::new(wide_loads);
+    let mut s = Source::new(wide_loads, arena);
     s.line(format!("// {spec:?}").replace('\n', " "));
     let sizes = [
         ("OUT_QUADS", spec.out_channels.div_ceil(4)),
@@ -151,9 +147,8 @@ pub(super) fn store(s: &mut Source, spec: &ConvSpec) {
         let quad = if range.start == 0 { "quad".into() } else { format!("(quad - {}u)", range.start / 4) };
         match shape.layout {
             Layout::Packed => {
-                let stored = if shape.precision == Precision::F16 { "to_half(value)" } else { "value" };
                 s.line(format!(
-                    "out{o}[(image * {image}u + {}u + {quad}) * {plane}u + {pixel}] = {stored};",
+                    "store_out{o}((image * {image}u + {}u + {quad}) * {plane}u + {pixel}, value);",
                     output.first_channel / 4
                 ));
             }

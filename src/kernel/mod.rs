@@ -15,10 +15,13 @@ mod source;
 mod spec;
 mod tile;
 mod tiled;
+mod universal;
+mod universal_text;
 mod winograd;
 
 use crate::tensor::all_finite;
 use layout::WeightLayout;
+use universal::UniversalLayout;
 use winograd::WinogradLayout;
 
 pub use precision::Precision;
@@ -60,6 +63,8 @@ pub enum Role {
     Write(usize),
     /// Packed weights and biases of the dispatch.
     Weights,
+    /// The one buffer that the dispatch's buffers are ranges of ([`Arena`]).
+    Arena,
 }
 
 /// A storage buffer of a kernel, in bind group 0 at the position it has in [`Kernel::bindings`].
@@ -71,6 +76,16 @@ pub struct Binding {
     pub role: Role,
     /// `read_write` rather than `read`.
     pub writable: bool,
+}
+
+/// One buffer that holds those of several dispatches, so that a shader need not say which of them it reads. Its first 16 bytes
+/// are zero. Where each of a dispatch's buffers starts in it, in quads of f32; `None` for one that is bound on its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Arena {
+    /// Of the buffers read.
+    pub reads: Vec<Option<u32>>,
+    /// Of those written.
+    pub writes: Vec<Option<u32>>,
 }
 
 /// A compute shader for one [`Spec`]: everything baked in, nothing but buffers to bind.
@@ -119,6 +134,7 @@ enum Packing {
     None,
     Gemv,
     Conv(WeightLayout),
+    Universal(UniversalLayout),
     Winograd(WinogradLayout),
 }
 
@@ -157,14 +173,23 @@ pub struct KernelError {
 /// [`KernelError`] where a limit is too small: too many buffers, a buffer or its weights over the binding size, a grid too
 /// large.
 pub fn select(spec: &Spec, caps: &Capabilities) -> Result<Kernel, KernelError> {
+    select_in(spec, caps, None)
+}
+
+/// [`select`] for buffers of which some are ranges of one: there a software adapter gets the convolution that is one shader for
+/// many shapes.
+///
+/// # Errors
+/// As there.
+pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Result<Kernel, KernelError> {
     let kernel = match spec {
-        Spec::MaxPool(pool) => simple::max_pool(pool, caps),
-        Spec::Average(average) => simple::average(average, caps),
-        Spec::Conv(conv) if simple::is_gemv(conv) => simple::gemv(conv, caps),
+        Spec::MaxPool(pool) => simple::max_pool(pool, caps, arena),
+        Spec::Average(average) => simple::average(average, caps, arena),
+        Spec::Conv(conv) if simple::is_gemv(conv) => simple::gemv(conv, caps, arena),
         Spec::Conv(conv) => {
             let flat = conv::flatten(conv);
-            let how = convolutions(&flat, caps)[0];
-            how.kernel(&flat, caps)
+            let universal = arena.and_then(|arena| universal::kernel(&flat, caps, arena));
+            universal.unwrap_or_else(|| convolutions(&flat, caps)[0].kernel(&flat, caps, arena))
         }
     };
     check(spec, &kernel, caps)?;
@@ -183,11 +208,11 @@ enum How {
 }
 
 impl How {
-    fn kernel(&self, flat: &ConvSpec, caps: &Capabilities) -> Kernel {
+    fn kernel(&self, flat: &ConvSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
         match self {
-            How::Register(tile) => conv::kernel(flat, tile, caps),
-            How::Tiled(shape) => tiled::kernel(flat, shape, caps),
-            How::Winograd(shape) => winograd::kernel(flat, shape, caps),
+            How::Register(tile) => conv::kernel(flat, tile, caps, arena),
+            How::Tiled(shape) => tiled::kernel(flat, shape, caps, arena),
+            How::Winograd(shape) => winograd::kernel(flat, shape, caps, arena),
         }
     }
 }
@@ -212,13 +237,24 @@ fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
 /// # Errors
 /// As [`select`]; alternatives over a limit are left out.
 pub fn candidates(spec: &Spec, caps: &Capabilities) -> Result<Vec<Kernel>, KernelError> {
-    let mut kernels = vec![select(spec, caps)?];
+    candidates_in(spec, caps, None)
+}
+
+/// [`candidates`] for buffers of which some are ranges of one, [`select_in`]'s choice first.
+///
+/// # Errors
+/// As there.
+pub fn candidates_in(
+    spec: &Spec,
+    caps: &Capabilities,
+    arena: Option<&Arena>,
+) -> Result<Vec<Kernel>, KernelError> {
+    let mut kernels = vec![select_in(spec, caps, arena)?];
     if let Spec::Conv(conv) = spec
         && !simple::is_gemv(conv)
     {
         let flat = conv::flatten(conv);
-        let ways = convolutions(&flat, caps);
-        for kernel in ways[1..].iter().map(|how| how.kernel(&flat, caps)) {
+        for kernel in convolutions(&flat, caps).iter().map(|how| how.kernel(&flat, caps, arena)) {
             // On a narrow map several tiles are cut down to one.
             if check(spec, &kernel, caps).is_ok() && kernels.iter().all(|k| k.name != kernel.name) {
                 kernels.push(kernel);
@@ -226,14 +262,6 @@ pub fn candidates(spec: &Spec, caps: &Capabilities) -> Result<Vec<Kernel>, Kerne
         }
     }
     Ok(kernels)
-}
-
-/// The candidate of that name; `None` where the spec has none on this adapter.
-///
-/// # Errors
-/// As [`candidates`].
-pub fn named(spec: &Spec, caps: &Capabilities, name: &str) -> Result<Option<Kernel>, KernelError> {
-    Ok(candidates(spec, caps)?.into_iter().find(|k| k.name == name))
 }
 
 /// An upper bound, over every kernel that [`candidates`] may give on any adapter, of the bytes of a dispatch's packed weights:
@@ -250,7 +278,11 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
             tile::tiles(&flat, width, &Capabilities { subgroup_size, software, ..Capabilities::WEBGPU })
         })
         .map(|tile| WeightLayout::new(&flat, &tile).bytes())
-        .chain([tiled::packed_weight_bytes(&flat), winograd::packed_weight_bytes(&flat)])
+        .chain([
+            tiled::packed_weight_bytes(&flat),
+            winograd::packed_weight_bytes(&flat),
+            universal::bytes(&flat),
+        ])
         .max()
         .unwrap_or(0)
 }
@@ -281,6 +313,7 @@ impl Kernel {
     fn weight_bytes(&self, spec: &Spec) -> u64 {
         match (&self.packing, spec) {
             (Packing::Conv(layout), _) => layout.bytes(),
+            (Packing::Universal(layout), _) => layout.bytes(),
             (Packing::Winograd(layout), _) => layout.bytes(),
             (Packing::Gemv, Spec::Conv(spec)) => simple::gemv_bytes(spec),
             _ => 0,
@@ -297,6 +330,7 @@ impl Kernel {
             Packing::None => vec![],
             Packing::Gemv => simple::pack_gemv(spec, values),
             Packing::Conv(layout) => layout.pack(spec, values),
+            Packing::Universal(layout) => layout.pack(spec, values),
             Packing::Winograd(layout) => layout.pack(spec, values),
         }
     }

@@ -4,7 +4,7 @@ use super::epilogue::{self, load_quad};
 use super::precision::{Words, parameter_elements};
 use super::source::{Source, planes};
 use super::spec::{AverageSpec, ConvSpec, Operand, Output, PoolSpec};
-use super::{Capabilities, Function, Kernel, Packing, Values, layout};
+use super::{Arena, Capabilities, Function, Kernel, Packing, Values, layout};
 
 const MAX_POOL: &str = include_str!("../../shaders/max_pool.wgsl");
 const LARGER: &str = include_str!("../../shaders/shared/larger.wgsl");
@@ -53,12 +53,12 @@ fn unweighted(name: &str, entry: &'static str, s: Source, grid: [u32; 3], int64:
     Kernel { name: name.into(), wgsl, entry, bindings, grid, subgroup: false, int64, packing: Packing::None }
 }
 
-pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities) -> Kernel {
+pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
     let (from, to, pool) = (&spec.from, &spec.to, &spec.pool);
     let invocations = to.batch * to.channels.div_ceil(4) * to.height * to.width;
     let workgroup = workgroup(caps);
     let grid = fold(invocations, workgroup, caps);
-    let mut s = Source::new(caps.software && caps.int64);
+    let mut s = Source::new(caps.software && caps.int64, arena);
     for (name, value) in [
         ("WORKGROUP", workgroup as usize),
         ("GRID_X", grid[0] as usize),
@@ -88,12 +88,12 @@ pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities) -> Kernel {
     unweighted("max_pool", "max_pool", s, grid, caps.software && caps.int64)
 }
 
-pub(super) fn average(spec: &AverageSpec, caps: &Capabilities) -> Kernel {
+pub(super) fn average(spec: &AverageSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
     let (from, to) = (&spec.from, &spec.to);
     let invocations = to.batch * to.channels.div_ceil(4);
     let workgroup = workgroup(caps);
     let grid = fold(invocations, workgroup, caps);
-    let mut s = Source::new(caps.software && caps.int64);
+    let mut s = Source::new(caps.software && caps.int64, arena);
     for (name, value) in [
         ("WORKGROUP", workgroup as usize),
         ("GRID_X", grid[0] as usize),
@@ -125,12 +125,12 @@ pub(super) fn is_gemv(spec: &ConvSpec) -> bool {
         && spec.max_pool.is_none()
 }
 
-pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities) -> Kernel {
+pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
     let range = &spec.k_ranges[0];
     let out_quads = spec.out_channels.div_ceil(4);
     let (quads, slices) = if caps.software { (8, 1) } else { (8, 8) };
     let grid = [out_quads.div_ceil(quads) as u32, range.from.shape.batch as u32, 1];
-    let mut s = Source::new(caps.software && caps.int64);
+    let mut s = Source::new(caps.software && caps.int64, arena);
     for (name, value) in [
         ("WORKGROUP", quads * slices),
         ("GROUP_QUADS", quads),

@@ -1,7 +1,7 @@
 //! Text of a shader while it is written: constants, bindings, fragments, indented bodies.
 
 use super::precision::parameter_elements;
-use super::{Binding, Precision, Role};
+use super::{Arena, Binding, Precision, Role};
 use crate::kernel::spec::{BufferShape, Function, Layout, Operand};
 use std::ops::Range;
 
@@ -25,12 +25,18 @@ pub(super) struct Source {
     wide_loads: bool,
     /// Some buffer is f16: the functions of `half.wgsl` are needed, and NaN stays NaN.
     half: bool,
+    /// Which buffers are ranges of one.
+    arena: Option<Arena>,
+    /// Planar buffers are read eight elements at a time.
+    pub(super) octets: bool,
 }
+
+const OCTET: &str = include_str!("../../shaders/shared/octet.wgsl");
 
 impl Source {
     /// An empty shader; `wide_loads` as the capability of that name.
-    pub(super) fn new(wide_loads: bool) -> Source {
-        Source { wide_loads, ..Source::default() }
+    pub(super) fn new(wide_loads: bool, arena: Option<&Arena>) -> Source {
+        Source { wide_loads, arena: arena.cloned(), ..Source::default() }
     }
 
     /// One line, indented. A line that ends in `{` opens a block, one that starts with `}` closes it.
@@ -74,8 +80,16 @@ impl Source {
         reads.dedup();
         for (buffer, (layout, precision)) in reads {
             let (name, role) = (format!("in{buffer}"), Role::Read(buffer));
+            if let Some(start) = self.start(|a| &a.reads, buffer) {
+                self.arena_load(&name, start);
+                continue;
+            }
             match layout {
                 Layout::Packed => self.bind_quads(name, role, precision),
+                Layout::Planar if self.octets => {
+                    self.bind("planar".into(), role, false, "vec4<u64>");
+                    self.fragment(OCTET);
+                }
                 Layout::Planar => self.bind(name, role, false, "f32"),
             }
         }
@@ -130,15 +144,58 @@ impl Source {
         self.line("}");
     }
 
-    /// Declares a buffer that is written.
+    /// Declares a buffer that is written; for quads the functions `load_out{output}` and `store_out{output}`.
     pub(super) fn bind_write(&mut self, output: usize, shape: &BufferShape) {
-        let element = match (shape.layout, shape.precision) {
-            (Layout::Planar, _) => "f32",
-            (Layout::Packed, Precision::F32) => "vec4<f32>",
-            (Layout::Packed, Precision::F16) => "vec2<u32>",
+        let name = format!("out{output}");
+        if let Some(start) = self.start(|a| &a.writes, output) {
+            self.arena_load(&name, start);
+            self.line(format!("fn store_{name}(index: u32, value: vec4<f32>) {{"));
+            self.line("let bits = bitcast<vec4<u32>>(value);");
+            self.line(format!(
+                "arena[{start}u + index] = vec2<u64>(bits.xz) | (vec2<u64>(bits.yw) << vec2<u32>(32u));"
+            ));
+            self.line("}");
+            return;
+        }
+        let (element, load, stored) = match (shape.layout, shape.precision) {
+            (Layout::Planar, _) => return self.bind(name, Role::Write(output), true, "f32"),
+            (Layout::Packed, Precision::F32) => ("vec4<f32>", format!("{name}[index]"), "value"),
+            (Layout::Packed, Precision::F16) => {
+                self.half = true;
+                ("vec2<u32>", format!("from_half({name}[index])"), "to_half(value)")
+            }
         };
-        self.half |= element == "vec2<u32>";
-        self.bind(format!("out{output}"), Role::Write(output), true, element);
+        self.bind(name.clone(), Role::Write(output), true, element);
+        self.line(format!("fn load_{name}(index: u32) -> vec4<f32> {{"));
+        self.line(format!("return {load};"));
+        self.line("}");
+        self.line(format!("fn store_{name}(index: u32, value: vec4<f32>) {{"));
+        self.line(format!("{name}[index] = {stored};"));
+        self.line("}");
+    }
+
+    /// Where a buffer starts in the arena, if it is there. Declares the arena at first use.
+    fn start(&mut self, buffers: impl Fn(&Arena) -> &Vec<Option<u32>>, n: usize) -> Option<u32> {
+        let start = buffers(self.arena.as_ref()?).get(n).copied().flatten()?;
+        if !self.bindings.iter().any(|b| b.role == Role::Arena) {
+            self.bind("arena".into(), Role::Arena, true, "vec2<u64>");
+        }
+        Some(start)
+    }
+
+    /// The function `load_{name}` for a buffer in the arena.
+    fn arena_load(&mut self, name: &str, start: u32) {
+        self.line(format!("fn load_{name}(index: u32) -> vec4<f32> {{"));
+        self.line(format!("let raw = arena[{start}u + index];"));
+        self.wide_quad();
+    }
+
+    /// Ends a function that returns the quad in `raw`.
+    fn wide_quad(&mut self) {
+        self.line("let low = vec2<u32>(raw);");
+        self.line("let high = vec2<u32>(raw >> vec2<u32>(32u));");
+        self.line("return bitcast<vec4<f32>>(vec4<u32>(low.x, high.x, low.y, high.y));");
+        self.line("}");
     }
 
     /// The function that gives the larger of two quads.

@@ -5,7 +5,7 @@
 mod data;
 
 use crate::gpu::{Attempt, Gpu, GpuError, Trial, TunedKernel, Tuning};
-use crate::kernel::{self, ConvSpec, Kernel, Precision, Spec};
+use crate::kernel::{ConvSpec, Kernel, Precision, Spec};
 use crate::plan::Plan;
 use data::Data;
 use std::time::{Duration, Instant};
@@ -89,30 +89,29 @@ pub enum TuneError {
 /// # Errors
 /// [`TuneError`] names the dispatch.
 pub fn tune(gpu: &Gpu, plan: &Plan, mut progress: impl FnMut(Progress<'_>)) -> Result<Tune, TuneError> {
-    let mut specs: Vec<(&ConvSpec, Vec<Kernel>, Choice)> = vec![];
+    let mut specs: Vec<(usize, &ConvSpec, Vec<Kernel>, Choice)> = vec![];
     let mut without_choice = 0;
-    for d in &plan.dispatches {
-        if let Some((_, _, choice)) = specs.iter_mut().find(|(_, _, c)| c.spec == d.spec) {
+    for (i, d) in plan.dispatches.iter().enumerate() {
+        if let Some((.., choice)) = specs.iter_mut().find(|(.., c)| c.spec == d.spec) {
             choice.dispatches.push(d.name.clone());
             continue;
         }
-        let kernels = kernel::candidates(&d.spec, gpu.capabilities())
-            .map_err(|source| GpuError::Kernel { dispatch: d.name.clone(), source })?;
+        let kernels = gpu.candidates(plan, i)?;
         match &d.spec {
             // What is stored in f16 has no answer in f32 to compare.
             Spec::Conv(conv) if kernels.len() > 1 && conv.precision() == Precision::F32 => {
                 let dispatches = vec![d.name.clone()];
                 let choice = Choice { dispatches, spec: d.spec.clone(), tried: vec![], chosen: 0 };
-                specs.push((conv, kernels, choice));
+                specs.push((i, conv, kernels, choice));
             }
             _ => without_choice += 1,
         }
     }
     let of = specs.len();
     let mut choices = vec![];
-    for (done, (conv, kernels, mut choice)) in specs.into_iter().enumerate() {
+    for (done, (dispatch, conv, kernels, mut choice)) in specs.into_iter().enumerate() {
         progress(Progress { done, of, dispatch: &choice.dispatches[0] });
-        choice.tried = measure(gpu, &choice.dispatches[0], conv, &kernels)?;
+        choice.tried = measure(gpu, plan, dispatch, conv, &kernels)?;
         choice.chosen = fastest(&choice.tried);
         choices.push(choice);
     }
@@ -121,10 +120,16 @@ pub fn tune(gpu: &Gpu, plan: &Plan, mut progress: impl FnMut(Progress<'_>)) -> R
 }
 
 /// Checks and times the kernels of one spec.
-fn measure(gpu: &Gpu, dispatch: &str, spec: &ConvSpec, kernels: &[Kernel]) -> Result<Vec<Tried>, TuneError> {
+fn measure(
+    gpu: &Gpu,
+    plan: &Plan,
+    dispatch: usize,
+    spec: &ConvSpec,
+    kernels: &[Kernel],
+) -> Result<Vec<Tried>, TuneError> {
     let data = Data::new(spec);
     let bounds = data.bounds(spec);
-    let trial = Trial::new(gpu, &data.reads, &data.writes)?;
+    let trial = Trial::new(gpu, plan, dispatch, &data.reads, &data.writes)?;
     let mut expected: Option<Vec<Vec<f32>>> = None;
     let mut attempts: Vec<Result<Attempt, String>> = vec![];
     for kernel in kernels {
@@ -141,7 +146,7 @@ fn measure(gpu: &Gpu, dispatch: &str, spec: &ConvSpec, kernels: &[Kernel]) -> Re
         if expected.is_none() {
             let unsound = |what| {
                 let kernel = kernel.name.clone();
-                TuneError::Unsound { dispatch: dispatch.into(), kernel, what }
+                TuneError::Unsound { dispatch: plan.dispatches[dispatch].name.clone(), kernel, what }
             };
             checked.map_err(unsound)?;
             attempts.push(Ok(attempt));

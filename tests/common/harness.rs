@@ -1,6 +1,9 @@
 //! A small wgpu harness and a naive oracle for single dispatches.
 
-use rmnet::kernel::{BufferShape, Capabilities, ConvSpec, Kernel, Precision, Role, Spec, Values};
+use rmnet::kernel::{
+    Arena, BufferShape, Capabilities, ConvSpec, Kernel, Layout, Precision, Role, Spec, Values,
+};
+use std::ops::Range;
 use std::time::Instant;
 
 /// A device with what the kernels may use of it.
@@ -51,7 +54,8 @@ pub struct Prepared {
     pipeline: wgpu::ComputePipeline,
     group: wgpu::BindGroup,
     grid: [u32; 3],
-    outputs: Vec<wgpu::Buffer>,
+    /// Each with the bytes of it that are the output.
+    outputs: Vec<(wgpu::Buffer, Range<u64>)>,
     /// Seconds it took to make the pipeline.
     pub compile: f64,
 }
@@ -74,6 +78,19 @@ impl Gpu {
     pub fn prepare(
         &self,
         kernel: &Kernel,
+        reads: &[Vec<f32>],
+        writes: &[Vec<f32>],
+        weights: &[u32],
+        safe: bool,
+    ) -> Prepared {
+        self.prepare_in(kernel, &Arena::default(), reads, writes, weights, safe)
+    }
+
+    /// [`Gpu::prepare`] for a kernel whose buffers are in an arena.
+    pub fn prepare_in(
+        &self,
+        kernel: &Kernel,
+        arena: &Arena,
         reads: &[Vec<f32>],
         writes: &[Vec<f32>],
         weights: &[u32],
@@ -104,7 +121,24 @@ impl Gpu {
             cache: None,
         });
         let compile = start.elapsed().as_secs_f64();
-        let outputs: Vec<_> = writes.iter().map(|w| self.buffer(w)).collect();
+        // What lies between the buffers is read by mistake only.
+        let mut all = vec![f32::NAN; ARENA_WORDS];
+        all[..ZEROS].fill(0.0);
+        let starts =
+            |starts: &[Option<u32>], n: usize| starts.get(n).copied().flatten().map(|s| 4 * s as usize);
+        let placed = reads.iter().enumerate().map(|(n, r)| (starts(&arena.reads, n), r));
+        let placed = placed.chain(writes.iter().enumerate().map(|(n, w)| (starts(&arena.writes, n), w)));
+        for (start, values) in placed.filter_map(|(start, values)| Some((start?, values))) {
+            all.resize(all.len().max(start + values.len() + ZEROS), f32::NAN);
+            all[start..start + values.len()].copy_from_slice(values);
+        }
+        let arena_buffer = self.buffer(&all);
+        let whole = |values: &Vec<f32>| (self.buffer(values), 0..4 * values.len() as u64);
+        let output = |(n, values): (usize, &Vec<f32>)| match starts(&arena.writes, n) {
+            Some(start) => (arena_buffer.clone(), 4 * start as u64..4 * (start + values.len()) as u64),
+            None => whole(values),
+        };
+        let outputs: Vec<_> = writes.iter().enumerate().map(output).collect();
         let inputs: Vec<_> = reads.iter().map(|r| self.buffer(r)).collect();
         let weights = self.buffer(weights);
         let entries: Vec<_> = kernel
@@ -114,8 +148,9 @@ impl Gpu {
             .map(|(i, binding)| {
                 let buffer = match binding.role {
                     Role::Read(n) => &inputs[n],
-                    Role::Write(n) => &outputs[n],
+                    Role::Write(n) => &outputs[n].0,
                     Role::Weights => &weights,
+                    Role::Arena => &arena_buffer,
                 };
                 wgpu::BindGroupEntry { binding: i as u32, resource: buffer.as_entire_binding() }
             })
@@ -149,15 +184,16 @@ impl Gpu {
 
     /// Contents of the written buffers; see [`decoded`].
     pub fn outputs(&self, prepared: &Prepared) -> Vec<Vec<f32>> {
-        let read = |buffer: &wgpu::Buffer| {
+        let read = |(buffer, bytes): &(wgpu::Buffer, Range<u64>)| {
+            let size = bytes.end - bytes.start;
             let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
                 label: None,
-                size: buffer.size(),
+                size,
                 usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             });
             let mut encoder = self.device.create_command_encoder(&Default::default());
-            encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
+            encoder.copy_buffer_to_buffer(buffer, bytes.start, &staging, 0, size);
             self.queue.submit([encoder.finish()]);
             staging.map_async(wgpu::MapMode::Read, .., |result| result.expect("mapping"));
             self.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device finishes");
@@ -197,6 +233,37 @@ impl Data {
         let writes = self.writes.iter().zip(shapes).map(|(values, shape)| encoded(shape.precision, values));
         [reads.collect(), writes.collect()]
     }
+}
+
+/// f32 words of the zeros in front of an arena, and of the least distance of its buffers.
+const ZEROS: usize = 64;
+const ARENA_WORDS: usize = 4 * ZEROS;
+
+/// An arena with every buffer of a dispatch that can be in one: quads of f32.
+pub fn arena(spec: &Spec) -> Arena {
+    let mut next = ZEROS / 4;
+    let mut place = |shape: &BufferShape| {
+        let fits = shape.layout == Layout::Packed && shape.precision == Precision::F32;
+        fits.then(|| {
+            let start = next;
+            next += (shape.elements() + 1).next_multiple_of(ZEROS) / 4;
+            start as u32
+        })
+    };
+    let added = match spec {
+        Spec::Conv(conv) => conv.k_ranges.len()..conv.k_ranges.len() + conv.in_place,
+        _ => 0..0,
+    };
+    let mut reads: Vec<Option<u32>> = vec![];
+    let operands = spec.operands();
+    for (_, operand) in operands.iter().enumerate().filter(|(i, _)| !added.contains(i)) {
+        reads.resize(reads.len().max(operand.buffer + 1), None);
+        if reads[operand.buffer].is_none() {
+            reads[operand.buffer] = place(&operand.shape);
+        }
+    }
+    let writes = spec.outputs().iter().map(place).collect();
+    Arena { reads, writes }
 }
 
 /// Values as a buffer of that precision holds them.

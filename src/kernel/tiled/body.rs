@@ -3,11 +3,16 @@
 use super::super::layout::{RangeLayout, WeightLayout};
 use super::super::source::{Source, planes, plus, times};
 use super::super::spec::{ConvSpec, Function, KRange};
-use super::super::{Capabilities, Kernel, Packing, epilogue};
+use super::super::{Arena, Capabilities, Kernel, Packing, epilogue};
 use super::{Shape, depth, pixels};
 
 /// The kernel for a flattened spec and a shape that [`offered`](super::offered) gives for it.
-pub(in super::super) fn kernel(spec: &ConvSpec, shape: &Shape, caps: &Capabilities) -> Kernel {
+pub(in super::super) fn kernel(
+    spec: &ConvSpec,
+    shape: &Shape,
+    caps: &Capabilities,
+    arena: Option<&Arena>,
+) -> Kernel {
     let layout = shape.layout(spec);
     let tiles = pixels(spec).div_ceil(shape.pixels);
     let fold = tiles.div_ceil(caps.max_workgroups as usize).max(1);
@@ -27,7 +32,7 @@ pub(in super::super) fn kernel(spec: &ConvSpec, shape: &Shape, caps: &Capabiliti
         ("STAGED", staged_pixels + staged_weights),
         ("STEP", shape.slices * (staged_pixels + staged_weights)),
     ];
-    let mut s = epilogue::prelude(spec, &constants, layout.slopes, int64);
+    let mut s = epilogue::prelude(spec, &constants, layout.slopes, int64, arena);
     place(&mut s);
     for (r, (range, l)) in spec.k_ranges.iter().zip(&layout.ranges).enumerate() {
         input(&mut s, spec, shape, r, range, l);

@@ -2,11 +2,16 @@
 
 use super::super::source::{Source, planes, times};
 use super::super::spec::ConvSpec;
-use super::super::{Capabilities, Kernel, Packing, epilogue};
+use super::super::{Arena, Capabilities, Kernel, Packing, epilogue};
 use super::{Shape, WORKGROUP, WinogradLayout, all_tiles, tiles};
 
 /// The kernel for a spec and a shape that [`offered`](super::offered) gives for it.
-pub(in super::super) fn kernel(spec: &ConvSpec, shape: &Shape, caps: &Capabilities) -> Kernel {
+pub(in super::super) fn kernel(
+    spec: &ConvSpec,
+    shape: &Shape,
+    caps: &Capabilities,
+    arena: Option<&Arena>,
+) -> Kernel {
     let layout = WinogradLayout::new(spec, shape);
     let workgroups = all_tiles(spec).div_ceil(shape.tiles);
     let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
@@ -25,7 +30,7 @@ pub(in super::super) fn kernel(spec: &ConvSpec, shape: &Shape, caps: &Capabiliti
         ("STAGED_INPUTS", 16 * shape.tiles),
         ("PLANES", layout.channels.div_ceil(4)),
     ];
-    let mut s = epilogue::prelude(spec, &constants, layout.slopes, int64);
+    let mut s = epilogue::prelude(spec, &constants, layout.slopes, int64, arena);
     s.line(format!("var<workgroup> staged: array<vec4<f32>, {}>;", shape.memory()));
     place(&mut s);
     input(&mut s, spec);
