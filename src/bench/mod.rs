@@ -47,7 +47,10 @@ impl Repeat {
 /// Warm runs of a session.
 #[derive(Clone, Debug, Serialize)]
 pub struct Warm {
-    /// Host tensor to host logits.
+    /// Host tensor to host logits, of every run in order: for who puts runs of several processes together.
+    #[serde(rename = "runs_ns", serialize_with = "stats::all_nanoseconds")]
+    pub runs: Vec<Duration>,
+    /// The same, summed up.
     pub end_to_end: Stats,
     /// Copying the input and submitting.
     pub submit: Stats,
@@ -108,6 +111,7 @@ pub fn warm(
         drift: drift(&times),
         images_per_second: plan.batch as f64 / end_to_end.p50.as_secs_f64(),
         flops: 2.0 * plan.macs() as f64 / seconds,
+        runs: times,
         end_to_end,
         gpu,
     })

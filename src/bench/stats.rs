@@ -30,6 +30,14 @@ pub(super) fn nanoseconds<S: serde::Serializer>(time: &Duration, serializer: S) 
     serializer.serialize_u64(time.as_nanos() as u64)
 }
 
+/// Times in JSON.
+pub(super) fn all_nanoseconds<S: serde::Serializer>(
+    times: &[Duration],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(times.iter().map(|t| t.as_nanos() as u64))
+}
+
 impl Stats {
     /// Statistics by nearest rank; `None` of no times.
     pub fn of(times: &[Duration]) -> Option<Stats> {
