@@ -110,7 +110,8 @@ fn a_session_is_send_and_sync() {
 
 #[test]
 fn a_batch_beyond_memory_is_refused() {
-    let model = rmnet::models::Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/digits"), None).unwrap();
+    let model =
+        rmnet::models::Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/digits"), None).unwrap();
     let refused = |batch| {
         let options = Options { device: Device::Cpu, batch, ..Options::default() };
         Session::new(&model, &options).err().expect("a batch that is too large").to_string()
