@@ -10,7 +10,7 @@
 //! Also `relu6`, `prelu` and `identity` (a dropout). Widths, windows and groups are read off the tensors, so that a pruned chain
 //! loads like any other. Image size and normalisation are `input_size`, `mean`, `std` as timm writes them.
 
-use super::layers::Layers;
+use super::layers::{self, Layers};
 use super::reader::Reader;
 use super::scheme::{self, Built, Scheme};
 use super::{ModelError, Naming, config};
@@ -133,18 +133,11 @@ pub(super) fn conv(
 ) -> Result<ValueId, ModelError> {
     let tensor = format!("{name}.weight");
     let channels = net.channels(x);
-    let found = net.reader.shape(&tensor).unwrap_or(&[0; 4]);
-    let (groups, kernel) = match *found {
-        [out, per_group, h, w] if per_group > 0 && channels.is_multiple_of(per_group) => {
-            let groups = channels / per_group;
-            if !out.is_multiple_of(groups) {
-                let expected = format!("[a multiple of {groups} groups, {per_group}, any, any]");
-                return Err(net.reader.misshapen(&tensor, expected));
-            }
-            (groups, [h, w])
-        }
+    let groups = layers::groups(net.reader, name, channels, "any, any", None)?;
+    let kernel = match net.reader.shape(&tensor) {
+        Some([_, _, h, w]) => [*h, *w],
         // Reading it says what is wrong, or that it is missing.
-        _ => (1, [1, 1]),
+        _ => [1, 1],
     };
     let weight = net.reader.conv(name, None, Some(channels / groups), kernel)?;
     let mut conv = Conv2d::dense(weight, groups, [stride; 2], [padding; 2]);
