@@ -175,6 +175,13 @@ fn adapters_that_are_not_there_exit_with_4() {
 }
 
 #[test]
+fn a_batch_beyond_memory_is_refused_with_its_bytes() {
+    let batch = ["--adapter", "cpu", "--batch", "4294967295"];
+    fails(&[["bench", DIGITS].as_slice(), &batch].concat(), 6, &["out of memory", "bytes"]);
+    fails(&[["profile", DIGITS].as_slice(), &batch].concat(), 6, &["out of memory", "bytes"]);
+}
+
+#[test]
 fn help_names_every_verb_and_the_exit_codes() {
     let help = String::from_utf8(rmnet(&["--help"]).stdout).expect("text");
     for word in [

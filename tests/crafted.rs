@@ -305,3 +305,17 @@ fn means_can_be_read_by_anything() {
     net.gate(x);
     every_form_is_the_same(&net.0);
 }
+
+/// What is asked for before a run in f64: the largest set of values that are held at one time.
+#[test]
+fn a_run_in_f64_takes_its_values_at_their_most() {
+    let mut net = Net::new();
+    let a = net.conv("a", conv(16, 8, 1), ValueId::INPUT);
+    let b = net.conv("b", conv(4, 16, 1), a);
+    let graph = net.head(b);
+    // The input goes once `a` is there: 8 and 16 channels, then 16 and 4.
+    assert_eq!(reference::bytes(&graph, 3), 3 * 8 * 64 * (8 + 16));
+    assert_eq!(reference::bytes(&graph, usize::MAX), usize::MAX);
+    let rewritten = rewrite::for_mode(&graph, Mode::Structured).unwrap();
+    assert_eq!(verify::bytes(&graph, &rewritten, 1), 8 * 64 * (8 + 16) + 8 * 64 * 8);
+}

@@ -159,3 +159,19 @@ fn weights_that_folding_takes_beyond_f32_are_refused_by_layer() {
     assert!(error.to_string().starts_with("layer4.1.conv2:"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_batch_beyond_memory_is_refused() {
+    let model =
+        rmnet::models::Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/digits"), None).unwrap();
+    let refused = |batch| {
+        let options = Options { device: Device::Cpu, batch, ..Options::default() };
+        Session::new(&model, &options).err().expect("a batch that is too large").to_string()
+    };
+    let memory = refused(1 << 36);
+    assert!(memory.contains("out of memory") && memory.contains("bytes"), "{memory}");
+    for batch in [usize::MAX, usize::MAX / 2] {
+        let counted = refused(batch);
+        assert!(counted.contains("at most") && counted.contains(&batch.to_string()), "{counted}");
+    }
+}

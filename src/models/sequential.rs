@@ -12,7 +12,7 @@
 //! otherwise. A layer has a bias where others of its kind have one, the shifts of batch norms included, unless `"bias": false`
 //! says that it has none. Image size and normalisation are `input_size`, `mean`, `std` as timm writes them.
 
-use super::layers::Layers;
+use super::layers::{self, Layers};
 use super::reader::Reader;
 use super::scheme::{self, Built, Scheme};
 use super::{ModelError, Naming, config};
@@ -163,21 +163,9 @@ pub(super) fn conv(
     Window { kernel, stride, padding, bias }: Window,
     x: ValueId,
 ) -> Result<ValueId, ModelError> {
-    let tensor = format!("{name}.weight");
     let channels = net.channels(x);
-    let found = net.reader.shape(&tensor).unwrap_or(&[0; 4]);
-    let groups = match *found {
-        [out, per_group, ..] if per_group > 0 && channels.is_multiple_of(per_group) => {
-            let groups = channels / per_group;
-            if !out.is_multiple_of(groups) {
-                let expected = format!("[a multiple of {groups} groups, {per_group}, any, any]");
-                return Err(net.reader.misshapen(&tensor, expected));
-            }
-            groups
-        }
-        // Reading it says what is wrong, or that it is missing.
-        _ => 1,
-    };
+    let window = format!("{}, {}", kernel[0], kernel[1]);
+    let groups = layers::groups(net.reader, name, channels, &window, None)?;
     let weight = net.reader.conv(name, None, Some(channels / groups), kernel)?;
     let mut conv = Conv2d::dense(weight, groups, [stride; 2], [padding; 2]);
     if bias {

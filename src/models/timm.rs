@@ -34,7 +34,7 @@ pub(super) fn plain(name: &str) -> String {
     name.split('.').next().unwrap_or_default().to_ascii_lowercase()
 }
 
-/// Refuses `model_args` that are not `neutral`, and another pooling than the average.
+/// Refuses `model_args` that are neither of any family nor `neutral` in this one, and another pooling than the average.
 pub(super) fn arguments(
     config: Option<&Value>,
     neutral: impl Fn(&str, &Value) -> bool,
@@ -47,12 +47,23 @@ pub(super) fn arguments(
     }
     let Some(args) = config::get(config, "model_args") else { return Ok(()) };
     let args = args.as_object().ok_or_else(|| config::wrong("model_args", "an object", args))?;
-    match args.iter().find(|(key, value)| !value.is_null() && !neutral(key, value)) {
+    match args.iter().find(|(key, value)| !value.is_null() && !of_all(key, value) && !neutral(key, value)) {
         Some((key, value)) => unsupported(
             "a timm network with other arguments",
             format!("config.json has `model_args.{key}` {value}, which changes the network"),
         ),
         None => Ok(()),
+    }
+}
+
+/// An argument of every family that leaves the function of a network as its tensors and its architecture say.
+fn of_all(key: &str, value: &Value) -> bool {
+    match key {
+        // Shown by shapes, or only of use in training.
+        "num_classes" | "in_chans" | "pretrained" | "drop_rate" | "drop_path_rate" => true,
+        "global_pool" => value == "avg",
+        "output_stride" => value == 32,
+        _ => false,
     }
 }
 
@@ -169,15 +180,12 @@ fn says(argument: &Value) -> bool {
     ![json!(false), json!(""), json!({})].contains(argument)
 }
 
-/// An argument that leaves the function of the network as its tensors and its architecture say.
+/// An argument of the family that leaves the function of the network as its tensors and its architecture say.
 fn neutral(key: &str, value: &Value) -> bool {
     match key {
         // Shown by shapes, or only of use in training.
-        "channels" | "layers" | "cardinality" | "base_width" | "num_classes" | "in_chans" | "pretrained"
-        | "block_reduce_first" | "drop_rate" | "drop_path_rate" | "drop_block_rate" | "zero_init_last"
-        | "scriptable" | "exportable" | "stem_width" => true,
-        "global_pool" => value == "avg",
-        "output_stride" => value == 32,
+        "channels" | "layers" | "cardinality" | "base_width" | "block_reduce_first" | "drop_block_rate"
+        | "zero_init_last" | "scriptable" | "exportable" | "stem_width" => true,
         // Compared with the tensors.
         "stem_type" => value == "" || value == "deep" || value == "deep_tiered",
         "avg_down" | "replace_stem_pool" => value.is_boolean(),

@@ -62,7 +62,7 @@ pub(super) fn remove_after(graph: &Graph, earlier: Vec<BlockReport>) -> Result<R
         let value = graph.find(&report.output);
         let block = graph.values().find_map(|add| {
             let chain = chains[add.index()].as_ref()?;
-            chain.values().any(|v| Some(v) == value).then(|| (chain, add))
+            chain.values().any(|v| Some(v) == value).then_some((chain, add))
         });
         match block {
             Some((chain, add)) => BlockReport {

@@ -44,7 +44,7 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
             }
         }
     }
-    let classes = net.classifier("avgpool", x)?;
+    let classes = net.classifier(["avgpool", "fc"], x)?;
     let kind = if count == 2 { "BasicBlock" } else { "Bottleneck" };
     Ok(Built {
         graph: net.graph,

@@ -48,7 +48,7 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
             blocks.push(name);
         }
     }
-    let classes = net.classifier("gap", x)?;
+    let classes = net.classifier(["gap", "fc"], x)?;
     let kind = if small { "CIFAR ResNet" } else { "ResNet" };
     let masked = if masked { ", masked" } else { "" };
     let family = format!("{kind}, BasicBlock {depths:?}{masked}");
