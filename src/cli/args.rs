@@ -1,9 +1,10 @@
 //! The command line as data: the contract that scripts rely on.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use rmnet::models::MAX_SIDE;
+pub use super::choices::{CriterionArg, FormatArg, MergeArg, ModeArg, PassArg, PrecisionArg};
+use super::choices::{at_least, limit, seconds, size};
+use clap::{Args, Parser, Subcommand};
 use rmnet::rewrite::prune::AtLeast;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Removes residual connections from ResNet checkpoints exactly, and runs the plain chain on the GPU.
 #[derive(Parser)]
@@ -61,67 +62,6 @@ pub struct ModelArgs {
     pub size: Option<[usize; 2]>,
 }
 
-/// Which form of the network runs.
-#[derive(Clone, Copy, Default, ValueEnum)]
-pub enum ModeArg {
-    /// No residual connection, block weights
-    #[default]
-    Structured,
-    /// No residual connection, Dirac weights multiplied out
-    Literal,
-    /// The original graph, its Adds fused the ordinary way
-    Residual,
-}
-
-/// Whether neighbouring linear 1x1 convolutions are multiplied into one.
-#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum MergeArg {
-    /// Where it is faster: both forms are timed first, on the device
-    Auto,
-    /// Wherever there are such neighbours
-    Always,
-    /// Nowhere
-    #[default]
-    Never,
-}
-
-/// Kind of file that `convert` writes.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FormatArg {
-    /// Weights with the chain as JSON in the metadata: rmnet reads it back
-    Safetensors,
-    /// For ONNX Runtime, OpenVINO and others; implies `--literal`
-    Onnx,
-}
-
-impl FormatArg {
-    /// As the command line and file names spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            FormatArg::Safetensors => "safetensors",
-            FormatArg::Onnx => "onnx",
-        }
-    }
-
-    /// What the name of a file says.
-    pub fn of(path: &Path) -> Option<FormatArg> {
-        let extension = path.extension()?;
-        [FormatArg::Safetensors, FormatArg::Onnx]
-            .into_iter()
-            .find(|f| extension.eq_ignore_ascii_case(f.name()))
-    }
-}
-
-/// Element type of stored values.
-#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum PrecisionArg {
-    /// IEEE 754 binary32
-    #[default]
-    F32,
-    /// IEEE 754 binary16: half the memory
-    F16,
-}
-
 /// Options of everything that runs.
 #[derive(Args)]
 pub struct DeviceArgs {
@@ -156,19 +96,6 @@ pub struct DemoArgs {
     /// NAME, INDEX, cpu, vulkan, metal, dx12 or gl [default: the best adapter, else the CPU executor]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
-}
-
-/// A stage of the way from checkpoint to what runs.
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-pub enum PassArg {
-    /// As the checkpoint has it
-    Original,
-    /// Batch norm and activations folded into convolutions
-    Fold,
-    /// Residual connections removed
-    Remove,
-    /// Block weights multiplied out
-    Literal,
 }
 
 /// `inspect`
@@ -207,18 +134,6 @@ pub struct ConvertArgs {
     /// Where `--merge auto` measures: NAME, INDEX, cpu, vulkan, metal, dx12 or gl [default: the best adapter]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
-}
-
-/// What channels are judged by.
-#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum CriterionArg {
-    /// Scales of the batch norms
-    #[default]
-    Bn,
-    /// L1 norms of the kernels
-    L1,
-    /// Mean activations on calibration images; the mean goes into the next bias
-    Mean,
 }
 
 /// How much goes.
@@ -344,20 +259,6 @@ pub struct VerifyArgs {
     pub no_device: bool,
 }
 
-fn at_least(text: &str) -> Result<AtLeast, String> {
-    let refuse = |_| format!("expected a number of channels or a share such as 0.25, found `{text}`");
-    match text.parse::<usize>() {
-        Ok(count) => Ok(AtLeast::Channels(count)),
-        Err(_) => text.parse().map(AtLeast::Share).map_err(refuse),
-    }
-}
-
-fn limit(text: &str) -> Result<(String, f64), String> {
-    let refuse = || format!("expected LAYER=R, a layer and a share of its channels, found `{text}`");
-    let (layer, share) = text.rsplit_once('=').ok_or_else(refuse)?;
-    Ok((layer.into(), share.parse().map_err(|_| refuse())?))
-}
-
 /// Options of everything that is timed.
 #[derive(Args)]
 pub struct TimedArgs {
@@ -450,24 +351,4 @@ pub struct WgslArgs {
     pub precision: PrecisionArg,
     #[command(flatten)]
     pub kept: KeptArgs,
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(seconds) if (0.0..=3600.0).contains(&seconds) => Ok(seconds),
-        _ => Err(format!("expected seconds from 0 to 3600, such as 0.5, found `{text}`")),
-    }
-}
-
-fn size(text: &str) -> Result<[usize; 2], String> {
-    let parts: Vec<&str> = text.split(['x', 'X']).collect();
-    let number = |s: &str| match s.parse::<usize>() {
-        Ok(n @ 1..=MAX_SIDE) => Ok(n),
-        _ => Err(format!("expected HxW, each from 1 to {MAX_SIDE}, found `{text}`")),
-    };
-    match parts.as_slice() {
-        [side] => Ok([number(side)?; 2]),
-        [h, w] => Ok([number(h)?, number(w)?]),
-        _ => Err(format!("expected HxW, found `{text}`")),
-    }
 }

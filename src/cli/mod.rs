@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod choices;
 mod convert;
 mod demo;
 mod devices;

@@ -79,7 +79,7 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: O
         s.constant(&format!("R{r}_IMAGE"), planes(&range.from.shape));
     }
     let apart = tile.pixels * spec.max_pool.map_or(1, |pool| pool.stride[1]);
-    s.octets = wide_loads && super::conv_body::octets(spec, &layout, apart);
+    s.octets = wide_loads && super::conv_loads::octets(spec, &layout, apart);
     s.bind_reads(epilogue::reads(spec));
     s.bind_weights(spec.precision());
     for (o, output) in spec.outputs.iter().enumerate() {

@@ -4,6 +4,7 @@
 
 mod conv;
 mod conv_body;
+mod conv_loads;
 mod epilogue;
 mod key;
 mod layout;
