@@ -1,5 +1,7 @@
 //! Every shader is valid WGSL without special demands, fits the default limits of WebGPU, and goes to every backend language.
 
+#[path = "common/arena.rs"]
+mod arena;
 #[path = "common/layers.rs"]
 mod layers;
 #[path = "common/specs.rs"]
@@ -7,7 +9,7 @@ mod specs;
 
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, StorageAccess};
-use rmnet::kernel::{Capabilities, Kernel, Operand, Spec, candidates, select};
+use rmnet::kernel::{Capabilities, Kernel, Operand, Spec, candidates, select, select_in};
 use specs::{conv, half, packed, range, whole};
 
 fn capabilities() -> Vec<Capabilities> {
@@ -113,6 +115,28 @@ fn every_shader_is_valid_everywhere() {
             if every {
                 candidates(&spec, &caps).expect("within the limits").iter().for_each(|k| check(&name, k));
             }
+        }
+    }
+}
+
+/// Where the buffers of a dispatch are ranges of one, every kernel is as sound, and one shader does for most of a network.
+#[test]
+fn shaders_that_share_a_buffer_are_valid_and_few() {
+    for caps in capabilities().into_iter().filter(|c| c.software && c.int64 && c.subgroup_size.is_some()) {
+        for (name, spec) in specs::all() {
+            check(&name, &select_in(&spec, &caps, Some(&arena::arena(&spec))).expect("within the limits"));
+        }
+        for (network, most) in [("resnet18", 4), ("resnet50", 5)] {
+            let mut texts = vec![];
+            for layer in layers::network(network, 1) {
+                let kernel =
+                    select_in(&layer.spec, &caps, Some(&arena::arena(&layer.spec))).expect("a kernel");
+                check(&layer.name, &kernel);
+                texts.push(kernel.wgsl);
+            }
+            texts.sort();
+            texts.dedup();
+            assert!(texts.len() <= most, "{network}: {} shaders", texts.len());
         }
     }
 }

@@ -7,7 +7,7 @@ const PRELUDE: &str = include_str!("../../shaders/universal.wgsl");
 
 /// The n-th of the 16 words that two lanes loaded as `{name}_low` and `{name}_high`.
 fn word(name: &str, n: usize) -> String {
-    let half = if n % 2 == 0 { "low" } else { "high" };
+    let half = if n.is_multiple_of(2) { "low" } else { "high" };
     format!("subgroupShuffle({name}_{half}.{}, {}u)", ["x", "y", "z", "w"][n % 8 / 2], n / 8)
 }
 

@@ -1,6 +1,7 @@
 //! What several test files need.
 #![allow(dead_code, unused_imports, reason = "each test file uses its share")]
 
+pub mod arena;
 pub mod fixtures;
 pub mod harness;
 pub mod layers;
@@ -10,6 +11,7 @@ pub mod seeded;
 pub mod specs;
 pub mod spoil;
 
+pub use arena::arena;
 pub use harness::*;
 
 use rmnet::Device;
