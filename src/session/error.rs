@@ -48,7 +48,7 @@ pub enum SessionError {
     /// A run whose logits are NaN or infinite: a layer of the network overflows its precision.
     #[error(
         "logit {class} of image {image} of the batch is {value}: a layer overflows {precision}; \
-         `rmnet verify --bisect --precision {precision}` names it"
+         `rmnet verify --precision {precision} --bisect` names it"
     )]
     NotFinite {
         /// Of the run.
