@@ -12,6 +12,7 @@ use super::source::planes;
 use super::spec::{ConvSpec, KRange, Operand};
 use super::universal_text::text;
 use super::{Arena, Binding, Capabilities, Function, Kernel, Packing, Precision, Role, Values};
+use rayon::prelude::*;
 
 /// Quads of output channels of one invocation.
 pub(super) const QUADS: usize = 4;
@@ -209,32 +210,40 @@ impl UniversalLayout {
         assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
         let mut words = vec![0; self.pairs() * PAIR];
         words[..self.header.len()].copy_from_slice(&self.header);
-        for (tile, block) in words[self.header.len()..].chunks_exact_mut(self.block * PAIR).enumerate() {
-            let first = tile * 4 * QUADS;
-            let channels = (4 * QUADS).min(spec.out_channels - first);
-            for (word, value) in block.iter_mut().zip(&bias[first..first + channels]) {
-                *word = value.to_bits();
-            }
-            let mut at = QUADS / 2 * PAIR;
-            for ((range, sizes), weight) in spec.k_ranges.iter().zip(&self.ranges).zip(weights) {
-                block[at..at + sizes.len()].copy_from_slice(sizes);
-                at += sizes.len();
-                let (taps, inputs) = (taps(range), range.from.channels);
-                let [height, width] = range.kernel;
-                let planes = inputs.div_ceil(4);
-                for c in 0..channels {
-                    let row = &weight[(first + c) * inputs * height * width..][..inputs * height * width];
-                    for (n, value) in row.iter().enumerate() {
-                        let (i, y, x) = (n / (height * width), n / width % height, n % width);
-                        let (outer, tap) = if taps == 3 { (y, x) } else { (y * width + x, 0) };
-                        let vector = (tap * 4 + i % 4) * QUADS + c / 4;
-                        block[at + ((outer * planes + i / 4) * step(taps) * 2 + vector) * 4 + c % 4] =
-                            value.to_bits();
+        let blocks = words[self.header.len()..].par_chunks_exact_mut(self.block * PAIR);
+        blocks.enumerate().for_each(|(tile, block)| self.pack_block(spec, tile, block, weights, bias));
+        words
+    }
+
+    /// The words of one tile of output channels, in the order the shader reads them.
+    fn pack_block(&self, spec: &ConvSpec, tile: usize, block: &mut [u32], weights: &[&[f32]], bias: &[f32]) {
+        let first = tile * 4 * QUADS;
+        let channels = (4 * QUADS).min(spec.out_channels - first);
+        for (word, value) in block.iter_mut().zip(&bias[first..first + channels]) {
+            *word = value.to_bits();
+        }
+        let mut at = QUADS / 2 * PAIR;
+        for ((range, sizes), weight) in spec.k_ranges.iter().zip(&self.ranges).zip(weights) {
+            block[at..at + sizes.len()].copy_from_slice(sizes);
+            at += sizes.len();
+            let (taps, inputs) = (taps(range), range.from.channels);
+            let [height, width] = range.kernel;
+            let row = inputs * height * width;
+            // Taps of the outer loops, input quads, taps of a step, lanes: a run of output channels each.
+            for outer in 0..height * width / taps {
+                for plane in (0..inputs).step_by(4) {
+                    for tap in outer * taps..(outer + 1) * taps {
+                        for i in plane..plane + 4 {
+                            for (c, word) in block[at..at + 4 * QUADS].iter_mut().enumerate() {
+                                if i < inputs && c < channels {
+                                    *word = weight[(first + c) * row + i * height * width + tap].to_bits();
+                                }
+                            }
+                            at += 4 * QUADS;
+                        }
                     }
                 }
-                at += height * (width / taps) * planes * step(taps) * PAIR;
             }
         }
-        words
     }
 }
