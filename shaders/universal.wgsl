@@ -1,22 +1,10 @@
 // The universal convolution: sizes come with the weights, so that one shader computes every convolution of a network.
-// A quad of channels is two 64-bit integers, which software Vulkan loads faster than four floats.
+// Before it: `quad_of`, `raw_of`, `pair_of`.
 @group(0) @binding(0) var<storage, read_write> arena: array<vec2<u64>>;
 @group(0) @binding(1) var<storage, read> weights: array<vec4<u64>>;
 
-struct Pair {
-    a: vec4<f32>,
-    b: vec4<f32>,
-}
-
-fn quad_of(raw: vec2<u64>) -> vec4<f32> {
-    let low = vec2<u32>(raw);
-    let high = vec2<u32>(raw >> vec2<u32>(32u));
-    return bitcast<vec4<f32>>(vec4<u32>(low.x, high.x, low.y, high.y));
-}
-
 fn load_pair(index: u32) -> Pair {
-    let raw = weights[index];
-    return Pair(quad_of(raw.xy), quad_of(raw.zw));
+    return pair_of(weights[index]);
 }
 
 fn load(index: u32) -> vec4<f32> {
@@ -24,8 +12,7 @@ fn load(index: u32) -> vec4<f32> {
 }
 
 fn store(index: u32, value: vec4<f32>) {
-    let bits = bitcast<vec4<u32>>(value);
-    arena[index] = vec2<u64>(bits.xz) | (vec2<u64>(bits.yw) << vec2<u32>(32u));
+    arena[index] = raw_of(value);
 }
 
 // Where a quad of output channels is, in a buffer that holds some of them.

@@ -21,6 +21,7 @@ fn capabilities() -> Vec<Capabilities> {
         software.clone(),
         Capabilities { subgroup_size: Some(4), ..software.clone() },
         Capabilities { subgroup_size: Some(8), ..software.clone() },
+        Capabilities { subgroup_size: Some(4), int64: true, ..software.clone() },
         Capabilities { subgroup_size: Some(8), int64: true, ..software },
     ]
 }
@@ -72,6 +73,14 @@ fn check(name: &str, kernel: &Kernel) {
     let entry = &module.entry_points[0];
     assert_eq!(entry.name, kernel.entry, "{context}");
     assert!(entry.workgroup_size.iter().product::<u32>() <= 256, "{context}");
+    // Kernels that shuffle have workgroups of one subgroup: no lane beyond it may be asked.
+    for (_, after) in
+        kernel.wgsl.match_indices("subgroupShuffle(").map(|(i, m)| kernel.wgsl[i..].split_at(m.len()))
+    {
+        let lane =
+            after.split([')', ',']).nth(1).and_then(|l| l.trim().strip_suffix('u')?.parse::<u32>().ok());
+        assert!(lane.is_some_and(|lane| lane < entry.workgroup_size[0]), "{context}: lane {lane:?}");
+    }
     assert!(kernel.grid.iter().all(|&n| (1..=65535).contains(&n)), "{context}: {:?}", kernel.grid);
     translate(&context, &module, &info, kernel.entry);
 }

@@ -27,12 +27,11 @@ pub(super) struct PackedConv {
     bias: Vec<f32>,
     slopes: Vec<f32>,
     maps: Vec<Map>,
-    /// Whether every weight and bias is.
-    pub(super) finite: bool,
 }
 
 impl PackedConv {
-    pub(super) fn new(spec: &ConvSpec, weights: &ConvWeights) -> PackedConv {
+    /// `None` where a weight or bias is beyond f32.
+    pub(super) fn new(spec: &ConvSpec, weights: &ConvWeights) -> Option<PackedConv> {
         let mut finite = all_finite(&weights.bias);
         let pack = |(k, w): (&KRange, &crate::plan::KWeight)| {
             let (out, per_group, taps) =
@@ -64,13 +63,13 @@ impl PackedConv {
             packed
         };
         let k_ranges = spec.k_ranges.iter().zip(&weights.k_ranges).map(pack).collect();
-        PackedConv {
+        let packed = PackedConv {
             k_ranges,
-            finite,
             bias: weights.bias.clone(),
             slopes: weights.slopes.clone(),
             maps: weights.maps.clone(),
-        }
+        };
+        finite.then_some(packed)
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -15,7 +15,7 @@ pub use timing::peak;
 
 use crate::kernel::{BufferShape, Precision, Spec};
 use crate::memory::{self, OutOfMemory};
-use crate::plan::{BufferId, Place, Plan};
+use crate::plan::{BufferId, Dispatch, Place, Plan};
 use conv::PackedConv;
 use std::sync::{Mutex, PoisonError};
 
@@ -37,6 +37,12 @@ pub enum CpuError {
     )]
     Overflow {
         /// Name of the dispatch that gave it.
+        layer: String,
+    },
+    /// A weight or bias that batch norm took beyond what f32 holds.
+    #[error("{layer}: a weight or bias, folded with its batch norm, is beyond f32")]
+    Weights {
+        /// The layer.
         layer: String,
     },
     /// A value that was not asked for when the network was planned.
@@ -94,11 +100,16 @@ impl State {
     }
 }
 
+/// Elements of each slot.
+fn slots(plan: &Plan) -> impl Iterator<Item = usize> {
+    plan.slots.iter().map(|bytes| bytes.div_ceil(plan.precision().bytes()))
+}
+
 impl CpuExecutor {
     /// Reads and reorders the weights and sets up the slots. The plan's tensors are not needed afterwards.
     ///
     /// # Panics
-    /// When there is too little memory for the plan's slots, which [`CpuExecutor::try_new`] reports.
+    /// Where [`CpuExecutor::try_new`] reports an error.
     pub fn new(plan: &Plan) -> CpuExecutor {
         CpuExecutor::try_new(plan).unwrap_or_else(|e| panic!("{e}"))
     }
@@ -106,28 +117,27 @@ impl CpuExecutor {
     /// [`CpuExecutor::new`], where the plan may be of any size.
     ///
     /// # Errors
-    /// [`CpuError::OutOfMemory`] when there is too little memory for the plan's slots, its input and its output.
+    /// [`CpuError::OutOfMemory`] when there is too little memory for the plan's slots, its input and its output;
+    /// [`CpuError::Weights`].
     pub fn try_new(plan: &Plan) -> Result<CpuExecutor, CpuError> {
         let elements = |shape: BufferShape| shape.batch * shape.channels * shape.height * shape.width;
         let (input, output) = (elements(plan.input().shape), elements(plan.output().shape));
         // The caller has an input and gets an output as well.
         let caller = 2 * 4 * (input + output);
-        memory::ask("the activations of a run", plan.activation_bytes().saturating_add(caller))?;
-        let convs = plan
-            .dispatches
-            .iter()
-            .map(|d| match (&d.spec, &d.weights) {
-                (Spec::Conv(spec), Some(weights)) => Some(PackedConv::new(spec, weights)),
-                _ => None,
-            })
-            .collect();
+        let own = 4 * slots(plan).sum::<usize>();
+        memory::ask("the activations of a run", own.saturating_add(caller))?;
+        let pack = |d: &Dispatch| {
+            let (Spec::Conv(spec), Some(weights)) = (&d.spec, &d.weights) else { return Ok(None) };
+            let packed = PackedConv::new(spec, weights);
+            packed.map(Some).ok_or_else(|| CpuError::Weights { layer: d.name.clone() })
+        };
+        let convs = plan.dispatches.iter().map(pack).collect::<Result<_, _>>()?;
         let mut plan = plan.clone();
         plan.dispatches.iter_mut().for_each(|d| d.weights = None);
-        let element = plan.precision().bytes();
         let state = State {
             input: vec![0.0; input],
             output: vec![0.0; output],
-            slots: plan.slots.iter().map(|bytes| vec![0.0; bytes.div_ceil(element)]).collect(),
+            slots: slots(&plan).map(|elements| vec![0.0; elements]).collect(),
             scratch: (0..rayon::current_num_threads()).map(|_| Scratch::default()).collect(),
         };
         Ok(CpuExecutor { plan, convs, state: Mutex::new(state) })
@@ -138,16 +148,9 @@ impl CpuExecutor {
         &self.plan
     }
 
-    /// The first layer of which a weight or bias, folded, is beyond f32.
-    pub(crate) fn overflow(&self) -> Option<&str> {
-        let layers = self.plan.dispatches.iter().zip(&self.convs);
-        let mut over = layers.filter(|(_, conv)| conv.as_ref().is_some_and(|c| !c.finite));
-        over.next().map(|(d, _)| d.name.as_str())
-    }
-
     /// Bytes of the slots as they lie in memory: f32 in every precision.
     pub fn activation_bytes(&self) -> usize {
-        self.plan.slots.iter().map(|bytes| bytes.div_ceil(self.plan.precision().bytes()) * 4).sum()
+        4 * slots(&self.plan).sum::<usize>()
     }
 
     /// Bytes of the weights as they lie in memory.

@@ -30,8 +30,7 @@ impl Starts {
         let quads =
             |b: &crate::plan::Buffer| b.shape.layout == Layout::Packed && b.shape.precision == Precision::F32;
         let inner = |b: &&crate::plan::Buffer| matches!(b.place, Place::Slot(_));
-        let gains = caps.software && caps.int64 && caps.subgroup_size.is_some();
-        if !gains || !plan.buffers.iter().filter(inner).all(quads) {
+        if !caps.shares_buffers() || !plan.buffers.iter().filter(inner).all(quads) {
             return None;
         }
         // What lies outside a window is read from the start, which stays zero.

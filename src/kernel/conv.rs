@@ -55,12 +55,11 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: O
     let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
     let grid = [workgroups.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
 
-    let wide_loads = caps.software && caps.int64;
+    let wide_loads = caps.wide_loads();
     let mut s = Source::new(wide_loads, arena);
-    s.line(format!("// {spec:?}").replace('\n', " "));
-    for (name, value) in [
-        ("BATCH", out.batch),
-        ("OUT_QUADS", spec.out_channels.div_ceil(4)),
+    let apart = tile.pixels * spec.max_pool.map_or(1, |pool| pool.stride[1]);
+    s.octets = wide_loads && super::conv_loads::octets(spec, &layout, apart);
+    let constants = [
         ("INVOCATIONS", invocations),
         ("INVOCATIONS_ACROSS", across),
         ("INVOCATIONS_DOWN", down),
@@ -69,25 +68,12 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: O
         ("TILE_PIXELS", tile.pixels),
         ("TILE_QUADS", tile.quads),
         ("TILE_WEIGHTS", layout.block),
-        ("CONV_HEIGHT", spec.size[0]),
-        ("CONV_WIDTH", spec.size[1]),
-    ] {
-        s.constant(name, value);
-    }
+    ];
+    epilogue::prelude(&mut s, spec, &constants, layout.slopes);
     for (r, range) in spec.k_ranges.iter().enumerate() {
         s.constant(&format!("R{r}_PLANE"), range.from.shape.height * range.from.shape.width);
         s.constant(&format!("R{r}_IMAGE"), planes(&range.from.shape));
     }
-    let apart = tile.pixels * spec.max_pool.map_or(1, |pool| pool.stride[1]);
-    s.octets = wide_loads && super::conv_loads::octets(spec, &layout, apart);
-    s.bind_reads(epilogue::reads(spec));
-    s.bind_weights(spec.precision());
-    for (o, output) in spec.outputs.iter().enumerate() {
-        s.bind_write(o, &output.shape);
-    }
-    s.activation(&spec.activation, layout.slopes);
-    epilogue::finish(&mut s, spec);
-    epilogue::store(&mut s, spec);
     super::conv_body::fetches(&mut s, spec, &layout);
 
     s.line("@compute @workgroup_size(WORKGROUP)");

@@ -1,6 +1,5 @@
 //! What happens to a finished sum: values added, activation, stores.
 
-use super::Arena;
 use super::source::{Source, planes, times};
 use super::spec::{Add, BufferShape, ConvSpec, Layout, Operand};
 
@@ -53,15 +52,8 @@ pub(super) fn reads(spec: &ConvSpec) -> impl Iterator<Item = &Operand> {
     spec.k_ranges.iter().map(|r| &r.from).chain(adds).chain(gates)
 }
 
-/// A shader up to its own functions: constants, bindings, `activate`, `finish`, `store`.
-pub(super) fn prelude(
-    spec: &ConvSpec,
-    constants: &[(&str, usize)],
-    slopes: usize,
-    wide_loads: bool,
-    arena: Option<&Arena>,
-) -> Source {
-    let mut s = Source::new(wide_loads, arena);
+/// What every convolution's shader begins with: its spec, `constants`, bindings, `activate`, `finish`, `store`.
+pub(super) fn prelude(s: &mut Source, spec: &ConvSpec, constants: &[(&str, usize)], slopes: usize) {
     s.line(format!("// {spec:?}").replace('\n', " "));
     let sizes = [
         ("OUT_QUADS", spec.out_channels.div_ceil(4)),
@@ -77,13 +69,12 @@ pub(super) fn prelude(
         s.bind_write(o, &output.shape);
     }
     s.activation(&spec.activation, slopes);
-    finish(&mut s, spec);
-    store(&mut s, spec);
-    s
+    finish(s, spec);
+    store(s, spec);
 }
 
 /// The function `finish`: adds and activation of a quad at a conv pixel.
-pub(super) fn finish(s: &mut Source, spec: &ConvSpec) {
+fn finish(s: &mut Source, spec: &ConvSpec) {
     s.line("fn finish(sum: vec4<f32>, image: u32, quad: u32, y: u32, x: u32) -> vec4<f32> {");
     s.line("var value = sum;");
     let clamped = spec.max_pool.is_some();

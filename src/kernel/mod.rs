@@ -152,6 +152,17 @@ impl Capabilities {
         max_binding_bytes: 128 << 20,
         max_storage_buffers: 8,
     };
+
+    /// Whether quads are read as 64-bit integers.
+    fn wide_loads(&self) -> bool {
+        self.software && self.int64
+    }
+
+    /// Whether an adapter gains from buffers that are ranges of one ([`Arena`]): software that compiles slowly, reads 64-bit integers
+    /// and has the subgroups that kernels for it shuffle over.
+    pub fn shares_buffers(&self) -> bool {
+        self.wide_loads() && matches!(self.subgroup_size, Some(4 | 8))
+    }
 }
 
 /// A dispatch that no kernel can do within an adapter's limits.

@@ -2,7 +2,7 @@
 
 use super::epilogue::{self, load_quad};
 use super::precision::{Words, parameter_elements};
-use super::source::{Source, planes};
+use super::source::Source;
 use super::spec::{AverageSpec, ConvSpec, Operand, Output, PoolSpec};
 use super::{Arena, Capabilities, Function, Kernel, Packing, Values, layout};
 
@@ -58,7 +58,7 @@ pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities, arena: Option<&Aren
     let invocations = to.batch * to.channels.div_ceil(4) * to.height * to.width;
     let workgroup = workgroup(caps);
     let grid = fold(invocations, workgroup, caps);
-    let mut s = Source::new(caps.software && caps.int64, arena);
+    let mut s = Source::new(caps.wide_loads(), arena);
     for (name, value) in [
         ("WORKGROUP", workgroup as usize),
         ("GRID_X", grid[0] as usize),
@@ -85,7 +85,7 @@ pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities, arena: Option<&Aren
         s.fragment(LARGER);
     }
     s.fragment(MAX_POOL);
-    unweighted("max_pool", "max_pool", s, grid, caps.software && caps.int64)
+    unweighted("max_pool", "max_pool", s, grid, caps.wide_loads())
 }
 
 pub(super) fn average(spec: &AverageSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
@@ -93,7 +93,7 @@ pub(super) fn average(spec: &AverageSpec, caps: &Capabilities, arena: Option<&Ar
     let invocations = to.batch * to.channels.div_ceil(4);
     let workgroup = workgroup(caps);
     let grid = fold(invocations, workgroup, caps);
-    let mut s = Source::new(caps.software && caps.int64, arena);
+    let mut s = Source::new(caps.wide_loads(), arena);
     for (name, value) in [
         ("WORKGROUP", workgroup as usize),
         ("GRID_X", grid[0] as usize),
@@ -108,7 +108,7 @@ pub(super) fn average(spec: &AverageSpec, caps: &Capabilities, arena: Option<&Ar
     load(&mut s, from);
     epilogue::store(&mut s, &stored(to));
     s.fragment(AVERAGE);
-    unweighted("average", "average", s, grid, caps.software && caps.int64)
+    unweighted("average", "average", s, grid, caps.wide_loads())
 }
 
 /// Whether a convolution is a matrix times a few vectors.
@@ -130,32 +130,21 @@ pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities, arena: Option<&Arena>) 
     let out_quads = spec.out_channels.div_ceil(4);
     let (quads, slices) = if caps.software { (8, 1) } else { (8, 8) };
     let grid = [out_quads.div_ceil(quads) as u32, range.from.shape.batch as u32, 1];
-    let mut s = Source::new(caps.software && caps.int64, arena);
-    for (name, value) in [
+    let mut s = Source::new(caps.wide_loads(), arena);
+    let constants = [
         ("WORKGROUP", quads * slices),
         ("GROUP_QUADS", quads),
         ("SLICES", slices),
         ("IN_QUADS", range.from.channels.div_ceil(4)),
-        ("OUT_QUADS", out_quads),
-        ("IN_PLANES", planes(&range.from.shape)),
-    ] {
-        s.constant(name, value);
-    }
-    s.bind_reads(epilogue::reads(spec));
-    s.bind_weights(spec.precision());
-    for (o, output) in spec.outputs.iter().enumerate() {
-        s.bind_write(o, &output.shape);
-    }
-    let parameter = parameter_elements(spec.precision());
-    s.activation(&spec.activation, (parameter + range.from.channels.next_multiple_of(4)) * out_quads);
+    ];
+    let slopes = (parameter_elements(spec.precision()) + range.from.channels.next_multiple_of(4)) * out_quads;
+    epilogue::prelude(&mut s, spec, &constants, slopes);
     load(&mut s, &range.from);
-    epilogue::finish(&mut s, spec);
-    epilogue::store(&mut s, spec);
     s.fragment(if slices == 1 { REDUCE_NONE } else { REDUCE_SLICES });
     s.fragment(GEMV);
     let (wgsl, bindings) = s.finish();
     let name = format!("gemv {slices} slices");
-    let int64 = caps.software && caps.int64;
+    let int64 = caps.wide_loads();
     Kernel { name, wgsl, entry: "gemv", bindings, grid, subgroup: false, int64, packing: Packing::Gemv }
 }
 

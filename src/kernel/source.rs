@@ -11,6 +11,7 @@ const ACTIVATE_RELU6: &str = include_str!("../../shaders/shared/activate_relu6.w
 const ACTIVATE_PRELU: &str = include_str!("../../shaders/shared/activate_prelu.wgsl");
 const ACTIVATE_SIGMOID: &str = include_str!("../../shaders/shared/activate_sigmoid.wgsl");
 const HALF: &str = include_str!("../../shaders/shared/half.wgsl");
+const WIDE: &str = include_str!("../../shaders/shared/wide.wgsl");
 
 /// Below every value a convolution can give: what padding of a max pool counts as. WGSL has no infinity.
 pub(super) const LOWEST: &str = "vec4<f32>(-3.4028234663852886e38)";
@@ -30,8 +31,6 @@ pub(super) struct Source {
     /// Planar buffers are read eight elements at a time.
     pub(super) octets: bool,
 }
-
-const OCTET: &str = include_str!("../../shaders/shared/octet.wgsl");
 
 impl Source {
     /// An empty shader; `wide_loads` as the capability of that name.
@@ -87,8 +86,10 @@ impl Source {
             match layout {
                 Layout::Packed => self.bind_quads(name, role, precision),
                 Layout::Planar if self.octets => {
-                    self.bind("planar".into(), role, false, "vec4<u64>");
-                    self.fragment(OCTET);
+                    self.bind(name.clone(), role, false, "vec4<u64>");
+                    self.line("fn octet(index: u32) -> Pair {");
+                    self.line(format!("return pair_of({name}[index]);"));
+                    self.line("}");
                 }
                 Layout::Planar => self.bind(name, role, false, "f32"),
             }
@@ -108,12 +109,7 @@ impl Source {
         self.line(format!("fn load_{name}(index: u32) -> vec4<f32> {{"));
         match (precision, self.wide_loads) {
             (Precision::F32, false) => self.line(format!("return {name}[index];")),
-            (Precision::F32, true) => {
-                self.line(format!("let raw = {name}[index];"));
-                self.line("let low = vec2<u32>(u32(raw.x), u32(raw.y));");
-                self.line("let high = vec2<u32>(u32(raw.x >> 32u), u32(raw.y >> 32u));");
-                self.line("return bitcast<vec4<f32>>(vec4<u32>(low.x, high.x, low.y, high.y));");
-            }
+            (Precision::F32, true) => self.line(format!("return quad_of({name}[index]);")),
             (Precision::F16, false) => self.line(format!("return from_half({name}[index]);")),
             (Precision::F16, true) => {
                 self.line(format!("let raw = {name}[index];"));
@@ -135,10 +131,7 @@ impl Source {
                 self.line("return bitcast<vec4<f32>>(vec4<u32>(weights[element], weights[element + 1u]));");
             }
             (Precision::F16, true) => {
-                self.line("let raw = vec2<u64>(weights[element], weights[element + 1u]);");
-                self.line("let low = vec2<u32>(u32(raw.x), u32(raw.y));");
-                self.line("let high = vec2<u32>(u32(raw.x >> 32u), u32(raw.y >> 32u));");
-                self.line("return bitcast<vec4<f32>>(vec4<u32>(low.x, high.x, low.y, high.y));");
+                self.line("return quad_of(vec2<u64>(weights[element], weights[element + 1u]));");
             }
         }
         self.line("}");
@@ -150,10 +143,7 @@ impl Source {
         if let Some(start) = self.start(|a| &a.writes, output) {
             self.arena_load(&name, start);
             self.line(format!("fn store_{name}(index: u32, value: vec4<f32>) {{"));
-            self.line("let bits = bitcast<vec4<u32>>(value);");
-            self.line(format!(
-                "arena[{start}u + index] = vec2<u64>(bits.xz) | (vec2<u64>(bits.yw) << vec2<u32>(32u));"
-            ));
+            self.line(format!("arena[{start}u + index] = raw_of(value);"));
             self.line("}");
             return;
         }
@@ -186,15 +176,7 @@ impl Source {
     /// The function `load_{name}` for a buffer in the arena.
     fn arena_load(&mut self, name: &str, start: u32) {
         self.line(format!("fn load_{name}(index: u32) -> vec4<f32> {{"));
-        self.line(format!("let raw = arena[{start}u + index];"));
-        self.wide_quad();
-    }
-
-    /// Ends a function that returns the quad in `raw`.
-    fn wide_quad(&mut self) {
-        self.line("let low = vec2<u32>(raw);");
-        self.line("let high = vec2<u32>(raw >> vec2<u32>(32u));");
-        self.line("return bitcast<vec4<f32>>(vec4<u32>(low.x, high.x, low.y, high.y));");
+        self.line(format!("return quad_of(arena[{start}u + index]);"));
         self.line("}");
     }
 
@@ -252,6 +234,9 @@ impl Source {
     pub(super) fn finish(mut self) -> (String, Vec<Binding>) {
         if self.half {
             self.fragment(HALF);
+        }
+        if self.wide_loads {
+            self.fragment(WIDE);
         }
         debug_assert_eq!(self.indent, 0, "unbalanced braces:\n{}", self.text);
         (self.text, self.bindings)

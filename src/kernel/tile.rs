@@ -83,7 +83,7 @@ pub(super) fn tiles(spec: &ConvSpec, width: usize, caps: &Capabilities) -> Vec<T
 }
 
 /// The shapes whose pixels fit rows of that width, those that waste less than a seventh first, else by waste.
-fn best_first(shapes: [(usize, usize); 4], width: usize) -> Vec<(usize, usize)> {
+pub(super) fn best_first(shapes: [(usize, usize); 4], width: usize) -> Vec<(usize, usize)> {
     let covered = |pixels: usize| width.div_ceil(pixels) * pixels;
     let mut shapes: Vec<_> = shapes.into_iter().map(|(p, q)| (p.min(width), q)).collect();
     shapes.sort_by_key(|&(p, _)| if covered(p) * 7 < width * 8 { 0 } else { covered(p) });

@@ -1,8 +1,9 @@
 //! The universal convolution: one shader for convolutions of any shape, whose sizes lie in front of the weights.
 //!
 //! For software Vulkan, where compiling a shader takes longer than running it: an unrolled register tile takes llvmpipe 0.2 to
-//! 0.5 s, a ResNet-18 has 17 convolutions of 13 shapes, and a driver compiles at the first dispatch, one shader at a time. It
-//! runs as fast as a kernel of baked sizes there: the multiplications are the same, and what surrounds them is little.
+//! 0.5 s, a ResNet-18 has 17 convolutions of 13 shapes, and a driver compiles at the first dispatch, one shader at a time. A 3x3
+//! runs as fast as with sizes baked in: the multiplications are the same, and what surrounds them is little. A 1x1 of few inputs is
+//! slower (`benches/results/cold-llvmpipe-22.3.md`): there what surrounds them counts.
 //!
 //! All buffers between dispatches are ranges of one ([`Arena`]), whose first quad is zero: what lies outside a window is read
 //! there. A range of K whose horizontal taps are neighbours is summed three taps at a time, others tap by tap.
@@ -10,6 +11,7 @@
 use super::layout::{Kind, kind};
 use super::source::planes;
 use super::spec::{ConvSpec, KRange, Operand};
+use super::tile::best_first;
 use super::universal_text::text;
 use super::{Arena, Binding, Capabilities, Function, Kernel, Packing, Precision, Role, Values};
 use rayon::prelude::*;
@@ -19,9 +21,9 @@ pub(super) const QUADS: usize = 4;
 /// 32-bit words of a pair of quads, the element of the weight binding.
 const PAIR: usize = 8;
 /// Pairs of sizes at the start of the binding.
-const SIZES: usize = 2;
+pub(super) const SIZES: usize = 2;
 /// Pairs of a K range's sizes, in front of its weights.
-const RANGE_SIZES: usize = 2;
+pub(super) const RANGE_SIZES: usize = 2;
 
 /// Horizontal taps that a range sums in one step.
 fn taps(range: &KRange) -> usize {
@@ -52,7 +54,7 @@ pub(super) struct UniversalLayout {
 /// The kernel for a flattened spec, where it is one that the universal convolution computes and all its buffers are in the
 /// arena.
 pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<Kernel> {
-    caps.subgroup_size.filter(|_| caps.software && caps.int64).filter(|n| [4, 8].contains(n))?;
+    let lanes = caps.subgroup_size.filter(|_| caps.shares_buffers())? as usize;
     let [low, high] = bounds(spec)?;
     let plain = |o: &Operand| !o.mean_pool && o.shape.precision == Precision::F32;
     let multiplied =
@@ -68,12 +70,11 @@ pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Opt
     let write = |n: usize| arena.writes.get(n).copied().flatten();
 
     let width = spec.size[1];
-    let pixels = pixels(width);
+    let (pixels, _) = best_first([7, 8, 6, 5].map(|pixels| (pixels, QUADS)), width)[0];
     let out = spec.outputs[0].shape;
     let across = width.div_ceil(pixels);
     let invocations = across * spec.size[0] * out.batch;
-    let workgroup = caps.subgroup_size? as usize;
-    let workgroups = invocations.div_ceil(workgroup);
+    let workgroups = invocations.div_ceil(lanes);
     let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
     let tiles = spec.out_channels.div_ceil(4 * QUADS);
     let grid = [workgroups.div_ceil(fold) as u32, tiles as u32, fold as u32];
@@ -151,7 +152,7 @@ pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Opt
     let binding = |name: &str, role, writable| Binding { name: name.into(), role, writable };
     Some(Kernel {
         name: format!("conv2d universal {pixels}px x {}oc", 4 * QUADS),
-        wgsl: text(pixels, workgroup, windows),
+        wgsl: text(pixels, lanes, windows),
         entry: "conv2d",
         bindings: vec![binding("arena", Role::Arena, true), binding("weights", Role::Weights, false)],
         grid,
@@ -185,14 +186,6 @@ fn bounds(spec: &ConvSpec) -> Option<[f32; 2]> {
         _ => return None,
     };
     functions.all(|f| f == function).then_some(bounds)
-}
-
-/// Pixels of a row that an invocation computes: seven, or what wastes less of a row where seven waste more than a seventh.
-fn pixels(width: usize) -> usize {
-    let covered = |pixels: usize| width.div_ceil(pixels) * pixels;
-    let mut choices = [7, 8, 6, 5, 4];
-    choices.sort_by_key(|&p| if p == 7 && covered(p) * 7 < width * 8 { 0 } else { covered(p) });
-    choices[0]
 }
 
 impl UniversalLayout {

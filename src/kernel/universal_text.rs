@@ -1,7 +1,7 @@
 //! The WGSL of the universal convolution.
 
 use super::source::Source;
-use super::universal::QUADS;
+use super::universal::{QUADS, RANGE_SIZES, SIZES};
 
 const PRELUDE: &str = include_str!("../../shaders/universal.wgsl");
 
@@ -21,11 +21,12 @@ fn words(s: &mut Source, prefix: &str, at: &str, names: &[&str]) {
     }
 }
 
-/// The shader for a tile of so many pixels; `windows`: with the loop that sums three neighbouring taps at a time.
-pub(super) fn text(pixels: usize, workgroup: usize, windows: bool) -> String {
-    let mut s = Source::default();
+/// The shader for a tile of so many pixels on subgroups of so many lanes; `windows`: with the loop that sums three neighbouring
+/// taps at a time.
+pub(super) fn text(pixels: usize, lanes: usize, windows: bool) -> String {
+    let mut s = Source::new(true, None);
     s.fragment(PRELUDE);
-    s.line(format!("@compute @workgroup_size({workgroup})"));
+    s.line(format!("@compute @workgroup_size({lanes})"));
     s.line("fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32, @builtin(subgroup_invocation_id) lane: u32) {");
     let sizes = [
         "invocations",
@@ -44,7 +45,7 @@ pub(super) fn text(pixels: usize, workgroup: usize, windows: bool) -> String {
         "tile_pixels",
     ];
     words(&mut s, "sizes", "0u", &sizes);
-    s.line(format!("let invocation = (group.x + group.z * grid_x) * {workgroup}u + local;"));
+    s.line(format!("let invocation = (group.x + group.z * grid_x) * {lanes}u + local;"));
     s.line("let live = invocation < invocations;");
     s.line("let index = min(invocation, invocations - 1u);");
     s.line(format!("let x = index % tiles_across * {pixels}u;"));
@@ -79,16 +80,16 @@ pub(super) fn text(pixels: usize, workgroup: usize, windows: bool) -> String {
         "dilation_x",
     ];
     words(&mut s, "range", "weight", &sizes);
-    s.line("weight += 2u;");
+    s.line(format!("weight += {RANGE_SIZES}u;"));
     s.line("let first = base + image * image_size;");
     if windows {
         s.line("if window_x == 3u && step_x == 1u && dilation_x == 1u && element_size == 1u {");
-        range(&mut s, pixels, 3);
+        range(&mut s, pixels, lanes, 3);
         s.line("} else {");
-        range(&mut s, pixels, 1);
+        range(&mut s, pixels, lanes, 1);
         s.line("}");
     } else {
-        range(&mut s, pixels, 1);
+        range(&mut s, pixels, lanes, 1);
     }
     s.line("}");
     epilogue(&mut s, pixels);
@@ -105,7 +106,7 @@ fn half(n: usize) -> &'static str {
 }
 
 /// A range of K, `taps` horizontal taps at a time.
-fn range(s: &mut Source, pixels: usize, taps: usize) {
+fn range(s: &mut Source, pixels: usize, lanes: usize, taps: usize) {
     s.line("for (var ky = 0u; ky < window_y; ky++) {");
     s.line("let in_y = y * step_y + ky * dilation_y - pad_y;");
     s.line("let row = first + in_y * row_size;");
@@ -129,19 +130,15 @@ fn range(s: &mut Source, pixels: usize, taps: usize) {
         s.line(format!("let x{j} = load(select(0u, at{j} + plane, inside{j}));"));
     }
     // One load per lane, handed round: a load costs more than a shuffle by a constant.
-    for i in 0..taps * 4 * QUADS / 16 {
-        s.line(format!("let pair{i} = load_pair(weight + lane + {}u);", i * 8));
+    for i in 0..(taps * 4 * QUADS / 2).div_ceil(lanes) {
+        s.line(format!("let pair{i} = load_pair(weight + lane + {}u);", i * lanes));
     }
     for q in 0..QUADS {
         for k in 0..taps {
             for l in 0..4 {
                 let n = (k * 4 + l) * QUADS + q;
-                s.line(format!(
-                    "let w{q}_{k}_{l} = subgroupShuffle(pair{}.{}, {}u);",
-                    n / 16,
-                    half(n),
-                    n % 16 / 2
-                ));
+                let (load, lane) = (n / 2 / lanes, n / 2 % lanes);
+                s.line(format!("let w{q}_{k}_{l} = subgroupShuffle(pair{load}.{}, {lane}u);", half(n)));
             }
         }
         // One accumulator at a time, all its products: it stays in a register.
@@ -184,7 +181,7 @@ fn epilogue(s: &mut Source, pixels: usize) {
         s.line(format!("var b{p} = a{p}_0;"));
     }
     s.line("for (var i = 0u; i < adds; i++) {");
-    s.line("let add = part(weights[2u + outputs + i], image, quad, y, x);");
+    s.line(format!("let add = part(weights[{SIZES}u + outputs + i], image, quad, y, x);"));
     s.line("if add.covers {");
     s.line("for (var p = 0u; p < tile_pixels; p++) {");
     s.line("let value = load(select(0u, add.at + p * add.step, p < pixels));");
@@ -194,7 +191,7 @@ fn epilogue(s: &mut Source, pixels: usize) {
     s.line("}");
     s.line("}");
     s.line("for (var i = 0u; i < outputs; i++) {");
-    s.line("let output = part(weights[2u + i], image, quad, y, x);");
+    s.line(format!("let output = part(weights[{SIZES}u + i], image, quad, y, x);"));
     s.line("if output.covers {");
     s.line("for (var p = 0u; p < pixels; p++) {");
     s.line("let value = max(b0, vec4<f32>(bitcast<f32>(low)));");

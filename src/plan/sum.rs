@@ -55,6 +55,7 @@ impl Sum {
             activation: vec![(0..channels, Activation::Identity)],
         }
     }
+
     /// The buffers it reads, each once.
     pub(super) fn buffers(&self) -> Vec<usize> {
         let terms = self.terms.iter().map(|t| &t.from);

@@ -39,12 +39,6 @@ pub enum SessionError {
     #[cfg(not(target_arch = "wasm32"))]
     #[error(transparent)]
     Cpu(#[from] CpuError),
-    /// A weight or bias that batch norm took beyond what f32 holds.
-    #[error("{layer}: a weight or bias, folded with its batch norm, is beyond f32")]
-    Overflow {
-        /// The layer.
-        layer: String,
-    },
     /// A run whose logits are NaN or infinite: a layer of the network overflows its precision.
     #[error(
         "logit {class} of image {image} of the batch is {value}: a layer overflows {precision}; \

@@ -155,11 +155,7 @@ impl Session {
     #[cfg(not(target_arch = "wasm32"))]
     fn on_cpu(model: &Model, options: &Options) -> Result<Session, SessionError> {
         let Prepared { rewritten, plan } = prepare(model, options, Limits::NONE)?;
-        let executor = CpuExecutor::try_new(&plan)?;
-        if let Some(layer) = executor.overflow() {
-            return Err(SessionError::Overflow { layer: layer.into() });
-        }
-        let executor = Executor::Cpu(Box::new(executor));
+        let executor = Executor::Cpu(Box::new(CpuExecutor::try_new(&plan)?));
         Ok(Session { executor, blocks: rewritten.blocks })
     }
 

@@ -17,7 +17,7 @@ pub(in super::super) fn kernel(
     let tiles = pixels(spec).div_ceil(shape.pixels);
     let fold = tiles.div_ceil(caps.max_workgroups as usize).max(1);
     let grid = [tiles.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
-    let int64 = caps.software && caps.int64;
+    let int64 = caps.wide_loads();
     let [staged_pixels, staged_weights] = shape.staged();
     let constants = [
         ("PIXELS", pixels(spec)),
@@ -32,7 +32,8 @@ pub(in super::super) fn kernel(
         ("STAGED", staged_pixels + staged_weights),
         ("STEP", shape.slices * (staged_pixels + staged_weights)),
     ];
-    let mut s = epilogue::prelude(spec, &constants, layout.slopes, int64, arena);
+    let mut s = Source::new(int64, arena);
+    epilogue::prelude(&mut s, spec, &constants, layout.slopes);
     place(&mut s);
     for (r, (range, l)) in spec.k_ranges.iter().zip(&layout.ranges).enumerate() {
         input(&mut s, spec, shape, r, range, l);

@@ -16,7 +16,7 @@ pub(in super::super) fn kernel(
     let workgroups = all_tiles(spec).div_ceil(shape.tiles);
     let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
     let grid = [workgroups.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
-    let int64 = caps.software && caps.int64;
+    let int64 = caps.wide_loads();
     let [down, across] = tiles(spec);
     let constants = [
         ("TILES", all_tiles(spec)),
@@ -30,7 +30,8 @@ pub(in super::super) fn kernel(
         ("STAGED_INPUTS", 16 * shape.tiles),
         ("PLANES", layout.channels.div_ceil(4)),
     ];
-    let mut s = epilogue::prelude(spec, &constants, layout.slopes, int64, arena);
+    let mut s = Source::new(int64, arena);
+    epilogue::prelude(&mut s, spec, &constants, layout.slopes);
     s.line(format!("var<workgroup> staged: array<vec4<f32>, {}>;", shape.memory()));
     place(&mut s);
     input(&mut s, spec);
