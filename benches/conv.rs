@@ -6,34 +6,8 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use common::specs::{conv, in_place, packed, planar, pooled, projection, range, to_planar, whole};
-use common::{adapters, data};
-use rmnet::kernel::{AverageSpec, Spec, candidates};
-
-fn parse(line: &str) -> (usize, Spec) {
-    let mut words = line.split_whitespace();
-    let count = words.next().and_then(|w| w.parse().ok()).expect("a count");
-    let kind = words.next().expect("a kind");
-    let n: Vec<usize> = words.map(|w| w.parse().expect("a number")).collect();
-    let square = |c: usize, size: usize| packed(1, c, size, size);
-    let one = |c: usize, size: usize, k: usize, s: usize, out: usize| {
-        conv(vec![range(whole(0, square(c, size)), k, s, k / 2, 1)], out)
-    };
-    let spec = match kind {
-        "conv" => one(n[0], n[1], n[2], n[3], n[4]),
-        "inplace" => in_place(one(n[0], n[1], n[2], 1, n[3])),
-        "project" => projection(square(n[0], n[1]), square(n[4], 2 * n[1]), n[3], n[2], 2),
-        "project1" => projection(square(n[0], n[1]), square(n[4], n[1]), n[3], n[2], 1),
-        "stem" => pooled(conv(vec![range(whole(0, planar(1, 3, 224, 224)), 7, 2, 3, 1)], n[0]), 3, 2, 1),
-        "fc" => to_planar(one(n[0], 1, 1, 1, n[1])),
-        "average" => {
-            let spec = AverageSpec { from: whole(0, square(n[0], n[1])), to: square(n[0], 1) };
-            return (count, Spec::Average(spec));
-        }
-        _ => panic!("{kind}"),
-    };
-    (count, Spec::Conv(spec))
-}
+use common::{adapters, data, layers};
+use rmnet::kernel::{Spec, candidates};
 
 /// Multiplications of a spec.
 fn multiplies(spec: &Spec) -> f64 {
@@ -62,13 +36,14 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let network = args.first().map_or("resnet18", String::as_str);
     let filter = args.get(1).cloned().unwrap_or_default();
-    let path = format!("{}/benches/shapes/{network}.txt", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
     for gpu in adapters() {
         println!("{} {:?}", gpu.name, gpu.caps);
         let (mut total, mut best_total, mut compile_total) = (0.0, 0.0, 0.0);
-        for line in text.lines().filter(|l| !l.starts_with('#') && l.contains(&filter)) {
-            let (count, spec) = parse(line);
+        for layers::Layer { name, count, spec } in layers::network(network, 1) {
+            let line = format!("{count} {name}");
+            if !line.contains(&filter) {
+                continue;
+            }
             let data = data(&spec, 3);
             let mut kernels = candidates(&spec, &gpu.caps).expect("within the limits");
             kernels.retain(|k| args.get(2).is_none_or(|part| k.name.contains(part)));

@@ -1,6 +1,6 @@
 // A 1x1 convolution of one pixel: matrix times vector. An invocation has one quad of output channels and every
 // SLICES-th quad of input channels; neighbours load neighbouring weights.
-// Before it: size constants, `load(image, quad, pixel)`, `load_weights(index)`, `finish`, `store`, and `reduce` over slices.
+// Before it: size constants, `load(image, quad, pixel)`, `load_weights(element)`, `load_parameters(element)`, `finish`, `store`, and `reduce` over slices.
 const_assert WORKGROUP == GROUP_QUADS * SLICES;
 
 @compute @workgroup_size(WORKGROUP)
@@ -13,7 +13,7 @@ fn gemv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum = vec4<f32>();
     for (var k = slice; k < IN_QUADS; k += SLICES) {
         let x = load(image, k, 0u);
-        let at = (1u + 4u * k) * OUT_QUADS + column;
+        let at = (PARAMETER + 4u * k) * OUT_QUADS + column;
         sum += x.x * load_weights(at);
         sum += x.y * load_weights(at + OUT_QUADS);
         sum += x.z * load_weights(at + 2u * OUT_QUADS);
@@ -21,6 +21,6 @@ fn gemv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     sum = reduce(sum, lane, slice);
     if slice == 0u && quad < OUT_QUADS {
-        store(finish(sum + load_weights(column), image, quad, 0u, 0u), image, quad, 0u, 0u);
+        store(finish(sum + load_parameters(PARAMETER * column), image, quad, 0u, 0u), image, quad, 0u, 0u);
     }
 }

@@ -1,5 +1,5 @@
 // Max pooling of one quad of channels at one output pixel per invocation. Padding never wins.
-// Before it: size constants, `load(image, quad, pixel)` and `store(value, image, quad, y, x)`.
+// Before it: size constants, `load(image, quad, pixel)`, `larger(a, b)` and `store(value, image, quad, y, x)`.
 const_assert PAD_Y < WINDOW_Y && PAD_X < WINDOW_X;
 
 @compute @workgroup_size(WORKGROUP)
@@ -18,7 +18,7 @@ fn max_pool(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
         for (var tap_x = 0u; tap_x < WINDOW_X; tap_x++) {
             let x = out_x * STEP_X + tap_x - PAD_X;
             let value = load(image, quad, min(y, IN_HEIGHT - 1u) * IN_WIDTH + min(x, IN_WIDTH - 1u));
-            best = select(best, max(best, value), y < IN_HEIGHT && x < IN_WIDTH);
+            best = select(best, larger(best, value), y < IN_HEIGHT && x < IN_WIDTH);
         }
     }
     store(best, image, quad, out_y, out_x);

@@ -8,6 +8,7 @@ pub mod cpu;
 pub mod gpu;
 pub mod graph;
 pub mod kernel;
+pub mod memory;
 pub mod models;
 #[cfg(feature = "onnx")]
 pub mod onnx;
@@ -18,8 +19,11 @@ pub mod reference;
 pub mod rewrite;
 mod session;
 pub mod tensor;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod tune;
 pub mod verify;
 
+pub use kernel::Precision;
 pub use rewrite::Mode;
 pub use session::{Device, Memory, Options, Prepared, Session, SessionError, prepare};
 pub use session::{Judge, PrunedModel, pruned};

@@ -20,11 +20,37 @@ pub fn run(graph: &Graph, input: &[f64], batch: usize) -> Vec<f64> {
     output
 }
 
+/// Bytes of the largest set of values that [`visit`] holds at one time, at most [`usize::MAX`].
+pub fn bytes(graph: &Graph, batch: usize) -> usize {
+    let of = |v: ValueId| graph.shape(v).len().saturating_mul(8).saturating_mul(batch);
+    let mut uses: Vec<usize> = graph.consumers().iter().map(Vec::len).collect();
+    let (mut live, mut most) = (0usize, 0);
+    for v in graph.values() {
+        live = live.saturating_add(of(v));
+        most = most.max(live);
+        for i in &graph.node(v).inputs {
+            uses[i.index()] -= 1;
+            if uses[i.index()] == 0 {
+                live -= of(*i);
+            }
+        }
+    }
+    most
+}
+
 /// Runs a graph and shows every value to `see` as it is made; a value is dropped after its last use.
 ///
 /// # Panics
 /// When `input` does not hold `batch` images of the graph's input shape.
 pub fn visit(graph: &Graph, input: &[f64], batch: usize, mut see: impl FnMut(ValueId, &[f64])) {
+    visit_mut(graph, input, batch, |v, value| see(v, value));
+}
+
+/// [`visit`] where `see` may change a value before others read it.
+///
+/// # Panics
+/// When `input` does not hold `batch` images of the graph's input shape.
+pub fn visit_mut(graph: &Graph, input: &[f64], batch: usize, mut see: impl FnMut(ValueId, &mut [f64])) {
     assert_eq!(input.len(), batch * graph.input_shape().len(), "the input holds {batch} images");
     let mut uses: Vec<usize> = graph.consumers().iter().map(Vec::len).collect();
     let mut values: Vec<Vec<f64>> = vec![vec![]; graph.nodes().len()];
@@ -32,11 +58,11 @@ pub fn visit(graph: &Graph, input: &[f64], batch: usize, mut see: impl FnMut(Val
         let node = graph.node(v);
         let operands: Vec<&[f64]> = node.inputs.iter().map(|i| values[i.index()].as_slice()).collect();
         let shapes: Vec<Shape> = node.inputs.iter().map(|i| graph.shape(*i)).collect();
-        let value = match &node.op {
+        let mut value = match &node.op {
             Op::Input(_) => input.to_vec(),
             op => apply(op, &operands, &shapes, node.shape, batch),
         };
-        see(v, &value);
+        see(v, &mut value);
         values[v.index()] = value;
         for i in &node.inputs {
             uses[i.index()] -= 1;

@@ -192,6 +192,11 @@ impl Tensor {
     }
 }
 
+/// Whether no value is NaN or infinite. Without an early exit, so that it vectorises.
+pub(crate) fn all_finite(values: &[f32]) -> bool {
+    values.iter().fold(true, |finite, v| finite & v.is_finite())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

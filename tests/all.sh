@@ -46,3 +46,6 @@ cargo clippy --locked --all-targets -- -D warnings
 cargo clippy --locked --no-default-features -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 cargo test --locked -- --include-ignored
+# llvmpipe with vectors of 128 bits, as it has on ARM and on processors without AVX: subgroups of four.
+VK_DRIVER_FILES="$(llvmpipe)" RMNET_TEST_ADAPTERS=1 LP_NATIVE_VECTOR_WIDTH=128 \
+    cargo test --locked --test executors --test kernels -- gpu with_subgroups

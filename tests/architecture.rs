@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, u32)] = &[
     ("tensor", 0),
     ("output", 0),
+    ("memory", 0),
     ("graph", 1),
     ("checkpoint", 1),
     ("kernel", 2),
@@ -22,6 +23,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("verify", 5),
     ("session", 6),
     ("bench", 7),
+    ("tune", 7),
     ("cli", 8),
 ];
 

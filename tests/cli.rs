@@ -1,6 +1,9 @@
 //! The command line as scripts use it: exit codes, JSON, files written. Runs on the CPU executor, which is everywhere.
 #![cfg(feature = "cli")]
 
+mod common;
+
+use common::spoil;
 use rmnet::checkpoint::Checkpoint;
 use serde_json::Value;
 use std::path::Path;
@@ -14,6 +17,8 @@ fn rmnet(args: &[&str]) -> Output {
         .args(args)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("RUST_LOG", "off")
+        // Not what someone tuned on this machine.
+        .env("RMNET_CACHE_DIR", "none")
         .output()
         .expect("the program runs")
 }
@@ -170,12 +175,134 @@ fn adapters_that_are_not_there_exit_with_4() {
 }
 
 #[test]
+fn a_batch_beyond_memory_is_refused_with_its_bytes() {
+    let batch = ["--adapter", "cpu", "--batch", "4294967295"];
+    fails(&[["bench", DIGITS].as_slice(), &batch].concat(), 6, &["out of memory", "bytes"]);
+    fails(&[["profile", DIGITS].as_slice(), &batch].concat(), 6, &["out of memory", "bytes"]);
+}
+
+#[test]
 fn help_names_every_verb_and_the_exit_codes() {
     let help = String::from_utf8(rmnet(&["--help"]).stdout).expect("text");
-    for word in
-        ["demo", "inspect", "convert", "plan", "run", "verify", "devices", "doctor", "Exit codes: 0 done"]
-    {
+    for word in [
+        "demo",
+        "inspect",
+        "convert",
+        "plan",
+        "run",
+        "verify",
+        "tune",
+        "devices",
+        "doctor",
+        "Exit codes: 0 done",
+    ] {
         assert!(help.contains(word), "{word}");
     }
     assert!(rmnet(&["devices"]).status.success() && rmnet(&["--version"]).status.success());
+}
+
+#[test]
+fn networks_that_overflow_exit_with_3() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("model.safetensors");
+    let input = "tests/fixtures/tv_resnet18/expected.safetensors";
+    std::fs::write(&file, spoil::scaled("tv_resnet18", "layer3.0.conv1.weight", 1e38)).expect("a file");
+    let [height, width] =
+        Checkpoint::open(input).expect("the fixture").tensor("input").expect("an input").shape()[2..]
+    else {
+        panic!("an input of rank 4")
+    };
+    let size = format!("{height}x{width}");
+    let sized = [text(&file), "--size", &size, "--adapter", "cpu"];
+    fails(&[&["run", sized[0], input], &sized[1..]].concat(), 3, &["overflows f32", "rmnet verify"]);
+    fails(&[&["bench"], &sized as &[&str]].concat(), 3, &["overflows f32"]);
+    let verified = rmnet(&[&["verify"], &sized as &[&str]].concat());
+    let stderr = String::from_utf8_lossy(&verified.stderr);
+    assert!(verified.status.code() == Some(5) && stderr.contains("layer3.1: the first block"), "{stderr}");
+}
+
+#[test]
+fn the_file_s_name_says_its_format() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let (onnx, plain, image) = (at("x.onnx"), at("x.safetensors"), at("x.png"));
+    fn convert<'a>(to: &'a Path, format: &[&'a str]) -> Vec<&'a str> {
+        [&["convert", RESNET, "-o", text(to)], format].concat()
+    }
+    for (to, format) in [(&onnx, "onnx"), (&plain, "safetensors")] {
+        // Also over the one just written.
+        for _ in 0..2 {
+            let to = text(to);
+            assert_eq!(json(&["convert", RESNET, "-o", to])["format"], format, "{to}");
+        }
+    }
+    fails(&convert(&onnx, &["--format", "safetensors"]), 2, &["x.onnx", "--format safetensors"]);
+    fails(&convert(&plain, &["--format", "onnx"]), 2, &["x.safetensors", "--format onnx"]);
+    fails(&["prune", RESNET, "-o", text(&onnx), "--ratio", "0.2"], 2, &["x.onnx", "safetensors"]);
+    std::fs::write(&image, b"\x89PNG\r\n\x1a\nand more").expect("a file");
+    fails(&convert(&image, &[]), 2, &["x.png", "not overwritten"]);
+    fails(&convert(&image, &["--format", "onnx"]), 2, &["x.png", "no onnx model"]);
+    fails(&["prune", RESNET, "-o", text(&image), "--ratio", "0.2"], 2, &["x.png", "not overwritten"]);
+    std::fs::copy(&onnx, &image).expect("a copy");
+    fails(&convert(&image, &[]), 2, &["no safetensors model"]);
+    assert!(
+        std::fs::read(&image).expect("a file") == std::fs::read(&onnx).expect("a file"),
+        "it is as it was"
+    );
+}
+
+#[test]
+fn plans_stay_inside_the_limits_asked_for() {
+    let plan = ["plan", "tests/fixtures/tv_resnet18", "--size", "8192"];
+    fails(&plan, 4, &["WebGPU's default limits", "--adapter", "cpu has none"]);
+    assert!(
+        json(&[&plan as &[&str], &["--adapter", "cpu"]].concat())["activation_bytes"].as_u64()
+            > Some(128 << 20)
+    );
+}
+
+#[test]
+fn messages_say_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).expect("a file");
+        path
+    };
+    let run = |path: &Path, words: &[&str]| fails(&["run", DIGITS, text(path), "--adapter", "cpu"], 3, words);
+    run(&at("a.bmp", b"BM and more"), &["a.bmp", "PNG or JPEG", "Bmp"]);
+    run(&at("a.md", b"# text"), &["a.md", "PNG or JPEG", "no image"]);
+    let image = std::fs::read(format!("{DIGITS}/images/0374_7.png")).expect("an image");
+    run(&at("cut.png", &image[..image.len() / 2]), &["cut.png", "PNG image", "cut short"]);
+    // A header of 30000 x 30000 pixels of 3 bytes, and no more.
+    let mut large = image[..33].to_vec();
+    large[16..24].copy_from_slice(&[0, 0, 0x75, 0x30, 0, 0, 0x75, 0x30]);
+    large[24..26].copy_from_slice(&[8, 2]);
+    let crc = crc32(&large[12..29]);
+    large[29..33].copy_from_slice(&crc.to_be_bytes());
+    large.extend(&image[33..]);
+    run(&at("large.png", &large), &["large.png", "512 MiB", "30000x30000"]);
+    let other = "tests/fixtures/tv_resnet18/expected.safetensors";
+    fails(&["run", RESNET, other, "--adapter", "cpu"], 3, &["--size"]);
+    let model = format!("{RESNET}/model.safetensors");
+    fails(&["run", RESNET, &model, "--adapter", "cpu"], 3, &["`bn1.bias`, `bn1.running_mean`", ", ..."]);
+    fails(
+        &["bench", DIGITS, "--adapter", "cpu", "--seconds", "nan"],
+        2,
+        &["--seconds", "from 0 to 3600", "`nan`"],
+    );
+    fails(&["run", DIGITS, "x.png", "--adapter", "no such card"], 3, &["x.png"]);
+    let image = format!("{DIGITS}/images/0374_7.png");
+    let output = rmnet(&["run", DIGITS, &image, "--adapter", "no such card"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("`cpu`, needs no adapter"), "{stderr}");
+    // A driver is to be installed only where there is no adapter at all.
+    assert_eq!(stderr.contains("found: none"), stderr.contains("nstall"), "{stderr}");
+}
+
+/// As PNG has it.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { c >> 1 ^ 0xEDB8_8320 } else { c >> 1 })
+    })
 }

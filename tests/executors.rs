@@ -64,7 +64,8 @@ fn on_cpu(plan: &Plan, input: &[f32], keep: &[String]) -> (Vec<f32>, Vec<Vec<f32
 }
 
 fn on_gpu(gpu: &Gpu, plan: &Plan, input: &[f32], keep: &[String], safe: bool) -> (Vec<f32>, Vec<Vec<f32>>) {
-    let gpu = GpuExecutor::new(gpu, plan, &ExecOptions { safe_shaders: safe }).unwrap();
+    let gpu =
+        GpuExecutor::new(gpu, plan, &ExecOptions { safe_shaders: safe, ..ExecOptions::default() }).unwrap();
     let first = gpu.run(input).unwrap();
     assert_eq!(gpu.run(input).unwrap(), first, "a second run");
     (first, keep.iter().map(|name| gpu.read_kept(name).unwrap()).collect())
@@ -81,7 +82,7 @@ fn judge(seed: u64, batch: usize, split: bool, keeping: bool, limits: Limits, ex
         let keeping = keeping && !form.merge;
         let outputs = rewritten.blocks.iter().map(|b| b.output.clone());
         let keep: Vec<String> = outputs.filter(|_| keeping).collect();
-        let options = Options { batch, split, keep: keep.clone(), limits };
+        let options = Options { batch, split, keep: keep.clone(), limits, ..Options::default() };
         let plan = plan::compile(&rewritten.graph, &options).unwrap();
         let (logits, kept) = execute(&plan, &input, &keep);
         let relative = f32_error(&original, &input, batch, &logits);

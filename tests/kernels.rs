@@ -2,21 +2,29 @@
 
 mod common;
 
-use common::{Gpu, adapters, data, oracle, specs};
-use rmnet::kernel::{Capabilities, Spec, candidates, packed_weight_bytes};
+use common::{Gpu, adapters, arena, data, decoded, oracle, specs};
+use rmnet::kernel::{Arena, Capabilities, Kernel, Spec, candidates, packed_weight_bytes, select_in};
 
 fn check(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, safe: bool) -> Vec<String> {
     let data = data(spec, 7);
     let mut wrong = vec![];
-    let kernels = candidates(spec, caps).expect("small specs fit every limit");
+    let mut kernels = candidates(spec, caps).expect("small specs fit every limit");
+    // Those have tests/shared_memory.rs.
+    kernels.retain(|k| !["tiled", "winograd"].iter().any(|family| k.name.contains(family)));
     // The kernel that `select` gives, and the alternatives in turn: pipelines take long to make.
     let turn = 1 + case % kernels.len().max(2).saturating_sub(1);
-    for kernel in kernels
-        .iter()
-        .enumerate()
-        .filter(|(i, _)| *i == 0 || *i == turn && case.is_multiple_of(3))
-        .map(|(_, k)| k)
-    {
+    let some =
+        kernels.into_iter().enumerate().filter(|(i, _)| *i == 0 || *i == turn && case.is_multiple_of(3));
+    let mut kernels: Vec<(Kernel, Arena)> = some.map(|(_, kernel)| (kernel, Arena::default())).collect();
+    if caps.software && caps.int64 {
+        let arena = arena(spec);
+        let kernel = select_in(spec, caps, Some(&arena)).expect("small specs fit every limit");
+        // One shader for many cases; of the others a part is enough.
+        if kernel.name.contains("universal") || case.is_multiple_of(3) {
+            kernels.push((kernel, arena));
+        }
+    }
+    for (kernel, arena) in &kernels {
         let weights = match spec {
             Spec::Conv(conv) => {
                 let packed = data.pack(kernel, conv);
@@ -29,9 +37,10 @@ fn check(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, s
             }
             _ => vec![],
         };
-        let prepared = gpu.prepare(kernel, &data.reads, &data.writes, &weights, safe);
+        let [reads, writes] = data.encoded(spec);
+        let prepared = gpu.prepare_in(kernel, arena, &reads, &writes, &weights, safe);
         gpu.dispatch(&prepared, 1);
-        if let Err(message) = oracle::check(spec, &data, &gpu.outputs(&prepared)) {
+        if let Err(message) = oracle::check(spec, &data, &decoded(spec, gpu.outputs(&prepared))) {
             wrong.push(format!("{} {name} [{}]: {message}", gpu.name, kernel.name));
         }
     }
@@ -80,6 +89,27 @@ fn without_subgroups() {
 #[test]
 fn with_runtime_checks() {
     run(true, true);
+}
+
+/// Every kernel over f16 buffers, in turn as each kind of adapter would have it.
+#[test]
+fn in_f16() {
+    let filter = std::env::var("SPEC").unwrap_or_default();
+    let mut wrong = vec![];
+    for gpu in &adapters() {
+        let plain = Capabilities { subgroup_size: None, ..gpu.caps.clone() };
+        let hardware = Capabilities { software: false, ..plain.clone() };
+        for (case, (name, spec)) in cases(&filter).enumerate() {
+            let caps = match case % 4 {
+                0 => &hardware,
+                1 => &plain,
+                _ => &gpu.caps,
+            };
+            let name = format!("{name}, f16");
+            wrong.extend(check(gpu, case, &name, &specs::half(spec), caps, case % 7 == 0));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 /// The oracle sees one wrong element and a NaN.

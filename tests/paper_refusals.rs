@@ -104,6 +104,7 @@ fn sequential() -> File {
     f.set("2.weight", &[6, 2, 3, 3]);
     f.norm("3", 6);
     f.set("8.weight", &[5, 6]);
+    f.set("8.bias", &[5]);
     f.config = Some(json!({ "rmnet_chain": [
         { "op": "conv2d", "stride": 1, "padding": 1 }, { "op": "relu" }, { "op": "conv2d", "stride": 2, "padding": 1 },
         { "op": "batch_norm" }, { "op": "relu6" }, { "op": "max_pool", "kernel": 3, "stride": 2, "padding": 1 },
@@ -201,9 +202,10 @@ fn networks_converted_in_place() {
         converted,
         &[
             (|f| f.remove("layer1.0.2.weight"), &["missing", "`layer1.0.2.weight`"]),
-            (|f| f.set("layer1.0.2.weight", &[4, 8, 1, 1]), &["`layer1.0.2.weight`", "[any, any, 3, 3]"]),
-            (|f| f.set("layer1.0.4.weight", &[4, 4, 1, 1]), &["`layer1.0.0.weight`", "[any, any, 1, 1]"]),
+            (|f| f.set("layer1.0.2.weight", &[4, 8, 1, 1]), &["`layer1.0.2.weight`", "[any, 8, 3, 3]"]),
+            (|f| f.set("layer1.0.4.weight", &[4, 4, 1, 1]), &["`layer1.0.0.weight`", "[any, 4, 1, 1]"]),
             (|f| f.set("layer1.0.1.weight", &[8]), &["unexpected", "`layer1.0.1.weight`"]),
+            (|f| f.remove("layer1.0.2.bias"), &["missing", "`layer1.0.2.bias`", "[4]"]),
         ],
     );
 }
@@ -255,11 +257,12 @@ fn strides_that_no_tensor_shows() {
     assert!(error.contains("strides") && error.contains("right after the stem"), "{error}");
 }
 
+fn list(f: &mut File, at: usize, module: Value) {
+    f.config.as_mut().expect("a config")["rmnet_chain"][at] = module;
+}
+
 #[test]
 fn chains_that_their_list_does_not_fit() {
-    fn list(f: &mut File, at: usize, module: Value) {
-        f.config.as_mut().expect("a config")["rmnet_chain"][at] = module;
-    }
     refused(
         sequential,
         &[
@@ -272,10 +275,17 @@ fn chains_that_their_list_does_not_fit() {
                 &["`rmnet_chain.0`", "dilation"],
             ),
             (|f| list(f, 0, json!({ "op": "conv2d", "stride": 0, "padding": 1 })), &["layer 0", "stride"]),
-            (|f| list(f, 3, json!({ "op": "identity" })), &["unexpected", "`3.bias`", "nn.Sequential"]),
+            (|f| list(f, 3, json!({ "op": "identity" })), &["missing", "`2.bias`", "[6]"]),
+            (
+                |f| {
+                    list(f, 2, json!({ "op": "conv2d", "stride": 2, "padding": 1, "bias": false }));
+                    list(f, 3, json!({ "op": "identity" }));
+                },
+                &["unexpected", "`3.bias`", "nn.Sequential"],
+            ),
             (|f| list(f, 6, json!({ "op": "identity" })), &["`8.weight`", "[any, 384]", "[5, 6]"]),
             (|f| list(f, 8, json!({ "op": "prelu" })), &["`8.weight`", "[6]"]),
-            (|f| f.set("2.weight", &[6, 3, 3, 3]), &["`2.weight`", "[any, 4, 1, 1]"]),
+            (|f| f.set("2.weight", &[6, 3, 3, 3]), &["`2.weight`", "[any, a divisor of 4, 3, 3]"]),
             (|f| f.set("2.weight", &[5, 2, 3, 3]), &["`2.weight`", "a multiple of 2 groups"]),
             (|f| f.remove("2.weight"), &["missing", "`2.weight`"]),
             (
@@ -285,9 +295,53 @@ fn chains_that_their_list_does_not_fit() {
                         .expect("a list")
                         .truncate(6);
                     f.remove("8.weight");
+                    f.remove("8.bias");
                 },
                 &["`rmnet_chain`", "one value per class", "[6, 8, 8]"],
             ),
         ],
     );
+}
+
+#[test]
+fn biases_and_windows_that_a_chain_must_have() {
+    fn kernel(f: &mut File, kernel: Value) {
+        list(f, 0, json!({ "op": "conv2d", "stride": 1, "padding": 1, "kernel": kernel }));
+    }
+    refused(
+        sequential,
+        &[
+            (|f| f.remove("0.bias"), &["missing", "`0.bias`", "[4]"]),
+            (|f| f.remove("8.bias"), &["missing", "`8.bias`", "[5]"]),
+            // Then the batch norm alone says that the chain has shifts.
+            (
+                |f| {
+                    f.remove("0.bias");
+                    f.remove("8.bias");
+                },
+                &["missing", "`0.bias`"],
+            ),
+            (|f| list(f, 8, json!({ "op": "linear", "bias": false })), &["unexpected", "`8.bias`"]),
+            (|f| f.set("0.weight", &[4, 3, 3, 2]), &["`0.weight`", "[any, 3, 3, 3]", "[4, 3, 3, 2]"]),
+            (|f| f.set("0.weight", &[4, 3, 5, 5]), &["`0.weight`", "[any, 3, 3, 3]"]),
+            (|f| f.set("0.weight", &[4, 3, 2, 2]), &["`0.weight`", "[any, 3, 3, 3]"]),
+            (|f| kernel(f, json!([3, 2])), &["`0.weight`", "[any, 3, 3, 2]", "[4, 3, 3, 3]"]),
+            (|f| kernel(f, json!(3)), &["`rmnet_chain.0`"]),
+        ],
+    );
+    // What the list says is not asked again.
+    let mut f = sequential();
+    f.set("0.weight", &[4, 3, 3, 2]);
+    kernel(&mut f, json!([3, 2]));
+    list(&mut f, 8, json!({ "op": "linear", "bias": false }));
+    f.remove("8.bias");
+    assert!(f.load().is_ok());
+    // No shift anywhere is a network too.
+    let mut f = sequential();
+    list(&mut f, 3, json!({ "op": "identity" }));
+    f.tensors.retain(|name, _| !name.ends_with(".bias") && !name.starts_with("3."));
+    assert!(f.load().is_ok());
+    f.set("0.bias", &[4]);
+    let error = f.load().unwrap_err().to_string();
+    assert!(error.contains("missing tensor `2.bias`"), "{error}");
 }

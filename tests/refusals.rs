@@ -233,6 +233,11 @@ fn configs_that_contradict_the_tensors() {
             (|f| put(f, "model_args", json!({ "cardinality": 32 })), &["`cardinality` is 32", "expected 1"]),
             (|f| put(f, "model_args", json!({ "in_chans": 1 })), &["`in_chans` is 1", "expected 3"]),
             (|f| put(f, "label_names", json!(["a"])), &["`label_names`", "5 names", "a list of 1"]),
+            (|f| put(f, "model_args", json!({})), &["`architecture` is \"resnet18\"", "BasicBlock [1, 1]"]),
+            (
+                |f| put(f, "num_classes", json!(0)),
+                &["without a classifier", "`num_classes` 0", "not supported"],
+            ),
         ],
     );
     refused(
@@ -315,7 +320,11 @@ fn sizes_that_cannot_be() {
 fn what_cannot_be_refused_is_accepted() {
     // The flags and arguments that change nothing.
     let mut f = timm("resnet18");
-    put(&mut f, "model_args", json!({ "output_stride": 32, "drop_rate": 0.1, "act_layer": null }));
+    put(
+        &mut f,
+        "model_args",
+        json!({ "layers": [1, 1], "output_stride": 32, "drop_rate": 0.1, "act_layer": null }),
+    );
     put(&mut f, "label_names", json!(["n0", "n1", "n2", "n3", "n4"]));
     put(&mut f, "label_descriptions", json!({ "n1": "a tench" }));
     let model = f.load().unwrap();
@@ -329,4 +338,45 @@ fn what_cannot_be_refused_is_accepted() {
     f.set("conv1.weight", &[4, 1, 7, 7]);
     assert_eq!(f.load().unwrap().graph.input_shape().channels, 1);
     assert_eq!(bottleneck().load().unwrap().family, "torchvision ResNeXt, Bottleneck [2], 2 groups");
+}
+
+/// Tensors under one library's names, and the config of another.
+#[test]
+fn configs_of_another_network() {
+    refused(
+        torchvision,
+        &[
+            (|f| put(f, "model_type", json!("vit")), &["`model_type` is \"vit\"", "\"resnet\""]),
+            (|f| put(f, "depths", json!([2, 1])), &["`depths` is [2,1]", "[1,1]"]),
+            (|f| put(f, "hidden_sizes", json!([4, 9])), &["`hidden_sizes` is [4,9]", "[4,8]"]),
+            (|f| put(f, "layer_type", json!("bottleneck")), &["`layer_type`", "\"basic\""]),
+            (|f| put(f, "hidden_act", json!("gelu")), &["activation", "\"gelu\""]),
+            (|f| put(f, "downsample_in_first_stage", json!(true)), &["`downsample_in_first_stage`", "false"]),
+            (|f| put(f, "architecture", json!("resnet50")), &["`architecture`", "BasicBlock [1, 1]"]),
+        ],
+    );
+    let mut f = torchvision();
+    put(&mut f, "model_type", json!("resnet"));
+    put(&mut f, "depths", json!([1, 1]));
+    assert!(f.load().is_ok());
+    let mut f = timm("resnet18");
+    put(&mut f, "model_type", json!("timm_wrapper"));
+    assert!(f.load().is_ok());
+}
+
+#[test]
+fn names_in_errors_are_the_file_s() {
+    let mut f = torchvision();
+    f.rename("", "module.");
+    f.remove("module.fc.bias");
+    let error = f.load().unwrap_err().to_string();
+    assert!(error.contains("missing tensor `module.fc.bias`"), "{error}");
+    // A convolution that was cut, seen by the norm behind it.
+    let mut f = torchvision();
+    f.set("conv1.weight", &[3, 3, 7, 7]);
+    let error = f.load().unwrap_err().to_string();
+    assert!(
+        error.contains("`bn1.weight`: expected shape [3] as `conv1.weight` gives it, found [4]"),
+        "{error}"
+    );
 }

@@ -7,7 +7,7 @@ use common::{difference, fixtures};
 use proptest::prelude::*;
 use rmnet::cpu::CpuExecutor;
 use rmnet::graph::{BlockWeight, Conv2d, Graph, Op};
-use rmnet::plan::{self, Limits, Options, Place};
+use rmnet::plan::{self, Limits, Options, Place, PlanError};
 use rmnet::reference;
 use rmnet::rewrite::{self, Mode, Outcome};
 use rmnet::rewrite::{Form, fuse_linear, literal};
@@ -67,15 +67,20 @@ proptest! {
     }
 
     /// Moving one buffer to another slot either leaves a sound plan or is found: here, where the slot is in use, found.
-    /// An adapter that binds few buffers gets more dispatches, and the same function.
+    /// An adapter that binds few buffers gets more dispatches, and the same function, or a refusal.
     #[test]
-    fn sums_of_many_buffers_are_computed_in_parts(seed: u64, max_storage_buffers in 5u32..8) {
+    fn sums_of_many_buffers_are_computed_in_parts(seed: u64, max_storage_buffers in 0u32..8) {
         let original = network(seed);
         let input = images(&original, 2, seed);
         let limits = Limits { max_storage_buffers, ..Limits::default() };
         for mode in [Mode::Structured, Mode::Residual] {
             let graph = rewrite::for_mode(&original, mode).unwrap().graph;
-            let plan = plan::compile(&graph, &Options { batch: 2, limits, ..Options::default() }).unwrap();
+            let plan = match plan::compile(&graph, &Options { batch: 2, limits, ..Options::default() }) {
+                Ok(plan) => plan,
+                // One operand, its gate, the weights and the result.
+                Err(PlanError::TooManyBuffers { .. }) if max_storage_buffers < 4 => continue,
+                Err(error) => panic!("{max_storage_buffers}: {error}"),
+            };
             plan::check(&plan).unwrap();
             let most = plan.dispatches.iter().map(|d| d.reads.len() + d.writes.len()).max().unwrap_or(0);
             prop_assert!(most < max_storage_buffers as usize, "{plan}");
@@ -130,6 +135,7 @@ fn an_add_beside_a_convolution_in_blocks() {
         padding: [0, 0],
         padding_end: [0, 0],
         same: false,
+        even: false,
         dilation: [1, 1],
         blocks,
         bias: vec![0.5; 8],

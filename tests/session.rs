@@ -2,9 +2,11 @@
 
 mod common;
 
-use common::{devices, difference, fixtures};
+use common::{devices, difference, fixtures, spoil};
+use rmnet::checkpoint::Checkpoint;
 use rmnet::gpu::{AdapterChoice, Gpu};
-use rmnet::{Device, Mode, Options, Session, SessionError};
+use rmnet::models::{self, Model};
+use rmnet::{Device, Mode, Options, Precision, Session, SessionError};
 
 /// What is asked of f32 logits: their distance from f64 ones over the largest.
 const BOUND: f64 = 1e-5;
@@ -66,7 +68,10 @@ fn every_layer_stays_within_its_rounding_bound() {
             let session = Session::new(&f.model, &options).unwrap();
             session.run(&f.input).unwrap();
             let values = keep.into_iter().map(|n| (n.clone(), session.read_kept(&n).unwrap())).collect();
-            for layer in rmnet::verify::check_layers(&graph, &f.input, f.batch, &values) {
+            let rounding = |n: &str| session.rounding(n);
+            for layer in
+                rmnet::verify::check_layers(&graph, &f.input, f.batch, &values, Precision::F32, rounding)
+            {
                 assert!(layer.passed(), "{device_name} {name} {}: {:.2}", layer.layer, layer.of_bound);
             }
             // The check can fail: one wrong value is found, and named.
@@ -74,7 +79,8 @@ fn every_layer_stays_within_its_rounding_bound() {
             let victim = graph.nodes()[graph.nodes().len() / 2].name.clone();
             let largest = broken[&victim].iter().fold(0.0f32, |m, v| m.max(v.abs()));
             broken.get_mut(&victim).unwrap()[3] += 0.01 * largest;
-            let checks = rmnet::verify::check_layers(&graph, &f.input, f.batch, &broken);
+            let checks =
+                rmnet::verify::check_layers(&graph, &f.input, f.batch, &broken, Precision::F32, rounding);
             assert_eq!(checks.iter().find(|c| !c.passed()).map(|c| &c.layer), Some(&victim), "{name}");
         }
     }
@@ -106,4 +112,66 @@ fn errors_say_what_was_expected() {
 fn a_session_is_send_and_sync() {
     fn check<T: Send + Sync>() {}
     check::<Session>();
+}
+
+fn overflowing(tensor: &str, factor: f32) -> Model {
+    let bytes = spoil::scaled("tv_resnet18", tensor, factor);
+    models::load(&Checkpoint::from_bytes(bytes, None).unwrap(), None).unwrap()
+}
+
+/// Infinities inside meet as NaN, which no ReLU may turn into a number.
+#[test]
+fn what_overflows_on_the_cpu_is_an_error() {
+    let options = Options { device: Device::Cpu, ..Options::default() };
+    for tensor in ["layer3.0.conv1.weight", "layer4.1.bn2.weight", "conv1.weight", "fc.weight"] {
+        let session = Session::new(&overflowing(tensor, 1e38), &options).unwrap();
+        let input: Vec<f32> =
+            (0..session.input_len()).map(|i| ((i * 37) % 101) as f32 / 50.5 - 1.0).collect();
+        let error = session.run(&input).expect_err(tensor);
+        assert!(error.to_string().contains("rmnet verify"), "{tensor}: {error}");
+        let SessionError::NotFinite { image, class, value, logits, .. } = error else {
+            panic!("{tensor}: {error}")
+        };
+        assert!(image == 0 && !value.is_finite() && logits.len() == 10, "{tensor}");
+        assert_eq!(logits[class].to_bits(), value.to_bits(), "{tensor}");
+        assert!(session.run_timed(&input).is_err(), "{tensor}");
+    }
+}
+
+#[test]
+fn weights_that_folding_takes_beyond_f32_are_refused_by_layer() {
+    let mut bytes = spoil::scaled("tv_resnet18", "layer4.1.bn2.weight", 1e37);
+    // A variance of 0 leaves the root of epsilon to divide by.
+    let (header, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let (start, end) = metadata.info("layer4.1.bn2.running_var").unwrap().data_offsets;
+    bytes[8 + header..][start..end].fill(0);
+    let model = models::load(&Checkpoint::from_bytes(bytes, None).unwrap(), None).unwrap();
+    for (device_name, device) in devices() {
+        let error =
+            Session::new(&model, &Options { device, ..Options::default() }).err().expect(&device_name);
+        assert!(error.to_string().starts_with("layer4.1.conv2: a weight or bias"), "{device_name}: {error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let graph = rmnet::rewrite::for_mode(&model.graph, Mode::Structured).unwrap().graph;
+    let Model { family, preprocess, labels, output, .. } = model;
+    let about = models::saved::About { family, preprocess, labels, output };
+    let error = models::saved::save(&folder.path().join("saved.safetensors"), &graph, &about).unwrap_err();
+    assert!(error.to_string().starts_with("layer4.1.conv2:"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_batch_beyond_memory_is_refused() {
+    let model =
+        rmnet::models::Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/digits"), None).unwrap();
+    let refused = |batch| {
+        let options = Options { device: Device::Cpu, batch, ..Options::default() };
+        Session::new(&model, &options).err().expect("a batch that is too large").to_string()
+    };
+    let memory = refused(1 << 36);
+    assert!(memory.contains("out of memory") && memory.contains("bytes"), "{memory}");
+    for batch in [usize::MAX, usize::MAX / 2] {
+        let counted = refused(batch);
+        assert!(counted.contains("at most") && counted.contains(&batch.to_string()), "{counted}");
+    }
 }

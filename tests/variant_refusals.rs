@@ -22,7 +22,8 @@ fn resnet_rs() -> File {
             f.set(&format!("layer{stage}.0.se.{layer}.bias"), &shape[..1]);
         }
     }
-    f.config = Some(json!({ "architecture": "resnetrs50", "num_classes": 5 }));
+    let args = json!({ "layers": [1, 1] });
+    f.config = Some(json!({ "architecture": "resnetrs50", "num_classes": 5, "model_args": args }));
     f
 }
 
@@ -41,7 +42,8 @@ fn resnet_v2() -> File {
     f.norm("norm", 8);
     f.set("head.fc.weight", &[5, 8, 1, 1]);
     f.set("head.fc.bias", &[5]);
-    f.config = Some(json!({ "architecture": "resnetv2_50", "num_classes": 5 }));
+    let args = json!({ "layers": [1, 1] });
+    f.config = Some(json!({ "architecture": "resnetv2_50", "num_classes": 5, "model_args": args }));
     f
 }
 
@@ -203,6 +205,10 @@ fn configs_that_deny_what_the_tensors_show() {
             (|f| put(f, "model_args", json!({ "preact": false })), &["model_args.preact", "false"]),
             (|f| put(f, "model_args", json!({ "conv_layer": "std" })), &["model_args.conv_layer"]),
             (|f| put(f, "num_classes", json!(6)), &["`num_classes` is 6", "expected 5"]),
+            (
+                |f| put(f, "model_args", json!({})),
+                &["`architecture` is \"resnetv2_50\"", "Bottleneck [1, 1], as the tensors have it"],
+            ),
         ],
     );
 }
@@ -215,7 +221,7 @@ fn arguments_in_place_of_what_the_name_says() {
         &mut f,
         "model_args",
         json!({
-            "stem_type": "deep_tiered", "avg_down": true, "replace_stem_pool": true,
+            "stem_type": "deep_tiered", "avg_down": true, "replace_stem_pool": true, "layers": [1, 1],
             "block_args": { "attn_layer": "se" },
         }),
     );
@@ -223,7 +229,7 @@ fn arguments_in_place_of_what_the_name_says() {
     // The shortcuts of a ResNetV2, which no tensor shows.
     let mut f = resnet_v2();
     assert_eq!(f.load().unwrap().family, "timm ResNetV2, Bottleneck [1, 1]");
-    put(&mut f, "model_args", json!({ "avg_down": true }));
+    put(&mut f, "model_args", json!({ "avg_down": true, "layers": [1, 1] }));
     assert_eq!(f.load().unwrap().family, "timm ResNetV2, Bottleneck [1, 1], average-pool shortcuts");
     f.config = None;
     assert_eq!(f.load().unwrap().preprocess.mean, [0.5; 3]);

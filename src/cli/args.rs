@@ -1,6 +1,8 @@
 //! The command line as data: the contract that scripts rely on.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use super::choices::{CriterionArg, FormatArg, MergeArg, ModeArg, PassArg, PrecisionArg};
+use super::choices::{at_least, limit, seconds, size};
+use clap::{Args, Parser, Subcommand};
 use rmnet::rewrite::prune::AtLeast;
 use std::path::PathBuf;
 
@@ -40,6 +42,8 @@ pub enum Verb {
     Bench(BenchArgs),
     /// Time every dispatch, and say what bounds it
     Profile(ProfileArgs),
+    /// Find the fastest kernel of every layer on this adapter, and keep the choice for later runs
+    Tune(TuneArgs),
     /// Print the shader of a dispatch
     Wgsl(WgslArgs),
     /// List the adapters with their features and limits
@@ -58,60 +62,32 @@ pub struct ModelArgs {
     pub size: Option<[usize; 2]>,
 }
 
-/// Which form of the network runs.
-#[derive(Clone, Copy, Default, ValueEnum)]
-pub enum ModeArg {
-    /// No residual connection, block weights
-    #[default]
-    Structured,
-    /// No residual connection, Dirac weights multiplied out
-    Literal,
-    /// The original graph, its Adds fused the ordinary way
-    Residual,
-}
-
-/// Whether neighbouring linear 1x1 convolutions are multiplied into one.
-#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum MergeArg {
-    /// Where it is faster: both forms are timed first, on the device
-    Auto,
-    /// Wherever there are such neighbours
-    Always,
-    /// Nowhere
-    #[default]
-    Never,
-}
-
-/// Kind of file that `convert` writes.
-#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum FormatArg {
-    /// Weights with the chain as JSON in the metadata: rmnet reads it back
-    #[default]
-    Safetensors,
-    /// For ONNX Runtime, OpenVINO and others; implies `--literal`
-    Onnx,
-}
-
-/// Element type of weights and activations.
-#[derive(Clone, Copy, Default, ValueEnum)]
-pub enum PrecisionArg {
-    /// IEEE 754 binary32
-    #[default]
-    F32,
-}
-
 /// Options of everything that runs.
 #[derive(Args)]
 pub struct DeviceArgs {
     /// NAME, INDEX, cpu, vulkan, metal, dx12 or gl [default: the best adapter]; `cpu` is the plain CPU executor
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
-    /// Element type
+    /// What values between layers and weights are stored in; sums are f32 in either
     #[arg(long, value_enum, default_value_t)]
     pub precision: PrecisionArg,
     /// Keep the driver's run-time checks in shaders
     #[arg(long)]
     pub safe_shaders: bool,
+    #[command(flatten)]
+    pub kept: KeptArgs,
+}
+
+/// What earlier runs left on disk.
+#[derive(Args)]
+pub struct KeptArgs {
+    /// A file of `rmnet tune`, or `none` [default: what `rmnet tune` kept for this adapter]
+    #[arg(long, value_name = "FILE|none", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub tuning: Option<String>,
+    /// Folder of the kept tuning and of shaders that the driver compiled, or `none` [default: RMNET_CACHE_DIR, else `rmnet` in
+    /// the user's cache folder]
+    #[arg(long, value_name = "DIR|none", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub cache: Option<String>,
 }
 
 /// `demo`
@@ -120,19 +96,6 @@ pub struct DemoArgs {
     /// NAME, INDEX, cpu, vulkan, metal, dx12 or gl [default: the best adapter, else the CPU executor]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
-}
-
-/// A stage of the way from checkpoint to what runs.
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-pub enum PassArg {
-    /// As the checkpoint has it
-    Original,
-    /// Batch norm and activations folded into convolutions
-    Fold,
-    /// Residual connections removed
-    Remove,
-    /// Block weights multiplied out
-    Literal,
 }
 
 /// `inspect`
@@ -159,9 +122,9 @@ pub struct ConvertArgs {
     /// File to write
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
-    /// Kind of file
-    #[arg(long, value_enum, default_value_t)]
-    pub format: FormatArg,
+    /// Kind of file [default: as OUT ends, else safetensors]
+    #[arg(long, value_enum)]
+    pub format: Option<FormatArg>,
     /// Plain weights with the Dirac kernels multiplied out, for other runtimes
     #[arg(long)]
     pub literal: bool,
@@ -173,23 +136,11 @@ pub struct ConvertArgs {
     pub adapter: Option<String>,
 }
 
-/// What channels are judged by.
-#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum CriterionArg {
-    /// Scales of the batch norms
-    #[default]
-    Bn,
-    /// L1 norms of the kernels
-    L1,
-    /// Mean activations on calibration images; the mean goes into the next bias
-    Mean,
-}
-
 /// How much goes.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub struct TargetArgs {
-    /// Remove at most this share of the channels, 0 <= R < 1; 0 removes what is exactly removable and nothing else
+    /// Remove at most this share of the channels, 0 <= R < 1, but always all that is exactly removable; with 0 nothing else
     #[arg(long, value_name = "R", allow_negative_numbers = true)]
     pub ratio: Option<f64>,
     /// Remove channels until at most this share of the multiplies is left, 0 < R <= 1
@@ -244,6 +195,12 @@ pub struct PlanArgs {
     /// Multiply neighbouring linear 1x1 convolutions into one; `auto` needs a device, see `run` and `convert`
     #[arg(long, value_enum, default_value_t)]
     pub merge: MergeArg,
+    /// Whose limits: cpu (which has none), NAME, INDEX, vulkan, metal, dx12 or gl [default: WebGPU's default limits]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub adapter: Option<String>,
+    /// What values between layers and weights are stored in
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionArg,
     /// Draw the lifetimes to this file
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
@@ -284,6 +241,8 @@ pub struct RunArgs {
 pub struct VerifyArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    /// What is run: images, or one `.safetensors` with a tensor `input` [N, 3, H, W] f32 [default: noise]
+    pub inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Check every layer on the device by its rounding bound, and name the first that is over
@@ -292,26 +251,12 @@ pub struct VerifyArgs {
     /// Write the certificate to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub certificate: Option<PathBuf>,
-    /// Seed of the random images that are run
-    #[arg(long, default_value_t = 1)]
+    /// Seed of the noise that is run
+    #[arg(long, default_value_t = 1, conflicts_with = "inputs")]
     pub seed: u64,
     /// Check in f64 on the CPU alone
     #[arg(long, conflicts_with_all = ["bisect", "adapter"])]
     pub no_device: bool,
-}
-
-fn at_least(text: &str) -> Result<AtLeast, String> {
-    let refuse = |_| format!("expected a number of channels or a share such as 0.25, found `{text}`");
-    match text.parse::<usize>() {
-        Ok(count) => Ok(AtLeast::Channels(count)),
-        Err(_) => text.parse().map(AtLeast::Share).map_err(refuse),
-    }
-}
-
-fn limit(text: &str) -> Result<(String, f64), String> {
-    let refuse = || format!("expected LAYER=R, a layer and a share of its channels, found `{text}`");
-    let (layer, share) = text.rsplit_once('=').ok_or_else(refuse)?;
-    Ok((layer.into(), share.parse().map_err(|_| refuse())?))
 }
 
 /// Options of everything that is timed.
@@ -334,8 +279,8 @@ pub struct TimedArgs {
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
     /// Least seconds measured
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=3600))]
-    pub seconds: u32,
+    #[arg(long, default_value_t = 3.0, value_parser = seconds)]
+    pub seconds: f64,
 }
 
 /// `bench`
@@ -361,6 +306,29 @@ pub struct ProfileArgs {
     pub trace: Option<PathBuf>,
 }
 
+/// `tune`
+#[derive(Args)]
+pub struct TuneArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// NAME, INDEX, vulkan, metal, dx12 or gl [default: the best adapter]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub adapter: Option<String>,
+    /// Images per run; kernels are chosen for one batch size
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// Which form of the network
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: ModeArg,
+    /// File to write, such as one to ship; what it holds of other adapters and layers stays [default: the one that other verbs
+    /// read]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Folder of the file that other verbs read [default: RMNET_CACHE_DIR, else `rmnet` in the user's cache folder]
+    #[arg(long, value_name = "DIR|none", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub cache: Option<String>,
+}
+
 /// `wgsl`
 #[derive(Args)]
 pub struct WgslArgs {
@@ -378,17 +346,9 @@ pub struct WgslArgs {
     /// Which form of the network
     #[arg(long, value_enum, default_value_t)]
     pub mode: ModeArg,
-}
-
-fn size(text: &str) -> Result<[usize; 2], String> {
-    let parts: Vec<&str> = text.split(['x', 'X']).collect();
-    let number = |s: &str| match s.parse::<usize>() {
-        Ok(n @ 1..=16_384) => Ok(n),
-        _ => Err(format!("expected HxW, each from 1 to 16384, found `{text}`")),
-    };
-    match parts.as_slice() {
-        [side] => Ok([number(side)?; 2]),
-        [h, w] => Ok([number(h)?, number(w)?]),
-        _ => Err(format!("expected HxW, found `{text}`")),
-    }
+    /// What values between layers and weights are stored in
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionArg,
+    #[command(flatten)]
+    pub kept: KeptArgs,
 }

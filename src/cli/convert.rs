@@ -1,17 +1,20 @@
 //! `convert`: writes the residual-free model.
 
 use super::args::{ConvertArgs, FormatArg};
-use super::{Failure, Report, check_target, inspect, load, merge, mib};
+use super::{Failure, Report, check_overwrite, check_target, device, inspect, load, merge, mib};
 use rmnet::models::saved::{self, About};
-use rmnet::onnx;
 use rmnet::rewrite::{self, Form, Mode, Outcome};
+use rmnet::{Options, onnx};
 use serde_json::json;
 
 pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     check_target(&args.output, &[&args.model.checkpoint])?;
+    let format = format(args)?;
+    check_overwrite(&args.output, format)?;
     let model = load(&args.model)?;
-    let mode = if args.literal || args.format == FormatArg::Onnx { Mode::Literal } else { Mode::Structured };
-    let decided = merge::decide(args.merge, mode, &model, args.adapter.as_deref(), 1)?;
+    let mode = if args.literal || format == FormatArg::Onnx { Mode::Literal } else { Mode::Structured };
+    let options = Options { mode, device: device(args.adapter.as_deref()), ..Options::default() };
+    let decided = merge::decide(args.merge, &model, &options)?;
     let form = Form { mode, merge: decided.merge };
     let rewritten = rewrite::for_mode(&model.graph, form).map_err(Failure::input)?;
     let about = About {
@@ -20,16 +23,13 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
         labels: model.labels.clone(),
         output: model.output,
     };
-    let format = match args.format {
+    match format {
         FormatArg::Safetensors => {
             saved::save(&args.output, &rewritten.graph, &about).map_err(Failure::input)?;
-            "safetensors"
         }
-        FormatArg::Onnx => {
-            onnx::write(&args.output, &rewritten.graph, &about).map_err(Failure::input)?;
-            "onnx"
-        }
-    };
+        FormatArg::Onnx => onnx::write(&args.output, &rewritten.graph, &about).map_err(Failure::input)?,
+    }
+    let format = format.name();
     let bytes = std::fs::metadata(&args.output).map_err(Failure::input)?.len();
     let removed = rewritten.blocks.iter().filter(|b| !matches!(b.outcome, Outcome::Kept { .. })).count();
     let kept: Vec<_> = rewritten
@@ -63,4 +63,17 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
         "deviation": rewritten.deviation,
     });
     Ok(Report { text, json })
+}
+
+/// The format asked for, or the one that the file's name says; refuses two different ones.
+fn format(args: &ConvertArgs) -> Result<FormatArg, Failure> {
+    match (args.format, FormatArg::of(&args.output)) {
+        (Some(asked), Some(named)) if asked != named => Err(Failure::usage(format!(
+            "-o {}: the name says {}, --format {}",
+            args.output.display(),
+            named.name(),
+            asked.name()
+        ))),
+        (asked, named) => Ok(asked.or(named).unwrap_or(FormatArg::Safetensors)),
+    }
 }

@@ -1,9 +1,11 @@
 //! Inputs of `run`: images, or a tensor taken as it is.
 
 use super::Failure;
+use image::{ImageError, ImageFormat};
 use rmnet::checkpoint::Checkpoint;
 use rmnet::graph::Shape;
 use rmnet::preprocess::Preprocess;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 /// What is run: planar f32, one name per image.
@@ -44,10 +46,25 @@ pub fn read(paths: &[PathBuf], shape: Shape, preprocess: &Preprocess) -> Result<
 
 /// An image file as 8-bit RGB; transparency is dropped as PIL's `convert("RGB")` drops it.
 pub fn decode(path: &Path) -> Result<image::RgbImage, Failure> {
-    let refuse = |e: &dyn std::fmt::Display| Failure::input(format!("{}: {e}", path.display()));
-    let reader = image::ImageReader::open(path).map_err(|e| refuse(&e))?;
-    let reader = reader.with_guessed_format().map_err(|e| refuse(&e))?;
-    Ok(reader.decode().map_err(|e| refuse(&e))?.into_rgb8())
+    let refuse = |e: &dyn Display| Failure::input(format!("{}: {e}", path.display()));
+    let open = || image::ImageReader::open(path)?.with_guessed_format();
+    let reader = open().map_err(|e| refuse(&e))?;
+    let name = match reader.format() {
+        Some(ImageFormat::Png) => "PNG",
+        Some(ImageFormat::Jpeg) => "JPEG",
+        Some(other) => return Err(refuse(&format!("expected a PNG or JPEG image, found {other:?}"))),
+        None => return Err(refuse(&"expected a PNG or JPEG image, found a file that is no image")),
+    };
+    match reader.decode() {
+        Ok(image) => Ok(image.into_rgb8()),
+        Err(ImageError::Limits(e)) => {
+            let size = open().ok().and_then(|r| r.into_dimensions().ok());
+            let size =
+                size.map_or(String::new(), |(width, height)| format!(", found {width}x{height} pixels"));
+            Err(refuse(&format!("expected an image that decodes in 512 MiB{size} ({e})")))
+        }
+        Err(e) => Err(refuse(&format!("a {name} image that is damaged or cut short ({e})"))),
+    }
 }
 
 fn tensor(path: &Path, shape: Shape) -> Result<Inputs, Failure> {
@@ -58,8 +75,12 @@ fn tensor(path: &Path, shape: Shape) -> Result<Inputs, Failure> {
         Failure::input(format!("{}: tensor `input`: {expected}, found {found}", path.display()))
     };
     let Some(tensor) = file.tensor("input") else {
-        let names: Vec<&str> = file.names().take(5).collect();
-        return Err(refuse(format!("no such tensor among {names:?}")));
+        let names: Vec<String> = file.names().take(5).map(|n| format!("`{n}`")).collect();
+        let more = if file.names().len() > names.len() { ", ..." } else { "" };
+        return Err(refuse(match names.len() {
+            0 => "a file of no tensors".into(),
+            _ => format!("no such tensor among {}{more}", names.join(", ")),
+        }));
     };
     let found = format!("{} {:?}", tensor.dtype(), tensor.shape());
     match *tensor.shape() {
@@ -74,6 +95,9 @@ fn tensor(path: &Path, shape: Shape) -> Result<Inputs, Failure> {
                 return Err(refuse(format!("{} at element {i}", values[i])));
             }
             Ok(Inputs { names, values })
+        }
+        [_, channels, height, width] if channels == shape.channels && height.min(width) > 0 => {
+            Err(refuse(format!("{found} (--size {height}x{width} runs the network at that size)")))
         }
         _ => Err(refuse(found)),
     }

@@ -1,7 +1,7 @@
 //! `--merge`: whether neighbouring 1x1 convolutions are multiplied into one.
 
+use super::Failure;
 use super::args::MergeArg;
-use super::{Failure, device};
 use rmnet::models::Model;
 use rmnet::{Mode, Options, faster_merged};
 use serde_json::{Value, json};
@@ -14,23 +14,16 @@ pub struct Merge {
     pub json: Value,
 }
 
-/// Decides, by measuring both forms where that was asked.
-pub fn decide(
-    arg: MergeArg,
-    mode: Mode,
-    model: &Model,
-    adapter: Option<&str>,
-    batch: usize,
-) -> Result<Merge, Failure> {
-    if arg != MergeArg::Never && mode == Mode::Residual {
+/// Decides, by measuring both forms as `options` has them where that was asked.
+pub fn decide(arg: MergeArg, model: &Model, options: &Options) -> Result<Merge, Failure> {
+    if arg != MergeArg::Never && options.mode == Mode::Residual {
         return Err(Failure::usage("--merge works on the residual-free forms: not with --mode residual"));
     }
     let plain = |merge: bool| Merge { merge, note: None, json: json!({ "merged": merge }) };
     if arg != MergeArg::Auto {
         return Ok(plain(arg == MergeArg::Always));
     }
-    let options = Options { mode, batch, device: device(adapter), ..Options::default() };
-    let Some(timing) = faster_merged(model, &options)? else {
+    let Some(timing) = faster_merged(model, options)? else {
         return Ok(Merge { note: Some("merge: no neighbouring 1x1 convolutions".into()), ..plain(false) });
     };
     let merge = timing.pays();

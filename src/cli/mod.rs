@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod choices;
 mod convert;
 mod demo;
 mod devices;
@@ -9,26 +10,30 @@ mod draw;
 mod image_input;
 mod inspect;
 mod merge;
+mod place;
 mod plan;
 mod profile;
 mod prune;
 mod run;
 mod timed;
+mod tune;
 mod verify;
 mod wgsl;
 
 pub use args::Cli;
 
-use args::{ModeArg, ModelArgs, Verb};
+use args::{FormatArg, ModeArg, ModelArgs, PrecisionArg, Verb};
 use clap::Parser;
 use rmnet::checkpoint::Checkpoint;
+use rmnet::cpu::CpuError;
 use rmnet::gpu::GpuError;
 use rmnet::models::{self, Model};
 use rmnet::plan::PlanError;
 use rmnet::rewrite::prune::PruneError;
-use rmnet::{Device, Mode, Session, SessionError};
+use rmnet::{Device, Mode, Precision, Session, SessionError};
 use serde_json::{Value, json};
 use std::fmt::Display;
+use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -71,9 +76,13 @@ impl From<SessionError> for Failure {
         let code = match &e {
             SessionError::Gpu(gpu) => match gpu {
                 GpuError::DeviceLost { .. } | GpuError::OutOfMemory { .. } | GpuError::Refused { .. } => 6,
-                GpuError::InputLength { .. } | GpuError::Buffer { .. } | GpuError::NotKept { .. } => 3,
+                GpuError::InputLength { .. }
+                | GpuError::Buffer { .. }
+                | GpuError::NotKept { .. }
+                | GpuError::Overflow { .. } => 3,
                 _ => 4,
             },
+            SessionError::Cpu(CpuError::OutOfMemory(_)) | SessionError::OutOfMemory(_) => 6,
             SessionError::Plan(e) => plan_code(e),
             SessionError::Prune(e) => match e {
                 PruneError::Graph(_) | PruneError::Order { .. } | PruneError::Empty { .. } => 3,
@@ -89,7 +98,8 @@ impl From<SessionError> for Failure {
 fn plan_code(e: &PlanError) -> u8 {
     match e {
         PlanError::BindingTooLarge { .. } | PlanError::TooManyBuffers { .. } => 4,
-        PlanError::Unsupported { .. } | PlanError::EmptyBatch => 3,
+        PlanError::Unsupported { .. } | PlanError::Weights { .. } | PlanError::EmptyBatch => 3,
+        PlanError::BatchTooLarge { .. } => 6,
     }
 }
 
@@ -114,6 +124,32 @@ fn check_target(target: &Path, read: &[&Path]) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+/// Refuses to write over a file that is no model of that format.
+fn check_overwrite(target: &Path, format: FormatArg) -> Result<(), Failure> {
+    let Ok(file) = std::fs::File::open(target) else { return Ok(()) };
+    let mut start = vec![];
+    let length = file.metadata().map_or(0, |m| m.len());
+    file.take(9).read_to_end(&mut start).map_err(Failure::input)?;
+    let ours = match (format, start.as_slice()) {
+        (_, []) => true,
+        // The length of the header, and the JSON object it begins with.
+        (FormatArg::Safetensors, &[a, b, c, d, e, f, g, h, b'{']) => {
+            u64::from_le_bytes([a, b, c, d, e, f, g, h]) < length
+        }
+        // The field `ir_version`, a small number.
+        (FormatArg::Onnx, &[0x08, version, ..]) => version < 0x80,
+        _ => false,
+    };
+    if ours {
+        return Ok(());
+    }
+    let name = format.name();
+    Err(Failure::usage(format!(
+        "{}: there is a file that is no {name} model, it is not overwritten",
+        target.display()
+    )))
 }
 
 /// The command line. Help, the version and usage errors are printed and end the process; with `--json` an error is an object on
@@ -141,6 +177,7 @@ pub fn main(cli: Cli) -> u8 {
         Verb::Verify(args) => verify::verify(&args),
         Verb::Bench(args) => bench::bench(&args),
         Verb::Profile(args) => profile::profile(&args),
+        Verb::Tune(args) => tune::tune(&args),
         Verb::Wgsl(args) => wgsl::wgsl(&args),
         Verb::Devices => devices::devices(),
         Verb::Doctor => devices::doctor(),
@@ -193,6 +230,15 @@ impl From<ModeArg> for Mode {
     }
 }
 
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Precision {
+        match precision {
+            PrecisionArg::F32 => Precision::F32,
+            PrecisionArg::F16 => Precision::F16,
+        }
+    }
+}
+
 /// Where `--adapter` sends a run.
 fn device(adapter: Option<&str>) -> Device {
     match adapter {
@@ -215,6 +261,14 @@ fn timed(session: &Session, input: &[f32]) -> Result<(Vec<f32>, Duration), Failu
     }
     times.sort();
     Ok((logits, times[2]))
+}
+
+/// What a line says of a precision that is not the default.
+fn precision_note(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "",
+        Precision::F16 => ", f16",
+    }
 }
 
 /// Bytes as MiB for people.

@@ -1,9 +1,11 @@
 //! `plan`: dispatches, slots and bytes, beside what the other forms would take. Needs no GPU.
 
 use super::args::{MergeArg, PlanArgs};
-use super::{Failure, Report, check_target, load, mib, plan_code};
-use rmnet::plan::{self, Options, Plan};
+use super::{Failure, Report, check_target, device, load, mib, plan_code};
+use rmnet::gpu::Gpu;
+use rmnet::plan::{self, Limits, Options, Plan};
 use rmnet::rewrite::{self, Form, Mode};
+use rmnet::{Device, SessionError};
 use serde_json::json;
 
 pub fn plan(args: &PlanArgs) -> Result<Report, Failure> {
@@ -16,12 +18,17 @@ pub fn plan(args: &PlanArgs) -> Result<Report, Failure> {
         ));
     }
     let model = load(&args.model)?;
-    let options = Options { batch: args.batch as usize, ..Options::default() };
+    let (limits, whose) = limits(args.adapter.as_deref())?;
+    let precision = args.precision.into();
+    let options = Options { batch: args.batch as usize, limits, precision, ..Options::default() };
     let compile = |mode: Mode| -> Result<Plan, Failure> {
         let merge = args.merge == MergeArg::Always && mode != Mode::Residual;
         let graph = rewrite::for_mode(&model.graph, Form { mode, merge }).map_err(Failure::input)?.graph;
-        let plan = plan::compile(&graph, &options)
-            .map_err(|e| Failure { code: plan_code(&e), ..Failure::input(e) })?;
+        let plan = plan::compile(&graph, &options).map_err(|e| {
+            let code = plan_code(&e);
+            let limits = format!("{e}, by {whose}; --adapter takes another's limits, and cpu has none");
+            Failure { code, ..Failure::input(if code == 4 { limits } else { e.to_string() }) }
+        })?;
         plan::check(&plan)
             .map_err(|e| Failure::input(format!("the plan is wrong, please report it: {e}")))?;
         Ok(plan)
@@ -70,8 +77,18 @@ pub fn plan(args: &PlanArgs) -> Result<Report, Failure> {
         })
         .collect();
     let json = json!({
-        "mode": mode.to_string(), "batch": plan.batch, "dispatches": dispatches, "slots": plan.slots,
+        "mode": mode.to_string(), "precision": plan.precision().to_string(), "batch": plan.batch, "dispatches": dispatches, "slots": plan.slots,
         "activation_bytes": plan.activation_bytes(), "lower_bound_bytes": plan.lower_bound, "modes": modes,
     });
     Ok(Report { text, json })
+}
+
+/// What a plan must stay inside, and whose limits these are.
+fn limits(adapter: Option<&str>) -> Result<(Limits, String), Failure> {
+    let Some(text) = adapter else { return Ok((Limits::default(), "WebGPU's default limits".into())) };
+    let Device::Gpu(choice) = device(Some(text)) else {
+        return Ok((Limits::NONE, "the CPU executor".into()));
+    };
+    let gpu = Gpu::new(&choice).map_err(|e| Failure::from(SessionError::Gpu(e)))?;
+    Ok((gpu.plan_limits(), format!("the limits of {}", gpu.adapter())))
 }

@@ -1,7 +1,7 @@
 //! `prune`: writes the residual-free model with fewer channels.
 
-use super::args::{CriterionArg, PruneArgs};
-use super::{Failure, Report, check_target, image_input, load, mib};
+use super::args::{CriterionArg, FormatArg, PruneArgs};
+use super::{Failure, Report, check_overwrite, check_target, image_input, load, mib};
 use rmnet::models::saved::{self, About};
 use rmnet::rewrite::prune::{AtLeast, Options, Target};
 use rmnet::{Judge, PrunedModel, pruned};
@@ -11,6 +11,11 @@ use std::fmt::Write;
 pub fn prune(args: &PruneArgs) -> Result<Report, Failure> {
     let read = args.calibration.iter().chain([&args.model.checkpoint]);
     check_target(&args.output, &read.map(|p| p.as_path()).collect::<Vec<_>>())?;
+    if FormatArg::of(&args.output) == Some(FormatArg::Onnx) {
+        let why = "prune writes safetensors; `rmnet convert` makes an ONNX model of that";
+        return Err(Failure::usage(format!("-o {}: {why}", args.output.display())));
+    }
+    check_overwrite(&args.output, FormatArg::Safetensors)?;
     let calibrated = args.criterion == CriterionArg::Mean;
     if calibrated && args.calibration.is_empty() {
         return Err(Failure::usage("--criterion mean needs --calibration images, found none"));

@@ -1,9 +1,10 @@
 //! `run`: images or a tensor in, classes out.
 
 use super::args::RunArgs;
-use super::{Failure, Report, check_target, device, image_input, load, merge};
+use super::place::Place;
+use super::{Failure, Report, check_target, image_input, load, merge, precision_note};
+use rmnet::Options;
 use rmnet::models::Output;
-use rmnet::{Options, Session};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -28,17 +29,11 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
     let labels = labels(args, model.labels.as_deref(), model.graph.shape(model.graph.output()).channels)?;
     let count = inputs.names.len();
     let batch = args.batch.map_or(DEFAULT_BATCH, |b| b as usize).min(count);
-    let mode = args.mode.into();
-    let decided = merge::decide(args.merge, mode, &model, args.device.adapter.as_deref(), batch)?;
-    let options = Options {
-        batch,
-        merge: decided.merge,
-        mode,
-        device: device(args.device.adapter.as_deref()),
-        safe_shaders: args.device.safe_shaders,
-        ..Options::default()
-    };
-    let session = Session::new(&model, &options)?;
+    let place = Place::open(&args.device)?;
+    let options = Options { batch, mode: args.mode.into(), ..place.options() };
+    let decided = merge::decide(args.merge, &model, &options)?;
+    let precision = options.precision;
+    let session = place.session(&model, &Options { merge: decided.merge, ..options })?;
 
     // Whole batches; the last one is filled up with zeros, whose logits are dropped.
     let image = session.input_len() / batch;
@@ -50,12 +45,13 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
         part.resize(batch * image, 0.0);
         logits.extend_from_slice(&session.run(&part)?[..wanted]);
     }
+    place.keep_shaders();
     if let Some(path) = &args.logits {
         write_logits(path, &logits, [count, classes])?;
     }
 
-    let mut text = format!("{} on {}\n", model.family, session.device_name());
-    if let Some(note) = &decided.note {
+    let mut text = format!("{} on {}{}\n", model.family, session.device_name(), precision_note(precision));
+    for note in [place.tuning_note(&session), decided.note].iter().flatten() {
         let _ = writeln!(text, "{note}");
     }
     let mut images = vec![];
@@ -67,8 +63,8 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
         });
     }
     let json = json!({
-        "family": model.family, "device": session.device_name(), "batch": batch, "classes": classes, "images": images,
-        "merge": decided.json,
+        "family": model.family, "device": session.device_name(), "precision": precision.to_string(), "batch": batch,
+        "classes": classes, "images": images, "merge": decided.json, "tuning": place.tuning_json(&session),
     });
     Ok(Report { text: text.trim_end().into(), json })
 }

@@ -1,7 +1,8 @@
 //! What `bench` and `profile` share: a session for an input of noise, and how its making went.
 
 use super::args::TimedArgs;
-use super::{Failure, device, load, merge};
+use super::place::Place;
+use super::{Failure, load, merge, precision_note};
 use rmnet::bench::Repeat;
 use rmnet::models::Model;
 use rmnet::{Options, Session};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 pub struct Timed {
     pub model: Model,
     pub session: Session,
+    pub place: Place,
     /// Seeded noise, one batch.
     pub input: Vec<f32>,
     pub merge: merge::Merge,
@@ -28,24 +30,20 @@ impl Timed {
         let start = Instant::now();
         let model = load(&args.model)?;
         let load = start.elapsed();
-        let (batch, mode, adapter) = (args.batch as usize, args.mode.into(), args.device.adapter.as_deref());
-        let merge = merge::decide(args.merge, mode, &model, adapter, batch)?;
-        let options = Options {
-            batch,
-            mode,
-            merge: merge.merge,
-            device: device(adapter),
-            safe_shaders: args.device.safe_shaders,
-            ..Options::default()
-        };
         let start = Instant::now();
-        let session = Session::new(&model, &options)?;
-        let open = start.elapsed();
+        let place = Place::open(&args.device)?;
+        let mut open = start.elapsed();
+        let options = Options { batch: args.batch as usize, mode: args.mode.into(), ..place.options() };
+        let merge = merge::decide(args.merge, &model, &options)?;
+        let start = Instant::now();
+        let session = place.session(&model, &Options { merge: merge.merge, ..options })?;
+        open += start.elapsed();
         let input = super::verify::noise(session.input_len(), 1);
         let start = Instant::now();
         session.run(&input)?;
         let first_run = start.elapsed();
-        Ok(Timed { model, session, input, merge, load, open, first_run })
+        place.keep_shaders();
+        Ok(Timed { model, session, place, input, merge, load, open, first_run })
     }
 
     /// What the figures are of.
@@ -53,9 +51,10 @@ impl Timed {
         let [batch, channels, height, width] = self.session.input_shape();
         json!({
             "family": self.model.family, "device": self.session.device_name(), "driver": self.session.driver(),
-            "mode": rmnet::Mode::from(args.mode).to_string(), "merge": self.merge.json, "batch": batch,
+            "mode": rmnet::Mode::from(args.mode).to_string(), "precision": rmnet::Precision::from(args.device.precision).to_string(),
+            "merge": self.merge.json, "batch": batch,
             "input": [channels, height, width], "dispatches": self.session.plan().dispatches.len(),
-            "macs": self.session.plan().macs(),
+            "macs": self.session.plan().macs(), "tuning": self.place.tuning_json(&self.session),
         })
     }
 
@@ -63,18 +62,20 @@ impl Timed {
     pub fn title(&self, args: &TimedArgs) -> String {
         let [batch, _, height, width] = self.session.input_shape();
         format!(
-            "{}, {} form, batch {batch}, {height}x{width}\non {}{}",
+            "{}, {} form, batch {batch}, {height}x{width}{}\non {}{}{}",
             self.model.family,
             rmnet::Mode::from(args.mode),
+            precision_note(args.device.precision.into()),
             self.session.device_name(),
             self.session.driver().map_or(String::new(), |d| format!(" ({d})")),
+            self.place.tuning_note(&self.session).map_or(String::new(), |note| format!("\n{note}")),
         )
     }
 }
 
 impl TimedArgs {
     pub fn measured(&self) -> Repeat {
-        Repeat { runs: self.runs as usize, time: Duration::from_secs(self.seconds.into()) }
+        Repeat { runs: self.runs as usize, time: Duration::from_secs_f64(self.seconds) }
     }
 }
 

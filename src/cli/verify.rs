@@ -1,35 +1,62 @@
-//! `verify`: the certificate that removal kept the function, in f64 and on the device.
+//! `verify`: the certificate that removal kept the function, in f64 and on the device, and that a precision holds it.
 
 use super::args::VerifyArgs;
-use super::{Failure, Report, check_target, device, inspect, load};
+use super::place::Place;
+use super::{Failure, Report, check_target, image_input, inspect, load, precision_note};
+use rmnet::memory;
 use rmnet::models::Model;
 use rmnet::rewrite::{self, Rewritten};
-use rmnet::verify::{self, BlockOutcome, Difference, LayerCheck};
-use rmnet::{Mode, Options, Session};
-use serde_json::json;
+use rmnet::verify::{self, BlockCheck, BlockOutcome, Difference, LayerCheck, LayerRange, LogitsBound};
+use rmnet::{Mode, Options, Precision, Session, SessionError};
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fmt::Write;
 
 pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
     if let Some(path) = &args.certificate {
-        check_target(path, &[&args.model.checkpoint])?;
+        let read = args.inputs.iter().chain([&args.model.checkpoint]);
+        check_target(path, &read.map(|p| p.as_path()).collect::<Vec<_>>())?;
     }
     let model = load(&args.model)?;
     let rewritten = rewrite::for_mode(&model.graph, Mode::Structured).map_err(Failure::input)?;
-    let input = noise(model.graph.input_shape().len(), args.seed);
+    let shape = model.graph.input_shape();
+    let (input, batch) = match args.inputs.is_empty() {
+        true => {
+            memory::ask("a run in f64", verify::bytes(&model.graph, &rewritten, 1))
+                .map_err(SessionError::from)?;
+            (noise(shape.len(), args.seed), 1)
+        }
+        false => {
+            let read = image_input::read(&args.inputs, shape, &model.preprocess)?;
+            let batch = read.names.len();
+            memory::ask("a run in f64", verify::bytes(&model.graph, &rewritten, batch))
+                .map_err(SessionError::from)?;
+            (read.values, batch)
+        }
+    };
     let wide: Vec<f64> = input.iter().map(|v| f64::from(*v)).collect();
+    let precision = Precision::from(args.device.precision);
+    let held = Held::new(&rewritten, &wide, batch, precision);
 
-    let on_device = match args.no_device {
+    // What overflows in f64 does on the device, which then gives no logits.
+    let on_device = match args.no_device || held.over().next().is_some() {
         true => None,
-        false => Some(run(args, &model, &rewritten, &input)?),
+        false => Some(run(args, &model, &rewritten, &input, batch)?),
     };
     let kept = on_device.as_ref().map(|d| d.blocks.clone()).unwrap_or_default();
-    let expected = verify::expected(&model.graph, &rewritten.blocks, &wide, 1);
-    let (blocks, logits) = verify::check_blocks(&rewritten, &expected, &wide, 1, &kept);
+    let expected = verify::expected(&model.graph, &rewritten.blocks, &wide, batch);
+    let (blocks, logits) = verify::check_blocks(&rewritten, &expected, &wide, batch, &kept);
 
-    let mut text = format!("{}, input {}, seed {}\n", model.family, model.graph.input_shape(), args.seed);
+    let of = match args.inputs.is_empty() {
+        true => format!("seed {}", args.seed),
+        false => format!("batch {batch}"),
+    };
+    let mut text = format!("{}, input {shape}, {of}\n", model.family);
     if let Some(d) = &on_device {
-        let _ = writeln!(text, "device: {}", d.name);
+        let _ = writeln!(text, "device: {}{}", d.name, precision_note(precision));
+        if let Some(note) = &d.tuning_note {
+            let _ = writeln!(text, "{note}");
+        }
     }
     let _ = writeln!(
         text,
@@ -66,9 +93,21 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
     if over(logits, f64_bound) {
         failures.push(format!("logits: f64 difference {:.1e}", logits.relative));
     }
-    if let Some(d) = device_logits.filter(|d| over(*d, verify::F32_LOGITS_BOUND)) {
-        failures.push(format!("logits on the device: difference {:.1e}", d.relative));
+    let bound = held.logits.map_or(verify::F32_LOGITS_BOUND, |l| l.bound);
+    if let Some(d) = device_logits.filter(|d| over(*d, bound)) {
+        failures.push(format!("logits on the device: difference {:.1e}, bound {bound:.1e}", d.relative));
     }
+    let overflows = |b: &&BlockCheck| b.executor.is_some_and(|d| !d.max_abs.is_finite());
+    if let Some(first) = blocks.iter().find(overflows) {
+        failures.push(format!(
+            "{}: the first block that is not finite on the device, {precision} overflows in it",
+            first.block
+        ));
+    }
+    held.print(&mut text);
+    failures.extend(held.over().map(|r| {
+        format!("{}: values up to {:.4e} on this input, {precision} ends at 65504", r.layer, r.largest)
+    }));
     let layers = on_device.as_ref().and_then(|d| d.layers.as_ref());
     if let Some(layers) = layers {
         let _ = writeln!(
@@ -88,17 +127,16 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
         let _ = writeln!(text, "\n{}", inspect::near_dirac(&rewritten));
     }
     let verdict = if failures.is_empty() { "verified" } else { "FAILED" };
-    let _ = write!(
-        text,
-        "\n{verdict}: f64 bound {:e} per block, f32 logits bound {:e}",
-        f64_bound,
-        verify::F32_LOGITS_BOUND
-    );
+    let _ =
+        write!(text, "\n{verdict}: f64 bound {f64_bound:e} per block, {precision} logits bound {bound:.2e}");
     let certificate = json!({
         "family": model.family, "verified": failures.is_empty(), "failures": failures, "seed": args.seed,
         "f64_bound": f64_bound, "deviation": rewritten.deviation, "f32_logits_bound": verify::F32_LOGITS_BOUND,
+        "batch": batch, "precision": precision.to_string(), "logits_bound": bound, "logits_bound_parts": held.logits,
+        "ranges": held.ranges,
         "device": on_device.as_ref().map(|d| d.name.clone()), "blocks": blocks, "logits_f64": logits,
         "logits_device": device_logits, "layers": layers,
+        "tuning": on_device.as_ref().map_or(&Value::Null, |d| &d.tuning),
     });
     if let Some(path) = &args.certificate {
         let pretty = serde_json::to_string_pretty(&certificate).map_err(Failure::input)?;
@@ -115,34 +153,97 @@ fn over(d: Difference, bound: f64) -> bool {
     d.relative.is_nan() || d.relative > bound
 }
 
+/// What a precision makes of the network; empty for f32.
+struct Held {
+    precision: Precision,
+    ranges: Vec<LayerRange>,
+    logits: Option<LogitsBound>,
+}
+
+impl Held {
+    fn new(rewritten: &Rewritten, input: &[f64], batch: usize, precision: Precision) -> Held {
+        if precision == Precision::F32 {
+            return Held { precision, ranges: vec![], logits: None };
+        }
+        let graph = &rewritten.graph;
+        let ranges = verify::ranges(graph, input, batch);
+        let fits = ranges.iter().all(|r| r.fits(precision));
+        let logits = fits.then(|| verify::bound_logits(graph, input, batch, precision));
+        Held { precision, ranges, logits }
+    }
+
+    /// Layers whose values the precision cannot hold.
+    fn over(&self) -> impl Iterator<Item = &LayerRange> {
+        self.ranges.iter().filter(|r| !r.fits(self.precision))
+    }
+
+    fn print(&self, text: &mut String) {
+        if self.ranges.is_empty() {
+            return;
+        }
+        let _ = writeln!(text, "\n{:<36} {:>12}", "layer", "largest");
+        for r in &self.ranges {
+            let over = if r.fits(self.precision) { "" } else { "  overflows" };
+            let _ = writeln!(text, "{:<36} {:>12.4e}{over}", r.layer, r.largest);
+        }
+        match &self.logits {
+            Some(l) => {
+                let _ = writeln!(
+                    text,
+                    "\nlogits in {}: rounded weights move them by {:.1e}, rounded values by a standard deviation of {:.1e}",
+                    self.precision, l.weights, l.deviation
+                );
+            }
+            None => text.push_str("\nnot run on a device: its logits would be no numbers\n"),
+        }
+    }
+}
+
 struct OnDevice {
     name: String,
     /// By the node of the rewritten graph.
     blocks: HashMap<String, Vec<f32>>,
     logits: Vec<f32>,
     layers: Option<Vec<LayerCheck>>,
+    tuning_note: Option<String>,
+    tuning: Value,
 }
 
 /// The logits of the plan that is used, and values of one that keeps them: block ends, or every layer.
-fn run(args: &VerifyArgs, model: &Model, rewritten: &Rewritten, input: &[f32]) -> Result<OnDevice, Failure> {
-    let options = Options {
-        device: device(args.device.adapter.as_deref()),
-        safe_shaders: args.device.safe_shaders,
-        ..Options::default()
-    };
-    let session = Session::new(model, &options)?;
-    let logits = session.run(input)?;
+fn run(
+    args: &VerifyArgs,
+    model: &Model,
+    rewritten: &Rewritten,
+    input: &[f32],
+    batch: usize,
+) -> Result<OnDevice, Failure> {
+    let place = Place::open(&args.device)?;
+    let options = Options { batch, ..place.options() };
+    let precision = options.precision;
+    let session = place.session(model, &options)?;
+    let logits = logits(&session, input)?;
     let graph = &rewritten.graph;
     let keep: Vec<String> = match args.bisect {
         true => graph.nodes()[1..].iter().map(|n| n.name.clone()).collect(),
         false => rewritten.blocks.iter().map(|b| b.output.clone()).collect(),
     };
-    let keeping = Session::new(model, &Options { keep: keep.clone(), ..options })?;
-    keeping.run(input)?;
+    let keeping = place.session(model, &Options { keep: keep.clone(), ..options })?;
+    place.keep_shaders();
+    self::logits(&keeping, input)?;
     let values: HashMap<String, Vec<f32>> =
         keep.into_iter().map(|n| Ok((n.clone(), keeping.read_kept(&n)?))).collect::<Result<_, Failure>>()?;
-    let layers = args.bisect.then(|| verify::check_layers(graph, input, 1, &values));
-    Ok(OnDevice { name: session.device_name(), blocks: values, logits, layers })
+    let rounding = |name: &str| keeping.rounding(name);
+    let layers = args.bisect.then(|| verify::check_layers(graph, input, batch, &values, precision, rounding));
+    let (tuning_note, tuning) = (place.tuning_note(&session), place.tuning_json(&session));
+    Ok(OnDevice { name: session.device_name(), blocks: values, logits, layers, tuning_note, tuning })
+}
+
+/// The logits of a run, finite or not: what is wrong with them is to be found out.
+fn logits(session: &Session, input: &[f32]) -> Result<Vec<f32>, SessionError> {
+    match session.run(input) {
+        Err(SessionError::NotFinite { logits, .. }) => Ok(logits),
+        result => result,
+    }
 }
 
 /// Uniform values of unit variance (SplitMix64).

@@ -1,8 +1,9 @@
 //! `wgsl`: the shader of a dispatch, as it is given to the driver.
 
 use super::args::WgslArgs;
+use super::place::FoundTuning;
 use super::{Failure, Report, device, load, plan_code};
-use rmnet::gpu::Gpu;
+use rmnet::gpu::{Gpu, Tuned};
 use rmnet::kernel::{self, Capabilities};
 use rmnet::plan::{self, Limits};
 use rmnet::{Device, SessionError, rewrite};
@@ -11,18 +12,26 @@ use std::fmt::Write;
 
 pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
     let model = load(&args.model)?;
-    let (whose, capabilities, limits) = match &args.adapter {
-        None => ("any adapter".to_string(), Capabilities::WEBGPU, Limits::default()),
+    let (whose, gpu, limits) = match &args.adapter {
+        None => ("any adapter".to_string(), None, Limits::default()),
         Some(text) => match device(Some(text)) {
             Device::Gpu(choice) => {
                 let gpu = Gpu::new(&choice).map_err(|e| Failure::from(SessionError::Gpu(e)))?;
-                (gpu.adapter().to_string(), gpu.capabilities().clone(), gpu.plan_limits())
+                (gpu.adapter().to_string(), Some(gpu.clone()), gpu.plan_limits())
             }
             _ => return Err(Failure::usage("--adapter cpu: the CPU executor has no shaders")),
         },
     };
+    let found = match (&gpu, &args.kept.tuning) {
+        (None, Some(file)) if file != "none" => {
+            return Err(Failure::usage(format!("--tuning {file}: say whose shaders with --adapter")));
+        }
+        (None, _) => FoundTuning::default(),
+        (Some(_), _) => FoundTuning::find(&args.kept)?,
+    };
     let graph = rewrite::for_mode(&model.graph, rmnet::Mode::from(args.mode)).map_err(Failure::input)?.graph;
-    let options = plan::Options { batch: args.batch as usize, limits, ..plan::Options::default() };
+    let (batch, precision) = (args.batch as usize, args.precision.into());
+    let options = plan::Options { batch, limits, precision, ..plan::Options::default() };
     let plan =
         plan::compile(&graph, &options).map_err(|e| Failure { code: plan_code(&e), ..Failure::input(e) })?;
     let chosen: Vec<usize> = match &args.dispatch {
@@ -40,20 +49,34 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
     };
     let mut text = String::new();
     let mut shaders = vec![];
+    let mut tuned = Tuned::default();
     for i in chosen {
         let d = &plan.dispatches[i];
-        let kernel = kernel::select(&d.spec, &capabilities)
-            .map_err(|e| Failure { code: 4, ..Failure::input(format!("{}: {e}", d.name)) })?;
+        let before = tuned.dispatches;
+        let kernel = match &gpu {
+            Some(gpu) => gpu.choose(&plan, i, &found.tuning, &mut tuned).map_err(SessionError::Gpu)?,
+            None => kernel::select(&d.spec, &Capabilities::WEBGPU)
+                .map_err(|e| Failure { code: 4, ..Failure::input(format!("{}: {e}", d.name)) })?,
+        };
+        let how = if tuned.dispatches > before { ", tuned" } else { "" };
         let [x, y, z] = kernel.grid;
         let _ = writeln!(
             text,
-            "// {i} {}: {}, grid {x} x {y} x {z}, for {whose}\n{}",
+            "// {i} {}: {}{how}, grid {x} x {y} x {z}, for {whose}\n{}",
             d.name, kernel.name, kernel.wgsl
         );
         shaders.push(json!({
             "dispatch": i, "name": d.name, "kernel": kernel.name, "entry": kernel.entry, "grid": kernel.grid, "wgsl": kernel.wgsl,
         }));
     }
-    let json = json!({ "family": model.family, "adapter": whose, "shaders": shaders });
+    if let Some((dispatch, kernel)) = tuned.unknown.first() {
+        found.unknown(dispatch, kernel, tuned.unknown.len())?;
+    }
+    if let Some(note) = found.note(&tuned, shaders.len()) {
+        text = format!("// {note}\n{text}");
+    }
+    let json = json!({
+        "family": model.family, "adapter": whose, "tuning": found.json(&tuned), "shaders": shaders,
+    });
     Ok(Report { text: text.trim_end().into(), json })
 }

@@ -6,6 +6,7 @@ use super::{Scratch, depthwise};
 use crate::graph::MaxPool;
 use crate::kernel::{Add, ConvSpec, Function, KRange};
 use crate::plan::ConvWeights;
+use crate::tensor::all_finite;
 use gemm::Parallelism;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -29,11 +30,15 @@ pub(super) struct PackedConv {
 }
 
 impl PackedConv {
-    pub(super) fn new(spec: &ConvSpec, weights: &ConvWeights) -> PackedConv {
+    /// `None` where a weight or bias is beyond f32.
+    pub(super) fn new(spec: &ConvSpec, weights: &ConvWeights) -> Option<PackedConv> {
+        let mut finite = all_finite(&weights.bias);
         let pack = |(k, w): (&KRange, &crate::plan::KWeight)| {
             let (out, per_group, taps) =
                 (spec.out_channels / k.groups, k.from.channels / k.groups, k.kernel[0] * k.kernel[1]);
-            let values = w.to_f32();
+            let mut values = w.to_f32();
+            finite &= all_finite(&values);
+            spec.precision().store(&mut values);
             if depthwise::is_depthwise(k, spec.out_channels) {
                 return depthwise::pack(&values, taps);
             }
@@ -57,18 +62,25 @@ impl PackedConv {
             });
             packed
         };
-        PackedConv {
-            k_ranges: spec.k_ranges.iter().zip(&weights.k_ranges).map(pack).collect(),
+        let k_ranges = spec.k_ranges.iter().zip(&weights.k_ranges).map(pack).collect();
+        let packed = PackedConv {
+            k_ranges,
             bias: weights.bias.clone(),
             slopes: weights.slopes.clone(),
             maps: weights.maps.clone(),
-        }
+        };
+        finite.then_some(packed)
     }
 
     pub(super) fn bytes(&self) -> usize {
         let maps: usize = self.maps.iter().flatten().map(|(scale, shift)| scale.len() + shift.len()).sum();
         4 * (self.k_ranges.iter().map(Vec::len).sum::<usize>() + self.bias.len() + self.slopes.len() + maps)
     }
+}
+
+/// NaN stays NaN, which `f32::max` would make 0: what overflowed shows in the logits.
+pub(super) fn relu(v: f32) -> f32 {
+    if v < 0.0 { 0.0 } else { v }
 }
 
 /// Where channels `channels` of a tile's pixels go: pixel `i` at `values[i * stride + first..]`.
@@ -330,7 +342,7 @@ impl Conv<'_> {
                 let each = |f: fn(f32) -> f32| move |out: &mut [f32]| out.iter_mut().for_each(|v| *v = f(*v));
                 match function {
                     Function::Identity => {}
-                    Function::Relu => pixels.for_each(each(|v| v.max(0.0))),
+                    Function::Relu => pixels.for_each(each(relu)),
                     Function::Relu6 => pixels.for_each(each(|v| v.clamp(0.0, 6.0))),
                     Function::Sigmoid => pixels.for_each(each(|v| 1.0 / (1.0 + (-v).exp()))),
                     Function::PRelu => pixels.for_each(|out| {

@@ -1,6 +1,7 @@
 //! Runs a [`Plan`] on the CPU with all cores: the path without a GPU, and a second opinion on every plan.
 //!
-//! The same dispatches, slots and in-place sums as on a GPU; inside, values lie as `[batch, height, width, channels]` (NHWC),
+//! The same dispatches, slots and in-place sums as on a GPU, and of an f16 plan the same roundings: weights and stored values
+//! take the values that f16 has, in memory they stay f32. Inside, values lie as `[batch, height, width, channels]` (NHWC),
 //! so that the pixels of a tile are one slice of the output and the taps of a row are one slice of the input.
 //! Convolutions are implicit GEMMs: a tile of patches is gathered, then multiplied by the `gemm` crate.
 
@@ -12,8 +13,9 @@ mod timing;
 
 pub use timing::peak;
 
-use crate::kernel::{BufferShape, Spec};
-use crate::plan::{BufferId, Place, Plan};
+use crate::kernel::{BufferShape, Precision, Spec};
+use crate::memory::{self, OutOfMemory};
+use crate::plan::{BufferId, Dispatch, Place, Plan};
 use conv::PackedConv;
 use std::sync::{Mutex, PoisonError};
 
@@ -28,6 +30,21 @@ pub enum CpuError {
         /// Values given.
         found: usize,
     },
+    /// A value beyond the range of the plan's precision.
+    #[error(
+        "{layer}: a value is beyond the range of f16, which ends at 65504, or is no number; `rmnet verify --precision f16` says \
+         by how much, --precision f32 runs it"
+    )]
+    Overflow {
+        /// Name of the dispatch that gave it.
+        layer: String,
+    },
+    /// A weight or bias that batch norm took beyond what f32 holds.
+    #[error("{layer}: a weight or bias, folded with its batch norm, is beyond f32")]
+    Weights {
+        /// The layer.
+        layer: String,
+    },
     /// A value that was not asked for when the network was planned.
     #[error("`{name}` was not kept; kept values: {}", if .kept.is_empty() { "none".into() } else { .kept.join(", ") })]
     NotKept {
@@ -36,6 +53,9 @@ pub enum CpuError {
         /// The names that can be read.
         kept: Vec<String>,
     },
+    /// A batch, or a network, beyond the machine.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
 }
 
 /// Runs one plan. `Send` and `Sync`; runs from several threads take turns.
@@ -80,32 +100,57 @@ impl State {
     }
 }
 
+/// Elements of each slot.
+fn slots(plan: &Plan) -> impl Iterator<Item = usize> {
+    plan.slots.iter().map(|bytes| bytes.div_ceil(plan.precision().bytes()))
+}
+
 impl CpuExecutor {
     /// Reads and reorders the weights and sets up the slots. The plan's tensors are not needed afterwards.
+    ///
+    /// # Panics
+    /// Where [`CpuExecutor::try_new`] reports an error.
     pub fn new(plan: &Plan) -> CpuExecutor {
-        let convs = plan
-            .dispatches
-            .iter()
-            .map(|d| match (&d.spec, &d.weights) {
-                (Spec::Conv(spec), Some(weights)) => Some(PackedConv::new(spec, weights)),
-                _ => None,
-            })
-            .collect();
+        CpuExecutor::try_new(plan).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// [`CpuExecutor::new`], where the plan may be of any size.
+    ///
+    /// # Errors
+    /// [`CpuError::OutOfMemory`] when there is too little memory for the plan's slots, its input and its output;
+    /// [`CpuError::Weights`].
+    pub fn try_new(plan: &Plan) -> Result<CpuExecutor, CpuError> {
+        let elements = |shape: BufferShape| shape.batch * shape.channels * shape.height * shape.width;
+        let (input, output) = (elements(plan.input().shape), elements(plan.output().shape));
+        // The caller has an input and gets an output as well.
+        let caller = 2 * 4 * (input + output);
+        let own = 4 * slots(plan).sum::<usize>();
+        memory::ask("the activations of a run", own.saturating_add(caller))?;
+        let pack = |d: &Dispatch| {
+            let (Spec::Conv(spec), Some(weights)) = (&d.spec, &d.weights) else { return Ok(None) };
+            let packed = PackedConv::new(spec, weights);
+            packed.map(Some).ok_or_else(|| CpuError::Weights { layer: d.name.clone() })
+        };
+        let convs = plan.dispatches.iter().map(pack).collect::<Result<_, _>>()?;
         let mut plan = plan.clone();
         plan.dispatches.iter_mut().for_each(|d| d.weights = None);
-        let elements = |shape: BufferShape| shape.batch * shape.channels * shape.height * shape.width;
         let state = State {
-            input: vec![0.0; elements(plan.input().shape)],
-            output: vec![0.0; elements(plan.output().shape)],
-            slots: plan.slots.iter().map(|bytes| vec![0.0; bytes.div_ceil(4)]).collect(),
+            input: vec![0.0; input],
+            output: vec![0.0; output],
+            slots: slots(&plan).map(|elements| vec![0.0; elements]).collect(),
             scratch: (0..rayon::current_num_threads()).map(|_| Scratch::default()).collect(),
         };
-        CpuExecutor { plan, convs, state: Mutex::new(state) }
+        Ok(CpuExecutor { plan, convs, state: Mutex::new(state) })
     }
 
     /// The plan, without its weights.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Bytes of the slots as they lie in memory: f32 in every precision.
+    pub fn activation_bytes(&self) -> usize {
+        4 * slots(&self.plan).sum::<usize>()
     }
 
     /// Bytes of the weights as they lie in memory.
@@ -117,7 +162,7 @@ impl CpuExecutor {
     /// width]` (logits are `[batch, classes]`).
     ///
     /// # Errors
-    /// [`CpuError::InputLength`] when the input is not exactly one batch.
+    /// [`CpuError::InputLength`] when the input is not exactly one batch; [`CpuError::Overflow`].
     pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, CpuError> {
         self.run_each(input, |run| run())
     }
@@ -133,7 +178,11 @@ impl CpuExecutor {
         let state = &mut *state;
         from_planar(shape, input, &mut state.input);
         for i in 0..self.plan.dispatches.len() {
-            each(&mut || self.dispatch(state, i));
+            let mut fits = true;
+            each(&mut || fits = self.dispatch(state, i));
+            if !fits {
+                return Err(CpuError::Overflow { layer: self.plan.dispatches[i].name.clone() });
+            }
         }
         Ok(to_planar(self.plan.output().shape, &state.output, 0..self.plan.output().shape.channels, 1))
     }
@@ -168,7 +217,8 @@ impl CpuExecutor {
         Ok((0..batch).flat_map(image).collect())
     }
 
-    fn dispatch(&self, state: &mut State, index: usize) {
+    /// Runs one dispatch; says whether what it wrote has a value in the precision of each buffer.
+    fn dispatch(&self, state: &mut State, index: usize) -> bool {
         let d = &self.plan.dispatches[index];
         let place = |id: &BufferId| self.plan.buffer(*id).place;
         // What is written is taken out, so that the rest can be borrowed for reading: a plan never has one slot on both
@@ -189,10 +239,23 @@ impl CpuExecutor {
             }
         }
         state.scratch = scratch;
-        for (id, values) in d.writes.iter().zip(written) {
+        let mut fits = true;
+        for (id, mut values) in d.writes.iter().zip(written) {
+            let shape = self.plan.buffer(*id).shape;
+            if shape.precision != Precision::F32 {
+                let values = &mut values[..elements(shape)];
+                shape.precision.store(values);
+                fits &= values.iter().all(|v| !v.is_nan());
+            }
             *state.place(place(id)) = values;
         }
+        fits
     }
+}
+
+/// Values of a buffer: NHWC has no padded channels.
+fn elements(shape: BufferShape) -> usize {
+    shape.batch * shape.channels * shape.height * shape.width
 }
 
 /// `[batch, channels, height, width]` to NHWC.

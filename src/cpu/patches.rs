@@ -41,7 +41,7 @@ fn apply(k: &KRange, map: &Map, pixels: &mut [f32]) {
         for ((v, scale), shift) in pixel.iter_mut().zip(scale).zip(shift) {
             let x = *v * scale + shift;
             *v = match function {
-                Function::Relu => x.max(0.0),
+                Function::Relu => super::conv::relu(x),
                 Function::Relu6 => x.clamp(0.0, 6.0),
                 _ => x,
             };

@@ -42,7 +42,8 @@ impl Window<'_> {
                 for column in start..end {
                     let at = ((row - self.first) * self.width + column) * self.stride + channels.start;
                     for (b, v) in best.iter_mut().zip(&self.rows[at..]) {
-                        *b = b.max(*v);
+                        // A NaN is handed on.
+                        *b = if *v > *b || v.is_nan() { *v } else { *b };
                     }
                 }
             }

@@ -148,9 +148,10 @@ impl fmt::Display for AdapterReport {
     }
 }
 
-/// Every adapter of every graphics API, best first; [`AdapterChoice::Index`] counts in this order. Awaits everywhere.
+/// Every adapter, best first; [`AdapterChoice::Index`] counts in this order. OpenGL is looked at only where no other graphics
+/// API has an adapter. Awaits everywhere.
 pub async fn adapters_async() -> Vec<AdapterReport> {
-    find(Backends::PRIMARY | Backends::GL).await.iter().map(report).collect()
+    all().await.iter().map(report).collect()
 }
 
 /// [`adapters_async`], blocking.
@@ -163,12 +164,8 @@ pub fn adapters() -> Vec<AdapterReport> {
 pub(super) async fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter, GpuError> {
     let mut found = match choice {
         AdapterChoice::Backend(backend) => find(backend.wgpu()).await,
-        AdapterChoice::Best => find(Backends::PRIMARY).await,
-        AdapterChoice::Name(_) | AdapterChoice::Index(_) => find(Backends::PRIMARY | Backends::GL).await,
+        AdapterChoice::Best | AdapterChoice::Name(_) | AdapterChoice::Index(_) => all().await,
     };
-    if found.is_empty() && *choice == AdapterChoice::Best {
-        found = find(Backends::GL).await;
-    }
     let reports: Vec<AdapterReport> = found.iter().map(report).collect();
     let position = match choice {
         AdapterChoice::Index(index) => Some(*index).filter(|i| *i < found.len()),
@@ -184,8 +181,14 @@ pub(super) async fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter, GpuE
             Some(reason) => Err(GpuError::Open { adapter: reports[i].name.clone(), reason: reason.clone() }),
         },
         None => {
-            let found = reports.iter().map(ToString::to_string).collect();
-            Err(GpuError::NoAdapter { asked: choice.to_string(), found, remedy: remedy().into() })
+            let found: Vec<String> = match choice {
+                // Those of the other graphics APIs.
+                AdapterChoice::Backend(_) => adapters_async().await.iter().map(ToString::to_string).collect(),
+                _ => reports.iter().map(ToString::to_string).collect(),
+            };
+            let mut remedy = if found.is_empty() { format!("{}; ", remedy()) } else { String::new() };
+            remedy += "the CPU executor, `cpu`, needs no adapter";
+            Err(GpuError::NoAdapter { asked: choice.to_string(), found, remedy })
         }
     }
 }
@@ -201,6 +204,14 @@ pub fn remedy() -> &'static str {
         "Install the graphics card's driver; `rmnet devices` lists what is found"
     } else {
         "`rmnet devices` lists what is found"
+    }
+}
+
+async fn all() -> Vec<wgpu::Adapter> {
+    // Starting OpenGL takes long, and its drivers write to standard error where there is no display.
+    match find(Backends::PRIMARY).await {
+        found if found.is_empty() => find(Backends::GL).await,
+        found => found,
     }
 }
 

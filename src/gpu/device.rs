@@ -17,6 +17,8 @@ pub struct Gpu {
     capabilities: Capabilities,
     /// Why the device was lost, once it is. Of an app's own device nothing is known until a call fails.
     lost: Arc<Mutex<Option<String>>>,
+    /// What the driver compiled, where that is kept.
+    pub(super) cache: Option<wgpu::PipelineCache>,
 }
 
 impl Gpu {
@@ -36,8 +38,10 @@ impl Gpu {
     pub async fn new_async(choice: &AdapterChoice) -> Result<Gpu, GpuError> {
         let adapter = adapter::choose(choice).await?;
         let info = adapter.get_info();
-        let mut wanted =
-            Features::SUBGROUP | Features::TIMESTAMP_QUERY | Features::TIMESTAMP_QUERY_INSIDE_PASSES;
+        let mut wanted = Features::SUBGROUP
+            | Features::TIMESTAMP_QUERY
+            | Features::TIMESTAMP_QUERY_INSIDE_PASSES
+            | Features::PIPELINE_CACHE;
         if info.device_type == DeviceType::Cpu {
             wanted |= Features::SHADER_INT64;
         }
@@ -74,13 +78,14 @@ impl Gpu {
             subgroup_size: report.subgroup.filter(|[min, max]| min == max).map(|[size, _]| size),
             int64: features.contains(Features::SHADER_INT64),
             software: info.device_type == DeviceType::Cpu,
+            discrete: info.device_type == DeviceType::DiscreteGpu,
             max_workgroup_invocations: report.max_workgroup_invocations,
             max_workgroup_memory: report.max_workgroup_memory,
             max_workgroups: report.max_workgroups,
             max_binding_bytes: report.max_binding_bytes,
             max_storage_buffers: report.max_storage_buffers,
         };
-        Gpu { device, queue, report, capabilities, lost: Arc::default() }
+        Gpu { device, queue, report, capabilities, lost: Arc::default(), cache: None }
     }
 
     /// The device, to share with the rest of an app.

@@ -6,7 +6,7 @@ use crate::kernel::KernelError;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GpuError {
     /// No adapter answers to what was asked for.
-    #[error("no adapter for `{asked}`; found: {}. {remedy}", if .found.is_empty() { "none".into() } else { .found.join(", ") })]
+    #[error("no adapter for `{asked}`; found: {}; {remedy}", if .found.is_empty() { "none".into() } else { .found.join(", ") })]
     NoAdapter {
         /// The choice, as on the command line.
         asked: String,
@@ -34,6 +34,12 @@ pub enum GpuError {
         needed: u64,
         /// The limit.
         allowed: u64,
+    },
+    /// A weight or bias that batch norm took beyond what f32 holds.
+    #[error("{layer}: a weight or bias, folded with its batch norm, is beyond f32")]
+    Overflow {
+        /// The layer.
+        layer: String,
     },
     /// A dispatch that no kernel can do on this adapter.
     #[error("{dispatch}: {source}")]

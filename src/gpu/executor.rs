@@ -2,20 +2,23 @@
 
 use super::clock::Stopwatch;
 use super::program::{Ends, Program};
+use super::slots::{Slots, Starts};
 use super::turn::Turn;
 use super::upload::Uploader;
-use super::{Gpu, GpuError};
-use crate::kernel::{self, Kernel, Spec};
-use crate::plan::Plan;
+use super::{Gpu, GpuError, Tuned, Tuning};
+use crate::kernel::{Kernel, Rounding, Spec};
+use crate::plan::{Dispatch, Plan};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use wgpu::{Buffer, BufferDescriptor, BufferUsages, CommandEncoder};
 
 /// How an executor is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExecOptions {
     /// Keeps wgpu's run-time checks in the shaders: bounds of buffers, of loops, of divisors. Slower on most GPUs.
     pub safe_shaders: bool,
+    /// Kernels measured to be faster than the static choice. Empty by default.
+    pub tuning: Tuning,
 }
 
 /// Bytes that an executor has allocated on the device.
@@ -39,6 +42,7 @@ pub struct GpuExecutor {
     /// Without its weights.
     pub(super) plan: Plan,
     pub(super) program: Program,
+    tuned: Tuned,
     weight_bytes: usize,
     upload: Duration,
     compile: Duration,
@@ -83,18 +87,14 @@ impl GpuExecutor {
     ///
     /// # Errors
     /// [`GpuError::LimitTooSmall`] and [`GpuError::Kernel`] for a plan made for a larger adapter,
-    /// [`GpuError::OutOfMemory`], [`GpuError::DeviceLost`], [`GpuError::Refused`].
+    /// [`GpuError::Overflow`], [`GpuError::OutOfMemory`], [`GpuError::DeviceLost`], [`GpuError::Refused`].
     pub async fn new_async(gpu: &Gpu, plan: &Plan, options: &ExecOptions) -> Result<GpuExecutor, GpuError> {
         gpu.check_lost()?;
         check_limits(gpu, plan)?;
-        let kernels: Vec<Kernel> = plan
-            .dispatches
-            .iter()
-            .map(|d| {
-                kernel::select(&d.spec, gpu.capabilities())
-                    .map_err(|source| GpuError::Kernel { dispatch: d.name.clone(), source })
-            })
-            .collect::<Result<_, _>>()?;
+        let starts = Starts::new(plan, gpu.capabilities());
+        let mut tuned = Tuned::default();
+        let choose = |d| gpu.choose(plan, d, &options.tuning, &mut tuned);
+        let kernels: Vec<Kernel> = (0..plan.dispatches.len()).map(choose).collect::<Result<_, _>>()?;
 
         let stopwatch = Stopwatch::start();
         let mut uploader = Uploader::new(gpu);
@@ -104,7 +104,8 @@ impl GpuExecutor {
                 weights.push(None);
                 continue;
             };
-            let packed = w.with_values(|values| kernel.pack(spec, values));
+            let packed = w.with_values(|values| values.are_finite().then(|| kernel.pack(spec, values)));
+            let packed = packed.ok_or_else(|| GpuError::Overflow { layer: d.name.clone() })?;
             weights.push(match packed.is_empty() {
                 true => None,
                 false => Some(uploader.buffer(&d.name, &packed).await?),
@@ -113,11 +114,7 @@ impl GpuExecutor {
         let weight_bytes = uploader.finish().await?;
         let upload = stopwatch.elapsed();
 
-        let allocate = || -> Vec<Buffer> {
-            let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
-            plan.slots.iter().map(|bytes| buffer(gpu, "slot", *bytes, usage)).collect()
-        };
-        let slots = gpu.scoped("the activations", allocate).await?;
+        let slots = Slots::new(gpu, plan, starts.as_ref()).await?;
         let stopwatch = Stopwatch::start();
         let program = Program::new(gpu, plan, kernels, slots, weights, options.safe_shaders).await?;
         let compile = stopwatch.elapsed();
@@ -125,7 +122,7 @@ impl GpuExecutor {
         let mut plan = plan.clone();
         plan.dispatches.iter_mut().for_each(|d| d.weights = None);
         let gpu = gpu.clone();
-        Ok(GpuExecutor { gpu, plan, program, weight_bytes, upload, compile, shared: Mutex::default() })
+        Ok(GpuExecutor { gpu, plan, program, tuned, weight_bytes, upload, compile, shared: Mutex::default() })
     }
 
     /// The device it runs on.
@@ -141,6 +138,22 @@ impl GpuExecutor {
     /// Names of the kernels that run, one per dispatch.
     pub fn kernels(&self) -> Vec<&str> {
         self.program.kernel_names().collect()
+    }
+
+    /// What became of [`ExecOptions::tuning`].
+    pub fn tuned(&self) -> &Tuned {
+        &self.tuned
+    }
+
+    /// The rounding of the kernels that make a kept value; of one that is not kept, that of a plain sum.
+    pub fn rounding(&self, kept: &str) -> Rounding {
+        let parts = self.plan.kept.iter().filter(|k| k.name == kept).flat_map(|k| &k.parts);
+        let makers = parts.flat_map(|part| {
+            let writes = |d: &&Dispatch| d.writes.contains(&part.buffer);
+            let dispatches = self.plan.dispatches.iter();
+            dispatches.enumerate().filter(move |(_, d)| writes(d)).map(|(i, _)| self.program.rounding(i))
+        });
+        makers.fold(Rounding::DIRECT, Rounding::or)
     }
 
     /// Bytes of packed weights of every dispatch.

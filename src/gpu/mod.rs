@@ -5,13 +5,18 @@
 //! shader, bind groups made once. A run is one compute pass in one submission, and allocates nothing on the device.
 
 mod adapter;
+mod cache;
 pub(crate) mod clock;
 mod device;
 mod error;
 mod executor;
 mod probe;
 mod program;
+mod slots;
 mod timing;
+#[cfg(not(target_arch = "wasm32"))]
+mod trial;
+mod tuning;
 mod turn;
 mod upload;
 
@@ -21,4 +26,7 @@ pub use adapter::{AdapterChoice, AdapterReport, Backend, adapters_async, remedy}
 pub use device::Gpu;
 pub use error::GpuError;
 pub use executor::{ExecOptions, GpuExecutor, GpuMemory};
+#[cfg(not(target_arch = "wasm32"))]
+pub use trial::{Attempt, Trial};
+pub use tuning::{Tuned, TunedKernel, Tuning, TuningError};
 pub use turn::Phases;

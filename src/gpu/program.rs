@@ -1,7 +1,8 @@
 //! What runs: pipelines and bind groups of every dispatch, in order.
 
+use super::slots::Slots;
 use super::{Gpu, GpuError};
-use crate::kernel::{Kernel, Role};
+use crate::kernel::{Kernel, Role, Rounding};
 use crate::plan::{BufferId, Place, Plan};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,9 +12,9 @@ use wgpu::{
 };
 
 /// A pipeline with the layout of its bind group.
-struct Pipeline {
-    pipeline: ComputePipeline,
-    layout: BindGroupLayout,
+pub(super) struct Pipeline {
+    pub(super) pipeline: ComputePipeline,
+    pub(super) layout: BindGroupLayout,
 }
 
 /// One dispatch, short of its bind group.
@@ -27,7 +28,7 @@ struct Step {
 pub(super) struct Program {
     pipelines: Vec<Pipeline>,
     steps: Vec<Step>,
-    slots: Vec<Buffer>,
+    slots: Slots,
     weights: Vec<Option<Buffer>>,
     /// Bind groups of the dispatches that touch neither input nor output; `None` for those that do.
     inner: Vec<Option<BindGroup>>,
@@ -42,7 +43,7 @@ impl Program {
         gpu: &Gpu,
         plan: &Plan,
         kernels: Vec<Kernel>,
-        slots: Vec<Buffer>,
+        slots: Slots,
         weights: Vec<Option<Buffer>>,
         safe: bool,
     ) -> Result<Program, GpuError> {
@@ -86,13 +87,19 @@ impl Program {
         self.steps.iter().map(|s| s.kernel.name.as_str())
     }
 
+    /// The rounding of a dispatch's kernel.
+    pub(super) fn rounding(&self, dispatch: usize) -> Rounding {
+        self.steps[dispatch].kernel.rounding()
+    }
+
     /// Number of dispatches.
     pub(super) fn len(&self) -> usize {
         self.steps.len()
     }
 
-    pub(super) fn slot(&self, index: usize) -> &Buffer {
-        &self.slots[index]
+    /// The buffer a slot is in, and where in it.
+    pub(super) fn slot(&self, index: usize) -> (&Buffer, u64) {
+        self.slots.part(index)
     }
 
     /// The bind groups that name the input or the output.
@@ -127,15 +134,15 @@ impl Program {
         let (dispatch, step) = (&plan.dispatches[index], &self.steps[index]);
         let part = |id: BufferId| {
             let buffer = plan.buffer(id);
-            let held = match (buffer.place, ends) {
-                (Place::Slot(slot), _) => &self.slots[slot],
-                (Place::Input, Some((input, _))) => input,
-                (Place::Output, Some((_, output))) => output,
+            let (held, offset) = match (buffer.place, ends) {
+                (Place::Slot(slot), _) => self.slots.part(slot),
+                (Place::Input, Some((input, _))) => (input, 0),
+                (Place::Output, Some((_, output))) => (output, 0),
                 // `inner` holds no dispatch that touches input or output.
                 (_, None) => unreachable!("a dispatch inside the network"),
             };
             let size = wgpu::BufferSize::new(buffer.shape.bytes() as u64);
-            wgpu::BindingResource::Buffer(BufferBinding { buffer: held, offset: 0, size })
+            wgpu::BindingResource::Buffer(BufferBinding { buffer: held, offset, size })
         };
         let entries: Vec<_> = step
             .kernel
@@ -147,6 +154,7 @@ impl Program {
                     Role::Read(r) => part(dispatch.reads[r]),
                     Role::Write(w) => part(dispatch.writes[w]),
                     Role::Weights => self.weights[index].as_ref()?.as_entire_binding(),
+                    Role::Arena => self.slots.arena()?.as_entire_binding(),
                 };
                 Some(wgpu::BindGroupEntry { binding: n as u32, resource })
             })
@@ -186,7 +194,12 @@ async fn make_pipelines(
     Ok(pipelines)
 }
 
-async fn make_pipeline(gpu: &Gpu, kernel: &Kernel, wgsl: &str, safe: bool) -> Result<Pipeline, GpuError> {
+pub(super) async fn make_pipeline(
+    gpu: &Gpu,
+    kernel: &Kernel,
+    wgsl: &str,
+    safe: bool,
+) -> Result<Pipeline, GpuError> {
     let make = || {
         let device = gpu.device();
         let descriptor = wgpu::ShaderModuleDescriptor {
@@ -196,7 +209,8 @@ async fn make_pipeline(gpu: &Gpu, kernel: &Kernel, wgsl: &str, safe: bool) -> Re
         let module = if safe {
             device.create_shader_module(descriptor)
         } else {
-            // SAFETY: the text comes from `kernel::select` alone. Its loops count to constants; its indices stay inside
+            // SAFETY: the text comes from `kernel::select` and `kernel::candidates` alone. Its loops count to constants, or to sizes
+            // of the spec that come with the weights; its indices stay inside
             // buffers of the shapes of its spec, which are the sizes bound here; it divides by constants other than 0.
             // Tests run every kernel with the checks on as well and compare.
             unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
@@ -233,7 +247,7 @@ async fn make_pipeline(gpu: &Gpu, kernel: &Kernel, wgsl: &str, safe: bool) -> Re
                 zero_initialize_workgroup_memory: safe,
                 ..Default::default()
             },
-            cache: None,
+            cache: gpu.cache.as_ref(),
         });
         Pipeline { pipeline, layout }
     };

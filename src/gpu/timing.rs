@@ -98,7 +98,7 @@ fn span([begin, end]: &[Duration; 2]) -> Duration {
 }
 
 /// Begin and end of each pass, from the begin of the first; refuses what goes backwards or stands still at zero.
-fn durations(gpu: &Gpu, ticks: &[u64]) -> Result<Vec<[Duration; 2]>, GpuError> {
+pub(super) fn durations(gpu: &Gpu, ticks: &[u64]) -> Result<Vec<[Duration; 2]>, GpuError> {
     let period = f64::from(gpu.queue().get_timestamp_period());
     let first = ticks.first().copied().unwrap_or_default();
     let sound = first > 0 && period > 0.0 && ticks.is_sorted();

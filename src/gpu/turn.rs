@@ -2,7 +2,7 @@
 
 use super::clock::Stopwatch;
 use super::{Gpu, GpuError, GpuExecutor};
-use crate::kernel::BufferShape;
+use crate::kernel::{BufferShape, Precision};
 use crate::plan::{Part, Place};
 use std::future::Future;
 use std::pin::Pin;
@@ -164,10 +164,10 @@ impl GpuExecutor {
             .gpu
             .scoped("reading a kept value", || {
                 let own = self.own();
-                let from = match self.plan.buffer(part.buffer).place {
+                let (from, offset) = match self.plan.buffer(part.buffer).place {
                     Place::Slot(slot) => self.program.slot(slot),
-                    Place::Input => &own.input,
-                    Place::Output => &own.output,
+                    Place::Input => (&own.input, 0),
+                    Place::Output => (&own.output, 0),
                 };
                 let device = self.gpu.device();
                 let staging = device.create_buffer(&wgpu::BufferDescriptor {
@@ -177,11 +177,18 @@ impl GpuExecutor {
                     mapped_at_creation: false,
                 });
                 let mut encoder = device.create_command_encoder(&Default::default());
-                encoder.copy_buffer_to_buffer(from, 0, &staging, 0, size);
+                encoder.copy_buffer_to_buffer(from, offset, &staging, 0, size);
                 (self.gpu.queue().submit([encoder.finish()]), staging)
             })
             .await?;
-        read_back(&self.gpu, index, &staging, "reading a kept value").await
+        let doing = "reading a kept value";
+        match shape.precision {
+            Precision::F32 => read_back(&self.gpu, index, &staging, doing).await,
+            Precision::F16 => {
+                let bits: Vec<u16> = read_back(&self.gpu, index, &staging, doing).await?;
+                Ok(bits.into_iter().map(|b| half::f16::from_bits(b).to_f32()).collect())
+            }
+        }
     }
 }
 

@@ -21,12 +21,22 @@ impl<'a> Uploader<'a> {
     }
 
     /// A read-only storage buffer that holds `values`.
-    pub(super) async fn buffer(&mut self, label: &str, values: &[f32]) -> Result<Buffer, GpuError> {
+    pub(super) async fn buffer(&mut self, label: &str, values: &[u32]) -> Result<Buffer, GpuError> {
+        self.buffer_for(label, values, BufferUsages::STORAGE).await
+    }
+
+    /// A buffer of that usage that holds `values`.
+    pub(super) async fn buffer_for<T: bytemuck::NoUninit>(
+        &mut self,
+        label: &str,
+        values: &[T],
+        usage: BufferUsages,
+    ) -> Result<Buffer, GpuError> {
         let bytes: &[u8] = bytemuck::cast_slice(values);
         let descriptor = BufferDescriptor {
             label: Some(label),
             size: bytes.len() as u64,
-            usage: BufferUsages::STORAGE | BufferUsages::COPY_DST,
+            usage: usage | BufferUsages::COPY_DST,
             mapped_at_creation: false,
         };
         let device = self.gpu.device();

@@ -61,6 +61,9 @@ pub struct Conv2d {
     /// The padding was chosen for the input's size as TensorFlow's "SAME" is ([`Conv2d::padded_same`]); for another size it
     /// is chosen anew.
     pub same: bool,
+    /// Some of the taps stand for 2x2 means, as the literal form writes them, and are these on inputs of even height and width
+    /// alone: others are refused.
+    pub even: bool,
     /// Distance between taps.
     pub dilation: [usize; 2],
     /// The weight; parts of the matrix that no block covers are zero.
@@ -83,6 +86,7 @@ impl Conv2d {
             padding,
             padding_end: padding,
             same: false,
+            even: false,
             dilation: [1, 1],
             blocks: vec![Block {
                 out: 0..out,
@@ -146,6 +150,7 @@ impl Conv2d {
             padding: [0, 0],
             padding_end: [0, 0],
             same: false,
+            even: false,
             dilation: [1, 1],
             blocks: vec![Block { out: 0..channels, input: 0..channels, weight }],
             bias: vec![0.0; channels],
@@ -188,6 +193,12 @@ impl Conv2d {
         Some([axis(0)?, axis(1)?])
     }
 
+    /// Height and width of every `stride`-th row and column of an input of `[height, width]`: what a block at the centre tap
+    /// reads.
+    pub fn strided_size(&self, input: [usize; 2]) -> [usize; 2] {
+        [0, 1].map(|i| input[i].div_ceil(self.stride[i]))
+    }
+
     /// Multiplications per output pixel: dense, pointwise and diagonal blocks; a Dirac or a mean multiplies nothing.
     pub fn macs_per_pixel(&self) -> usize {
         self.blocks
@@ -209,6 +220,12 @@ impl Conv2d {
             return refuse(
                 "a kernel, stride and dilation of at least 1",
                 format!("kernel {:?}, stride {:?}, dilation {:?}", self.kernel, self.stride, self.dilation),
+            );
+        }
+        if self.in_channels == 0 || self.out_channels == 0 {
+            return refuse(
+                "at least one input and one output channel",
+                format!("{} and {}", self.in_channels, self.out_channels),
             );
         }
         let window = [self.kernel, self.stride, self.padding, self.padding_end, self.dilation];
@@ -243,9 +260,12 @@ impl Conv2d {
         }
         for block in &self.blocks {
             let (o, i) = (block.out.len(), block.input.len());
-            let inside = |r: &std::ops::Range<usize>, end| r.start <= r.end && r.end <= end;
+            let inside = |r: &std::ops::Range<usize>, end| r.start < r.end && r.end <= end;
             if !inside(&block.out, self.out_channels) || !inside(&block.input, self.in_channels) {
-                return refuse("blocks inside the weight", format!("{:?} x {:?}", block.out, block.input));
+                return refuse(
+                    "blocks of at least one channel, inside the weight",
+                    format!("{:?} x {:?}", block.out, block.input),
+                );
             }
             match &block.weight {
                 BlockWeight::Dense { weight, groups } => {

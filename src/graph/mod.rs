@@ -6,6 +6,7 @@
 mod conv;
 mod display;
 mod op;
+mod overflow;
 mod recognise;
 mod weight;
 
@@ -155,7 +156,18 @@ impl Graph {
                     return Err((expected, format!("{}", x.channels)));
                 }
                 conv.check()?;
+                if conv.even && x.size().iter().any(|n| !n.is_multiple_of(2)) {
+                    let expected = "an input of even height and width, as its taps stand for 2x2 means";
+                    return Err((expected.into(), format!("{}x{}", x.height, x.width)));
+                }
                 let (height, width) = sized(conv.output_size(x.size()), conv.kernel)?;
+                let dense = |b: &Block| matches!(b.weight, BlockWeight::Dense { .. });
+                if !conv.blocks.iter().all(dense) && conv.strided_size(x.size()) != [height, width] {
+                    let [h, w] = conv.strided_size(x.size());
+                    let expected =
+                        format!("padding that gives {h}x{w}, an output for every input at the stride");
+                    return Err((expected, format!("{height}x{width}")));
+                }
                 Ok(Shape { channels: conv.out_channels, height, width })
             }
             Op::BatchNorm(bn) => {
@@ -183,10 +195,13 @@ impl Graph {
             },
             Op::Gate { first } => {
                 let gate = self.shape(inputs[1]);
-                if gate.size() == [1, 1] && first + gate.channels <= x.channels {
+                let end = first.checked_add(gate.channels);
+                if gate.size() == [1, 1] && end.is_some_and(|end| end <= x.channels) {
                     return Ok(x);
                 }
-                Err((format!("a gate [at most {} - {first}, 1, 1]", x.channels), format!("{gate}")))
+                let expected =
+                    format!("a gate [g, 1, 1] of channels {first} to {first} + g of {}", x.channels);
+                Err((expected, format!("{gate}")))
             }
             Op::GlobalAverage => Ok(Shape { height: 1, width: 1, ..x }),
         }
@@ -239,16 +254,20 @@ impl Graph {
     }
 
     /// The same network for another input height and width. Padding stays as it is, but for convolutions whose padding
-    /// follows from the size of their input ([`Conv2d::same`]).
+    /// follows from the size of their input ([`Conv2d::same`]); taps that stand for 2x2 means ([`Conv2d::even`]) are means
+    /// again where only those are right.
     ///
     /// # Errors
-    /// [`GraphError`] names the first layer whose window no longer fits.
+    /// [`GraphError`] names the first layer whose window no longer fits, or whose means cannot be told from its taps.
     pub fn resized(&self, height: usize, width: usize) -> Result<Graph, GraphError> {
         let mut graph = Graph::new(Shape { height, width, ..self.input_shape() });
         for node in &self.nodes[1..] {
+            let (old, new) = (self.shape(node.inputs[0]).size(), graph.shape(node.inputs[0]).size());
+            let odd = new.iter().any(|n| !n.is_multiple_of(2));
             let op = match &node.op {
-                Op::Conv2d(conv) if conv.same => {
-                    Op::Conv2d(conv.clone().padded_same(graph.shape(node.inputs[0]).size()))
+                Op::Conv2d(conv) if conv.same => Op::Conv2d(conv.clone().padded_same(new)),
+                Op::Conv2d(conv) if conv.even && odd => {
+                    Op::Conv2d(conv.recognised(old, 0.0).map_or_else(|| conv.clone(), |r| r.conv))
                 }
                 op => op.clone(),
             };

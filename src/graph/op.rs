@@ -106,7 +106,7 @@ pub struct MaxPool {
 
 impl MaxPool {
     /// Whether every window holds at least one input element; if not, what was expected and what was found.
-    pub(super) fn check(&self) -> Result<(), (String, String)> {
+    pub(crate) fn check(&self) -> Result<(), (String, String)> {
         let inside = |v: &usize| (1..=super::conv::LARGEST_WINDOW).contains(v);
         let sound = self.kernel.iter().chain(&self.stride).all(inside)
             && self.padding.iter().zip(&self.kernel).all(|(p, k)| *p <= k / 2);

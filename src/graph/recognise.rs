@@ -58,7 +58,7 @@ impl Conv2d {
     /// nothing is changed, and what is not exactly a Dirac is a diagonal.
     pub fn recognised(&self, input: [usize; 2], tolerance: f64) -> Option<Recognised> {
         let (weight, groups) = self.as_plain()?;
-        let centre = self.centre()?;
+        let centre = self.centre().filter(|_| self.output_size(input) == Some(self.strided_size(input)))?;
         let even = input.iter().all(|n| n.is_multiple_of(2));
         let means = self.stride == [2, 2] && self.dilation == [1, 1] && even;
         let view =
@@ -107,7 +107,13 @@ impl Conv2d {
         }
         let whole = |b: &Block| b.out.len() == self.out_channels && b.input.len() == self.in_channels;
         let same = matches!(blocks.as_slice(), [b] if whole(b) && matches!(&b.weight, BlockWeight::Dense { groups: g, .. } if *g == groups));
-        (!same).then(|| Recognised { conv: Conv2d { blocks, bias, ..self.clone() }, deviation })
+        // Means in a run too short for a block stay taps.
+        let block = |o: usize| blocks.iter().find(|b| b.out.contains(&o)).map(|b| &b.weight);
+        let tapped = |(o, row): (usize, &Row)| {
+            matches!(row, Row::Mean { .. }) && !matches!(block(o), Some(BlockWeight::MeanPool2))
+        };
+        let even = self.even && rows.iter().enumerate().any(tapped);
+        (!same).then(|| Recognised { conv: Conv2d { blocks, bias, even, ..self.clone() }, deviation })
     }
 }
 

@@ -5,7 +5,7 @@ use super::layout::WeightLayout;
 use super::source::{LOWEST, Source, planes};
 use super::spec::{ConvSpec, Layout, Operand};
 use super::tile::Tile;
-use super::{Capabilities, Kernel, Packing, Role, epilogue};
+use super::{Arena, Capabilities, Kernel, Packing, epilogue};
 use crate::graph::MaxPool;
 
 /// Whether an operand's buffer is in quads.
@@ -45,7 +45,7 @@ fn rows_per_invocation(spec: &ConvSpec, tile: &Tile) -> usize {
 }
 
 /// The kernel for a flattened spec and a tile.
-pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> Kernel {
+pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
     let layout = WeightLayout::new(spec, tile);
     let out = spec.outputs[0].shape;
     let across = out.width.div_ceil(tile.pixels);
@@ -55,12 +55,11 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> Kerne
     let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
     let grid = [workgroups.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
 
-    let wide_loads = caps.software && caps.int64;
-    let mut s = Source::new(wide_loads);
-    s.line(format!("// {spec:?}").replace('\n', " "));
-    for (name, value) in [
-        ("BATCH", out.batch),
-        ("OUT_QUADS", spec.out_channels.div_ceil(4)),
+    let wide_loads = caps.wide_loads();
+    let mut s = Source::new(wide_loads, arena);
+    let apart = tile.pixels * spec.max_pool.map_or(1, |pool| pool.stride[1]);
+    s.octets = wide_loads && super::conv_loads::octets(spec, &layout, apart);
+    let constants = [
         ("INVOCATIONS", invocations),
         ("INVOCATIONS_ACROSS", across),
         ("INVOCATIONS_DOWN", down),
@@ -69,23 +68,12 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> Kerne
         ("TILE_PIXELS", tile.pixels),
         ("TILE_QUADS", tile.quads),
         ("TILE_WEIGHTS", layout.block),
-        ("CONV_HEIGHT", spec.size[0]),
-        ("CONV_WIDTH", spec.size[1]),
-    ] {
-        s.constant(name, value);
-    }
+    ];
+    epilogue::prelude(&mut s, spec, &constants, layout.slopes);
     for (r, range) in spec.k_ranges.iter().enumerate() {
         s.constant(&format!("R{r}_PLANE"), range.from.shape.height * range.from.shape.width);
         s.constant(&format!("R{r}_IMAGE"), planes(&range.from.shape));
     }
-    s.bind_reads(epilogue::reads(spec));
-    s.bind_read("weights".into(), Role::Weights, Layout::Packed);
-    for (o, output) in spec.outputs.iter().enumerate() {
-        s.bind(format!("out{o}"), Role::Write(o), true, super::source::element(output.shape.layout));
-    }
-    s.activation(&spec.activation, layout.slopes);
-    epilogue::finish(&mut s, spec);
-    epilogue::store(&mut s, spec);
     super::conv_body::fetches(&mut s, spec, &layout);
 
     s.line("@compute @workgroup_size(WORKGROUP)");
@@ -102,7 +90,7 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> Kerne
     s.line("let first_quad = group.y * TILE_QUADS;");
     s.line("let first_weight = group.y * TILE_WEIGHTS;");
     s.line("let out_x = across * TILE_PIXELS;");
-    let body = Body { spec, tile, layout: &layout, across, down };
+    let body = Body { spec, tile, layout: &layout, looped: caps.software, across, down };
     match &spec.max_pool {
         None => body.direct(&mut s),
         Some(pool) if by_rows(pool) => body.pooled_by_rows(&mut s, pool),
@@ -128,6 +116,8 @@ struct Body<'a> {
     spec: &'a ConvSpec,
     tile: &'a Tile,
     layout: &'a WeightLayout,
+    /// Whether the tile is stored in a loop.
+    looped: bool,
     across: usize,
     down: usize,
 }
@@ -148,31 +138,51 @@ impl Body<'_> {
         s.line("let y = down;");
         s.line("let x = out_x;");
         accumulate(s, self.spec, self.tile, self.layout, &position);
-        self.store_tile(s, "y", |p, q| format!("finish(a{p}_{q}, image, first_quad + {q}u, y, x + {p}u)"));
+        self.store_tile(s, "y", "a", |r, q, p| format!("finish({r}, image, first_quad + {q}u, y, x + {p})"));
     }
 
-    /// Stores `value(pixel, quad)` of the whole tile in output row `row`, guarded where some of it lies outside.
-    fn store_tile(&self, s: &mut Source, row: &str, value: impl Fn(usize, usize) -> String) {
+    /// Stores `value(register, quad, pixel)` of the whole tile, registers `{name}{pixel}_{quad}`, in output row `row`, guarded
+    /// where some of it lies outside.
+    fn store_tile(&self, s: &mut Source, row: &str, name: &str, value: impl Fn(&str, usize, &str) -> String) {
         let out = self.spec.outputs[0].shape;
         let check_x = !out.width.is_multiple_of(self.tile.pixels);
         let check_quads = !self.spec.out_channels.div_ceil(4).is_multiple_of(self.tile.quads);
-        s.line("if live {");
-        for p in 0..self.tile.pixels {
-            if check_x && p > 0 {
-                s.line(format!("if out_x + {p}u < {}u {{", out.width));
+        let store = |s: &mut Source, register: &str, q: usize, pixel: &str| {
+            let value = value(register, q, pixel);
+            let store = format!("store({value}, image, first_quad + {q}u, {row}, out_x + {pixel});");
+            if check_quads && q > 0 {
+                s.line(format!("if first_quad + {q}u < OUT_QUADS {{"));
+                s.line(store);
+                s.line("}");
+            } else {
+                s.line(store);
             }
+        };
+        s.line("if live {");
+        if self.looped {
+            // Registers move down past one place that stores: it is stores that take long to compile.
+            s.line(format!("let stored = min(TILE_PIXELS, {}u - out_x);", out.width));
+            s.line("for (var p = 0u; p < stored; p++) {");
             for q in 0..self.tile.quads {
-                let store = format!("store({}, image, first_quad + {q}u, {row}, out_x + {p}u);", value(p, q));
-                if check_quads && q > 0 {
-                    s.line(format!("if first_quad + {q}u < OUT_QUADS {{"));
-                    s.line(store);
-                    s.line("}");
-                } else {
-                    s.line(store);
+                store(s, &format!("{name}0_{q}"), q, "p");
+            }
+            for p in 1..self.tile.pixels {
+                for q in 0..self.tile.quads {
+                    s.line(format!("{name}{}_{q} = {name}{p}_{q};", p - 1));
                 }
             }
-            if check_x && p > 0 {
-                s.line("}");
+            s.line("}");
+        } else {
+            for p in 0..self.tile.pixels {
+                if check_x && p > 0 {
+                    s.line(format!("if out_x + {p}u < {}u {{", out.width));
+                }
+                for q in 0..self.tile.quads {
+                    store(s, &format!("{name}{p}_{q}"), q, &format!("{p}u"));
+                }
+                if check_x && p > 0 {
+                    s.line("}");
+                }
             }
         }
         s.line("}");
@@ -184,6 +194,7 @@ impl Body<'_> {
             s.line(format!("var m{p}_{q} = {LOWEST};"));
         }
         let [pad_y, pad_x] = pool.padding.map(|p| p as isize);
+        let larger = s.larger();
         s.line(format!("for (var tap_y = 0u; tap_y < {}u; tap_y++) {{", pool.kernel[0]));
         s.line(format!("for (var tap_x = 0u; tap_x < {}u; tap_x++) {{", pool.kernel[1]));
         s.line(format!("let y = down * {}u + tap_y - {pad_y}u;", pool.stride[0]));
@@ -201,13 +212,13 @@ impl Body<'_> {
             s.line(format!("let x{p} = x + {}u;", p * pool.stride[1]));
             for q in 0..self.tile.quads {
                 s.line(format!(
-                    "m{p}_{q} = max(m{p}_{q}, select({LOWEST}, finish(a{p}_{q}, image, first_quad + {q}u, y, x{p}), y < CONV_HEIGHT && x{p} < CONV_WIDTH));"
+                    "m{p}_{q} = {larger}(m{p}_{q}, select({LOWEST}, finish(a{p}_{q}, image, first_quad + {q}u, y, x{p}), y < CONV_HEIGHT && x{p} < CONV_WIDTH));"
                 ));
             }
         }
         s.line("}");
         s.line("}");
-        self.store_tile(s, "down", |p, q| format!("m{p}_{q}"));
+        self.store_tile(s, "down", "m", |r, _, _| r.into());
     }
 
     /// Walks down a strip, row by row of the convolution, keeping the maximum of the window above.
@@ -217,6 +228,7 @@ impl Body<'_> {
         let [step_y, step_x] = pool.stride;
         let [pad_y, pad_x] = pool.padding.map(|p| p as isize);
         let overlap = window_y - step_y;
+        let larger = s.larger();
         let pixels = (tile.pixels - 1) * step_x + window_x;
         for (p, q) in self.accumulators() {
             s.line(format!("var m{p}_{q} = {LOWEST};"));
@@ -245,13 +257,13 @@ impl Body<'_> {
         }
         for (p, q) in self.accumulators() {
             let window = (1..window_x).fold(format!("v{}_{q}", p * step_x), |all, i| {
-                format!("max({all}, v{}_{q})", p * step_x + i)
+                format!("{larger}({all}, v{}_{q})", p * step_x + i)
             });
             s.line(format!("let h{p}_{q} = {window};"));
         }
         for (p, q) in self.accumulators() {
             // The first row of a window starts anew; with an overlap it also ends the window above.
-            s.line(format!("let full{p}_{q} = max(m{p}_{q}, h{p}_{q});"));
+            s.line(format!("let full{p}_{q} = {larger}(m{p}_{q}, h{p}_{q});"));
         }
         let (last, row) = if overlap == 1 {
             (format!("i % {step_y}u == 0u && i > 0u"), format!("first_row + i / {step_y}u - 1u"))
@@ -260,7 +272,10 @@ impl Body<'_> {
         };
         s.line(format!("let row = {row};"));
         s.line(format!("if {last} && row < {}u {{", out.height));
-        self.store_tile(s, "row", |p, q| format!("full{p}_{q}"));
+        for (p, q) in self.accumulators() {
+            s.line(format!("var s{p}_{q} = full{p}_{q};"));
+        }
+        self.store_tile(s, "row", "s", |r, _, _| r.into());
         s.line("}");
         let first = if overlap == 1 { format!("i % {step_y}u == 0u") } else { "false".into() };
         for (p, q) in self.accumulators() {

@@ -1,9 +1,10 @@
 //! The multiplications of a convolution: loops over rows of the window and input planes around an unrolled register tile.
 
 use super::conv::is_packed;
+use super::conv_loads::{Column, condition};
 use super::layout::{Kind, RangeLayout, WeightLayout, planes_of_group};
-use super::source::{Source, plus, times};
-use super::spec::{ConvSpec, Function, KRange};
+use super::source::Source;
+use super::spec::{ConvSpec, KRange};
 use super::tile::Tile;
 
 /// Which conv pixels an invocation computes: row `y`, columns `x`, `x + step`, ... (WGSL variables, wrapping below zero).
@@ -14,20 +15,6 @@ pub(super) struct Position {
     pub(super) x: [isize; 2],
     /// Least and largest value of `y`.
     pub(super) y: [isize; 2],
-}
-
-/// An input column, as seen from an invocation.
-enum Column {
-    /// Outside for every invocation.
-    Outside,
-    At {
-        /// Offset in elements.
-        at: String,
-        /// The condition under which it is inside, where that is not always so.
-        inside: Option<String>,
-        /// Of a 2x2 mean: distance of the element to the right.
-        right: String,
-    },
 }
 
 /// Functions that read single channels, for ranges that need them.
@@ -57,7 +44,7 @@ pub(super) fn accumulate(
     position: &Position,
 ) {
     for q in 0..tile.quads {
-        s.line(format!("let bias{q} = load_weights(first_weight + {q}u);"));
+        s.line(format!("let bias{q} = load_parameters(first_weight + {}u);", q * layout.parameter));
     }
     for p in 0..position.pixels {
         for q in 0..tile.quads {
@@ -67,19 +54,20 @@ pub(super) fn accumulate(
     if spec.k_ranges.is_empty() {
         return;
     }
-    s.line("var weight = first_weight + TILE_QUADS;");
+    s.line("var weight = first_weight + TILE_QUADS * PARAMETER;");
     for (r, (range, l)) in spec.k_ranges.iter().zip(&layout.ranges).enumerate() {
         Range { spec, tile, position, range, layout: l, r }.emit(s);
     }
 }
 
-struct Range<'a> {
-    spec: &'a ConvSpec,
-    tile: &'a Tile,
-    position: &'a Position,
-    range: &'a KRange,
-    layout: &'a RangeLayout,
-    r: usize,
+/// A K range, at the pixels of an invocation.
+pub(super) struct Range<'a> {
+    pub(super) spec: &'a ConvSpec,
+    pub(super) tile: &'a Tile,
+    pub(super) position: &'a Position,
+    pub(super) range: &'a KRange,
+    pub(super) layout: &'a RangeLayout,
+    pub(super) r: usize,
 }
 
 impl Range<'_> {
@@ -108,7 +96,7 @@ impl Range<'_> {
     }
 
     /// Distance in the buffer of neighbouring elements of the operand's view.
-    fn step(&self) -> usize {
+    pub(super) fn step(&self) -> usize {
         if self.range.from.mean_pool { 2 } else { self.range.from.stride }
     }
 
@@ -148,91 +136,6 @@ impl Range<'_> {
         }
     }
 
-    /// Defines `row`, the offset of the input row in elements; returns whether `row_inside` is needed.
-    fn row(&self, s: &mut Source, loop_y: bool) -> bool {
-        let Range { range, .. } = *self;
-        let [height, _] = range.from.size();
-        let (stride, pad) = (range.stride[0], range.padding[0] as isize);
-        let reach = if loop_y { (range.kernel[0] - 1) * range.dilation[0] } else { 0 };
-        let last = |y: isize| y * stride as isize + reach as isize - pad;
-        let low = self.position.y[0] * (stride as isize) - pad < 0;
-        let clamp = low || last(self.position.y[1]) >= height as isize;
-        // Rows of outputs that are stored matter; others only must not be read out of bounds.
-        let mask = pad > 0 || last(self.spec.size[0] as isize - 1) >= height as isize;
-        let tap = if loop_y { format!(" + {}", times("ky", range.dilation[0])) } else { String::new() };
-        s.line(format!("let in_y = {};", plus(&format!("{}{tap}", times("y", stride)), -pad)));
-        let scale = self.step() * range.from.shape.width;
-        if mask {
-            s.line(format!("let row_inside = in_y < {height}u;"));
-        }
-        if clamp {
-            s.line(format!("let row = min(in_y, {}u) * {scale}u;", height - 1));
-        } else {
-            s.line(format!("let row = in_y * {scale}u;"));
-        }
-        if range.from.mean_pool {
-            // At an odd edge the last row stands for the one below it: the mean is that of the elements inside.
-            let (rows, width) = (range.from.shape.height, range.from.shape.width);
-            s.line(format!("let below = select(0u, {width}u, row + {width}u < {}u);", rows * width));
-        }
-        mask
-    }
-
-    /// Defines the input columns of `taps` unrolled taps, by distance from the first.
-    fn columns(&self, s: &mut Source, taps: usize) -> Vec<Option<Column>> {
-        let Range { range, position, .. } = *self;
-        let [_, width] = range.from.size();
-        let (stride, pad) = (range.stride[1] as isize, range.padding[1] as isize);
-        let reach = if taps > 1 { 0 } else { (range.kernel[1] - 1) * range.dilation[1] } as isize;
-        let looped = !self.layout.unroll_x;
-        let tap = if looped { format!(" + {}", times("kx", range.dilation[1])) } else { String::new() };
-        let reach = if looped { reach } else { 0 };
-        s.line(format!("let in_x = {}{tap};", times("x", range.stride[1])));
-        let mut columns = Vec::new();
-        for p in 0..position.pixels {
-            for k in 0..taps {
-                let j = p * position.step * range.stride[1] + k * range.dilation[1];
-                if columns.len() <= j {
-                    columns.resize_with(j + 1, || None);
-                }
-                if columns[j].is_some() {
-                    continue;
-                }
-                let offset = j as isize - pad;
-                let (low, high) = (position.x[0] * stride + offset, position.x[1] * stride + offset + reach);
-                if low == high {
-                    let inside = (0..width as isize).contains(&low);
-                    let x = low.max(0) as usize * self.step();
-                    let right = format!("{}u", usize::from(x + 1 < range.from.shape.width));
-                    columns[j] = Some(match inside {
-                        true => Column::At { at: format!("{x}u"), inside: None, right },
-                        false => Column::Outside,
-                    });
-                    continue;
-                }
-                let last = (self.spec.size[1] as isize - 1) * stride - pad
-                    + ((range.kernel[1] - 1) * range.dilation[1]) as isize;
-                let mask = pad > 0 && low < 0 || high >= width as isize && last >= width as isize;
-                let clamp = low < 0 || high >= width as isize;
-                s.line(format!("let column{j} = {};", plus("in_x", offset)));
-                if mask {
-                    s.line(format!("let inside{j} = column{j} < {width}u;"));
-                }
-                let at = if clamp { format!("min(column{j}, {}u)", width - 1) } else { format!("column{j}") };
-                s.line(format!("let at{j} = {};", times(&at, self.step())));
-                if range.from.mean_pool {
-                    s.line(format!(
-                        "let right{j} = select(0u, 1u, at{j} + 1u < {}u);",
-                        range.from.shape.width
-                    ));
-                }
-                let inside = mask.then(|| format!("inside{j}"));
-                columns[j] = Some(Column::At { at: format!("at{j}"), inside, right: format!("right{j}") });
-            }
-        }
-        columns
-    }
-
     /// The loop over input planes.
     fn steps(&self, s: &mut Source, columns: &[Option<Column>], row_inside: bool) {
         let Range { range, layout, r, .. } = *self;
@@ -246,8 +149,9 @@ impl Range<'_> {
                 let zero = if layout.depth == 4 { "vec4<f32>()" } else { "0.0" };
                 if range.map.is_some() {
                     let plane = if planes > 1 { "plane" } else { "0u" };
-                    s.line(format!("let scale = load_weights({}u + 2u * {plane});", layout.map));
-                    s.line(format!("let shift = load_weights({}u + 2u * {plane});", layout.map + 1));
+                    let [scale, shift] = [layout.map, layout.map + layout.parameter];
+                    s.line(format!("let scale = load_parameters({scale}u + 2u * PARAMETER * {plane});"));
+                    s.line(format!("let shift = load_parameters({shift}u + 2u * PARAMETER * {plane});"));
                 }
                 self.loads(s, columns, "x", "at", row_inside, zero);
                 self.weights_and_sums(s, columns);
@@ -339,49 +243,6 @@ impl Range<'_> {
         terms
     }
 
-    /// Loads every column once as `{name}{column}`, zero where it lies outside.
-    fn loads(
-        &self,
-        s: &mut Source,
-        columns: &[Option<Column>],
-        name: &str,
-        at: &str,
-        row_inside: bool,
-        zero: &str,
-    ) {
-        let buffer = self.range.from.buffer;
-        for (j, column) in columns.iter().enumerate() {
-            let Some(Column::At { at: offset, inside, right }) = column else { continue };
-            let element = |offset: &str| {
-                let load = match is_packed(&self.range.from) {
-                    true => format!("load_in{buffer}({at} + {offset})"),
-                    false => format!("in{buffer}[{at} + {offset}]"),
-                };
-                match self.range.map {
-                    None => load,
-                    Some(Function::Relu) => format!("max({load} * scale + shift, {zero})"),
-                    Some(Function::Relu6) => format!("clamp({load} * scale + shift, {zero}, vec4<f32>(6.0))"),
-                    Some(_) => format!("({load} * scale + shift)"),
-                }
-            };
-            let load = if self.range.from.mean_pool {
-                let window = [
-                    offset.clone(),
-                    format!("{offset} + {right}"),
-                    format!("{offset} + below"),
-                    format!("{offset} + below + {right}"),
-                ];
-                format!("0.25 * ({})", window.map(|o| element(&o)).join(" + "))
-            } else {
-                element(offset)
-            };
-            match condition(row_inside, inside) {
-                Some(inside) => s.line(format!("let {name}{j} = select({zero}, {load}, {inside});")),
-                None => s.line(format!("let {name}{j} = {load};")),
-            }
-        }
-    }
-
     fn weights_and_sums(&self, s: &mut Source, columns: &[Option<Column>]) {
         let (depth, quads) = (self.layout.depth, self.tile.quads);
         let vectors = self.taps() * depth * quads;
@@ -421,15 +282,5 @@ impl Range<'_> {
                 }
             }
         }
-    }
-}
-
-/// Both conditions under which an input element is inside.
-fn condition(row_inside: bool, column_inside: &Option<String>) -> Option<String> {
-    match (row_inside, column_inside) {
-        (true, Some(column)) => Some(format!("row_inside && {column}")),
-        (true, None) => Some("row_inside".into()),
-        (false, Some(column)) => Some(column.clone()),
-        (false, None) => None,
     }
 }

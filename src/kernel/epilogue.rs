@@ -17,12 +17,7 @@ pub(super) fn load_quad(
     match shape.layout {
         Layout::Packed => {
             let index = format!("(image * {image}u + {}u + {quad}) * {plane}u + {pixel}", first_channel / 4);
-            // The output buffer, read in place, has no function of its own.
-            let load = if buffer.starts_with("out") {
-                format!("{buffer}[{index}]")
-            } else {
-                format!("load_{buffer}({index})")
-            };
+            let load = format!("load_{buffer}({index})");
             if channels.is_multiple_of(4) {
                 load
             } else {
@@ -57,8 +52,29 @@ pub(super) fn reads(spec: &ConvSpec) -> impl Iterator<Item = &Operand> {
     spec.k_ranges.iter().map(|r| &r.from).chain(adds).chain(gates)
 }
 
+/// What every convolution's shader begins with: its spec, `constants`, bindings, `activate`, `finish`, `store`.
+pub(super) fn prelude(s: &mut Source, spec: &ConvSpec, constants: &[(&str, usize)], slopes: usize) {
+    s.line(format!("// {spec:?}").replace('\n', " "));
+    let sizes = [
+        ("OUT_QUADS", spec.out_channels.div_ceil(4)),
+        ("CONV_HEIGHT", spec.size[0]),
+        ("CONV_WIDTH", spec.size[1]),
+    ];
+    for (name, value) in sizes.iter().chain(constants) {
+        s.constant(name, *value);
+    }
+    s.bind_reads(reads(spec));
+    s.bind_weights(spec.precision());
+    for (o, output) in spec.outputs.iter().enumerate() {
+        s.bind_write(o, &output.shape);
+    }
+    s.activation(&spec.activation, slopes);
+    finish(s, spec);
+    store(s, spec);
+}
+
 /// The function `finish`: adds and activation of a quad at a conv pixel.
-pub(super) fn finish(s: &mut Source, spec: &ConvSpec) {
+fn finish(s: &mut Source, spec: &ConvSpec) {
     s.line("fn finish(sum: vec4<f32>, image: u32, quad: u32, y: u32, x: u32) -> vec4<f32> {");
     s.line("var value = sum;");
     let clamped = spec.max_pool.is_some();
@@ -121,10 +137,12 @@ pub(super) fn store(s: &mut Source, spec: &ConvSpec) {
         let pixel = format!("y * {}u + x", shape.width);
         let quad = if range.start == 0 { "quad".into() } else { format!("(quad - {}u)", range.start / 4) };
         match shape.layout {
-            Layout::Packed => s.line(format!(
-                "out{o}[(image * {image}u + {}u + {quad}) * {plane}u + {pixel}] = value;",
-                output.first_channel / 4
-            )),
+            Layout::Packed => {
+                s.line(format!(
+                    "store_out{o}((image * {image}u + {}u + {quad}) * {plane}u + {pixel}, value);",
+                    output.first_channel / 4
+                ));
+            }
             Layout::Planar => {
                 for c in 0..4 {
                     let write = format!(

@@ -1,10 +1,14 @@
 //! Order of packed weights, and packing.
 //!
-//! A convolution's binding is one block per tile of output channels: `quads` vec4 of bias, then for each K range its steps
-//! in the order the shader's loops take them, each step a run of vec4 over four output channels, padded to whole loads.
-//! After the blocks come the slopes of the activation, one vec4 per quad of output channels, and for each K range that maps
-//! its operand a vec4 of scales and one of shifts per quad of input channels.
+//! A convolution's binding is one block per tile of output channels: `quads` quads of bias, then for each K range its steps
+//! in the order the shader's loops take them, each step a run of quads over four output channels, padded to whole loads.
+//! After the blocks come the slopes of the activation, one quad per quad of output channels, and for each K range that maps
+//! its operand a quad of scales and one of shifts per quad of input channels.
+//!
+//! An element of the binding is a quad of weights, in f32 or f16. What is not a weight is f32 in both, and a quad of it takes
+//! two elements of f16.
 
+use super::precision::{Precision, Words, parameter_elements};
 use super::spec::{ConvSpec, KRange};
 use super::{Function, Values, conv::is_packed, tile::Tile};
 
@@ -19,7 +23,7 @@ pub(super) enum Kind {
     Scattered,
 }
 
-/// Where a K range's weights lie within a tile's block, in vec4.
+/// Where a K range's weights lie within a tile's block, in elements.
 #[derive(Clone, Debug)]
 pub(super) struct RangeLayout {
     pub(super) kind: Kind,
@@ -27,11 +31,14 @@ pub(super) struct RangeLayout {
     pub(super) unroll_x: bool,
     /// Input channels of a step: 4 for packed, 1 for planar.
     pub(super) depth: usize,
-    /// vec4 of one step, padding counted.
+    /// Elements of one step, padding counted.
     pub(super) step: usize,
     /// Where the scales and shifts begin, from the start of the binding.
     pub(super) map: usize,
-    offset: usize,
+    /// Elements of a quad that is f32.
+    pub(super) parameter: usize,
+    /// Where the first step begins, from the start of a tile's block.
+    pub(super) offset: usize,
 }
 
 /// Order of a dispatch's packed weights.
@@ -39,18 +46,24 @@ pub(super) struct RangeLayout {
 pub(super) struct WeightLayout {
     pub(super) quads: usize,
     pub(super) tiles: usize,
-    /// vec4 of one tile's block.
+    /// Of the weights.
+    precision: Precision,
+    /// Elements of a quad that is f32.
+    pub(super) parameter: usize,
+    /// Elements of one tile's block.
     pub(super) block: usize,
     pub(super) ranges: Vec<RangeLayout>,
     /// Where the slopes begin.
     pub(super) slopes: usize,
-    /// vec4 of everything.
+    /// Elements of everything.
     total: usize,
 }
 
 impl WeightLayout {
     pub(super) fn new(spec: &ConvSpec, tile: &Tile) -> WeightLayout {
-        let mut block = tile.quads;
+        let precision = spec.precision();
+        let parameter = parameter_elements(precision);
+        let mut block = tile.quads * parameter;
         let ranges = spec.k_ranges.iter().map(|range| {
             let kind = kind(spec, range);
             let depth = if is_packed(&range.from) && kind == Kind::Dense { 4 } else { 1 };
@@ -62,48 +75,49 @@ impl WeightLayout {
             let offset = block;
             let steps = range.kernel[0] * (range.kernel[1] / taps) * planes_of_group(range, kind, depth);
             block += steps * step;
-            RangeLayout { kind, unroll_x, depth, step, map: 0, offset }
+            RangeLayout { kind, unroll_x, depth, step, map: 0, parameter, offset }
         });
         let mut ranges: Vec<RangeLayout> = ranges.collect();
         let tiles = spec.out_channels.div_ceil(4 * tile.quads);
         let slopes = tiles * block;
-        let mut total = slopes + if spec.has_slopes() { spec.out_channels.div_ceil(4) } else { 0 };
+        let mut total =
+            slopes + if spec.has_slopes() { spec.out_channels.div_ceil(4) * parameter } else { 0 };
         for (layout, range) in ranges.iter_mut().zip(&spec.k_ranges) {
             if range.map.is_some() {
                 layout.map = total;
-                total += 2 * range.from.channels.div_ceil(4);
+                total += 2 * range.from.channels.div_ceil(4) * parameter;
             }
         }
-        WeightLayout { quads: tile.quads, tiles, block, ranges, slopes, total }
+        WeightLayout { quads: tile.quads, tiles, precision, parameter, block, ranges, slopes, total }
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        (self.total * 16) as u64
+        (self.total * 4 * self.precision.bytes()) as u64
     }
 
-    pub(super) fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<f32> {
+    pub(super) fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
         let &Values { k_ranges: weights, bias, .. } = values;
         assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
         assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
-        let mut packed = vec![0.0; self.total * 4];
+        let mut packed = Words::new(self.total, self.precision);
         if spec.has_slopes() {
-            packed[self.slopes * 4..][..spec.out_channels].copy_from_slice(&slopes(spec, values.slopes));
+            packed.parameters(self.slopes, &slopes(spec, values.slopes));
         }
         for (i, (range, layout)) in spec.k_ranges.iter().zip(&self.ranges).enumerate() {
             if range.map.is_some() {
                 let (scale, shift) = values.maps[i].as_ref().expect("scales and shifts of a mapped K range");
-                for (c, (scale, shift)) in scale.iter().zip(shift).enumerate() {
-                    let at = (layout.map + c / 4 * 2) * 4 + c % 4;
-                    packed[at] = *scale;
-                    packed[at + 4] = *shift;
+                for (q, (scale, shift)) in scale.chunks(4).zip(shift.chunks(4)).enumerate() {
+                    let at = layout.map + 2 * q * self.parameter;
+                    packed.parameters(at, scale);
+                    packed.parameters(at + self.parameter, shift);
                 }
             }
         }
-        let blocks = &mut packed[..self.tiles * self.block * 4];
-        for (tile, block) in blocks.chunks_exact_mut(self.block * 4).enumerate() {
+        for tile in 0..self.tiles {
+            let block = tile * self.block;
             let first = tile * self.quads * 4;
             let channels = (self.quads * 4).min(spec.out_channels - first);
-            block[..channels].copy_from_slice(&bias[first..first + channels]);
+            packed.parameters(block, &bias[first..first + channels]);
             for ((range, layout), weight) in spec.k_ranges.iter().zip(&self.ranges).zip(weights) {
                 let depth = range.from.channels / range.groups;
                 let [height, width] = range.kernel;
@@ -115,16 +129,16 @@ impl WeightLayout {
                         for (tap, &value) in plane.iter().enumerate() {
                             let at =
                                 layout.offset + self.position(range, layout, i, tap / width, tap % width);
-                            block[(at + c / 4) * 4 + c % 4] = value;
+                            packed.weight(block + at + c / 4, c % 4, value);
                         }
                     }
                 }
             }
         }
-        packed
+        packed.finish()
     }
 
-    /// The vec4 of the tile's first quad for input channel `i` of a group and tap (`y`, `x`), from the range's start.
+    /// The element of the tile's first quad for input channel `i` of a group and tap (`y`, `x`), from the range's start.
     fn position(&self, range: &KRange, layout: &RangeLayout, i: usize, y: usize, x: usize) -> usize {
         let [height, width] = range.kernel;
         if layout.kind == Kind::Scattered {

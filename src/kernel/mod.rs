@@ -4,17 +4,30 @@
 
 mod conv;
 mod conv_body;
+mod conv_loads;
 mod epilogue;
+mod key;
 mod layout;
+mod precision;
 mod probe;
+mod rounding;
 mod simple;
 mod source;
 mod spec;
 mod tile;
+mod tiled;
+mod universal;
+mod universal_text;
+mod winograd;
 
+use crate::tensor::all_finite;
 use layout::WeightLayout;
+use universal::UniversalLayout;
+use winograd::WinogradLayout;
 
+pub use precision::Precision;
 pub use probe::Probe;
+pub use rounding::Rounding;
 pub use spec::{
     Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
 };
@@ -28,6 +41,8 @@ pub struct Capabilities {
     pub int64: bool,
     /// A CPU pretending to be a GPU (llvmpipe, SwiftShader): invocations are SIMD lanes.
     pub software: bool,
+    /// A card with memory of its own, and so many multiprocessors that small maps leave most of them idle.
+    pub discrete: bool,
     /// Invocations a workgroup may have.
     pub max_workgroup_invocations: u32,
     /// Bytes of workgroup memory.
@@ -49,6 +64,8 @@ pub enum Role {
     Write(usize),
     /// Packed weights and biases of the dispatch.
     Weights,
+    /// The one buffer that the dispatch's buffers are ranges of ([`Arena`]).
+    Arena,
 }
 
 /// A storage buffer of a kernel, in bind group 0 at the position it has in [`Kernel::bindings`].
@@ -60,6 +77,16 @@ pub struct Binding {
     pub role: Role,
     /// `read_write` rather than `read`.
     pub writable: bool,
+}
+
+/// One buffer that holds those of several dispatches, so that a shader need not say which of them it reads. Its first 16 bytes
+/// are zero. Where each of a dispatch's buffers starts in it, in quads of f32; `None` for one that is bound on its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Arena {
+    /// Of the buffers read.
+    pub reads: Vec<Option<u32>>,
+    /// Of those written.
+    pub writes: Vec<Option<u32>>,
 }
 
 /// A compute shader for one [`Spec`]: everything baked in, nothing but buffers to bind.
@@ -95,12 +122,21 @@ pub struct Values<'a> {
     pub maps: &'a [Option<(Vec<f32>, Vec<f32>)>],
 }
 
+impl Values<'_> {
+    /// Whether every weight and bias is finite: folding may have taken one beyond f32.
+    pub(crate) fn are_finite(&self) -> bool {
+        self.k_ranges.iter().all(|k| all_finite(k)) && all_finite(self.bias)
+    }
+}
+
 /// How weights are laid out for a kernel.
 #[derive(Clone, Debug)]
 enum Packing {
     None,
     Gemv,
     Conv(WeightLayout),
+    Universal(UniversalLayout),
+    Winograd(WinogradLayout),
 }
 
 impl Capabilities {
@@ -109,12 +145,24 @@ impl Capabilities {
         subgroup_size: None,
         int64: false,
         software: false,
+        discrete: false,
         max_workgroup_invocations: 256,
         max_workgroup_memory: 16 << 10,
         max_workgroups: 65535,
         max_binding_bytes: 128 << 20,
         max_storage_buffers: 8,
     };
+
+    /// Whether quads are read as 64-bit integers.
+    fn wide_loads(&self) -> bool {
+        self.software && self.int64
+    }
+
+    /// Whether an adapter gains from buffers that are ranges of one ([`Arena`]): software that compiles slowly, reads 64-bit integers
+    /// and has the subgroups that kernels for it shuffle over.
+    pub fn shares_buffers(&self) -> bool {
+        self.wide_loads() && matches!(self.subgroup_size, Some(4 | 8))
+    }
 }
 
 /// A dispatch that no kernel can do within an adapter's limits.
@@ -137,33 +185,93 @@ pub struct KernelError {
 /// [`KernelError`] where a limit is too small: too many buffers, a buffer or its weights over the binding size, a grid too
 /// large.
 pub fn select(spec: &Spec, caps: &Capabilities) -> Result<Kernel, KernelError> {
+    select_in(spec, caps, None)
+}
+
+/// [`select`] for buffers of which some are ranges of one: there a software adapter gets the convolution that is one shader for
+/// many shapes.
+///
+/// # Errors
+/// As there.
+pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Result<Kernel, KernelError> {
     let kernel = match spec {
-        Spec::MaxPool(pool) => simple::max_pool(pool, caps),
-        Spec::Average(average) => simple::average(average, caps),
-        Spec::Conv(conv) if simple::is_gemv(conv) => simple::gemv(conv, caps),
+        Spec::MaxPool(pool) => simple::max_pool(pool, caps, arena),
+        Spec::Average(average) => simple::average(average, caps, arena),
+        Spec::Conv(conv) if simple::is_gemv(conv) => simple::gemv(conv, caps, arena),
         Spec::Conv(conv) => {
             let flat = conv::flatten(conv);
-            let tiles = tile::tiles(&flat, flat.outputs[0].shape.width, caps);
-            conv::kernel(&flat, &tiles[0], caps)
+            let universal = arena.and_then(|arena| universal::kernel(&flat, caps, arena));
+            universal.unwrap_or_else(|| convolutions(&flat, caps)[0].kernel(&flat, caps, arena))
         }
     };
     check(spec, &kernel, caps)?;
     Ok(kernel)
 }
 
-/// Every kernel worth timing for a spec, [`select`]'s choice first. All take the same buffers; each packs its own weights.
+/// A way to compute a convolution.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    /// Every invocation on its own.
+    Register(tile::Tile),
+    /// Workgroups that share what they load.
+    Tiled(tiled::Shape),
+    /// Fewer products, more rounding.
+    Winograd(winograd::Shape),
+}
+
+impl How {
+    fn kernel(&self, flat: &ConvSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
+        match self {
+            How::Register(tile) => conv::kernel(flat, tile, caps, arena),
+            How::Tiled(shape) => tiled::kernel(flat, shape, caps, arena),
+            How::Winograd(shape) => winograd::kernel(flat, shape, caps, arena),
+        }
+    }
+}
+
+/// Every way to compute a flattened spec, best guess first; never none. Workgroup memory comes first on discrete cards: on
+/// integrated GPUs it is no faster than the caches, on software adapters slower. Winograd's way is for those who time it, and
+/// know of its rounding.
+fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
+    let register = tile::tiles(flat, flat.outputs[0].shape.width, caps).into_iter().map(How::Register);
+    let tiled = tiled::shapes(flat, caps).into_iter().map(How::Tiled);
+    let winograd = winograd::shapes(flat, caps).into_iter().map(How::Winograd);
+    if caps.discrete {
+        tiled.chain(register).chain(winograd).collect()
+    } else {
+        register.chain(tiled).chain(winograd).collect()
+    }
+}
+
+/// Every kernel worth timing for a spec, [`select`]'s choice first, each of another name. All take the same buffers; each packs
+/// its own weights.
 ///
 /// # Errors
 /// As [`select`]; alternatives over a limit are left out.
 pub fn candidates(spec: &Spec, caps: &Capabilities) -> Result<Vec<Kernel>, KernelError> {
-    let mut kernels = vec![select(spec, caps)?];
+    candidates_in(spec, caps, None)
+}
+
+/// [`candidates`] for buffers of which some are ranges of one, [`select_in`]'s choice first.
+///
+/// # Errors
+/// As there.
+pub fn candidates_in(
+    spec: &Spec,
+    caps: &Capabilities,
+    arena: Option<&Arena>,
+) -> Result<Vec<Kernel>, KernelError> {
+    let mut kernels = vec![select_in(spec, caps, arena)?];
     if let Spec::Conv(conv) = spec
         && !simple::is_gemv(conv)
     {
         let flat = conv::flatten(conv);
-        let tiles = tile::tiles(&flat, flat.outputs[0].shape.width, caps);
-        let others = tiles[1..].iter().map(|tile| conv::kernel(&flat, tile, caps));
-        kernels.extend(others.filter(|k| check(spec, k, caps).is_ok()));
+        for kernel in convolutions(&flat, caps).iter().map(|how| how.kernel(&flat, caps, arena)) {
+            // On a narrow map several tiles are cut down to one.
+            if check(spec, &kernel, caps).is_ok() && kernels.iter().all(|k| k.name != kernel.name) {
+                kernels.push(kernel);
+            }
+        }
     }
     Ok(kernels)
 }
@@ -182,6 +290,11 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
             tile::tiles(&flat, width, &Capabilities { subgroup_size, software, ..Capabilities::WEBGPU })
         })
         .map(|tile| WeightLayout::new(&flat, &tile).bytes())
+        .chain([
+            tiled::packed_weight_bytes(&flat),
+            winograd::packed_weight_bytes(&flat),
+            universal::bytes(&flat),
+        ])
         .max()
         .unwrap_or(0)
 }
@@ -212,20 +325,33 @@ impl Kernel {
     fn weight_bytes(&self, spec: &Spec) -> u64 {
         match (&self.packing, spec) {
             (Packing::Conv(layout), _) => layout.bytes(),
+            (Packing::Universal(layout), _) => layout.bytes(),
+            (Packing::Winograd(layout), _) => layout.bytes(),
             (Packing::Gemv, Spec::Conv(spec)) => simple::gemv_bytes(spec),
             _ => 0,
         }
     }
 
-    /// The content of the weight binding. Empty for kernels without weights.
+    /// The content of the weight binding in 32-bit words; [`ConvSpec::precision`] says of what type weights are. Empty for
+    /// kernels without weights.
     ///
     /// # Panics
     /// Where the lengths do not match `spec`, which must be the one the kernel was made for.
-    pub fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<f32> {
+    pub fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
         match &self.packing {
             Packing::None => vec![],
             Packing::Gemv => simple::pack_gemv(spec, values),
             Packing::Conv(layout) => layout.pack(spec, values),
+            Packing::Universal(layout) => layout.pack(spec, values),
+            Packing::Winograd(layout) => layout.pack(spec, values),
+        }
+    }
+
+    /// How far its results may be from exact ones.
+    pub fn rounding(&self) -> Rounding {
+        match &self.packing {
+            Packing::Winograd(layout) => layout.rounding(),
+            _ => Rounding::DIRECT,
         }
     }
 }

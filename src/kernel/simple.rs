@@ -1,11 +1,13 @@
 //! Kernels that are plain WGSL behind a prelude of constants: max pooling, global average, matrix times vector.
 
 use super::epilogue::{self, load_quad};
-use super::source::{Source, element, planes};
-use super::spec::{AverageSpec, ConvSpec, Layout, Operand, Output, PoolSpec};
-use super::{Capabilities, Function, Kernel, Packing, Role, Values, layout};
+use super::precision::{Words, parameter_elements};
+use super::source::Source;
+use super::spec::{AverageSpec, ConvSpec, Operand, Output, PoolSpec};
+use super::{Arena, Capabilities, Function, Kernel, Packing, Values, layout};
 
 const MAX_POOL: &str = include_str!("../../shaders/max_pool.wgsl");
+const LARGER: &str = include_str!("../../shaders/shared/larger.wgsl");
 const AVERAGE: &str = include_str!("../../shaders/average.wgsl");
 const GEMV: &str = include_str!("../../shaders/gemv.wgsl");
 const REDUCE_NONE: &str = include_str!("../../shaders/shared/reduce_none.wgsl");
@@ -51,12 +53,12 @@ fn unweighted(name: &str, entry: &'static str, s: Source, grid: [u32; 3], int64:
     Kernel { name: name.into(), wgsl, entry, bindings, grid, subgroup: false, int64, packing: Packing::None }
 }
 
-pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities) -> Kernel {
+pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
     let (from, to, pool) = (&spec.from, &spec.to, &spec.pool);
     let invocations = to.batch * to.channels.div_ceil(4) * to.height * to.width;
     let workgroup = workgroup(caps);
     let grid = fold(invocations, workgroup, caps);
-    let mut s = Source::new(caps.software && caps.int64);
+    let mut s = Source::new(caps.wide_loads(), arena);
     for (name, value) in [
         ("WORKGROUP", workgroup as usize),
         ("GRID_X", grid[0] as usize),
@@ -76,19 +78,22 @@ pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities) -> Kernel {
         s.constant(name, value);
     }
     s.bind_reads([from].into_iter());
-    s.bind("out0".into(), Role::Write(0), true, element(to.layout));
+    s.bind_write(0, to);
     load(&mut s, from);
     epilogue::store(&mut s, &stored(to));
+    if s.larger() == "max" {
+        s.fragment(LARGER);
+    }
     s.fragment(MAX_POOL);
-    unweighted("max_pool", "max_pool", s, grid, caps.software && caps.int64)
+    unweighted("max_pool", "max_pool", s, grid, caps.wide_loads())
 }
 
-pub(super) fn average(spec: &AverageSpec, caps: &Capabilities) -> Kernel {
+pub(super) fn average(spec: &AverageSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
     let (from, to) = (&spec.from, &spec.to);
     let invocations = to.batch * to.channels.div_ceil(4);
     let workgroup = workgroup(caps);
     let grid = fold(invocations, workgroup, caps);
-    let mut s = Source::new(caps.software && caps.int64);
+    let mut s = Source::new(caps.wide_loads(), arena);
     for (name, value) in [
         ("WORKGROUP", workgroup as usize),
         ("GRID_X", grid[0] as usize),
@@ -99,11 +104,11 @@ pub(super) fn average(spec: &AverageSpec, caps: &Capabilities) -> Kernel {
         s.constant(name, value);
     }
     s.bind_reads([from].into_iter());
-    s.bind("out0".into(), Role::Write(0), true, element(to.layout));
+    s.bind_write(0, to);
     load(&mut s, from);
     epilogue::store(&mut s, &stored(to));
     s.fragment(AVERAGE);
-    unweighted("average", "average", s, grid, caps.software && caps.int64)
+    unweighted("average", "average", s, grid, caps.wide_loads())
 }
 
 /// Whether a convolution is a matrix times a few vectors.
@@ -120,60 +125,56 @@ pub(super) fn is_gemv(spec: &ConvSpec) -> bool {
         && spec.max_pool.is_none()
 }
 
-pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities) -> Kernel {
+pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
     let range = &spec.k_ranges[0];
     let out_quads = spec.out_channels.div_ceil(4);
     let (quads, slices) = if caps.software { (8, 1) } else { (8, 8) };
     let grid = [out_quads.div_ceil(quads) as u32, range.from.shape.batch as u32, 1];
-    let mut s = Source::new(caps.software && caps.int64);
-    for (name, value) in [
+    let mut s = Source::new(caps.wide_loads(), arena);
+    let constants = [
         ("WORKGROUP", quads * slices),
         ("GROUP_QUADS", quads),
         ("SLICES", slices),
         ("IN_QUADS", range.from.channels.div_ceil(4)),
-        ("OUT_QUADS", out_quads),
-        ("IN_PLANES", planes(&range.from.shape)),
-    ] {
-        s.constant(name, value);
-    }
-    s.bind_reads(epilogue::reads(spec));
-    s.bind_read("weights".into(), Role::Weights, Layout::Packed);
-    for (o, output) in spec.outputs.iter().enumerate() {
-        s.bind(format!("out{o}"), Role::Write(o), true, element(output.shape.layout));
-    }
-    s.activation(&spec.activation, (1 + range.from.channels.next_multiple_of(4)) * out_quads);
+    ];
+    let slopes = (parameter_elements(spec.precision()) + range.from.channels.next_multiple_of(4)) * out_quads;
+    epilogue::prelude(&mut s, spec, &constants, slopes);
     load(&mut s, &range.from);
-    epilogue::finish(&mut s, spec);
-    epilogue::store(&mut s, spec);
     s.fragment(if slices == 1 { REDUCE_NONE } else { REDUCE_SLICES });
     s.fragment(GEMV);
     let (wgsl, bindings) = s.finish();
     let name = format!("gemv {slices} slices");
-    let int64 = caps.software && caps.int64;
+    let int64 = caps.wide_loads();
     Kernel { name, wgsl, entry: "gemv", bindings, grid, subgroup: false, int64, packing: Packing::Gemv }
+}
+
+/// Elements of the weight binding: a quad of weights each.
+fn gemv_elements(spec: &ConvSpec) -> usize {
+    let inputs = spec.k_ranges[0].from.channels.next_multiple_of(4);
+    let parameters = parameter_elements(spec.precision()) * (1 + usize::from(spec.has_slopes()));
+    (inputs + parameters) * spec.out_channels.div_ceil(4)
 }
 
 /// Bytes of [`pack_gemv`]'s result.
 pub(super) fn gemv_bytes(spec: &ConvSpec) -> u64 {
-    let inputs = spec.k_ranges[0].from.channels.next_multiple_of(4) as u64;
-    (1 + inputs + u64::from(spec.has_slopes())) * spec.out_channels.next_multiple_of(4) as u64 * 4
+    (gemv_elements(spec) * 4 * spec.precision().bytes()) as u64
 }
 
 /// Bias, then one row of output channels per input channel (padded to quads), then the slopes of the activation.
-pub(super) fn pack_gemv(spec: &ConvSpec, values: &Values<'_>) -> Vec<f32> {
+pub(super) fn pack_gemv(spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
     let &Values { k_ranges: [weight], bias, .. } = values else { panic!("one weight per K range") };
     let inputs = spec.k_ranges[0].from.channels;
-    let row = spec.out_channels.next_multiple_of(4);
-    let mut packed = vec![0.0; (gemv_bytes(spec) / 4) as usize];
-    packed[..bias.len()].copy_from_slice(bias);
+    let (quads, parameter) = (spec.out_channels.div_ceil(4), parameter_elements(spec.precision()));
+    let mut packed = Words::new(gemv_elements(spec), spec.precision());
+    packed.parameters(0, bias);
     if spec.has_slopes() {
-        let at = packed.len() - row;
-        packed[at..][..spec.out_channels].copy_from_slice(&layout::slopes(spec, values.slopes));
+        let at = gemv_elements(spec) - parameter * quads;
+        packed.parameters(at, &layout::slopes(spec, values.slopes));
     }
     for (c, weights) in weight.chunks_exact(inputs).enumerate() {
         for (i, &w) in weights.iter().enumerate() {
-            packed[(1 + i) * row + c] = w;
+            packed.weight((parameter + i) * quads + c / 4, c % 4, w);
         }
     }
-    packed
+    packed.finish()
 }

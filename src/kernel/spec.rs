@@ -2,10 +2,11 @@
 //!
 //! Two dispatches of equal spec run the same pipeline, so a spec is also the key under which pipelines are shared.
 //!
-//! Layouts, always f32:
-//! * [`Layout::Packed`]: `[batch][ceil(channels / 4)][height][width][4]`, lanes past the last channel zero. All activations.
-//! * [`Layout::Planar`]: `[batch][channels][height][width]`, as an app has it. The network's input and its logits.
+//! Layouts:
+//! * [`Layout::Packed`]: `[batch][ceil(channels / 4)][height][width][4]`, lanes past the last channel zero. All activations, in f32 or f16.
+//! * [`Layout::Planar`]: `[batch][channels][height][width]`, as an app has it. The network's input and its logits, in f32.
 
+use super::Precision;
 use crate::graph::{Activation, MaxPool};
 use std::fmt;
 use std::ops::Range;
@@ -71,10 +72,12 @@ pub struct BufferShape {
     pub width: usize,
     /// Order of elements.
     pub layout: Layout,
+    /// Type of elements; [`Precision::F32`] where the layout is planar.
+    pub precision: Precision,
 }
 
 impl BufferShape {
-    /// f32 elements, padding counted.
+    /// Elements, padding counted.
     pub fn elements(&self) -> usize {
         let channels = match self.layout {
             Layout::Packed => self.channels.next_multiple_of(4),
@@ -85,10 +88,10 @@ impl BufferShape {
 
     /// Bytes, padding counted.
     pub fn bytes(&self) -> usize {
-        self.elements() * 4
+        self.elements() * self.precision.bytes()
     }
 
-    /// Where element (`image`, `channel`, `y`, `x`) lies, in f32 elements from the start.
+    /// Where element (`image`, `channel`, `y`, `x`) lies, in elements from the start.
     pub fn index(&self, image: usize, channel: usize, y: usize, x: usize) -> usize {
         match self.layout {
             Layout::Planar => ((image * self.channels + channel) * self.height + y) * self.width + x,
@@ -235,6 +238,13 @@ pub enum Spec {
 }
 
 impl ConvSpec {
+    /// Element type of its packed weights: [`Precision::F16`] where it reads or writes a buffer of that.
+    pub fn precision(&self) -> Precision {
+        let adds = self.adds.iter().flat_map(|a| [Some(&a.from), a.gate.as_ref()]).flatten();
+        let operands = self.k_ranges.iter().map(|k| &k.from).chain(adds);
+        precision(operands.map(|o| &o.shape).chain(self.outputs.iter().map(|o| &o.shape)))
+    }
+
     /// Whether slopes come with the weights.
     pub fn has_slopes(&self) -> bool {
         self.activation.iter().any(|(range, f)| *f == Function::PRelu && !range.is_empty())
@@ -242,6 +252,11 @@ impl ConvSpec {
 }
 
 impl Spec {
+    /// Element type of its packed buffers; see [`ConvSpec::precision`].
+    pub fn precision(&self) -> Precision {
+        precision(self.operands().into_iter().map(|o| &o.shape).chain(&self.outputs()))
+    }
+
     /// Shapes of the buffers written, in binding order.
     pub fn outputs(&self) -> Vec<BufferShape> {
         match self {
@@ -262,5 +277,12 @@ impl Spec {
             Spec::MaxPool(p) => vec![&p.from],
             Spec::Average(a) => vec![&a.from],
         }
+    }
+}
+
+fn precision<'a>(mut shapes: impl Iterator<Item = &'a BufferShape>) -> Precision {
+    match shapes.any(|s| s.precision == Precision::F16) {
+        true => Precision::F16,
+        false => Precision::F32,
     }
 }

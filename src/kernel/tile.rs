@@ -1,6 +1,7 @@
 //! Register tiles: what one invocation computes.
 
 use super::Capabilities;
+use super::conv::is_packed;
 use super::layout::{Kind, kind};
 use super::spec::ConvSpec;
 
@@ -49,7 +50,10 @@ pub(super) fn tiles(spec: &ConvSpec, width: usize, caps: &Capabilities) -> Vec<T
             // Loads cost far more than multiplications, which asks for large tiles; but the driver compiles a tile when it
             // first runs, in time that grows faster than the tile. Larger ones than the first are up to a fifth faster and
             // take three to four times as long to compile (llvmpipe 22.3): they are for tuning.
+            // A planar operand is read in octets where the tile's pixels, at stride 2, are so many.
+            let planar = spec.k_ranges.iter().any(|r| !is_packed(&r.from));
             let shapes = match &spec.max_pool {
+                _ if planar => [(4, 4), (8, 4), (7, 4), (4, 2)],
                 Some(_) => [(7, 4), (4, 4), (8, 4), (4, 2)],
                 None => [(7, 4), (14, 4), (7, 8), (4, 4)],
             };
@@ -79,7 +83,7 @@ pub(super) fn tiles(spec: &ConvSpec, width: usize, caps: &Capabilities) -> Vec<T
 }
 
 /// The shapes whose pixels fit rows of that width, those that waste less than a seventh first, else by waste.
-fn best_first(shapes: [(usize, usize); 4], width: usize) -> Vec<(usize, usize)> {
+pub(super) fn best_first(shapes: [(usize, usize); 4], width: usize) -> Vec<(usize, usize)> {
     let covered = |pixels: usize| width.div_ceil(pixels) * pixels;
     let mut shapes: Vec<_> = shapes.into_iter().map(|(p, q)| (p.min(width), q)).collect();
     shapes.sort_by_key(|&(p, _)| if covered(p) * 7 < width * 8 { 0 } else { covered(p) });

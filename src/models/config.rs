@@ -20,6 +20,19 @@ pub(super) fn agrees(config: Option<&Value>, key: &str, tensors: &Value) -> Resu
     }
 }
 
+/// Refuses a config of another network than those `known` for the names of the tensors.
+pub(super) fn model_type(config: Option<&Value>, known: &[&str]) -> Result<(), ModelError> {
+    let wrappers = ["timm_wrapper", "timm_backbone"];
+    match get(config, "model_type") {
+        Some(found) if !known.is_empty() && !known.iter().chain(&wrappers).any(|k| found == k) => {
+            let known: Vec<String> = known.iter().map(|k| format!("{k:?}")).collect();
+            let expected = format!("{}, as the tensor names say", known.join(" or "));
+            Err(wrong("model_type", &expected, found))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A flag that may be absent.
 pub(super) fn boolean(config: Option<&Value>, key: &str) -> Result<Option<bool>, ModelError> {
     let Some(value) = get(config, key) else { return Ok(None) };

@@ -24,7 +24,7 @@ pub(super) fn scheme(checkpoint: &Checkpoint) -> Result<&'static Scheme, ModelEr
         _ => format!("{} tensors, {}{more}", checkpoint.names().len(), names.join(", ")),
     };
     let looked_for: Vec<&str> = SCHEMES.iter().map(|s| s.shown_by).collect();
-    Err(ModelError::Unknown { found, looked_for: format!("looked for {}", looked_for.join(", ")) })
+    Err(ModelError::Unknown { found, looked_for: format!("looked for\n  {}", looked_for.join("\n  ")) })
 }
 
 /// A network that is known by a tensor of it, and what that tensor is.

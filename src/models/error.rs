@@ -67,7 +67,7 @@ pub enum ModelError {
         why: String,
     },
     /// Tensor names of no scheme that is known.
-    #[error("unknown network: the file has {found}; {looked_for}")]
+    #[error("unknown network, of no family that is supported: the file has {found}; {looked_for}")]
     Unknown {
         /// How many tensors, and the first names.
         found: String,
@@ -111,5 +111,5 @@ pub enum ModelError {
     Graph(#[from] GraphError),
 }
 
-/// The longest side of an input image in pixels.
-pub(super) const MAX_SIDE: usize = crate::preprocess::MAX_SIDE;
+/// The longest side of a network's input in pixels.
+pub const MAX_SIDE: usize = 1 << 14;

@@ -2,7 +2,7 @@
 //! `config.json` that says where blocks stride.
 
 use super::reader::Reader;
-use super::resnet::{self, Kind, Layout, Names, Stem};
+use super::resnet::{self, Kind, Layout, Names, ResNet, Stem};
 use super::scheme::{self, Built, Scheme};
 use super::{ModelError, Naming, config};
 use crate::preprocess::Preprocess;
@@ -16,6 +16,7 @@ pub(super) const SCHEME: Scheme = Scheme {
     },
     preprocess: |_| Preprocess::imagenet(),
     build,
+    model_types: &["resnet"],
     timm: scheme::not_in_timm,
 };
 
@@ -55,9 +56,7 @@ impl Names for HuggingFace {
 
 /// The network as the tensors have it, strides as `config.json` says (by default the library's own).
 fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
-    if let Some(config) = config {
-        refuse(config)?;
-    }
+    activation(config)?;
     let bottleneck = reader.names().any(|name| name.ends_with(".layer.2.convolution.weight"));
     let flag = |key: &str| config::boolean(config, key).map(|v| v.unwrap_or(false));
     let layout = Layout {
@@ -73,26 +72,35 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
     let layer_type = if bottleneck { "bottleneck" } else { "basic" };
     config::agrees(config, "layer_type", &json!(layer_type))?;
     let net = resnet::build(reader, &HuggingFace, layout, size)?;
-    config::agrees(config, "depths", &json!(net.depths))?;
-    config::agrees(config, "hidden_sizes", &json!(net.widths))?;
-    config::agrees(config, "embedding_size", &json!(net.stem_channels))?;
-    config::agrees(config, "num_channels", &json!(net.in_channels))?;
+    shapes_agree(config, &net)?;
     Ok(net.into())
 }
 
-/// What the config says that the tensors cannot show and this crate cannot run.
-fn refuse(config: &Value) -> Result<(), ModelError> {
-    if let Some(model) = config.get("model_type").and_then(Value::as_str)
-        && model != "resnet"
-    {
-        return Err(ModelError::Config {
-            key: "model_type".into(),
-            expected: "\"resnet\", as the tensor names say".into(),
-            found: format!("{model:?}"),
-        });
+/// Refuses a config that contradicts the tensors.
+fn shapes_agree(config: Option<&Value>, net: &ResNet) -> Result<(), ModelError> {
+    config::agrees(config, "depths", &json!(net.depths))?;
+    config::agrees(config, "hidden_sizes", &json!(net.widths))?;
+    config::agrees(config, "embedding_size", &json!(net.stem_channels))?;
+    config::agrees(config, "num_channels", &json!(net.in_channels))
+}
+
+/// Refuses what such a config says beside a ResNet under another library's names: other shapes, and strides that library has not.
+pub(super) fn agrees(config: Option<&Value>, net: &ResNet) -> Result<(), ModelError> {
+    activation(config)?;
+    let layer_type = if net.layout.kind == Kind::Bottleneck { "bottleneck" } else { "basic" };
+    config::agrees(config, "layer_type", &json!(layer_type))?;
+    for key in ["downsample_in_bottleneck", "downsample_in_first_stage"] {
+        if config::boolean(config, key)? == Some(true) {
+            return Err(config::wrong(key, "false, as the tensor names say", &Value::Bool(true)));
+        }
     }
-    match config.get("hidden_act") {
-        None | Some(Value::Null) => Ok(()),
+    shapes_agree(config, net)
+}
+
+/// Refuses an activation that this crate cannot run; the tensors show none.
+fn activation(config: Option<&Value>) -> Result<(), ModelError> {
+    match config::get(config, "hidden_act") {
+        None => Ok(()),
         Some(act) if act == "relu" => Ok(()),
         Some(act) => Err(ModelError::Unsupported {
             what: "a Hugging Face ResNet with another activation".into(),

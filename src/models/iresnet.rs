@@ -16,6 +16,7 @@ pub(super) const SCHEME: Scheme = Scheme {
     matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("layer") && n.ends_with(".prelu.weight")),
     preprocess,
     build,
+    model_types: &["iresnet"],
     timm: scheme::not_in_timm,
 };
 
@@ -35,7 +36,7 @@ fn preprocess(checkpoint: &Checkpoint) -> Preprocess {
     let dim = |name: &str, at: usize| checkpoint.tensor(name)?.shape().get(at).copied();
     let side = || {
         let map = map_side(dim("fc.weight", 1)?, dim("bn2.weight", 0)?)?;
-        image_side(map, depths(checkpoint.names()).len()).filter(|s| *s <= super::error::MAX_SIDE)
+        image_side(map, depths(checkpoint.names()).len()).filter(|s| *s <= super::MAX_SIDE)
     };
     let size = [side().unwrap_or(112); 2];
     Preprocess {

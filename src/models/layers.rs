@@ -84,7 +84,15 @@ impl<'r, 'c> Layers<'r, 'c> {
     }
 
     pub(super) fn norm(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
-        let norm = self.reader.norm(name, self.channels(x))?;
+        let node = self.graph.node(x);
+        // Which of the two is wrong no one knows.
+        let norm = self.reader.norm(name, self.channels(x)).map_err(|e| match (e, &node.op) {
+            (ModelError::Shape { tensor, expected, found, naming }, Op::Conv2d(_)) => {
+                let expected = format!("{expected} as `{}.weight` gives it", node.name);
+                ModelError::Shape { tensor, expected, found, naming }
+            }
+            (e, _) => e,
+        })?;
         self.push(name, Op::BatchNorm(norm), &[x])
     }
 
@@ -121,10 +129,14 @@ impl<'r, 'c> Layers<'r, 'c> {
         self.push(name, Op::Conv2d(conv), &[x])
     }
 
-    /// Average over the map, then the classifier `fc`; the number of classes.
-    pub(super) fn classifier(&mut self, average: &str, x: ValueId) -> Result<usize, ModelError> {
+    /// Average over the map, then the classifier; the number of classes.
+    pub(super) fn classifier(
+        &mut self,
+        [average, classifier]: [&str; 2],
+        x: ValueId,
+    ) -> Result<usize, ModelError> {
         let x = self.push(average, Op::GlobalAverage, &[x])?;
-        let x = self.linear("fc", true, x)?;
+        let x = self.linear(classifier, true, x)?;
         Ok(self.channels(x))
     }
 
@@ -149,26 +161,32 @@ impl<'r, 'c> Layers<'r, 'c> {
         self.conv(last, Window::new(3, 1), None, x)
     }
 
-    /// Squeeze-and-excitation: `x * sigmoid(fc2(relu(fc1(mean(x)))))`.
-    pub(super) fn excite(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
-        let channels = self.channels(x);
-        let mut gate = self.push(format!("{name}.mean"), Op::GlobalAverage, &[x])?;
-        gate = self.biased(&format!("{name}.fc1"), None, gate)?;
-        gate = self.relu(format!("{name}.act"), gate)?;
-        gate = self.biased(&format!("{name}.fc2"), Some(channels), gate)?;
-        gate = self.push(format!("{name}.gate"), Op::Activation(Activation::Sigmoid), &[gate])?;
-        self.push(name, Op::Gate { first: 0 }, &[x, gate])
+    /// Squeeze-and-excitation: the channels of `x` from `first` on times `sigmoid(up(relu(down(mean(x)))))`. The names are those
+    /// of the mean, of what follows it in that order, and of the product.
+    pub(super) fn excite(
+        &mut self,
+        [mean, down, relu, up, sigmoid, gated]: [String; 6],
+        first: usize,
+        x: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let own = self.channels(x) - first;
+        let mut gate = self.push(mean, Op::GlobalAverage, &[x])?;
+        gate = self.biased(&down, None, gate)?;
+        gate = self.relu(relu, gate)?;
+        gate = self.biased(&up, Some(own), gate)?;
+        gate = self.push(sigmoid, Op::Activation(Activation::Sigmoid), &[gate])?;
+        self.push(gated, Op::Gate { first }, &[x, gate])
     }
 }
 
 /// Blocks per stage as the names count them, `block_of` telling the stage and index of a tensor's block: at least one stage,
 /// and one block in each. A gap shows when it is read.
-pub(super) fn stage_depths(
-    reader: &Reader<'_>,
+pub(super) fn stage_depths<'n>(
+    names: impl Iterator<Item = &'n str>,
     block_of: impl Fn(&str) -> Option<(usize, usize)>,
 ) -> Vec<usize> {
     let mut last: BTreeMap<usize, usize> = BTreeMap::new();
-    for (stage, index) in reader.names().filter_map(block_of) {
+    for (stage, index) in names.filter_map(block_of) {
         let end = last.entry(stage).or_default();
         *end = (*end).max(index);
     }
@@ -183,20 +201,13 @@ pub(super) fn stage_depths(
     if depths.is_empty() { vec![1] } else { depths }
 }
 
-/// Blocks in each stage, by the names `layer{stage}.{block}.` from stage 1 on. A gap shows when it is read.
+/// The same by the names `layer{stage}.{block}.`, from stage 1 on.
 pub(super) fn depths<'n>(names: impl Iterator<Item = &'n str>) -> Vec<usize> {
-    let mut last: BTreeMap<usize, usize> = BTreeMap::new();
-    for name in names {
-        let mut parts = name.strip_prefix("layer").unwrap_or_default().split('.');
+    stage_depths(names, |name| {
+        let mut parts = name.strip_prefix("layer")?.split('.');
         let mut number = || parts.next()?.parse::<usize>().ok();
-        if let (Some(stage), Some(block)) = (number(), number()) {
-            let end = last.entry(stage).or_default();
-            *end = (*end).max(block);
-        }
-    }
-    let depths: Vec<usize> =
-        (1..).map_while(|stage| last.get(&stage)).map(|block| block.saturating_add(1)).collect();
-    if depths.is_empty() { vec![1] } else { depths }
+        Some((number()?.checked_sub(1)?, number()?))
+    })
 }
 
 /// How many layers have names, counted from 0 without a gap. At least one: that it is not there shows when it is read.
@@ -208,47 +219,33 @@ pub(super) fn count(reader: &Reader<'_>, name: impl Fn(usize) -> String) -> usiz
     (0..).take_while(named).count().max(1)
 }
 
-/// Groups of a convolution over `channels` inputs, from the shape of its weight `[out, channels / groups, side, side]`.
+/// Groups of a convolution over `channels` inputs, from the shape of its weight `[out, channels / groups, ..window]`: those that
+/// are `known` from another layer, where one is.
 pub(super) fn groups(
     reader: &Reader<'_>,
     conv: &str,
     channels: usize,
-    side: usize,
+    window: &str,
+    known: Option<usize>,
 ) -> Result<usize, ModelError> {
     let tensor = format!("{conv}.weight");
-    match reader.shape(&tensor) {
-        Some([out, per_group, ..]) if *per_group > 0 && channels.is_multiple_of(*per_group) => {
-            let groups = channels / per_group;
-            match out.is_multiple_of(groups) {
-                true => Ok(groups),
-                false => {
-                    let expected = format!("[a multiple of {groups} groups, {per_group}, {side}, {side}]");
-                    Err(reader.misshapen(&tensor, expected))
-                }
-            }
-        }
-        Some([_, per_group, ..]) if *per_group > 0 => {
-            Err(reader.misshapen(&tensor, format!("[any, a divisor of {channels}, {side}, {side}]")))
-        }
+    let (out, per_group) = match reader.shape(&tensor) {
+        Some([out, n, _, _]) if *n > 0 => (*out, *n),
         // Missing or misshapen: reading it says so.
-        _ => Ok(1),
+        _ => return Ok(1),
+    };
+    let groups = known.unwrap_or(channels / per_group);
+    if groups.checked_mul(per_group) != Some(channels) {
+        let inputs = match known {
+            None => format!("a divisor of {channels}"),
+            Some(1) => format!("{channels}"),
+            Some(n) => format!("{channels} inputs / {n} groups"),
+        };
+        return Err(reader.misshapen(&tensor, format!("[any, {inputs}, {window}]")));
     }
-}
-
-/// Average pool and linear classifier; returns the number of classes.
-pub(super) fn classifier(
-    reader: &mut Reader<'_>,
-    graph: &mut Graph,
-    [average, classifier]: [&str; 2],
-    x: ValueId,
-) -> Result<usize, ModelError> {
-    let channels = graph.shape(x).channels;
-    let mean = graph.push(average, Op::GlobalAverage, &[x])?;
-    let weight = reader.tensor(&format!("{classifier}.weight"), &[None, Some(channels)])?;
-    let classes = weight.shape()[0];
-    let bias = reader.tensor(&format!("{classifier}.bias"), &[Some(classes)])?.to_f64();
-    let weight = Weight::new(weight.reshaped(vec![classes, channels, 1, 1]));
-    let conv = Conv2d { bias, ..Conv2d::dense(weight, 1, [1, 1], [0, 0]) };
-    graph.push(classifier, Op::Conv2d(conv), &[mean])?;
-    Ok(classes)
+    if !out.is_multiple_of(groups) {
+        let expected = format!("[a multiple of {groups} groups, {per_group}, {window}]");
+        return Err(reader.misshapen(&tensor, expected));
+    }
+    Ok(groups)
 }

@@ -22,7 +22,7 @@ mod sequential;
 mod timm;
 mod torchvision;
 
-pub use error::ModelError;
+pub use error::{MAX_SIDE, ModelError};
 
 use crate::checkpoint::Checkpoint;
 use crate::graph::{Graph, Shape};
@@ -132,6 +132,12 @@ pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, 
     if let Some(name) = architecture {
         timm::check(name, scheme)?;
     }
+    config::model_type(config, scheme.model_types)?;
+    if let Some(key) = timm::headless(config) {
+        let why =
+            format!("config.json has `{key}` 0, and without its last layer it gives no scores to run it for");
+        return Err(ModelError::Unsupported { what: "a network without a classifier".into(), why });
+    }
     let naming = match scheme.naming {
         Naming::Torchvision if architecture.is_some() => Naming::Timm,
         naming => naming,
@@ -158,7 +164,7 @@ pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, 
 }
 
 fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
-    match size.iter().all(|s| (1..=error::MAX_SIDE).contains(s)) {
+    match size.iter().all(|s| (1..=MAX_SIDE).contains(s)) {
         true => Ok(()),
         false => Err(ModelError::Size { size }),
     }

@@ -40,28 +40,36 @@ impl<'a> Reader<'a> {
         self.checkpoint.tensor(tensor).map(Tensor::shape)
     }
 
+    /// The name that a tensor has in the file.
+    fn full(&self, tensor: &str) -> String {
+        format!("{}{tensor}", self.checkpoint.prefix())
+    }
+
     pub(super) fn misshapen(&self, tensor: &str, expected: String) -> ModelError {
         let found = self.shape(tensor).unwrap_or_default().to_vec();
-        ModelError::Shape { tensor: tensor.into(), expected, found, naming: self.naming }
+        ModelError::Shape { tensor: self.full(tensor), expected, found, naming: self.naming }
     }
 
     pub(super) fn unexpected(&self, tensor: &str, why: &'static str) -> ModelError {
         let found = self.shape(tensor).unwrap_or_default().to_vec();
-        ModelError::Unexpected { tensor: tensor.into(), found, why, naming: self.naming }
+        ModelError::Unexpected { tensor: self.full(tensor), found, why, naming: self.naming }
     }
 
     /// A tensor of this shape, no dimension 0, every value finite.
     pub(super) fn tensor(&mut self, name: &str, expected: &[Dim]) -> Result<Tensor, ModelError> {
         let Some(tensor) = self.checkpoint.tensor(name) else {
             let expected = text(expected);
-            return Err(ModelError::Missing { tensor: name.into(), expected, naming: self.naming });
+            return Err(ModelError::Missing { tensor: self.full(name), expected, naming: self.naming });
         };
         let found = tensor.shape();
         let fits = |(f, e): (&usize, &Dim)| *f > 0 && e.is_none_or(|e| e == *f);
         if found.len() != expected.len() || !found.iter().zip(expected).all(fits) {
             return Err(self.misshapen(name, text(expected)));
         }
-        check(name, tensor, "finite values", |v| v.is_finite(), not_finite(tensor))?;
+        if let Some((index, value)) = not_finite(tensor) {
+            let tensor = self.full(name);
+            return Err(ModelError::Value { tensor, expected: "finite values", index, value });
+        }
         self.used.insert(name.into());
         Ok(tensor.clone())
     }
@@ -83,8 +91,16 @@ impl<'a> Reader<'a> {
         let mut vector = |what: &str| self.tensor(&format!("{layer}.{what}"), &[Some(channels)]);
         let (weight, bias) = (vector("weight")?, vector("bias")?);
         let (mean, variance) = (vector("running_mean")?, vector("running_var")?);
-        let name = format!("{layer}.running_var");
-        check(&name, &variance, "a variance of at least 0", |v| v >= 0.0, true)?;
+        let name = self.full(&format!("{layer}.running_var"));
+        let negative = variance.range_f64(0..variance.len()).enumerate().find(|(_, v)| *v < 0.0);
+        if let Some((index, value)) = negative {
+            return Err(ModelError::Value {
+                tensor: name,
+                expected: "a variance of at least 0",
+                index,
+                value,
+            });
+        }
         Ok(BatchNorm {
             weight: weight.to_f64(),
             bias: bias.to_f64(),
@@ -103,25 +119,14 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Refuses the first value that is not `good`; looks only where a cheaper look found one.
-fn check(
-    name: &str,
-    tensor: &Tensor,
-    expected: &'static str,
-    good: impl Fn(f64) -> bool,
-    suspect: bool,
-) -> Result<(), ModelError> {
-    if !suspect {
-        return Ok(());
-    }
-    match tensor.range_f64(0..tensor.len()).enumerate().find(|(_, v)| !good(*v)) {
-        Some((index, value)) => Err(ModelError::Value { tensor: name.into(), expected, index, value }),
-        None => Ok(()),
-    }
+/// The first value that is NaN or infinite, and where it is; looks only where a cheaper look found one.
+pub(super) fn not_finite(tensor: &Tensor) -> Option<(usize, f64)> {
+    let values = || tensor.range_f64(0..tensor.len()).enumerate();
+    any_not_finite(tensor).then(|| values().find(|(_, v)| !v.is_finite())).flatten()
 }
 
 /// Whether any value is NaN or infinite: all bits of the exponent are set. Runs at the speed of memory.
-fn not_finite(tensor: &Tensor) -> bool {
+fn any_not_finite(tensor: &Tensor) -> bool {
     fn any<const N: usize>(bytes: &[u8], high: u16) -> bool {
         // No early exit within a run, so that it vectorises.
         bytes.chunks(N * 4096).any(|run| {
@@ -160,7 +165,7 @@ mod tests {
                 bytes.extend(&one);
                 let len = bytes.len();
                 let t = Tensor::from_owner(vec![9001], dtype, Arc::new(bytes), 0..len).unwrap();
-                assert_eq!(not_finite(&t), !v.is_finite(), "{dtype} {v}");
+                assert_eq!(not_finite(&t).is_some(), !v.is_finite(), "{dtype} {v}");
             }
         }
     }

@@ -1,9 +1,10 @@
 //! RepVGG (arXiv 2101.03697) as a graph: parallel 3x3, 1x1 and batch-norm branches as trained, or one 3x3 as deployed, block
 //! by block as the tensors have it. The names are its authors' or timm's.
 
+use super::layers::{self, Layers};
 use super::reader::Reader;
 use super::scheme::{self, Built, Scheme};
-use super::{ModelError, Naming, layers, timm};
+use super::{ModelError, Naming, timm};
 use crate::graph::{Activation, Conv2d, Graph, Op, Shape, ValueId, Weight};
 use crate::preprocess::{Interpolation, Preprocess};
 use serde_json::Value;
@@ -15,6 +16,7 @@ pub(super) const ORIGINAL: Scheme = Scheme {
     matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("stage") && n.contains(".rbr_")),
     preprocess: |_| Preprocess::imagenet(),
     build: |reader, _, size| build(reader, &OWN, size).map(|(built, _)| built),
+    model_types: &["repvgg"],
     timm: scheme::not_in_timm,
 };
 
@@ -33,6 +35,7 @@ pub(super) const TIMM: Scheme = Scheme {
         timm::inputs_agree(config, in_channels)?;
         Ok(built)
     },
+    model_types: &["repvgg"],
     timm: |name| match name.strip_prefix("repvgg_") {
         Some("a0" | "a1" | "a2" | "b0" | "b1" | "b1g4" | "b2" | "b2g4" | "b3" | "b3g4" | "d2se") => Ok(()),
         _ => Err("not among the RepVGG architectures known here"),
@@ -97,24 +100,23 @@ fn build(reader: &mut Reader<'_>, names: &Names, size: [usize; 2]) -> Result<(Bu
         _ => 3,
     };
     let graph = Graph::new(Shape { channels: in_channels, height: size[0], width: size[1] });
-    let mut b = Builder { reader, names, graph, blocks: vec![], groups: 1 };
+    let mut b = Builder { layers: Layers { reader, graph }, names, blocks: vec![], groups: 1 };
     let mut x = b.block(names.stem.into(), 2, ValueId::INPUT)?;
     for (s, depth) in depths.iter().enumerate() {
         for i in 0..*depth {
             x = b.block(format!("{}.{i}", stage(s)), if i == 0 { 2 } else { 1 }, x)?;
         }
     }
-    let classes = layers::classifier(b.reader, &mut b.graph, names.head, x)?;
+    let classes = b.layers.classifier(names.head, x)?;
     let groups = if b.groups > 1 { format!(", {} groups", b.groups) } else { String::new() };
     let deployed = if b.blocks.is_empty() { ", deployed" } else { "" };
     let family = format!("RepVGG, blocks {depths:?}{groups}{deployed}");
-    Ok((Built { graph: b.graph, family, blocks: b.blocks, classes }, in_channels))
+    Ok((Built { graph: b.layers.graph, family, blocks: b.blocks, classes }, in_channels))
 }
 
 struct Builder<'r, 'c> {
-    reader: &'r mut Reader<'c>,
+    layers: Layers<'r, 'c>,
     names: &'r Names,
-    graph: Graph,
     /// Blocks that have branches.
     blocks: Vec<String>,
     /// The most of any block.
@@ -125,13 +127,14 @@ impl Builder<'_, '_> {
     /// The branches, their sum and what follows it.
     fn block(&mut self, name: String, stride: usize, x: ValueId) -> Result<ValueId, ModelError> {
         let deployed = format!("{name}.{}", self.names.deployed);
-        let mut y = match self.reader.shape(&format!("{deployed}.weight")) {
+        let part = |what: &str| self.layers.reader.shape(&format!("{deployed}.{what}"));
+        let mut y = match part("weight").or(part("bias")) {
             Some(_) => {
                 let (weight, groups) = self.weight(&deployed, None, 3, x)?;
                 let out = weight.shape()[0];
-                let bias = self.reader.tensor(&format!("{deployed}.bias"), &[Some(out)])?.to_f64();
+                let bias = self.layers.reader.tensor(&format!("{deployed}.bias"), &[Some(out)])?.to_f64();
                 let conv = Conv2d { bias, ..Conv2d::dense(weight, groups, [stride; 2], [1, 1]) };
-                self.graph.push(deployed, Op::Conv2d(conv), &[x])?
+                self.layers.graph.push(deployed, Op::Conv2d(conv), &[x])?
             }
             None => {
                 self.blocks.push(name.clone());
@@ -139,22 +142,23 @@ impl Builder<'_, '_> {
             }
         };
         y = self.gate(&name, y)?;
-        Ok(self.graph.push(name, Op::Activation(Activation::Relu), &[y])?)
+        Ok(self.layers.graph.push(name, Op::Activation(Activation::Relu), &[y])?)
     }
 
     fn branches(&mut self, name: &str, stride: usize, x: ValueId) -> Result<ValueId, ModelError> {
         let dense = self.branch(&format!("{name}.{}", self.names.dense), None, 3, stride, x)?;
-        let out = self.graph.shape(dense).channels;
+        let out = self.layers.graph.shape(dense).channels;
         let pointwise = self.branch(&format!("{name}.{}", self.names.pointwise), Some(out), 1, stride, x)?;
         let add = Op::Add(Activation::Identity);
-        if stride != 1 || out != self.graph.shape(x).channels {
-            return Ok(self.graph.push(format!("{name}.add"), add, &[dense, pointwise])?);
+        if stride != 1 || out != self.layers.graph.shape(x).channels {
+            return Ok(self.layers.graph.push(format!("{name}.add"), add, &[dense, pointwise])?);
         }
-        let sum = self.graph.push(format!("{name}.add.convolutions"), add.clone(), &[dense, pointwise])?;
+        let sum =
+            self.layers.graph.push(format!("{name}.add.convolutions"), add.clone(), &[dense, pointwise])?;
         let identity = format!("{name}.{}", self.names.identity);
-        let norm = self.reader.norm(&identity, out)?;
-        let norm = self.graph.push(identity, Op::BatchNorm(norm), &[x])?;
-        Ok(self.graph.push(format!("{name}.add"), add, &[sum, norm])?)
+        let norm = self.layers.reader.norm(&identity, out)?;
+        let norm = self.layers.graph.push(identity, Op::BatchNorm(norm), &[x])?;
+        Ok(self.layers.graph.push(format!("{name}.add"), add, &[sum, norm])?)
     }
 
     /// A convolution and its batch norm.
@@ -169,9 +173,9 @@ impl Builder<'_, '_> {
         let [conv, norm] = ["conv", "bn"].map(|layer| format!("{name}.{layer}"));
         let (weight, groups) = self.weight(&conv, out, side, x)?;
         let op = Conv2d::dense(weight, groups, [stride; 2], [side / 2; 2]);
-        let y = self.graph.push(conv, Op::Conv2d(op), &[x])?;
-        let op = Op::BatchNorm(self.reader.norm(&norm, self.graph.shape(y).channels)?);
-        Ok(self.graph.push(norm, op, &[y])?)
+        let y = self.layers.graph.push(conv, Op::Conv2d(op), &[x])?;
+        let op = Op::BatchNorm(self.layers.reader.norm(&norm, self.layers.graph.shape(y).channels)?);
+        Ok(self.layers.graph.push(norm, op, &[y])?)
     }
 
     /// The weight of a convolution of `x`, and its groups: branches of one sum may have their own.
@@ -182,46 +186,29 @@ impl Builder<'_, '_> {
         side: usize,
         x: ValueId,
     ) -> Result<(Weight, usize), ModelError> {
-        let channels = self.graph.shape(x).channels;
-        let groups = layers::groups(self.reader, conv, channels, side)?;
+        let channels = self.layers.graph.shape(x).channels;
+        let groups = layers::groups(self.layers.reader, conv, channels, &format!("{side}, {side}"), None)?;
         self.groups = self.groups.max(groups);
-        Ok((self.reader.conv(conv, out, Some(channels / groups), [side; 2])?, groups))
+        Ok((self.layers.reader.conv(conv, out, Some(channels / groups), [side; 2])?, groups))
     }
 
     /// Squeeze-and-excitation after the sum, where the block has it.
     fn gate(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
         let [down, up] = self.names.squeeze.map(|layer| format!("{name}.{layer}"));
-        if self.reader.shape(&format!("{down}.weight")).is_none() {
+        if self.layers.reader.shape(&format!("{down}.weight")).is_none() {
             return Ok(x);
         }
-        let layer = |what: &str| format!("{name}.squeeze.{what}");
-        let channels = self.graph.shape(x).channels;
-        let mean = self.graph.push(layer("mean"), Op::GlobalAverage, &[x])?;
-        let y = self.linear(down, None, mean)?;
-        let y = self.graph.push(layer("relu"), Op::Activation(Activation::Relu), &[y])?;
-        let y = self.linear(up, Some(channels), y)?;
-        let y = self.graph.push(layer("sigmoid"), Op::Activation(Activation::Sigmoid), &[y])?;
-        Ok(self.graph.push(layer("gate"), Op::Gate { first: 0 }, &[x, y])?)
-    }
-
-    /// A 1x1 convolution with a bias.
-    fn linear(&mut self, name: String, out: Option<usize>, x: ValueId) -> Result<ValueId, ModelError> {
-        let weight = self.reader.conv(&name, out, Some(self.graph.shape(x).channels), [1, 1])?;
-        let out = weight.shape()[0];
-        let bias = self.reader.tensor(&format!("{name}.bias"), &[Some(out)])?.to_f64();
-        let conv = Conv2d { bias, ..Conv2d::dense(weight, 1, [1, 1], [0, 0]) };
-        Ok(self.graph.push(name, Op::Conv2d(conv), &[x])?)
+        let [mean, relu, sigmoid, gate] =
+            ["mean", "relu", "sigmoid", "gate"].map(|what| format!("{name}.squeeze.{what}"));
+        self.layers.excite([mean, down, relu, up, sigmoid, gate], 0, x)
     }
 }
 
-/// An argument of timm that leaves the function of the network as its tensors and its architecture say.
+/// An argument of the family that leaves the function of the network as its tensors and its architecture say.
 fn neutral(key: &str, value: &Value) -> bool {
     match key {
         // Shown by shapes or names, or only of use in training.
-        "num_classes" | "in_chans" | "pretrained" | "drop_rate" | "drop_path_rate" | "drop_block_rate"
-        | "drop_block_size" | "zero_init_last" | "stem_chs" | "width_factor" => true,
-        "global_pool" => value == "avg",
-        "output_stride" => value == 32,
+        "drop_block_rate" | "drop_block_size" | "zero_init_last" | "stem_chs" | "width_factor" => true,
         "act_layer" => value == "relu" || value == "ReLU",
         "norm_layer" => value == "batchnorm2d" || value == "batchnorm" || value == "BatchNorm2d",
         _ => false,

@@ -8,6 +8,7 @@ use super::layers::{self, Layers, Window};
 use super::reader::Reader;
 use super::scheme::Built;
 use crate::graph::{Graph, Op, ValueId};
+use std::fmt;
 
 /// What a residual block is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,15 @@ pub(super) enum Kind {
     Basic,
     /// 1x1, 3x3 (grouped in ResNeXt), 1x1.
     Bottleneck,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Basic => "BasicBlock",
+            Kind::Bottleneck => "Bottleneck",
+        })
+    }
 }
 
 /// How the network begins.
@@ -83,10 +93,6 @@ impl From<ResNet> for Built {
     fn from(net: ResNet) -> Built {
         // `SE-ResNeXt, Bottleneck [3, 4, 6, 3], 32 groups, deep stem, average-pool shortcuts`
         let Layout { kind, stem, conv_pool, pooled, excited, .. } = net.layout;
-        let kind = match kind {
-            Kind::Basic => "BasicBlock",
-            Kind::Bottleneck => "Bottleneck",
-        };
         let name = match (stem, net.groups) {
             (Stem::Cifar, _) => "CIFAR ResNet",
             (_, 1) => "ResNet",
@@ -113,7 +119,7 @@ pub(super) fn build(
     layout: Layout,
     size: [usize; 2],
 ) -> Result<ResNet, ModelError> {
-    let depths = layers::stage_depths(reader, |tensor| names.block_of(tensor));
+    let depths = layers::stage_depths(reader.names(), |tensor| names.block_of(tensor));
     let [conv, ..] = names.stem();
     let (first, side) = match layout.stem {
         Stem::Plain => (conv, 7),
@@ -201,7 +207,14 @@ impl<N: Names> Builder<'_, '_, N> {
             let last = i + 1 == sides.len();
             let out = (last && !projected).then_some(input);
             let grouped = self.layout.grouped && self.layout.kind == Kind::Bottleneck && i == 1;
-            let groups = if grouped { self.groups(&conv, self.layers.channels(y))? } else { 1 };
+            let groups = match grouped {
+                false => 1,
+                true => {
+                    let inner = self.layers.channels(y);
+                    let groups = layers::groups(self.layers.reader, &conv, inner, "3, 3", self.groups)?;
+                    *self.groups.insert(groups)
+                }
+            };
             let stride = if i == strided { stride } else { 1 };
             y = self.layers.conv(&conv, Window { side, stride, groups }, out, y)?;
             y = self.layers.norm(&norm, y)?;
@@ -210,7 +223,9 @@ impl<N: Names> Builder<'_, '_, N> {
             }
         }
         if self.layout.excited {
-            y = self.layers.excite(&format!("{name}.se"), y)?;
+            let [mean, down, relu, up, sigmoid] =
+                ["mean", "fc1", "act", "fc2", "gate"].map(|layer| format!("{name}.se.{layer}"));
+            y = self.layers.excite([mean, down, relu, up, sigmoid, format!("{name}.se")], 0, y)?;
         }
 
         let out = self.layers.channels(y);
@@ -238,30 +253,5 @@ impl<N: Names> Builder<'_, '_, N> {
         }
         x = self.layers.conv(&conv, Window::new(1, if pooled { 1 } else { stride }), Some(out), x)?;
         self.layers.norm(&norm, x)
-    }
-
-    /// Groups of a bottleneck's 3x3 over `channels` inputs, from its weight `[out, channels / groups, 3, 3]`.
-    fn groups(&mut self, conv: &str, channels: usize) -> Result<usize, ModelError> {
-        let tensor = format!("{conv}.weight");
-        let (out, per_group) = match self.layers.reader.shape(&tensor) {
-            Some([out, n, _, _]) if *n > 0 => (*out, *n),
-            // Missing or misshapen: reading it says so.
-            _ => return Ok(1),
-        };
-        let groups = self.groups.unwrap_or(channels / per_group);
-        if groups.checked_mul(per_group) != Some(channels) {
-            let expected = match self.groups {
-                None => format!("[any, a divisor of {channels}, 3, 3]"),
-                Some(1) => format!("[any, {channels}, 3, 3]"),
-                Some(n) => format!("[any, {channels} inputs / {n} groups, 3, 3]"),
-            };
-            return Err(self.layers.reader.misshapen(&tensor, expected));
-        }
-        if !out.is_multiple_of(groups) {
-            let expected = format!("[a multiple of {groups} groups, {per_group}, 3, 3]");
-            return Err(self.layers.reader.misshapen(&tensor, expected));
-        }
-        self.groups = Some(groups);
-        Ok(groups)
     }
 }

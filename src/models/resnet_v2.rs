@@ -3,6 +3,7 @@
 
 use super::layers::{self, Layers, Window};
 use super::reader::Reader;
+use super::resnet::Kind;
 use super::scheme::{Built, Scheme};
 use super::{ModelError, Naming, config, timm};
 use crate::graph::{Op, ValueId};
@@ -15,6 +16,7 @@ pub(super) const SCHEME: Scheme = Scheme {
     matches: |checkpoint| checkpoint.names().any(block_norm),
     preprocess: |_| Preprocess { mean: [0.5; 3], std: [0.5; 3], ..Preprocess::imagenet() },
     build,
+    model_types: &["resnetv2"],
     timm: |name| match variant(name) {
         Some(_) => Ok(()),
         None => Err("not among the ResNetV2 architectures known here"),
@@ -50,7 +52,7 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
     let basic = !reader.names().any(|n| block_of(n).is_some() && n.ends_with(".conv3.weight"));
     let pooled = pooled(config, deep)?;
 
-    let depths = layers::stage_depths(reader, block_of);
+    let depths = layers::stage_depths(reader.names(), block_of);
     let (first, side) = if deep { ("stem.conv1", 3) } else { ("stem.conv", 7) };
     let mut b = Builder { layers: Layers::new(reader, first, side, size)?, basic, pooled };
     let in_channels = b.layers.channels(ValueId::INPUT);
@@ -73,7 +75,8 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
     config::agrees(args, "layers", &json!(depths))?;
     config::agrees(args, "in_chans", &json!(in_channels))?;
     config::agrees(args, "basic", &json!(basic))?;
-    let kind = if basic { "BasicBlock" } else { "Bottleneck" };
+    let kind = if basic { Kind::Basic } else { Kind::Bottleneck };
+    timm::depths_agree(config, kind, &depths)?;
     let mut family = format!("ResNetV2, {kind} {depths:?}");
     family.extend(deep.then_some(", deep stem"));
     family.extend(pooled.then_some(", average-pool shortcuts"));
@@ -96,18 +99,15 @@ fn pooled(config: Option<&Value>, deep: bool) -> Result<bool, ModelError> {
     Ok(config::boolean(args, "avg_down")?.unwrap_or(named))
 }
 
-/// An argument that leaves the function of the network as its tensors and its architecture say.
+/// An argument of the family that leaves the function of the network as its tensors and its architecture say.
 fn neutral(key: &str, value: &Value) -> bool {
     match key {
         // Shown by shapes, or only of use in training.
-        "channels" | "layers" | "num_classes" | "in_chans" | "stem_chs" | "width_factor" | "bottle_ratio"
-        | "basic" | "pretrained" | "drop_rate" | "drop_path_rate" | "zero_init_last" | "scriptable"
-        | "exportable" => true,
+        "channels" | "layers" | "stem_chs" | "width_factor" | "bottle_ratio" | "basic" | "zero_init_last"
+        | "scriptable" | "exportable" => true,
         // Looked at when the network is built.
         "stem_type" => value == "" || value == "deep" || value == "tiered",
         "avg_down" => value.is_boolean(),
-        "global_pool" => value == "avg",
-        "output_stride" => value == 32,
         "preact" => value == true,
         "act_layer" => value == "relu",
         _ => false,

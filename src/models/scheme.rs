@@ -22,6 +22,8 @@ pub(super) struct Scheme {
     pub(super) preprocess: fn(&Checkpoint) -> Preprocess,
     /// Builds the network for inputs of `[height, width]`; refuses a config that contradicts the tensors.
     pub(super) build: Build,
+    /// What `config.json` may call the network under `model_type`, besides timm's wrappers; none where it may say anything.
+    pub(super) model_types: &'static [&'static str],
     /// Whether `config.json` of timm may name such an architecture (lower case, without the tag after the dot); if not, why.
     pub(super) timm: fn(&str) -> Result<(), &'static str>,
 }

@@ -7,10 +7,12 @@
 //!   {"op": "max_pool", "kernel": 3, "stride": 2, "padding": 1}, {"op": "global_average"}, {"op": "flatten"}, {"op": "linear"}]}
 //! ```
 //!
-//! Also `relu6`, `prelu` and `identity` (a dropout). Widths, windows and groups are read off the tensors, so that a pruned chain
-//! loads like any other. Image size and normalisation are `input_size`, `mean`, `std` as timm writes them.
+//! Also `relu6`, `prelu` and `identity` (a dropout). Widths and groups are read off the tensors, so that a pruned chain loads like
+//! any other. A window is the square one that its padding keeps the size with, unless `"kernel": [height, width]` says
+//! otherwise. A layer has a bias where others of its kind have one, the shifts of batch norms included, unless `"bias": false`
+//! says that it has none. Image size and normalisation are `input_size`, `mean`, `std` as timm writes them.
 
-use super::layers::Layers;
+use super::layers::{self, Layers};
 use super::reader::Reader;
 use super::scheme::{self, Built, Scheme};
 use super::{ModelError, Naming, config};
@@ -34,6 +36,7 @@ pub(super) const SCHEME: Scheme = Scheme {
         _ => Preprocess::imagenet(),
     },
     build,
+    model_types: &[],
     timm: scheme::not_in_timm,
 };
 
@@ -50,7 +53,7 @@ pub(super) fn undescribed(checkpoint: &Checkpoint) -> Option<&str> {
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 enum Module {
-    Conv2d { stride: usize, padding: usize },
+    Conv2d { stride: usize, padding: usize, kernel: Option<[usize; 2]>, bias: Option<bool> },
     BatchNorm,
     Relu,
     Relu6,
@@ -59,7 +62,28 @@ enum Module {
     GlobalAverage,
     Flatten,
     Identity,
-    Linear,
+    Linear { bias: Option<bool> },
+}
+
+/// Whether each module has a bias: as the list says, else as others of its kind do. A layer with a batch norm behind it mostly
+/// has none; any other has one as soon as one of them has, or a batch norm that shifts.
+fn biased(reader: &Reader<'_>, modules: &[(String, Module)]) -> Vec<bool> {
+    let normed = |i: usize| matches!(modules.get(i + 1), Some((_, Module::BatchNorm)));
+    let has = |i: usize| reader.shape(&format!("{i}.bias")).is_some();
+    let found = |with_norm: bool| {
+        modules.iter().enumerate().any(|(i, (_, module))| match module {
+            Module::Conv2d { .. } | Module::Linear { .. } => normed(i) == with_norm && has(i),
+            Module::BatchNorm => !with_norm,
+            _ => false,
+        })
+    };
+    let [others, before_norms] = [false, true].map(found);
+    let biased = |(i, (_, module)): (usize, &(String, Module))| match module {
+        Module::Conv2d { bias: Some(said), .. } | Module::Linear { bias: Some(said) } => *said,
+        _ if normed(i) => before_norms,
+        _ => others,
+    };
+    modules.iter().enumerate().map(biased).collect()
 }
 
 /// The modules, each with its key in the config.
@@ -87,12 +111,16 @@ fn modules(reader: &Reader<'_>, config: Option<&Value>) -> Result<Vec<(String, M
 
 fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
     let modules = modules(reader, config)?;
+    let biased = biased(reader, &modules);
     let mut net = Layers::reading(reader, "0", size);
     let mut x = ValueId::INPUT;
     for (index, (_, module)) in modules.iter().enumerate() {
         let name = index.to_string();
         x = match *module {
-            Module::Conv2d { stride, padding } => conv(&mut net, &name, stride, padding, x)?,
+            Module::Conv2d { stride, padding, kernel, .. } => {
+                let kernel = kernel.unwrap_or([padding.saturating_mul(2).saturating_add(1); 2]);
+                conv(&mut net, &name, Window { kernel, stride, padding, bias: biased[index] }, x)?
+            }
             Module::BatchNorm => net.norm(&name, x)?,
             Module::Relu => net.relu(name, x)?,
             Module::Relu6 => net.push(name, Op::Activation(Activation::Relu6), &[x])?,
@@ -104,10 +132,7 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
             Module::GlobalAverage => net.push(name, Op::GlobalAverage, &[x])?,
             // What follows reads a map of one pixel, or all of the map.
             Module::Flatten | Module::Identity => x,
-            Module::Linear => {
-                let biased = net.reader.shape(&format!("{name}.bias")).is_some();
-                net.linear(&name, biased, x)?
-            }
+            Module::Linear { .. } => net.linear(&name, biased[index], x)?,
         };
     }
     let shape = net.graph.shape(x);
@@ -123,34 +148,28 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
     Ok(Built { graph: net.graph, family, blocks: vec![], classes: shape.channels })
 }
 
-/// Window, width and groups are the weight's; the bias may be missing.
+/// What the tensors of a convolution must agree with.
+pub(super) struct Window {
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: usize,
+    pub(super) padding: usize,
+    pub(super) bias: bool,
+}
+
+/// Width and groups are the weight's.
 pub(super) fn conv(
     net: &mut Layers<'_, '_>,
     name: &str,
-    stride: usize,
-    padding: usize,
+    Window { kernel, stride, padding, bias }: Window,
     x: ValueId,
 ) -> Result<ValueId, ModelError> {
-    let tensor = format!("{name}.weight");
     let channels = net.channels(x);
-    let found = net.reader.shape(&tensor).unwrap_or(&[0; 4]);
-    let (groups, kernel) = match *found {
-        [out, per_group, h, w] if per_group > 0 && channels.is_multiple_of(per_group) => {
-            let groups = channels / per_group;
-            if !out.is_multiple_of(groups) {
-                let expected = format!("[a multiple of {groups} groups, {per_group}, any, any]");
-                return Err(net.reader.misshapen(&tensor, expected));
-            }
-            (groups, [h, w])
-        }
-        // Reading it says what is wrong, or that it is missing.
-        _ => (1, [1, 1]),
-    };
+    let window = format!("{}, {}", kernel[0], kernel[1]);
+    let groups = layers::groups(net.reader, name, channels, &window, None)?;
     let weight = net.reader.conv(name, None, Some(channels / groups), kernel)?;
     let mut conv = Conv2d::dense(weight, groups, [stride; 2], [padding; 2]);
-    let bias = format!("{name}.bias");
-    if net.reader.shape(&bias).is_some() {
-        conv.bias = net.reader.tensor(&bias, &[Some(conv.out_channels)])?.to_f64();
+    if bias {
+        conv.bias = net.reader.tensor(&format!("{name}.bias"), &[Some(conv.out_channels)])?.to_f64();
     }
     net.push(name, Op::Conv2d(conv), &[x])
 }

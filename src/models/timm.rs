@@ -3,7 +3,7 @@
 
 use super::ModelError;
 use super::config;
-use super::resnet::{ResNet, Stem};
+use super::resnet::{Kind, ResNet, Stem};
 use super::scheme::Scheme;
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ pub(super) fn plain(name: &str) -> String {
     name.split('.').next().unwrap_or_default().to_ascii_lowercase()
 }
 
-/// Refuses `model_args` that are not `neutral`, and another pooling than the average.
+/// Refuses `model_args` that are neither of any family nor `neutral` in this one, and another pooling than the average.
 pub(super) fn arguments(
     config: Option<&Value>,
     neutral: impl Fn(&str, &Value) -> bool,
@@ -47,12 +47,23 @@ pub(super) fn arguments(
     }
     let Some(args) = config::get(config, "model_args") else { return Ok(()) };
     let args = args.as_object().ok_or_else(|| config::wrong("model_args", "an object", args))?;
-    match args.iter().find(|(key, value)| !value.is_null() && !neutral(key, value)) {
+    match args.iter().find(|(key, value)| !value.is_null() && !of_all(key, value) && !neutral(key, value)) {
         Some((key, value)) => unsupported(
             "a timm network with other arguments",
             format!("config.json has `model_args.{key}` {value}, which changes the network"),
         ),
         None => Ok(()),
+    }
+}
+
+/// An argument of every family that leaves the function of a network as its tensors and its architecture say.
+fn of_all(key: &str, value: &Value) -> bool {
+    match key {
+        // Shown by shapes, or only of use in training.
+        "num_classes" | "in_chans" | "pretrained" | "drop_rate" | "drop_path_rate" => true,
+        "global_pool" => value == "avg",
+        "output_stride" => value == 32,
+        _ => false,
     }
 }
 
@@ -89,7 +100,57 @@ pub(super) fn resnet_agrees(config: Option<&Value>, net: &ResNet) -> Result<(), 
         ("block_args", named.excited, shown.excited, "squeeze-and-excitation"),
         ("replace_stem_pool", named.conv_pool, shown.conv_pool, "a convolution in place of the max-pool"),
     ];
-    parts.iter().try_for_each(|(key, named, shown, what)| part_agrees(config, key, *named, *shown, what))
+    parts.iter().try_for_each(|(key, named, shown, what)| part_agrees(config, key, *named, *shown, what))?;
+    depths_agree(config, shown.kind, &net.depths)
+}
+
+/// Refuses an architecture of other blocks than the tensors have, where no argument changes their number.
+pub(super) fn depths_agree(config: Option<&Value>, kind: Kind, depths: &[usize]) -> Result<(), ModelError> {
+    let args = config::get(config, "model_args");
+    let Some(name) = config::get(config, "architecture") else { return Ok(()) };
+    let Some((of_name, published)) = name.as_str().and_then(|name| blocks(&plain(name))) else {
+        return Ok(());
+    };
+    if config::get(args, "layers").is_some() || of_name == kind && published == depths {
+        return Ok(());
+    }
+    let expected = format!("a network of {kind} {depths:?}, as the tensors have it");
+    Err(config::wrong("architecture", &expected, name))
+}
+
+/// The blocks of a published ResNet or ResNetV2, by the number of layers in its name.
+fn blocks(name: &str) -> Option<(Kind, [usize; 4])> {
+    let families = ["resnetrs", "resnetv2_", "resnet", "resnext"];
+    // CIFAR networks count their layers otherwise.
+    let rest = match name.starts_with("cifar") {
+        true => None,
+        false => families.iter().find_map(|f| name.split_once(f)).map(|(_, rest)| rest),
+    };
+    let digits = rest?.split(|c: char| !c.is_ascii_digit()).next()?;
+    Some(match digits {
+        "10" => (Kind::Basic, [1, 1, 1, 1]),
+        "14" => (Kind::Bottleneck, [1, 1, 1, 1]),
+        "18" => (Kind::Basic, [2, 2, 2, 2]),
+        "26" => (Kind::Bottleneck, [2, 2, 2, 2]),
+        "34" => (Kind::Basic, [3, 4, 6, 3]),
+        "50" => (Kind::Bottleneck, [3, 4, 6, 3]),
+        "101" => (Kind::Bottleneck, [3, 4, 23, 3]),
+        "152" => (Kind::Bottleneck, [3, 8, 36, 3]),
+        "200" => (Kind::Bottleneck, [3, 24, 36, 3]),
+        "269" => (Kind::Bottleneck, [3, 30, 48, 8]),
+        "270" => (Kind::Bottleneck, [4, 29, 53, 4]),
+        "350" => (Kind::Bottleneck, [4, 36, 72, 4]),
+        "420" => (Kind::Bottleneck, [4, 44, 87, 4]),
+        _ => return None,
+    })
+}
+
+/// The key by which a config says that the network has no classifier.
+pub(super) fn headless(config: Option<&Value>) -> Option<&'static str> {
+    config::get(config, "architecture")?;
+    let none = |level: Option<&Value>| config::get(level, "num_classes").is_some_and(|n| *n == json!(0));
+    let args = none(config::get(config, "model_args")).then_some("model_args.num_classes");
+    none(config).then_some("num_classes").or(args)
 }
 
 /// Refuses a config that says of a part of the network, by the argument `key` or else by the architecture's name (`named`),
@@ -119,15 +180,12 @@ fn says(argument: &Value) -> bool {
     ![json!(false), json!(""), json!({})].contains(argument)
 }
 
-/// An argument that leaves the function of the network as its tensors and its architecture say.
+/// An argument of the family that leaves the function of the network as its tensors and its architecture say.
 fn neutral(key: &str, value: &Value) -> bool {
     match key {
         // Shown by shapes, or only of use in training.
-        "channels" | "layers" | "cardinality" | "base_width" | "num_classes" | "in_chans" | "pretrained"
-        | "block_reduce_first" | "drop_rate" | "drop_path_rate" | "drop_block_rate" | "zero_init_last"
-        | "scriptable" | "exportable" | "stem_width" => true,
-        "global_pool" => value == "avg",
-        "output_stride" => value == 32,
+        "channels" | "layers" | "cardinality" | "base_width" | "block_reduce_first" | "drop_block_rate"
+        | "zero_init_last" | "scriptable" | "exportable" | "stem_width" => true,
         // Compared with the tensors.
         "stem_type" => value == "" || value == "deep" || value == "deep_tiered",
         "avg_down" | "replace_stem_pool" => value.is_boolean(),
@@ -327,6 +385,22 @@ mod tests {
             let found = found.unwrap_or_else(|| panic!("{name} is accepted"));
             assert!(found.contains(why), "{name}: {found}");
         }
+    }
+
+    #[test]
+    fn names_say_how_many_blocks_there_are() {
+        for (name, kind, depths) in [
+            ("seresnet18", Kind::Basic, [2, 2, 2, 2]),
+            ("resnet26t", Kind::Bottleneck, [2, 2, 2, 2]),
+            ("wide_resnet50_2", Kind::Bottleneck, [3, 4, 6, 3]),
+            ("resnext101_32x8d", Kind::Bottleneck, [3, 4, 23, 3]),
+            ("gluon_resnet152_v1b", Kind::Bottleneck, [3, 8, 36, 3]),
+            ("resnetrs270", Kind::Bottleneck, [4, 29, 53, 4]),
+            ("resnetv2_34d", Kind::Basic, [3, 4, 6, 3]),
+        ] {
+            assert_eq!(blocks(name), Some((kind, depths)), "{name}");
+        }
+        assert!(["resnet32", "cifar_resnet50", "mobilenetv2_100"].iter().all(|name| blocks(name).is_none()));
     }
 
     #[test]

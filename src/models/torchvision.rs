@@ -4,7 +4,7 @@
 use super::reader::Reader;
 use super::resnet::{self, Kind, Layout, Names, Stem};
 use super::scheme::{Built, Scheme};
-use super::{ModelError, Naming, timm};
+use super::{ModelError, Naming, hugging_face, timm};
 use crate::checkpoint::Checkpoint;
 use crate::preprocess::Preprocess;
 use serde_json::Value;
@@ -21,6 +21,7 @@ pub(super) const SCHEME: Scheme = Scheme {
         false => Preprocess::imagenet(),
     },
     build,
+    model_types: &["resnet"],
     timm: timm::resnet,
 };
 
@@ -87,6 +88,7 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
     timm::resnet_arguments(config)?;
     let net = resnet::build(reader, &Torchvision { pooled }, layout, size)?;
     timm::resnet_agrees(config, &net)?;
+    hugging_face::agrees(config, &net)?;
     Ok(net.into())
 }
 

@@ -56,6 +56,12 @@ pub enum OnnxError {
         /// The largest weights with their bytes, the largest first.
         largest: Vec<(String, usize)>,
     },
+    /// A weight or bias that f32 does not hold.
+    #[error("{layer}: a weight or bias, folded with its batch norm, is beyond f32")]
+    Overflow {
+        /// The layer.
+        layer: String,
+    },
     /// Preprocessing or labels that are no JSON.
     #[error("metadata: {0}")]
     Metadata(#[from] serde_json::Error),
@@ -74,8 +80,12 @@ pub enum OnnxError {
 /// Weights are formed a row at a time as they are written: no more than that is held in memory.
 ///
 /// # Errors
-/// [`OnnxError::TooLarge`] before anything is written, [`OnnxError::Write`] when the file cannot be written.
+/// [`OnnxError::TooLarge`] and [`OnnxError::Overflow`] before anything is written, [`OnnxError::Write`] when the file cannot be
+/// written.
 pub fn write(path: &Path, graph: &Graph, about: &About) -> Result<(), OnnxError> {
+    if let Some(layer) = graph.overflow() {
+        return Err(OnnxError::Overflow { layer: layer.into() });
+    }
     let file = Layout::new(graph, about)?;
     if file.bytes() > LARGEST_FILE {
         let mut largest: Vec<_> = file.constants.iter().map(|c| (c.name.clone(), c.bytes())).collect();

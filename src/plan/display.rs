@@ -1,7 +1,7 @@
 //! A plan as text a person can check, and as a drawing of what lives where and when.
 
 use super::{BufferId, Dispatch, Place, Plan};
-use crate::kernel::{ConvSpec, Operand, Spec};
+use crate::kernel::{ConvSpec, Operand, Precision, Spec};
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -201,11 +201,12 @@ impl fmt::Display for Plan {
         }
         write!(
             f,
-            "{} dispatches, {} slots, planned peak {}, lower bound {}",
+            "{} dispatches, {} slots, planned peak {}, lower bound {}{}",
             self.dispatches.len(),
             self.slots.len(),
             mib(self.activation_bytes()),
-            mib(self.lower_bound)
+            mib(self.lower_bound),
+            if self.precision() == Precision::F16 { ", f16" } else { "" }
         )
     }
 }

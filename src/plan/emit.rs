@@ -3,11 +3,11 @@
 use super::segment::{Segment, clip};
 use super::sum::{Sum, Term};
 use super::weights::{ConvWeights, KWeight};
-use super::{Buffer, BufferId, Dispatch, Kept, Limits, Part, Place, PlanError};
+use super::{Buffer, BufferId, Dispatch, Kept, Limits, Options, Part, Place, PlanError};
 use crate::graph::{Activation, MaxPool, Weight};
 use crate::kernel::{
-    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
-    packed_weight_bytes,
+    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Precision,
+    Spec, packed_weight_bytes,
 };
 use crate::tensor::Tensor;
 use std::ops::Range;
@@ -19,12 +19,14 @@ pub(super) struct Emitter {
     pub(super) dispatches: Vec<Dispatch>,
     pub(super) kept: Vec<Kept>,
     limits: Limits,
+    precision: Precision,
 }
 
 impl Emitter {
-    pub(super) fn new(input: BufferShape, limits: Limits) -> Emitter {
+    pub(super) fn new(input: BufferShape, options: &Options) -> Emitter {
+        let &Options { limits, precision, .. } = options;
         let buffer = Buffer { name: "input".into(), shape: input, place: Place::Input };
-        Emitter { buffers: vec![buffer], dispatches: vec![], kept: vec![], limits }
+        Emitter { buffers: vec![buffer], dispatches: vec![], kept: vec![], limits, precision }
     }
 
     pub(super) fn input_segment(&self) -> Segment {
@@ -45,11 +47,15 @@ impl Emitter {
         self.kept.push(Kept { name: name.into(), parts: value.iter().map(part).collect() });
     }
 
-    fn buffer(&mut self, name: &str, shape: BufferShape) -> Result<usize, PlanError> {
+    /// A buffer of that shape, of the plan's precision where it is packed.
+    fn buffer(&mut self, name: &str, mut shape: BufferShape) -> Result<usize, PlanError> {
+        shape.precision = match shape.layout {
+            Layout::Packed => self.precision,
+            Layout::Planar => Precision::F32,
+        };
         self.fits(name, "an activation buffer", shape.bytes() as u64)?;
         // The place is settled when memory is assigned.
-        let place =
-            if shape.layout == crate::kernel::Layout::Planar { Place::Output } else { Place::Slot(0) };
+        let place = if shape.layout == Layout::Planar { Place::Output } else { Place::Slot(0) };
         self.buffers.push(Buffer { name: name.into(), shape, place });
         Ok(self.buffers.len() - 1)
     }
@@ -79,15 +85,15 @@ impl Emitter {
             let what = "PReLU beside ReLU6 or sigmoid in one range".into();
             return Err(PlanError::Unsupported { layer: name.into(), what });
         }
-        let most = self.limits.max_storage_buffers as usize - 1; // the weights take one
+        let most = (self.limits.max_storage_buffers as usize).saturating_sub(1); // the weights take one
         let cuts = if cuts.len() + 1 > most / 2 { &[] } else { cuts };
         let mut edges = vec![0];
         edges.extend(cuts.iter().copied().filter(|c| *c > 0 && *c < sum.channels && c.is_multiple_of(4)));
         edges.push(sum.channels);
-        // Where a sum reads more buffers than one dispatch may bind, its first part becomes a buffer that the rest adds.
+        // Where a sum reads more buffers than one dispatch may bind, a part becomes a buffer that the rest adds.
         let mut sum = sum;
         while sum.buffers().len() + edges.len() - 1 > most {
-            let Some(part) = sum.split_off(most - 1) else { break };
+            let Some(part) = sum.split_off(most.saturating_sub(1)) else { break };
             let [height, width] = part.size;
             let shape = BufferShape { channels: part.channels, height, width, layout: Layout::Packed, ..to };
             let parts = self.sum(&format!("{name}.part"), part, None, shape, &[])?;
@@ -260,7 +266,7 @@ impl Emitter {
     ) -> Result<Segment, PlanError> {
         let buffer = self.buffer(name, to)?;
         let operand = Operand { buffer: 0, ..from.operand() };
-        let spec = Spec::MaxPool(PoolSpec { from: operand, pool, to });
+        let spec = Spec::MaxPool(PoolSpec { from: operand, pool, to: self.buffers[buffer].shape });
         self.dispatch(name, spec, vec![BufferId(from.buffer)], vec![BufferId(buffer)], None);
         Ok(self.whole(buffer, from.non_negative))
     }
@@ -272,7 +278,7 @@ impl Emitter {
     ) -> Result<Segment, PlanError> {
         let buffer = self.buffer(name, to)?;
         let operand = Operand { buffer: 0, ..from.operand() };
-        let spec = Spec::Average(AverageSpec { from: operand, to });
+        let spec = Spec::Average(AverageSpec { from: operand, to: self.buffers[buffer].shape });
         self.dispatch(name, spec, vec![BufferId(from.buffer)], vec![BufferId(buffer)], None);
         Ok(self.whole(buffer, from.non_negative))
     }
@@ -308,8 +314,13 @@ impl Emitter {
                 sum.activation = vec![(0..channels, activation)];
             }
             _ if segment.gate.is_some() => {
-                let what = "a gate over channels that do not begin at a multiple of 4".into();
-                return Err(PlanError::Unsupported { layer: name.into(), what });
+                let (whole, own) = segment.whole_quads();
+                if !whole.quad_aligned(0) {
+                    let what = "a gate over channels that do not begin at a multiple of 4".into();
+                    return Err(PlanError::Unsupported { layer: name.into(), what });
+                }
+                let whole = self.copy(name, &whole)?;
+                return self.copy(name, &whole.sub(own));
             }
             _ => {
                 let (from, lead) = segment.clone().quad_start();

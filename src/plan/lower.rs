@@ -8,9 +8,9 @@
 use super::emit::Emitter;
 use super::segment::{Gate, Segment, pieces, row_ranges};
 use super::sum::Sum;
-use super::{Options, PlanError};
+use super::{Options, Place, PlanError};
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId};
-use crate::kernel::{BufferShape, Layout};
+use crate::kernel::{BufferShape, Layout, Precision};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -22,6 +22,12 @@ pub(super) fn lower(graph: &Graph, options: &Options, splits: &Splits) -> Result
     if options.batch == 0 {
         return Err(PlanError::EmptyBatch);
     }
+    // Beyond this a size would overflow: copies take a value's bytes again, padding up to four times.
+    let values: usize = graph.nodes().iter().map(|n| n.shape.len()).sum();
+    let most = isize::MAX as usize / (values.saturating_mul(64).saturating_add(graph.macs()));
+    if options.batch > most {
+        return Err(PlanError::BatchTooLarge { batch: options.batch, most });
+    }
     let input = graph.input_shape();
     let input = BufferShape {
         batch: options.batch,
@@ -29,6 +35,7 @@ pub(super) fn lower(graph: &Graph, options: &Options, splits: &Splits) -> Result
         height: input.height,
         width: input.width,
         layout: Layout::Planar,
+        precision: Precision::F32,
     };
     let mut lowering = Lowering {
         graph,
@@ -36,11 +43,12 @@ pub(super) fn lower(graph: &Graph, options: &Options, splits: &Splits) -> Result
         splits,
         consumers: graph.consumers(),
         values: vec![vec![]; graph.nodes().len()],
-        emitter: Emitter::new(input, options.limits),
+        emitter: Emitter::new(input, options),
     };
     for v in graph.values() {
         lowering.values[v.index()] = lowering.value(v)?;
     }
+    lowering.output()?;
     let Lowering { values, mut emitter, .. } = lowering;
     for name in &options.keep {
         let v = graph.find(name).ok_or_else(|| PlanError::Unsupported {
@@ -145,6 +153,21 @@ impl Lowering<'_> {
         }
     }
 
+    /// Writes the output where it is a view of another value.
+    fn output(&mut self) -> Result<(), PlanError> {
+        let v = self.graph.output();
+        let place = |s: &Segment| self.emitter.buffers[s.buffer].place;
+        if self.values[v.index()].iter().all(|s| place(s) == Place::Output) {
+            return Ok(());
+        }
+        let shape = self.graph.shape(v);
+        let mut sum = Sum::new(shape.channels, shape.size());
+        self.add_value(v, &mut sum)?;
+        let to = self.buffer_shape(v, shape.channels);
+        let name = self.name(v).to_string();
+        self.emitter.sum(&name, sum, None, to, &[]).map(drop)
+    }
+
     /// Whether all output channels are computed, as one range.
     fn single_range(&self, conv: &Conv2d) -> bool {
         let computed = |b: &Block| matches!(b.weight, BlockWeight::Dense { .. } | BlockWeight::Pointwise(_));
@@ -157,7 +180,8 @@ impl Lowering<'_> {
 
     pub(super) fn buffer_shape(&self, v: ValueId, channels: usize) -> BufferShape {
         let Shape { height, width, .. } = self.graph.shape(v);
-        BufferShape { batch: self.options.batch, channels, height, width, layout: self.layout(v) }
+        let &Options { batch, precision, .. } = self.options;
+        BufferShape { batch, channels, height, width, layout: self.layout(v), precision }
     }
 
     pub(super) fn unsupported(&self, v: ValueId, what: impl Into<String>) -> PlanError {
@@ -218,12 +242,14 @@ impl Lowering<'_> {
         let untouched =
             |r: Range<usize>| pieces(&value, r).map(|(s, part, _)| s.sub(part)).collect::<Vec<_>>();
         result.extend(untouched(0..first));
-        for (s, part, at) in pieces(&value, first..end) {
-            let s = s.sub(part);
-            let first_channel = factors.first_channel + at;
-            if !first_channel.is_multiple_of(4) {
-                return Err(self.unsupported(gate, "a gate cut between multiples of 4 channels"));
-            }
+        let mut gated: Vec<(Segment, usize)> =
+            pieces(&value, first..end).map(|(s, part, at)| (s.sub(part), at)).collect();
+        // Factors are read in quads.
+        if gated.iter().any(|(_, at)| !at.is_multiple_of(4)) {
+            let parts = gated.into_iter().map(|(s, _)| s).collect();
+            gated = vec![(self.gathered(x, parts)?, 0)];
+        }
+        for (s, first_channel) in gated {
             let s = match s.is_plain() && s.quad_aligned(0) {
                 true => s,
                 false => self.emitter.copy(&self.graph.node(x).name, &s)?,

@@ -189,7 +189,7 @@ impl Lowering<'_> {
                         BlockWeight::Diagonal(factors) => {
                             let start = source_rows.start + at;
                             let factors = factors[start..start + s.channels].into();
-                            let s = self.viewed(x, &s, |s| s.gate.is_none().then(|| s.clone()))?;
+                            let s = self.viewed(x, &s, |s| s.tapped(conv.stride))?;
                             self.diagonal(x, s, factors, to, conv.stride, sum)?;
                         }
                         BlockWeight::MeanPool2 => {
@@ -258,12 +258,12 @@ impl Lowering<'_> {
             return Ok(());
         }
         let ones = vec![1.0; segment.channels];
-        let from = self.viewed(x, &segment, |s| s.gate.is_none().then(|| s.clone()))?;
+        let from = self.viewed(x, &segment, |s| s.tapped(stride))?;
         self.diagonal(x, from, ones.into(), first_out, stride, sum)
     }
 
     /// Segments as one buffer, for a reader that needs them so.
-    fn gathered(&mut self, x: ValueId, parts: Vec<Segment>) -> Result<Segment, PlanError> {
+    pub(super) fn gathered(&mut self, x: ValueId, parts: Vec<Segment>) -> Result<Segment, PlanError> {
         let channels = parts.iter().map(|s| s.channels).sum();
         let [height, width] = parts.first().map_or([1, 1], |s| s.operand().size());
         let non_negative = parts.iter().all(Segment::is_non_negative);

@@ -19,7 +19,7 @@ pub use check::{CheckError, check};
 pub use weights::{ConvWeights, KWeight};
 
 use crate::graph::{Block, BlockWeight, Graph, Op, Shape};
-use crate::kernel::{BufferShape, Spec};
+use crate::kernel::{BufferShape, Precision, Spec};
 use lower::Splits;
 
 /// A virtual buffer: one value, or one channel range of a value.
@@ -123,6 +123,12 @@ impl Plan {
         self.buffers.iter().find(|b| b.place == Place::Output).expect("every plan has an output")
     }
 
+    /// What its values between dispatches are stored in.
+    pub fn precision(&self) -> Precision {
+        let half = self.buffers.iter().any(|b| b.shape.precision == Precision::F16);
+        if half { Precision::F16 } else { Precision::F32 }
+    }
+
     /// Bytes of all slots: the activations' memory. The caller's input and output are not counted.
     pub fn activation_bytes(&self) -> usize {
         self.slots.iter().sum()
@@ -184,9 +190,25 @@ pub enum PlanError {
         /// The adapter's limit.
         limit: u32,
     },
+    /// Weights that the precision asked for cannot hold.
+    #[error("{layer}: {what}; run it with --precision f32")]
+    Weights {
+        /// Name of the dispatch.
+        layer: String,
+        /// What is lost, with the figures.
+        what: String,
+    },
     /// A batch of no images.
     #[error("the batch must hold at least one image, found 0")]
     EmptyBatch,
+    /// More images than can be counted in bytes and multiplies.
+    #[error("the batch may hold at most {most} images of this network, found {batch}")]
+    BatchTooLarge {
+        /// Images asked for.
+        batch: usize,
+        /// Images that can be counted.
+        most: usize,
+    },
 }
 
 /// What a plan must stay inside.
@@ -196,6 +218,11 @@ pub struct Limits {
     pub max_binding_bytes: u64,
     /// Storage buffers in one dispatch.
     pub max_storage_buffers: u32,
+}
+
+impl Limits {
+    /// Those of the CPU executor: none, as its buffers are not bound.
+    pub const NONE: Limits = Limits { max_binding_bytes: u64::MAX, max_storage_buffers: u32::MAX };
 }
 
 impl Default for Limits {
@@ -216,21 +243,25 @@ pub struct Options {
     pub limits: Limits,
     /// Whether values may be written as two buffers where that saves memory.
     pub split: bool,
+    /// What values between dispatches and packed weights are stored in.
+    pub precision: Precision,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { batch: 1, keep: vec![], limits: Limits::default(), split: true }
+        Options { batch: 1, keep: vec![], limits: Limits::default(), split: true, precision: Precision::F32 }
     }
 }
 
 /// Plans a graph: the smallest of the plans tried.
 ///
 /// # Errors
-/// [`PlanError`] names the layer that cannot be planned and the figures.
+/// [`PlanError`] names the layer that cannot be planned and the figures. In f16 every weight is read, once, for
+/// [`PlanError::Weights`].
 pub fn compile(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
     let mut splits = Splits::new();
     let mut best = plan_with(graph, options, &splits)?;
+    weights::check(&best, options.precision)?;
     if !options.split {
         return Ok(best);
     }

@@ -98,6 +98,12 @@ impl Segment {
         loadable.then(|| Segment { map: Some(Arc::new(map)), ..self.clone() })
     }
 
+    /// Itself, where a K range of one tap can read it with that stride.
+    pub(super) fn tapped(&self, stride: [usize; 2]) -> Option<Segment> {
+        let possible = self.gate.is_none() && (!self.mean_pool || stride == [1, 1]);
+        possible.then(|| self.clone())
+    }
+
     /// Whether it is the buffer's own elements, every row and column of them.
     pub(super) fn is_plain(&self) -> bool {
         self.stride == 1 && !self.mean_pool && self.map.is_none() && self.gate.is_none()
@@ -135,6 +141,17 @@ impl Segment {
             && self.first_channel.is_multiple_of(4)
             && first_out.is_multiple_of(4)
             && (self.channels.is_multiple_of(4) || ends)
+    }
+
+    /// A gated segment from the start of its first quad to the end of its last, and the channels of that which it is. They were
+    /// gated together, as gates begin at a quad.
+    pub(super) fn whole_quads(&self) -> (Segment, Range<usize>) {
+        let lead = self.first_channel % 4;
+        let first_channel = self.first_channel - lead;
+        let end = (self.first_channel + self.channels).next_multiple_of(4).min(self.shape.channels);
+        let gate = self.gate.as_ref().map(|g| Gate { first_channel: g.first_channel - lead, ..g.clone() });
+        let whole = Segment { first_channel, channels: end - first_channel, gate, ..self.clone() };
+        (whole, lead..lead + self.channels)
     }
 
     /// The segment from the start of its first quad on, and how many channels that added in front (to be met with zeros).

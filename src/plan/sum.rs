@@ -55,6 +55,7 @@ impl Sum {
             activation: vec![(0..channels, Activation::Identity)],
         }
     }
+
     /// The buffers it reads, each once.
     pub(super) fn buffers(&self) -> Vec<usize> {
         let terms = self.terms.iter().map(|t| &t.from);
@@ -64,20 +65,27 @@ impl Sum {
         all
     }
 
-    /// Takes the first terms and added values that together read at most `most` buffers, as a linear sum without bias of
-    /// its own: adding its result to what stays gives the sum. `None` where not even two buffers fit.
+    /// Takes terms and added values that together read at most `most` buffers, and at least two, as a linear sum without bias
+    /// of its own: adding its result to what stays gives the sum. `None`, and nothing taken, where no two buffers fit.
     pub(super) fn split_off(&mut self, most: usize) -> Option<Sum> {
-        let mut taken: Vec<usize> = vec![];
-        let mut fits = |segment: &Segment| {
-            let new: Vec<usize> = buffers(segment).filter(|b| !taken.contains(b)).collect();
-            let fits = taken.len() + new.len() <= most;
-            taken.extend(new.into_iter().filter(|_| fits));
-            fits
-        };
+        let segments = || self.terms.iter().map(|t| &t.from).chain(self.adds.iter().map(|a| &a.0));
+        // What reads more buffers than are left is passed over: what comes first decides what fits beside it.
+        let taken = (0..segments().count()).map(|first| {
+            let mut taken: Vec<usize> = vec![];
+            for segment in segments().skip(first) {
+                let new: Vec<usize> = buffers(segment).filter(|b| !taken.contains(b)).collect();
+                if taken.len() + new.len() <= most {
+                    taken.extend(new);
+                }
+            }
+            taken
+        });
+        let taken = taken.max_by_key(Vec::len).filter(|taken| taken.len() > 1)?;
+        let fits = |segment: &Segment| buffers(segment).all(|b| taken.contains(&b));
         let mut part = Sum::new(self.channels, self.size);
         part.terms = self.terms.extract_if(.., |t| fits(&t.from)).collect();
         part.adds = self.adds.extract_if(.., |a| fits(&a.0)).collect();
-        (taken.len() > 1).then_some(part)
+        Some(part)
     }
 }
 

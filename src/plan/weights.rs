@@ -1,7 +1,8 @@
 //! Weights of a dispatch, still borrowed from the checkpoint: read, scaled and rounded only when they are packed.
 
+use super::{Plan, PlanError};
 use crate::graph::Weight;
-use crate::kernel::Values;
+use crate::kernel::{Precision, Values};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -149,4 +150,29 @@ impl ConvWeights {
         let k_ranges: Vec<&[f32]> = k_ranges.iter().map(Vec::as_slice).collect();
         then(&Values { k_ranges: &k_ranges, bias: &self.bias, slopes: &self.slopes, maps: &self.maps })
     }
+}
+
+/// Refuses weights that a precision cannot hold: one beyond its range, or a layer of which nothing is left.
+pub(super) fn check(plan: &Plan, precision: Precision) -> Result<(), PlanError> {
+    if precision == Precision::F32 {
+        return Ok(());
+    }
+    for d in &plan.dispatches {
+        for weight in d.weights.iter().flat_map(|w| &w.k_ranges) {
+            let refuse = |what| Err(PlanError::Weights { layer: d.name.clone(), what });
+            // The largest tells all; a NaN stays.
+            let larger = |m: f32, v: f32| if v.abs() > m || v.is_nan() { v.abs() } else { m };
+            let largest = weight.to_f32().into_iter().fold(0.0, larger);
+            let stored = precision.stored(largest);
+            if stored.is_nan() {
+                return refuse(format!(
+                    "its weights, {largest:e} at most, are beyond the range of {precision}"
+                ));
+            }
+            if largest > 0.0 && stored == 0.0 {
+                return refuse(format!("its weights, {largest:e} at most, all become 0 in {precision}"));
+            }
+        }
+    }
+    Ok(())
 }

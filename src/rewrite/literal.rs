@@ -1,10 +1,12 @@
 //! Block weights multiplied out: what the paper's scripts do, kept to compare with and to export.
 
-use crate::graph::{Block, BlockWeight, Conv2d, Graph, GraphError, Op, Shape, Weight};
+use crate::graph::{Block, BlockWeight, Conv2d, Graph, GraphError, Op, Weight};
 
 /// Turns every block weight into one plain kernel, Dirac ones and zeros included; the values are formed when they are read.
 /// A weight that is plain already is left as it is, and so is a 2x2 mean that no window can express: at an odd height or
-/// width its last row or column has fewer elements, and a 1x1 window has no taps for it.
+/// width its last row or column has fewer elements, and a 1x1 window has no taps for it. Where it is multiplied out, the
+/// layer is marked for even sizes ([`Conv2d::even`]). Left too is a block at the centre tap of a window that strides and is
+/// padded for its input's size ([`Conv2d::same`]): padded for another size, that tap lies elsewhere.
 ///
 /// # Errors
 /// [`GraphError`] when a rewritten node does not fit, which a well-formed graph never gives.
@@ -13,7 +15,7 @@ pub fn literal(graph: &Graph) -> Result<Graph, GraphError> {
     for node in &graph.nodes()[1..] {
         let op = match &node.op {
             Op::Conv2d(conv)
-                if conv.as_plain().is_none() && expressible(conv, graph.shape(node.inputs[0])) =>
+                if conv.as_plain().is_none() && expressible(conv, graph.shape(node.inputs[0]).size()) =>
             {
                 Op::Conv2d(flatten(conv))
             }
@@ -24,12 +26,17 @@ pub fn literal(graph: &Graph) -> Result<Graph, GraphError> {
     Ok(new)
 }
 
-/// Whether plain taps can do what the blocks do on an input of that shape.
-fn expressible(conv: &Conv2d, input: Shape) -> bool {
-    let mean = conv.blocks.iter().any(|b| matches!(b.weight, BlockWeight::MeanPool2));
-    let even = input.height.is_multiple_of(2) && input.width.is_multiple_of(2);
+/// Whether plain taps can do what the blocks do on an input of `[height, width]`.
+fn expressible(conv: &Conv2d, input: [usize; 2]) -> bool {
+    let even = input.iter().all(|n| n.is_multiple_of(2));
     let window = conv.kernel.iter().all(|k| *k >= 3) && conv.dilation == [1, 1];
-    !mean || even && window
+    let centred = conv.blocks.iter().any(|b| !matches!(b.weight, BlockWeight::Dense { .. }));
+    let moves = conv.same && conv.stride != [1, 1] && centred;
+    !moves && (!has_means(conv) || even && window)
+}
+
+fn has_means(conv: &Conv2d) -> bool {
+    conv.blocks.iter().any(|b| matches!(b.weight, BlockWeight::MeanPool2))
 }
 
 /// The number of groups that a plain form of the convolution can have: that of its grouped block where every other block
@@ -54,7 +61,9 @@ fn common_groups(conv: &Conv2d) -> usize {
                 BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::MeanPool2 => per_in == per_out,
             }
     };
-    if conv.blocks.iter().all(aligned) { conv.in_channels / per_in } else { 1 }
+    let groups = conv.in_channels / per_in;
+    let whole = conv.in_channels == groups * per_in && conv.out_channels == groups * per_out;
+    if whole && conv.blocks.iter().all(aligned) { groups } else { 1 }
 }
 
 /// One plain kernel with the same function.
@@ -64,6 +73,7 @@ pub(crate) fn flatten(conv: &Conv2d) -> Conv2d {
     Conv2d {
         padding_end: conv.padding_end,
         same: conv.same,
+        even: conv.even || has_means(conv),
         dilation: conv.dilation,
         bias: conv.bias.clone(),
         activation: conv.activation.clone(),

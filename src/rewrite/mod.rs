@@ -100,7 +100,8 @@ pub enum Outcome {
 /// The report of one residual block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockReport {
-    /// Node of the folded graph where the block ended (its Add).
+    /// Node of the folded graph where the block ended (its Add). Branches that were summed inside a block whose residual
+    /// connection was removed end where that block does.
     pub block: String,
     /// Node of the new graph that computes the same value.
     pub output: String,
@@ -113,7 +114,7 @@ pub struct BlockReport {
 pub struct Rewritten {
     /// The new graph.
     pub graph: Graph,
-    /// One entry per Add of the original, in order.
+    /// One entry per Add of the original, in order: first the sums of parallel branches, then the residual connections.
     pub blocks: Vec<BlockReport>,
     /// Layers of a plain chain whose structure was found again ([`recognise()`]).
     pub recognised: Vec<String>,
@@ -139,9 +140,8 @@ pub fn for_mode(original: &Graph, form: impl Into<Form>) -> Result<Rewritten, Gr
     }
     let summed = reparameterize(&folded)?;
     let folded = fuse_activation(&summed.graph)?;
-    let mut removed = remove_residual(&folded)?;
+    let mut removed = remove_residual::remove_after(&folded, summed.blocks)?;
     (removed.recognised, removed.deviation) = (recognised, deviation);
-    removed.blocks.splice(0..0, summed.blocks);
     if merge && mode != Mode::Residual {
         removed.graph = fuse_linear(&removed.graph)?;
     }

@@ -19,6 +19,12 @@ use std::ops::Range;
 /// # Errors
 /// [`GraphError`] when a rewritten node does not fit, which a well-formed graph never gives.
 pub fn remove_residual(graph: &Graph) -> Result<Rewritten, GraphError> {
+    remove_after(graph, vec![])
+}
+
+/// The same, with the reports of the pass before in front. One whose value is taken into a block, and is none of the new graph's
+/// any more, stands for that block's value.
+pub(super) fn remove_after(graph: &Graph, earlier: Vec<BlockReport>) -> Result<Rewritten, GraphError> {
     let consumers = graph.consumers();
     let non_negative = graph.non_negative();
     let mut chains: Vec<Option<Chain>> = vec![None; graph.nodes().len()];
@@ -52,6 +58,22 @@ pub fn remove_residual(graph: &Graph) -> Result<Rewritten, GraphError> {
             replaced[v.index()] = true;
         }
     }
+    let around = |report: BlockReport| {
+        let value = graph.find(&report.output);
+        let block = graph.values().find_map(|add| {
+            let chain = chains[add.index()].as_ref()?;
+            chain.values().any(|v| Some(v) == value).then_some((chain, add))
+        });
+        match block {
+            Some((chain, add)) => BlockReport {
+                block: graph.node(add).name.clone(),
+                output: chain.output(graph, add).into(),
+                ..report
+            },
+            None => report,
+        }
+    };
+    let reports = earlier.into_iter().map(around).chain(reports).collect();
     let mut new = Graph::new(graph.input_shape());
     let mut map: Vec<Option<ValueId>> = vec![None; graph.nodes().len()];
     map[0] = Some(ValueId(0));
@@ -220,6 +242,10 @@ impl Chain {
     fn check(&self, graph: &Graph) -> Result<(), String> {
         let name = |v: ValueId| &graph.node(v).name;
         let convs = || self.main.iter().filter(|s| s.gate.is_empty()).map(|s| s.value);
+        if let Some(gate) = self.main.first().filter(|s| !s.gate.is_empty()) {
+            // It would multiply what is carried past it as well: there is nothing reserved yet.
+            return Err(format!("{}: a gate stands before the first convolution", name(gate.value)));
+        }
         let mut stride = [1, 1];
         for v in convs() {
             let conv = conv_of(graph, v);
@@ -232,6 +258,15 @@ impl Chain {
                     conv.padding
                 )
             })?;
+            let (x, y) = (graph.shape(graph.node(v).inputs[0]), graph.shape(v));
+            if conv.strided_size(x.size()) != y.size() {
+                return Err(format!(
+                    "{}: padded by {:?} and {:?}, it has not one output for every input at its stride",
+                    name(v),
+                    conv.padding,
+                    conv.padding_end
+                ));
+            }
             stride = [stride[0] * conv.stride[0], stride[1] * conv.stride[1]];
         }
         if let Some(last) = self.merging()

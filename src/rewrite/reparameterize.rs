@@ -6,9 +6,9 @@ use super::{BlockReport, Outcome, Rewritten};
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, GraphError, Op, ValueId, Weight};
 use std::ops::Range;
 
-/// Sums every tree of linear Adds whose leaves are linear convolutions of one value, with one stride and with windows over
-/// one centre, into one convolution: dense where a branch has a kernel, Dirac or diagonal on other rows. An Add of anything else
-/// stays.
+/// Sums every tree of Adds, linear but for the last, whose leaves are linear convolutions of one value, with one stride and
+/// with windows over one centre, into one convolution with the activation of the last Add: dense where a branch has a kernel,
+/// Dirac or diagonal on other rows. An Add of anything else stays.
 ///
 /// Expects batch norms folded and activations not yet fused.
 ///
@@ -19,7 +19,7 @@ pub fn reparameterize(graph: &Graph) -> Result<Rewritten, GraphError> {
     let mut sums: Vec<Option<Vec<ValueId>>> = vec![None; graph.nodes().len()];
     let mut replaced = vec![false; graph.nodes().len()];
     // From the end, so that the outermost Add of a tree takes all of it.
-    for v in graph.values().rev().filter(|v| !replaced[v.index()]).collect::<Vec<_>>() {
+    for v in graph.values().rev() {
         if replaced[v.index()] || !matches!(graph.node(v).op, Op::Add(_)) {
             continue;
         }
@@ -38,12 +38,16 @@ pub fn reparameterize(graph: &Graph) -> Result<Rewritten, GraphError> {
     for v in graph.values().skip(1).filter(|v| !replaced[v.index()]) {
         let node = graph.node(v);
         let at = |v: ValueId| map[v.index()].expect("operands come first");
-        let value = match &sums[v.index()] {
-            Some(leaves) => {
+        let value = match (&sums[v.index()], &node.op) {
+            (Some(leaves), Op::Add(activation)) => {
                 let (conv, x) = sum(graph, leaves).expect("found before");
-                // A ReLU that alone follows will be fused: then the block ends there.
+                let activation = vec![(0..conv.out_channels, activation.clone())];
+                let conv = Conv2d { activation, ..conv };
+                // A ReLU that alone follows a linear sum will be fused: then the block ends there.
                 let end = match consumers[v.index()].as_slice() {
-                    [reader] if matches!(graph.node(*reader).op, Op::Activation(_)) => *reader,
+                    [reader] if conv.is_linear() && matches!(graph.node(*reader).op, Op::Activation(_)) => {
+                        *reader
+                    }
                     _ => v,
                 };
                 blocks.push(BlockReport {
@@ -53,7 +57,7 @@ pub fn reparameterize(graph: &Graph) -> Result<Rewritten, GraphError> {
                 });
                 new.push(node.name.clone(), Op::Conv2d(conv), &[at(x)])?
             }
-            None => {
+            _ => {
                 let inputs: Vec<ValueId> = node.inputs.iter().map(|&v| at(v)).collect();
                 new.push(node.name.clone(), node.op.clone(), &inputs)?
             }
@@ -95,6 +99,7 @@ fn sum(graph: &Graph, leaves: &[ValueId]) -> Option<(Conv2d, ValueId)> {
         conv.centre()?;
         convs.push(conv);
     }
+    let even = convs.iter().any(|c| c.even);
     // The widest window takes the others in; all have to read around the same position.
     let widest = *convs.iter().max_by_key(|c| c.kernel)?;
     // What every kernel must be like: its groups, and the rows that it computes.
@@ -127,6 +132,11 @@ fn sum(graph: &Graph, leaves: &[ValueId]) -> Option<(Conv2d, ValueId)> {
                 }
             }
             BlockWeight::Diagonal(_) | BlockWeight::Dirac if block.out == block.input => {
+                // Of a grouped kernel a row has no place for the inputs of other groups.
+                let (per_out, per_in) = (conv.out_channels / groups, conv.in_channels / groups);
+                if groups > 1 && block.out.clone().any(|c| c / per_out != c / per_in) {
+                    return None;
+                }
                 let factor = |i: usize| match &block.weight {
                     BlockWeight::Diagonal(factors) => factors[i],
                     _ => 1.0,
@@ -138,7 +148,7 @@ fn sum(graph: &Graph, leaves: &[ValueId]) -> Option<(Conv2d, ValueId)> {
         }
         bias.iter_mut().zip(&conv.bias).for_each(|(sum, b)| *sum += b);
     }
-    let sum = Conv2d { blocks, bias, ..widest.clone() };
+    let sum = Conv2d { blocks, bias, even, ..widest.clone() };
     let mut dense = Weight::flattened(&sum, groups);
     if rows.len() < sum.out_channels {
         let inputs: Vec<usize> = (0..sum.in_channels).collect();

@@ -5,6 +5,8 @@ use crate::checkpoint::CheckpointError;
 use crate::cpu::CpuError;
 use crate::gpu::GpuError;
 use crate::graph::GraphError;
+use crate::kernel::Precision;
+use crate::memory::OutOfMemory;
 use crate::models::ModelError;
 use crate::plan::{CheckError, PlanError};
 
@@ -30,10 +32,30 @@ pub enum SessionError {
     /// No such adapter, a limit too small, a device lost.
     #[error(transparent)]
     Gpu(#[from] GpuError),
-    /// The CPU executor refused an input.
+    /// The values of a network, which pruning judges by, are too large for the machine.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+    /// The CPU executor refused an input, or has too little memory.
     #[cfg(not(target_arch = "wasm32"))]
     #[error(transparent)]
     Cpu(#[from] CpuError),
+    /// A run whose logits are NaN or infinite: a layer of the network overflows its precision.
+    #[error(
+        "logit {class} of image {image} of the batch is {value}: a layer overflows {precision}; \
+         `rmnet verify --precision {precision} --bisect` names it"
+    )]
+    NotFinite {
+        /// Of the run.
+        precision: Precision,
+        /// Position in the batch of the first such image.
+        image: usize,
+        /// Its first class that is not finite.
+        class: usize,
+        /// That logit.
+        value: f32,
+        /// What the run gave, `[batch, classes]`.
+        logits: Vec<f32>,
+    },
     /// Two forms of one network gave different logits: an error of ours or of the driver's.
     #[error("the merged form gives other logits, off by {relative:.1e} of the largest: please report it")]
     Disagree {

@@ -2,7 +2,7 @@
 
 use super::{Options, Session, SessionError};
 use crate::models::Model;
-use crate::verify::{Difference, F32_LOGITS_BOUND};
+use crate::verify::{Difference, logits_bound};
 use std::time::{Duration, Instant};
 
 /// Fewest rounds, and the time after which no further one begins.
@@ -53,7 +53,7 @@ pub fn faster_merged(model: &Model, options: &Options) -> Result<Option<MergeTim
     let found = logits[1].iter().map(|v| f64::from(*v));
     let difference = Difference::between(found, &expected).relative;
     // Each may be off by the bound.
-    if difference.is_nan() || difference > 2.0 * F32_LOGITS_BOUND {
+    if difference.is_nan() || difference > 2.0 * logits_bound(options.precision) {
         return Err(SessionError::Disagree { relative: difference });
     }
     let mut times: [Vec<Duration>; 2] = [vec![], vec![]];

@@ -31,7 +31,8 @@ pub use prune::{Judge, PrunedModel, pruned};
 use crate::checkpoint::Checkpoint;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::cpu::CpuExecutor;
-use crate::gpu::{ExecOptions, Gpu, GpuExecutor};
+use crate::gpu::{ExecOptions, Gpu, GpuExecutor, Tuned};
+use crate::kernel::Rounding;
 use crate::models::{self, Model};
 use crate::plan::{self, Limits, Plan};
 use crate::rewrite::{self, BlockReport, Form, Rewritten};
@@ -55,6 +56,7 @@ pub fn prepare(model: &Model, options: &Options, limits: Limits) -> Result<Prepa
         batch: options.batch,
         keep: options.keep.clone(),
         limits,
+        precision: options.precision,
         ..plan::Options::default()
     };
     let plan = plan::compile(&rewritten.graph, &planned)?;
@@ -145,30 +147,39 @@ impl Session {
     /// As [`Session::open`].
     pub async fn on(gpu: &Gpu, model: &Model, options: &Options) -> Result<Session, SessionError> {
         let Prepared { rewritten, plan } = prepare(model, options, gpu.plan_limits())?;
-        let exec = ExecOptions { safe_shaders: options.safe_shaders };
+        let exec = ExecOptions { safe_shaders: options.safe_shaders, tuning: options.tuning.clone() };
         let executor = GpuExecutor::new_async(gpu, &plan, &exec).await?;
         Ok(Session { executor: Executor::Gpu(Box::new(executor)), blocks: rewritten.blocks })
     }
 
     #[cfg(not(target_arch = "wasm32"))]
     fn on_cpu(model: &Model, options: &Options) -> Result<Session, SessionError> {
-        // No binding to fit: buffers are vectors.
-        let limits = Limits { max_binding_bytes: u64::MAX, max_storage_buffers: u32::MAX };
-        let Prepared { rewritten, plan } = prepare(model, options, limits)?;
-        let executor = Executor::Cpu(Box::new(CpuExecutor::new(&plan)));
+        let Prepared { rewritten, plan } = prepare(model, options, Limits::NONE)?;
+        let executor = Executor::Cpu(Box::new(CpuExecutor::try_new(&plan)?));
         Ok(Session { executor, blocks: rewritten.blocks })
     }
 
     /// Runs one batch, planar `[batch, channels, height, width]` f32, and gives the logits, `[batch, classes]`. Blocks.
     ///
     /// # Errors
-    /// An input of another length; a device lost.
+    /// An input of another length; a device lost; [`SessionError::NotFinite`] where a layer overflows its precision. The CPU hands
+    /// every NaN on to the logits. In f32 a GPU may take the larger of NaN and 0 for 0, so that an overflow before a ReLU need not
+    /// show there: [`verify`](crate::verify) finds it.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, SessionError> {
-        Ok(match &self.executor {
+        self.finite(match &self.executor {
             Executor::Gpu(gpu) => gpu.run(input)?,
             Executor::Cpu(cpu) => cpu.run(input)?,
         })
+    }
+
+    /// Refuses logits that are NaN or infinite.
+    fn finite(&self, logits: Vec<f32>) -> Result<Vec<f32>, SessionError> {
+        let Some(at) = logits.iter().position(|v| !v.is_finite()) else { return Ok(logits) };
+        let [_, classes] = self.output_shape();
+        let (image, class, value) = (at / classes, at % classes, logits[at]);
+        let precision = self.plan().precision();
+        Err(SessionError::NotFinite { precision, image, class, value, logits })
     }
 
     /// [`Session::run`] that awaits the GPU. On the CPU it runs at once.
@@ -176,7 +187,7 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub async fn run_async(&self, input: &[f32]) -> Result<Vec<f32>, SessionError> {
-        Ok(match &self.executor {
+        self.finite(match &self.executor {
             Executor::Gpu(gpu) => gpu.run_async(input).await?,
             #[cfg(not(target_arch = "wasm32"))]
             Executor::Cpu(cpu) => cpu.run(input)?,
@@ -186,7 +197,7 @@ impl Session {
     /// Records a run into the app's own command buffer: nothing is submitted, copied or read back.
     ///
     /// `input` holds planar `[batch, channels, height, width]` f32, `output` gets `[batch, classes]` f32; both with usage
-    /// `STORAGE`, on the session's device.
+    /// `STORAGE`, on the session's device. A value that left the range of f16 makes logits NaN, which nobody looks for here.
     ///
     /// # Errors
     /// [`SessionError::NotOnGpu`] on the CPU; a buffer too small or of another usage.
@@ -213,6 +224,15 @@ impl Session {
             Executor::Gpu(gpu) => gpu.read_kept(name)?,
             Executor::Cpu(cpu) => cpu.read_kept(name)?,
         })
+    }
+
+    /// How far a kept value may be from the exact one, by the kernels that make it.
+    pub fn rounding(&self, name: &str) -> Rounding {
+        match &self.executor {
+            Executor::Gpu(gpu) => gpu.rounding(name),
+            #[cfg(not(target_arch = "wasm32"))]
+            Executor::Cpu(_) => Rounding::DIRECT,
+        }
     }
 
     /// The plan that runs, without its weights.
@@ -255,13 +275,24 @@ impl Session {
         }
     }
 
+    /// What became of [`Options::tuning`]; `None` on the CPU, which has no kernels to choose from.
+    pub fn tuned(&self) -> Option<&Tuned> {
+        match &self.executor {
+            Executor::Gpu(gpu) => Some(gpu.tuned()),
+            #[cfg(not(target_arch = "wasm32"))]
+            Executor::Cpu(_) => None,
+        }
+    }
+
     /// Bytes held on the device.
     pub fn memory(&self) -> Memory {
-        let weights = match &self.executor {
-            Executor::Gpu(gpu) => gpu.memory().weights,
+        match &self.executor {
+            Executor::Gpu(gpu) => {
+                let memory = gpu.memory();
+                Memory { activations: memory.activations, weights: memory.weights }
+            }
             #[cfg(not(target_arch = "wasm32"))]
-            Executor::Cpu(cpu) => cpu.weight_bytes(),
-        };
-        Memory { activations: self.plan().activation_bytes(), weights }
+            Executor::Cpu(cpu) => Memory { activations: cpu.activation_bytes(), weights: cpu.weight_bytes() },
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a session can be asked for.
 
-use crate::gpu::AdapterChoice;
+use crate::gpu::{AdapterChoice, Tuning};
+use crate::kernel::Precision;
 use crate::rewrite::Mode;
 
 /// Where a network runs. A choice that cannot be met is an error; the device is never changed silently.
@@ -34,12 +35,17 @@ pub struct Options {
     /// Whether neighbouring linear 1x1 convolutions (MobileNetV2's) are multiplied into one:
     /// [`rewrite::Form::merge`](crate::rewrite::Form::merge). [`faster_merged`](super::faster_merged) measures whether it pays.
     pub merge: bool,
+    /// What values between layers and packed weights are stored in; sums are f32 in either. [`Precision::F16`] halves the memory;
+    /// whether a network's values fit it, `rmnet verify --precision f16` tells.
+    pub precision: Precision,
     /// Where it runs. Not read by [`Session::on`](super::Session::on), which is given a device.
     pub device: Device,
     /// Names of nodes of the rewritten graph whose values stay readable after a run.
     pub keep: Vec<String>,
     /// Compile shaders with wgpu's run-time checks. Plans are checked, so they are off by default.
     pub safe_shaders: bool,
+    /// Kernels measured to be the fastest. Empty by default: the static choice. On the CPU it is not read.
+    pub tuning: Tuning,
 }
 
 impl Default for Options {
@@ -48,9 +54,11 @@ impl Default for Options {
             batch: 1,
             mode: Mode::default(),
             merge: false,
+            precision: Precision::F32,
             device: Device::default(),
             keep: vec![],
             safe_shaders: false,
+            tuning: Tuning::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::SessionError;
 use crate::graph::{Graph, Op};
+use crate::memory;
 use crate::models::{Model, Naming};
 use crate::plan::{self, Plan};
 use crate::reference;
@@ -35,7 +36,8 @@ pub struct PrunedModel {
 /// Removes residual connections, then channels. Needs no device.
 ///
 /// # Errors
-/// [`SessionError::Prune`] names the option, layer or criterion; [`SessionError::Calibration`] images that are no whole number.
+/// [`SessionError::Prune`] names the option, layer or criterion; [`SessionError::Calibration`] images that are no whole number,
+/// [`SessionError::OutOfMemory`] where one is too large to judge by.
 pub fn pruned(model: &Model, judge: Judge<'_>, options: &Options) -> Result<PrunedModel, SessionError> {
     let rewritten = rewrite::for_mode(&model.graph, Mode::Structured)?;
     let chain = &rewritten.graph;
@@ -68,6 +70,7 @@ fn channel_means(graph: &Graph, images: &[f32]) -> Result<ChannelMeans, SessionE
     if images.is_empty() || !images.len().is_multiple_of(image) {
         return Err(SessionError::Calibration { image, found: images.len() });
     }
+    memory::ask("a run in f64", reference::bytes(graph, 1))?;
     let count = images.len() / image;
     let mut means = ChannelMeans::default();
     for image in images.chunks(image) {

@@ -10,14 +10,15 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub fn run_timed(&self, input: &[f32]) -> Result<(Vec<f32>, Phases), SessionError> {
-        Ok(match &self.executor {
+        let (logits, phases) = match &self.executor {
             Executor::Gpu(gpu) => gpu.run_timed(input)?,
             Executor::Cpu(cpu) => {
                 let start = Instant::now();
                 let output = cpu.run(input)?;
                 (output, Phases { wait: start.elapsed(), ..Phases::default() })
             }
-        })
+        };
+        Ok((self.finite(logits)?, phases))
     }
 
     /// The GPU's own time for one run; `None` on the CPU, and where the adapter has no timestamps.

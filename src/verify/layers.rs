@@ -1,6 +1,8 @@
 //! Every layer of an executor against f64, on the input that the layer really had.
 
-use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, Op, Shape, ValueId, Weight};
+use super::precision::with_weights;
+use crate::graph::{Activation, BlockWeight, Conv2d, Graph, Op, Shape, ValueId, Weight};
+use crate::kernel::{Precision, Rounding};
 use crate::reference;
 use crate::tensor::Tensor;
 use serde::Serialize;
@@ -16,7 +18,8 @@ pub struct LayerCheck {
     pub layer: String,
     /// Largest absolute difference from the f64 evaluation of the layer on the same input.
     pub max_abs: f64,
-    /// Largest ratio of a difference to its own bound `(K + 2) * 2^-24 * sum |w||x| + ulp / 2`; above 1 the layer is wrong.
+    /// Largest ratio of a difference to its own bound `(K + 2) * 2^-24 * sum |w||x| + ulp / 2`, widened as the layer's kernel
+    /// states; above 1 the layer is wrong. In f16 the bound has the rounding of every weight and of the value itself besides.
     pub of_bound: f64,
 }
 
@@ -27,7 +30,8 @@ impl LayerCheck {
     }
 }
 
-/// Judges each layer of `graph` by an executor's values, planar f32 by node name (the input is given apart).
+/// Judges each layer of `graph` by an executor's values, planar f32 by node name (the input is given apart), as it stored them
+/// in `precision`, and by the rounding of the kernels that made them.
 ///
 /// # Panics
 /// When a value is missing or has another length than its shape.
@@ -36,6 +40,8 @@ pub fn check_layers(
     input: &[f32],
     batch: usize,
     values: &HashMap<String, Vec<f32>>,
+    precision: Precision,
+    rounding: impl Fn(&str) -> Rounding,
 ) -> Vec<LayerCheck> {
     let of = |v: ValueId| -> Vec<f64> {
         let name = &graph.node(v).name;
@@ -43,10 +49,18 @@ pub fn check_layers(
         assert_eq!(found.len(), batch * graph.shape(v).len(), "{name}");
         found.iter().map(|x| f64::from(*x)).collect()
     };
-    graph.values().skip(1).map(|v| check_layer(graph, v, batch, &of)).collect()
+    let check = |v: ValueId| check_layer(graph, v, batch, &of, precision, rounding(&graph.node(v).name));
+    graph.values().skip(1).map(check).collect()
 }
 
-fn check_layer(graph: &Graph, v: ValueId, batch: usize, of: &dyn Fn(ValueId) -> Vec<f64>) -> LayerCheck {
+fn check_layer(
+    graph: &Graph,
+    v: ValueId,
+    batch: usize,
+    of: &dyn Fn(ValueId) -> Vec<f64>,
+    precision: Precision,
+    rounding: Rounding,
+) -> LayerCheck {
     let node = graph.node(v);
     let inputs: Vec<Vec<f64>> = node.inputs.iter().map(|&i| of(i)).collect();
     let shapes: Vec<Shape> = node.inputs.iter().map(|&i| graph.shape(i)).collect();
@@ -58,7 +72,19 @@ fn check_layer(graph: &Graph, v: ValueId, batch: usize, of: &dyn Fn(ValueId) -> 
     let magnitudes: Vec<Vec<f64>> = inputs.iter().map(|x| x.iter().map(|v| v.abs()).collect()).collect();
     // The magnitude of every sum, and the number of its terms by channel.
     let (size, terms): (Vec<f64>, Vec<usize>) = match &node.op {
-        Op::Conv2d(conv) => (run(&Op::Conv2d(magnitude(conv)), &magnitudes), terms(conv)),
+        Op::Conv2d(conv) => {
+            let size = match rounding.reach {
+                None => run(&Op::Conv2d(magnitude(conv)), &magnitudes),
+                Some(reach) => {
+                    let near = [near(conv, &magnitudes[0], shapes[0], node.shape, reach)];
+                    let shape = Shape { channels: shapes[0].channels, ..node.shape };
+                    let operands: Vec<&[f64]> = near.iter().map(Vec::as_slice).collect();
+                    let all_taps = Op::Conv2d(all_taps(conv));
+                    reference::apply(&all_taps, &operands, &[shape], node.shape, batch)
+                }
+            };
+            (size, terms(conv))
+        }
         Op::GlobalAverage => {
             let n = shapes[0].height * shapes[0].width;
             (run(&node.op, &magnitudes), vec![n; node.shape.channels])
@@ -69,12 +95,26 @@ fn check_layer(graph: &Graph, v: ValueId, batch: usize, of: &dyn Fn(ValueId) -> 
         Op::Gate { .. } => (run(&node.op, &magnitudes), vec![1; node.shape.channels]),
         _ => (expected.iter().map(|v| v.abs()).collect(), vec![1; node.shape.channels]),
     };
+    // What rounding the weights changes at most. The output is f32 in every precision.
+    let weights = match &node.op {
+        Op::Conv2d(conv) if precision != Precision::F32 => {
+            let moved = |w: f64| if w == 0.0 { 0.0 } else { precision.rounding(w.abs()) };
+            run(
+                &Op::Conv2d(Conv2d { bias: vec![0.0; conv.out_channels], ..moved_by(conv, moved) }),
+                &magnitudes,
+            )
+        }
+        _ => vec![0.0; expected.len()],
+    };
+    let stored = if v == graph.output() { Precision::F32 } else { precision };
     let plane = node.shape.height * node.shape.width;
     let mut check = LayerCheck { layer: node.name.clone(), max_abs: 0.0, of_bound: 0.0 };
     for (i, (found, want)) in of(v).iter().zip(&expected).enumerate() {
         let k = terms[i / plane % node.shape.channels] as f64;
         let (factor, own) = activation_error(&node.op, i / plane % node.shape.channels, *want);
-        let bound = factor * (k + 2.0) * U * size[i] + own + U * want.abs() + f64::from(f32::MIN_POSITIVE);
+        let sum = factor * (rounding.factor * (k + 2.0) * U * size[i] + weights[i]) + own;
+        let bound = sum + U * want.abs() + f64::from(f32::MIN_POSITIVE);
+        let bound = bound + stored.rounding(want.abs() + bound);
         let difference = (found - want).abs();
         let ratio = if difference.is_nan() { f64::INFINITY } else { difference / bound };
         check.max_abs = if difference.is_nan() { f64::INFINITY } else { check.max_abs.max(difference) };
@@ -105,36 +145,58 @@ fn activation_error(op: &Op, c: usize, value: f64) -> (f64, f64) {
     }
 }
 
+/// Per output element and input channel the largest of the inputs that a kernel of that reach may have summed.
+fn near(conv: &Conv2d, x: &[f64], shape: Shape, out: Shape, reach: usize) -> Vec<f64> {
+    let rows = |axis: usize, at: usize, size: usize| {
+        let half = conv.kernel[axis] / 2 * conv.dilation[axis];
+        let reach = reach.max(half);
+        let centre = at * conv.stride[axis] + half;
+        let first = centre.saturating_sub(conv.padding[axis] + reach);
+        first.min(size)..(centre + reach + 1).saturating_sub(conv.padding[axis]).min(size)
+    };
+    let mut near = Vec::with_capacity(x.len() / shape.len() * shape.channels * out.height * out.width);
+    for plane in x.chunks(shape.height * shape.width) {
+        for y in 0..out.height {
+            for x in 0..out.width {
+                let columns = rows(1, x, shape.width);
+                let window = rows(0, y, shape.height)
+                    .flat_map(|y| &plane[y * shape.width + columns.start..y * shape.width + columns.end]);
+                near.push(window.fold(0.0, |m: f64, v| m.max(*v)));
+            }
+        }
+    }
+    near
+}
+
+/// The magnitude of a convolution whose every tap reads the same element.
+fn all_taps(conv: &Conv2d) -> Conv2d {
+    let mut all = magnitude(conv);
+    for block in &mut all.blocks {
+        match &mut block.weight {
+            BlockWeight::Dense { weight, .. } => {
+                let [out, inputs, height, width] = weight.shape();
+                let sums = weight.to_f64().chunks(height * width).map(|taps| taps.iter().sum()).collect();
+                *weight = Weight::new(Tensor::from_f64(vec![out, inputs, 1, 1], sums));
+            }
+            // The mean is no larger than the largest.
+            mean @ BlockWeight::MeanPool2 => *mean = BlockWeight::Dirac,
+            BlockWeight::Pointwise(_) | BlockWeight::Dirac | BlockWeight::Diagonal(_) => {}
+        }
+    }
+    let (kernel, stride, padding) = ([1, 1], [1, 1], [0, 0]);
+    Conv2d { kernel, stride, padding, padding_end: padding, same: false, dilation: [1, 1], ..all }
+}
+
 /// The convolution with every weight and bias replaced by its magnitude, and no activation.
 fn magnitude(conv: &Conv2d) -> Conv2d {
-    let abs = |w: &Weight| {
-        let values = w.to_f64().into_iter().map(f64::abs).collect();
-        Weight::new(Tensor::from_f64(w.shape().to_vec(), values))
-    };
-    let blocks = conv
-        .blocks
-        .iter()
-        .map(|b| Block {
-            weight: match &b.weight {
-                BlockWeight::Dense { weight, groups } => {
-                    BlockWeight::Dense { weight: abs(weight), groups: *groups }
-                }
-                BlockWeight::Pointwise(w) => BlockWeight::Pointwise(abs(w)),
-                BlockWeight::Dirac => BlockWeight::Dirac,
-                BlockWeight::Diagonal(factors) => {
-                    BlockWeight::Diagonal(factors.iter().map(|f| f.abs()).collect())
-                }
-                BlockWeight::MeanPool2 => BlockWeight::MeanPool2,
-            },
-            ..b.clone()
-        })
-        .collect();
-    Conv2d {
-        blocks,
-        bias: conv.bias.iter().map(|b| b.abs()).collect(),
-        activation: vec![(0..conv.out_channels, Activation::Identity)],
-        ..conv.clone()
-    }
+    let bias = conv.bias.iter().map(|b| b.abs()).collect();
+    Conv2d { bias, ..moved_by(conv, f64::abs) }
+}
+
+/// A convolution of `weight(w)` for every weight `w`, without activation.
+fn moved_by(conv: &Conv2d, weight: impl Fn(f64) -> f64) -> Conv2d {
+    let activation = vec![(0..conv.out_channels, Activation::Identity)];
+    Conv2d { activation, ..with_weights(conv, weight) }
 }
 
 /// Terms of each output channel's sum, the bias included.
@@ -151,4 +213,36 @@ fn terms(conv: &Conv2d) -> Vec<usize> {
         count[block.out.clone()].iter_mut().for_each(|c| *c += n);
     }
     count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kernel that sums magnitudes around a window may be off where the window is zero, by as much as it states.
+    #[test]
+    fn a_reach_widens_the_bound_as_far_as_it_goes() {
+        let weight = Weight::new(Tensor::from_f64(vec![1, 1, 3, 3], vec![-2.0; 9]));
+        let mut graph = Graph::new(Shape { channels: 1, height: 9, width: 9 });
+        let conv = Op::Conv2d(Conv2d::dense(weight, 1, [1, 1], [1, 1]));
+        graph.push("conv", conv, &[ValueId::INPUT]).unwrap();
+        // One large element in a corner.
+        let mut input = vec![0.0f32; 81];
+        input[0] = 1e6;
+        let x: Vec<f64> = input.iter().map(|v| f64::from(*v)).collect();
+        let right: Vec<f32> = reference::run(&graph, &x, 1).iter().map(|v| *v as f32).collect();
+        let of_bound = |y: usize, error: f64, rounding: Rounding| {
+            let mut values = right.clone();
+            values[9 * y] += error as f32;
+            let values = HashMap::from([("conv".to_string(), values)]);
+            check_layers(&graph, &input, 1, &values, Precision::F32, |_| rounding)[0].of_bound
+        };
+        let wide = Rounding { factor: 3.0, reach: Some(2) };
+        // Ten terms, the bias counted; all nine taps may have met the large element.
+        let bound = 3.0 * 12.0 * U * 18.0 * 1e6;
+        for (error, passes) in [(0.99 * bound, true), (1.01 * bound, false)] {
+            assert_eq!(of_bound(2, error, wide) <= 1.0, passes, "{error}");
+            assert!(of_bound(2, error, Rounding::DIRECT) > 1.0 && of_bound(3, error, wide) > 1.0);
+        }
+    }
 }

@@ -5,10 +5,13 @@
 //! rounding bound of its own sum: nothing is tuned, and the first layer that is wrong is the one that is named.
 
 mod layers;
+mod precision;
 
 pub use layers::{LayerCheck, check_layers};
+pub use precision::{LayerRange, LogitsBound, bound_logits, ranges};
 
 use crate::graph::Graph;
+use crate::kernel::Precision;
 use crate::reference;
 use crate::rewrite::{BlockReport, Outcome, Rewritten};
 use serde::Serialize;
@@ -20,6 +23,15 @@ pub const F64_BOUND: f64 = 1e-12;
 
 /// Largest difference of f32 logits from f64 ones, over the largest logit, that is taken for rounding.
 pub const F32_LOGITS_BOUND: f64 = 1e-5;
+
+/// [`F32_LOGITS_BOUND`] for logits of another precision: a network that carries so many units of rounding of f32 to its logits
+/// carries as many of the other's.
+pub fn logits_bound(precision: Precision) -> f64 {
+    match precision {
+        Precision::F32 => F32_LOGITS_BOUND,
+        Precision::F16 => F32_LOGITS_BOUND * f64::from(1 << 13),
+    }
+}
 
 /// Largest relative difference in f64 that a rewritten network may have from its original: [`F64_BOUND`], but for a chain whose
 /// carried channels are Diracs only up to the rounding of its file. There one rounding to f32 per layer differs, no other than
@@ -92,6 +104,14 @@ pub struct Expected {
     pub logits: Vec<f64>,
 }
 
+/// Bytes that [`expected`] and [`check_blocks`] take for `batch` images, their input included.
+pub fn bytes(original: &Graph, rewritten: &Rewritten, batch: usize) -> usize {
+    let ends = rewritten.blocks.iter().filter_map(|b| original.find(&b.block));
+    let kept = ends.map(|v| original.shape(v).len()).sum::<usize>() + original.input_shape().len();
+    let run = [original, &rewritten.graph].map(|graph| reference::bytes(graph, batch));
+    kept.saturating_mul(8).saturating_mul(batch).saturating_add(run[0].max(run[1]))
+}
+
 /// Runs the original graph in f64.
 ///
 /// # Panics
@@ -116,7 +136,8 @@ pub fn expected(original: &Graph, blocks: &[BlockReport], input: &[f64], batch: 
 /// `executor` holds an executor's values by the names of [`BlockReport::output`], where it ran.
 ///
 /// # Panics
-/// When `input` does not hold `batch` images of the graph's input shape, or a block is not in `expected`.
+/// When `input` does not hold `batch` images of the graph's input shape, or a block is not in `expected` or its output not in
+/// the graph.
 pub fn check_blocks(
     rewritten: &Rewritten,
     expected: &Expected,
@@ -125,13 +146,12 @@ pub fn check_blocks(
     executor: &HashMap<String, Vec<f32>>,
 ) -> (Vec<BlockCheck>, Difference) {
     let graph = &rewritten.graph;
-    let mut found: HashMap<&str, Difference> = HashMap::new();
+    let mut found: Vec<Option<Difference>> = vec![None; rewritten.blocks.len()];
     let mut logits = Difference::default();
     reference::visit(graph, input, batch, |v, value| {
         let name = graph.node(v).name.as_str();
-        if let Some(report) = rewritten.blocks.iter().find(|b| b.output == name) {
-            let difference = Difference::between(value.iter().copied(), &expected.blocks[&report.block]);
-            found.insert(&report.block, difference);
+        for (report, found) in rewritten.blocks.iter().zip(&mut found).filter(|(b, _)| b.output == name) {
+            *found = Some(Difference::between(value.iter().copied(), &expected.blocks[&report.block]));
         }
         if v == graph.output() {
             logits = Difference::between(value.iter().copied(), &expected.logits);
@@ -140,14 +160,15 @@ pub fn check_blocks(
     let checks = rewritten
         .blocks
         .iter()
-        .map(|report| BlockCheck {
+        .zip(found)
+        .map(|(report, found)| BlockCheck {
             block: report.block.clone(),
             outcome: match &report.outcome {
                 Outcome::Removed { .. } => BlockOutcome::Removed,
                 Outcome::Summed { .. } => BlockOutcome::Summed,
                 Outcome::Kept { reason } => BlockOutcome::Kept { reason: reason.clone() },
             },
-            f64: found[report.block.as_str()],
+            f64: found.expect("an output of the graph"),
             executor: executor.get(&report.output).map(|values| {
                 let values = values.iter().map(|v| f64::from(*v));
                 Difference::between(values, &expected.blocks[&report.block])

@@ -1,6 +1,8 @@
 //! A small wgpu harness and a naive oracle for single dispatches.
 
-use rmnet::kernel::{BufferShape, Capabilities, ConvSpec, Kernel, Role, Spec, Values};
+use super::arena::{ARENA_WORDS, ZEROS};
+use rmnet::kernel::{Arena, BufferShape, Capabilities, ConvSpec, Kernel, Precision, Role, Spec, Values};
+use std::ops::Range;
 use std::time::Instant;
 
 /// A device with what the kernels may use of it.
@@ -36,6 +38,7 @@ fn open(adapter: wgpu::Adapter) -> Gpu {
         subgroup_size: subgroup.then_some(info.subgroup_min_size),
         int64: features.contains(wgpu::Features::SHADER_INT64) && std::env::var_os("NO_INT64").is_none(),
         software: info.device_type == wgpu::DeviceType::Cpu,
+        discrete: info.device_type == wgpu::DeviceType::DiscreteGpu,
         max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
         max_workgroup_memory: limits.max_compute_workgroup_storage_size,
         max_workgroups: limits.max_compute_workgroups_per_dimension,
@@ -50,15 +53,16 @@ pub struct Prepared {
     pipeline: wgpu::ComputePipeline,
     group: wgpu::BindGroup,
     grid: [u32; 3],
-    outputs: Vec<wgpu::Buffer>,
+    /// Each with the bytes of it that are the output.
+    outputs: Vec<(wgpu::Buffer, Range<u64>)>,
     /// Seconds it took to make the pipeline.
     pub compile: f64,
 }
 
 impl Gpu {
-    fn buffer(&self, data: &[f32]) -> wgpu::Buffer {
+    fn buffer<T: bytemuck::NoUninit>(&self, data: &[T]) -> wgpu::Buffer {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
-        let size = (data.len() * 4).max(16) as u64;
+        let size = size_of_val(data).max(16) as u64;
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
             size,
@@ -69,13 +73,26 @@ impl Gpu {
         buffer
     }
 
-    /// Compiles a kernel and uploads its buffers. `safe`: with wgpu's runtime checks.
+    /// Compiles a kernel and uploads its buffers, [`encoded`] where they are f16. `safe`: with wgpu's runtime checks.
     pub fn prepare(
         &self,
         kernel: &Kernel,
         reads: &[Vec<f32>],
         writes: &[Vec<f32>],
-        weights: &[f32],
+        weights: &[u32],
+        safe: bool,
+    ) -> Prepared {
+        self.prepare_in(kernel, &Arena::default(), reads, writes, weights, safe)
+    }
+
+    /// [`Gpu::prepare`] for a kernel whose buffers are in an arena.
+    pub fn prepare_in(
+        &self,
+        kernel: &Kernel,
+        arena: &Arena,
+        reads: &[Vec<f32>],
+        writes: &[Vec<f32>],
+        weights: &[u32],
         safe: bool,
     ) -> Prepared {
         let start = Instant::now();
@@ -103,7 +120,24 @@ impl Gpu {
             cache: None,
         });
         let compile = start.elapsed().as_secs_f64();
-        let outputs: Vec<_> = writes.iter().map(|w| self.buffer(w)).collect();
+        // What lies between the buffers is read by mistake only.
+        let mut all = vec![f32::NAN; ARENA_WORDS];
+        all[..ZEROS].fill(0.0);
+        let starts =
+            |starts: &[Option<u32>], n: usize| starts.get(n).copied().flatten().map(|s| 4 * s as usize);
+        let placed = reads.iter().enumerate().map(|(n, r)| (starts(&arena.reads, n), r));
+        let placed = placed.chain(writes.iter().enumerate().map(|(n, w)| (starts(&arena.writes, n), w)));
+        for (start, values) in placed.filter_map(|(start, values)| Some((start?, values))) {
+            all.resize(all.len().max(start + values.len() + ZEROS), f32::NAN);
+            all[start..start + values.len()].copy_from_slice(values);
+        }
+        let arena_buffer = self.buffer(&all);
+        let whole = |values: &Vec<f32>| (self.buffer(values), 0..4 * values.len() as u64);
+        let output = |(n, values): (usize, &Vec<f32>)| match starts(&arena.writes, n) {
+            Some(start) => (arena_buffer.clone(), 4 * start as u64..4 * (start + values.len()) as u64),
+            None => whole(values),
+        };
+        let outputs: Vec<_> = writes.iter().enumerate().map(output).collect();
         let inputs: Vec<_> = reads.iter().map(|r| self.buffer(r)).collect();
         let weights = self.buffer(weights);
         let entries: Vec<_> = kernel
@@ -113,8 +147,9 @@ impl Gpu {
             .map(|(i, binding)| {
                 let buffer = match binding.role {
                     Role::Read(n) => &inputs[n],
-                    Role::Write(n) => &outputs[n],
+                    Role::Write(n) => &outputs[n].0,
                     Role::Weights => &weights,
+                    Role::Arena => &arena_buffer,
                 };
                 wgpu::BindGroupEntry { binding: i as u32, resource: buffer.as_entire_binding() }
             })
@@ -146,17 +181,18 @@ impl Gpu {
         start.elapsed().as_secs_f64()
     }
 
-    /// Contents of the written buffers.
+    /// Contents of the written buffers; see [`decoded`].
     pub fn outputs(&self, prepared: &Prepared) -> Vec<Vec<f32>> {
-        let read = |buffer: &wgpu::Buffer| {
+        let read = |(buffer, bytes): &(wgpu::Buffer, Range<u64>)| {
+            let size = bytes.end - bytes.start;
             let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
                 label: None,
-                size: buffer.size(),
+                size,
                 usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             });
             let mut encoder = self.device.create_command_encoder(&Default::default());
-            encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
+            encoder.copy_buffer_to_buffer(buffer, bytes.start, &staging, 0, size);
             self.queue.submit([encoder.finish()]);
             staging.map_async(wgpu::MapMode::Read, .., |result| result.expect("mapping"));
             self.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device finishes");
@@ -179,11 +215,46 @@ pub struct Data {
 
 impl Data {
     /// The weights in a kernel's order.
-    pub fn pack(&self, kernel: &Kernel, spec: &ConvSpec) -> Vec<f32> {
+    pub fn pack(&self, kernel: &Kernel, spec: &ConvSpec) -> Vec<u32> {
         let k_ranges: Vec<&[f32]> = self.weights.iter().map(|w| &w[..]).collect();
         let (bias, slopes, maps) = (&self.bias[..], &self.slopes[..], &self.maps[..]);
         kernel.pack(spec, &Values { k_ranges: &k_ranges, bias, slopes, maps })
     }
+
+    /// Buffers read and written as they lie on the device: two elements of f16 in the place of one of f32.
+    pub fn encoded(&self, spec: &Spec) -> [Vec<Vec<f32>>; 2] {
+        let of_read = |i: usize| {
+            let read = spec.operands().into_iter().find(|o| o.buffer == i);
+            read.map_or(Precision::F32, |o| o.shape.precision)
+        };
+        let reads = self.reads.iter().enumerate().map(|(i, values)| encoded(of_read(i), values));
+        let shapes = spec.outputs();
+        let writes = self.writes.iter().zip(shapes).map(|(values, shape)| encoded(shape.precision, values));
+        [reads.collect(), writes.collect()]
+    }
+}
+
+/// Values as a buffer of that precision holds them.
+fn encoded(precision: Precision, values: &[f32]) -> Vec<f32> {
+    match precision {
+        Precision::F32 => values.to_vec(),
+        Precision::F16 => {
+            let bits = |v: &f32| u32::from(half::f16::from_f32(*v).to_bits());
+            values.chunks(2).map(|v| f32::from_bits(bits(&v[0]) | bits(&v[1]) << 16)).collect()
+        }
+    }
+}
+
+/// The reverse of [`encoded`], of what a dispatch wrote.
+pub fn decoded(spec: &Spec, written: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+    let values = |(words, shape): (Vec<f32>, BufferShape)| match shape.precision {
+        Precision::F32 => words,
+        Precision::F16 => {
+            let half = |bits: u32| half::f16::from_bits(bits as u16).to_f32();
+            words.iter().map(|w| w.to_bits()).flat_map(|w| [half(w), half(w >> 16)]).collect()
+        }
+    };
+    written.into_iter().zip(spec.outputs()).map(values).collect()
 }
 
 /// Deterministic values in -1..1.
@@ -212,7 +283,7 @@ pub fn fill(shape: &BufferShape, next: &mut impl FnMut() -> f32) -> Vec<f32> {
     data
 }
 
-/// Inputs for a spec. What is written starts as NaN, padded lanes included, unless it is added in place.
+/// Inputs for a spec, of values that its precision has. What is written starts as NaN, padded lanes included, unless it is added in place.
 pub fn data(spec: &Spec, seed: u64) -> Data {
     let mut next = noise(seed + 1);
     let mut in_place = 0;
@@ -242,10 +313,18 @@ pub fn data(spec: &Spec, seed: u64) -> Data {
             reads[operand.buffer] = fill(&operand.shape, &mut next);
         }
     }
-    let writes = spec
+    let mut writes: Vec<Vec<f32>> = spec
         .outputs()
         .iter()
         .map(|shape| if in_place > 0 { fill(shape, &mut next) } else { vec![f32::NAN; shape.elements()] })
         .collect();
+    let stored = |shape: &BufferShape, values: &mut Vec<f32>| shape.precision.store(values);
+    for operand in spec.operands() {
+        if let Some(values) = reads.get_mut(operand.buffer) {
+            stored(&operand.shape, values);
+        }
+    }
+    spec.outputs().iter().zip(&mut writes).for_each(|(shape, values)| stored(shape, values));
+    weights.iter_mut().for_each(|w: &mut Vec<f32>| spec.precision().store(w));
     Data { reads, writes, weights, bias, slopes, maps }
 }

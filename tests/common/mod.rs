@@ -1,14 +1,17 @@
 //! What several test files need.
 #![allow(dead_code, unused_imports, reason = "each test file uses its share")]
 
+pub mod arena;
 pub mod fixtures;
 pub mod harness;
+pub mod layers;
 pub mod oracle;
 pub mod random;
 pub mod seeded;
 pub mod specs;
 pub mod spoil;
 
+pub use arena::arena;
 pub use harness::*;
 
 use rmnet::Device;

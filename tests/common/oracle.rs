@@ -1,8 +1,9 @@
-//! What a dispatch must give: plain loops in f64, with a bound on the rounding of an f32 kernel.
+//! What a dispatch must give: plain loops in f64, with a bound on the rounding of a kernel that computes in f32 and stores in
+//! the precision of its buffers.
 
 use super::Data;
 use rmnet::graph::MaxPool;
-use rmnet::kernel::{BufferShape, ConvSpec, Function, Operand, Spec};
+use rmnet::kernel::{BufferShape, ConvSpec, Function, KRange, Operand, Rounding, Spec};
 
 /// A value and how far from it an f32 result may be.
 pub type Bounded = (f64, f64);
@@ -59,7 +60,28 @@ fn apply(function: Function, slope: f64, x: f64, bound: f64) -> Bounded {
     }
 }
 
-fn conv_at(spec: &ConvSpec, data: &Data, n: usize, c: usize, y: usize, x: usize) -> Bounded {
+/// The largest magnitude of a channel within `reach` rows and columns of the centre of the window of an output element.
+fn largest(range: &KRange, data: &Data, reach: usize, [n, channel, y, x]: [usize; 4]) -> f64 {
+    let centre = |axis: usize, at: usize| {
+        let middle = range.kernel[axis] / 2 * range.dilation[axis];
+        (at * range.stride[axis] + middle) as isize - range.padding[axis] as isize
+    };
+    let (y, x, reach) = (centre(0, y), centre(1, x), reach as isize);
+    let input = &data.reads[range.from.buffer];
+    let near = |at: isize| at - reach..=at + reach;
+    let rows = near(y).flat_map(|y| near(x).map(move |x| (y, x)));
+    rows.map(|(y, x)| read(&range.from, input, n, channel, y, x).abs()).fold(0.0, f64::max)
+}
+
+fn conv_at(
+    spec: &ConvSpec,
+    data: &Data,
+    kernel: Rounding,
+    n: usize,
+    c: usize,
+    y: usize,
+    x: usize,
+) -> Bounded {
     let (mut sum, mut size, mut terms) = (f64::from(data.bias[c]), f64::from(data.bias[c]).abs(), 1);
     let mut rounding = 0.0;
     for (r, (range, weight)) in spec.k_ranges.iter().zip(&data.weights).enumerate() {
@@ -67,6 +89,7 @@ fn conv_at(spec: &ConvSpec, data: &Data, n: usize, c: usize, y: usize, x: usize)
         let group = c / (spec.out_channels / range.groups);
         let [height, width] = range.kernel;
         for i in 0..inputs {
+            let near = kernel.reach.map(|reach| largest(range, data, reach, [n, group * inputs + i, y, x]));
             for ky in 0..height {
                 for kx in 0..width {
                     let in_y =
@@ -86,7 +109,7 @@ fn conv_at(spec: &ConvSpec, data: &Data, n: usize, c: usize, y: usize, x: usize)
                     let (v, error) = seen(&range.from, input, n, channel, in_y, in_x, map);
                     let w = f64::from(weight[((c * inputs + i) * height + ky) * width + kx]);
                     sum += v * w;
-                    size += (v * w).abs();
+                    size += near.unwrap_or(v.abs()) * w.abs();
                     rounding += error * w.abs();
                     terms += 1;
                 }
@@ -106,7 +129,7 @@ fn conv_at(spec: &ConvSpec, data: &Data, n: usize, c: usize, y: usize, x: usize)
         }
     }
     let (_, activation) = spec.activation.iter().find(|(r, _)| r.contains(&c)).expect("a partition");
-    let bound = (terms + 2) as f64 * ULP * size + rounding + sum.abs() * ULP;
+    let bound = kernel.factor * (terms + 2) as f64 * ULP * size + rounding + sum.abs() * ULP;
     let slope = if spec.has_slopes() { f64::from(data.slopes[c]) } else { 0.0 };
     apply(*activation, slope, sum, bound)
 }
@@ -138,27 +161,40 @@ fn pool_at(
 
 /// Compares every element of the written buffers; the message names the first that is wrong.
 pub fn check(spec: &Spec, data: &Data, written: &[Vec<f32>]) -> Result<(), String> {
+    check_sample(spec, data, written, Rounding::DIRECT, 1)
+}
+
+/// The same for one element of `every`, by a kernel's own rounding.
+pub fn check_sample(
+    spec: &Spec,
+    data: &Data,
+    written: &[Vec<f32>],
+    kernel: Rounding,
+    every: usize,
+) -> Result<(), String> {
     match spec {
         Spec::Conv(conv) => {
             for (output, written) in conv.outputs.iter().zip(written) {
                 let shape = &output.shape;
                 let range = output.first_channel..output.first_channel + output.channels.len();
-                compare(shape, written, range.clone(), |n, c, y, x| {
+                compare(shape, written, every, range.clone(), |n, c, y, x| {
                     let c = c - output.first_channel + output.channels.start;
                     match &conv.max_pool {
-                        None => conv_at(conv, data, n, c, y, x),
-                        Some(pool) => pool_at(pool, conv.size, y, x, |y, x| conv_at(conv, data, n, c, y, x)),
+                        None => conv_at(conv, data, kernel, n, c, y, x),
+                        Some(pool) => {
+                            pool_at(pool, conv.size, y, x, |y, x| conv_at(conv, data, kernel, n, c, y, x))
+                        }
                     }
                 })?;
             }
             Ok(())
         }
-        Spec::MaxPool(p) => compare(&p.to, &written[0], 0..p.to.channels, |n, c, y, x| {
+        Spec::MaxPool(p) => compare(&p.to, &written[0], every, 0..p.to.channels, |n, c, y, x| {
             pool_at(&p.pool, p.from.size(), y, x, |y, x| {
                 (read(&p.from, &data.reads[p.from.buffer], n, c, y as isize, x as isize), 0.0)
             })
         }),
-        Spec::Average(a) => compare(&a.to, &written[0], 0..a.to.channels, |n, c, _, _| {
+        Spec::Average(a) => compare(&a.to, &written[0], every, 0..a.to.channels, |n, c, _, _| {
             let [height, width] = a.from.size();
             let (mut sum, mut size) = (0.0, 0.0);
             for y in 0..height {
@@ -177,15 +213,22 @@ pub fn check(spec: &Spec, data: &Data, written: &[Vec<f32>]) -> Result<(), Strin
 fn compare(
     shape: &BufferShape,
     written: &[f32],
+    every: usize,
     channels: std::ops::Range<usize>,
     expected: impl Fn(usize, usize, usize, usize) -> Bounded,
 ) -> Result<(), String> {
+    let mut count = 0;
     for n in 0..shape.batch {
         for c in channels.clone() {
             for y in 0..shape.height {
                 for x in 0..shape.width {
+                    count += 1;
+                    if count % every != 0 {
+                        continue;
+                    }
                     let found = written[shape.index(n, c, y, x)];
                     let (value, bound) = expected(n, c, y, x);
+                    let bound = bound + shape.precision.rounding(value.abs() + bound);
                     // Not `>`: a NaN must fail.
                     let off = (f64::from(found) - value).abs();
                     if off.is_nan() || off > bound {

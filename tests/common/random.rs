@@ -172,7 +172,7 @@ impl Builder {
                 self.relu(s)
             }
             4 => {
-                let reserved = self.rng.below(channels);
+                let reserved = self.rng.below(channels).max(1);
                 let a = self.conv_behind(reserved, x, channels - reserved, 3, 1, 1);
                 let b = self.conv_behind(reserved, x, channels - reserved, 1, 1, 1);
                 let mut carried = Conv2d::pointwise_function(channels, Activation::Identity);

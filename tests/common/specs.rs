@@ -3,17 +3,40 @@
 
 use rmnet::graph::MaxPool;
 use rmnet::kernel::{
-    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
+    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Precision,
+    Spec,
 };
 
 /// A buffer shape in quads.
 pub fn packed(batch: usize, channels: usize, height: usize, width: usize) -> BufferShape {
-    BufferShape { batch, channels, height, width, layout: Layout::Packed }
+    BufferShape { batch, channels, height, width, layout: Layout::Packed, precision: Precision::F32 }
 }
 
 /// A buffer shape as an app has it.
 pub fn planar(batch: usize, channels: usize, height: usize, width: usize) -> BufferShape {
-    BufferShape { batch, channels, height, width, layout: Layout::Planar }
+    BufferShape { layout: Layout::Planar, ..packed(batch, channels, height, width) }
+}
+
+/// The same dispatch over packed buffers of f16.
+pub fn half(mut spec: Spec) -> Spec {
+    let set = |shape: &mut BufferShape| {
+        if shape.layout == Layout::Packed {
+            shape.precision = Precision::F16;
+        }
+    };
+    match &mut spec {
+        Spec::Conv(conv) => {
+            conv.k_ranges.iter_mut().for_each(|k| set(&mut k.from.shape));
+            for add in &mut conv.adds {
+                set(&mut add.from.shape);
+                add.gate.iter_mut().for_each(|g| set(&mut g.shape));
+            }
+            conv.outputs.iter_mut().for_each(|o| set(&mut o.shape));
+        }
+        Spec::MaxPool(pool) => [&mut pool.from.shape, &mut pool.to].map(set).into_iter().collect(),
+        Spec::Average(average) => [&mut average.from.shape, &mut average.to].map(set).into_iter().collect(),
+    }
+    spec
 }
 
 /// A K range with its window; `kernel`, `stride`, `padding`, `dilation` square.
@@ -127,7 +150,8 @@ pub fn relu_until(mut spec: ConvSpec, cut: usize, before: bool) -> ConvSpec {
     spec
 }
 
-fn add(mut spec: ConvSpec, from: Operand, first_out: usize) -> ConvSpec {
+/// The same with another add.
+pub fn add(mut spec: ConvSpec, from: Operand, first_out: usize) -> ConvSpec {
     spec.adds.push(Add { from, first_out, gate: None });
     spec
 }

@@ -2,8 +2,8 @@
 
 use rmnet::checkpoint::Checkpoint;
 use rmnet::models::{self, Model, ModelError};
-use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -56,7 +56,8 @@ impl File {
         self.load_sized(None)
     }
 
-    pub fn load_sized(&self, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+    /// The `.safetensors` file.
+    pub fn to_bytes(&self) -> Vec<u8> {
         let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = self
             .tensors
             .iter()
@@ -65,7 +66,11 @@ impl File {
         let views = bytes.iter().map(|(name, shape, data)| {
             (name.as_str(), TensorView::new(Dtype::F32, shape.to_vec(), data).expect("a whole tensor"))
         });
-        let file = safetensors::serialize(views, None).expect("a file");
+        safetensors::serialize(views, None).expect("a file")
+    }
+
+    pub fn load_sized(&self, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+        let file = self.to_bytes();
         let config = self.config.as_ref().map(Value::to_string);
         let mut checkpoint = Checkpoint::from_bytes(file, config.as_deref()).expect("a checkpoint");
         if let Some(text) = self.preprocessor.as_ref().map(Value::to_string) {
@@ -73,6 +78,18 @@ impl File {
         }
         models::load(&checkpoint, size)
     }
+}
+
+/// The file of a fixture with one f32 tensor multiplied.
+pub fn scaled(fixture: &str, tensor: &str, factor: f32) -> Vec<u8> {
+    let path = super::fixtures::root().join("tests/fixtures").join(fixture).join("model.safetensors");
+    let mut bytes = std::fs::read(path).expect("the fixture");
+    let (header, metadata) = SafeTensors::read_metadata(&bytes).expect("a header");
+    let (start, end) = metadata.info(tensor).expect("the tensor").data_offsets;
+    for value in bytes[8 + header..][start..end].as_chunks_mut::<4>().0 {
+        *value = (f32::from_le_bytes(*value) * factor).to_le_bytes();
+    }
+    bytes
 }
 
 /// Two stages of one block each: widths 4 and 8, five classes.
@@ -93,7 +110,9 @@ pub fn torchvision() -> File {
 }
 
 pub fn timm(architecture: &str) -> File {
-    File { config: Some(json!({ "architecture": architecture, "num_classes": 5 })), ..torchvision() }
+    let args = json!({ "layers": [1, 1] });
+    let config = json!({ "architecture": architecture, "num_classes": 5, "model_args": args });
+    File { config: Some(config), ..torchvision() }
 }
 
 pub fn put(f: &mut File, key: &str, value: Value) {

@@ -17,6 +17,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
     matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("mobilenet_v2.")),
     preprocess,
     build,
+    model_types: &["mobilenet_v2"],
     timm: scheme::not_in_timm,
 };
 
@@ -29,7 +30,6 @@ fn preprocess(checkpoint: &Checkpoint) -> Preprocess {
 
 /// The first block stands in the stem and never has a shortcut; 16 others follow.
 fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
-    agrees_with_type(config)?;
     let stem_expands = reader.names().any(|n| n.starts_with("mobilenet_v2.conv_stem.expand_1x1."));
     agrees(config, "first_layer_is_expansion", &json!(!stem_expands))?;
     let net = super::build(reader, &layout(config, stem_expands)?, size)?;
@@ -98,15 +98,6 @@ fn steps(output_stride: usize) -> Vec<(usize, usize)> {
         (stride, 1)
     };
     super::strides(&DEPTHS).skip(1).map(step).collect()
-}
-
-fn agrees_with_type(config: Option<&Value>) -> Result<(), ModelError> {
-    match get(config, "model_type") {
-        Some(found) if found != "mobilenet_v2" => {
-            Err(wrong("model_type", "\"mobilenet_v2\", as the tensor names say", found))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Refuses a config that other widths follow from than the tensors have.

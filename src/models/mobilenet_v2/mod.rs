@@ -12,9 +12,10 @@ pub(super) use hugging_face::SCHEME as HUGGING_FACE;
 pub(super) use timm::SCHEME as TIMM;
 pub(super) use torchvision::SCHEME as TORCHVISION;
 
+use super::ModelError;
+use super::layers::Layers;
 use super::reader::Reader;
 use super::scheme::Built;
-use super::{ModelError, layers};
 use crate::graph::{Activation, BatchNorm, Conv2d, Graph, Op, Shape, ValueId, Weight};
 
 /// Blocks per stage, as published.
@@ -85,22 +86,23 @@ fn build(reader: &mut Reader<'_>, layout: &Layout, size: [usize; 2]) -> Result<N
     let weight = reader.conv(&layout.stem[0], None, None, [3, 3])?;
     let [stem, in_channels, ..] = weight.shape();
     let graph = Graph::new(Shape { channels: in_channels, height: size[0], width: size[1] });
-    let mut b = Builder { reader, layout, graph };
+    let mut b = Builder { layers: Layers { reader, graph }, layout };
     let strided = Step { stride: 2, ..Step::default() };
     let mut x = b.unit(&layout.stem, weight, strided, ValueId::INPUT)?;
 
     let (mut widths, mut residual) = (vec![], vec![]);
     for block in &layout.blocks {
         let (expanded, y, added) = b.block(block, x)?;
-        widths.push([expanded, b.graph.shape(y).channels]);
+        widths.push([expanded, b.layers.graph.shape(y).channels]);
         residual.extend(added.then(|| block.name.clone()));
         x = y;
     }
-    let weight = b.reader.conv(&layout.last[0], None, Some(b.graph.shape(x).channels), [1, 1])?;
+    let weight =
+        b.layers.reader.conv(&layout.last[0], None, Some(b.layers.graph.shape(x).channels), [1, 1])?;
     let last = weight.shape()[0];
     x = b.unit(&layout.last, weight, Step::default(), x)?;
-    let classes = layers::classifier(b.reader, &mut b.graph, layout.head, x)?;
-    Ok(Net { graph: b.graph, in_channels, stem, widths, last, residual, classes })
+    let classes = b.layers.classifier(layout.head, x)?;
+    Ok(Net { graph: b.layers.graph, in_channels, stem, widths, last, residual, classes })
 }
 
 /// How a convolution steps over its input.
@@ -118,9 +120,8 @@ impl Default for Step {
 }
 
 struct Builder<'r, 'c> {
-    reader: &'r mut Reader<'c>,
+    layers: Layers<'r, 'c>,
     layout: &'r Layout,
-    graph: Graph,
 }
 
 impl Builder<'_, '_> {
@@ -137,12 +138,12 @@ impl Builder<'_, '_> {
         let plain = Conv2d::dense(weight, step.groups, [step.stride; 2], [padding; 2]);
         let mut op = Conv2d { dilation: [step.dilation; 2], ..plain };
         if self.layout.same && side > 1 {
-            op = op.padded_same(self.graph.shape(x).size());
+            op = op.padded_same(self.layers.graph.shape(x).size());
         }
-        let y = self.graph.push(conv, Op::Conv2d(op), &[x])?;
-        let stored = self.reader.norm(norm, self.graph.shape(y).channels)?;
+        let y = self.layers.graph.push(conv, Op::Conv2d(op), &[x])?;
+        let stored = self.layers.reader.norm(norm, self.layers.graph.shape(y).channels)?;
         let op = Op::BatchNorm(BatchNorm { epsilon: self.layout.epsilon, ..stored });
-        Ok(self.graph.push(norm, op, &[y])?)
+        Ok(self.layers.graph.push(norm, op, &[y])?)
     }
 
     fn unit(
@@ -153,27 +154,27 @@ impl Builder<'_, '_> {
         x: ValueId,
     ) -> Result<ValueId, ModelError> {
         let y = self.conv([conv, norm], weight, step, x)?;
-        Ok(self.graph.push(activation, Op::Activation(self.layout.activation.clone()), &[y])?)
+        Ok(self.layers.graph.push(activation, Op::Activation(self.layout.activation.clone()), &[y])?)
     }
 
     /// Returns the channels of the depthwise convolution, the block's value, and whether it is a sum.
     fn block(&mut self, block: &Block, x: ValueId) -> Result<(usize, ValueId, bool), ModelError> {
-        let input = self.graph.shape(x).channels;
+        let input = self.layers.graph.shape(x).channels;
         let mut y = x;
         if let Some(expand) = &block.expand {
-            let weight = self.reader.conv(&expand[0], None, Some(input), [1, 1])?;
+            let weight = self.layers.reader.conv(&expand[0], None, Some(input), [1, 1])?;
             y = self.unit(expand, weight, Step::default(), y)?;
         }
-        let channels = self.graph.shape(y).channels;
-        let weight = self.reader.conv(&block.depthwise[0], Some(channels), Some(1), [3, 3])?;
+        let channels = self.layers.graph.shape(y).channels;
+        let weight = self.layers.reader.conv(&block.depthwise[0], Some(channels), Some(1), [3, 3])?;
         let step = Step { stride: block.stride, dilation: block.dilation, groups: channels };
         y = self.unit(&block.depthwise, weight, step, y)?;
         let [conv, norm] = &block.project;
-        let weight = self.reader.conv(conv, None, Some(channels), [1, 1])?;
+        let weight = self.layers.reader.conv(conv, None, Some(channels), [1, 1])?;
         let added = block.residual && block.stride == 1 && weight.shape()[0] == input;
         y = self.conv([conv, norm], weight, Step::default(), y)?;
         if added {
-            y = self.graph.push(block.name.clone(), Op::Add(Activation::Identity), &[x, y])?;
+            y = self.layers.graph.push(block.name.clone(), Op::Add(Activation::Identity), &[x, y])?;
         }
         Ok((channels, y, added))
     }

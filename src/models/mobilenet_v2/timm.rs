@@ -15,6 +15,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
     matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("blocks.0.0.conv_dw.")),
     preprocess: |_| Preprocess { interpolation: Interpolation::Bicubic, ..Preprocess::imagenet() },
     build,
+    model_types: &["mobilenet_v2"],
     timm: |name| match name.strip_prefix("mobilenetv2_") {
         Some("035" | "050" | "075" | "100" | "110d" | "120d" | "140") => Ok(()),
         _ => Err("not among the MobileNetV2 architectures known here"),
@@ -59,14 +60,12 @@ fn layout(depths: &[usize; 7]) -> Layout {
     }
 }
 
-/// An argument that leaves the function of the network as its tensors and its architecture say.
+/// An argument of the family that leaves the function of the network as its tensors and its architecture say.
 fn neutral(key: &str, value: &Value) -> bool {
     match key {
         // Shown by shapes or names, or only of use in training.
-        "num_classes" | "in_chans" | "pretrained" | "drop_rate" | "drop_path_rate" | "bn_momentum"
-        | "depth_multiplier" | "fix_stem_head" | "stem_size" | "stem_kernel_size" | "group_size" => true,
-        "global_pool" => value == "avg",
-        "output_stride" => value == 32,
+        "bn_momentum" | "depth_multiplier" | "fix_stem_head" | "stem_size" | "stem_kernel_size"
+        | "group_size" => true,
         "pad_type" => value == "",
         "bn_eps" => value == 1e-5,
         "act_layer" => value == "relu6" || value == "ReLU6",

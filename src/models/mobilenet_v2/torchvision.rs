@@ -14,6 +14,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
     matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("features.1.conv.")),
     preprocess: |_| Preprocess::imagenet(),
     build,
+    model_types: &["mobilenet_v2"],
     timm: scheme::not_in_timm,
 };
 

@@ -1,7 +1,7 @@
 //! torchvision ResNets that the repository's `easy_*` scripts have converted in place: stem and classifier as they were, each
 //! block a plain `nn.Sequential` of convolutions with bias and ReLU.
 
-use crate::graph::{MaxPool, Op, ValueId};
+use crate::graph::ValueId;
 use crate::models::layers::{Layers, Window, depths};
 use crate::models::reader::Reader;
 use crate::models::scheme::{self, Built, Scheme};
@@ -15,6 +15,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
     matches: |checkpoint| checkpoint.tensor("layer1.0.0.weight").is_some(),
     preprocess: |_| Preprocess::imagenet(),
     build,
+    model_types: &["rmnet", "resnet"],
     timm: scheme::not_in_timm,
 };
 
@@ -22,12 +23,13 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
     let depths = depths(reader.names());
     // Modules 0, 2 and in bottlenecks 4; between them ReLU.
     let count = if reader.shape("layer1.0.4.weight").is_some() { 3 } else { 2 };
+    // Batch norms are folded: all convolutions of blocks have a bias, or none has.
+    let bias = reader.names().any(|n| n.starts_with("layer") && n.ends_with(".bias"));
     let mut net = Layers::reading(reader, "conv1", size);
     let mut x = net.conv("conv1", Window::new(7, 2), None, ValueId::INPUT)?;
     x = net.norm("bn1", x)?;
     x = net.relu("relu", x)?;
-    let pool = MaxPool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] };
-    x = net.push("maxpool", Op::MaxPool(pool), &[x])?;
+    x = net.max_pool("maxpool", x)?;
     for (stage, &depth) in depths.iter().enumerate() {
         for index in 0..depth {
             for number in 0..count {
@@ -35,16 +37,14 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
                 // The 3x3 that strides: the first of a basic block, the second of a bottleneck.
                 let strides = stage > 0 && index == 0 && number + 2 == count;
                 let side = if count == 2 || number == 1 { 3 } else { 1 };
-                let tensor = format!("{name}.weight");
-                if net.reader.shape(&tensor).is_some_and(|s| s.get(2..) != Some([side; 2].as_slice())) {
-                    return Err(net.reader.misshapen(&tensor, format!("[any, any, {side}, {side}]")));
-                }
-                x = sequential::conv(&mut net, &name, if strides { 2 } else { 1 }, side / 2, x)?;
+                let stride = if strides { 2 } else { 1 };
+                let window = sequential::Window { kernel: [side; 2], stride, padding: side / 2, bias };
+                x = sequential::conv(&mut net, &name, window, x)?;
                 x = net.relu(format!("{name}.relu"), x)?;
             }
         }
     }
-    let classes = net.classifier("avgpool", x)?;
+    let classes = net.classifier(["avgpool", "fc"], x)?;
     let kind = if count == 2 { "BasicBlock" } else { "Bottleneck" };
     Ok(Built {
         graph: net.graph,

@@ -18,6 +18,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
     },
     preprocess: |_| Preprocess::cifar(),
     build,
+    model_types: &["rmnet", "resnet"],
     timm: scheme::not_in_timm,
 };
 
@@ -33,7 +34,7 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
             blocks.push(name);
         }
     }
-    let classes = net.classifier("gap", x)?;
+    let classes = net.classifier(["gap", "fc"], x)?;
     let family = format!("pre-activation CIFAR ResNet, BasicBlock {depths:?}");
     Ok(Built { graph: net.graph, family, blocks, classes })
 }

@@ -22,6 +22,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
         None => Preprocess::imagenet(),
     },
     build,
+    model_types: &["rmnet"],
     timm: scheme::not_in_timm,
 };
 
@@ -47,7 +48,7 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
         x = net.relu(name.clone(), x)?;
         blocks.push(name);
     }
-    let classes = net.classifier("gap", x)?;
+    let classes = net.classifier(["gap", "fc"], x)?;
     let excited = if excited { " with squeeze-and-excitation" } else { "" };
     let family = format!("RM-RepVGG{excited}, {depth} blocks, {reserving} of them reserving");
     Ok(Built { graph: net.graph, family, blocks, classes })
@@ -182,12 +183,6 @@ fn padded(norm: BatchNorm, reserved: usize) -> BatchNorm {
 
 /// Squeeze-and-excitation before the ReLU: computed from all channels, applied to the own ones.
 fn excitation(net: &mut Layers<'_, '_>, name: &str, y: &Sum) -> Result<ValueId, ModelError> {
-    let layer = |what: &str| format!("{name}.se.{what}");
-    let own = net.channels(y.sum) - y.reserved;
-    let mut gate = net.push(layer("squeeze"), Op::GlobalAverage, &[y.sum])?;
-    gate = net.biased(&layer("down"), None, gate)?;
-    gate = net.relu(layer("relu"), gate)?;
-    gate = net.biased(&layer("up"), Some(own), gate)?;
-    gate = net.push(layer("sigmoid"), Op::Activation(Activation::Sigmoid), &[gate])?;
-    net.push(layer("gate"), Op::Gate { first: y.reserved }, &[y.sum, gate])
+    let layers = ["squeeze", "down", "relu", "up", "sigmoid", "gate"].map(|what| format!("{name}.se.{what}"));
+    net.excite(layers, y.reserved, y.sum)
 }

@@ -2,7 +2,7 @@
 //! beside them, and in networks that are being pruned a factor per channel (`mask*`) after every batch norm.
 
 use super::statistics;
-use crate::graph::{Conv2d, MaxPool, Op, ValueId, Weight};
+use crate::graph::{Conv2d, Op, ValueId, Weight};
 use crate::models::layers::{Layers, Window, depths};
 use crate::models::reader::Reader;
 use crate::models::scheme::{self, Built, Scheme};
@@ -23,6 +23,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
         _ => Preprocess::imagenet(),
     },
     build,
+    model_types: &["rmnet", "resnet"],
     timm: scheme::not_in_timm,
 };
 
@@ -36,8 +37,7 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
     x = masked_norm(&mut net, "bn1", masked.then_some("mask1"), x)?;
     x = net.relu("relu", x)?;
     if !small {
-        let pool = MaxPool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] };
-        x = net.push("maxpool", Op::MaxPool(pool), &[x])?;
+        x = net.max_pool("maxpool", x)?;
     }
     let mut blocks = vec![];
     for (stage, &depth) in depths.iter().enumerate() {
@@ -48,7 +48,7 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
             blocks.push(name);
         }
     }
-    let classes = net.classifier("gap", x)?;
+    let classes = net.classifier(["gap", "fc"], x)?;
     let kind = if small { "CIFAR ResNet" } else { "ResNet" };
     let masked = if masked { ", masked" } else { "" };
     let family = format!("{kind}, BasicBlock {depths:?}{masked}");

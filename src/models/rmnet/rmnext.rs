@@ -2,7 +2,7 @@
 
 use super::{rep, statistics};
 use crate::graph::ValueId;
-use crate::models::layers::{Layers, Window, depths};
+use crate::models::layers::{self, Layers, Window, depths};
 use crate::models::reader::Reader;
 use crate::models::scheme::{self, Built, Scheme};
 use crate::models::{ModelError, Naming};
@@ -18,6 +18,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
         false => Preprocess::imagenet(),
     },
     build,
+    model_types: &["rmnet"],
     timm: scheme::not_in_timm,
 };
 
@@ -46,7 +47,7 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
             blocks.push(name);
         }
     }
-    let classes = net.classifier("gap", x)?;
+    let classes = net.classifier(["gap", "fc"], x)?;
     groups.dedup();
     let groups: Vec<String> = groups.iter().map(usize::to_string).collect();
     let family = format!("RMNeXt {depths:?}, {} groups", groups.join(", "));
@@ -67,15 +68,7 @@ fn bottleneck(
     y = net.norm(&layer("bn1"), y)?;
     y = net.relu(layer("relu1"), y)?;
     let inner = net.channels(y);
-    let tensor = layer("conv2.weight");
-    let groups = match net.reader.shape(&tensor) {
-        Some(&[_, per_group, _, _]) if per_group > 0 && inner.is_multiple_of(per_group) => inner / per_group,
-        Some(_) => {
-            return Err(net.reader.misshapen(&tensor, format!("[{inner}, a divisor of {inner}, 3, 3]")));
-        }
-        // Missing: reading it says so.
-        None => 1,
-    };
+    let groups = layers::groups(net.reader, &layer("conv2"), inner, "3, 3", None)?;
     y = net.conv(&layer("conv2"), Window { side: 3, stride, groups }, Some(inner), y)?;
     y = net.norm(&layer("bn2"), y)?;
     y = net.relu(layer("relu2"), y)?;

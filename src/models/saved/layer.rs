@@ -1,5 +1,6 @@
 //! The operations of a saved chain: their JSON, and the tensors they name.
 
+use super::super::reader::not_finite;
 use super::SavedError;
 use crate::checkpoint::Checkpoint;
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, MaxPool, Node, Op, Weight};
@@ -14,6 +15,27 @@ pub(super) struct SavedNode {
     pub(super) inputs: Vec<usize>,
     #[serde(flatten)]
     pub(super) op: SavedOp,
+}
+
+impl SavedNode {
+    /// Names of the tensors that it reads.
+    pub(super) fn tensors(&self) -> Vec<&str> {
+        match &self.op {
+            SavedOp::Conv2d { blocks, bias, activation, .. } => {
+                let weights = blocks.iter().filter_map(|b| b.weight.tensor());
+                let slopes = activation.iter().filter_map(|(_, a)| a.tensor());
+                weights.chain(slopes).chain([bias.as_str()]).collect()
+            }
+            SavedOp::Add { activation } | SavedOp::Activation { activation } => {
+                activation.tensor().into_iter().collect()
+            }
+            SavedOp::MaxPool { .. }
+            | SavedOp::MeanPool2
+            | SavedOp::Slice { .. }
+            | SavedOp::Gate { .. }
+            | SavedOp::GlobalAverage => vec![],
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -31,6 +53,9 @@ pub(super) enum SavedOp {
         /// Left out where padding does not follow from the size of the input.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         same: bool,
+        /// Left out where no tap stands for a mean.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        even: bool,
         dilation: [usize; 2],
         blocks: Vec<SavedBlock>,
         bias: String,
@@ -75,6 +100,17 @@ pub(super) enum SavedWeight {
     MeanPool2,
 }
 
+impl SavedWeight {
+    fn tensor(&self) -> Option<&str> {
+        match self {
+            SavedWeight::Dense { tensor, .. }
+            | SavedWeight::Pointwise { tensor }
+            | SavedWeight::Diagonal { tensor } => Some(tensor),
+            SavedWeight::Dirac | SavedWeight::MeanPool2 => None,
+        }
+    }
+}
+
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SavedActivation {
@@ -89,6 +125,13 @@ pub(super) enum SavedActivation {
 }
 
 impl SavedActivation {
+    fn tensor(&self) -> Option<&str> {
+        match self {
+            SavedActivation::Prelu { tensor } => Some(tensor),
+            _ => None,
+        }
+    }
+
     /// Adds the slopes of a PReLU to the tensors, as `{layer}.slope{number}`.
     fn save(
         a: &Activation,
@@ -213,6 +256,7 @@ pub(super) fn saved_op(node: &Node, tensors: &mut Vec<(String, Lazy)>) -> Result
                 padding: conv.padding,
                 padding_end: (conv.padding_end != conv.padding).then_some(conv.padding_end),
                 same: conv.same,
+                even: conv.even,
                 dilation: conv.dilation,
                 blocks,
                 bias,
@@ -257,6 +301,7 @@ pub(super) fn read_op(
             padding,
             padding_end,
             same,
+            even,
             dilation,
             blocks,
             bias,
@@ -291,6 +336,7 @@ pub(super) fn read_op(
                 padding,
                 padding_end: padding_end.unwrap_or(padding),
                 same,
+                even,
                 dilation,
                 blocks: read,
                 bias: tensor(checkpoint, layer, &bias, &[out_channels])?.to_f64(),
@@ -318,6 +364,11 @@ fn tensor(
     let found = checkpoint.tensor(name).ok_or_else(|| refuse("no such tensor".into()))?;
     if found.shape() != shape || found.dtype() != crate::tensor::Dtype::F32 {
         return Err(refuse(format!("{} {:?}", found.dtype(), found.shape())));
+    }
+    if let Some((index, value)) = not_finite(found) {
+        let (layer, tensor) = (layer.into(), name.into());
+        let (expected, found) = ("finite values".into(), format!("{value} at element {index}"));
+        return Err(SavedError::Tensor { layer, tensor, expected, found });
     }
     Ok(found.clone())
 }

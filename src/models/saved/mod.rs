@@ -6,13 +6,13 @@
 
 mod layer;
 
-use super::{Output, Preprocess};
+use super::{MAX_SIDE, Output, Preprocess};
 use crate::checkpoint::Checkpoint;
 use crate::graph::{Graph, GraphError, Shape, ValueId};
 use crate::output;
 use layer::{SavedNode, read_op, saved_op};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Key of the chain in a file's metadata.
@@ -20,8 +20,8 @@ pub const METADATA_KEY: &str = crate::checkpoint::RMNET_METADATA;
 
 const VERSION: u32 = 1;
 
-/// Bound on the input's channels, rows and columns: what can be multiplied without overflow.
-const LARGEST_SIDE: usize = 1 << 16;
+/// Bound on the input's channels.
+const MOST_CHANNELS: usize = 1 << 16;
 
 /// Why a graph could not be saved, or a saved one not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +35,7 @@ pub enum SavedError {
         /// What the file says.
         found: u32,
     },
-    /// A tensor that the chain names is missing or has another shape or dtype.
+    /// A tensor that the chain names is missing, has another shape or dtype, or holds NaN or an infinity.
     #[error("tensor {tensor} of layer {layer}: expected {expected}, found {found}")]
     Tensor {
         /// The layer.
@@ -46,6 +46,14 @@ pub enum SavedError {
         expected: String,
         /// What the file has.
         found: String,
+    },
+    /// A tensor that no layer of the chain reads.
+    #[error("unexpected tensor `{tensor}` of shape {found:?}: no layer of the chain reads it")]
+    Unexpected {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        found: Vec<usize>,
     },
     /// Something beside the chain that does not fit it.
     #[error("metadata `{METADATA_KEY}`: {what}: expected {expected}, found {found}")]
@@ -60,6 +68,12 @@ pub enum SavedError {
     /// A chain whose operations do not fit each other.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// A weight or bias that f32 does not hold.
+    #[error("{layer}: a weight or bias, folded with its batch norm, is beyond f32")]
+    Overflow {
+        /// The layer.
+        layer: String,
+    },
     /// An operation the form has no place for.
     #[error("{layer}: {what} cannot be saved; fold it first")]
     Unsaveable {
@@ -104,8 +118,12 @@ struct Chain {
 /// Writes a graph to `path`, through a file beside it that takes its name when it is whole.
 ///
 /// # Errors
-/// [`SavedError::Unsaveable`] for a batch norm that was not folded, [`SavedError::Write`] when the file cannot be written.
+/// [`SavedError::Unsaveable`] for a batch norm that was not folded, [`SavedError::Overflow`] for a weight beyond f32,
+/// [`SavedError::Write`] when the file cannot be written.
 pub fn save(path: &Path, graph: &Graph, about: &About) -> Result<(), SavedError> {
+    if let Some(layer) = graph.overflow() {
+        return Err(SavedError::Overflow { layer: layer.into() });
+    }
     let mut tensors = vec![];
     let mut nodes = vec![];
     for node in &graph.nodes()[1..] {
@@ -141,9 +159,14 @@ fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedErro
     }
     let chain: Chain = serde_json::from_str(json)?;
     let [channels, height, width] = chain.input;
-    if chain.input.iter().any(|n| !(1..=LARGEST_SIDE).contains(n)) {
-        let expected = format!("three numbers from 1 to {LARGEST_SIDE}");
+    let bounds = [MOST_CHANNELS, MAX_SIDE, MAX_SIDE];
+    if chain.input.iter().zip(bounds).any(|(n, most)| !(1..=most).contains(n)) {
+        let expected = format!("channels from 1 to {MOST_CHANNELS}, sides from 1 to {MAX_SIDE}");
         return Err(SavedError::Mismatch { what: "input", expected, found: format!("{:?}", chain.input) });
+    }
+    let read: HashSet<&str> = chain.nodes.iter().flat_map(SavedNode::tensors).collect();
+    if let Some((name, tensor)) = checkpoint.tensors().find(|(name, _)| !read.contains(name)) {
+        return Err(SavedError::Unexpected { tensor: name.into(), found: tensor.shape().to_vec() });
     }
     let mut graph = Graph::new(Shape { channels, height, width });
     for node in chain.nodes {

@@ -104,8 +104,11 @@ impl<'a> Sets<'a> {
         for (layer, _) in &options.limits {
             let names = |s: &Set| s.layers.iter().map(|v| graph.node(*v).name.as_str()).collect::<Vec<_>>();
             if !sets.iter().flat_map(names).any(|n| n == layer) {
-                let layers = sets.iter().flat_map(names).take(8).collect::<Vec<_>>().join(", ");
-                return Err(PruneError::UnknownLayer { layer: layer.clone(), layers: layers + ", .." });
+                let mut layers = sets.iter().flat_map(names).take(8).collect::<Vec<_>>().join(", ");
+                if sets.iter().flat_map(names).nth(8).is_some() {
+                    layers += ", ...";
+                }
+                return Err(PruneError::UnknownLayer { layer: layer.clone(), layers });
             }
         }
         if !exactly && !sets.iter().any(|s| s.judged && !s.carried) {

@@ -60,7 +60,8 @@ pub struct ChannelMeans {
 /// How much goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target {
-    /// This share of the channels, `0 <= r < 1`; never more. 0 removes what can be removed exactly, and nothing else.
+    /// This share of the channels, `0 <= r < 1`, and never more unless more can be removed exactly: that goes always. 0 removes
+    /// this and nothing else.
     Ratio(f64),
     /// As few channels as leave at most this share of the multiply-accumulates, `0 < r <= 1`.
     Macs(f64),
@@ -143,7 +144,10 @@ pub enum PruneError {
         layers: String,
     },
     /// More was asked for than the limits let go.
-    #[error("{option}: expected {asked}, the limits let no more go than gives {reached:.4}")]
+    #[error(
+        "{option}: {asked} cannot be reached, the nearest is {reached:.4}: keep-at-least, multiple and the limits of layers \
+         (limit) let no more channels go"
+    )]
     Unreachable {
         /// The target.
         option: &'static str,

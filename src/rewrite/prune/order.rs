@@ -20,7 +20,7 @@ pub(super) struct Order {
 impl Order {
     pub(super) fn new(graph: &Graph, channels: &Channels, alive: &[bool]) -> Order {
         let ends = ends(graph, channels, alive);
-        // Per class, its place among the channels it was first ordered with.
+        // Per class, its place in the value it was first ordered in.
         let mut lanes: Vec<Option<usize>> = vec![None; alive.len()];
         let mut order = Order { kept: vec![], position: vec![] };
         for v in graph.values() {
@@ -28,8 +28,12 @@ impl Order {
             let kept = match &node.op {
                 Op::Input(shape) => (0..shape.channels).collect(),
                 Op::Conv2d(conv) => {
-                    let lay = |rows| lay(channels, alive, &ends, &mut lanes, v, conv, rows);
-                    ranges(conv).into_iter().flat_map(lay).collect()
+                    let mut kept = vec![];
+                    for rows in ranges(conv) {
+                        let rows = lay(channels, alive, &ends, &mut lanes, v, conv, rows, kept.len());
+                        kept.extend(rows);
+                    }
+                    kept
                 }
                 Op::Slice(range) => {
                     let inside = order.kept[node.inputs[0].index()].iter().filter(|c| range.contains(c));
@@ -92,7 +96,8 @@ fn ranges(conv: &Conv2d) -> Vec<Range<usize>> {
     cuts.windows(2).map(|w| w[0]..w[1]).collect()
 }
 
-/// Orders the rows of one range.
+/// Orders the rows of one range, before which `first` channels of the value lie.
+#[allow(clippy::too_many_arguments, reason = "a range of a convolution, and what is known of all channels")]
 fn lay(
     channels: &Channels,
     alive: &[bool],
@@ -101,6 +106,7 @@ fn lay(
     v: ValueId,
     conv: &Conv2d,
     rows: Range<usize>,
+    first: usize,
 ) -> Vec<usize> {
     let class = |o: usize| channels.class(v, o);
     let mut kept: Vec<usize> = rows.clone().filter(|o| alive[class(*o)]).collect();
@@ -124,7 +130,7 @@ fn lay(
             |o: &usize| (wanted(lanes, *o).unwrap_or(usize::MAX), Reverse(ends[class(*o)]), class(*o), *o);
         kept.sort_by_key(key);
         for (place, &o) in kept.iter().enumerate() {
-            let lane = wanted(lanes, o).unwrap_or(place);
+            let lane = wanted(lanes, o).unwrap_or(first + place);
             lanes[class(o)].get_or_insert(lane);
         }
         return kept;
@@ -132,14 +138,15 @@ fn lay(
     let mut places: Vec<Option<usize>> = vec![None; kept.len()];
     let mut homeless = vec![];
     for o in kept {
-        match wanted(lanes, o) {
-            Some(lane) if lane < places.len() && places[lane].is_none() => places[lane] = Some(o),
-            lane => homeless.push((lane.unwrap_or(usize::MAX), Reverse(ends[class(o)]), class(o), o)),
+        let lane = wanted(lanes, o);
+        match lane.and_then(|lane| places.get_mut(lane.checked_sub(first)?)) {
+            Some(place @ None) => *place = Some(o),
+            _ => homeless.push((lane.unwrap_or(usize::MAX), Reverse(ends[class(o)]), class(o), o)),
         }
     }
     homeless.sort_unstable();
     let mut homeless = homeless.into_iter().map(|(.., o)| o);
     let kept: Vec<usize> = places.into_iter().filter_map(|p| p.or_else(|| homeless.next())).collect();
-    kept.iter().enumerate().for_each(|(place, &o)| lanes[class(o)] = Some(place));
+    kept.iter().enumerate().for_each(|(place, &o)| lanes[class(o)] = Some(first + place));
     kept
 }

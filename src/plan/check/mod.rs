@@ -3,8 +3,10 @@
 //! The checker looks at the result only: places, reads, writes and the shapes of each dispatch. It shares no code with the
 //! planner. What it does not see is the graph: that the sums are the right ones is `verify`'s to prove.
 
-use super::{BufferId, ConvWeights, Place, Plan};
-use crate::kernel::{ConvSpec, Spec};
+mod parts;
+
+use super::{BufferId, Place, Plan};
+use crate::kernel::{BufferShape, Layout, Precision, Spec};
 use std::ops::Range;
 
 /// A plan with a read that does not see its value, or with a dispatch whose parts do not fit each other.
@@ -33,15 +35,19 @@ impl Content {
 }
 
 /// Proves, dispatch by dispatch, that
-/// * every buffer fits its slot, and every operand lies inside its buffer;
+/// * every buffer fits its slot, holds the plan's batch and has the layout of its place; one is the input, one the output;
+///   planar ones are f32;
+/// * every operand lies inside its buffer, from a whole quad of channels on;
 /// * what is read was written, whole, and nothing has overwritten it since;
 /// * no dispatch reads a slot that it writes, but for the element-wise in-place add;
-/// * the parts of a convolution fit: sizes, extents of adds, partitions of its channels, shapes of its weights;
-/// * the output is written, whole, and kept values are still there at the end.
+/// * the parts of a dispatch fit: sizes, extents of adds, partitions of its channels, shapes of its weights;
+/// * nothing is written twice, the output is written, whole, and kept values are still there at the end.
 ///
 /// # Errors
 /// [`CheckError`] names the first dispatch that breaks one of these.
 pub fn check(plan: &Plan) -> Result<(), CheckError> {
+    check_buffers(plan)?;
+    let weighted = plan.dispatches.iter().any(|d| d.weights.is_some());
     let mut slots: Vec<Content> = vec![Content::default(); plan.slots.len()];
     let mut output = Content::default();
     for (t, d) in plan.dispatches.iter().enumerate() {
@@ -51,16 +57,10 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
             if b.0 >= plan.buffers.len() {
                 return fail(format!("names buffer {}, the plan has {}", b.0, plan.buffers.len()));
             }
-            if let Place::Slot(s) = plan.buffer(*b).place {
-                let (bytes, room) = (plan.buffer(*b).shape.bytes(), plan.slots.get(s).copied().unwrap_or(0));
-                if bytes > room {
-                    return fail(format!("{} takes {bytes} bytes, slot {s} has {room}", name(*b)));
-                }
-            }
         }
         // Reads, with the channels each operand takes.
         let in_place = match &d.spec {
-            Spec::Conv(c) => c.k_ranges.len()..c.k_ranges.len() + c.in_place,
+            Spec::Conv(c) => c.k_ranges.len()..c.k_ranges.len().saturating_add(c.in_place),
             _ => 0..0,
         };
         for (i, operand) in d.spec.operands().into_iter().enumerate() {
@@ -73,10 +73,11 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
                 },
             };
             let buffer = plan.buffer(id);
-            let channels = operand.first_channel..operand.first_channel + operand.channels;
-            if operand.shape != buffer.shape || channels.end > buffer.shape.channels || operand.stride == 0 {
+            let channels = range(operand.first_channel, operand.channels, &buffer.shape);
+            let Some(channels) = channels.filter(|_| operand.shape == buffer.shape) else {
                 return fail(format!("operand {i} does not fit {}", buffer.name));
-            }
+            };
+            parts::check_view(operand).or_else(|what| fail(format!("operand {i} {what}")))?;
             match buffer.place {
                 Place::Input => {}
                 Place::Output => return fail(format!("reads the output {}", buffer.name)),
@@ -94,6 +95,7 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
                 return fail(format!("reads {} from the slot it writes", buffer.name));
             }
         }
+        parts::check_dispatch(d, weighted).or_else(fail)?;
         if let Some(old) = d.in_place {
             let Spec::Conv(c) = &d.spec else { return fail("only a sum can be in place".into()) };
             let same = d.writes.len() == 1
@@ -112,11 +114,6 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
         } else if !in_place.is_empty() {
             return fail("is in place but overwrites no buffer".into());
         }
-        if let Spec::Conv(c) = &d.spec
-            && let Err(what) = check_conv(c, d.weights.as_ref())
-        {
-            return fail(what);
-        }
         // Writes.
         let shapes = d.spec.outputs();
         if shapes.len() != d.writes.len() {
@@ -130,16 +127,13 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
             if d.writes[..i].iter().any(|w| plan.buffer(*w).place == buffer.place) {
                 return fail(format!("writes {} into a slot it writes already", buffer.name));
             }
-            let written = match &d.spec {
-                Spec::Conv(c) => {
-                    let o = &c.outputs[i];
-                    o.first_channel..o.first_channel + o.channels.len()
-                }
-                _ => 0..shape.channels,
+            let (first, channels) = match &d.spec {
+                Spec::Conv(c) => (c.outputs[i].first_channel, c.outputs[i].channels.len()),
+                _ => (0, shape.channels),
             };
-            if written.end > shape.channels {
-                return fail(format!("writes channels {written:?} of {}", buffer.name));
-            }
+            let Some(written) = range(first, channels, &shape) else {
+                return fail(format!("writes {channels} channels from {first} on of {}", buffer.name));
+            };
             let content = match buffer.place {
                 Place::Input => return fail("writes the input".into()),
                 Place::Output => &mut output,
@@ -148,26 +142,40 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
             if content.buffer != Some(id) {
                 *content = Content { buffer: Some(id), written: vec![] };
             }
+            if content.written.iter().any(|w| w.start < written.end && written.start < w.end) {
+                return fail(format!("writes channels {written:?} of {} again", buffer.name));
+            }
             content.written.push(written);
         }
     }
     let end =
         |what: String| Err(CheckError { dispatch: plan.dispatches.len(), name: "the end".into(), what });
-    let Some(id) = plan.buffers.iter().position(|b| b.place == Place::Output) else {
-        return end("the plan has no output".into());
+    let holds = |id: BufferId, channels: Range<usize>| match plan.buffer(id).place {
+        Place::Slot(s) => slots[s].holds(id, channels),
+        Place::Input => true,
+        Place::Output => output.holds(id, channels),
     };
-    if !output.holds(BufferId(id), 0..plan.buffers[id].shape.channels) {
-        return end("the output is not written whole".into());
+    for (id, buffer) in plan.buffers.iter().enumerate().filter(|(_, b)| b.place == Place::Output) {
+        if !holds(BufferId(id), 0..buffer.shape.channels) {
+            return end("the output is not written whole".into());
+        }
     }
     for kept in &plan.kept {
+        let mut size = None;
         for part in &kept.parts {
-            let channels = part.first_channel..part.first_channel + part.channels;
-            let there = match plan.buffer(part.buffer).place {
-                Place::Slot(s) => slots[s].holds(part.buffer, channels),
-                Place::Input => true,
-                Place::Output => output.holds(part.buffer, channels),
+            let Some(buffer) = plan.buffers.get(part.buffer.0) else {
+                return end(format!("the kept value {} is in buffer {}", kept.name, part.buffer.0));
             };
-            if !there {
+            let shape = &buffer.shape;
+            let Some(channels) = range(part.first_channel, part.channels, shape).filter(|_| part.stride > 0)
+            else {
+                return end(format!("the kept value {} does not fit {}", kept.name, buffer.name));
+            };
+            let seen = [shape.height, shape.width].map(|n| n.div_ceil(part.stride));
+            if *size.get_or_insert(seen) != seen {
+                return end(format!("the kept value {} has parts of several sizes", kept.name));
+            }
+            if !holds(part.buffer, channels) {
                 return end(format!("the kept value {} is gone", kept.name));
             }
         }
@@ -175,75 +183,48 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
     Ok(())
 }
 
-/// Whether the parts of a convolution fit each other.
-fn check_conv(c: &ConvSpec, weights: Option<&ConvWeights>) -> Result<(), String> {
-    for (i, k) in c.k_ranges.iter().enumerate() {
-        let view = k.from.size();
-        for (axis, length) in view.into_iter().enumerate() {
-            let span = k.dilation[axis] * (k.kernel[axis] - 1) + 1;
-            let padded = length + k.padding[axis] + k.padding_end[axis];
-            let steps = padded.checked_sub(span).map(|n| n / k.stride[axis] + 1);
-            if steps != Some(c.size[axis]) {
-                return Err(format!(
-                    "K range {i} gives {steps:?} along axis {axis}, the sum has {}",
-                    c.size[axis]
-                ));
+/// Some channels of a buffer, at least one; `None` where it has not those.
+fn range(first: usize, channels: usize, of: &BufferShape) -> Option<Range<usize>> {
+    let end = first.checked_add(channels)?;
+    (channels > 0 && end <= of.channels).then_some(first..end)
+}
+
+/// Whether every buffer has a place that it fits.
+fn check_buffers(plan: &Plan) -> Result<(), CheckError> {
+    let refuse = |name: &str, what: String| Err(CheckError { dispatch: 0, name: name.into(), what });
+    for (i, buffer) in plan.buffers.iter().enumerate() {
+        let shape = buffer.shape;
+        let factors = [shape.batch, shape.channels, shape.height, shape.width];
+        let lanes = shape.channels.checked_next_multiple_of(4).unwrap_or(usize::MAX);
+        let bytes = [lanes, shape.height, shape.width, shape.precision.bytes()]
+            .iter()
+            .try_fold(shape.batch, |n, f| n.checked_mul(*f));
+        let Some(bytes) = bytes.filter(|_| !factors.contains(&0) && shape.batch == plan.batch) else {
+            return refuse(&buffer.name, format!("{factors:?} is no shape of a batch of {}", plan.batch));
+        };
+        let planar = shape.layout == Layout::Planar;
+        if planar && shape.precision != Precision::F32 {
+            return refuse(&buffer.name, "is planar and not f32".into());
+        }
+        match buffer.place {
+            Place::Input if i != 0 || !planar => return refuse(&buffer.name, "is not the input".into()),
+            Place::Output if !planar => return refuse(&buffer.name, "an output that is not planar".into()),
+            Place::Slot(_) if i == 0 || planar => {
+                return refuse(&buffer.name, "an input or an output in a slot".into());
             }
-        }
-        let shape = [c.out_channels, k.from.channels / k.groups, k.kernel[0], k.kernel[1]];
-        let found = weights.map(|w| w.k_ranges.get(i).map(|k| k.shape));
-        if found.is_some_and(|f| f != Some(shape)) {
-            return Err(format!("K range {i} needs a weight of {shape:?}, has {found:?}"));
-        }
-    }
-    let values = |i: usize| weights.map(|w| w.maps.get(i).and_then(|m| m.as_ref()));
-    for (i, k) in c.k_ranges.iter().enumerate() {
-        if k.from.mean_pool && !(k.is_pointwise() && k.from.stride == 1) {
-            return Err(format!("K range {i} takes means in a window or with a stride"));
-        }
-        let mapped = values(i).map(|m| m.map(|(scale, shift)| (scale.len(), shift.len())));
-        let want = k.map.map(|_| (k.from.channels, k.from.channels));
-        if mapped.is_some_and(|m| m != want) || k.map.is_some() && k.groups > 1 {
-            return Err(format!("K range {i} needs scales and shifts of {want:?}, has {mapped:?}"));
+            Place::Slot(s) => match plan.slots.get(s) {
+                Some(room) if bytes <= *room => {}
+                room => {
+                    let what = format!("takes {bytes} bytes, slot {s} has {}", room.unwrap_or(&0));
+                    return refuse(&buffer.name, what);
+                }
+            },
+            Place::Input | Place::Output => {}
         }
     }
-    let slopes = if c.has_slopes() { c.out_channels } else { 0 };
-    if weights.is_some_and(|w| w.slopes.len() != slopes) {
-        return Err(format!("its activation needs {slopes} slopes"));
+    let outputs = plan.buffers.iter().filter(|b| b.place == Place::Output).count();
+    if outputs != 1 || plan.buffers[0].place != Place::Input {
+        return refuse("the plan", format!("has {outputs} outputs, or another first buffer than the input"));
     }
-    for (i, add) in c.adds.iter().enumerate() {
-        if add.gate.is_some_and(|g| {
-            g.size() != [1, 1] || g.channels != add.from.channels || g.first_channel % 4 != 0
-        }) || add.from.mean_pool
-        {
-            return Err(format!("add {i} has a gate that does not fit it"));
-        }
-        let end = add.first_out + add.from.channels;
-        if add.from.size() != c.size || end > c.out_channels || !add.first_out.is_multiple_of(4) {
-            return Err(format!("add {i} of {:?} up to channel {end} does not fit the sum", add.from.size()));
-        }
-    }
-    if weights.is_some_and(|w| w.bias.len() != c.out_channels || w.k_ranges.len() != c.k_ranges.len()) {
-        return Err("its weights are of another dispatch".into());
-    }
-    let size = match c.max_pool {
-        Some(pool) => pool.output_size(c.size),
-        None => Some(c.size),
-    };
-    if c.outputs.iter().any(|o| size != Some([o.shape.height, o.shape.width])) {
-        return Err(format!("an output is not of the size {size:?}"));
-    }
-    let partition = |ranges: Vec<&Range<usize>>| {
-        let mut ranges = ranges.into_iter();
-        ranges.try_fold(0, |next, r| (r.start == next && r.end >= next).then_some(r.end))
-            == Some(c.out_channels)
-    };
-    let whole = partition(c.outputs.iter().map(|o| &o.channels).collect())
-        && partition(c.activation.iter().map(|(r, _)| r).collect());
-    let aligned =
-        c.outputs.iter().all(|o| o.channels.start.is_multiple_of(4) && o.first_channel.is_multiple_of(4));
-    match whole && aligned {
-        true => Ok(()),
-        false => Err("outputs or activations do not cover its channels once, from multiples of 4".into()),
-    }
+    Ok(())
 }

@@ -1,0 +1,195 @@
+//! Where a verb runs, with what is kept on disk for that adapter: the tuning, and what the driver compiled.
+
+use super::args::{DeviceArgs, KeptArgs};
+use super::{Failure, device};
+use rmnet::gpu::{Gpu, Tuned, Tuning};
+use rmnet::models::Model;
+use rmnet::{Device, Options, Precision, Session, SessionError};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Larger files of compiled shaders are started anew: they only grow.
+const LARGEST_CACHE: u64 = 64 << 20;
+
+/// A device, open, with the options that follow from the command line.
+pub struct Place {
+    /// `None` on the CPU.
+    gpu: Option<Gpu>,
+    device: Device,
+    safe_shaders: bool,
+    precision: Precision,
+    tuning: FoundTuning,
+    /// Where the driver's shaders are kept, and what was read from there.
+    shaders: Option<(PathBuf, Vec<u8>)>,
+}
+
+/// A tuning and where it is from.
+#[derive(Default)]
+pub struct FoundTuning {
+    pub tuning: Tuning,
+    file: Option<PathBuf>,
+    /// Named on the command line: what is wrong with it is an error, not a warning.
+    named: bool,
+}
+
+impl Place {
+    pub fn open(args: &DeviceArgs) -> Result<Place, Failure> {
+        let device = device(args.adapter.as_deref());
+        let (safe_shaders, precision) = (args.safe_shaders, args.precision.into());
+        let Device::Gpu(choice) = &device else {
+            if let Some(file) = args.kept.tuning.as_deref().filter(|t| *t != "none") {
+                return Err(Failure::usage(format!(
+                    "--tuning {file}: the CPU executor has no kernels to choose from"
+                )));
+            }
+            return Ok(Place {
+                gpu: None,
+                device,
+                safe_shaders,
+                precision,
+                tuning: FoundTuning::default(),
+                shaders: None,
+            });
+        };
+        let tuning = FoundTuning::find(&args.kept)?;
+        let gpu = Gpu::new(choice).map_err(SessionError::Gpu)?;
+        let (gpu, shaders) = match folder(args.kept.cache.as_deref()) {
+            None => (gpu, None),
+            Some(folder) => with_shaders(gpu, &folder),
+        };
+        Ok(Place { gpu: Some(gpu), device, safe_shaders, precision, tuning, shaders })
+    }
+
+    /// What sessions here have in common.
+    pub fn options(&self) -> Options {
+        Options {
+            device: self.device.clone(),
+            safe_shaders: self.safe_shaders,
+            precision: self.precision,
+            tuning: self.tuning.tuning.clone(),
+            ..Options::default()
+        }
+    }
+
+    /// A session here. A tuning that names kernels that are not there is an error or a warning, as [`FoundTuning`] has it.
+    pub fn session(&self, model: &Model, options: &Options) -> Result<Session, Failure> {
+        let session = match &self.gpu {
+            Some(gpu) => pollster::block_on(Session::on(gpu, model, options))?,
+            None => Session::new(model, options)?,
+        };
+        let unknown = session.tuned().map_or(&[][..], |t| &t.unknown);
+        if let Some((dispatch, kernel)) = unknown.first() {
+            self.tuning.unknown(dispatch, kernel, unknown.len())?;
+        }
+        Ok(session)
+    }
+
+    /// For people, what became of the tuning in a session here; `None` where no entry of it was used, unless it was named.
+    pub fn tuning_note(&self, session: &Session) -> Option<String> {
+        self.tuning.note(session.tuned()?, session.plan().dispatches.len())
+    }
+
+    /// The same for scripts; null where there is no tuning.
+    pub fn tuning_json(&self, session: &Session) -> Value {
+        session.tuned().map_or(Value::Null, |tuned| self.tuning.json(tuned))
+    }
+
+    /// Keeps what the driver compiled for the next start. Failing that is a warning: nothing that was asked for is missing.
+    pub fn keep_shaders(&self) {
+        let (Some(gpu), Some((path, before))) = (&self.gpu, &self.shaders) else { return };
+        if gpu.pipeline_cache().is_none_or(|now| now == *before) {
+            return;
+        }
+        if let Err(e) = make_folder(path).and_then(|()| gpu.write_pipeline_cache(path)) {
+            eprintln!("warning: compiled shaders are not kept: {}: {e}", path.display());
+        }
+    }
+}
+
+impl FoundTuning {
+    /// The tuning of `--tuning`, else the stored one where there is one.
+    pub fn find(args: &KeptArgs) -> Result<FoundTuning, Failure> {
+        match args.tuning.as_deref() {
+            Some("none") => Ok(FoundTuning::default()),
+            Some(file) => {
+                let tuning = Tuning::read(file).map_err(Failure::input)?;
+                Ok(FoundTuning { tuning, file: Some(file.into()), named: true })
+            }
+            None => {
+                let file = stored(args.cache.as_deref());
+                let read = file.and_then(|file| Some((read_stored(&file)?, file)));
+                Ok(read.map_or_else(FoundTuning::default, |(tuning, file)| FoundTuning {
+                    tuning,
+                    file: Some(file),
+                    named: false,
+                }))
+            }
+        }
+    }
+
+    /// For people, what became of it for so many dispatches; `None` where no entry was used, unless it was named.
+    pub fn note(&self, tuned: &Tuned, of: usize) -> Option<String> {
+        let file = self.file.as_deref()?.display();
+        let used = tuned.dispatches;
+        (used > 0 || self.named).then(|| format!("tuning: {file}, for {used} of {of} dispatches"))
+    }
+
+    /// The same for scripts; null where there is no tuning.
+    pub fn json(&self, tuned: &Tuned) -> Value {
+        self.file.as_ref().map_or(Value::Null, |file| {
+            json!({ "file": file, "dispatches": tuned.dispatches, "unknown_kernels": tuned.unknown.len() })
+        })
+    }
+
+    /// Entries name kernels that are not there.
+    pub fn unknown(&self, dispatch: &str, kernel: &str, count: usize) -> Result<(), Failure> {
+        let file = self.file.as_deref().unwrap_or(Path::new("tuning")).display().to_string();
+        let message = format!(
+            "{file}: {count} dispatches are to run kernels that this adapter has not, such as `{kernel}` for {dispatch}"
+        );
+        if self.named {
+            return Err(Failure::input(message));
+        }
+        eprintln!("warning: {message}; they run untuned, `rmnet tune` measures again");
+        Ok(())
+    }
+}
+
+/// The stored tuning, where there is one. A file that cannot be read is a warning: runs do not depend on it.
+pub fn read_stored(file: &Path) -> Option<Tuning> {
+    if !file.exists() {
+        return None;
+    }
+    let warn = |e| eprintln!("warning: {e}; it is not used, `rmnet tune` writes it anew");
+    Tuning::read(file).map_err(warn).ok()
+}
+
+/// Where `tune` keeps its choices; `None` where nothing is kept.
+pub fn stored(cache: Option<&str>) -> Option<PathBuf> {
+    Some(folder(cache)?.join("tuning.json"))
+}
+
+/// The folder of kept files: `--cache`, else `RMNET_CACHE_DIR`, else the user's cache folder.
+fn folder(cache: Option<&str>) -> Option<PathBuf> {
+    use etcetera::BaseStrategy;
+    match cache.map(Into::into).or_else(|| std::env::var_os("RMNET_CACHE_DIR")) {
+        Some(given) if given == "none" || given.is_empty() => None,
+        Some(given) => Some(given.into()),
+        None => Some(etcetera::choose_base_strategy().ok()?.cache_dir().join("rmnet")),
+    }
+}
+
+/// Makes the folder of a file.
+pub fn make_folder(file: &Path) -> std::io::Result<()> {
+    file.parent().map_or(Ok(()), fs::create_dir_all)
+}
+
+/// A GPU that compiles with the help of what is kept in a folder.
+fn with_shaders(gpu: Gpu, folder: &Path) -> (Gpu, Option<(PathBuf, Vec<u8>)>) {
+    let Some(name) = gpu.pipeline_cache_name() else { return (gpu, None) };
+    let path = folder.join(name);
+    let small = fs::metadata(&path).is_ok_and(|m| m.len() <= LARGEST_CACHE);
+    let kept = if small { fs::read(&path).unwrap_or_default() } else { vec![] };
+    (gpu.with_pipeline_cache(&kept), Some((path, kept)))
+}

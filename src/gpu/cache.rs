@@ -1,0 +1,112 @@
+//! What a driver compiled, kept from one start to the next: wgpu's `PIPELINE_CACHE`, so far of Vulkan alone.
+
+use super::Gpu;
+use wgpu::{Features, PipelineCacheDescriptor};
+
+/// First bytes of what [`Gpu::pipeline_cache`] gives.
+const MAGIC: &[u8; 8] = b"rmnetpc1";
+
+impl Gpu {
+    /// Compiles shaders with the help of `data`, bytes that [`Gpu::pipeline_cache`] gave earlier, and keeps what it compiles for
+    /// the next such bytes. Bytes of another adapter, driver or version of this crate, damaged ones and none at all are a fresh
+    /// start. Executors made of this value and its clones take part. Does nothing where the device has no `PIPELINE_CACHE`.
+    ///
+    /// The bytes carry a checksum against accidents; who can forge them can do to the driver what a forged driver cache can.
+    pub fn with_pipeline_cache(mut self, data: &[u8]) -> Gpu {
+        if self.has_pipeline_cache() {
+            let data = open(data, &self.identity());
+            let descriptor = PipelineCacheDescriptor { label: Some("rmnet"), data, fallback: true };
+            // SAFETY: the data is what `PipelineCache::get_data` gave to `Gpu::pipeline_cache` on an adapter of the same name,
+            // ids, driver and backend, by this version of the crate: `open` refuses anything whose header or checksum differs.
+            self.cache = Some(unsafe { self.device().create_pipeline_cache(&descriptor) });
+        }
+        self
+    }
+
+    /// What was compiled so far, for [`Gpu::with_pipeline_cache`] at the next start. `None` where there is no such cache.
+    pub fn pipeline_cache(&self) -> Option<Vec<u8>> {
+        Some(seal(&self.cache.as_ref()?.get_data()?, &self.identity()))
+    }
+
+    /// Writes those bytes to a file, whole or not at all; where there is no such cache, nothing.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn write_pipeline_cache(&self, path: impl AsRef<std::path::Path>) -> std::io::Result<()> {
+        let Some(bytes) = self.pipeline_cache() else { return Ok(()) };
+        crate::output::write_whole(path.as_ref(), |partial| std::fs::write(partial, bytes))
+    }
+
+    /// A file name for those bytes, by the adapter; `None` where the device has no `PIPELINE_CACHE`.
+    pub fn pipeline_cache_name(&self) -> Option<String> {
+        let key = wgpu::util::pipeline_cache_key(&self.device().adapter_info());
+        key.filter(|_| self.has_pipeline_cache())
+    }
+
+    fn has_pipeline_cache(&self) -> bool {
+        self.device().features().contains(Features::PIPELINE_CACHE)
+    }
+
+    /// Whom the bytes are good for.
+    fn identity(&self) -> String {
+        let (info, report) = (self.device().adapter_info(), self.adapter());
+        let ids = format!("{:08x} {:08x}", info.vendor, info.device);
+        let version = env!("CARGO_PKG_VERSION");
+        format!("{version}\n{}\n{}\n{}\n{ids}", report.name, report.driver, report.backend)
+    }
+}
+
+/// `MAGIC`, checksum of all that follows, length of the identity, identity, data.
+fn seal(data: &[u8], identity: &str) -> Vec<u8> {
+    let length = (identity.len() as u64).to_le_bytes();
+    let rest = [&length, identity.as_bytes(), data].concat();
+    [MAGIC.as_slice(), &checksum(&rest).to_le_bytes(), &rest].concat()
+}
+
+/// The data of sealed bytes, where they are whole and of that identity.
+fn open<'a>(sealed: &'a [u8], identity: &str) -> Option<&'a [u8]> {
+    let (sum, rest) = sealed.strip_prefix(MAGIC)?.split_first_chunk::<8>()?;
+    if u64::from_le_bytes(*sum) != checksum(rest) {
+        return None;
+    }
+    let (length, rest) = rest.split_first_chunk::<8>()?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+    let (found, data) = rest.split_at_checked(length)?;
+    (found == identity.as_bytes()).then_some(data)
+}
+
+/// FNV-1a, 64 bits.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_for_its_own_adapter_alone() {
+        let data: Vec<u8> = (0..200).collect();
+        let sealed = seal(&data, "an adapter");
+        assert_eq!(open(&sealed, "an adapter"), Some(data.as_slice()));
+        assert_eq!(open(&sealed, "another adapter"), None);
+        assert_eq!(open(&seal(&[], "an adapter"), "an adapter"), Some([].as_slice()));
+    }
+
+    #[test]
+    fn damaged_bytes_do_not_open() {
+        let sealed = seal(&[7; 40], "a");
+        for length in 0..sealed.len() {
+            assert_eq!(open(&sealed[..length], "a"), None, "cut to {length}");
+        }
+        assert_eq!(open(&[sealed.as_slice(), &[0]].concat(), "a"), None);
+        for at in 0..sealed.len() {
+            let mut spoilt = sealed.clone();
+            spoilt[at] ^= 0x10;
+            assert_eq!(open(&spoilt, "a"), None, "byte {at}");
+        }
+    }
+}

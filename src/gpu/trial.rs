@@ -1,0 +1,242 @@
+//! One dispatch on buffers of its own, to try kernels on: what each gives, and how long it takes.
+
+use super::program::{Pipeline, make_pipeline};
+use super::timing::durations;
+use super::turn::read_back;
+use super::upload::Uploader;
+use super::{Gpu, GpuError};
+use crate::kernel::{Kernel, Role};
+use crate::plan::Plan;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+use wgpu::{BindGroup, Buffer, BufferDescriptor, BufferUsages, CommandEncoder, QuerySet};
+
+/// The buffers of a dispatch.
+pub struct Trial<'a> {
+    gpu: &'a Gpu,
+    reads: Vec<Buffer>,
+    /// What each written buffer holds before a dispatch, and the buffer.
+    writes: Vec<[Buffer; 2]>,
+    /// The same of the arena, which stands for those of the buffers that are in it.
+    arena: Option<[Buffer; 2]>,
+    /// Which buffer each result is in, and which bytes of it.
+    results: Vec<(Buffer, Range<u64>)>,
+    /// A query set with the buffer its two times go to; `None` where the device has no timestamps.
+    clock: Option<(QuerySet, Buffer)>,
+}
+
+/// A kernel compiled for a [`Trial`], with its weights.
+pub struct Attempt {
+    pipeline: Pipeline,
+    group: BindGroup,
+    grid: [u32; 3],
+}
+
+impl<'a> Trial<'a> {
+    /// Buffers for a dispatch of a plan that hold `reads`, and `writes` before it. Blocks.
+    ///
+    /// # Errors
+    /// [`GpuError::OutOfMemory`], [`GpuError::DeviceLost`], [`GpuError::Refused`].
+    pub fn new(
+        gpu: &'a Gpu,
+        plan: &Plan,
+        dispatch: usize,
+        reads: &[Vec<f32>],
+        writes: &[Vec<f32>],
+    ) -> Result<Trial<'a>, GpuError> {
+        let arena = gpu.arena(plan, dispatch);
+        let words =
+            |starts: &[Option<u32>], n: usize| starts.get(n).copied().flatten().map(|s| 4 * s as usize);
+        let read_at = |n: usize| words(&arena.as_ref()?.reads, n);
+        let written_at = |n: usize| words(&arena.as_ref()?.writes, n);
+
+        let mut uploader = Uploader::new(gpu);
+        let mut upload =
+            |values: &[f32], usage| pollster::block_on(uploader.buffer_for("trial", values, usage));
+        let both = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
+        let mut pair = |values: &[f32]| Ok([upload(values, BufferUsages::COPY_SRC)?, upload(values, both)?]);
+        let mut content: Vec<f32> = vec![];
+        let placed = reads.iter().enumerate().map(|(n, values)| (read_at(n), values));
+        let placed = placed.chain(writes.iter().enumerate().map(|(n, values)| (written_at(n), values)));
+        for (start, values) in placed.filter_map(|(start, values)| Some((start?, values))) {
+            content.resize(content.len().max(start + values.len()), 0.0);
+            content[start..start + values.len()].copy_from_slice(values);
+        }
+        let in_arena = match content.is_empty() {
+            true => None,
+            false => Some(pair(&content)?),
+        };
+        let mut own_writes = vec![];
+        let mut results = vec![];
+        for (n, values) in writes.iter().enumerate() {
+            let bytes = size_of_val(values.as_slice()) as u64;
+            match (written_at(n), &in_arena) {
+                (Some(start), Some([_, arena])) => {
+                    results.push((arena.clone(), 4 * start as u64..4 * start as u64 + bytes));
+                    // Not bound: kernels of the arena find it there.
+                    own_writes.push([arena.clone(), arena.clone()]);
+                }
+                _ => {
+                    let buffers: [Buffer; 2] = pair(values)?;
+                    results.push((buffers[1].clone(), 0..bytes));
+                    own_writes.push(buffers);
+                }
+            }
+        }
+        let mut own_reads = vec![];
+        for (n, values) in reads.iter().enumerate() {
+            own_reads.push(match (read_at(n), &in_arena) {
+                (Some(_), Some([_, arena])) => arena.clone(),
+                _ => upload(values, BufferUsages::STORAGE)?,
+            });
+        }
+        let (reads, writes, arena) = (own_reads, own_writes, in_arena);
+        pollster::block_on(uploader.finish())?;
+        let clock = || {
+            let device = gpu.device();
+            device.features().contains(wgpu::Features::TIMESTAMP_QUERY).then(|| {
+                let descriptor = wgpu::QuerySetDescriptor {
+                    label: Some("trial"),
+                    ty: wgpu::QueryType::Timestamp,
+                    count: 2,
+                };
+                let usage = BufferUsages::QUERY_RESOLVE | BufferUsages::COPY_SRC;
+                (device.create_query_set(&descriptor), buffer(gpu, 16, usage))
+            })
+        };
+        let clock = pollster::block_on(gpu.scoped("a trial", clock))?;
+        Ok(Trial { gpu, reads, writes, arena, results, clock })
+    }
+
+    /// Compiles a kernel, made for the spec whose buffers these are, and uploads its packed weights. Blocks.
+    ///
+    /// # Errors
+    /// As [`Trial::new`]; [`GpuError::Refused`] where the driver does not take the shader.
+    pub fn attempt(&self, kernel: &Kernel, weights: &[u32]) -> Result<Attempt, GpuError> {
+        let mut uploader = Uploader::new(self.gpu);
+        let weights = match weights.is_empty() {
+            true => None,
+            false => Some(pollster::block_on(uploader.buffer("weights", weights))?),
+        };
+        pollster::block_on(uploader.finish())?;
+        let pipeline = pollster::block_on(make_pipeline(self.gpu, kernel, &kernel.wgsl, false))?;
+        let bind = || {
+            let entries: Vec<_> = kernel
+                .bindings
+                .iter()
+                .enumerate()
+                .filter_map(|(n, binding)| {
+                    let buffer = match binding.role {
+                        Role::Read(r) => &self.reads[r],
+                        Role::Write(w) => &self.writes[w][1],
+                        Role::Weights => weights.as_ref()?,
+                        Role::Arena => &self.arena.as_ref()?[1],
+                    };
+                    Some(wgpu::BindGroupEntry { binding: n as u32, resource: buffer.as_entire_binding() })
+                })
+                .collect();
+            self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(&kernel.name),
+                layout: &pipeline.layout,
+                entries: &entries,
+            })
+        };
+        let group = pollster::block_on(self.gpu.scoped("a trial", bind))?;
+        Ok(Attempt { pipeline, group, grid: kernel.grid })
+    }
+
+    /// The written buffers after one dispatch. Blocks.
+    ///
+    /// # Errors
+    /// As [`Trial::new`].
+    pub fn answer(&self, attempt: &Attempt) -> Result<Vec<Vec<f32>>, GpuError> {
+        let submit = || {
+            let mut encoder = self.restored();
+            attempt.record(&mut encoder, 1, None);
+            let staging: Vec<Buffer> = self
+                .results
+                .iter()
+                .map(|(buffer, bytes)| staged(self.gpu, &mut encoder, buffer, bytes.clone()))
+                .collect();
+            (self.gpu.queue().submit([encoder.finish()]), staging)
+        };
+        let (index, staging) = pollster::block_on(self.gpu.scoped("a trial", submit))?;
+        let read = |staging| pollster::block_on(read_back(self.gpu, index.clone(), staging, "a trial"));
+        staging.iter().map(read).collect()
+    }
+
+    /// Time of one dispatch, the mean of so many one after the other: the GPU's own, or where it has no timestamps the host's
+    /// from submission to completion. Blocks.
+    ///
+    /// # Errors
+    /// As [`Trial::new`]; [`GpuError::Timestamps`].
+    pub fn time(&self, attempt: &Attempt, dispatches: u32) -> Result<Duration, GpuError> {
+        let record = || {
+            let mut encoder = self.restored();
+            let set = self.clock.as_ref().map(|(set, _)| set);
+            attempt.record(&mut encoder, dispatches, set);
+            let staging = self.clock.as_ref().map(|(set, times)| {
+                encoder.resolve_query_set(set, 0..2, times, 0);
+                staged(self.gpu, &mut encoder, times, 0..times.size())
+            });
+            (encoder.finish(), staging)
+        };
+        let (commands, staging) = pollster::block_on(self.gpu.scoped("timing a trial", record))?;
+        let start = Instant::now();
+        let submit = || self.gpu.queue().submit([commands]);
+        let index = pollster::block_on(self.gpu.scoped("timing a trial", submit))?;
+        let whole = match staging {
+            Some(staging) => {
+                let doing = "timing a trial";
+                let ticks: Vec<u64> = pollster::block_on(read_back(self.gpu, index, &staging, doing))?;
+                let [begin, end] = durations(self.gpu, &ticks)?[0];
+                end.saturating_sub(begin)
+            }
+            None => {
+                let wait = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
+                self.gpu.device().poll(wait).map_err(|e| self.gpu.failed("timing a trial", e))?;
+                start.elapsed()
+            }
+        };
+        Ok(whole / dispatches.max(1))
+    }
+
+    /// Commands that begin by giving the written buffers their first content.
+    fn restored(&self) -> CommandEncoder {
+        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        for [before, written] in self.writes.iter().chain(&self.arena).filter(|[a, b]| a != b) {
+            encoder.copy_buffer_to_buffer(before, 0, written, 0, before.size());
+        }
+        encoder
+    }
+}
+
+impl Attempt {
+    fn record(&self, encoder: &mut CommandEncoder, dispatches: u32, times: Option<&QuerySet>) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: Some("trial"),
+            timestamp_writes: times.map(|query_set| wgpu::ComputePassTimestampWrites {
+                query_set,
+                beginning_of_pass_write_index: Some(0),
+                end_of_pass_write_index: Some(1),
+            }),
+        });
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        let [x, y, z] = self.grid;
+        (0..dispatches).for_each(|_| pass.dispatch_workgroups(x, y, z));
+    }
+}
+
+fn buffer(gpu: &Gpu, size: u64, usage: BufferUsages) -> Buffer {
+    let descriptor = BufferDescriptor { label: Some("trial"), size, usage, mapped_at_creation: false };
+    gpu.device().create_buffer(&descriptor)
+}
+
+/// A buffer to read, and the command that copies a part of another there.
+fn staged(gpu: &Gpu, encoder: &mut CommandEncoder, from: &Buffer, bytes: Range<u64>) -> Buffer {
+    let size = bytes.end - bytes.start;
+    let staging = buffer(gpu, size, BufferUsages::MAP_READ | BufferUsages::COPY_DST);
+    encoder.copy_buffer_to_buffer(from, bytes.start, &staging, 0, size);
+    staging
+}

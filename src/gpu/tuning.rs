@@ -1,0 +1,341 @@
+//! Kernels that were measured to be the fastest, by adapter and spec: a value, and the file it is kept in.
+
+use super::slots::Starts;
+use super::{AdapterReport, Gpu, GpuError};
+use crate::kernel::{self, Arena, Kernel, Spec};
+use crate::plan::Plan;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+#[cfg(not(target_arch = "wasm32"))]
+use std::path::{Path, PathBuf};
+
+/// Version of the file format, the keys of specs included.
+const SCHEMA_VERSION: u32 = 1;
+
+/// Which kernel runs which spec on which adapter. Empty by default: every choice is the static one.
+///
+/// An entry is used on the very adapter, driver and version of this crate that it was measured with, where the kernel it names is
+/// still there; one value can hold entries of many adapters, so that a file of it can be shipped with an app. `rmnet tune` and
+/// the module `tune` make them; nothing is measured, read or written unless it is asked for.
+///
+/// ```
+/// use rmnet::gpu::Tuning;
+///
+/// let text = r#"{ "schema_version": 1, "adapters": [] }"#;
+/// let tuning = Tuning::from_json(text)?;
+/// assert_eq!(tuning, Tuning::default());
+/// assert_eq!(Tuning::from_json(&tuning.to_json())?, tuning);
+/// assert!(Tuning::from_json(r#"{ "schema_version": 2 }"#).is_err());
+/// # Ok::<(), rmnet::gpu::TuningError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tuning {
+    schema_version: SchemaVersion,
+    adapters: Vec<Adapter>,
+}
+
+/// What was measured on one adapter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Adapter {
+    adapter: String,
+    driver: String,
+    backend: String,
+    /// Version of this crate.
+    rmnet: String,
+    /// By [`Spec::key`].
+    kernels: BTreeMap<String, TunedKernel>,
+}
+
+/// The kernel chosen for a spec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TunedKernel {
+    /// Name of the fastest candidate.
+    pub kernel: String,
+    /// Its median time in nanoseconds.
+    pub time_ns: u64,
+    /// Name of the static choice, which it was measured against.
+    pub default: String,
+    /// The static choice's median time in nanoseconds.
+    pub default_ns: u64,
+}
+
+/// What an executor made of a [`Tuning`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tuned {
+    /// Dispatches whose kernel is the one the tuning names.
+    pub dispatches: usize,
+    /// Dispatches for which it names a kernel that is not there, with that name: the static choice runs.
+    pub unknown: Vec<(String, String)>,
+}
+
+/// A tuning that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum TuningError {
+    /// No tuning file of this version.
+    #[error("expected a tuning file of schema version {SCHEMA_VERSION}: {0}")]
+    Format(serde_json::Error),
+    /// The file system refuses.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[error("{}: {source}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+}
+
+/// The one version that is read and written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+struct SchemaVersion;
+
+impl TryFrom<u32> for SchemaVersion {
+    type Error = String;
+
+    fn try_from(version: u32) -> Result<SchemaVersion, String> {
+        match version {
+            SCHEMA_VERSION => Ok(SchemaVersion),
+            other => Err(format!("found schema_version {other}")),
+        }
+    }
+}
+
+impl From<SchemaVersion> for u32 {
+    fn from(_: SchemaVersion) -> u32 {
+        SCHEMA_VERSION
+    }
+}
+
+impl Adapter {
+    fn new(report: &AdapterReport) -> Adapter {
+        Adapter {
+            adapter: report.name.clone(),
+            driver: report.driver.clone(),
+            backend: report.backend.into(),
+            rmnet: env!("CARGO_PKG_VERSION").into(),
+            kernels: BTreeMap::new(),
+        }
+    }
+
+    fn is_same(&self, other: &Adapter) -> bool {
+        let key = |a: &Adapter| [&a.adapter, &a.driver, &a.backend, &a.rmnet].map(String::clone);
+        key(self) == key(other)
+    }
+}
+
+impl Tuning {
+    /// What was measured on `adapter` for a spec, with this version of the crate.
+    pub fn get(&self, adapter: &AdapterReport, spec: &Spec) -> Option<&TunedKernel> {
+        let own = Adapter::new(adapter);
+        let entries = self.adapters.iter().find(|a| a.is_same(&own))?;
+        entries.kernels.get(&spec.key())
+    }
+
+    /// Keeps a choice, in place of what was kept for that adapter and spec.
+    pub fn set(&mut self, adapter: &AdapterReport, spec: &Spec, choice: TunedKernel) {
+        let mut own = Adapter::new(adapter);
+        own.kernels.insert(spec.key(), choice);
+        self.merge(Tuning { adapters: vec![own], ..Tuning::default() });
+    }
+
+    /// Takes in the entries of another, which replace those of the same adapter and spec.
+    pub fn merge(&mut self, newer: Tuning) {
+        for from in newer.adapters {
+            match self.adapters.iter_mut().find(|a| a.is_same(&from)) {
+                Some(own) => own.kernels.extend(from.kernels),
+                None => self.adapters.push(from),
+            }
+        }
+    }
+
+    /// Number of entries, of all adapters.
+    pub fn len(&self) -> usize {
+        self.adapters.iter().map(|a| a.kernels.len()).sum()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The content of a tuning file.
+    ///
+    /// # Errors
+    /// [`TuningError::Format`] says where it is damaged, or which schema version it has.
+    pub fn from_json(text: &str) -> Result<Tuning, TuningError> {
+        let read: Tuning = serde_json::from_str(text).map_err(TuningError::Format)?;
+        // A file put together by hand may name an adapter twice.
+        let mut tuning = Tuning::default();
+        tuning.merge(read);
+        Ok(tuning)
+    }
+
+    /// What [`Tuning::from_json`] reads.
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("text and numbers");
+        text.push('\n');
+        text
+    }
+
+    /// Reads a tuning file.
+    ///
+    /// # Errors
+    /// [`TuningError::File`] names the file; also where its content is no tuning.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read(path: impl AsRef<Path>) -> Result<Tuning, TuningError> {
+        let path = path.as_ref();
+        let failed = |source| TuningError::File { path: path.into(), source };
+        let text = std::fs::read_to_string(path).map_err(failed)?;
+        Tuning::from_json(&text)
+            .map_err(|e| failed(std::io::Error::new(std::io::ErrorKind::InvalidData, e.to_string())))
+    }
+
+    /// Writes a tuning file, whole or not at all.
+    ///
+    /// # Errors
+    /// [`TuningError::File`] names the file.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), TuningError> {
+        let path = path.as_ref();
+        crate::output::write_whole(path, |partial| std::fs::write(partial, self.to_json()))
+            .map_err(|source| TuningError::File { path: path.into(), source })
+    }
+}
+
+impl Gpu {
+    /// Where the buffers of a dispatch are, where some are ranges of one.
+    pub(super) fn arena(&self, plan: &Plan, dispatch: usize) -> Option<Arena> {
+        Some(Starts::new(plan, self.capabilities())?.arena(plan, &plan.dispatches[dispatch]))
+    }
+
+    /// Every kernel worth timing for a dispatch of a plan here, the static choice first.
+    ///
+    /// # Errors
+    /// [`GpuError::Kernel`] where a limit is too small.
+    pub fn candidates(&self, plan: &Plan, dispatch: usize) -> Result<Vec<Kernel>, GpuError> {
+        let d = &plan.dispatches[dispatch];
+        let arena = self.arena(plan, dispatch);
+        kernel::candidates_in(&d.spec, self.capabilities(), arena.as_ref())
+            .map_err(|source| GpuError::Kernel { dispatch: d.name.clone(), source })
+    }
+
+    /// The kernel that runs a dispatch of a plan here: the tuning's, where it names one that is there, else the static choice.
+    /// Which it was goes to `tuned`.
+    ///
+    /// # Errors
+    /// As [`Gpu::candidates`].
+    pub fn choose(
+        &self,
+        plan: &Plan,
+        dispatch: usize,
+        tuning: &Tuning,
+        tuned: &mut Tuned,
+    ) -> Result<Kernel, GpuError> {
+        let d = &plan.dispatches[dispatch];
+        if let Some(choice) = tuning.get(self.adapter(), &d.spec) {
+            let candidates = self.candidates(plan, dispatch)?;
+            if let Some(kernel) = candidates.into_iter().find(|k| k.name == choice.kernel) {
+                tuned.dispatches += 1;
+                return Ok(kernel);
+            }
+            tuned.unknown.push((d.name.clone(), choice.kernel.clone()));
+        }
+        let arena = self.arena(plan, dispatch);
+        kernel::select_in(&d.spec, self.capabilities(), arena.as_ref())
+            .map_err(|source| GpuError::Kernel { dispatch: d.name.clone(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{AverageSpec, BufferShape, Layout, Operand, Precision};
+
+    fn report(name: &str, driver: &str) -> AdapterReport {
+        AdapterReport {
+            name: name.into(),
+            kind: "software",
+            backend: "vulkan",
+            driver: driver.into(),
+            subgroup: None,
+            timestamps: false,
+            f16: false,
+            max_binding_bytes: 0,
+            max_buffer_bytes: 0,
+            max_storage_buffers: 0,
+            max_workgroup_memory: 0,
+            max_workgroup_invocations: 0,
+            max_workgroups: 0,
+            problem: None,
+        }
+    }
+
+    fn spec(channels: usize) -> Spec {
+        let shape = BufferShape {
+            batch: 1,
+            channels,
+            height: 2,
+            width: 2,
+            layout: Layout::Packed,
+            precision: Precision::F32,
+        };
+        let from = Operand { buffer: 0, shape, first_channel: 0, channels, stride: 1, mean_pool: false };
+        Spec::Average(AverageSpec { from, to: BufferShape { height: 1, width: 1, ..shape } })
+    }
+
+    fn kernel(name: &str) -> TunedKernel {
+        TunedKernel { kernel: name.into(), time_ns: 5, default: "a".into(), default_ns: 6 }
+    }
+
+    #[test]
+    fn entries_are_of_one_adapter_driver_and_spec() {
+        let (one, other, newer) = (report("one", "1"), report("other", "1"), report("one", "2"));
+        let mut tuning = Tuning::default();
+        tuning.set(&one, &spec(4), kernel("b"));
+        assert_eq!(tuning.get(&one, &spec(4)).map(|k| k.kernel.as_str()), Some("b"));
+        assert_eq!(tuning.get(&one, &spec(8)), None);
+        assert_eq!(tuning.get(&other, &spec(4)), None);
+        assert_eq!(tuning.get(&newer, &spec(4)), None);
+        assert_eq!(tuning.get(&AdapterReport { backend: "gl", ..one.clone() }, &spec(4)), None);
+        let aged = tuning.to_json().replace(env!("CARGO_PKG_VERSION"), "0.0.0");
+        assert_eq!(Tuning::from_json(&aged).unwrap().get(&one, &spec(4)), None, "of another version");
+    }
+
+    #[test]
+    fn merging_replaces_what_it_names_and_nothing_else() {
+        let (one, other) = (report("one", "1"), report("other", "1"));
+        let mut tuning = Tuning::default();
+        for (adapter, channels, name) in [(&one, 4, "b"), (&one, 8, "c"), (&other, 4, "d")] {
+            tuning.set(adapter, &spec(channels), kernel(name));
+        }
+        let mut newer = Tuning::default();
+        newer.set(&one, &spec(4), kernel("e"));
+        tuning.merge(newer);
+        let name = |adapter, channels| tuning.get(adapter, &spec(channels)).unwrap().kernel.as_str();
+        assert_eq!([name(&one, 4), name(&one, 8), name(&other, 4)], ["e", "c", "d"]);
+        assert_eq!(tuning.len(), 3);
+        assert_eq!(Tuning::from_json(&tuning.to_json()).unwrap(), tuning);
+    }
+
+    #[test]
+    fn damaged_files_are_refused_with_what_was_expected() {
+        let mut tuning = Tuning::default();
+        tuning.set(&report("one", "1"), &spec(4), kernel("b"));
+        let whole = tuning.to_json();
+        let cases: [(&str, &str); 5] = [
+            (&whole[..whole.len() / 2], "EOF"),
+            (&whole.replace("\"schema_version\": 1", "\"schema_version\": 7"), "schema_version 7"),
+            (&whole.replace("time_ns", "time_ms"), "time_ms"),
+            (r#"{ "adapters": [] }"#, "schema_version"),
+            ("[1]", "schema version 1"),
+        ];
+        for (text, word) in cases {
+            let error = Tuning::from_json(text).unwrap_err().to_string();
+            assert!(error.contains(word) && error.contains("tuning file"), "{word}: {error}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! What folding takes beyond f32.
+
+use super::{BlockWeight, Graph};
+use crate::tensor::all_finite;
+
+impl Graph {
+    /// The first convolution with a weight or bias beyond f32, which no executor could compute with. Forms every weight.
+    pub(crate) fn overflow(&self) -> Option<&str> {
+        let mut over = self.convs().filter(|(_, conv)| {
+            let finite = conv.blocks.iter().all(|b| match &b.weight {
+                BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
+                    (0..weight.shape()[0]).all(|o| all_finite(&weight.rows_f32(o..o + 1)))
+                }
+                BlockWeight::Diagonal(factors) => factors.iter().all(|f| (*f as f32).is_finite()),
+                BlockWeight::Dirac | BlockWeight::MeanPool2 => true,
+            });
+            !finite || conv.bias.iter().any(|b| !(*b as f32).is_finite())
+        });
+        over.next().map(|(node, _)| node.name.as_str())
+    }
+}

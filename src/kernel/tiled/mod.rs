@@ -1,0 +1,151 @@
+//! Implicit GEMM in tiles staged in workgroup memory: for GPUs with many multiprocessors behind a memory of their own.
+//!
+//! One GEMM of `[pixels of all images] x [output channels]`; K is, range by range, the taps of the window and for each the
+//! input planes. A workgroup makes one tile of it: step by step its invocations stage some planes of the tile's pixels and
+//! the weights for them, once each, and every invocation multiplies its share of pixels and channels. Where a map is so small
+//! that tiles are few, the steps are dealt to several slices of the workgroup, whose sums are added at the end.
+
+mod body;
+
+pub(super) use body::kernel;
+
+use super::conv::is_packed;
+use super::layout::WeightLayout;
+use super::spec::{ConvSpec, KRange};
+use super::tile::Tile;
+use super::{Capabilities, Precision};
+
+/// Invocations that keep a large card busy: two workgroups of 256 for each of 64 multiprocessors. wgpu does not tell how many
+/// there are; cards of the last years have 28 to 132, and twice as many or half as many workgroups per multiprocessor cost
+/// less than a tile of another size gains or loses.
+const BUSY: usize = 2 * 256 * 64;
+
+/// What a workgroup computes, and each of its invocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Pixels of the tile.
+    pub(super) pixels: usize,
+    /// Quads of output channels of the tile.
+    pub(super) quads: usize,
+    /// Quads of K that a slice stages in a step.
+    pub(super) depth: usize,
+    /// Pixels of an invocation, a row of invocations apart.
+    pub(super) own_pixels: usize,
+    /// Quads of output channels of an invocation, a column of invocations apart.
+    pub(super) own_quads: usize,
+    /// Parts of the workgroup that take the steps in turn.
+    pub(super) slices: usize,
+}
+
+/// From the most products per load to the most workgroups. Two steps of each are 16 KiB of workgroup memory at most, and so
+/// are the sums of all slices.
+const SHAPES: [Shape; 7] = [
+    Shape { pixels: 128, quads: 32, depth: 2, own_pixels: 8, own_quads: 2, slices: 1 },
+    Shape { pixels: 128, quads: 16, depth: 2, own_pixels: 8, own_quads: 2, slices: 1 },
+    Shape { pixels: 64, quads: 16, depth: 4, own_pixels: 4, own_quads: 1, slices: 1 },
+    Shape { pixels: 64, quads: 8, depth: 4, own_pixels: 4, own_quads: 1, slices: 1 },
+    Shape { pixels: 32, quads: 8, depth: 4, own_pixels: 4, own_quads: 1, slices: 1 },
+    Shape { pixels: 32, quads: 8, depth: 2, own_pixels: 4, own_quads: 1, slices: 4 },
+    Shape { pixels: 16, quads: 4, depth: 1, own_pixels: 4, own_quads: 1, slices: 16 },
+];
+
+impl Shape {
+    /// Invocations side by side along the pixels.
+    fn across(&self) -> usize {
+        self.pixels / self.own_pixels
+    }
+
+    /// Invocations of a slice.
+    fn lanes(&self) -> usize {
+        self.across() * (self.quads / self.own_quads)
+    }
+
+    fn workgroup(&self) -> usize {
+        self.lanes() * self.slices
+    }
+
+    /// vec4 that a slice stages in a step: pixels, weights.
+    fn staged(&self) -> [usize; 2] {
+        [self.depth * self.pixels, self.depth * 4 * self.quads]
+    }
+
+    /// vec4 of workgroup memory: two steps, or afterwards the sums of every slice.
+    fn memory(&self) -> usize {
+        let sums = if self.slices > 1 { self.slices * self.pixels * self.quads } else { 0 };
+        (2 * self.slices * self.staged().iter().sum::<usize>()).max(sums)
+    }
+
+    /// Invocations that a spec gives work to.
+    fn invocations(&self, spec: &ConvSpec) -> usize {
+        pixels(spec).div_ceil(self.pixels) * spec.out_channels.div_ceil(4 * self.quads) * self.workgroup()
+    }
+
+    /// Whether the tile is not mostly empty, and every slice has a few steps.
+    fn suits(&self, spec: &ConvSpec) -> bool {
+        let most = |n: usize| n.next_power_of_two();
+        let steps = spec.k_ranges.iter().map(depth).sum::<usize>().div_ceil(self.slices * self.depth);
+        self.pixels <= most(pixels(spec))
+            && 4 * self.quads <= most(spec.out_channels)
+            && (self.slices == 1 || steps >= 4)
+    }
+
+    /// Whether at most a quarter of the channels computed are padding.
+    fn fills_channels(&self, spec: &ConvSpec) -> bool {
+        3 * spec.out_channels.next_multiple_of(4 * self.quads) <= 4 * spec.out_channels
+    }
+
+    /// The order of weights: the same as of a register tile that takes a tap and a plane at a time.
+    pub(super) fn layout(&self, spec: &ConvSpec) -> WeightLayout {
+        let tile = Tile {
+            pixels: self.pixels,
+            quads: self.quads,
+            lanes: None,
+            workgroup: self.workgroup() as u32,
+            max_taps: 0,
+            strip: 1,
+        };
+        WeightLayout::new(spec, &tile)
+    }
+}
+
+/// Pixels of all images.
+fn pixels(spec: &ConvSpec) -> usize {
+    spec.outputs[0].shape.batch * spec.size[0] * spec.size[1]
+}
+
+/// Quads of K of a range.
+fn depth(range: &KRange) -> usize {
+    range.kernel[0] * range.kernel[1] * range.from.channels.div_ceil(4)
+}
+
+/// Every shape for a flattened spec that an adapter of the default limits can run: sums of dense convolutions of packed
+/// buffers in f32, not pooled.
+fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
+    let dense = |r: &KRange| r.groups == 1 && is_packed(&r.from);
+    let can = spec.precision() == Precision::F32
+        && !spec.k_ranges.is_empty()
+        && spec.max_pool.is_none()
+        && spec.k_ranges.iter().all(dense);
+    SHAPES.into_iter().filter(move |shape| can && shape.suits(spec))
+}
+
+/// The shapes for a flattened spec on an adapter, best guess first: the largest that keeps a large card busy, else the one
+/// that gives work to most invocations.
+pub(super) fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
+    let fits = |s: &Shape| {
+        s.workgroup() <= caps.max_workgroup_invocations as usize
+            && s.memory() * 16 <= caps.max_workgroup_memory as usize
+    };
+    let mut shapes: Vec<Shape> = offered(spec).filter(fits).collect();
+    let best = shapes.iter().position(|s| s.fills_channels(spec) && s.invocations(spec) >= BUSY);
+    let busiest = || (0..shapes.len()).max_by_key(|&i| shapes[i].invocations(spec));
+    if let Some(best) = best.or_else(busiest) {
+        shapes[..=best].rotate_right(1);
+    }
+    shapes
+}
+
+/// The most bytes of packed weights over all shapes, on any adapter.
+pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
+    offered(spec).map(|shape| shape.layout(spec).bytes()).max().unwrap_or(0)
+}

@@ -1,0 +1,242 @@
+//! The universal convolution: one shader for convolutions of any shape, whose sizes lie in front of the weights.
+//!
+//! For software Vulkan, where compiling a shader takes longer than running it: an unrolled register tile takes llvmpipe 0.2 to
+//! 0.5 s, a ResNet-18 has 17 convolutions of 13 shapes, and a driver compiles at the first dispatch, one shader at a time. A 3x3
+//! runs as fast as with sizes baked in: the multiplications are the same, and what surrounds them is little. A 1x1 of few inputs is
+//! slower (`benches/results/cold-llvmpipe-22.3.md`): there what surrounds them counts.
+//!
+//! All buffers between dispatches are ranges of one ([`Arena`]), whose first quad is zero: what lies outside a window is read
+//! there. A range of K whose horizontal taps are neighbours is summed three taps at a time, others tap by tap.
+
+use super::layout::{Kind, kind};
+use super::source::planes;
+use super::spec::{ConvSpec, KRange, Operand};
+use super::tile::best_first;
+use super::universal_text::text;
+use super::{Arena, Binding, Capabilities, Function, Kernel, Packing, Precision, Role, Values};
+use rayon::prelude::*;
+
+/// Quads of output channels of one invocation.
+pub(super) const QUADS: usize = 4;
+/// 32-bit words of a pair of quads, the element of the weight binding.
+const PAIR: usize = 8;
+/// Pairs of sizes at the start of the binding.
+pub(super) const SIZES: usize = 2;
+/// Pairs of a K range's sizes, in front of its weights.
+pub(super) const RANGE_SIZES: usize = 2;
+
+/// Horizontal taps that a range sums in one step.
+fn taps(range: &KRange) -> usize {
+    if range.kernel[1] == 3 && range.stride[1] == 1 && range.dilation[1] == 1 && range.from.stride == 1 {
+        3
+    } else {
+        1
+    }
+}
+
+/// Pairs of weights in one step: every tap and lane of a quad of inputs, against every output channel.
+fn step(taps: usize) -> usize {
+    taps * 4 * QUADS / 2
+}
+
+/// Order of the words of a weight binding.
+#[derive(Clone, Debug)]
+pub(super) struct UniversalLayout {
+    /// The sizes, and the tables of outputs and added values.
+    header: Vec<u32>,
+    /// The sizes of each K range.
+    ranges: Vec<[u32; RANGE_SIZES * PAIR]>,
+    /// Pairs of a tile of output channels.
+    block: usize,
+    tiles: usize,
+}
+
+/// The kernel for a flattened spec, where it is one that the universal convolution computes and all its buffers are in the
+/// arena.
+pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<Kernel> {
+    let lanes = caps.subgroup_size.filter(|_| caps.shares_buffers())? as usize;
+    let [low, high] = bounds(spec)?;
+    let plain = |o: &Operand| !o.mean_pool && o.shape.precision == Precision::F32;
+    let multiplied =
+        |r: &KRange| plain(&r.from) && r.map.is_none() && r.groups == 1 && kind(spec, r) == Kind::Dense;
+    let computed = spec.max_pool.is_none()
+        && spec.k_ranges.iter().all(multiplied)
+        && spec.adds.iter().all(|a| plain(&a.from) && a.gate.is_none())
+        && spec.outputs.iter().all(|o| o.shape.precision == Precision::F32);
+    if !computed {
+        return None;
+    }
+    let read = |o: &Operand| arena.reads.get(o.buffer).copied().flatten();
+    let write = |n: usize| arena.writes.get(n).copied().flatten();
+
+    let width = spec.size[1];
+    let (pixels, _) = best_first([7, 8, 6, 5].map(|pixels| (pixels, QUADS)), width)[0];
+    let out = spec.outputs[0].shape;
+    let across = width.div_ceil(pixels);
+    let invocations = across * spec.size[0] * out.batch;
+    let workgroups = invocations.div_ceil(lanes);
+    let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
+    let tiles = spec.out_channels.div_ceil(4 * QUADS);
+    let grid = [workgroups.div_ceil(fold) as u32, tiles as u32, fold as u32];
+
+    let range_words = |r: &KRange| {
+        let [height, width] = r.from.size();
+        let s = &r.from.shape;
+        let plane = s.height * s.width;
+        let base = read(&r.from)? as usize + r.from.first_channel / 4 * plane;
+        let planes_read = r.from.channels.div_ceil(4);
+        let [row, element] = [r.from.stride * s.width, r.from.stride];
+        let sizes = [
+            base,
+            plane,
+            planes(s) * plane,
+            planes_read,
+            r.kernel[0],
+            r.kernel[1],
+            row,
+            element,
+            height,
+            width,
+            r.padding[0],
+            r.padding[1],
+            r.stride[0],
+            r.stride[1],
+            r.dilation[0],
+            r.dilation[1],
+        ];
+        Some(sizes.map(|v| v as u32))
+    };
+    let ranges: Vec<_> = spec.k_ranges.iter().map(range_words).collect::<Option<_>>()?;
+    let block = block(spec);
+
+    let first = SIZES + spec.outputs.len() + spec.adds.len();
+    let sizes = [
+        invocations,
+        across,
+        spec.size[0],
+        width,
+        spec.out_channels.div_ceil(4),
+        first,
+        block,
+        ranges.len(),
+        spec.outputs.len(),
+        spec.adds.len(),
+        low.to_bits() as usize,
+        high.to_bits() as usize,
+        grid[0] as usize,
+        pixels,
+    ];
+    let mut header: Vec<u32> = sizes.iter().map(|v| *v as u32).collect();
+    header.resize(SIZES * PAIR, 0);
+    let mut table =
+        |first: usize, channels: usize, base: usize, shape: &super::BufferShape, stride: usize| {
+            let plane = shape.height * shape.width;
+            let end = first + channels.div_ceil(4);
+            let words =
+                [first, end, base, planes(shape) * plane, plane, stride * shape.width, stride, channels];
+            header.extend(words.map(|v| v as u32));
+        };
+    for (n, output) in spec.outputs.iter().enumerate() {
+        let plane = output.shape.height * output.shape.width;
+        let base = write(n)? as usize + output.first_channel / 4 * plane;
+        table(output.channels.start / 4, output.channels.len(), base, &output.shape, 1);
+    }
+    for (n, add) in spec.adds.iter().enumerate() {
+        let from = &add.from;
+        let start = if n < spec.in_place { write(0)? } else { read(from)? };
+        let base = start as usize + from.first_channel / 4 * from.shape.height * from.shape.width;
+        table(add.first_out / 4, from.channels, base, &from.shape, from.stride);
+    }
+
+    let windows = spec.k_ranges.iter().any(|r| taps(r) == 3 || r.kernel != [1, 1]);
+    let binding = |name: &str, role, writable| Binding { name: name.into(), role, writable };
+    Some(Kernel {
+        name: format!("conv2d universal {pixels}px x {}oc", 4 * QUADS),
+        wgsl: text(pixels, lanes, windows),
+        entry: "conv2d",
+        bindings: vec![binding("arena", Role::Arena, true), binding("weights", Role::Weights, false)],
+        grid,
+        subgroup: true,
+        int64: true,
+        packing: Packing::Universal(UniversalLayout { header, ranges, block, tiles }),
+    })
+}
+
+/// Pairs of a tile of output channels: its biases, then sizes and weights of every K range.
+fn block(spec: &ConvSpec) -> usize {
+    let steps =
+        |r: &KRange| r.kernel[0] * (r.kernel[1] / taps(r)) * r.from.channels.div_ceil(4) * step(taps(r));
+    QUADS / 2 + spec.k_ranges.iter().map(|r| RANGE_SIZES + steps(r)).sum::<usize>()
+}
+
+/// Bytes of the weight binding for a spec.
+pub(super) fn bytes(spec: &ConvSpec) -> u64 {
+    let tables = SIZES + spec.outputs.len() + spec.adds.len();
+    ((tables + spec.out_channels.div_ceil(4 * QUADS) * block(spec)) * PAIR * 4) as u64
+}
+
+/// Between which bounds the activation clamps, where that is all it does to every channel.
+fn bounds(spec: &ConvSpec) -> Option<[f32; 2]> {
+    let mut functions = spec.activation.iter().filter(|(range, _)| !range.is_empty()).map(|(_, f)| *f);
+    let function = functions.next()?;
+    let bounds = match function {
+        Function::Identity => [f32::NEG_INFINITY, f32::INFINITY],
+        Function::Relu => [0.0, f32::INFINITY],
+        Function::Relu6 => [0.0, 6.0],
+        _ => return None,
+    };
+    functions.all(|f| f == function).then_some(bounds)
+}
+
+impl UniversalLayout {
+    fn pairs(&self) -> usize {
+        self.header.len() / PAIR + self.tiles * self.block
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        (self.pairs() * PAIR * 4) as u64
+    }
+
+    pub(super) fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
+        let &Values { k_ranges: weights, bias, .. } = values;
+        assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
+        assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
+        let mut words = vec![0; self.pairs() * PAIR];
+        words[..self.header.len()].copy_from_slice(&self.header);
+        let blocks = words[self.header.len()..].par_chunks_exact_mut(self.block * PAIR);
+        blocks.enumerate().for_each(|(tile, block)| self.pack_block(spec, tile, block, weights, bias));
+        words
+    }
+
+    /// The words of one tile of output channels, in the order the shader reads them.
+    fn pack_block(&self, spec: &ConvSpec, tile: usize, block: &mut [u32], weights: &[&[f32]], bias: &[f32]) {
+        let first = tile * 4 * QUADS;
+        let channels = (4 * QUADS).min(spec.out_channels - first);
+        for (word, value) in block.iter_mut().zip(&bias[first..first + channels]) {
+            *word = value.to_bits();
+        }
+        let mut at = QUADS / 2 * PAIR;
+        for ((range, sizes), weight) in spec.k_ranges.iter().zip(&self.ranges).zip(weights) {
+            block[at..at + sizes.len()].copy_from_slice(sizes);
+            at += sizes.len();
+            let (taps, inputs) = (taps(range), range.from.channels);
+            let [height, width] = range.kernel;
+            let row = inputs * height * width;
+            // Taps of the outer loops, input quads, taps of a step, lanes: a run of output channels each.
+            for outer in 0..height * width / taps {
+                for plane in (0..inputs).step_by(4) {
+                    for tap in outer * taps..(outer + 1) * taps {
+                        for i in plane..plane + 4 {
+                            for (c, word) in block[at..at + 4 * QUADS].iter_mut().enumerate() {
+                                if i < inputs && c < channels {
+                                    *word = weight[(first + c) * row + i * height * width + tap].to_bits();
+                                }
+                            }
+                            at += 4 * QUADS;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

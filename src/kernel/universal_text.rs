@@ -1,0 +1,209 @@
+//! The WGSL of the universal convolution.
+
+use super::source::Source;
+use super::universal::{QUADS, RANGE_SIZES, SIZES};
+
+const PRELUDE: &str = include_str!("../../shaders/universal.wgsl");
+
+/// The n-th of the 16 words that two lanes loaded as `{name}_low` and `{name}_high`.
+fn word(name: &str, n: usize) -> String {
+    let half = if n.is_multiple_of(2) { "low" } else { "high" };
+    format!("subgroupShuffle({name}_{half}.{}, {}u)", ["x", "y", "z", "w"][n % 8 / 2], n / 8)
+}
+
+/// Loads 16 words from element `at` of the weights and names them.
+fn words(s: &mut Source, prefix: &str, at: &str, names: &[&str]) {
+    s.line(format!("let {prefix} = weights[{at} + (lane & 1u)];"));
+    s.line(format!("let {prefix}_low = vec4<u32>({prefix});"));
+    s.line(format!("let {prefix}_high = vec4<u32>({prefix} >> vec4<u32>(32u));"));
+    for (n, name) in names.iter().enumerate() {
+        s.line(format!("let {name} = {};", word(prefix, n)));
+    }
+}
+
+/// The shader for a tile of so many pixels on subgroups of so many lanes; `windows`: with the loop that sums three neighbouring
+/// taps at a time.
+pub(super) fn text(pixels: usize, lanes: usize, windows: bool) -> String {
+    let mut s = Source::new(true, None);
+    s.fragment(PRELUDE);
+    s.line(format!("@compute @workgroup_size({lanes})"));
+    s.line("fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32, @builtin(subgroup_invocation_id) lane: u32) {");
+    let sizes = [
+        "invocations",
+        "tiles_across",
+        "height",
+        "width",
+        "out_quads",
+        "first_block",
+        "block",
+        "ranges",
+        "outputs",
+        "adds",
+        "low",
+        "high",
+        "grid_x",
+        "tile_pixels",
+    ];
+    words(&mut s, "sizes", "0u", &sizes);
+    s.line(format!("let invocation = (group.x + group.z * grid_x) * {lanes}u + local;"));
+    s.line("let live = invocation < invocations;");
+    s.line("let index = min(invocation, invocations - 1u);");
+    s.line(format!("let x = index % tiles_across * {pixels}u;"));
+    s.line("let y = index / tiles_across % height;");
+    s.line("let image = index / (tiles_across * height);");
+    s.line(format!("let first_quad = group.y * {QUADS}u;"));
+    s.line("var weight = first_block + group.y * block;");
+    for i in 0..QUADS / 2 {
+        s.line(format!("let bias{i} = load_pair(weight + {i}u);"));
+    }
+    for (p, q) in accumulators(pixels) {
+        s.line(format!("var a{p}_{q} = bias{}.{};", q / 2, half(q)));
+    }
+    s.line(format!("weight += {}u;", QUADS / 2));
+    s.line("for (var r = 0u; r < ranges; r++) {");
+    let sizes = [
+        "base",
+        "plane_size",
+        "image_size",
+        "planes",
+        "window_y",
+        "window_x",
+        "row_size",
+        "element_size",
+        "in_height",
+        "in_width",
+        "pad_y",
+        "pad_x",
+        "step_y",
+        "step_x",
+        "dilation_y",
+        "dilation_x",
+    ];
+    words(&mut s, "range", "weight", &sizes);
+    s.line(format!("weight += {RANGE_SIZES}u;"));
+    s.line("let first = base + image * image_size;");
+    if windows {
+        s.line("if window_x == 3u && step_x == 1u && dilation_x == 1u && element_size == 1u {");
+        range(&mut s, pixels, lanes, 3);
+        s.line("} else {");
+        range(&mut s, pixels, lanes, 1);
+        s.line("}");
+    } else {
+        range(&mut s, pixels, lanes, 1);
+    }
+    s.line("}");
+    epilogue(&mut s, pixels);
+    s.line("}");
+    s.finish().0
+}
+
+fn accumulators(pixels: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..pixels).flat_map(|p| (0..QUADS).map(move |q| (p, q)))
+}
+
+fn half(n: usize) -> &'static str {
+    if n.is_multiple_of(2) { "a" } else { "b" }
+}
+
+/// A range of K, `taps` horizontal taps at a time.
+fn range(s: &mut Source, pixels: usize, lanes: usize, taps: usize) {
+    s.line("for (var ky = 0u; ky < window_y; ky++) {");
+    s.line("let in_y = y * step_y + ky * dilation_y - pad_y;");
+    s.line("let row = first + in_y * row_size;");
+    s.line("let row_inside = in_y < in_height;");
+    if taps == 1 {
+        s.line("for (var kx = 0u; kx < window_x; kx++) {");
+        s.line("let in_x = x * step_x + kx * dilation_x - pad_x;");
+    } else {
+        s.line("let in_x = x - pad_x;");
+    }
+    let columns = pixels + taps - 1;
+    for j in 0..columns {
+        let (offset, size) = if taps == 1 { (" * step_x", " * element_size") } else { ("", "") };
+        s.line(format!("let column{j} = in_x + {j}u{offset};"));
+        s.line(format!("let inside{j} = row_inside && column{j} < in_width;"));
+        s.line(format!("let at{j} = row + column{j}{size};"));
+    }
+    s.line("var plane = 0u;");
+    s.line("for (var i = 0u; i < planes; i++) {");
+    for j in 0..columns {
+        s.line(format!("let x{j} = load(select(0u, at{j} + plane, inside{j}));"));
+    }
+    // One load per lane, handed round: a load costs more than a shuffle by a constant.
+    for i in 0..(taps * 4 * QUADS / 2).div_ceil(lanes) {
+        s.line(format!("let pair{i} = load_pair(weight + lane + {}u);", i * lanes));
+    }
+    for q in 0..QUADS {
+        for k in 0..taps {
+            for l in 0..4 {
+                let n = (k * 4 + l) * QUADS + q;
+                let (load, lane) = (n / 2 / lanes, n / 2 % lanes);
+                s.line(format!("let w{q}_{k}_{l} = subgroupShuffle(pair{load}.{}, {lane}u);", half(n)));
+            }
+        }
+        // One accumulator at a time, all its products: it stays in a register.
+        for p in 0..pixels {
+            let products = (0..taps).flat_map(|k| (0..4).map(move |l| (k, l)));
+            let sum: String = products
+                .map(|(k, l)| format!(" + x{}.{} * w{q}_{k}_{l}", p + k, ["x", "y", "z", "w"][l]))
+                .collect();
+            s.line(format!("a{p}_{q} = a{p}_{q}{sum};"));
+        }
+    }
+    s.line("plane += plane_size;");
+    s.line(format!("weight += {}u;", taps * 4 * QUADS / 2));
+    s.line("}");
+    if taps == 1 {
+        s.line("}");
+    }
+    s.line("}");
+}
+
+/// Adds, clamps and stores, quad by quad and pixel by pixel: registers move through one place each that loads and stores,
+/// since it is those that take long to compile.
+fn epilogue(s: &mut Source, pixels: usize) {
+    let rotate = |s: &mut Source, last: &str| {
+        for p in 1..pixels {
+            s.line(format!("b{} = b{p};", p - 1));
+        }
+        if !last.is_empty() {
+            s.line(format!("b{} = {last};", pixels - 1));
+        }
+    };
+    s.line("if !live {");
+    s.line("return;");
+    s.line("}");
+    s.line("let pixels = min(tile_pixels, width - x);");
+    s.line(format!("let quads = min({QUADS}u, out_quads - first_quad);"));
+    s.line("for (var q = 0u; q < quads; q++) {");
+    s.line("let quad = first_quad + q;");
+    for p in 0..pixels {
+        s.line(format!("var b{p} = a{p}_0;"));
+    }
+    s.line("for (var i = 0u; i < adds; i++) {");
+    s.line(format!("let add = part(weights[{SIZES}u + outputs + i], image, quad, y, x);"));
+    s.line("if add.covers {");
+    s.line("for (var p = 0u; p < tile_pixels; p++) {");
+    s.line("let value = load(select(0u, add.at + p * add.step, p < pixels));");
+    s.line("let sum = b0 + select(vec4<f32>(), value, add.lanes);");
+    rotate(s, "sum");
+    s.line("}");
+    s.line("}");
+    s.line("}");
+    s.line("for (var i = 0u; i < outputs; i++) {");
+    s.line(format!("let output = part(weights[{SIZES}u + i], image, quad, y, x);"));
+    s.line("if output.covers {");
+    s.line("for (var p = 0u; p < pixels; p++) {");
+    s.line("let value = max(b0, vec4<f32>(bitcast<f32>(low)));");
+    s.line("store(output.at + p, min(value, vec4<f32>(bitcast<f32>(high))));");
+    rotate(s, "");
+    s.line("}");
+    s.line("}");
+    s.line("}");
+    for p in 0..pixels {
+        for q in 1..QUADS {
+            s.line(format!("a{p}_{} = a{p}_{q};", q - 1));
+        }
+    }
+    s.line("}");
+}

@@ -1,0 +1,37 @@
+//! Whether memory is to be had, asked before it is used: an allocation that fails ends the process.
+
+/// More bytes than are to be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("out of memory: {what} takes {bytes} bytes, more than can be had")]
+pub struct OutOfMemory {
+    /// What they are for.
+    pub what: &'static str,
+    /// How many.
+    pub bytes: usize,
+}
+
+/// Asks for so many bytes at once and gives them back untouched.
+///
+/// # Errors
+/// [`OutOfMemory`] where the system does not promise that many.
+pub fn ask(what: &'static str, bytes: usize) -> Result<(), OutOfMemory> {
+    let mut probe: Vec<u8> = vec![];
+    let asked = probe.try_reserve_exact(bytes);
+    // An allocation that nobody looks at may be left out.
+    std::hint::black_box(&mut probe);
+    asked.map_err(|_| OutOfMemory { what, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_had_is_refused() {
+        assert_eq!(ask("a page", 4096), Ok(()));
+        for bytes in [1 << 55, usize::MAX] {
+            let error = ask("a network", bytes).unwrap_err().to_string();
+            assert!(error.contains("a network") && error.contains(&bytes.to_string()), "{error}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Measures which kernel is the fastest for every convolution of a plan on one adapter: what a [`Tuning`] is made of.
+//!
+//! Nothing else in this crate calls it: measuring takes seconds to minutes, so it is done when it is asked for, and kept.
+
+mod data;
+
+use crate::gpu::{Attempt, Gpu, GpuError, Trial, TunedKernel, Tuning};
+use crate::kernel::{ConvSpec, Kernel, Precision, Spec};
+use crate::plan::Plan;
+use data::Data;
+use std::time::{Duration, Instant};
+
+/// Fewest rounds over all kernels of a spec, most rounds, and the time after which no further one begins.
+const ROUNDS: usize = 7;
+const MOST_ROUNDS: usize = 50;
+const ENOUGH: Duration = Duration::from_millis(300);
+/// A measurement takes at least that long where this many dispatches are enough for it.
+const LONG_ENOUGH: Duration = Duration::from_millis(1);
+const MOST_DISPATCHES: u32 = 256;
+/// An alternative has to be faster by a fiftieth, which noise rarely gives to a median.
+const PAYS: f64 = 0.98;
+
+/// What was measured.
+#[derive(Clone, Debug)]
+pub struct Tune {
+    /// One per distinct convolution of the plan for which there are several kernels, in the plan's order.
+    pub choices: Vec<Choice>,
+    /// Dispatches for which there is one kernel.
+    pub without_choice: usize,
+    /// Whether times are the GPU's own; else the host's, over repeated dispatches.
+    pub gpu_time: bool,
+}
+
+/// A convolution, and the kernels tried for it.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Names of the dispatches it is in the plan.
+    pub dispatches: Vec<String>,
+    /// What they compute.
+    pub spec: Spec,
+    /// The kernels, the static choice first.
+    pub tried: Vec<Tried>,
+    /// Position of the kernel to use.
+    pub chosen: usize,
+}
+
+/// A kernel that was tried.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// Its name.
+    pub kernel: String,
+    /// The median time of a dispatch, or why it was not timed: the driver refuses it, or its answer differs from the static
+    /// choice's by more than rounding.
+    pub outcome: Result<Duration, String>,
+}
+
+/// Before a spec is measured: how far it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// Specs measured.
+    pub done: usize,
+    /// Specs to measure.
+    pub of: usize,
+    /// The dispatch that comes now.
+    pub dispatch: &'a str,
+}
+
+/// Why a plan could not be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum TuneError {
+    /// The device failed, or a dispatch has no kernel within its limits.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// The kernel that runs without a tuning gives an answer that is no number: an error of ours or of the driver's.
+    #[error("{dispatch}: `{kernel}`, the static choice, gives no numbers ({what}): please report it")]
+    Unsound {
+        /// The dispatch.
+        dispatch: String,
+        /// The kernel.
+        kernel: String,
+        /// The first wrong element.
+        what: String,
+    },
+}
+
+/// Times every kernel of every distinct convolution of `plan`, made for [`Gpu::plan_limits`], on noise of its own. A kernel whose
+/// answer is not the static choice's within rounding is not timed; one that is not faster by a fiftieth is not chosen.
+///
+/// # Errors
+/// [`TuneError`] names the dispatch.
+pub fn tune(gpu: &Gpu, plan: &Plan, mut progress: impl FnMut(Progress<'_>)) -> Result<Tune, TuneError> {
+    let mut specs: Vec<(usize, &ConvSpec, Vec<Kernel>, Choice)> = vec![];
+    let mut without_choice = 0;
+    for (i, d) in plan.dispatches.iter().enumerate() {
+        if let Some((.., choice)) = specs.iter_mut().find(|(.., c)| c.spec == d.spec) {
+            choice.dispatches.push(d.name.clone());
+            continue;
+        }
+        let kernels = gpu.candidates(plan, i)?;
+        match &d.spec {
+            // What is stored in f16 has no answer in f32 to compare.
+            Spec::Conv(conv) if kernels.len() > 1 && conv.precision() == Precision::F32 => {
+                let dispatches = vec![d.name.clone()];
+                let choice = Choice { dispatches, spec: d.spec.clone(), tried: vec![], chosen: 0 };
+                specs.push((i, conv, kernels, choice));
+            }
+            _ => without_choice += 1,
+        }
+    }
+    let of = specs.len();
+    let mut choices = vec![];
+    for (done, (dispatch, conv, kernels, mut choice)) in specs.into_iter().enumerate() {
+        progress(Progress { done, of, dispatch: &choice.dispatches[0] });
+        choice.tried = measure(gpu, plan, dispatch, conv, &kernels)?;
+        choice.chosen = fastest(&choice.tried);
+        choices.push(choice);
+    }
+    let gpu_time = gpu.adapter().timestamps;
+    Ok(Tune { choices, without_choice, gpu_time })
+}
+
+/// Checks and times the kernels of one spec.
+fn measure(
+    gpu: &Gpu,
+    plan: &Plan,
+    dispatch: usize,
+    spec: &ConvSpec,
+    kernels: &[Kernel],
+) -> Result<Vec<Tried>, TuneError> {
+    let data = Data::new(spec);
+    let bounds = data.bounds(spec);
+    let trial = Trial::new(gpu, plan, dispatch, &data.reads, &data.writes)?;
+    let mut expected: Option<Vec<Vec<f32>>> = None;
+    let mut attempts: Vec<Result<Attempt, String>> = vec![];
+    for kernel in kernels {
+        let attempt = match trial.attempt(kernel, &data.pack(kernel, spec)) {
+            // A driver may fail at an alternative; at the static choice nothing would run.
+            Err(GpuError::Refused { message, .. }) if expected.is_some() => {
+                attempts.push(Err(message));
+                continue;
+            }
+            other => other?,
+        };
+        let answer = trial.answer(&attempt)?;
+        let checked = data::compare(spec, &bounds, expected.as_ref().unwrap_or(&answer), &answer);
+        if expected.is_none() {
+            let unsound = |what| {
+                let kernel = kernel.name.clone();
+                TuneError::Unsound { dispatch: plan.dispatches[dispatch].name.clone(), kernel, what }
+            };
+            checked.map_err(unsound)?;
+            attempts.push(Ok(attempt));
+            expected = Some(answer);
+        } else {
+            attempts.push(checked.map(|()| attempt));
+        }
+    }
+    let mut times = time(&trial, &attempts.iter().flatten().collect::<Vec<_>>())?.into_iter();
+    let tried = kernels.iter().zip(attempts).map(|(kernel, attempt)| Tried {
+        kernel: kernel.name.clone(),
+        outcome: attempt.map(|_| times.next().expect("a time for each that was timed")),
+    });
+    Ok(tried.collect())
+}
+
+/// The median time of a dispatch of each, measured in turn so that what slows the machine down slows all of them.
+fn time(trial: &Trial<'_>, attempts: &[&Attempt]) -> Result<Vec<Duration>, GpuError> {
+    let mut dispatches = 1;
+    // Each ran once: it is compiled, and its memory touched.
+    while dispatches < MOST_DISPATCHES && trial.time(attempts[0], dispatches)? * dispatches < LONG_ENOUGH {
+        dispatches *= 2;
+    }
+    let mut times: Vec<Vec<Duration>> = vec![vec![]; attempts.len()];
+    let start = Instant::now();
+    for round in 0..MOST_ROUNDS {
+        if round >= ROUNDS && start.elapsed() > ENOUGH {
+            break;
+        }
+        for (attempt, times) in attempts.iter().zip(&mut times) {
+            times.push(trial.time(attempt, dispatches)?);
+        }
+    }
+    Ok(times.into_iter().map(median).collect())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// The fastest, where it pays to leave the first.
+fn fastest(tried: &[Tried]) -> usize {
+    let timed = tried.iter().enumerate().filter_map(|(i, t)| Some((i, *t.outcome.as_ref().ok()?)));
+    let default = timed.clone().find(|(i, _)| *i == 0);
+    match (timed.min_by_key(|(i, time)| (*time, *i)), default) {
+        (Some((best, time)), Some((_, default))) if time.as_secs_f64() < PAYS * default.as_secs_f64() => best,
+        _ => 0,
+    }
+}
+
+impl Choice {
+    fn time_of(&self, at: usize) -> Duration {
+        self.tried.get(at).and_then(|t| t.outcome.clone().ok()).unwrap_or_default()
+    }
+
+    /// Time of a dispatch by the static choice.
+    pub fn default_time(&self) -> Duration {
+        self.time_of(0)
+    }
+
+    /// Time of a dispatch by the kernel to use.
+    pub fn chosen_time(&self) -> Duration {
+        self.time_of(self.chosen)
+    }
+}
+
+impl Tune {
+    /// Time of all dispatches measured, in a run: by the static choices, and by the kernels to use.
+    pub fn totals(&self) -> [Duration; 2] {
+        let total = |time: fn(&Choice) -> Duration| {
+            self.choices.iter().map(|c| time(c) * c.dispatches.len() as u32).sum()
+        };
+        [total(Choice::default_time), total(Choice::chosen_time)]
+    }
+
+    /// The choices, as they are kept for the adapter they were measured on.
+    pub fn tuning(&self, gpu: &Gpu) -> Tuning {
+        let mut tuning = Tuning::default();
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        for choice in &self.choices {
+            let name = |at: usize| choice.tried[at].kernel.clone();
+            let kept = TunedKernel {
+                kernel: name(choice.chosen),
+                time_ns: nanoseconds(choice.chosen_time()),
+                default: name(0),
+                default_ns: nanoseconds(choice.default_time()),
+            };
+            tuning.set(gpu.adapter(), &choice.spec, kept);
+        }
+        tuning
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(times: &[Option<u64>]) -> Vec<Tried> {
+        let outcome = |t: &Option<u64>| t.map(Duration::from_micros).ok_or_else(|| "wrong".to_string());
+        times.iter().map(|t| Tried { kernel: "k".into(), outcome: outcome(t) }).collect()
+    }
+
+    #[test]
+    fn the_fastest_right_kernel_wins_where_it_pays() {
+        assert_eq!(fastest(&tried(&[Some(100), Some(50), Some(70)])), 1);
+        assert_eq!(fastest(&tried(&[Some(100), None, Some(70)])), 2);
+        assert_eq!(fastest(&tried(&[Some(100), Some(99), None])), 0);
+        assert_eq!(fastest(&tried(&[Some(100)])), 0);
+    }
+}
