@@ -216,15 +216,36 @@ async fn all() -> Vec<wgpu::Adapter> {
 }
 
 async fn find(backends: Backends) -> Vec<wgpu::Adapter> {
+    let mut adapters = instance(backends).enumerate_adapters(backends).await;
+    // Stable: adapters of one rank stay in the driver's order.
+    adapters.sort_by_key(|a| rank(&a.get_info()));
+    adapters
+}
+
+/// The instance of some graphics APIs, one for the life of the process: loading drivers takes time, and unloading them can crash a
+/// process as it exits (seen with SwiftShader beside llvmpipe: a call into a library that was gone).
+#[cfg(not(target_arch = "wasm32"))]
+fn instance(backends: Backends) -> wgpu::Instance {
+    use std::sync::{Mutex, PoisonError};
+    static KEPT: Mutex<Vec<(Backends, wgpu::Instance)>> = Mutex::new(vec![]);
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, instance)) = kept.iter().find(|(of, _)| *of == backends) {
+        return instance.clone();
+    }
+    let instance = new_instance(backends);
+    kept.push((backends, instance.clone()));
+    instance
+}
+
+#[cfg(target_arch = "wasm32")]
+use new_instance as instance;
+
+fn new_instance(backends: Backends) -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = backends;
     // Validation layers and debug names on request only (WGPU_VALIDATION=1, WGPU_DEBUG=1): the same in every build.
     descriptor.flags = InstanceFlags::empty().with_env();
-    let instance = wgpu::Instance::new(descriptor);
-    let mut adapters = instance.enumerate_adapters(backends).await;
-    // Stable: adapters of one rank stay in the driver's order.
-    adapters.sort_by_key(|a| rank(&a.get_info()));
-    adapters
+    wgpu::Instance::new(descriptor)
 }
 
 fn rank(info: &wgpu::AdapterInfo) -> (u8, bool) {
