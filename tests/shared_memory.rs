@@ -7,7 +7,7 @@ use common::specs::{
     activated, add, conv, gated, in_place, in_place_in_parts, mapped, of_means, packed, planar, projection,
     range, relu_until, split, to_planar, whole,
 };
-use common::{Gpu, adapters, data, layers, oracle};
+use common::{Gpu, adapters, data, decoded, layers, oracle};
 use rmnet::kernel::{
     Capabilities, ConvSpec, Function, Kernel, Operand, Spec, candidates, packed_weight_bytes, select,
 };
@@ -34,9 +34,11 @@ fn check(
     let data = data(&whole, 7);
     let weights = data.pack(kernel, spec);
     assert!(weights.len() as u64 * 4 <= packed_weight_bytes(spec), "bound of {name}, {}", kernel.name);
-    let prepared = gpu.prepare(kernel, &data.reads, &data.writes, &weights, safe);
+    let [reads, writes] = data.encoded(&whole);
+    let prepared = gpu.prepare(kernel, &reads, &writes, &weights, safe);
     gpu.dispatch(&prepared, 1);
-    oracle::check_sample(&whole, &data, &gpu.outputs(&prepared), kernel.rounding(), every)
+    let found = decoded(&whole, gpu.outputs(&prepared));
+    oracle::check_sample(&whole, &data, &found, kernel.rounding(), every)
         .map_err(|message| format!("{} {name} [{}]: {message}", gpu.name, kernel.name))
 }
 

@@ -320,6 +320,9 @@ pub struct TuneArgs {
     /// Which form of the network
     #[arg(long, value_enum, default_value_t)]
     pub mode: ModeArg,
+    /// What values between layers and weights are stored in
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionArg,
     /// File to write, such as one to ship; what it holds of other adapters and layers stays [default: the one that other verbs
     /// read]
     #[arg(short, long, value_name = "FILE")]

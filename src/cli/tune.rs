@@ -2,7 +2,7 @@
 
 use super::args::TuneArgs;
 use super::timed::ms;
-use super::{Failure, Report, check_target, device, load, place};
+use super::{Failure, Report, check_target, device, load, place, precision_note};
 use indicatif::{ProgressBar, ProgressStyle};
 use rmnet::gpu::{Gpu, Tuning};
 use rmnet::tune::{Choice, Tune, TuneError};
@@ -23,7 +23,12 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
     kept(args, &file)?;
     let model = load(&args.model)?;
     let gpu = Gpu::new(&choice).map_err(SessionError::Gpu)?;
-    let options = Options { batch: args.batch as usize, mode: args.mode.into(), ..Options::default() };
+    let options = Options {
+        batch: args.batch as usize,
+        mode: args.mode.into(),
+        precision: args.precision.into(),
+        ..Options::default()
+    };
     let plan = prepare(&model, &options, gpu.plan_limits())?.plan;
     let found = measure(&gpu, &plan)?;
 
@@ -35,9 +40,10 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
 
     let shape = plan.input().shape;
     let mut text = format!(
-        "{}, {} form, batch {}, {}x{}\non {} ({})\n",
+        "{}, {} form{}, batch {}, {}x{}\non {} ({})\n",
         model.family,
         options.mode,
+        precision_note(options.precision),
         options.batch,
         shape.height,
         shape.width,
@@ -49,7 +55,7 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
     let [default_total, total] = found.totals();
     let json = json!({
         "family": model.family, "device": gpu.adapter().to_string(), "driver": gpu.adapter().driver,
-        "mode": options.mode.to_string(), "batch": options.batch,
+        "mode": options.mode.to_string(), "precision": options.precision.to_string(), "batch": options.batch,
         "input": [shape.channels, shape.height, shape.width], "gpu_time": found.gpu_time, "file": file,
         "choices": found.choices.iter().map(choice_json).collect::<Vec<_>>(),
         "without_choice": found.without_choice, "default_total_ns": nanos(default_total), "total_ns": nanos(total),

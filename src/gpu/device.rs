@@ -45,10 +45,17 @@ impl Gpu {
         if info.device_type == DeviceType::Cpu {
             wanted |= Features::SHADER_INT64;
         }
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if matrix_units(&adapter) {
+            wanted |= Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SHADER_F16;
+            // SAFETY: asks for no more than matrices, whose use by kernels is checked against the f64 oracle like that of others.
+            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("rmnet"),
             required_features: adapter.features() & wanted,
             required_limits: adapter.limits(),
+            experimental_features,
             // Small blocks: a whole network is tens of MiB.
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
@@ -56,7 +63,7 @@ impl Gpu {
         let refused = |reason: String| GpuError::Open { adapter: info.name.clone(), reason };
         let (device, queue) =
             adapter.request_device(&descriptor).await.map_err(|e| refused(e.to_string()))?;
-        let gpu = Gpu::from_device(device, queue);
+        let gpu = Gpu::from_device(device, queue).with_matrix_units(&adapter);
         let lost = gpu.lost.clone();
         gpu.device.set_device_lost_callback(move |reason, message| {
             let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,6 +85,7 @@ impl Gpu {
             subgroup_size: report.subgroup.filter(|[min, max]| min == max).map(|[size, _]| size),
             int64: features.contains(Features::SHADER_INT64),
             software: info.device_type == DeviceType::Cpu,
+            matrix_units: false,
             discrete: info.device_type == DeviceType::DiscreteGpu,
             max_workgroup_invocations: report.max_workgroup_invocations,
             max_workgroup_memory: report.max_workgroup_memory,
@@ -86,6 +94,16 @@ impl Gpu {
             max_storage_buffers: report.max_storage_buffers,
         };
         Gpu { device, queue, report, capabilities, lost: Arc::default(), cache: None }
+    }
+
+    /// Lets kernels in f16 use the matrix units of a device that was opened on `adapter` with the features
+    /// `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16` and `SUBGROUP`; changes nothing where it lacks one, or the adapter has no
+    /// 16x16 matrices of f16 with sums in f32. [`Gpu::new`] does so by itself; of an app's own device only its adapter knows.
+    pub fn with_matrix_units(mut self, adapter: &wgpu::Adapter) -> Gpu {
+        let needed = Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SHADER_F16 | Features::SUBGROUP;
+        self.capabilities.matrix_units =
+            self.device.features().contains(needed) && matrix_units(adapter) && !self.capabilities.software;
+        self
     }
 
     /// The device, to share with the rest of an app.
@@ -161,4 +179,15 @@ impl Gpu {
             }
         }
     }
+}
+
+/// Whether an adapter multiplies 16x16 matrices of f16 and sums in f32.
+fn matrix_units(adapter: &wgpu::Adapter) -> bool {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let needed = Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SHADER_F16 | Features::SUBGROUP;
+    adapter.features().contains(needed)
+        && adapter
+            .cooperative_matrix_properties()
+            .iter()
+            .any(|p| (p.m_size, p.n_size, p.k_size, p.ab_type, p.cr_type) == (16, 16, 16, F16, F32))
 }

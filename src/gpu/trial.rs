@@ -33,7 +33,7 @@ pub struct Attempt {
 }
 
 impl<'a> Trial<'a> {
-    /// Buffers for a dispatch of a plan that hold `reads`, and `writes` before it. Blocks.
+    /// Buffers for a dispatch of a plan that hold `reads`, and `writes` before it, as words: f32, or pairs of f16. Blocks.
     ///
     /// # Errors
     /// [`GpuError::OutOfMemory`], [`GpuError::DeviceLost`], [`GpuError::Refused`].
@@ -41,8 +41,8 @@ impl<'a> Trial<'a> {
         gpu: &'a Gpu,
         plan: &Plan,
         dispatch: usize,
-        reads: &[Vec<f32>],
-        writes: &[Vec<f32>],
+        reads: &[Vec<u32>],
+        writes: &[Vec<u32>],
     ) -> Result<Trial<'a>, GpuError> {
         let arena = gpu.arena(plan, dispatch);
         let words =
@@ -52,14 +52,14 @@ impl<'a> Trial<'a> {
 
         let mut uploader = Uploader::new(gpu);
         let mut upload =
-            |values: &[f32], usage| pollster::block_on(uploader.buffer_for("trial", values, usage));
+            |values: &[u32], usage| pollster::block_on(uploader.buffer_for("trial", values, usage));
         let both = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
-        let mut pair = |values: &[f32]| Ok([upload(values, BufferUsages::COPY_SRC)?, upload(values, both)?]);
-        let mut content: Vec<f32> = vec![];
+        let mut pair = |values: &[u32]| Ok([upload(values, BufferUsages::COPY_SRC)?, upload(values, both)?]);
+        let mut content: Vec<u32> = vec![];
         let placed = reads.iter().enumerate().map(|(n, values)| (read_at(n), values));
         let placed = placed.chain(writes.iter().enumerate().map(|(n, values)| (written_at(n), values)));
         for (start, values) in placed.filter_map(|(start, values)| Some((start?, values))) {
-            content.resize(content.len().max(start + values.len()), 0.0);
+            content.resize(content.len().max(start + values.len()), 0);
             content[start..start + values.len()].copy_from_slice(values);
         }
         let in_arena = match content.is_empty() {
@@ -145,11 +145,11 @@ impl<'a> Trial<'a> {
         Ok(Attempt { pipeline, group, grid: kernel.grid })
     }
 
-    /// The written buffers after one dispatch. Blocks.
+    /// The words of the written buffers after one dispatch. Blocks.
     ///
     /// # Errors
     /// As [`Trial::new`].
-    pub fn answer(&self, attempt: &Attempt) -> Result<Vec<Vec<f32>>, GpuError> {
+    pub fn answer(&self, attempt: &Attempt) -> Result<Vec<Vec<u32>>, GpuError> {
         let submit = || {
             let mut encoder = self.restored();
             attempt.record(&mut encoder, 1, None);

@@ -108,6 +108,7 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: O
         grid,
         subgroup: tile.lanes.is_some(),
         int64: wide_loads,
+        matrices: false,
         packing: Packing::Conv(layout),
     }
 }

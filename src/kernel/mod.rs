@@ -8,6 +8,7 @@ mod conv_loads;
 mod epilogue;
 mod key;
 mod layout;
+mod matrix;
 mod precision;
 mod probe;
 mod rounding;
@@ -22,6 +23,7 @@ mod winograd;
 
 use crate::tensor::all_finite;
 use layout::WeightLayout;
+use matrix::MatrixLayout;
 use universal::UniversalLayout;
 use winograd::WinogradLayout;
 
@@ -41,6 +43,9 @@ pub struct Capabilities {
     pub int64: bool,
     /// A CPU pretending to be a GPU (llvmpipe, SwiftShader): invocations are SIMD lanes.
     pub software: bool,
+    /// Shaders may multiply 16x16 matrices of f16 with sums in f32 (features `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16` and
+    /// `SUBGROUP`, and the size among the adapter's).
+    pub matrix_units: bool,
     /// A card with memory of its own, and so many multiprocessors that small maps leave most of them idle.
     pub discrete: bool,
     /// Invocations a workgroup may have.
@@ -106,6 +111,8 @@ pub struct Kernel {
     pub subgroup: bool,
     /// Whether the shader needs the feature `SHADER_INT64`.
     pub int64: bool,
+    /// Whether the shader needs the features of [`Capabilities::matrix_units`].
+    pub matrices: bool,
     packing: Packing,
 }
 
@@ -135,6 +142,7 @@ enum Packing {
     None,
     Gemv,
     Conv(WeightLayout),
+    Matrix(MatrixLayout),
     Universal(UniversalLayout),
     Winograd(WinogradLayout),
 }
@@ -145,6 +153,7 @@ impl Capabilities {
         subgroup_size: None,
         int64: false,
         software: false,
+        matrix_units: false,
         discrete: false,
         max_workgroup_invocations: 256,
         max_workgroup_memory: 16 << 10,
@@ -215,6 +224,8 @@ enum How {
     Register(tile::Tile),
     /// Workgroups that share what they load.
     Tiled(tiled::Shape),
+    /// The same on matrix units.
+    Matrix(matrix::Shape),
     /// Fewer products, more rounding.
     Winograd(winograd::Shape),
 }
@@ -224,6 +235,7 @@ impl How {
         match self {
             How::Register(tile) => conv::kernel(flat, tile, caps, arena),
             How::Tiled(shape) => tiled::kernel(flat, shape, caps, arena),
+            How::Matrix(shape) => matrix::kernel(flat, shape, caps),
             How::Winograd(shape) => winograd::kernel(flat, shape, caps, arena),
         }
     }
@@ -236,10 +248,11 @@ fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
     let register = tile::tiles(flat, flat.outputs[0].shape.width, caps).into_iter().map(How::Register);
     let tiled = tiled::shapes(flat, caps).into_iter().map(How::Tiled);
     let winograd = winograd::shapes(flat, caps).into_iter().map(How::Winograd);
+    let matrix = matrix::shapes(flat, caps).into_iter().map(How::Matrix);
     if caps.discrete {
-        tiled.chain(register).chain(winograd).collect()
+        matrix.chain(tiled).chain(register).chain(winograd).collect()
     } else {
-        register.chain(tiled).chain(winograd).collect()
+        matrix.chain(register).chain(tiled).chain(winograd).collect()
     }
 }
 
@@ -292,6 +305,7 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
         .map(|tile| WeightLayout::new(&flat, &tile).bytes())
         .chain([
             tiled::packed_weight_bytes(&flat),
+            matrix::packed_weight_bytes(&flat),
             winograd::packed_weight_bytes(&flat),
             universal::bytes(&flat),
         ])
@@ -325,6 +339,7 @@ impl Kernel {
     fn weight_bytes(&self, spec: &Spec) -> u64 {
         match (&self.packing, spec) {
             (Packing::Conv(layout), _) => layout.bytes(),
+            (Packing::Matrix(layout), _) => layout.bytes(),
             (Packing::Universal(layout), _) => layout.bytes(),
             (Packing::Winograd(layout), _) => layout.bytes(),
             (Packing::Gemv, Spec::Conv(spec)) => simple::gemv_bytes(spec),
@@ -342,6 +357,7 @@ impl Kernel {
             Packing::None => vec![],
             Packing::Gemv => simple::pack_gemv(spec, values),
             Packing::Conv(layout) => layout.pack(spec, values),
+            Packing::Matrix(layout) => layout.pack(spec, values),
             Packing::Universal(layout) => layout.pack(spec, values),
             Packing::Winograd(layout) => layout.pack(spec, values),
         }
@@ -350,6 +366,7 @@ impl Kernel {
     /// How far its results may be from exact ones.
     pub fn rounding(&self) -> Rounding {
         match &self.packing {
+            Packing::Matrix(layout) => layout.rounding(),
             Packing::Winograd(layout) => layout.rounding(),
             _ => Rounding::DIRECT,
         }

@@ -50,7 +50,17 @@ fn workgroup(caps: &Capabilities) -> u32 {
 
 fn unweighted(name: &str, entry: &'static str, s: Source, grid: [u32; 3], int64: bool) -> Kernel {
     let (wgsl, bindings) = s.finish();
-    Kernel { name: name.into(), wgsl, entry, bindings, grid, subgroup: false, int64, packing: Packing::None }
+    Kernel {
+        name: name.into(),
+        wgsl,
+        entry,
+        bindings,
+        grid,
+        subgroup: false,
+        int64,
+        matrices: false,
+        packing: Packing::None,
+    }
 }
 
 pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
@@ -145,7 +155,17 @@ pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities, arena: Option<&Arena>) 
     let (wgsl, bindings) = s.finish();
     let name = format!("gemv {slices} slices");
     let int64 = caps.wide_loads();
-    Kernel { name, wgsl, entry: "gemv", bindings, grid, subgroup: false, int64, packing: Packing::Gemv }
+    Kernel {
+        name,
+        wgsl,
+        entry: "gemv",
+        bindings,
+        grid,
+        subgroup: false,
+        int64,
+        matrices: false,
+        packing: Packing::Gemv,
+    }
 }
 
 /// Elements of the weight binding: a quad of weights each.

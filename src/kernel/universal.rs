@@ -158,6 +158,7 @@ pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Opt
         grid,
         subgroup: true,
         int64: true,
+        matrices: false,
         packing: Packing::Universal(UniversalLayout { header, ranges, block, tiles }),
     })
 }

@@ -1,15 +1,16 @@
 //! Values to try the kernels of a convolution on, and how far apart two right answers may be.
 
-use crate::kernel::{BufferShape, ConvSpec, Function, Kernel, Values};
+use crate::kernel::{BufferShape, ConvSpec, Function, Kernel, Precision, Values};
 
 /// Half an ulp of 1 in f32.
 const HALF_ULP: f64 = 1.0 / (1u64 << 24) as f64;
 
 /// Buffers and weights for one convolution. Of operands, adds, gates, scales plus shifts, and slopes no magnitude is over 1.
 pub(super) struct Data {
-    pub(super) reads: Vec<Vec<f32>>,
+    /// Words of the buffers read.
+    pub(super) reads: Vec<Vec<u32>>,
     /// What the written buffers hold before: NaN, which is seen where nothing is written, or values to add to in place.
-    pub(super) writes: Vec<Vec<f32>>,
+    pub(super) writes: Vec<Vec<u32>>,
     weights: Vec<Vec<f32>>,
     bias: Vec<f32>,
     slopes: Vec<f32>,
@@ -28,21 +29,26 @@ impl Data {
         for o in operands {
             if reads[o.buffer].is_empty() {
                 // Away from zero, so that the bound, which takes every value for 1, is less than twice too wide.
-                reads[o.buffer] = fill(&o.shape, || {
+                let values = fill(&o.shape, || {
                     let v = next();
                     (0.5 + 0.5 * v.abs()).copysign(v)
                 });
+                reads[o.buffer] = words(&values, o.shape.precision);
             }
         }
-        let writes = spec.outputs.iter().map(|o| match spec.in_place {
-            0 => vec![f32::NAN; o.shape.elements()],
-            _ => fill(&o.shape, &mut next),
+        let writes = spec.outputs.iter().map(|o| {
+            let before = match spec.in_place {
+                0 => vec![f32::NAN; o.shape.elements()],
+                _ => fill(&o.shape, &mut next),
+            };
+            words(&before, o.shape.precision)
         });
         let writes = writes.collect();
-        let terms = terms(spec);
+        let (terms, precision) = (terms(spec), spec.precision());
         let weight = |len: usize, next: &mut dyn FnMut() -> f32| -> Vec<f32> {
             // Sums of about unit variance: every part of an activation is met.
-            (0..len).map(|_| next() * 2.0 / (terms as f32).sqrt()).collect()
+            // Stored ones: no kernel rounds them.
+            (0..len).map(|_| precision.stored(next() * 2.0 / (terms as f32).sqrt())).collect()
         };
         let weights = ranges.iter().map(|r| weight(spec.out_channels * per_channel(r), &mut next)).collect();
         let mut values = |len: usize, scale: f32| (0..len).map(|_| scale * next()).collect::<Vec<f32>>();
@@ -61,7 +67,7 @@ impl Data {
         kernel.pack(spec, &Values { k_ranges: &k_ranges, bias, slopes, maps })
     }
 
-    /// Per output channel, how far a right answer may be from the exact one: `(K + 2) * 2^-24 * sum |w||x|`, with five more
+    /// Per output channel, how far a right sum may be from the exact one: `(K + 2) * 2^-24 * sum |w||x|`, with five more
     /// roundings for operands that are mapped or means. Activations do not widen it, but for the sigmoid's own rounding.
     pub(super) fn bounds(&self, spec: &ConvSpec) -> Vec<f64> {
         let roundings = (terms(spec) + 2 + 5) as f64;
@@ -86,6 +92,30 @@ impl Data {
     }
 }
 
+/// The words of a buffer of that precision.
+fn words(values: &[f32], precision: Precision) -> Vec<u32> {
+    match precision {
+        Precision::F32 => values.iter().map(|v| v.to_bits()).collect(),
+        Precision::F16 => {
+            let bits = |v: f32| u32::from(half::f16::from_f32(v).to_bits());
+            values
+                .chunks(2)
+                .map(|pair| bits(pair[0]) | bits(pair.get(1).copied().unwrap_or(0.0)) << 16)
+                .collect()
+        }
+    }
+}
+
+/// What the words of the written buffers stand for.
+pub(super) fn values(spec: &ConvSpec, words: &[Vec<u32>]) -> Vec<Vec<f32>> {
+    let half = |bits: u32| half::f16::from_bits(bits as u16).to_f32();
+    let of = |words: &[u32], precision| match precision {
+        Precision::F32 => words.iter().map(|w| f32::from_bits(*w)).collect(),
+        Precision::F16 => words.iter().flat_map(|w| [half(w & 0xffff), half(w >> 16)]).collect(),
+    };
+    spec.outputs.iter().zip(words).map(|(o, w)| of(w, o.shape.precision)).collect()
+}
+
 /// Compares the channels that a dispatch writes, element by element; says what is wrong first. `expected` must be finite.
 pub(super) fn compare(
     spec: &ConvSpec,
@@ -100,13 +130,13 @@ pub(super) fn compare(
                 for pixel in 0..s.height * s.width {
                     let at = s.index(n, output.first_channel + i, pixel / s.width, pixel % s.width);
                     let (e, f) = (f64::from(expected[at]), f64::from(found[at]));
-                    // Both may be off by the bound. What is no number is never within it.
-                    let within = (e - f).abs() <= 2.0 * bounds[c];
+                    // Both may be off by the bound, and each was rounded as it was stored. What is no number is never within it.
+                    let off = 2.0 * (bounds[c] + s.precision.rounding(e.abs() + bounds[c]));
+                    let within = (e - f).abs() <= off;
                     if !within {
                         let (y, x) = (pixel / s.width, pixel % s.width);
                         return Err(format!(
-                            "image {n}, channel {c}, row {y}, column {x}: expected {e} within {:.1e}, found {f}",
-                            2.0 * bounds[c]
+                            "image {n}, channel {c}, row {y}, column {x}: expected {e} within {off:.1e}, found {f}"
                         ));
                     }
                 }
@@ -197,7 +227,7 @@ mod tests {
         for (n, c, pixel) in (0..2).flat_map(|n| (0..6).flat_map(move |c| (0..6).map(move |p| (n, c, p)))) {
             let (mut narrow, mut wide) = (data.bias[c], f64::from(data.bias[c]));
             for i in 0..6 {
-                let x = data.reads[0][shape.index(n, i, pixel / 2, pixel % 2)];
+                let x = f32::from_bits(data.reads[0][shape.index(n, i, pixel / 2, pixel % 2)]);
                 narrow += data.weights[0][c * 6 + i] * x;
                 wide += f64::from(data.weights[0][c * 6 + i]) * f64::from(x);
             }

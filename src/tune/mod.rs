@@ -5,7 +5,7 @@
 mod data;
 
 use crate::gpu::{Attempt, Gpu, GpuError, Trial, TunedKernel, Tuning};
-use crate::kernel::{ConvSpec, Kernel, Precision, Spec};
+use crate::kernel::{ConvSpec, Kernel, Spec};
 use crate::plan::Plan;
 use data::Data;
 use std::time::{Duration, Instant};
@@ -98,8 +98,7 @@ pub fn tune(gpu: &Gpu, plan: &Plan, mut progress: impl FnMut(Progress<'_>)) -> R
         }
         let kernels = gpu.candidates(plan, i)?;
         match &d.spec {
-            // What is stored in f16 has no answer in f32 to compare.
-            Spec::Conv(conv) if kernels.len() > 1 && conv.precision() == Precision::F32 => {
+            Spec::Conv(conv) if kernels.len() > 1 => {
                 let dispatches = vec![d.name.clone()];
                 let choice = Choice { dispatches, spec: d.spec.clone(), tried: vec![], chosen: 0 };
                 specs.push((i, conv, kernels, choice));
@@ -141,7 +140,7 @@ fn measure(
             }
             other => other?,
         };
-        let answer = trial.answer(&attempt)?;
+        let answer = data::values(spec, &trial.answer(&attempt)?);
         let checked = data::compare(spec, &bounds, expected.as_ref().unwrap_or(&answer), &answer);
         if expected.is_none() {
             let unsound = |what| {

@@ -24,11 +24,15 @@ pub fn adapters() -> Vec<Gpu> {
 
 fn open(adapter: wgpu::Adapter) -> Gpu {
     let info = adapter.get_info();
-    let features = adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::SHADER_INT64);
+    let matrices = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
+    let wanted = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_INT64 | matrices;
+    let features = adapter.features() & wanted;
     let limits = adapter.limits();
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
         required_features: features,
         required_limits: limits.clone(),
+        // SAFETY: for kernels on matrix units, which the tests are about.
+        experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
         ..Default::default()
     }))
     .expect("an adapter gives a device");
@@ -38,6 +42,7 @@ fn open(adapter: wgpu::Adapter) -> Gpu {
         subgroup_size: subgroup.then_some(info.subgroup_min_size),
         int64: features.contains(wgpu::Features::SHADER_INT64) && std::env::var_os("NO_INT64").is_none(),
         software: info.device_type == wgpu::DeviceType::Cpu,
+        matrix_units: features.contains(matrices) && subgroup,
         discrete: info.device_type == wgpu::DeviceType::DiscreteGpu,
         max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
         max_workgroup_memory: limits.max_compute_workgroup_storage_size,

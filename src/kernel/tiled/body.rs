@@ -3,7 +3,7 @@
 use super::super::layout::{RangeLayout, WeightLayout};
 use super::super::source::{Source, planes, plus, times};
 use super::super::spec::{ConvSpec, Function, KRange};
-use super::super::{Arena, Capabilities, Kernel, Packing, epilogue};
+use super::super::{Arena, Capabilities, Kernel, Packing, Precision, epilogue};
 use super::{Shape, depth, pixels};
 
 /// The kernel for a flattened spec and a shape that [`offered`](super::offered) gives for it.
@@ -50,6 +50,7 @@ pub(in super::super) fn kernel(
         grid,
         subgroup: false,
         int64,
+        matrices: false,
         packing: Packing::Conv(layout),
     }
 }
@@ -117,13 +118,17 @@ fn input(s: &mut Source, spec: &ConvSpec, shape: &Shape, r: usize, range: &KRang
         shape.width
     ));
     if range.map.is_some() {
-        s.line(format!("let scale = load_weights({}u + 2u * plane);", layout.map));
-        s.line(format!("let shift = load_weights({}u + 2u * plane);", layout.map + 1));
+        let at = format!("{}u + {}u * plane", layout.map, 2 * layout.parameter);
+        s.line(format!("let scale = load_parameters({at});"));
+        s.line(format!("let shift = load_parameters({at} + PARAMETER);"));
     }
+    let half = spec.precision() == Precision::F16;
     let element = |offset: &str| {
         let load = format!("load_in{}(at{offset})", from.buffer);
         match range.map {
             None => load,
+            Some(Function::Relu) if half => format!("rectified({load} * scale + shift)"),
+            Some(Function::Relu6) if half => format!("clipped({load} * scale + shift)"),
             Some(Function::Relu) => format!("max({load} * scale + shift, vec4<f32>())"),
             Some(Function::Relu6) => format!("clamp({load} * scale + shift, vec4<f32>(), vec4<f32>(6.0))"),
             Some(_) => format!("({load} * scale + shift)"),
@@ -264,7 +269,7 @@ impl Body<'_> {
                 ));
             }
             for (p, q) in self.accumulators() {
-                s.line(format!("a{p}_{q} += x{p}.{lane} * {lane}{q}w;"));
+                s.line(format!("a{p}_{q} = fma(vec4<f32>(x{p}.{lane}), {lane}{q}w, a{p}_{q});"));
             }
         }
         s.line("}");
@@ -275,7 +280,10 @@ impl Body<'_> {
         let shape = self.shape;
         for q in 0..shape.own_quads {
             s.line(format!("let quad{q} = first_quad + down + {}u;", q * self.down()));
-            s.line(format!("let bias{q} = load_weights(first_weight + down + {}u);", q * self.down()));
+            s.line(format!(
+                "let bias{q} = load_parameters(first_weight + PARAMETER * (down + {}u));",
+                q * self.down()
+            ));
         }
         for p in 0..shape.own_pixels {
             s.line(format!("let pixel{p} = first_pixel + across + {}u;", p * shape.across()));
@@ -313,7 +321,7 @@ impl Body<'_> {
         s.line("sum += staged[i + other * TILE_PIXELS * TILE_QUADS];");
         s.line("}");
         s.line("let at = place(pixel);");
-        s.line("sum += load_weights(first_weight + i / TILE_PIXELS);");
+        s.line("sum += load_parameters(first_weight + PARAMETER * (i / TILE_PIXELS));");
         s.line("store(finish(sum, at.z, quad, at.y, at.x), at.z, quad, at.y, at.x);");
         s.line("}");
         s.line("}");

@@ -9,11 +9,11 @@ mod body;
 
 pub(super) use body::kernel;
 
+use super::Capabilities;
 use super::conv::is_packed;
 use super::layout::WeightLayout;
 use super::spec::{ConvSpec, KRange};
 use super::tile::Tile;
-use super::{Capabilities, Precision};
 
 /// Invocations that keep a large card busy: two workgroups of 256 for each of 64 multiprocessors. wgpu does not tell how many
 /// there are; cards of the last years have 28 to 132, and twice as many or half as many workgroups per multiprocessor cost
@@ -119,13 +119,10 @@ fn depth(range: &KRange) -> usize {
 }
 
 /// Every shape for a flattened spec that an adapter of the default limits can run: sums of dense convolutions of packed
-/// buffers in f32, not pooled.
+/// buffers, not pooled.
 fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
     let dense = |r: &KRange| r.groups == 1 && is_packed(&r.from);
-    let can = spec.precision() == Precision::F32
-        && !spec.k_ranges.is_empty()
-        && spec.max_pool.is_none()
-        && spec.k_ranges.iter().all(dense);
+    let can = !spec.k_ranges.is_empty() && spec.max_pool.is_none() && spec.k_ranges.iter().all(dense);
     SHAPES.into_iter().filter(move |shape| can && shape.suits(spec))
 }
 

@@ -46,6 +46,7 @@ pub(in super::super) fn kernel(
         grid,
         subgroup: false,
         int64,
+        matrices: false,
         packing: Packing::Winograd(layout),
     }
 }

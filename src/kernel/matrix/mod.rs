@@ -1,0 +1,158 @@
+//! Implicit GEMM on matrix units (`EXPERIMENTAL_COOPERATIVE_MATRIX`): f16 operands, sums in f32.
+//!
+//! The GEMM of [`tiled`](super::tiled): `[output channels] x [pixels of all images]`, K range after range, tap after tap, channel
+//! by channel; here the channels of a tap are padded to whole steps, so that a step lies within one tap. A workgroup stages a
+//! step of its tile in workgroup memory, as it is stored; each subgroup multiplies its fragments of [`SIDE`] channels by [`SIDE`]
+//! pixels. Where tiles are few, slices of the workgroup take the steps in turn and their sums are added at the end.
+
+mod body;
+mod layout;
+
+pub(super) use body::kernel;
+pub(super) use layout::MatrixLayout;
+
+use super::conv::is_packed;
+use super::spec::{ConvSpec, KRange};
+use super::{Capabilities, Precision};
+
+/// Rows, columns and depth of the matrices of one multiplication.
+const SIDE: usize = 16;
+/// Invocations of a subgroup.
+const SUBGROUP: usize = 32;
+/// vec4 between two rows of a fragment in the memory that sums pass through on their way out: four hold numbers, and one keeps
+/// neighbouring rows out of each other's banks.
+const SUMS_ROW: usize = SIDE / 4 + 1;
+
+/// What a workgroup computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Fragments of a subgroup, `[along output channels, along pixels]`.
+    fragments: [usize; 2],
+    /// Subgroups of a slice, the same way.
+    subgroups: [usize; 2],
+    /// Quads of K in a step.
+    depth: usize,
+    /// Parts of the workgroup that take the steps in turn.
+    slices: usize,
+    /// Workgroups from which on it pays on a large card.
+    busy: usize,
+}
+
+/// From the most products per load to the most workgroups.
+const SHAPES: [Shape; 8] = [
+    Shape { fragments: [4, 2], subgroups: [2, 4], depth: 8, slices: 1, busy: 600 },
+    Shape { fragments: [2, 4], subgroups: [2, 2], depth: 8, slices: 1, busy: 600 },
+    Shape { fragments: [4, 2], subgroups: [2, 2], depth: 8, slices: 1, busy: 600 },
+    Shape { fragments: [2, 2], subgroups: [2, 2], depth: 8, slices: 1, busy: 300 },
+    Shape { fragments: [2, 2], subgroups: [2, 1], depth: 8, slices: 4, busy: 150 },
+    Shape { fragments: [2, 2], subgroups: [1, 1], depth: 8, slices: 4, busy: 150 },
+    Shape { fragments: [2, 2], subgroups: [1, 1], depth: 4, slices: 8, busy: 100 },
+    Shape { fragments: [1, 2], subgroups: [1, 1], depth: 8, slices: 8, busy: 0 },
+];
+
+impl Shape {
+    /// Output channels of a tile.
+    fn channels(&self) -> usize {
+        SIDE * self.fragments[0] * self.subgroups[0]
+    }
+
+    /// Pixels of a tile.
+    fn pixels(&self) -> usize {
+        SIDE * self.fragments[1] * self.subgroups[1]
+    }
+
+    /// Invocations of a slice: at least one per pixel.
+    fn lanes(&self) -> usize {
+        SUBGROUP * self.subgroups[0] * self.subgroups[1]
+    }
+
+    fn workgroup(&self) -> usize {
+        self.lanes() * self.slices
+    }
+
+    /// Quads between two pixels, or two output channels, in staging memory: a step of K, and 16 bytes that keep rows out of each
+    /// other's banks and on the boundaries that matrix loads ask for.
+    fn row(&self) -> usize {
+        self.depth + 2
+    }
+
+    /// Quads of staging memory of a slice.
+    fn staged(&self) -> usize {
+        (self.channels() + self.pixels()) * self.row()
+    }
+
+    /// Bytes of workgroup memory.
+    fn memory(&self) -> usize {
+        8 * self.slices * self.staged() + 16 * self.workgroup() / SUBGROUP * SIDE * SUMS_ROW
+    }
+
+    fn workgroups(&self, spec: &ConvSpec) -> usize {
+        pixels(spec).div_ceil(self.pixels()) * spec.out_channels.div_ceil(self.channels())
+    }
+
+    /// Whether the tile is not mostly empty, and every slice has a few steps.
+    fn suits(&self, spec: &ConvSpec) -> bool {
+        let least = |n: usize| n.next_multiple_of(SIDE).next_power_of_two();
+        let steps: usize = spec.k_ranges.iter().map(|r| steps(r, self.depth)).sum();
+        self.pixels() <= least(pixels(spec))
+            && self.channels() <= least(spec.out_channels)
+            && (self.slices == 1 || steps >= 2 * self.slices)
+    }
+
+    /// Whether at most a quarter of the channels computed are padding.
+    fn fills_channels(&self, spec: &ConvSpec) -> bool {
+        3 * spec.out_channels.next_multiple_of(self.channels()) <= 4 * spec.out_channels
+    }
+}
+
+/// Pixels of all images.
+fn pixels(spec: &ConvSpec) -> usize {
+    spec.outputs[0].shape.batch * spec.size[0] * spec.size[1]
+}
+
+/// Quads of channels of a K range.
+fn quads(range: &KRange) -> usize {
+    range.from.channels.div_ceil(4)
+}
+
+/// Steps of a K range: whole ones for every tap.
+fn steps(range: &KRange, depth: usize) -> usize {
+    range.kernel[0] * range.kernel[1] * quads(range).div_ceil(depth)
+}
+
+/// Every shape for a flattened spec: sums of dense convolutions of packed f16 buffers, taken as they are stored, not pooled.
+fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
+    let plain = |r: &KRange| {
+        r.groups == 1
+            && r.map.is_none()
+            && !r.from.mean_pool
+            && is_packed(&r.from)
+            && r.from.shape.precision == Precision::F16
+    };
+    let can = !spec.k_ranges.is_empty() && spec.max_pool.is_none() && spec.k_ranges.iter().all(plain);
+    SHAPES.into_iter().filter(move |shape| can && shape.suits(spec))
+}
+
+/// The shapes for a flattened spec on an adapter, best guess first: the largest that keeps a large card busy, else the one
+/// with most workgroups.
+pub(super) fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
+    if !caps.matrix_units || caps.subgroup_size != Some(SUBGROUP as u32) {
+        return vec![];
+    }
+    let fits = |s: &Shape| {
+        s.workgroup() <= caps.max_workgroup_invocations as usize
+            && s.memory() <= caps.max_workgroup_memory as usize
+    };
+    let mut shapes: Vec<Shape> = offered(spec).filter(fits).collect();
+    let best = shapes.iter().position(|s| s.fills_channels(spec) && s.workgroups(spec) >= s.busy);
+    let busiest = || (0..shapes.len()).max_by_key(|&i| shapes[i].workgroups(spec));
+    if let Some(best) = best.or_else(busiest) {
+        shapes[..=best].rotate_right(1);
+    }
+    shapes
+}
+
+/// The most bytes of packed weights over all shapes, on any adapter.
+pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
+    offered(spec).map(|shape| MatrixLayout::new(spec, &shape).bytes()).max().unwrap_or(0)
+}

@@ -1,0 +1,203 @@
+//! Kernels for matrix units, on every Vulkan adapter that has f16 in shaders: on the units where they are there, and everywhere
+//! with each matrix taken apart into plain numbers, which tests all but the units themselves.
+
+mod common;
+
+use common::specs::{
+    activated, add, conv, gated, half, in_place, packed, projection, range, split, to_planar, whole,
+};
+use common::{Gpu, adapters, data, decoded, layers, oracle};
+use rmnet::kernel::{
+    Capabilities, ConvSpec, Function, Kernel, Operand, Spec, candidates, packed_weight_bytes, select,
+};
+
+/// The adapter as if it had matrix units.
+fn with_units(gpu: &Gpu) -> Capabilities {
+    Capabilities {
+        discrete: true,
+        matrix_units: true,
+        subgroup_size: Some(32),
+        max_workgroup_memory: 48 << 10,
+        max_workgroup_invocations: 256,
+        software: false,
+        int64: false,
+        ..gpu.caps.clone()
+    }
+}
+
+/// Adapters whose shaders may use f16.
+fn able() -> Vec<Gpu> {
+    let able: Vec<Gpu> =
+        adapters().into_iter().filter(|g| g.device.features().contains(wgpu::Features::SHADER_F16)).collect();
+    assert!(!able.is_empty(), "no adapter with SHADER_F16");
+    able
+}
+
+/// A kernel without matrix units: 32 neighbouring invocations are a subgroup, a matrix of operands is where it lies, and of one
+/// of sums each invocation has eight elements.
+fn taken_apart(kernel: &Kernel) -> Kernel {
+    let mut lines: Vec<String> = vec![];
+    for line in kernel.wgsl.lines() {
+        let line = line.trim();
+        if line.contains("enable wgpu_cooperative_matrix") || line.starts_with("@builtin(subgroup") {
+            continue;
+        }
+        let (before, inside) = match line.split_once("coopLoad") {
+            Some((before, rest)) => (before, rest.split_once("(&staged[").map(|(_, rest)| rest)),
+            None => (line, None),
+        };
+        lines.push(match inside {
+            Some(rest) => {
+                let at = rest.strip_suffix("], ROW);").expect("a load's end");
+                format!("{before}{at};")
+            }
+            None if line.contains("coop_mat16x16<f32, C>()") => {
+                line.replace("coop_mat16x16<f32, C>()", "array<f32, 8>()")
+            }
+            None if line.contains("coopMultiplyAdd(") => {
+                line.replace("coopMultiplyAdd(", "multiply_add(local, ")
+            }
+            None if line.starts_with("coopStore(") => {
+                let sums = line.strip_prefix("coopStore(").expect("a store").split(',').next().expect("sums");
+                format!(
+                    "for (var e = 0u; e < 8u; e++) {{ let row = local % 16u; let column = local / 16u % 2u + 2u * e; \
+                     let at = (subgroup * SUMS + column * SUMS_ROW) * 4u + row; sums[at / 4u][at % 4u] = {sums}[e]; }}"
+                )
+            }
+            None if line == ") {" => {
+                ") {\nlet subgroup = local / 32u;\nlet lane_of_subgroup = local % 32u;".to_string()
+            }
+            None => line.to_string(),
+        });
+    }
+    // Row `local % 16` of the left matrix times columns of the right, K in ascending order.
+    lines.push(
+        "fn multiply_add(local: u32, left: u32, right: u32, before: array<f32, 8>) -> array<f32, 8> {\n\
+         var sums_of = before;\n\
+         for (var e = 0u; e < 8u; e++) { let row = local % 16u; let column = local / 16u % 2u + 2u * e;\n\
+         for (var k = 0u; k < 4u; k++) {\n\
+         sums_of[e] += dot(vec4<f32>(staged[left + row * ROW + k]), vec4<f32>(staged[right + column * ROW + k]));\n\
+         } }\n\
+         return sums_of;\n}"
+            .into(),
+    );
+    let wgsl = lines.join("\n");
+    assert!(!wgsl.contains("coop"), "{wgsl}");
+    let mut apart = kernel.clone();
+    (apart.wgsl, apart.subgroup, apart.matrices) = (wgsl, false, false);
+    apart
+}
+
+fn check(
+    gpu: &Gpu,
+    name: &str,
+    spec: &ConvSpec,
+    kernel: &Kernel,
+    safe: bool,
+    every: usize,
+) -> Option<String> {
+    let whole = Spec::Conv(spec.clone());
+    let data = data(&whole, 11);
+    let weights = data.pack(kernel, spec);
+    assert!(weights.len() as u64 * 4 <= packed_weight_bytes(spec), "bound of {name}, {}", kernel.name);
+    let [reads, writes] = data.encoded(&whole);
+    let run = |kernel: &Kernel| {
+        let prepared = gpu.prepare(kernel, &reads, &writes, &weights, safe);
+        gpu.dispatch(&prepared, 1);
+        let found = decoded(&whole, gpu.outputs(&prepared));
+        oracle::check_sample(&whole, &data, &found, kernel.rounding(), every)
+            .map_err(|message| format!("{} {name} [{}]: {message}", gpu.name, kernel.name))
+            .err()
+    };
+    let on_units = if gpu.caps.matrix_units { run(kernel) } else { None };
+    on_units.or_else(|| run(&taken_apart(kernel)))
+}
+
+fn in_half(spec: ConvSpec) -> ConvSpec {
+    let Spec::Conv(spec) = half(Spec::Conv(spec)) else { unreachable!("a convolution stays one") };
+    spec
+}
+
+/// Remainders of pixels, channels and K; operands and epilogues.
+fn cases() -> Vec<(String, ConvSpec)> {
+    let mut specs = vec![];
+    for (batch, height, width, channels, kernel, out) in [
+        (1, 10, 13, 36, 3, 130),
+        (3, 5, 7, 40, 3, 70),
+        (2, 8, 8, 32, 3, 128),
+        (1, 1, 65, 197, 1, 67),
+        (1, 4, 8, 64, 3, 16),
+        (2, 3, 11, 28, 3, 33),
+        (5, 2, 3, 33, 3, 28),
+        (1, 33, 1, 8, 1, 36),
+        (1, 1, 130, 16, 1, 31),
+        (1, 7, 7, 256, 3, 64),
+    ] {
+        let from = whole(0, packed(batch, channels, height, width));
+        let name = format!("{batch}x{height}x{width}, {channels} to {out}, {kernel}x{kernel}");
+        specs.push((name, conv(vec![range(from, kernel, 1, kernel / 2, 1)], out)));
+    }
+    let x = whole(0, packed(2, 48, 7, 9));
+    let three = |out: usize| conv(vec![range(x, 3, 1, 1, 1)], out);
+    let like = |buffer: usize, channels: usize| whole(buffer, packed(2, channels, 7, 9));
+    let part = Operand { first_channel: 4, channels: 37, stride: 2, ..whole(0, packed(2, 44, 13, 18)) };
+    let named = [
+        ("in place", in_place(three(36))),
+        ("in place and another", add(in_place(three(18)), like(1, 18), 0)),
+        ("gated add", gated(add(three(36), like(1, 36), 0), 2, 40, 4)),
+        ("prelu", activated(three(37), Function::PRelu)),
+        ("sigmoid", activated(three(40), Function::Sigmoid)),
+        ("split in three", split(three(71), &[4, 36])),
+        ("to planar", to_planar(three(39))),
+        ("strided view", conv(vec![range(part, 3, 1, 1, 1)], 36)),
+        ("strided", conv(vec![range(whole(0, packed(2, 32, 13, 14)), 3, 2, 1, 1)], 48)),
+        ("dilated", conv(vec![range(whole(0, packed(2, 32, 9, 8)), 3, 1, 2, 2)], 48)),
+        ("projection", projection(packed(2, 36, 7, 8), packed(2, 40, 13, 15), 36, 3, 2)),
+        ("projection 1x1", projection(packed(2, 32, 6, 5), packed(2, 64, 6, 5), 36, 1, 1)),
+    ];
+    specs.extend(named.into_iter().map(|(name, spec)| (name.to_string(), spec)));
+    specs.into_iter().map(|(name, spec)| (name, in_half(spec))).collect()
+}
+
+#[test]
+fn every_tile_on_every_remainder_operand_and_epilogue() {
+    let mut wrong = vec![];
+    let mut seen = std::collections::BTreeSet::new();
+    for gpu in able() {
+        for (case, (name, spec)) in cases().iter().enumerate() {
+            let kernels =
+                candidates(&Spec::Conv(spec.clone()), &with_units(&gpu)).expect("within the limits");
+            let kernels: Vec<_> = kernels.into_iter().filter(|k| k.matrices).collect();
+            assert!(!kernels.is_empty(), "{name}: none for matrix units");
+            for kernel in &kernels {
+                seen.insert(kernel.name.clone());
+                wrong.extend(check(&gpu, name, spec, kernel, case % 5 == 0, 1));
+            }
+        }
+    }
+    assert!(seen.len() >= 8, "only {seen:?}");
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// What a card with matrix units runs for the layers of two networks; a sample of each answer is judged.
+#[test]
+fn layers_of_networks() {
+    let mut wrong = vec![];
+    for gpu in able() {
+        let mut seen = std::collections::HashSet::new();
+        for layer in ["resnet18", "resnet50"].into_iter().flat_map(|n| layers::network(n, 1)) {
+            let spec = half(layer.spec.clone());
+            let Spec::Conv(conv) = &spec else { continue };
+            let kernel = select(&spec, &with_units(&gpu)).expect("within the limits");
+            if !kernel.matrices || !seen.insert(spec.clone()) {
+                continue;
+            }
+            let depth: usize =
+                conv.k_ranges.iter().map(|r| r.from.channels * r.kernel[0] * r.kernel[1]).sum();
+            let every = (depth * conv.out_channels * conv.size[0] * conv.size[1] / 4_000_000) | 1;
+            wrong.extend(check(&gpu, &layer.name, conv, &kernel, false, every));
+        }
+        assert!(seen.len() > 10, "{} layers on matrix units", seen.len());
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
