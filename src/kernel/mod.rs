@@ -14,6 +14,7 @@ mod rounding;
 mod simple;
 mod source;
 mod spec;
+mod stem;
 mod tile;
 mod tiled;
 mod universal;
@@ -213,6 +214,8 @@ pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Res
 enum How {
     /// Every invocation on its own.
     Register(tile::Tile),
+    /// Workgroups that share a rectangle of the network's input.
+    Stem(stem::Shape),
     /// Workgroups that share what they load.
     Tiled(tiled::Shape),
     /// Fewer products, more rounding.
@@ -223,23 +226,26 @@ impl How {
     fn kernel(&self, flat: &ConvSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
         match self {
             How::Register(tile) => conv::kernel(flat, tile, caps, arena),
+            How::Stem(shape) => stem::kernel(flat, shape, caps, arena),
             How::Tiled(shape) => tiled::kernel(flat, shape, caps, arena),
             How::Winograd(shape) => winograd::kernel(flat, shape, caps, arena),
         }
     }
 }
 
-/// Every way to compute a flattened spec, best guess first; never none. Workgroup memory comes first on discrete cards: on
-/// integrated GPUs it is no faster than the caches, on software adapters slower. Winograd's way is for those who time it, and
+/// Every way to compute a flattened spec, best guess first; never none. The first convolution of a network comes with workgroup
+/// memory on every GPU: there it saves most of the work. Others do on discrete cards: on integrated GPUs workgroup memory is no
+/// faster than the caches, on software adapters slower. Winograd's way is for those who time it, and
 /// know of its rounding.
 fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
     let register = tile::tiles(flat, flat.outputs[0].shape.width, caps).into_iter().map(How::Register);
     let tiled = tiled::shapes(flat, caps).into_iter().map(How::Tiled);
     let winograd = winograd::shapes(flat, caps).into_iter().map(How::Winograd);
+    let stem = stem::shapes(flat, caps).into_iter().map(How::Stem);
     if caps.discrete {
-        tiled.chain(register).chain(winograd).collect()
+        stem.chain(tiled).chain(register).chain(winograd).collect()
     } else {
-        register.chain(tiled).chain(winograd).collect()
+        stem.chain(register).chain(tiled).chain(winograd).collect()
     }
 }
 
@@ -291,6 +297,7 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
         })
         .map(|tile| WeightLayout::new(&flat, &tile).bytes())
         .chain([
+            stem::packed_weight_bytes(&flat),
             tiled::packed_weight_bytes(&flat),
             winograd::packed_weight_bytes(&flat),
             universal::bytes(&flat),

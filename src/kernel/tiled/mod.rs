@@ -18,7 +18,7 @@ use super::{Capabilities, Precision};
 /// Invocations that keep a large card busy: two workgroups of 256 for each of 64 multiprocessors. wgpu does not tell how many
 /// there are; cards of the last years have 28 to 132, and twice as many or half as many workgroups per multiprocessor cost
 /// less than a tile of another size gains or loses.
-const BUSY: usize = 2 * 256 * 64;
+pub(super) const BUSY: usize = 2 * 256 * 64;
 
 /// What a workgroup computes, and each of its invocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
