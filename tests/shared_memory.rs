@@ -200,7 +200,7 @@ fn static_choice() {
     assert_eq!(name("conv 128 28 3 1 128", 64, &card), "conv2d tiled 128px x 128oc x 8");
     assert_eq!(name("conv 64 56 3 1 64", 1, &card), "conv2d tiled 32px x 32oc x 8 in 4");
     assert_eq!(name("conv 512 7 3 1 512", 1, &card), "conv2d tiled 16px x 16oc x 4 in 16");
-    assert!(name("stem 64", 1, &card).contains("plain"));
+    assert!(name("stem 64", 1, &card).contains("stem"));
     assert!(name("conv 64 56 3 1 64", 1, &Capabilities::WEBGPU).contains("plain"));
     let software = Capabilities { software: true, subgroup_size: Some(8), ..Capabilities::WEBGPU };
     assert!(name("conv 64 56 3 1 64", 1, &software).contains("shuffle"));

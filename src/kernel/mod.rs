@@ -15,6 +15,7 @@ mod rounding;
 mod simple;
 mod source;
 mod spec;
+mod stem;
 mod tile;
 mod tiled;
 mod universal;
@@ -222,6 +223,8 @@ pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Res
 enum How {
     /// Every invocation on its own.
     Register(tile::Tile),
+    /// Workgroups that share a rectangle of the network's input.
+    Stem(stem::Shape),
     /// Workgroups that share what they load.
     Tiled(tiled::Shape),
     /// The same on matrix units.
@@ -234,6 +237,7 @@ impl How {
     fn kernel(&self, flat: &ConvSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
         match self {
             How::Register(tile) => conv::kernel(flat, tile, caps, arena),
+            How::Stem(shape) => stem::kernel(flat, shape, caps, arena),
             How::Tiled(shape) => tiled::kernel(flat, shape, caps, arena),
             How::Matrix(shape) => matrix::kernel(flat, shape, caps),
             How::Winograd(shape) => winograd::kernel(flat, shape, caps, arena),
@@ -241,18 +245,20 @@ impl How {
     }
 }
 
-/// Every way to compute a flattened spec, best guess first; never none. Workgroup memory comes first on discrete cards: on
-/// integrated GPUs it is no faster than the caches, on software adapters slower. Winograd's way is for those who time it, and
+/// Every way to compute a flattened spec, best guess first; never none. The first convolution of a network comes with workgroup
+/// memory on every GPU: there it saves most of the work. Others do on discrete cards: on integrated GPUs workgroup memory is no
+/// faster than the caches, on software adapters slower. Winograd's way is for those who time it, and
 /// know of its rounding.
 fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
     let register = tile::tiles(flat, flat.outputs[0].shape.width, caps).into_iter().map(How::Register);
     let tiled = tiled::shapes(flat, caps).into_iter().map(How::Tiled);
     let winograd = winograd::shapes(flat, caps).into_iter().map(How::Winograd);
-    let matrix = matrix::shapes(flat, caps).into_iter().map(How::Matrix);
+    let stem = stem::shapes(flat, caps).into_iter().map(How::Stem);
+    let first = stem.chain(matrix::shapes(flat, caps).into_iter().map(How::Matrix));
     if caps.discrete {
-        matrix.chain(tiled).chain(register).chain(winograd).collect()
+        first.chain(tiled).chain(register).chain(winograd).collect()
     } else {
-        matrix.chain(register).chain(tiled).chain(winograd).collect()
+        first.chain(register).chain(tiled).chain(winograd).collect()
     }
 }
 
@@ -304,6 +310,7 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
         })
         .map(|tile| WeightLayout::new(&flat, &tile).bytes())
         .chain([
+            stem::packed_weight_bytes(&flat),
             tiled::packed_weight_bytes(&flat),
             matrix::packed_weight_bytes(&flat),
             winograd::packed_weight_bytes(&flat),

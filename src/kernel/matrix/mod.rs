@@ -81,9 +81,19 @@ impl Shape {
         (self.channels() + self.pixels()) * self.row()
     }
 
+    /// Fragments of a subgroup that are stored at a time: two make half the barriers, but slices have no memory left for it.
+    fn stored_at_once(&self) -> usize {
+        if self.slices == 1 { 2 } else { 1 }
+    }
+
+    /// vec4 of memory that sums pass through.
+    fn sums(&self) -> usize {
+        self.workgroup() / SUBGROUP * self.stored_at_once() * SIDE * SUMS_ROW
+    }
+
     /// Bytes of workgroup memory.
     fn memory(&self) -> usize {
-        8 * self.slices * self.staged() + 16 * self.workgroup() / SUBGROUP * SIDE * SUMS_ROW
+        8 * self.slices * self.staged() + 16 * self.sums()
     }
 
     fn workgroups(&self, spec: &ConvSpec) -> usize {

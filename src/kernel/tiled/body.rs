@@ -68,17 +68,26 @@ fn ragged(range: &KRange, shape: &Shape) -> bool {
     !depth(range).is_multiple_of(shape.slices * shape.depth)
 }
 
-/// The function `input{r}`: the quad at place `k` of a K range's own K, zero behind its end, for the output pixel at a place.
+/// Whether every step of a slice lies within one tap: then where it reads is worked out once for all its planes.
+fn tap_by_step(range: &KRange, shape: &Shape) -> bool {
+    range.from.channels.div_ceil(4).is_multiple_of(shape.depth)
+}
+
+/// The functions `origin{r}` and `input{r}`. The first gives for a quad of a K range's own K and an output pixel's place: where it
+/// is in the buffer, its plane, whether it is inside the image, and the distances down and right to the rest of a mean. The second
+/// reads so many planes behind it, zero outside and behind the end of K.
 fn input(s: &mut Source, spec: &ConvSpec, shape: &Shape, r: usize, range: &KRange, layout: &RangeLayout) {
     let from = &range.from;
     let view = from.size();
     let count = from.channels.div_ceil(4);
     let step = if from.mean_pool { 2 } else { from.stride };
     s.constant(&format!("R{r}_DEPTH"), depth(range));
-    s.line(format!("fn input{r}(place: vec3<u32>, at_k: u32) -> vec4<f32> {{"));
+    s.line(format!("struct Origin{r} {{ at: u32, plane: u32, inside: bool, below: u32, right: u32 }}"));
+    s.line(format!("fn origin{r}(place: vec3<u32>, at_k: u32) -> Origin{r} {{"));
     let mut inside = vec![];
     if ragged(range, shape) {
-        s.line(format!("let k = min(at_k, R{r}_DEPTH - 1u);"));
+        // Behind the end any step stands in, of which all planes are there.
+        s.line(format!("let k = at_k % R{r}_DEPTH;"));
         inside.push(format!("at_k < R{r}_DEPTH"));
     } else {
         s.line("let k = at_k;");
@@ -117,8 +126,23 @@ fn input(s: &mut Source, spec: &ConvSpec, shape: &Shape, r: usize, range: &KRang
         "let at = (place.z * {image}u + {first}u + plane) * {plane}u + in_y * {}u + in_x;",
         shape.width
     ));
+    let inside = if inside.is_empty() { "true".to_string() } else { inside.join(" && ") };
+    let window = if from.mean_pool {
+        // At an odd edge the last row or column stands for the one behind it: the mean is that of the elements inside.
+        format!(
+            "select(0u, {}u, in_y + 1u < {}u), select(0u, 1u, in_x + 1u < {}u)",
+            shape.width, shape.height, shape.width
+        )
+    } else {
+        "0u, 0u".into()
+    };
+    s.line(format!("return Origin{r}(at, plane, {inside}, {window});"));
+    s.line("}");
+
+    s.line(format!("fn input{r}(origin: Origin{r}, planes: u32) -> vec4<f32> {{"));
+    s.line(format!("let at = origin.at + planes * {plane}u;"));
     if range.map.is_some() {
-        let at = format!("{}u + {}u * plane", layout.map, 2 * layout.parameter);
+        let at = format!("{}u + {}u * (origin.plane + planes)", layout.map, 2 * layout.parameter);
         s.line(format!("let scale = load_parameters({at});"));
         s.line(format!("let shift = load_parameters({at} + PARAMETER);"));
     }
@@ -135,17 +159,16 @@ fn input(s: &mut Source, spec: &ConvSpec, shape: &Shape, r: usize, range: &KRang
         }
     };
     let value = if from.mean_pool {
-        // At an odd edge the last row or column stands for the one behind it: the mean is that of the elements inside.
-        s.line(format!("let below = select(0u, {}u, in_y + 1u < {}u);", shape.width, shape.height));
-        s.line(format!("let right = select(0u, 1u, in_x + 1u < {}u);", shape.width));
-        let window = ["", " + right", " + below", " + below + right"].map(element);
+        let window =
+            ["", " + origin.right", " + origin.below", " + origin.below + origin.right"].map(element);
         format!("0.25 * ({})", window.join(" + "))
     } else {
         element("")
     };
-    s.line(match inside.as_slice() {
-        [] => format!("return {value};"),
-        all => format!("return select(vec4<f32>(), {value}, {});", all.join(" && ")),
+    s.line(if inside == "true" {
+        format!("return {value};")
+    } else {
+        format!("return select(vec4<f32>(), {value}, origin.inside);")
     });
     s.line("}");
 }
@@ -236,9 +259,18 @@ impl Body<'_> {
     fn fetch(&self, s: &mut Source, r: usize, declare: &str) {
         let shape = self.shape;
         let [pixels, weights] = shape.staged().map(|n| n / shape.lanes());
+        let once = tap_by_step(&self.spec.k_ranges[r], shape);
+        let own = "k + lane / TILE_PIXELS";
+        if once {
+            s.line(format!("let origin = origin{r}(staging, {own});"));
+        }
         for i in 0..pixels {
             let plane = i * shape.lanes() / shape.pixels;
-            s.line(format!("{declare}pixel{i} = input{r}(staging, k + lane / TILE_PIXELS + {plane}u);"));
+            let from = match once {
+                true => format!("origin, {plane}u"),
+                false => format!("origin{r}(staging, {own} + {plane}u), 0u"),
+            };
+            s.line(format!("{declare}pixel{i} = input{r}({from});"));
         }
         let first = self.layout.ranges[r].offset;
         let run = 4 * shape.quads;

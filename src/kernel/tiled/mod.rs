@@ -15,11 +15,6 @@ use super::layout::WeightLayout;
 use super::spec::{ConvSpec, KRange};
 use super::tile::Tile;
 
-/// Invocations that keep a large card busy: two workgroups of 256 for each of 64 multiprocessors. wgpu does not tell how many
-/// there are; cards of the last years have 28 to 132, and twice as many or half as many workgroups per multiprocessor cost
-/// less than a tile of another size gains or loses.
-const BUSY: usize = 2 * 256 * 64;
-
 /// What a workgroup computes, and each of its invocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
@@ -35,18 +30,21 @@ pub(super) struct Shape {
     pub(super) own_quads: usize,
     /// Parts of the workgroup that take the steps in turn.
     pub(super) slices: usize,
+    /// Workgroups from which on it pays on a large card, by measurements on 132 multiprocessors. wgpu does not tell how many there
+    /// are: the last of few rounds over them leaves most idle, and smaller tiles make more rounds.
+    busy: usize,
 }
 
 /// From the most products per load to the most workgroups. Two steps of each are 16 KiB of workgroup memory at most, and so
 /// are the sums of all slices.
 const SHAPES: [Shape; 7] = [
-    Shape { pixels: 128, quads: 32, depth: 2, own_pixels: 8, own_quads: 2, slices: 1 },
-    Shape { pixels: 128, quads: 16, depth: 2, own_pixels: 8, own_quads: 2, slices: 1 },
-    Shape { pixels: 64, quads: 16, depth: 4, own_pixels: 4, own_quads: 1, slices: 1 },
-    Shape { pixels: 64, quads: 8, depth: 4, own_pixels: 4, own_quads: 1, slices: 1 },
-    Shape { pixels: 32, quads: 8, depth: 4, own_pixels: 4, own_quads: 1, slices: 1 },
-    Shape { pixels: 32, quads: 8, depth: 2, own_pixels: 4, own_quads: 1, slices: 4 },
-    Shape { pixels: 16, quads: 4, depth: 1, own_pixels: 4, own_quads: 1, slices: 16 },
+    Shape { pixels: 128, quads: 32, depth: 2, own_pixels: 8, own_quads: 2, slices: 1, busy: 2000 },
+    Shape { pixels: 128, quads: 16, depth: 2, own_pixels: 8, own_quads: 2, slices: 1, busy: 600 },
+    Shape { pixels: 64, quads: 16, depth: 4, own_pixels: 4, own_quads: 1, slices: 1, busy: 300 },
+    Shape { pixels: 64, quads: 8, depth: 4, own_pixels: 4, own_quads: 1, slices: 1, busy: 400 },
+    Shape { pixels: 32, quads: 8, depth: 4, own_pixels: 4, own_quads: 1, slices: 1, busy: 400 },
+    Shape { pixels: 32, quads: 8, depth: 2, own_pixels: 4, own_quads: 1, slices: 4, busy: 150 },
+    Shape { pixels: 16, quads: 4, depth: 1, own_pixels: 4, own_quads: 1, slices: 16, busy: 0 },
 ];
 
 impl Shape {
@@ -75,9 +73,8 @@ impl Shape {
         (2 * self.slices * self.staged().iter().sum::<usize>()).max(sums)
     }
 
-    /// Invocations that a spec gives work to.
-    fn invocations(&self, spec: &ConvSpec) -> usize {
-        pixels(spec).div_ceil(self.pixels) * spec.out_channels.div_ceil(4 * self.quads) * self.workgroup()
+    fn workgroups(&self, spec: &ConvSpec) -> usize {
+        pixels(spec).div_ceil(self.pixels) * spec.out_channels.div_ceil(4 * self.quads)
     }
 
     /// Whether the tile is not mostly empty, and every slice has a few steps.
@@ -134,8 +131,8 @@ pub(super) fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
             && s.memory() * 16 <= caps.max_workgroup_memory as usize
     };
     let mut shapes: Vec<Shape> = offered(spec).filter(fits).collect();
-    let best = shapes.iter().position(|s| s.fills_channels(spec) && s.invocations(spec) >= BUSY);
-    let busiest = || (0..shapes.len()).max_by_key(|&i| shapes[i].invocations(spec));
+    let best = shapes.iter().position(|s| s.fills_channels(spec) && s.workgroups(spec) >= s.busy);
+    let busiest = || (0..shapes.len()).max_by_key(|&i| shapes[i].workgroups(spec) * shapes[i].workgroup());
     if let Some(best) = best.or_else(busiest) {
         shapes[..=best].rotate_right(1);
     }

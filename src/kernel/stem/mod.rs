@@ -1,0 +1,172 @@
+//! The first convolution of a network on a GPU: few input channels in planes, a window that overlaps its neighbours' much, often
+//! a max pool behind it.
+//!
+//! A workgroup makes a rectangle of one image for a block of output channels. It stages all that the rectangle reads, once, and
+//! every invocation slides the window along a strip of conv pixels in a row, so that an element serves several taps and a weight
+//! several pixels. Where a max pool follows, conv values meet in the same memory and no conv pixel is computed twice but those
+//! that two rectangles share.
+
+mod body;
+
+pub(super) use body::kernel;
+
+use super::Capabilities;
+use super::conv::is_packed;
+use super::layout::WeightLayout;
+use super::spec::ConvSpec;
+use super::tile::Tile;
+
+/// Invocations that keep a large card busy: two workgroups of 256 for each of 64 multiprocessors.
+const BUSY: usize = 2 * 256 * 64;
+/// Most input channels, and taps of a window's side: what still fits workgroup memory, and unrolls to a sensible length.
+const MOST_CHANNELS: usize = 8;
+const MOST_TAPS: usize = 11;
+
+/// What a workgroup computes, and each of its invocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Strips side by side.
+    pub(super) across: usize,
+    /// Rows of strips.
+    pub(super) down: usize,
+    /// Conv pixels of a strip: those of an invocation.
+    pub(super) strip: usize,
+    /// Invocations that have the same strip, each for channels of its own.
+    pub(super) parts: usize,
+    /// Quads of output channels of an invocation.
+    pub(super) own_quads: usize,
+}
+
+/// From the most products per load to the most workgroups. Conv values of a quad per invocation are 16 KiB at most.
+const SHAPES: [Shape; 4] = [
+    Shape { across: 2, down: 16, strip: 8, parts: 4, own_quads: 2 },
+    Shape { across: 2, down: 8, strip: 8, parts: 8, own_quads: 2 },
+    Shape { across: 2, down: 16, strip: 8, parts: 4, own_quads: 1 },
+    Shape { across: 4, down: 8, strip: 4, parts: 4, own_quads: 1 },
+];
+
+impl Shape {
+    /// Invocations that have the same channels.
+    fn lanes(&self) -> usize {
+        self.across * self.down
+    }
+
+    fn workgroup(&self) -> usize {
+        self.lanes() * self.parts
+    }
+
+    /// Quads of output channels of the block.
+    fn quads(&self) -> usize {
+        self.parts * self.own_quads
+    }
+
+    /// Conv pixels, `[down, across]`.
+    fn conv(&self) -> [usize; 2] {
+        [self.down, self.across * self.strip]
+    }
+
+    /// Pixels stored, `[down, across]`: as many whole windows of the pool as the conv pixels hold; none where they hold none.
+    fn stored(&self, spec: &ConvSpec) -> [usize; 2] {
+        let Some(pool) = &spec.max_pool else { return self.conv() };
+        let conv = self.conv();
+        [0, 1].map(|i| conv[i].checked_sub(pool.kernel[i]).map_or(0, |rest| rest / pool.stride[i] + 1))
+    }
+
+    /// Rows of conv pixels that those stored need.
+    fn rows(&self, spec: &ConvSpec) -> usize {
+        let rows = self.stored(spec)[0];
+        spec.max_pool.map_or(rows, |pool| (rows - 1) * pool.stride[0] + pool.kernel[0])
+    }
+
+    /// Rows and columns of the operand's view that are staged: rows in whole turns of the stride, an odd number of columns.
+    fn patch(&self, spec: &ConvSpec) -> [usize; 2] {
+        let range = &spec.k_ranges[0];
+        let conv = [self.rows(spec), self.conv()[1]];
+        let [rows, columns] =
+            [0, 1].map(|i| (conv[i] - 1) * range.stride[i] + (range.kernel[i] - 1) * range.dilation[i] + 1);
+        [rows.next_multiple_of(range.stride[0]), columns | 1]
+    }
+
+    /// f32 of workgroup memory: what is staged, or afterwards a quad of each conv pixel from every invocation.
+    fn memory(&self, spec: &ConvSpec) -> usize {
+        let staged = spec.k_ranges[0].from.channels * self.patch(spec).iter().product::<usize>();
+        let pooled = if spec.max_pool.is_some() { 4 * self.strip * self.workgroup() } else { 0 };
+        staged.max(pooled)
+    }
+
+    /// Rectangles of an image, `[down, across]`.
+    fn rectangles(&self, spec: &ConvSpec) -> [usize; 2] {
+        let (out, stored) = (spec.outputs[0].shape, self.stored(spec));
+        [out.height.div_ceil(stored[0]), out.width.div_ceil(stored[1])]
+    }
+
+    /// Invocations that a spec gives work to.
+    fn invocations(&self, spec: &ConvSpec) -> usize {
+        let rectangles = spec.outputs[0].shape.batch * self.rectangles(spec).iter().product::<usize>();
+        rectangles * spec.out_channels.div_ceil(4 * self.quads()) * self.workgroup()
+    }
+
+    /// Whether at most a quarter of the channels computed are padding.
+    fn fills_channels(&self, spec: &ConvSpec) -> bool {
+        3 * spec.out_channels.next_multiple_of(4 * self.quads()) <= 4 * spec.out_channels
+    }
+
+    /// The order of weights: the same as of a register tile that takes a row of taps and a plane at a time.
+    fn layout(&self, spec: &ConvSpec) -> WeightLayout {
+        let tile = Tile {
+            pixels: self.strip,
+            quads: self.quads(),
+            lanes: None,
+            workgroup: self.workgroup() as u32,
+            max_taps: MOST_TAPS,
+            strip: 1,
+        };
+        WeightLayout::new(spec, &tile)
+    }
+}
+
+/// Every shape for a spec on any adapter: one dense convolution of a few planes by more than one tap, nothing added.
+fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
+    let can = match &spec.k_ranges[..] {
+        [r] => {
+            !is_packed(&r.from)
+                && r.from.channels <= MOST_CHANNELS
+                && !r.from.mean_pool
+                && r.map.is_none()
+                && r.groups == 1
+                && r.kernel != [1, 1]
+                && r.kernel.iter().all(|&taps| taps <= MOST_TAPS)
+                && spec.adds.is_empty()
+        }
+        _ => false,
+    };
+    SHAPES.into_iter().filter(move |shape| can && !shape.stored(spec).contains(&0))
+}
+
+/// The shapes for a spec on an adapter, best guess first: the first that keeps a large card busy, else the one that gives work
+/// to most invocations. GPUs that are no cards have registers for half of the largest strips only. A software adapter's
+/// invocations are SIMD lanes, and share its caches anyway.
+pub(super) fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
+    if caps.software {
+        return vec![];
+    }
+    let fits = |s: &Shape| {
+        s.workgroup() <= caps.max_workgroup_invocations as usize
+            && s.memory(spec) * 4 <= caps.max_workgroup_memory as usize
+    };
+    let mut shapes: Vec<Shape> = offered(spec).filter(fits).collect();
+    let best = shapes.iter().position(|s| {
+        let suits = if caps.discrete { s.invocations(spec) >= BUSY } else { s.own_quads == 1 };
+        suits && s.fills_channels(spec)
+    });
+    let busiest = || (0..shapes.len()).max_by_key(|&i| shapes[i].invocations(spec));
+    if let Some(best) = best.or_else(busiest) {
+        shapes[..=best].rotate_right(1);
+    }
+    shapes
+}
+
+/// The most bytes of packed weights over all shapes, on any adapter.
+pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
+    offered(spec).map(|shape| shape.layout(spec).bytes()).max().unwrap_or(0)
+}

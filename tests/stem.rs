@@ -1,0 +1,280 @@
+//! Kernels for a network's first convolution against plain loops, on every Vulkan adapter present: the stems of the families, every
+//! remainder of the rectangles, every window and pool, in f32 and f16.
+
+mod common;
+
+use common::specs::{
+    activated, activated_in_ranges, add, conv, half, packed, planar, pooled, range, split, to_planar, whole,
+};
+use common::{Data, Gpu, adapters, data, decoded, layers, oracle};
+use rmnet::graph::MaxPool;
+use rmnet::kernel::{
+    Capabilities, ConvSpec, Function, Kernel, Operand, Spec, candidates, packed_weight_bytes, select,
+};
+
+/// The adapter as if it were a discrete card.
+fn card(gpu: &Gpu) -> Capabilities {
+    Capabilities { software: false, discrete: true, ..gpu.caps.clone() }
+}
+
+fn stems(spec: &Spec, caps: &Capabilities) -> Vec<Kernel> {
+    let kernels = candidates(spec, caps).expect("within the limits");
+    kernels.into_iter().filter(|k| k.name.contains("stem")).collect()
+}
+
+/// What a kernel makes of the data. `safe`: with wgpu's runtime checks.
+fn run(gpu: &Gpu, spec: &Spec, data: &Data, kernel: &Kernel, safe: bool) -> Vec<Vec<f32>> {
+    let Spec::Conv(conv) = spec else { panic!("a convolution") };
+    let weights = data.pack(kernel, conv);
+    assert!(weights.len() as u64 * 4 <= packed_weight_bytes(conv), "bound of {}", kernel.name);
+    let [reads, writes] = data.encoded(spec);
+    let prepared = gpu.prepare(kernel, &reads, &writes, &weights, safe);
+    gpu.dispatch(&prepared, 1);
+    decoded(spec, gpu.outputs(&prepared))
+}
+
+/// Judges one element of `every`.
+fn check(
+    gpu: &Gpu,
+    name: &str,
+    spec: &Spec,
+    kernel: &Kernel,
+    safe: bool,
+    every: usize,
+) -> Result<(), String> {
+    let data = data(spec, 7);
+    oracle::check_sample(spec, &data, &run(gpu, spec, &data, kernel, safe), kernel.rounding(), every)
+        .map_err(|message| format!("{} {name} [{}]: {message}", gpu.name, kernel.name))
+}
+
+/// A square window over all of a planar image.
+fn image([batch, channels, height, width]: [usize; 4], kernel: usize, stride: usize, out: usize) -> ConvSpec {
+    conv(vec![range(whole(0, planar(batch, channels, height, width)), kernel, stride, kernel / 2, 1)], out)
+}
+
+/// The stems of the families, small.
+fn families() -> Vec<(&'static str, ConvSpec)> {
+    vec![
+        ("resnet", pooled(image([1, 3, 96, 80], 7, 2, 64), 3, 2, 1)),
+        ("resnet, odd", pooled(image([3, 3, 61, 75], 7, 2, 20), 3, 2, 1)),
+        ("cifar", image([2, 3, 32, 32], 3, 1, 16)),
+        ("mobilenet_v2", activated(image([1, 3, 65, 47], 3, 2, 32), Function::Relu6)),
+        ("wide stem", image([2, 3, 40, 56], 3, 2, 32)),
+        ("iresnet", activated(image([1, 3, 28, 28], 3, 1, 64), Function::PRelu)),
+        ("resnet_v2", pooled(activated(image([1, 3, 45, 50], 7, 2, 24), Function::Identity), 3, 2, 1)),
+        ("alexnet", pooled(image([1, 3, 99, 83], 11, 4, 40), 3, 2, 0)),
+    ]
+}
+
+/// Every remainder of pixels and channels.
+fn remainders() -> Vec<(String, ConvSpec)> {
+    let mut specs = vec![];
+    let sizes = (1..=17).map(|n| (n, 18 - n)).chain([(33, 2), (2, 33), (31, 34)]);
+    for (case, (height, width)) in sizes.enumerate() {
+        let out = [1, 3, 4, 8, 12, 16, 17, 20, 31, 33, 48, 60, 68][case % 13];
+        let from = [1 + case % 3, 1 + case % 8, height, width];
+        let plain = image(from, 3, 1, out);
+        let name = format!("{from:?} to {out}");
+        if height >= 2 && width >= 2 {
+            specs.push((format!("{name}, pooled"), pooled(plain.clone(), 3, 2, 1)));
+        }
+        specs.push((name, plain));
+    }
+    specs
+}
+
+/// Every kind of window, pool, view and output.
+fn kinds() -> Vec<(String, ConvSpec)> {
+    let mut specs: Vec<(String, ConvSpec)> = vec![];
+    let mut push = |name: &str, spec: ConvSpec| specs.push((name.into(), spec));
+    let x = whole(0, planar(2, 3, 38, 41));
+    for (kernel, stride, padding, dilation) in [
+        (3, 2, 0, 1),
+        (3, 1, 2, 2),
+        (5, 1, 2, 1),
+        (5, 3, 1, 1),
+        (2, 2, 0, 1),
+        (4, 1, 3, 1),
+        (7, 1, 3, 1),
+        (3, 4, 1, 3),
+    ] {
+        let base = conv(vec![range(x, kernel, stride, padding, dilation)], 20);
+        let name = format!("k{kernel} s{stride} p{padding} d{dilation}");
+        push(&format!("{name}, pooled"), pooled(base.clone(), 3, 2, 1));
+        push(&name, base);
+    }
+    let base = image([2, 3, 38, 41], 3, 1, 20);
+    for (kernel, stride, padding) in
+        [(2, 2, 0), (3, 3, 1), (3, 1, 1), (2, 1, 0), (5, 2, 2), (1, 2, 0), (8, 3, 4)]
+    {
+        push(&format!("pool {kernel}/{stride}/{padding}"), pooled(base.clone(), kernel, stride, padding));
+    }
+    let mut uneven = pooled(base.clone(), 3, 2, 1);
+    let pool = MaxPool { kernel: [3, 2], stride: [1, 3], padding: [1, 0] };
+    let [height, width] = pool.output_size(uneven.size).expect("the window fits");
+    (uneven.outputs[0].shape.height, uneven.outputs[0].shape.width) = (height, width);
+    uneven.max_pool = Some(pool);
+    push("uneven pool", uneven);
+    let mut window = range(x, 1, 1, 0, 1);
+    (window.kernel, window.stride, window.dilation) = ([3, 2], [1, 3], [2, 1]);
+    (window.padding, window.padding_end) = ([2, 0], [2, 1]);
+    push("uneven window", conv(vec![window], 20));
+    (window.kernel, window.padding, window.padding_end) = ([1, 6], [0, 1], [0, 3]);
+    push("wide window", conv(vec![window], 20));
+    let part = Operand { first_channel: 3, channels: 5, stride: 3, ..whole(0, planar(2, 9, 60, 67)) };
+    push("strided view", conv(vec![range(part, 3, 1, 1, 1)], 8));
+    push("strided view, pooled", pooled(conv(vec![range(part, 3, 1, 1, 1)], 8), 2, 2, 0));
+    push("to planar", to_planar(split(image([2, 3, 19, 30], 3, 2, 39), &[12, 32])));
+    push("split", split(pooled(image([2, 3, 19, 30], 3, 2, 39), 3, 2, 1), &[4, 32]));
+    let mut offset = image([1, 3, 19, 30], 3, 2, 39);
+    offset.outputs[0].first_channel = 12;
+    offset.outputs[0].shape.channels = 51;
+    push("offset", offset);
+    for (first, second) in [
+        (Function::Sigmoid, Function::Relu),
+        (Function::Identity, Function::Relu6),
+        (Function::Identity, Function::PRelu),
+    ] {
+        let base = activated_in_ranges(image([1, 3, 19, 30], 3, 2, 21), first, 6, second);
+        push(&format!("{first} then {second}, pooled"), pooled(base.clone(), 3, 2, 1));
+        push(&format!("{first} then {second}"), base);
+    }
+    specs
+}
+
+/// Judges the stems of the cases, in f32 and f16 in turn; of every case those that `turn` says.
+fn judge<N: AsRef<str>>(cases: &[(N, ConvSpec)], turn: impl Fn(usize, usize) -> bool) {
+    let mut wrong = vec![];
+    for gpu in adapters() {
+        for (case, (name, spec)) in cases.iter().enumerate() {
+            let spec = Spec::Conv(spec.clone());
+            let kernels = stems(&spec, &card(&gpu));
+            assert!(!kernels.is_empty(), "{}: no kernel to try", name.as_ref());
+            for (i, kernel) in kernels.iter().enumerate().filter(|&(i, _)| turn(case, i)) {
+                let safe = case % 4 == 0;
+                if (case + i) % 3 != 2 {
+                    wrong.extend(check(&gpu, name.as_ref(), &spec, kernel, safe, 1).err());
+                    continue;
+                }
+                let spec = half(spec.clone());
+                let kernel = stems(&spec, &card(&gpu)).swap_remove(i);
+                let name = format!("{}, f16", name.as_ref());
+                wrong.extend(check(&gpu, &name, &spec, &kernel, safe, 1).err());
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_family() {
+    judge(&families(), |_, _| true);
+}
+
+#[test]
+fn every_remainder() {
+    judge(&remainders(), |case, i| i == case % 4 || i == 0);
+}
+
+#[test]
+fn every_window_pool_and_output() {
+    judge(&kinds(), |case, i| i == case % 4 || i == (case + 1) % 4);
+}
+
+/// At full size, what each kind of GPU would run. A sample of each answer is judged.
+#[test]
+fn layers_of_networks() {
+    let mut wrong = vec![];
+    for gpu in adapters() {
+        for network in ["resnet18", "mobilenet_v2"] {
+            let layers = layers::network(network, 2);
+            let layer = layers.iter().find(|l| l.name.starts_with("stem")).expect("a stem");
+            for discrete in [false, true] {
+                for spec in [layer.spec.clone(), half(layer.spec.clone())] {
+                    let caps = Capabilities { discrete, ..card(&gpu) };
+                    let kernel = select(&spec, &caps).expect("within the limits");
+                    wrong.extend(check(&gpu, &layer.name, &spec, &kernel, false, 997).err());
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// More rectangles than a grid's side may have: some workgroups have none.
+#[test]
+fn a_folded_grid() {
+    for gpu in adapters() {
+        let caps = Capabilities { max_workgroups: 13, ..card(&gpu) };
+        for spec in [image([3, 3, 33, 33], 3, 1, 20), pooled(image([3, 3, 33, 33], 3, 1, 20), 3, 2, 1)] {
+            let spec = Spec::Conv(spec);
+            for kernel in stems(&spec, &caps) {
+                check(&gpu, "folded", &spec, &kernel, true, 1).expect("right");
+            }
+            let folded =
+                stems(&spec, &caps).into_iter().filter(|k| k.grid[2] > 1 && (k.grid[0] * k.grid[2]) % 9 != 0);
+            assert!(folded.count() > 0);
+        }
+    }
+}
+
+/// In f16 a value that is none reaches all that depend on it, as in the other kernels: no rectifier or pool drops it.
+#[test]
+fn nan_is_kept() {
+    for gpu in adapters() {
+        for function in [Function::Relu, Function::Relu6] {
+            let base = activated(image([1, 3, 40, 40], 3, 1, 16), function);
+            for spec in [pooled(base.clone(), 3, 2, 1), base] {
+                let spec = half(Spec::Conv(spec));
+                let mut data = data(&spec, 3);
+                data.reads[0][17 * 40 + 14] = f32::NAN;
+                let nan = |kernel: &Kernel| -> Vec<bool> {
+                    run(&gpu, &spec, &data, kernel, false)[0].iter().map(|v| v.is_nan()).collect()
+                };
+                let kernels = candidates(&spec, &card(&gpu)).expect("within the limits");
+                let plain = kernels.iter().find(|k| k.name.contains("plain")).expect("a register tile");
+                let expected = nan(plain);
+                assert!(expected.contains(&true) && expected.contains(&false));
+                for kernel in kernels.iter().filter(|k| k.name.contains("stem")) {
+                    assert_eq!(nan(kernel), expected, "{function} [{}]", kernel.name);
+                }
+            }
+        }
+    }
+}
+
+/// Every GPU has its stem in rectangles, software and other convolutions do not.
+#[test]
+fn static_choice() {
+    let name = |network: &str, batch: usize, caps: &Capabilities| {
+        let layers = layers::network(network, batch);
+        let layer = layers.iter().find(|l| l.name.starts_with("stem")).expect("a stem");
+        select(&layer.spec, caps).expect("within the limits").name
+    };
+    let gpu = Capabilities::WEBGPU;
+    let discrete = Capabilities { discrete: true, ..gpu.clone() };
+    assert_eq!(name("resnet18", 64, &discrete), "conv2d_max_pool stem 16x16px x 32oc");
+    assert_eq!(name("resnet18", 1, &discrete), "conv2d_max_pool stem 16x16px x 16oc");
+    assert_eq!(name("resnet18", 64, &gpu), "conv2d_max_pool stem 16x16px x 16oc");
+    assert_eq!(name("mobilenet_v2", 64, &discrete), "conv2d stem 16x16px x 32oc");
+    assert_eq!(name("mobilenet_v2", 1, &discrete), "conv2d stem 8x16px x 16oc");
+    let software = Capabilities { software: true, ..gpu.clone() };
+    let small = Capabilities { max_workgroup_memory: 1 << 10, ..gpu.clone() };
+    for caps in [software, small] {
+        for network in ["resnet18", "mobilenet_v2"] {
+            let spec = layers::network(network, 1).swap_remove(0).spec;
+            assert!(stems(&spec, &caps).is_empty());
+        }
+    }
+    let x = whole(0, planar(1, 3, 20, 20));
+    let others = [
+        conv(vec![range(whole(0, packed(1, 3, 20, 20)), 3, 1, 1, 1)], 16),
+        conv(vec![range(x, 1, 1, 0, 1)], 16),
+        conv(vec![range(whole(0, planar(1, 9, 20, 20)), 3, 1, 1, 1)], 16),
+        conv(vec![range(x, 3, 1, 1, 1), range(whole(1, packed(1, 8, 20, 20)), 1, 1, 0, 1)], 16),
+        add(conv(vec![range(x, 3, 1, 1, 1)], 16), whole(1, packed(1, 16, 20, 20)), 0),
+    ];
+    for spec in others {
+        assert!(stems(&Spec::Conv(spec), &gpu).is_empty());
+    }
+}
