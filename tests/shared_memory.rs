@@ -4,12 +4,13 @@
 mod common;
 
 use common::specs::{
-    activated, add, conv, gated, in_place, in_place_in_parts, mapped, of_means, packed, planar, projection,
-    range, relu_until, split, to_planar, whole,
+    activated, add, conv, gated, half, in_place, in_place_in_parts, mapped, of_means, packed, planar,
+    projection, range, relu_until, split, to_planar, whole,
 };
 use common::{Gpu, adapters, data, decoded, layers, oracle};
 use rmnet::kernel::{
-    Capabilities, ConvSpec, Function, Kernel, Operand, Spec, candidates, packed_weight_bytes, select,
+    AverageSpec, BufferShape, Capabilities, ConvSpec, Function, Kernel, Operand, Spec, candidates,
+    packed_weight_bytes, select,
 };
 
 /// The adapter as if it were a discrete card.
@@ -185,6 +186,77 @@ fn layers_of_networks() {
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Matrices times vectors, and means: the sums that several invocations share, with as many of them as a GPU would have.
+fn in_slices() -> Vec<(String, Spec)> {
+    let mut specs = vec![];
+    for (batch, channels, out) in
+        [(1, 512, 1000), (1, 2048, 100), (3, 300, 37), (2, 1030, 18), (4, 129, 17), (1, 64, 4), (2, 7, 1100)]
+    {
+        let product = conv(vec![range(whole(0, packed(batch, channels, 1, 1)), 1, 1, 0, 1)], out);
+        let name = format!("{batch} of {channels} to {out}");
+        let spec = match out % 2 {
+            0 => to_planar(product),
+            _ => activated(product, Function::PRelu),
+        };
+        specs.push((name, Spec::Conv(spec)));
+    }
+    for shape in [
+        packed(1, 512, 7, 7),
+        packed(3, 10, 5, 6),
+        packed(1, 24, 56, 57),
+        packed(2, 9, 2, 3),
+        packed(1, 6, 1, 8),
+        planar(2, 5, 12, 11),
+    ] {
+        for part in [false, true] {
+            let first_channel = if part { 4 } else { 0 };
+            let from = Operand { first_channel, channels: shape.channels - first_channel, ..whole(0, shape) };
+            let to = BufferShape { channels: from.channels, ..packed(shape.batch, 0, 1, 1) };
+            specs.push((
+                format!("mean of {shape:?} from {first_channel}"),
+                Spec::Average(AverageSpec { from, to }),
+            ));
+        }
+    }
+    specs
+}
+
+#[test]
+fn sums_in_slices() {
+    let mut wrong = vec![];
+    let mut seen = std::collections::BTreeSet::new();
+    for gpu in adapters() {
+        for (case, (name, spec)) in in_slices().into_iter().enumerate() {
+            for spec in [half(spec.clone()), spec] {
+                let caps = Capabilities { software: false, ..gpu.caps.clone() };
+                let kernel = select(&spec, &caps).expect("within the limits");
+                seen.insert(kernel.name.clone());
+                let data = data(&spec, 7);
+                let weights = match &spec {
+                    Spec::Conv(conv) => data.pack(&kernel, conv),
+                    _ => vec![],
+                };
+                let [reads, writes] = data.encoded(&spec);
+                let prepared = gpu.prepare(&kernel, &reads, &writes, &weights, case % 2 == 0);
+                gpu.dispatch(&prepared, 1);
+                let message = oracle::check(&spec, &data, &decoded(&spec, gpu.outputs(&prepared))).err();
+                wrong.extend(message.map(|m| format!("{} {name} [{}]: {m}", gpu.name, kernel.name)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    for name in [
+        "gemv 8 slices",
+        "gemv 32 slices",
+        "gemv 64 slices",
+        "average",
+        "average 8 slices",
+        "average 256 slices",
+    ] {
+        assert!(seen.contains(name), "no {name} in {seen:?}");
+    }
 }
 
 /// Large maps get large tiles, small maps slices; software adapters keep their own kernel.

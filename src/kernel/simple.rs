@@ -4,11 +4,13 @@ use super::epilogue::{self, load_quad};
 use super::precision::{Words, parameter_elements};
 use super::source::Source;
 use super::spec::{AverageSpec, ConvSpec, Operand, Output, PoolSpec};
+use super::tiled::BUSY;
 use super::{Arena, Capabilities, Function, Kernel, Packing, Values, layout};
 
 const MAX_POOL: &str = include_str!("../../shaders/max_pool.wgsl");
 const LARGER: &str = include_str!("../../shaders/shared/larger.wgsl");
 const AVERAGE: &str = include_str!("../../shaders/average.wgsl");
+const AVERAGE_SLICES: &str = include_str!("../../shaders/average_slices.wgsl");
 const GEMV: &str = include_str!("../../shaders/gemv.wgsl");
 const REDUCE_NONE: &str = include_str!("../../shaders/shared/reduce_none.wgsl");
 const REDUCE_SLICES: &str = include_str!("../../shaders/shared/reduce_slices.wgsl");
@@ -98,18 +100,30 @@ pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities, arena: Option<&Aren
     unweighted("max_pool", "max_pool", s, grid, caps.wide_loads())
 }
 
+/// Invocations that share the mean of a map: a power of two, of at least four pixels each where they are more than one. A
+/// software adapter has no idle ones.
+fn average_slices(pixels: usize, caps: &Capabilities) -> usize {
+    if caps.software {
+        return 1;
+    }
+    let most = (pixels / 4).clamp(1, caps.max_workgroup_invocations.min(256) as usize);
+    1 << most.ilog2()
+}
+
 pub(super) fn average(spec: &AverageSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
     let (from, to) = (&spec.from, &spec.to);
-    let invocations = to.batch * to.channels.div_ceil(4);
-    let workgroup = workgroup(caps);
-    let grid = fold(invocations, workgroup, caps);
+    let means = to.batch * to.channels.div_ceil(4);
+    let pixels = from.shape.height * from.shape.width;
+    let slices = average_slices(pixels, caps);
+    let workgroup = workgroup(caps).max(slices as u32);
+    let grid = fold(means * slices, workgroup, caps);
     let mut s = Source::new(caps.wide_loads(), arena);
     for (name, value) in [
         ("WORKGROUP", workgroup as usize),
         ("GRID_X", grid[0] as usize),
-        ("INVOCATIONS", invocations),
+        (if slices == 1 { "INVOCATIONS" } else { "MEANS" }, means),
         ("OUT_QUADS", to.channels.div_ceil(4)),
-        ("PIXELS", from.shape.height * from.shape.width),
+        ("PIXELS", pixels),
     ] {
         s.constant(name, value);
     }
@@ -117,8 +131,17 @@ pub(super) fn average(spec: &AverageSpec, caps: &Capabilities, arena: Option<&Ar
     s.bind_write(0, to);
     load(&mut s, from);
     epilogue::store(&mut s, &stored(to));
-    s.fragment(AVERAGE);
-    unweighted("average", "average", s, grid, caps.wide_loads())
+    let mut name = "average".to_string();
+    if slices == 1 {
+        s.fragment(AVERAGE);
+    } else {
+        s.constant("GROUP_QUADS", workgroup as usize / slices);
+        s.constant("SLICES", slices);
+        s.fragment(REDUCE_SLICES);
+        s.fragment(AVERAGE_SLICES);
+        name += &format!(" {slices} slices");
+    }
+    unweighted(&name, "average", s, grid, caps.wide_loads())
 }
 
 /// Whether a convolution is a matrix times a few vectors.
@@ -135,10 +158,30 @@ pub(super) fn is_gemv(spec: &ConvSpec) -> bool {
         && spec.max_pool.is_none()
 }
 
+/// Quads of output channels of a workgroup, and slices of K for each. A GPU gets eight slices, and where that leaves much of a
+/// large card idle more of them, as long as each has four quads of K; and where workgroups are few, smaller ones.
+fn gemv_shape(spec: &ConvSpec, caps: &Capabilities) -> (usize, usize) {
+    if caps.software {
+        return (8, 1);
+    }
+    let from = &spec.k_ranges[0].from;
+    let groups = |quads: usize| spec.out_channels.div_ceil(4).div_ceil(quads) * from.shape.batch;
+    let quads = if groups(8) >= 128 { 8 } else { 4 };
+    let most = caps.max_workgroup_invocations.min(256) as usize;
+    let mut slices = 8;
+    while groups(quads) * quads * slices < BUSY
+        && 2 * slices * quads <= most
+        && from.channels.div_ceil(4) >= 4 * (2 * slices)
+    {
+        slices *= 2;
+    }
+    (quads, slices)
+}
+
 pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
     let range = &spec.k_ranges[0];
     let out_quads = spec.out_channels.div_ceil(4);
-    let (quads, slices) = if caps.software { (8, 1) } else { (8, 8) };
+    let (quads, slices) = gemv_shape(spec, caps);
     let grid = [out_quads.div_ceil(quads) as u32, range.from.shape.batch as u32, 1];
     let mut s = Source::new(caps.wide_loads(), arena);
     let constants = [
