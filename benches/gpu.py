@@ -134,7 +134,7 @@ def main() -> None:
         net = network(name)
         save_file({k: v for k, v in net.state_dict().items() if "num_batches" not in k}, model)
         for batch in args.batches:
-            off = {p: check(args.rmnet, model, net, ["--precision", p], min(batch, 4)) for p in args.precisions}
+            off = {p: check(args.rmnet, model, net, ["--precision", p], min(batch, 2)) for p in args.precisions}
             rows: dict[str, dict[str, list]] = {}
 
             def note(who: str, **figures):

@@ -35,6 +35,10 @@ pub use spec::{
     Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
 };
 
+/// Invocations that keep a large card busy: two workgroups of 256 for each of 64 multiprocessors. wgpu does not tell how many
+/// there are; cards of the last years have 28 to 132.
+const BUSY: usize = 2 * 256 * 64;
+
 /// What an adapter offers that decides between kernels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Capabilities {

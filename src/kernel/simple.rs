@@ -4,8 +4,7 @@ use super::epilogue::{self, load_quad};
 use super::precision::{Words, parameter_elements};
 use super::source::Source;
 use super::spec::{AverageSpec, ConvSpec, Operand, Output, PoolSpec};
-use super::tiled::BUSY;
-use super::{Arena, Capabilities, Function, Kernel, Packing, Values, layout};
+use super::{Arena, BUSY, Capabilities, Function, Kernel, Packing, Values, layout};
 
 const MAX_POOL: &str = include_str!("../../shaders/max_pool.wgsl");
 const LARGER: &str = include_str!("../../shaders/shared/larger.wgsl");

@@ -10,14 +10,12 @@ mod body;
 
 pub(super) use body::kernel;
 
-use super::Capabilities;
 use super::conv::is_packed;
 use super::layout::WeightLayout;
 use super::spec::ConvSpec;
 use super::tile::Tile;
+use super::{BUSY, Capabilities};
 
-/// Invocations that keep a large card busy: two workgroups of 256 for each of 64 multiprocessors.
-const BUSY: usize = 2 * 256 * 64;
 /// Most input channels, and taps of a window's side: what still fits workgroup memory, and unrolls to a sensible length.
 const MOST_CHANNELS: usize = 8;
 const MOST_TAPS: usize = 11;
