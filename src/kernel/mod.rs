@@ -249,17 +249,18 @@ impl How {
     }
 }
 
-/// Every way to compute a flattened spec, best guess first; never none. The first convolution of a network comes with workgroup
-/// memory on every GPU: there it saves most of the work. Others do on discrete cards: on integrated GPUs workgroup memory is no
-/// faster than the caches, on software adapters slower. Winograd's way is for those who time it, and
-/// know of its rounding.
+/// Every way to compute a flattened spec, best guess first; never none. Workgroup memory comes first on discrete cards: on
+/// integrated GPUs it is no faster than the caches, on software adapters slower. Winograd's way comes first where a large card has
+/// enough to do; elsewhere it is for those who time it.
 fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
     let register = tile::tiles(flat, flat.outputs[0].shape.width, caps).into_iter().map(How::Register);
     let tiled = tiled::shapes(flat, caps).into_iter().map(How::Tiled);
     let winograd = winograd::shapes(flat, caps).into_iter().map(How::Winograd);
     let stem = stem::shapes(flat, caps).into_iter().map(How::Stem);
     let first = stem.chain(matrix::shapes(flat, caps).into_iter().map(How::Matrix));
-    if caps.discrete {
+    if winograd::is_first(flat, caps) {
+        first.chain(winograd).chain(tiled).chain(register).collect()
+    } else if caps.discrete {
         first.chain(tiled).chain(register).chain(winograd).collect()
     } else {
         first.chain(register).chain(tiled).chain(winograd).collect()

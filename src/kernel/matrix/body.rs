@@ -256,42 +256,36 @@ impl Body<'_> {
         }
     }
 
-    /// Fragments go through workgroup memory, where their elements have places, some at a time.
+    /// Fragment after fragment goes through workgroup memory, where its elements have places.
     fn store(&self, s: &mut Source) {
         let shape = self.shape;
         let parts = shape.subgroups[0] * shape.subgroups[1];
-        let (elements, at_once) = (SIDE * SIDE / 4, shape.stored_at_once());
-        let all: Vec<_> = self.sums().collect();
-        for stored in all.chunks(at_once) {
-            for (i, (c, p)) in stored.iter().enumerate() {
-                let to = format!("sums[(subgroup * {at_once}u + {i}u) * SUMS]");
-                s.line(format!("coopStore(c{c}_{p}, &{to}, SUMS_ROW);"));
-            }
+        let elements = SIDE * SIDE / 4;
+        for (c, p) in self.sums() {
+            s.line(format!("coopStore(c{c}_{p}, &sums[subgroup * SUMS], SUMS_ROW);"));
             s.line("workgroupBarrier();");
-            for (f, (c, p)) in stored.iter().enumerate() {
-                // Slices share what their subgroups of one part summed.
-                s.line(format!(
-                    "for (var i = subgroup / {parts}u * {SUBGROUP}u + lane_of_subgroup; i < {elements}u; i += {}u) {{",
-                    shape.slices * SUBGROUP
-                ));
-                s.line(format!("let pixel = first_pixel + first_column + {}u + i % {SIDE}u;", p * SIDE));
-                s.line(format!("let quad_of_tile = first_row / 4u + {}u + i / {SIDE}u;", c * SIDE / 4));
-                s.line("let quad = group.y * TILE_QUADS + quad_of_tile;");
-                s.line("if pixel < PIXELS && quad < OUT_QUADS {");
-                s.line(format!("let at = i % {SIDE}u * SUMS_ROW + i / {SIDE}u;"));
-                s.line(format!("var sum = sums[(part * {at_once}u + {f}u) * SUMS + at];"));
-                for other in 1..shape.slices {
-                    s.line(format!("sum += sums[(part + {}u) * {at_once}u * SUMS + at];", other * parts));
-                }
-                s.line("sum += load_parameters(first_weight + PARAMETER * quad_of_tile);");
-                s.line("let line = pixel / CONV_WIDTH;");
-                s.line("let y = line % CONV_HEIGHT;");
-                s.line("let x = pixel % CONV_WIDTH;");
-                s.line("let n = line / CONV_HEIGHT;");
-                s.line("store(finish(sum, n, quad, y, x), n, quad, y, x);");
-                s.line("}");
-                s.line("}");
+            // Slices share what their subgroups of one part summed.
+            s.line(format!(
+                "for (var i = subgroup / {parts}u * {SUBGROUP}u + lane_of_subgroup; i < {elements}u; i += {}u) {{",
+                shape.slices * SUBGROUP
+            ));
+            s.line(format!("let pixel = first_pixel + first_column + {}u + i % {SIDE}u;", p * SIDE));
+            s.line(format!("let quad_of_tile = first_row / 4u + {}u + i / {SIDE}u;", c * SIDE / 4));
+            s.line("let quad = group.y * TILE_QUADS + quad_of_tile;");
+            s.line("if pixel < PIXELS && quad < OUT_QUADS {");
+            s.line(format!("let at = i % {SIDE}u * SUMS_ROW + i / {SIDE}u;"));
+            s.line("var sum = sums[part * SUMS + at];");
+            for other in 1..shape.slices {
+                s.line(format!("sum += sums[(part + {}u) * SUMS + at];", other * parts));
             }
+            s.line("sum += load_parameters(first_weight + PARAMETER * quad_of_tile);");
+            s.line("let line = pixel / CONV_WIDTH;");
+            s.line("let y = line % CONV_HEIGHT;");
+            s.line("let x = pixel % CONV_WIDTH;");
+            s.line("let n = line / CONV_HEIGHT;");
+            s.line("store(finish(sum, n, quad, y, x), n, quad, y, x);");
+            s.line("}");
+            s.line("}");
             s.line("workgroupBarrier();");
         }
     }

@@ -38,7 +38,7 @@ pub(super) struct Shape {
 /// From the most products per load to the most workgroups. Two steps of each are 16 KiB of workgroup memory at most, and so
 /// are the sums of all slices.
 const SHAPES: [Shape; 7] = [
-    Shape { pixels: 128, quads: 32, depth: 2, own_pixels: 8, own_quads: 2, slices: 1, busy: 2000 },
+    Shape { pixels: 128, quads: 32, depth: 2, own_pixels: 8, own_quads: 2, slices: 1, busy: usize::MAX },
     Shape { pixels: 128, quads: 16, depth: 2, own_pixels: 8, own_quads: 2, slices: 1, busy: 600 },
     Shape { pixels: 64, quads: 16, depth: 4, own_pixels: 4, own_quads: 1, slices: 1, busy: 300 },
     Shape { pixels: 64, quads: 8, depth: 4, own_pixels: 4, own_quads: 1, slices: 1, busy: 400 },
@@ -46,6 +46,9 @@ const SHAPES: [Shape; 7] = [
     Shape { pixels: 32, quads: 8, depth: 2, own_pixels: 4, own_quads: 1, slices: 4, busy: 150 },
     Shape { pixels: 16, quads: 4, depth: 1, own_pixels: 4, own_quads: 1, slices: 16, busy: 0 },
 ];
+
+/// Quads of K of a 3x3 over 64 channels.
+const LONG: usize = 144;
 
 impl Shape {
     /// Invocations side by side along the pixels.
@@ -131,7 +134,11 @@ pub(super) fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
             && s.memory() * 16 <= caps.max_workgroup_memory as usize
     };
     let mut shapes: Vec<Shape> = offered(spec).filter(fits).collect();
-    let best = shapes.iter().position(|s| s.fills_channels(spec) && s.workgroups(spec) >= s.busy);
+    // The larger tiles pay where the sums are long: their ends are.
+    let long = spec.k_ranges.iter().map(depth).sum::<usize>() >= LONG;
+    let best = shapes
+        .iter()
+        .position(|s| s.fills_channels(spec) && s.workgroups(spec) >= s.busy && (long || s.pixels < 128));
     let busiest = || (0..shapes.len()).max_by_key(|&i| shapes[i].workgroups(spec) * shapes[i].workgroup());
     if let Some(best) = best.or_else(busiest) {
         shapes[..=best].rotate_right(1);
