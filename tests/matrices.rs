@@ -58,10 +58,11 @@ fn taken_apart(kernel: &Kernel) -> Kernel {
                 line.replace("coopMultiplyAdd(", "multiply_add(local, ")
             }
             None if line.starts_with("coopStore(") => {
-                let sums = line.strip_prefix("coopStore(").expect("a store").split(',').next().expect("sums");
+                let (sums, to) = line.strip_prefix("coopStore(").and_then(|l| l.split_once(", &sums[")).expect("a store");
+                let to = to.strip_suffix("], SUMS_ROW);").expect("a store's end");
                 format!(
                     "for (var e = 0u; e < 8u; e++) {{ let row = local % 16u; let column = local / 16u % 2u + 2u * e; \
-                     let at = (subgroup * SUMS + column * SUMS_ROW) * 4u + row; sums[at / 4u][at % 4u] = {sums}[e]; }}"
+                     let at = ({to} + column * SUMS_ROW) * 4u + row; sums[at / 4u][at % 4u] = {sums}[e]; }}"
                 )
             }
             None if line == ") {" => {
@@ -130,7 +131,7 @@ fn cases() -> Vec<(String, ConvSpec)> {
         (2, 3, 11, 28, 3, 33),
         (5, 2, 3, 33, 3, 28),
         (1, 33, 1, 8, 1, 36),
-        (1, 1, 130, 16, 1, 31),
+        (1, 1, 130, 300, 1, 31),
         (1, 7, 7, 256, 3, 64),
     ] {
         let from = whole(0, packed(batch, channels, height, width));
@@ -169,7 +170,10 @@ fn every_tile_on_every_remainder_operand_and_epilogue() {
                 candidates(&Spec::Conv(spec.clone()), &with_units(&gpu)).expect("within the limits");
             let kernels: Vec<_> = kernels.into_iter().filter(|k| k.matrices).collect();
             assert!(!kernels.is_empty(), "{name}: none for matrix units");
-            for kernel in &kernels {
+            // One in three, in turn: pipelines take long to make.
+            for kernel in
+                kernels.iter().skip(case % 3).step_by(3).chain(kernels.get(kernels.len().min(2) - 1))
+            {
                 seen.insert(kernel.name.clone());
                 wrong.extend(check(&gpu, name, spec, kernel, case % 5 == 0, 1));
             }

@@ -35,7 +35,7 @@ fn both((name, spec): (String, Spec)) -> [(String, Spec); 2] {
     [(format!("{name}, f16"), half(spec.clone())), (name, spec)]
 }
 
-fn check(name: &str, kernel: &Kernel) {
+fn check(name: &str, kernel: &Kernel, caps: &Capabilities) {
     let context = format!("{name} [{}]", kernel.name);
     let module = naga::front::wgsl::parse_str(&kernel.wgsl)
         .unwrap_or_else(|e| panic!("{context}: {}\n{}", e.emit_to_string(&kernel.wgsl), kernel.wgsl));
@@ -73,9 +73,7 @@ fn check(name: &str, kernel: &Kernel) {
     let stated: Vec<_> =
         kernel.bindings.iter().enumerate().map(|(i, b)| (i as u32, b.name.clone(), b.writable)).collect();
     assert_eq!(bound, stated, "{context}");
-    // Matrix units come with more memory.
-    let memory = if kernel.matrices { 48 << 10 } else { 16 << 10 };
-    assert!(bound.len() <= 8 && workgroup_memory <= memory, "{context}");
+    assert!(bound.len() <= 8 && workgroup_memory <= caps.max_workgroup_memory, "{context}");
     assert_eq!(module.entry_points.len(), 1, "{context}");
     let entry = &module.entry_points[0];
     assert_eq!(entry.name, kernel.entry, "{context}");
@@ -125,14 +123,17 @@ fn every_shader_is_valid_everywhere() {
             for kernel in candidates(&spec, &caps).expect("within the limits") {
                 assert!(caps.subgroup_size.is_some() || !kernel.subgroup);
                 if every || !shared(&kernel) {
-                    check(&name, &kernel);
+                    check(&name, &kernel, &caps);
                 }
             }
         }
         for (name, spec) in specs::all().into_iter().flat_map(both) {
-            check(&name, &select(&spec, &caps).expect("within the limits"));
+            check(&name, &select(&spec, &caps).expect("within the limits"), &caps);
             if every {
-                candidates(&spec, &caps).expect("within the limits").iter().for_each(|k| check(&name, k));
+                candidates(&spec, &caps)
+                    .expect("within the limits")
+                    .iter()
+                    .for_each(|k| check(&name, k, &caps));
             }
         }
     }
@@ -143,14 +144,18 @@ fn every_shader_is_valid_everywhere() {
 fn shaders_that_share_a_buffer_are_valid_and_few() {
     for caps in capabilities().into_iter().filter(|c| c.software && c.int64 && c.subgroup_size.is_some()) {
         for (name, spec) in specs::all() {
-            check(&name, &select_in(&spec, &caps, Some(&arena::arena(&spec))).expect("within the limits"));
+            check(
+                &name,
+                &select_in(&spec, &caps, Some(&arena::arena(&spec))).expect("within the limits"),
+                &caps,
+            );
         }
         for (network, most) in [("resnet18", 4), ("resnet50", 5)] {
             let mut texts = vec![];
             for layer in layers::network(network, 1) {
                 let kernel =
                     select_in(&layer.spec, &caps, Some(&arena::arena(&layer.spec))).expect("a kernel");
-                check(&layer.name, &kernel);
+                check(&layer.name, &kernel, &caps);
                 texts.push(kernel.wgsl);
             }
             texts.sort();

@@ -258,35 +258,67 @@ impl Body<'_> {
 
     /// Fragment after fragment goes through workgroup memory, where its elements have places.
     fn store(&self, s: &mut Source) {
+        let [channels, pixels] = self.shape.fragments;
+        for p in 0..pixels {
+            s.line("{");
+            s.line(format!(
+                "let pixel = first_pixel + first_column + {}u + lane_of_subgroup % {SIDE}u;",
+                p * SIDE
+            ));
+            // What is outside is computed like its neighbour, and not stored.
+            s.line("let line = min(pixel, PIXELS - 1u) / CONV_WIDTH;");
+            s.line("let y = line % CONV_HEIGHT;");
+            s.line("let x = min(pixel, PIXELS - 1u) % CONV_WIDTH;");
+            s.line("let n = line / CONV_HEIGHT;");
+            s.line(format!("let own_sums = lane_of_subgroup % {SIDE}u * SUMS_ROW;"));
+            for c in 0..channels {
+                s.line(format!("coopStore(c{c}_{p}, &sums[subgroup * SUMS], SUMS_ROW);"));
+                s.line("workgroupBarrier();");
+                s.line("{");
+                self.store_fragment(s, c);
+                s.line("}");
+                s.line("workgroupBarrier();");
+            }
+            s.line("}");
+        }
+    }
+
+    /// The elements of a fragment that are this invocation's: of its pixel every so many quads. All are on their way before the
+    /// first is stored, since what is added to them comes from far.
+    fn store_fragment(&self, s: &mut Source, c: usize) {
         let shape = self.shape;
         let parts = shape.subgroups[0] * shape.subgroups[1];
-        let elements = SIDE * SIDE / 4;
-        for (c, p) in self.sums() {
-            s.line(format!("coopStore(c{c}_{p}, &sums[subgroup * SUMS], SUMS_ROW);"));
-            s.line("workgroupBarrier();");
-            // Slices share what their subgroups of one part summed.
-            s.line(format!(
-                "for (var i = subgroup / {parts}u * {SUBGROUP}u + lane_of_subgroup; i < {elements}u; i += {}u) {{",
-                shape.slices * SUBGROUP
-            ));
-            s.line(format!("let pixel = first_pixel + first_column + {}u + i % {SIDE}u;", p * SIDE));
-            s.line(format!("let quad_of_tile = first_row / 4u + {}u + i / {SIDE}u;", c * SIDE / 4));
-            s.line("let quad = group.y * TILE_QUADS + quad_of_tile;");
-            s.line("if pixel < PIXELS && quad < OUT_QUADS {");
-            s.line(format!("let at = i % {SIDE}u * SUMS_ROW + i / {SIDE}u;"));
-            s.line("var sum = sums[part * SUMS + at];");
+        // Slices share what their subgroups of one part summed; of many, some have nothing left to do.
+        let apart = SUBGROUP / SIDE * shape.slices;
+        let own = (SIDE / 4).div_ceil(apart);
+        s.line(format!(
+            "let quad_of_fragment = lane_of_subgroup / {SIDE}u + subgroup / {parts}u * {}u;",
+            SUBGROUP / SIDE
+        ));
+        for e in 0..own {
+            let all = shape.slices == 1 || apart * (e + 1) <= SIDE / 4;
+            let of_fragment = match all {
+                true => format!("quad_of_fragment + {}u", e * apart),
+                false => format!("min(quad_of_fragment + {}u, {}u)", e * apart, SIDE / 4 - 1),
+            };
+            s.line(format!("let at{e} = {of_fragment};"));
+            s.line(format!("let quad_of_tile{e} = first_row / 4u + {}u + at{e};", c * SIDE / 4));
+            s.line(format!("let quad{e} = min(group.y * TILE_QUADS + quad_of_tile{e}, OUT_QUADS - 1u);"));
+            s.line(format!("var sum{e} = sums[part * SUMS + own_sums + at{e}];"));
             for other in 1..shape.slices {
-                s.line(format!("sum += sums[(part + {}u) * SUMS + at];", other * parts));
+                s.line(format!("sum{e} += sums[(part + {}u) * SUMS + own_sums + at{e}];", other * parts));
             }
-            s.line("sum += load_parameters(first_weight + PARAMETER * quad_of_tile);");
-            s.line("let line = pixel / CONV_WIDTH;");
-            s.line("let y = line % CONV_HEIGHT;");
-            s.line("let x = pixel % CONV_WIDTH;");
-            s.line("let n = line / CONV_HEIGHT;");
-            s.line("store(finish(sum, n, quad, y, x), n, quad, y, x);");
+            s.line(format!("sum{e} += load_parameters(first_weight + PARAMETER * quad_of_tile{e});"));
+            s.line(format!("let value{e} = finish(sum{e}, n, quad{e}, y, x);"));
+        }
+        for e in 0..own {
+            s.line(format!(
+                "if pixel < PIXELS && quad_of_fragment + {}u < {}u && group.y * TILE_QUADS + quad_of_tile{e} < OUT_QUADS {{",
+                e * apart,
+                SIDE / 4
+            ));
+            s.line(format!("store(value{e}, n, quad{e}, y, x);"));
             s.line("}");
-            s.line("}");
-            s.line("workgroupBarrier();");
         }
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Shape {
 const SHAPES: [Shape; 2] = [Shape { tiles: 16, quads: 8 }, Shape { tiles: 32, quads: 8 }];
 
 /// Workgroups of the first shape, and channels, from which on it is the best guess for a large card: on 132 multiprocessors it is
-/// then 1.1 to 1.5 times as fast as direct tiles, below slower.
+/// then up to 1.1 times as fast as direct tiles, below slower; and so it is where its tiles reach far over the edge of a map.
 const BUSY: usize = 200;
 const DEEP: usize = 128;
 
@@ -157,7 +157,9 @@ pub(super) fn is_first(spec: &ConvSpec, caps: &Capabilities) -> bool {
     let workgroups = |s: &Shape| all_tiles(spec).div_ceil(s.tiles) * spec.out_channels.div_ceil(4 * s.quads);
     let deep = spec.k_ranges.iter().all(|r| spec.out_channels.min(r.from.channels) >= DEEP);
     let first = shapes(spec, caps).into_iter().next();
-    caps.discrete && deep && first.is_some_and(|s| s == SHAPES[0] && workgroups(&s) >= BUSY)
+    let computed: usize = tiles(spec).iter().map(|n| 2 * n).product();
+    let full = 6 * computed <= 7 * spec.size.iter().product::<usize>();
+    caps.discrete && deep && full && first.is_some_and(|s| s == SHAPES[0] && workgroups(&s) >= BUSY)
 }
 
 /// The shapes for a spec on an adapter.
