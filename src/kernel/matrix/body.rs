@@ -202,7 +202,7 @@ impl Body<'_> {
                 let clamped = format!("min({name}, {}u)", view[axis] - 1);
                 s.line(format!("let in_{name} = {};", times(&clamped, from.stride)));
             } else {
-                s.line(format!("let in_{name} = {};", times(&format!("{name}"), from.stride)));
+                s.line(format!("let in_{name} = {};", times(name, from.stride)));
             }
         }
         s.line(format!("let at = base + in_y * {}u + in_x;", from.shape.width));
