@@ -9,8 +9,8 @@ fn check(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, s
     let data = data(spec, 7);
     let mut wrong = vec![];
     let mut kernels = candidates(spec, caps).expect("small specs fit every limit");
-    // Those have tests/shared_memory.rs.
-    kernels.retain(|k| !["tiled", "winograd"].iter().any(|family| k.name.contains(family)));
+    // Those have tests/shared_memory.rs and tests/matrices.rs.
+    kernels.retain(|k| !["tiled", "winograd", "matrix"].iter().any(|family| k.name.contains(family)));
     // The kernel that `select` gives, and the alternatives in turn: pipelines take long to make.
     let turn = 1 + case % kernels.len().max(2).saturating_sub(1);
     let some =

@@ -205,3 +205,48 @@ fn layers_of_networks() {
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// What f16 cannot hold is NaN where it is stored, and stays so: through rectifiers, and on the way out of the network.
+#[test]
+fn nan_is_kept() {
+    let x = whole(0, packed(1, 64, 8, 8));
+    let three = conv(vec![range(x, 3, 1, 1, 1)], 64);
+    for gpu in able() {
+        for function in [Function::Relu, Function::Relu6] {
+            for spec in [activated(three.clone(), function), to_planar(activated(three.clone(), function))] {
+                let spec = in_half(spec);
+                let whole = Spec::Conv(spec.clone());
+                let kernel = select(&whole, &with_units(&gpu)).expect("within the limits");
+                assert!(kernel.matrices, "{}", kernel.name);
+                let mut data = data(&whole, 5);
+                let shape = spec.k_ranges[0].from.shape;
+                data.reads[0][shape.index(0, 7, 3, 4)] = f32::NAN;
+                let [reads, writes] = data.encoded(&whole);
+                let apart = taken_apart(&kernel);
+                let prepared = gpu.prepare(&apart, &reads, &writes, &data.pack(&kernel, &spec), false);
+                gpu.dispatch(&prepared, 1);
+                let found = decoded(&whole, gpu.outputs(&prepared)).remove(0);
+                let out = spec.outputs[0].shape;
+                for (y, x, reached) in [(3, 4, true), (2, 5, true), (0, 0, false), (5, 4, false)] {
+                    for c in [0, 33, 63] {
+                        assert_eq!(found[out.index(0, c, y, x)].is_nan(), reached, "{function} {c} {y} {x}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Matrix kernels bind the weights twice: where that is one buffer too many, another family does the dispatch.
+#[test]
+fn one_buffer_too_many() {
+    let operand = |buffer: usize| whole(buffer, packed(1, 64, 8, 8));
+    let ranges = (0..6).map(|buffer| range(operand(buffer), 1, 1, 0, 1)).collect();
+    let spec = Spec::Conv(in_half(conv(ranges, 64)));
+    let caps =
+        Capabilities { discrete: true, matrix_units: true, subgroup_size: Some(32), ..Capabilities::WEBGPU };
+    let kernel = select(&spec, &caps).expect("8 buffers are enough");
+    assert!(!kernel.matrices && kernel.bindings.len() == 8, "{}", kernel.name);
+    let more = Capabilities { max_storage_buffers: 9, ..caps };
+    assert!(select(&spec, &more).expect("within the limits").matrices);
+}

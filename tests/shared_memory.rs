@@ -133,6 +133,12 @@ fn every_remainder() {
                 kinds_seen.insert(kernel.name.clone());
                 wrong.extend(check(&gpu, &name, &spec, kernel, false, 1).err());
             }
+            let Spec::Conv(stored) = half(Spec::Conv(spec)) else { unreachable!("it stays one") };
+            let kernels =
+                candidates(&Spec::Conv(stored.clone()), &discrete(&gpu)).expect("within the limits");
+            for kernel in kernels.iter().filter(|k| shares(k)).step_by(2) {
+                wrong.extend(check(&gpu, &format!("{name}, f16"), &stored, kernel, false, 1).err());
+            }
         }
     }
     assert!(kinds_seen.len() >= 9, "only {kinds_seen:?}");
@@ -155,8 +161,9 @@ fn every_operand_and_epilogue() {
             let kernels =
                 candidates(&Spec::Conv(stored.clone()), &discrete(&gpu)).expect("within the limits");
             let shared: Vec<_> = kernels.iter().filter(|k| shares(k)).collect();
-            let turn = shared.get(case % shared.len().max(1));
-            wrong.extend(turn.and_then(|k| check(&gpu, &format!("{name}, f16"), &stored, k, false, 1).err()));
+            assert!(!shared.is_empty(), "{name}, f16: no kernel to try");
+            let turn = shared[case % shared.len()];
+            wrong.extend(check(&gpu, &format!("{name}, f16"), &stored, turn, false, 1).err());
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));

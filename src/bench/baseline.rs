@@ -21,7 +21,7 @@ impl Comparison {
 }
 
 /// What has to be the same for two reports to be comparable.
-const SAME: [&str; 6] = ["family", "device", "mode", "batch", "input", "schema_version"];
+const SAME: [&str; 7] = ["family", "device", "mode", "precision", "batch", "input", "schema_version"];
 
 /// The figures that are compared: medians, and the shortest times, which noise moves least.
 const FIGURES: [&str; 4] =

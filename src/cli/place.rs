@@ -85,7 +85,7 @@ impl Place {
         Ok(session)
     }
 
-    /// For people, what became of the tuning in a session here; `None` where no entry of it was used, unless it was named.
+    /// For people, what became of the tuning in a session here; `None` where there is none.
     pub fn tuning_note(&self, session: &Session) -> Option<String> {
         self.tuning.note(session.tuned()?, session.plan().dispatches.len())
     }
@@ -128,11 +128,15 @@ impl FoundTuning {
         }
     }
 
-    /// For people, what became of it for so many dispatches; `None` where no entry was used, unless it was named.
+    /// For people, what became of it for so many dispatches; `None` where there is none.
     pub fn note(&self, tuned: &Tuned, of: usize) -> Option<String> {
         let file = self.file.as_deref()?.display();
-        let used = tuned.dispatches;
-        (used > 0 || self.named).then(|| format!("tuning: {file}, for {used} of {of} dispatches"))
+        Some(match tuned.dispatches {
+            0 => format!(
+                "tuning: {file} has nothing for this adapter, driver and version at this batch, size and precision"
+            ),
+            used => format!("tuning: {file}, for {used} of {of} dispatches"),
+        })
     }
 
     /// The same for scripts; null where there is no tuning.

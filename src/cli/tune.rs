@@ -21,6 +21,12 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
     // Before minutes are spent: what cannot be written or merged.
     let file = target(args)?;
     kept(args, &file)?;
+    if args.output.is_none() {
+        place::make_folder(&file)
+            .map_err(|e| Failure::input(format!("cannot make the folder of {}: {e}", file.display())))?;
+    } else if file.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        return Err(Failure::input(format!("-o {}: there is no such folder", file.display())));
+    }
     let model = load(&args.model)?;
     let gpu = Gpu::new(&choice).map_err(SessionError::Gpu)?;
     let options = Options {
@@ -34,8 +40,6 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
 
     let mut tuning = kept(args, &file)?;
     tuning.merge(found.tuning(&gpu));
-    place::make_folder(&file)
-        .map_err(|e| Failure::input(format!("cannot make the folder of {}: {e}", file.display())))?;
     tuning.write(&file).map_err(Failure::input)?;
 
     let shape = plan.input().shape;
@@ -51,6 +55,12 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
         gpu.adapter().driver
     );
     table(&found, &mut text);
+    if gpu.capabilities().shares_buffers() && found.choices.iter().any(|c| c.chosen > 0) {
+        text.push_str(
+            "on this software adapter each kernel but the default is a shader of its own, which the driver compiles when it first\n\
+             runs: a tuned start takes longer\n",
+        );
+    }
     let _ = write!(text, "kept in {}", file.display());
     let [default_total, total] = found.totals();
     let json = json!({
@@ -110,7 +120,7 @@ impl From<TuneError> for Failure {
 fn table(found: &Tune, text: &mut String) {
     let _ = writeln!(
         text,
-        "{} time of a dispatch, medians\n\n{:<38} {:<28} {:>9}  {:<28} {:>9} {:>7}",
+        "{} time of a dispatch, medians\n\n{:<38} {:<36} {:>9}  {:<36} {:>9} {:>7}",
         if found.gpu_time { "GPU" } else { "host" },
         "layer",
         "default",
@@ -128,7 +138,7 @@ fn table(found: &Tune, text: &mut String) {
         let chosen = if c.chosen == 0 { "as default" } else { &c.tried[c.chosen].kernel };
         let _ = writeln!(
             text,
-            "{layer:<38} {:<28} {:>9.3}  {chosen:<28} {:>9.3} {:>6.2}x",
+            "{layer:<38} {:<36} {:>9.3}  {chosen:<36} {:>9.3} {:>6.2}x",
             c.tried[0].kernel,
             ms(c.default_time()),
             ms(c.chosen_time()),
@@ -138,7 +148,7 @@ fn table(found: &Tune, text: &mut String) {
     let [default, chosen] = found.totals();
     let _ = writeln!(
         text,
-        "{:<38} {:<28} {:>9.3}  {:<28} {:>9.3} {:>6.2}x",
+        "{:<38} {:<36} {:>9.3}  {:<36} {:>9.3} {:>6.2}x",
         "of a run, these together",
         "",
         ms(default),

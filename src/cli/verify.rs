@@ -105,9 +105,17 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
         ));
     }
     held.print(&mut text);
-    failures.extend(held.over().map(|r| {
-        format!("{}: values up to {:.4e} on this input, {precision} ends at 65504", r.layer, r.largest)
-    }));
+    let over_range: Vec<&LayerRange> = held.over().collect();
+    if let Some(first) = over_range.first() {
+        let more = match over_range.len() - 1 {
+            0 => String::new(),
+            more => format!(", and {more} more layers (marked above)"),
+        };
+        failures.push(format!(
+            "{}: values up to {:.4e} on this input, {precision} ends at 65504{more}",
+            first.layer, first.largest
+        ));
+    }
     let layers = on_device.as_ref().and_then(|d| d.layers.as_ref());
     if let Some(layers) = layers {
         let _ = writeln!(
@@ -127,8 +135,10 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
         let _ = writeln!(text, "\n{}", inspect::near_dirac(&rewritten));
     }
     let verdict = if failures.is_empty() { "verified" } else { "FAILED" };
-    let _ =
-        write!(text, "\n{verdict}: f64 bound {f64_bound:e} per block, {precision} logits bound {bound:.2e}");
+    let _ = write!(text, "\n{verdict}: f64 bound {f64_bound:e} per block");
+    if device_logits.is_some() {
+        let _ = write!(text, ", {precision} logits bound {bound:.2e}");
+    }
     let certificate = json!({
         "family": model.family, "verified": failures.is_empty(), "failures": failures, "seed": args.seed,
         "f64_bound": f64_bound, "deviation": rewritten.deviation, "f32_logits_bound": verify::F32_LOGITS_BOUND,

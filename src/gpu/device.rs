@@ -97,12 +97,15 @@ impl Gpu {
     }
 
     /// Lets kernels in f16 use the matrix units of a device that was opened on `adapter` with the features
-    /// `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16` and `SUBGROUP`; changes nothing where it lacks one, or the adapter has no
-    /// 16x16 matrices of f16 with sums in f32. [`Gpu::new`] does so by itself; of an app's own device only its adapter knows.
+    /// `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16` and `SUBGROUP`; changes nothing where it lacks one, or the adapter is another
+    /// one or has no 16x16 matrices of f16 with sums in f32. [`Gpu::new`] does so by itself; of an app's own device only its adapter knows.
     pub fn with_matrix_units(mut self, adapter: &wgpu::Adapter) -> Gpu {
         let needed = Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SHADER_F16 | Features::SUBGROUP;
+        let (own, other) = (self.device.adapter_info(), adapter.get_info());
+        let same = (own.backend, own.vendor, own.device, &own.name)
+            == (other.backend, other.vendor, other.device, &other.name);
         self.capabilities.matrix_units =
-            self.device.features().contains(needed) && matrix_units(adapter) && !self.capabilities.software;
+            same && self.device.features().contains(needed) && matrix_units(adapter);
         self
     }
 
@@ -181,9 +184,14 @@ impl Gpu {
     }
 }
 
-/// Whether an adapter multiplies 16x16 matrices of f16 and sums in f32.
+/// Whether an adapter multiplies 16x16 matrices of f16 and sums in f32, by subgroups of the size that kernels are written for.
 fn matrix_units(adapter: &wgpu::Adapter) -> bool {
     use wgpu::CooperativeScalarType::{F16, F32};
+    let info = adapter.get_info();
+    let fitting = [info.subgroup_min_size, info.subgroup_max_size] == [32, 32];
+    if info.device_type == DeviceType::Cpu || !fitting {
+        return false;
+    }
     let needed = Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SHADER_F16 | Features::SUBGROUP;
     adapter.features().contains(needed)
         && adapter

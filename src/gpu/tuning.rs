@@ -189,7 +189,13 @@ impl Tuning {
     pub fn read(path: impl AsRef<Path>) -> Result<Tuning, TuningError> {
         let path = path.as_ref();
         let failed = |source| TuningError::File { path: path.into(), source };
-        let text = std::fs::read_to_string(path).map_err(failed)?;
+        let text = std::fs::read(path).map_err(failed)?;
+        let text = String::from_utf8(text).map_err(|_| {
+            failed(std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                "expected a tuning file, found no text",
+            ))
+        })?;
         Tuning::from_json(&text)
             .map_err(|e| failed(std::io::Error::new(std::io::ErrorKind::InvalidData, e.to_string())))
     }

@@ -199,7 +199,8 @@ impl GpuExecutor {
 /// Copies into mapped memory of the same size, a large input on several threads: one alone is slower than the bus behind it.
 fn copy(mut to: wgpu::WriteOnly<'_, [u8]>, from: &[u8]) {
     #[cfg(not(target_arch = "wasm32"))]
-    if from.len() > PART && from.len() == to.len() {
+    // Not on a thread of rayon's: while it waited there, it might take up other work of the app, another run among it.
+    if from.len() > PART && from.len() == to.len() && rayon::current_thread_index().is_none() {
         use rayon::prelude::*;
         use std::sync::atomic::{AtomicPtr, Ordering};
         // Views of mapped memory stay on their thread; its address may go to others.

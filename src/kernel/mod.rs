@@ -153,7 +153,7 @@ enum Packing {
 }
 
 impl Capabilities {
-    /// The default limits of WebGPU: what every kernel fits.
+    /// The default limits of WebGPU: what every kernel fits but those for matrix units.
     pub const WEBGPU: Capabilities = Capabilities {
         subgroup_size: None,
         int64: false,
@@ -214,8 +214,19 @@ pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Res
         Spec::Conv(conv) if simple::is_gemv(conv) => simple::gemv(conv, caps, arena),
         Spec::Conv(conv) => {
             let flat = conv::flatten(conv);
-            let universal = arena.and_then(|arena| universal::kernel(&flat, caps, arena));
-            universal.unwrap_or_else(|| convolutions(&flat, caps)[0].kernel(&flat, caps, arena))
+            match arena.and_then(|arena| universal::kernel(&flat, caps, arena)) {
+                Some(universal) => universal,
+                None => {
+                    // Some families bind more buffers than others: the first that the adapter takes, or else why it takes none.
+                    let mut kernels =
+                        convolutions(&flat, caps).into_iter().map(|how| how.kernel(&flat, caps, arena));
+                    let first = kernels.next().expect("a convolution has a kernel");
+                    match check(spec, &first, caps) {
+                        Ok(()) => first,
+                        Err(e) => return kernels.find(|k| check(spec, k, caps).is_ok()).ok_or(e),
+                    }
+                }
+            }
         }
     };
     check(spec, &kernel, caps)?;
@@ -249,8 +260,8 @@ impl How {
     }
 }
 
-/// Every way to compute a flattened spec, best guess first; never none. Workgroup memory comes first on discrete cards: on
-/// integrated GPUs it is no faster than the caches, on software adapters slower. Winograd's way comes first where a large card has
+/// Every way to compute a flattened spec, best guess first; never none. The first convolution is staged in workgroup memory on every
+/// GPU. Others are on discrete cards: on integrated GPUs that is no faster than the caches, on software adapters slower. Winograd's way comes first where a large card has
 /// enough to do; elsewhere it is for those who time it.
 fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
     let register = tile::tiles(flat, flat.outputs[0].shape.width, caps).into_iter().map(How::Register);

@@ -107,6 +107,7 @@ impl Source {
     /// Declares a buffer of quads that is only read, and the function `load_{name}`.
     fn bind_quads(&mut self, name: String, role: Role, precision: Precision) {
         if precision == Precision::F16 && self.native_half {
+            self.half = true;
             self.bind(name.clone(), role, false, "vec4<f16>");
             self.line(format!("fn load_{name}(index: u32) -> vec4<f32> {{"));
             self.line(format!("return vec4<f32>({name}[index]);"));
@@ -138,6 +139,8 @@ impl Source {
     pub(super) fn bind_weights(&mut self, precision: Precision) {
         self.constant("PARAMETER", parameter_elements(precision));
         if self.native_half {
+            // NaN stays NaN, whatever is written.
+            self.half = true;
             // What is f32 in it is read as words: WGSL has no way from f16 to them.
             self.bind("matrices".into(), Role::Weights, false, "vec4<f16>");
             self.bind("weights".into(), Role::Weights, false, "vec2<u32>");

@@ -116,10 +116,12 @@ pub(super) fn values(spec: &ConvSpec, words: &[Vec<u32>]) -> Vec<Vec<f32>> {
     spec.outputs.iter().zip(words).map(|(o, w)| of(w, o.shape.precision)).collect()
 }
 
-/// Compares the channels that a dispatch writes, element by element; says what is wrong first. `expected` must be finite.
+/// Compares the channels that a dispatch writes, element by element; says what is wrong first. `expected` must be finite. `factor`
+/// is the sum of both kernels' own, on the bound of a plain sum.
 pub(super) fn compare(
     spec: &ConvSpec,
     bounds: &[f64],
+    factor: f64,
     expected: &[Vec<f32>],
     found: &[Vec<f32>],
 ) -> Result<(), String> {
@@ -131,7 +133,8 @@ pub(super) fn compare(
                     let at = s.index(n, output.first_channel + i, pixel / s.width, pixel % s.width);
                     let (e, f) = (f64::from(expected[at]), f64::from(found[at]));
                     // Both may be off by the bound, and each was rounded as it was stored. What is no number is never within it.
-                    let off = 2.0 * (bounds[c] + s.precision.rounding(e.abs() + bounds[c]));
+                    let bound = factor * bounds[c];
+                    let off = bound + 2.0 * s.precision.rounding(e.abs() + bound);
                     let within = (e - f).abs() <= off;
                     if !within {
                         let (y, x) = (pixel / s.width, pixel % s.width);
@@ -244,19 +247,19 @@ mod tests {
         let data = Data::new(&spec);
         let bounds = data.bounds(&spec);
         let [narrow, wide] = answers(&spec, &data).map(|a| vec![a]);
-        assert_eq!(compare(&spec, &bounds, &narrow, &wide), Ok(()));
+        assert_eq!(compare(&spec, &bounds, 2.0, &narrow, &wide), Ok(()));
         let shape = spec.outputs[0].shape;
         let at = shape.index(1, 5, 2, 0);
         for value in [narrow[0][at] + 3.0 * bounds[5] as f32, f32::NAN, f32::INFINITY] {
             let mut wrong = narrow.clone();
             wrong[0][at] = value;
-            let message = compare(&spec, &bounds, &narrow, &wrong).unwrap_err();
+            let message = compare(&spec, &bounds, 2.0, &narrow, &wrong).unwrap_err();
             assert!(message.contains("image 1, channel 5, row 2, column 0"), "{message}");
         }
         // Padded lanes belong to nobody here.
         let mut padded = narrow.clone();
         padded[0][shape.index(0, 4, 0, 0) + 2] = f32::NAN;
-        assert_eq!(compare(&spec, &bounds, &narrow, &padded), Ok(()));
+        assert_eq!(compare(&spec, &bounds, 2.0, &narrow, &padded), Ok(()));
     }
 
     #[test]

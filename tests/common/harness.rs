@@ -42,7 +42,7 @@ fn open(adapter: wgpu::Adapter) -> Gpu {
         subgroup_size: subgroup.then_some(info.subgroup_min_size),
         int64: features.contains(wgpu::Features::SHADER_INT64) && std::env::var_os("NO_INT64").is_none(),
         software: info.device_type == wgpu::DeviceType::Cpu,
-        matrix_units: features.contains(matrices) && subgroup,
+        matrix_units: features.contains(matrices) && subgroup && has_matrices(&adapter),
         discrete: info.device_type == wgpu::DeviceType::DiscreteGpu,
         max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
         max_workgroup_memory: limits.max_compute_workgroup_storage_size,
@@ -51,6 +51,15 @@ fn open(adapter: wgpu::Adapter) -> Gpu {
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
     };
     Gpu { name: info.name, device, queue, caps }
+}
+
+/// Whether an adapter has the matrices that kernels multiply, by subgroups of 32.
+fn has_matrices(adapter: &wgpu::Adapter) -> bool {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let fits = |p: &wgpu::CooperativeMatrixProperties| {
+        (p.m_size, p.n_size, p.k_size, p.ab_type, p.cr_type) == (16, 16, 16, F16, F32)
+    };
+    adapter.get_info().subgroup_min_size == 32 && adapter.cooperative_matrix_properties().iter().any(fits)
 }
 
 /// A pipeline with its buffers bound.

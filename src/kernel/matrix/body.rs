@@ -265,7 +265,8 @@ impl Body<'_> {
                 "let pixel = first_pixel + first_column + {}u + lane_of_subgroup % {SIDE}u;",
                 p * SIDE
             ));
-            // What is outside is computed like its neighbour, and not stored.
+            // What is outside is computed like its neighbour, and not stored: of a value that another invocation adds to in place
+            // it may read the one before or the one after.
             s.line("let line = min(pixel, PIXELS - 1u) / CONV_WIDTH;");
             s.line("let y = line % CONV_HEIGHT;");
             s.line("let x = min(pixel, PIXELS - 1u) % CONV_WIDTH;");

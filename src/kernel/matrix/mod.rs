@@ -17,7 +17,8 @@ use super::{Capabilities, Precision};
 
 /// Rows, columns and depth of the matrices of one multiplication.
 const SIDE: usize = 16;
-/// Invocations of a subgroup.
+/// Invocations of a subgroup. Kernels rely on workgroups being cut into full ones, which Vulkan drivers with one size do, and on
+/// `workgroupBarrier` ordering what matrix loads read: naga declares the Vulkan memory model for them, and marks no access.
 const SUBGROUP: usize = 32;
 /// vec4 between two rows of a fragment in the memory that sums pass through on their way out: four hold numbers, and one keeps
 /// neighbouring rows out of each other's banks.
@@ -34,7 +35,8 @@ pub(super) struct Shape {
     depth: usize,
     /// Parts of the workgroup that take the steps in turn.
     slices: usize,
-    /// Workgroups from which on it is the best guess for a large card, by measurements on 132 multiprocessors.
+    /// Workgroups from which on it is the best guess for a large card, by measurements on 132 multiprocessors: the largest shapes
+    /// never are, and are there for those who time them.
     busy: usize,
 }
 

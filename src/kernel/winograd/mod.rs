@@ -129,8 +129,8 @@ fn transformed(filter: &[f32]) -> [f32; 16] {
 }
 
 /// Every shape for a spec that an adapter of the default limits can run: a dense 3x3 of stride 1 and at least two quads of
-/// channels. Transformed weights are 16/9 of the weights: no planner should have to split a layer for a kernel that is an
-/// alternative only.
+/// channels. Transformed weights are 16/9 of the weights: no planner should have to split a layer for a kernel that has
+/// alternatives.
 fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
     let can = match &spec.k_ranges[..] {
         [r] => {
@@ -152,7 +152,8 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
     SHAPES.into_iter().filter(move |shape| can && suits(shape))
 }
 
-/// Whether it is the best guess for a spec on an adapter: its rounding is hardly above the direct sum's.
+/// Whether it is the best guess for a spec on an adapter. From [`DEEP`] channels on its bound of rounding is less than twice the
+/// direct sum's.
 pub(super) fn is_first(spec: &ConvSpec, caps: &Capabilities) -> bool {
     let workgroups = |s: &Shape| all_tiles(spec).div_ceil(s.tiles) * spec.out_channels.div_ceil(4 * s.quads);
     let deep = spec.k_ranges.iter().all(|r| spec.out_channels.min(r.from.channels) >= DEEP);
