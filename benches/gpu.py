@@ -14,16 +14,16 @@ import os
 import pathlib
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
-import torch
-import torchvision
-from safetensors.torch import load_file, save_file
-
-import sys
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent / "rivals"))
+try:
+    import torch
+    import torchvision
+    from safetensors.torch import load_file, save_file
+except ImportError as e:
+    sys.exit(f"gpu.py: {e}; it needs a Python with torch, torchvision and safetensors")
 
 
 def network(name: str) -> torch.nn.Module:
@@ -126,16 +126,16 @@ class Cuda:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rmnet")
-    parser.add_argument("networks", nargs="*", default=["resnet18", "resnet50"])
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 64])
-    parser.add_argument("--precisions", nargs="+", default=["f32", "f16"])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=1)
+    parser.add_argument("rmnet", help="the built program")
+    parser.add_argument("networks", nargs="*", default=["resnet18", "resnet50"], metavar="NETWORK", help="a torchvision ResNet")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 64], help="default: 1 64")
+    parser.add_argument("--precisions", nargs="+", default=["f32", "f16"], choices=["f32", "f16"], help="default: both")
+    parser.add_argument("--rounds", type=int, default=3, help="processes of each, in turn; default: 3")
+    parser.add_argument("--seconds", type=float, default=1, help="of timed runs in a process; default: 1")
     parser.add_argument("--profile", type=pathlib.Path, help="also write rmnet's time of every dispatch, as JSON")
     parser.add_argument("--models", type=pathlib.Path, help="folder to leave the checkpoints in")
     parser.add_argument("--no-torch", action="store_true", help="rmnet alone")
-    parser.add_argument("-o", "--output", type=pathlib.Path)
+    parser.add_argument("-o", "--output", type=pathlib.Path, help="a Markdown file of the tables")
     args = parser.parse_args()
     torch.set_grad_enabled(False)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
