@@ -2,7 +2,7 @@
 
     python3 benches/gpu.py RMNET [NETWORK..] [--batches 1 64] [--rounds 3] [--seconds 1] [--profile FILE] [-o FILE.md]
 
-NETWORK is a torchvision ResNet, seeded as in rivals/networks.py; resnet18 and resnet50 unless named. Every rmnet answer is compared
+NETWORK is a torchvision ResNet, seeded as in rivals/seeded.py; resnet18 and resnet50 unless named. Every rmnet answer is compared
 with PyTorch's in f64 first. Then rounds in turn: one rmnet process per precision, and PyTorch in this process, eager and as a CUDA
 graph, f32 with TF32 off and f16 channels-last. End to end is host tensor to host logits; GPU time is rmnet's timestamps and CUDA's
 events around the network alone, input and output on the card. Figures are medians of the rounds' medians.
@@ -18,24 +18,13 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "rivals"))
 try:
     import torch
-    import torchvision
     from safetensors.torch import load_file, save_file
+    from seeded import network
 except ImportError as e:
     sys.exit(f"gpu.py: {e}; it needs a Python with torch, torchvision and safetensors")
-
-
-def network(name: str) -> torch.nn.Module:
-    torch.manual_seed(0)
-    net = getattr(torchvision.models, name)(weights=None).eval()
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.7, 1.3)
-            module.weight.data.uniform_(0.4, 0.9)
-            module.bias.data.normal_(0, 0.1)
-    return net
 
 
 def rmnet(binary: str, *words) -> dict:

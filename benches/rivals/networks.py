@@ -19,24 +19,12 @@ import tempfile
 import numpy as np
 import onnx
 import torch
-import torchvision
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
-
-def network(name: str) -> nn.Module:
-    """The network in f32, seeded."""
-    torch.manual_seed(0)
-    net = getattr(torchvision.models, name)(weights=None).eval()
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.7, 1.3)
-            module.weight.data.uniform_(0.4, 0.9)
-            module.bias.data.normal_(0, 0.1)
-    return net
+from seeded import network
 
 
 def pair(value) -> list[int]:

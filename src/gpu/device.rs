@@ -8,6 +8,10 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use wgpu::{DeviceType, ErrorFilter, Features};
 
+/// What kernels for matrix units are written with.
+const MATRIX_FEATURES: Features =
+    Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(Features::SHADER_F16).union(Features::SUBGROUP);
+
 /// A GPU that is ready to run: device, queue and what the adapter offers. Clones share the device.
 #[derive(Clone, Debug)]
 pub struct Gpu {
@@ -47,7 +51,7 @@ impl Gpu {
         }
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if matrix_units(&adapter) {
-            wanted |= Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SHADER_F16;
+            wanted |= MATRIX_FEATURES;
             // SAFETY: asks for no more than matrices, whose use by kernels is checked against the f64 oracle like that of others.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
@@ -100,12 +104,11 @@ impl Gpu {
     /// `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16` and `SUBGROUP`; changes nothing where it lacks one, or the adapter is another
     /// one or has no 16x16 matrices of f16 with sums in f32. [`Gpu::new`] does so by itself; of an app's own device only its adapter knows.
     pub fn with_matrix_units(mut self, adapter: &wgpu::Adapter) -> Gpu {
-        let needed = Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SHADER_F16 | Features::SUBGROUP;
         let (own, other) = (self.device.adapter_info(), adapter.get_info());
         let same = (own.backend, own.vendor, own.device, &own.name)
             == (other.backend, other.vendor, other.device, &other.name);
         self.capabilities.matrix_units =
-            same && self.device.features().contains(needed) && matrix_units(adapter);
+            same && self.device.features().contains(MATRIX_FEATURES) && matrix_units(adapter);
         self
     }
 
@@ -192,8 +195,7 @@ fn matrix_units(adapter: &wgpu::Adapter) -> bool {
     if info.device_type == DeviceType::Cpu || !fitting {
         return false;
     }
-    let needed = Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SHADER_F16 | Features::SUBGROUP;
-    adapter.features().contains(needed)
+    adapter.features().contains(MATRIX_FEATURES)
         && adapter
             .cooperative_matrix_properties()
             .iter()

@@ -214,19 +214,15 @@ pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Res
         Spec::Conv(conv) if simple::is_gemv(conv) => simple::gemv(conv, caps, arena),
         Spec::Conv(conv) => {
             let flat = conv::flatten(conv);
-            match arena.and_then(|arena| universal::kernel(&flat, caps, arena)) {
-                Some(universal) => universal,
-                None => {
-                    // Some families bind more buffers than others: the first that the adapter takes, or else why it takes none.
-                    let mut kernels =
-                        convolutions(&flat, caps).into_iter().map(|how| how.kernel(&flat, caps, arena));
-                    let first = kernels.next().expect("a convolution has a kernel");
-                    match check(spec, &first, caps) {
-                        Ok(()) => first,
-                        Err(e) => return kernels.find(|k| check(spec, k, caps).is_ok()).ok_or(e),
-                    }
-                }
-            }
+            let universal = arena.and_then(|arena| universal::kernel(&flat, caps, arena));
+            let others = convolutions(&flat, caps).into_iter().map(|how| how.kernel(&flat, caps, arena));
+            let mut kernels = universal.into_iter().chain(others);
+            let first = kernels.next().expect("a convolution has a kernel");
+            // Some families bind more buffers than others: the first that the adapter takes, or else why it does not take the first.
+            return match check(spec, &first, caps) {
+                Ok(()) => Ok(first),
+                Err(e) => kernels.find(|k| check(spec, k, caps).is_ok()).ok_or(e),
+            };
         }
     };
     check(spec, &kernel, caps)?;
@@ -261,8 +257,8 @@ impl How {
 }
 
 /// Every way to compute a flattened spec, best guess first; never none. The first convolution is staged in workgroup memory on every
-/// GPU. Others are on discrete cards: on integrated GPUs that is no faster than the caches, on software adapters slower. Winograd's way comes first where a large card has
-/// enough to do; elsewhere it is for those who time it.
+/// GPU. Others are on discrete cards: on integrated GPUs that is no faster than the caches, on software adapters slower. Winograd's
+/// way comes first where a large card has enough to do; elsewhere it is for those who time it.
 fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
     let register = tile::tiles(flat, flat.outputs[0].shape.width, caps).into_iter().map(How::Register);
     let tiled = tiled::shapes(flat, caps).into_iter().map(How::Tiled);
@@ -275,6 +271,14 @@ fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
         first.chain(tiled).chain(register).chain(winograd).collect()
     } else {
         first.chain(register).chain(tiled).chain(winograd).collect()
+    }
+}
+
+/// Brings the best guess of a family's shapes to the front: the first that `pays`, else the one that comes to most by `size`.
+fn best_guess_first<T>(shapes: &mut [T], pays: impl Fn(&T) -> bool, size: impl Fn(&T) -> usize) {
+    let busiest = || (0..shapes.len()).max_by_key(|&i| size(&shapes[i]));
+    if let Some(best) = shapes.iter().position(pays).or_else(busiest) {
+        shapes[..=best].rotate_right(1);
     }
 }
 

@@ -13,7 +13,8 @@ pub(super) use layout::MatrixLayout;
 
 use super::conv::is_packed;
 use super::spec::{ConvSpec, KRange};
-use super::{Capabilities, Precision};
+use super::tiled::pixels;
+use super::{Capabilities, Precision, best_guess_first};
 
 /// Rows, columns and depth of the matrices of one multiplication.
 const SIDE: usize = 16;
@@ -112,11 +113,6 @@ impl Shape {
     }
 }
 
-/// Pixels of all images.
-fn pixels(spec: &ConvSpec) -> usize {
-    spec.outputs[0].shape.batch * spec.size[0] * spec.size[1]
-}
-
 /// Quads of channels of a K range.
 fn quads(range: &KRange) -> usize {
     range.from.channels.div_ceil(4)
@@ -151,11 +147,8 @@ pub(super) fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
             && s.memory() <= caps.max_workgroup_memory as usize
     };
     let mut shapes: Vec<Shape> = offered(spec).filter(fits).collect();
-    let best = shapes.iter().position(|s| s.fills_channels(spec) && s.workgroups(spec) >= s.busy);
-    let busiest = || (0..shapes.len()).max_by_key(|&i| shapes[i].workgroups(spec));
-    if let Some(best) = best.or_else(busiest) {
-        shapes[..=best].rotate_right(1);
-    }
+    let pays = |s: &Shape| s.fills_channels(spec) && s.workgroups(spec) >= s.busy;
+    best_guess_first(&mut shapes, pays, |s| s.workgroups(spec));
     shapes
 }
 

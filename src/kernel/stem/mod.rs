@@ -14,7 +14,7 @@ use super::conv::is_packed;
 use super::layout::WeightLayout;
 use super::spec::ConvSpec;
 use super::tile::Tile;
-use super::{BUSY, Capabilities};
+use super::{BUSY, Capabilities, best_guess_first};
 
 /// Most input channels, and taps of a window's side: what still fits workgroup memory, and unrolls to a sensible length.
 const MOST_CHANNELS: usize = 8;
@@ -153,14 +153,11 @@ pub(super) fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
             && s.memory(spec) * 4 <= caps.max_workgroup_memory as usize
     };
     let mut shapes: Vec<Shape> = offered(spec).filter(fits).collect();
-    let best = shapes.iter().position(|s| {
+    let pays = |s: &Shape| {
         let suits = if caps.discrete { s.invocations(spec) >= BUSY } else { s.own_quads == 1 };
         suits && s.fills_channels(spec)
-    });
-    let busiest = || (0..shapes.len()).max_by_key(|&i| shapes[i].invocations(spec));
-    if let Some(best) = best.or_else(busiest) {
-        shapes[..=best].rotate_right(1);
-    }
+    };
+    best_guess_first(&mut shapes, pays, |s| s.invocations(spec));
     shapes
 }
 

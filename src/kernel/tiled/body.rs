@@ -126,7 +126,8 @@ fn input(s: &mut Source, spec: &ConvSpec, shape: &Shape, r: usize, range: &KRang
         "let at = (place.z * {image}u + {first}u + plane) * {plane}u + in_y * {}u + in_x;",
         shape.width
     ));
-    let inside = if inside.is_empty() { "true".to_string() } else { inside.join(" && ") };
+    let always = inside.is_empty();
+    let inside = if always { "true".to_string() } else { inside.join(" && ") };
     let window = if from.mean_pool {
         // At an odd edge the last row or column stands for the one behind it: the mean is that of the elements inside.
         format!(
@@ -165,7 +166,7 @@ fn input(s: &mut Source, spec: &ConvSpec, shape: &Shape, r: usize, range: &KRang
     } else {
         element("")
     };
-    s.line(if inside == "true" {
+    s.line(if always {
         format!("return {value};")
     } else {
         format!("return select(vec4<f32>(), {value}, origin.inside);")

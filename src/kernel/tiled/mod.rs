@@ -9,11 +9,11 @@ mod body;
 
 pub(super) use body::kernel;
 
-use super::Capabilities;
 use super::conv::is_packed;
 use super::layout::WeightLayout;
 use super::spec::{ConvSpec, KRange};
 use super::tile::Tile;
+use super::{Capabilities, best_guess_first};
 
 /// What a workgroup computes, and each of its invocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Shape {
 }
 
 /// Pixels of all images.
-fn pixels(spec: &ConvSpec) -> usize {
+pub(super) fn pixels(spec: &ConvSpec) -> usize {
     spec.outputs[0].shape.batch * spec.size[0] * spec.size[1]
 }
 
@@ -136,13 +136,8 @@ pub(super) fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
     let mut shapes: Vec<Shape> = offered(spec).filter(fits).collect();
     // The larger tiles pay where the sums are long: their ends are.
     let long = spec.k_ranges.iter().map(depth).sum::<usize>() >= LONG;
-    let best = shapes
-        .iter()
-        .position(|s| s.fills_channels(spec) && s.workgroups(spec) >= s.busy && (long || s.pixels < 128));
-    let busiest = || (0..shapes.len()).max_by_key(|&i| shapes[i].workgroups(spec) * shapes[i].workgroup());
-    if let Some(best) = best.or_else(busiest) {
-        shapes[..=best].rotate_right(1);
-    }
+    let pays = |s: &Shape| s.fills_channels(spec) && s.workgroups(spec) >= s.busy && (long || s.pixels < 128);
+    best_guess_first(&mut shapes, pays, |s| s.workgroups(spec) * s.workgroup());
     shapes
 }
 
