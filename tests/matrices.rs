@@ -8,7 +8,7 @@ use common::specs::{
 };
 use common::{Gpu, adapters, data, decoded, layers, oracle};
 use rmnet::kernel::{
-    Capabilities, ConvSpec, Function, Kernel, Operand, Spec, candidates, packed_weight_bytes, select,
+    Capabilities, ConvSpec, Function, Kernel, Operand, Shader, Spec, candidates, packed_weight_bytes, select,
 };
 
 /// The adapter as if it had matrix units.
@@ -37,7 +37,7 @@ fn able() -> Vec<Gpu> {
 /// of sums each invocation has eight elements.
 fn taken_apart(kernel: &Kernel) -> Kernel {
     let mut lines: Vec<String> = vec![];
-    for line in kernel.wgsl.lines() {
+    for line in kernel.shaders[0].wgsl.lines() {
         let line = line.trim();
         if line.contains("enable wgpu_cooperative_matrix") || line.starts_with("@builtin(subgroup") {
             continue;
@@ -85,7 +85,7 @@ fn taken_apart(kernel: &Kernel) -> Kernel {
     let wgsl = lines.join("\n");
     assert!(!wgsl.contains("coop"), "{wgsl}");
     let mut apart = kernel.clone();
-    (apart.wgsl, apart.subgroup, apart.matrices) = (wgsl, false, false);
+    apart.shaders[0] = Shader { wgsl, subgroup: false, matrices: false, ..apart.shaders.remove(0) };
     apart
 }
 
@@ -168,7 +168,7 @@ fn every_tile_on_every_remainder_operand_and_epilogue() {
         for (case, (name, spec)) in cases().iter().enumerate() {
             let kernels =
                 candidates(&Spec::Conv(spec.clone()), &with_units(&gpu)).expect("within the limits");
-            let kernels: Vec<_> = kernels.into_iter().filter(|k| k.matrices).collect();
+            let kernels: Vec<_> = kernels.into_iter().filter(|k| k.shaders[0].matrices).collect();
             assert!(!kernels.is_empty(), "{name}: none for matrix units");
             // One in three, in turn: pipelines take long to make.
             for kernel in
@@ -193,7 +193,7 @@ fn layers_of_networks() {
             let spec = half(layer.spec.clone());
             let Spec::Conv(conv) = &spec else { continue };
             let kernel = select(&spec, &with_units(&gpu)).expect("within the limits");
-            if !kernel.matrices || !seen.insert(spec.clone()) {
+            if !kernel.shaders[0].matrices || !seen.insert(spec.clone()) {
                 continue;
             }
             let depth: usize =
@@ -217,7 +217,7 @@ fn nan_is_kept() {
                 let spec = in_half(spec);
                 let whole = Spec::Conv(spec.clone());
                 let kernel = select(&whole, &with_units(&gpu)).expect("within the limits");
-                assert!(kernel.matrices, "{}", kernel.name);
+                assert!(kernel.shaders[0].matrices, "{}", kernel.name);
                 let mut data = data(&whole, 5);
                 let shape = spec.k_ranges[0].from.shape;
                 data.reads[0][shape.index(0, 7, 3, 4)] = f32::NAN;
@@ -246,7 +246,7 @@ fn one_buffer_too_many() {
     let caps =
         Capabilities { discrete: true, matrix_units: true, subgroup_size: Some(32), ..Capabilities::WEBGPU };
     let kernel = select(&spec, &caps).expect("8 buffers are enough");
-    assert!(!kernel.matrices && kernel.bindings.len() == 8, "{}", kernel.name);
+    assert!(!kernel.shaders[0].matrices && kernel.shaders[0].bindings.len() == 8, "{}", kernel.name);
     let more = Capabilities { max_storage_buffers: 9, ..caps };
-    assert!(select(&spec, &more).expect("within the limits").matrices);
+    assert!(select(&spec, &more).expect("within the limits").shaders[0].matrices);
 }

@@ -19,7 +19,7 @@ fn discrete(gpu: &Gpu) -> Capabilities {
 }
 
 fn shares(kernel: &Kernel) -> bool {
-    kernel.wgsl.contains("var<workgroup>")
+    kernel.shaders[0].wgsl.contains("var<workgroup>")
 }
 
 /// Runs a kernel and judges one element of `every`. `safe`: with wgpu's runtime checks.

@@ -50,6 +50,7 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
     let mut text = String::new();
     let mut shaders = vec![];
     let mut tuned = Tuned::default();
+    let count = chosen.len();
     for i in chosen {
         let d = &plan.dispatches[i];
         let before = tuned.dispatches;
@@ -59,20 +60,26 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
                 .map_err(|e| Failure { code: 4, ..Failure::input(format!("{}: {e}", d.name)) })?,
         };
         let how = if tuned.dispatches > before { ", tuned" } else { "" };
-        let [x, y, z] = kernel.grid;
-        let _ = writeln!(
-            text,
-            "// {i} {}: {}{how}, grid {x} x {y} x {z}, for {whose}\n{}",
-            d.name, kernel.name, kernel.wgsl
-        );
-        shaders.push(json!({
-            "dispatch": i, "name": d.name, "kernel": kernel.name, "entry": kernel.entry, "grid": kernel.grid, "wgsl": kernel.wgsl,
-        }));
+        for (n, shader) in kernel.shaders.iter().enumerate() {
+            let [x, y, z] = shader.grid;
+            let part = match kernel.shaders.len() {
+                1 => String::new(),
+                of => format!(" ({} of {of})", n + 1),
+            };
+            let _ = writeln!(
+                text,
+                "// {i} {}: {}{part}{how}, grid {x} x {y} x {z}, for {whose}\n{}",
+                d.name, kernel.name, shader.wgsl
+            );
+            shaders.push(json!({
+                "dispatch": i, "name": d.name, "kernel": kernel.name, "entry": shader.entry, "grid": shader.grid, "wgsl": shader.wgsl,
+            }));
+        }
     }
     if let Some((dispatch, kernel)) = tuned.unknown.first() {
         found.unknown(dispatch, kernel, tuned.unknown.len())?;
     }
-    if let Some(note) = found.note(&tuned, shaders.len()) {
+    if let Some(note) = found.note(&tuned, count) {
         text = format!("// {note}\n{text}");
     }
     let json = json!({

@@ -28,6 +28,8 @@ pub struct GpuMemory {
     pub weights: usize,
     /// Slots of the plan.
     pub activations: usize,
+    /// What kernels of several shaders hand on between them.
+    pub scratch: usize,
     /// Own input and output buffers and those that data passes through on its way; an app that gives its own buffers to
     /// [`GpuExecutor::encode`] and never calls [`GpuExecutor::run`] uses none of them.
     pub transfer: usize,
@@ -183,6 +185,7 @@ impl GpuExecutor {
         GpuMemory {
             weights: self.weight_bytes,
             activations: self.plan.activation_bytes(),
+            scratch: self.program.scratch_bytes(),
             transfer: ends * (usize::from(shared.own.is_some()) + Arc::strong_count(&shared.token) - 1),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::slots::Slots;
 use super::{Gpu, GpuError};
-use crate::kernel::{Kernel, Role, Rounding};
+use crate::kernel::{Kernel, Role, Rounding, Shader};
 use crate::plan::{BufferId, Place, Plan};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -17,25 +17,30 @@ pub(super) struct Pipeline {
     pub(super) layout: BindGroupLayout,
 }
 
-/// One dispatch, short of its bind group.
+/// One dispatch of a plan, short of its bind groups.
 struct Step {
-    /// Position among the pipelines.
-    pipeline: usize,
+    /// Of each of the kernel's shaders the position among the pipelines.
+    pipelines: Vec<usize>,
     kernel: Kernel,
 }
+
+/// Of each shader of a kernel.
+type BindGroups = Vec<BindGroup>;
 
 /// All dispatches of a plan with what they bind.
 pub(super) struct Program {
     pipelines: Vec<Pipeline>,
     steps: Vec<Step>,
     slots: Slots,
+    /// One for all kernels that bind it, as large as the largest needs.
+    scratch: Option<Buffer>,
     weights: Vec<Option<Buffer>>,
     /// Bind groups of the dispatches that touch neither input nor output; `None` for those that do.
-    inner: Vec<Option<BindGroup>>,
+    inner: Vec<Option<BindGroups>>,
 }
 
 /// Bind groups of the dispatches that touch the input or the output, for one such pair of buffers.
-pub(super) type Ends = Vec<(usize, BindGroup)>;
+pub(super) type Ends = Vec<(usize, BindGroups)>;
 
 impl Program {
     /// Makes one pipeline per distinct shader. `safe` keeps wgpu's run-time checks in.
@@ -47,21 +52,25 @@ impl Program {
         weights: Vec<Option<Buffer>>,
         safe: bool,
     ) -> Result<Program, GpuError> {
-        let mut sources: Vec<(Kernel, String)> = vec![];
+        let mut sources: Vec<(String, Shader)> = vec![];
         let mut known: HashMap<String, usize> = HashMap::new();
         let mut steps = vec![];
         for mut kernel in kernels {
-            // The text is needed once; what is bound, and how, stays.
-            let wgsl = std::mem::take(&mut kernel.wgsl);
-            let pipeline = *known.entry(wgsl).or_insert_with_key(|wgsl| {
-                sources.push((kernel.clone(), wgsl.clone()));
-                sources.len() - 1
+            let pipelines = kernel.shaders.iter_mut().map(|shader| {
+                // The text is needed once; what is bound, and how, stays.
+                let wgsl = std::mem::take(&mut shader.wgsl);
+                *known.entry(wgsl).or_insert_with_key(|wgsl| {
+                    sources.push((kernel.name.clone(), Shader { wgsl: wgsl.clone(), ..shader.clone() }));
+                    sources.len() - 1
+                })
             });
-            steps.push(Step { pipeline, kernel });
+            steps.push(Step { pipelines: pipelines.collect(), kernel });
         }
         drop(known);
         let pipelines = make_pipelines(gpu, &sources, safe).await?;
-        let mut program = Program { pipelines, steps, slots, weights, inner: vec![] };
+        let bytes = steps.iter().map(|s| s.kernel.scratch).max().unwrap_or(0);
+        let scratch = scratch(gpu, bytes).await?;
+        let mut program = Program { pipelines, steps, slots, scratch, weights, inner: vec![] };
         let inner = || {
             let touches = |i: usize| program.touches_ends(plan, i);
             (0..program.steps.len())
@@ -75,6 +84,11 @@ impl Program {
     /// Number of distinct shaders.
     pub(super) fn pipelines(&self) -> usize {
         self.pipelines.len()
+    }
+
+    /// Bytes that kernels hand on between their own shaders.
+    pub(super) fn scratch_bytes(&self) -> usize {
+        self.scratch.as_ref().map_or(0, |s| s.size() as usize)
     }
 
     /// Bytes of the weights, by dispatch.
@@ -113,14 +127,17 @@ impl Program {
         let mut current = None;
         for i in dispatches {
             let step = &self.steps[i];
-            if current != Some(step.pipeline) {
-                pass.set_pipeline(&self.pipelines[step.pipeline].pipeline);
-                current = Some(step.pipeline);
+            let of_ends = || ends.iter().find(|(at, _)| *at == i).map(|(_, groups)| groups);
+            let groups = self.inner[i].as_ref().or_else(of_ends).into_iter().flatten();
+            for ((&pipeline, shader), group) in step.pipelines.iter().zip(&step.kernel.shaders).zip(groups) {
+                if current != Some(pipeline) {
+                    pass.set_pipeline(&self.pipelines[pipeline].pipeline);
+                    current = Some(pipeline);
+                }
+                pass.set_bind_group(0, group, &[]);
+                let [x, y, z] = shader.grid;
+                pass.dispatch_workgroups(x, y, z);
             }
-            let of_ends = || ends.iter().find(|(at, _)| *at == i).map(|(_, group)| group);
-            pass.set_bind_group(0, self.inner[i].as_ref().or_else(of_ends), &[]);
-            let [x, y, z] = step.kernel.grid;
-            pass.dispatch_workgroups(x, y, z);
         }
     }
 
@@ -130,7 +147,7 @@ impl Program {
         d.reads.iter().chain(&d.writes).any(outer)
     }
 
-    fn bind(&self, gpu: &Gpu, plan: &Plan, index: usize, ends: Option<(&Buffer, &Buffer)>) -> BindGroup {
+    fn bind(&self, gpu: &Gpu, plan: &Plan, index: usize, ends: Option<(&Buffer, &Buffer)>) -> BindGroups {
         let (dispatch, step) = (&plan.dispatches[index], &self.steps[index]);
         let part = |id: BufferId| {
             let buffer = plan.buffer(id);
@@ -144,39 +161,56 @@ impl Program {
             let size = wgpu::BufferSize::new(buffer.shape.bytes() as u64);
             wgpu::BindingResource::Buffer(BufferBinding { buffer: held, offset, size })
         };
-        let entries: Vec<_> = step
-            .kernel
-            .bindings
-            .iter()
-            .enumerate()
-            .filter_map(|(n, binding)| {
-                let resource = match binding.role {
-                    Role::Read(r) => part(dispatch.reads[r]),
-                    Role::Write(w) => part(dispatch.writes[w]),
-                    Role::Weights => self.weights[index].as_ref()?.as_entire_binding(),
-                    Role::Arena => self.slots.arena()?.as_entire_binding(),
-                };
-                Some(wgpu::BindGroupEntry { binding: n as u32, resource })
+        let groups = step.kernel.shaders.iter().zip(&step.pipelines).map(|(shader, &pipeline)| {
+            let entries: Vec<_> = shader
+                .bindings
+                .iter()
+                .enumerate()
+                .filter_map(|(n, binding)| {
+                    let resource = match binding.role {
+                        Role::Read(r) => part(dispatch.reads[r]),
+                        Role::Write(w) => part(dispatch.writes[w]),
+                        Role::Weights => self.weights[index].as_ref()?.as_entire_binding(),
+                        Role::Arena => self.slots.arena()?.as_entire_binding(),
+                        Role::Scratch => self.scratch.as_ref()?.as_entire_binding(),
+                    };
+                    Some(wgpu::BindGroupEntry { binding: n as u32, resource })
+                })
+                .collect();
+            gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(&dispatch.name),
+                layout: &self.pipelines[pipeline].layout,
+                entries: &entries,
             })
-            .collect();
-        gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(&dispatch.name),
-            layout: &self.pipelines[step.pipeline].layout,
-            entries: &entries,
-        })
+        });
+        groups.collect()
     }
+}
+
+/// The buffer that the shaders of a kernel hand things on in; `None` for 0 bytes.
+pub(super) async fn scratch(gpu: &Gpu, bytes: u64) -> Result<Option<Buffer>, GpuError> {
+    if bytes == 0 {
+        return Ok(None);
+    }
+    let descriptor = wgpu::BufferDescriptor {
+        label: Some("scratch"),
+        size: bytes,
+        usage: wgpu::BufferUsages::STORAGE,
+        mapped_at_creation: false,
+    };
+    gpu.scoped("the activations", || gpu.device().create_buffer(&descriptor)).await.map(Some)
 }
 
 /// Compiles on all cores.
 #[cfg(not(target_arch = "wasm32"))]
 async fn make_pipelines(
     gpu: &Gpu,
-    sources: &[(Kernel, String)],
+    sources: &[(String, Shader)],
     safe: bool,
 ) -> Result<Vec<Pipeline>, GpuError> {
     use rayon::prelude::*;
     // Error scopes belong to threads; each pipeline opens and closes its own where it is made.
-    let make = |(kernel, wgsl): &(Kernel, String)| pollster::block_on(make_pipeline(gpu, kernel, wgsl, safe));
+    let make = |(name, shader): &(String, Shader)| pollster::block_on(make_pipeline(gpu, name, shader, safe));
     sources.par_iter().map(make).collect()
 }
 
@@ -184,27 +218,28 @@ async fn make_pipelines(
 #[cfg(target_arch = "wasm32")]
 async fn make_pipelines(
     gpu: &Gpu,
-    sources: &[(Kernel, String)],
+    sources: &[(String, Shader)],
     safe: bool,
 ) -> Result<Vec<Pipeline>, GpuError> {
     let mut pipelines = vec![];
-    for (kernel, wgsl) in sources {
-        pipelines.push(make_pipeline(gpu, kernel, wgsl, safe).await?);
+    for (name, shader) in sources {
+        pipelines.push(make_pipeline(gpu, name, shader, safe).await?);
     }
     Ok(pipelines)
 }
 
 pub(super) async fn make_pipeline(
     gpu: &Gpu,
-    kernel: &Kernel,
-    wgsl: &str,
+    name: &str,
+    shader: &Shader,
     safe: bool,
 ) -> Result<Pipeline, GpuError> {
     let make = || {
         let device = gpu.device();
+        let label = Some(name);
         let descriptor = wgpu::ShaderModuleDescriptor {
-            label: Some(&kernel.name),
-            source: wgpu::ShaderSource::Wgsl(wgsl.into()),
+            label,
+            source: wgpu::ShaderSource::Wgsl(shader.wgsl.as_str().into()),
         };
         let module = if safe {
             device.create_shader_module(descriptor)
@@ -215,7 +250,7 @@ pub(super) async fn make_pipeline(
             // Tests run every kernel with the checks on as well and compare.
             unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
         };
-        let entries: Vec<_> = kernel
+        let entries: Vec<_> = shader
             .bindings
             .iter()
             .enumerate()
@@ -230,7 +265,6 @@ pub(super) async fn make_pipeline(
                 count: None,
             })
             .collect();
-        let label = Some(kernel.name.as_str());
         let layout =
             device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
@@ -242,7 +276,7 @@ pub(super) async fn make_pipeline(
             label,
             layout: Some(&pipeline_layout),
             module: &module,
-            entry_point: Some(kernel.entry),
+            entry_point: Some(shader.entry),
             compilation_options: wgpu::PipelineCompilationOptions {
                 zero_initialize_workgroup_memory: safe,
                 ..Default::default()

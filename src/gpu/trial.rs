@@ -1,11 +1,11 @@
 //! One dispatch on buffers of its own, to try kernels on: what each gives, and how long it takes.
 
-use super::program::{Pipeline, make_pipeline};
+use super::program::{Pipeline, make_pipeline, scratch};
 use super::timing::durations;
 use super::turn::read_back;
 use super::upload::Uploader;
 use super::{Gpu, GpuError};
-use crate::kernel::{Kernel, Role};
+use crate::kernel::{Kernel, Role, Shader};
 use crate::plan::Plan;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -27,9 +27,8 @@ pub struct Trial<'a> {
 
 /// A kernel compiled for a [`Trial`], with its weights.
 pub struct Attempt {
-    pipeline: Pipeline,
-    group: BindGroup,
-    grid: [u32; 3],
+    /// Of each of its shaders what runs, what it binds, and its grid.
+    shaders: Vec<(Pipeline, BindGroup, [u32; 3])>,
 }
 
 impl<'a> Trial<'a> {
@@ -119,30 +118,35 @@ impl<'a> Trial<'a> {
             false => Some(pollster::block_on(uploader.buffer("weights", weights))?),
         };
         pollster::block_on(uploader.finish())?;
-        let pipeline = pollster::block_on(make_pipeline(self.gpu, kernel, &kernel.wgsl, false))?;
-        let bind = || {
-            let entries: Vec<_> = kernel
-                .bindings
-                .iter()
-                .enumerate()
-                .filter_map(|(n, binding)| {
-                    let buffer = match binding.role {
-                        Role::Read(r) => &self.reads[r],
-                        Role::Write(w) => &self.writes[w][1],
-                        Role::Weights => weights.as_ref()?,
-                        Role::Arena => &self.arena.as_ref()?[1],
-                    };
-                    Some(wgpu::BindGroupEntry { binding: n as u32, resource: buffer.as_entire_binding() })
+        let scratch = pollster::block_on(scratch(self.gpu, kernel.scratch))?;
+        let shader = |shader: &Shader| {
+            let pipeline = pollster::block_on(make_pipeline(self.gpu, &kernel.name, shader, false))?;
+            let bind = || {
+                let entries: Vec<_> = shader
+                    .bindings
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(n, binding)| {
+                        let buffer = match binding.role {
+                            Role::Read(r) => &self.reads[r],
+                            Role::Write(w) => &self.writes[w][1],
+                            Role::Weights => weights.as_ref()?,
+                            Role::Arena => &self.arena.as_ref()?[1],
+                            Role::Scratch => scratch.as_ref()?,
+                        };
+                        Some(wgpu::BindGroupEntry { binding: n as u32, resource: buffer.as_entire_binding() })
+                    })
+                    .collect();
+                self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+                    label: Some(&kernel.name),
+                    layout: &pipeline.layout,
+                    entries: &entries,
                 })
-                .collect();
-            self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(&kernel.name),
-                layout: &pipeline.layout,
-                entries: &entries,
-            })
+            };
+            let group = pollster::block_on(self.gpu.scoped("a trial", bind))?;
+            Ok((pipeline, group, shader.grid))
         };
-        let group = pollster::block_on(self.gpu.scoped("a trial", bind))?;
-        Ok(Attempt { pipeline, group, grid: kernel.grid })
+        Ok(Attempt { shaders: kernel.shaders.iter().map(shader).collect::<Result<_, GpuError>>()? })
     }
 
     /// The words of the written buffers after one dispatch. Blocks.
@@ -221,10 +225,13 @@ impl Attempt {
                 end_of_pass_write_index: Some(1),
             }),
         });
-        pass.set_pipeline(&self.pipeline.pipeline);
-        pass.set_bind_group(0, &self.group, &[]);
-        let [x, y, z] = self.grid;
-        (0..dispatches).for_each(|_| pass.dispatch_workgroups(x, y, z));
+        for _ in 0..dispatches {
+            for (pipeline, group, [x, y, z]) in &self.shaders {
+                pass.set_pipeline(&pipeline.pipeline);
+                pass.set_bind_group(0, group, &[]);
+                pass.dispatch_workgroups(*x, *y, *z);
+            }
+        }
     }
 }
 

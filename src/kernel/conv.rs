@@ -5,7 +5,7 @@ use super::layout::WeightLayout;
 use super::source::{LOWEST, Source, planes};
 use super::spec::{ConvSpec, Layout, Operand};
 use super::tile::Tile;
-use super::{Arena, Capabilities, Kernel, Packing, epilogue};
+use super::{Arena, Capabilities, Kernel, Packing, Shader, epilogue};
 use crate::graph::MaxPool;
 
 /// Whether an operand's buffer is in quads.
@@ -54,7 +54,6 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: O
     let workgroups = invocations.div_ceil(tile.workgroup as usize);
     let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
     let grid = [workgroups.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
-
     let wide_loads = caps.wide_loads();
     let mut s = Source::new(wide_loads, arena);
     let apart = tile.pixels * spec.max_pool.map_or(1, |pool| pool.stride[1]);
@@ -75,7 +74,6 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: O
         s.constant(&format!("R{r}_IMAGE"), planes(&range.from.shape));
     }
     super::conv_body::fetches(&mut s, spec, &layout);
-
     s.line("@compute @workgroup_size(WORKGROUP)");
     let lane = if tile.lanes.is_some() { ", @builtin(subgroup_invocation_id) lane: u32" } else { "" };
     s.line(format!(
@@ -100,8 +98,7 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: O
     let (wgsl, bindings) = s.finish();
     let how = if tile.lanes.is_some() { "shuffle" } else { "plain" };
     let pool = if spec.max_pool.is_some() { "_max_pool" } else { "" };
-    Kernel {
-        name: format!("conv2d{pool} {how} {}px x {}oc", tile.pixels, tile.quads * 4),
+    let shader = Shader {
         wgsl,
         entry: "conv2d",
         bindings,
@@ -109,8 +106,12 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: O
         subgroup: tile.lanes.is_some(),
         int64: wide_loads,
         matrices: false,
-        packing: Packing::Conv(layout),
-    }
+    };
+    Kernel::one(
+        format!("conv2d{pool} {how} {}px x {}oc", tile.pixels, tile.quads * 4),
+        shader,
+        Packing::Conv(layout),
+    )
 }
 
 struct Body<'a> {

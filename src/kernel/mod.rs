@@ -19,13 +19,12 @@ mod stem;
 mod tile;
 mod tiled;
 mod universal;
-mod universal_text;
 mod winograd;
 
 use crate::tensor::all_finite;
 use layout::WeightLayout;
 use matrix::MatrixLayout;
-use universal::UniversalLayout;
+use universal::{UniversalLayout, WinogradPasses};
 use winograd::WinogradLayout;
 
 pub use precision::Precision;
@@ -76,6 +75,8 @@ pub enum Role {
     Weights,
     /// The one buffer that the dispatch's buffers are ranges of ([`Arena`]).
     Arena,
+    /// What the shaders of a kernel hand on to one another.
+    Scratch,
 }
 
 /// A storage buffer of a kernel, in bind group 0 at the position it has in [`Kernel::bindings`].
@@ -99,12 +100,10 @@ pub struct Arena {
     pub writes: Vec<Option<u32>>,
 }
 
-/// A compute shader for one [`Spec`]: everything baked in, nothing but buffers to bind.
+/// A compute shader: everything baked in, nothing but buffers to bind.
 #[derive(Clone, Debug)]
-pub struct Kernel {
-    /// Short name of the kernel family and tile, for people.
-    pub name: String,
-    /// The whole shader.
+pub struct Shader {
+    /// All of its text.
     pub wgsl: String,
     /// Entry point.
     pub entry: &'static str,
@@ -112,12 +111,23 @@ pub struct Kernel {
     pub bindings: Vec<Binding>,
     /// Workgroups in x, y, z.
     pub grid: [u32; 3],
-    /// Whether the shader needs the feature `SUBGROUP`.
+    /// Whether it needs the feature `SUBGROUP`.
     pub subgroup: bool,
-    /// Whether the shader needs the feature `SHADER_INT64`.
+    /// Whether it needs the feature `SHADER_INT64`.
     pub int64: bool,
-    /// Whether the shader needs the features of [`Capabilities::matrix_units`].
+    /// Whether it needs the features of [`Capabilities::matrix_units`].
     pub matrices: bool,
+}
+
+/// What computes one [`Spec`]: a shader, or several one after the other that hand on what they make in a buffer of their own.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// Short name of the kernel family and tile, for people.
+    pub name: String,
+    /// In the order they run.
+    pub shaders: Vec<Shader>,
+    /// Bytes of the buffer for [`Role::Scratch`], 0 where no shader binds one. What it holds before does not matter.
+    pub scratch: u64,
     packing: Packing,
 }
 
@@ -150,6 +160,7 @@ enum Packing {
     Matrix(MatrixLayout),
     Universal(UniversalLayout),
     Winograd(WinogradLayout),
+    WinogradPasses(WinogradPasses),
 }
 
 impl Capabilities {
@@ -214,7 +225,7 @@ pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Res
         Spec::Conv(conv) if simple::is_gemv(conv) => simple::gemv(conv, caps, arena),
         Spec::Conv(conv) => {
             let flat = conv::flatten(conv);
-            let universal = arena.and_then(|arena| universal::kernel(&flat, caps, arena));
+            let universal = arena.map_or(vec![], |arena| universal::kernels(&flat, caps, arena));
             let others = convolutions(&flat, caps).into_iter().map(|how| how.kernel(&flat, caps, arena));
             let mut kernels = universal.into_iter().chain(others);
             let first = kernels.next().expect("a convolution has a kernel");
@@ -305,7 +316,9 @@ pub fn candidates_in(
         && !simple::is_gemv(conv)
     {
         let flat = conv::flatten(conv);
-        for kernel in convolutions(&flat, caps).iter().map(|how| how.kernel(&flat, caps, arena)) {
+        let universal = arena.map_or(vec![], |arena| universal::kernels(&flat, caps, arena));
+        let others = convolutions(&flat, caps).into_iter().map(|how| how.kernel(&flat, caps, arena));
+        for kernel in universal.into_iter().chain(others) {
             // On a narrow map several tiles are cut down to one.
             if check(spec, &kernel, caps).is_ok() && kernels.iter().all(|k| k.name != kernel.name) {
                 kernels.push(kernel);
@@ -334,7 +347,7 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
             tiled::packed_weight_bytes(&flat),
             matrix::packed_weight_bytes(&flat),
             winograd::packed_weight_bytes(&flat),
-            universal::bytes(&flat),
+            universal::packed_weight_bytes(&flat),
         ])
         .max()
         .unwrap_or(0)
@@ -347,10 +360,13 @@ fn check(spec: &Spec, kernel: &Kernel, caps: &Capabilities) -> Result<(), Kernel
         }
         Err(KernelError { kernel: kernel.name.clone(), limit, needed, allowed })
     };
-    allow("storage buffers", kernel.bindings.len() as u64, u64::from(caps.max_storage_buffers))?;
-    for workgroups in kernel.grid {
-        allow("workgroups of a dimension", u64::from(workgroups), u64::from(caps.max_workgroups))?;
+    for shader in &kernel.shaders {
+        allow("storage buffers", shader.bindings.len() as u64, u64::from(caps.max_storage_buffers))?;
+        for workgroups in shader.grid {
+            allow("workgroups of a dimension", u64::from(workgroups), u64::from(caps.max_workgroups))?;
+        }
     }
+    allow("bytes of a binding", kernel.scratch, caps.max_binding_bytes)?;
     let buffers = spec
         .operands()
         .into_iter()
@@ -363,12 +379,17 @@ fn check(spec: &Spec, kernel: &Kernel, caps: &Capabilities) -> Result<(), Kernel
 }
 
 impl Kernel {
+    fn one(name: String, shader: Shader, packing: Packing) -> Kernel {
+        Kernel { name, shaders: vec![shader], scratch: 0, packing }
+    }
+
     fn weight_bytes(&self, spec: &Spec) -> u64 {
         match (&self.packing, spec) {
             (Packing::Conv(layout), _) => layout.bytes(),
             (Packing::Matrix(layout), _) => layout.bytes(),
             (Packing::Universal(layout), _) => layout.bytes(),
             (Packing::Winograd(layout), _) => layout.bytes(),
+            (Packing::WinogradPasses(layout), _) => layout.bytes(),
             (Packing::Gemv, Spec::Conv(spec)) => simple::gemv_bytes(spec),
             _ => 0,
         }
@@ -387,6 +408,7 @@ impl Kernel {
             Packing::Matrix(layout) => layout.pack(spec, values),
             Packing::Universal(layout) => layout.pack(spec, values),
             Packing::Winograd(layout) => layout.pack(spec, values),
+            Packing::WinogradPasses(layout) => layout.pack(spec, values),
         }
     }
 
@@ -395,6 +417,7 @@ impl Kernel {
         match &self.packing {
             Packing::Matrix(layout) => layout.rounding(),
             Packing::Winograd(layout) => layout.rounding(),
+            Packing::WinogradPasses(layout) => layout.rounding(),
             _ => Rounding::DIRECT,
         }
     }

@@ -4,7 +4,7 @@ use super::epilogue::{self, load_quad};
 use super::precision::{Words, parameter_elements};
 use super::source::Source;
 use super::spec::{AverageSpec, ConvSpec, Operand, Output, PoolSpec};
-use super::{Arena, BUSY, Capabilities, Function, Kernel, Packing, Values, layout};
+use super::{Arena, BUSY, Capabilities, Function, Kernel, Packing, Shader, Values, layout};
 
 const MAX_POOL: &str = include_str!("../../shaders/max_pool.wgsl");
 const LARGER: &str = include_str!("../../shaders/shared/larger.wgsl");
@@ -51,17 +51,8 @@ fn workgroup(caps: &Capabilities) -> u32 {
 
 fn unweighted(name: &str, entry: &'static str, s: Source, grid: [u32; 3], int64: bool) -> Kernel {
     let (wgsl, bindings) = s.finish();
-    Kernel {
-        name: name.into(),
-        wgsl,
-        entry,
-        bindings,
-        grid,
-        subgroup: false,
-        int64,
-        matrices: false,
-        packing: Packing::None,
-    }
+    let shader = Shader { wgsl, entry, bindings, grid, subgroup: false, int64, matrices: false };
+    Kernel::one(name.into(), shader, Packing::None)
 }
 
 pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
@@ -197,17 +188,8 @@ pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities, arena: Option<&Arena>) 
     let (wgsl, bindings) = s.finish();
     let name = format!("gemv {slices} slices");
     let int64 = caps.wide_loads();
-    Kernel {
-        name,
-        wgsl,
-        entry: "gemv",
-        bindings,
-        grid,
-        subgroup: false,
-        int64,
-        matrices: false,
-        packing: Packing::Gemv,
-    }
+    let shader = Shader { wgsl, entry: "gemv", bindings, grid, subgroup: false, int64, matrices: false };
+    Kernel::one(name, shader, Packing::Gemv)
 }
 
 /// Elements of the weight binding: a quad of weights each.

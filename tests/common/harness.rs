@@ -1,7 +1,9 @@
 //! A small wgpu harness and a naive oracle for single dispatches.
 
 use super::arena::{ARENA_WORDS, ZEROS};
-use rmnet::kernel::{Arena, BufferShape, Capabilities, ConvSpec, Kernel, Precision, Role, Spec, Values};
+use rmnet::kernel::{
+    Arena, BufferShape, Capabilities, ConvSpec, Kernel, Precision, Role, Shader, Spec, Values,
+};
 use std::ops::Range;
 use std::time::Instant;
 
@@ -64,9 +66,8 @@ fn has_matrices(adapter: &wgpu::Adapter) -> bool {
 
 /// A pipeline with its buffers bound.
 pub struct Prepared {
-    pipeline: wgpu::ComputePipeline,
-    group: wgpu::BindGroup,
-    grid: [u32; 3],
+    /// Of each shader of the kernel, with its grid.
+    shaders: Vec<(wgpu::ComputePipeline, wgpu::BindGroup, [u32; 3])>,
     /// Each with the bytes of it that are the output.
     outputs: Vec<(wgpu::Buffer, Range<u64>)>,
     /// Seconds it took to make the pipeline.
@@ -110,29 +111,32 @@ impl Gpu {
         safe: bool,
     ) -> Prepared {
         let start = Instant::now();
-        let source = wgpu::ShaderModuleDescriptor {
-            label: Some(&kernel.name),
-            source: wgpu::ShaderSource::Wgsl(kernel.wgsl.as_str().into()),
+        let make = |shader: &Shader| {
+            let source = wgpu::ShaderModuleDescriptor {
+                label: Some(&kernel.name),
+                source: wgpu::ShaderSource::Wgsl(shader.wgsl.as_str().into()),
+            };
+            let module = if safe {
+                self.device.create_shader_module(source)
+            } else {
+                // SAFETY: the kernels clamp every index to its buffer and their loops end; the same shaders run checked too.
+                unsafe {
+                    self.device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked())
+                }
+            };
+            self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&kernel.name),
+                layout: None,
+                module: &module,
+                entry_point: Some(shader.entry),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    zero_initialize_workgroup_memory: false,
+                    ..Default::default()
+                },
+                cache: None,
+            })
         };
-        let module = if safe {
-            self.device.create_shader_module(source)
-        } else {
-            // SAFETY: the kernels clamp every index to its buffer and their loops end; the same shaders run checked too.
-            unsafe {
-                self.device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked())
-            }
-        };
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(&kernel.name),
-            layout: None,
-            module: &module,
-            entry_point: Some(kernel.entry),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: false,
-                ..Default::default()
-            },
-            cache: None,
-        });
+        let pipelines: Vec<_> = kernel.shaders.iter().map(make).collect();
         let compile = start.elapsed().as_secs_f64();
         // What lies between the buffers is read by mistake only.
         let mut all = vec![f32::NAN; ARENA_WORDS];
@@ -154,26 +158,33 @@ impl Gpu {
         let outputs: Vec<_> = writes.iter().enumerate().map(output).collect();
         let inputs: Vec<_> = reads.iter().map(|r| self.buffer(r)).collect();
         let weights = self.buffer(weights);
-        let entries: Vec<_> = kernel
-            .bindings
-            .iter()
-            .enumerate()
-            .map(|(i, binding)| {
-                let buffer = match binding.role {
-                    Role::Read(n) => &inputs[n],
-                    Role::Write(n) => &outputs[n].0,
-                    Role::Weights => &weights,
-                    Role::Arena => &arena_buffer,
-                };
-                wgpu::BindGroupEntry { binding: i as u32, resource: buffer.as_entire_binding() }
-            })
-            .collect();
-        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout: &pipeline.get_bind_group_layout(0),
-            entries: &entries,
-        });
-        Prepared { pipeline, group, grid: kernel.grid, outputs, compile }
+        // Nothing may count on what is there before.
+        let scratch = self.buffer(&vec![f32::NAN; kernel.scratch as usize / 4]);
+        let bind = |(pipeline, shader): (wgpu::ComputePipeline, &Shader)| {
+            let entries: Vec<_> = shader
+                .bindings
+                .iter()
+                .enumerate()
+                .map(|(i, binding)| {
+                    let buffer = match binding.role {
+                        Role::Read(n) => &inputs[n],
+                        Role::Write(n) => &outputs[n].0,
+                        Role::Weights => &weights,
+                        Role::Arena => &arena_buffer,
+                        Role::Scratch => &scratch,
+                    };
+                    wgpu::BindGroupEntry { binding: i as u32, resource: buffer.as_entire_binding() }
+                })
+                .collect();
+            let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: None,
+                layout: &pipeline.get_bind_group_layout(0),
+                entries: &entries,
+            });
+            (pipeline, group, shader.grid)
+        };
+        let shaders = pipelines.into_iter().zip(&kernel.shaders).map(bind).collect();
+        Prepared { shaders, outputs, compile }
     }
 
     /// Dispatches `times` times in one pass and waits; seconds.
@@ -181,11 +192,12 @@ impl Gpu {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            pass.set_pipeline(&prepared.pipeline);
-            pass.set_bind_group(0, &prepared.group, &[]);
             for _ in 0..times {
-                let [x, y, z] = prepared.grid;
-                pass.dispatch_workgroups(x, y, z);
+                for (pipeline, group, [x, y, z]) in &prepared.shaders {
+                    pass.set_pipeline(pipeline);
+                    pass.set_bind_group(0, group, &[]);
+                    pass.dispatch_workgroups(*x, *y, *z);
+                }
             }
         }
         let commands = encoder.finish();

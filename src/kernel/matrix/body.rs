@@ -2,7 +2,7 @@
 
 use super::super::source::{Source, planes, plus, times};
 use super::super::spec::ConvSpec;
-use super::super::{Capabilities, Kernel, Packing, epilogue};
+use super::super::{Capabilities, Kernel, Packing, Shader, epilogue};
 use super::{MatrixLayout, SIDE, SUBGROUP, SUMS_ROW, Shape, pixels, quads, steps};
 
 /// The kernel for a flattened spec and a shape that [`shapes`](super::shapes) gives for it.
@@ -33,22 +33,11 @@ pub(in super::super) fn kernel(spec: &ConvSpec, shape: &Shape, caps: &Capabiliti
     Body { spec, shape, layout: &layout }.emit(&mut s);
     let (wgsl, bindings) = s.finish();
     let split = if shape.slices > 1 { format!(" in {}", shape.slices) } else { String::new() };
-    Kernel {
-        name: format!(
-            "conv2d matrix {}px x {}oc x {}{split}",
-            shape.pixels(),
-            shape.channels(),
-            4 * shape.depth
-        ),
-        wgsl,
-        entry: "conv2d",
-        bindings,
-        grid,
-        subgroup: true,
-        int64: false,
-        matrices: true,
-        packing: Packing::Matrix(layout),
-    }
+    let name =
+        format!("conv2d matrix {}px x {}oc x {}{split}", shape.pixels(), shape.channels(), 4 * shape.depth);
+    let shader =
+        Shader { wgsl, entry: "conv2d", bindings, grid, subgroup: true, int64: false, matrices: true };
+    Kernel::one(name, shader, Packing::Matrix(layout))
 }
 
 struct Body<'a> {

@@ -3,7 +3,7 @@
 use super::super::layout::WeightLayout;
 use super::super::source::{LOWEST, Source, planes, plus, times};
 use super::super::spec::ConvSpec;
-use super::super::{Arena, Capabilities, Kernel, Packing, epilogue};
+use super::super::{Arena, Capabilities, Kernel, Packing, Shader, epilogue};
 use super::Shape;
 use crate::graph::MaxPool;
 
@@ -49,17 +49,12 @@ pub(in super::super) fn kernel(
     let (wgsl, bindings) = s.finish();
     let pool = if spec.max_pool.is_some() { "_max_pool" } else { "" };
     let [rows, columns] = shape.conv();
-    Kernel {
-        name: format!("conv2d{pool} stem {rows}x{columns}px x {}oc", shape.quads() * 4),
-        wgsl,
-        entry: "conv2d",
-        bindings,
-        grid,
-        subgroup: false,
-        int64,
-        matrices: false,
-        packing: Packing::Conv(layout),
-    }
+    let shader = Shader { wgsl, entry: "conv2d", bindings, grid, subgroup: false, int64, matrices: false };
+    Kernel::one(
+        format!("conv2d{pool} stem {rows}x{columns}px x {}oc", shape.quads() * 4),
+        shader,
+        Packing::Conv(layout),
+    )
 }
 
 /// The function `input`: element `i` of what is staged, for a rectangle whose first window begins at row `y`, column `x` of the

@@ -3,7 +3,7 @@
 use super::super::layout::{RangeLayout, WeightLayout};
 use super::super::source::{Source, planes, plus, times};
 use super::super::spec::{ConvSpec, Function, KRange};
-use super::super::{Arena, Capabilities, Kernel, Packing, Precision, epilogue};
+use super::super::{Arena, Capabilities, Kernel, Packing, Precision, Shader, epilogue};
 use super::{Shape, depth, pixels};
 
 /// The kernel for a flattened spec and a shape that [`offered`](super::offered) gives for it.
@@ -42,17 +42,12 @@ pub(in super::super) fn kernel(
     Body { spec, shape, layout: &layout }.emit(&mut s);
     let (wgsl, bindings) = s.finish();
     let split = if shape.slices > 1 { format!(" in {}", shape.slices) } else { String::new() };
-    Kernel {
-        name: format!("conv2d tiled {}px x {}oc x {}{split}", shape.pixels, shape.quads * 4, shape.depth * 4),
-        wgsl,
-        entry: "conv2d",
-        bindings,
-        grid,
-        subgroup: false,
-        int64,
-        matrices: false,
-        packing: Packing::Conv(layout),
-    }
+    let shader = Shader { wgsl, entry: "conv2d", bindings, grid, subgroup: false, int64, matrices: false };
+    Kernel::one(
+        format!("conv2d tiled {}px x {}oc x {}{split}", shape.pixels, shape.quads * 4, shape.depth * 4),
+        shader,
+        Packing::Conv(layout),
+    )
 }
 
 /// The function `place`: column, row and image of a pixel of the GEMM.

@@ -2,7 +2,7 @@
 
 use super::super::source::{Source, planes, times};
 use super::super::spec::ConvSpec;
-use super::super::{Arena, Capabilities, Kernel, Packing, epilogue};
+use super::super::{Arena, Capabilities, Kernel, Packing, Shader, epilogue};
 use super::{Shape, WORKGROUP, WinogradLayout, all_tiles, tiles};
 
 /// The kernel for a spec and a shape that [`offered`](super::offered) gives for it.
@@ -38,17 +38,12 @@ pub(in super::super) fn kernel(
     output(&mut s);
     emit(&mut s, spec, shape);
     let (wgsl, bindings) = s.finish();
-    Kernel {
-        name: format!("conv2d winograd {}px x {}oc", 4 * shape.tiles, 4 * shape.quads),
-        wgsl,
-        entry: "conv2d",
-        bindings,
-        grid,
-        subgroup: false,
-        int64,
-        matrices: false,
-        packing: Packing::Winograd(layout),
-    }
+    let shader = Shader { wgsl, entry: "conv2d", bindings, grid, subgroup: false, int64, matrices: false };
+    Kernel::one(
+        format!("conv2d winograd {}px x {}oc", 4 * shape.tiles, 4 * shape.quads),
+        shader,
+        Packing::Winograd(layout),
+    )
 }
 
 /// The function `place`: column, row and image of a tile.

@@ -13,8 +13,10 @@
 //! factor `16 (C + 9) / (9 C + 3)`. Adds count once in both, and the factor is above 1.
 
 mod body;
+mod minimal;
 
 pub(super) use body::kernel;
+pub(super) use minimal::Minimal;
 
 use super::conv::is_packed;
 use super::spec::ConvSpec;

@@ -1,9 +1,9 @@
 //! The WGSL of the universal convolution.
 
-use super::source::Source;
-use super::universal::{QUADS, RANGE_SIZES, SIZES};
+use super::super::source::Source;
+use super::{QUADS, RANGE_SIZES, SIZES};
 
-const PRELUDE: &str = include_str!("../../shaders/universal.wgsl");
+pub(super) const PRELUDE: &str = include_str!("../../../shaders/universal.wgsl");
 
 /// The n-th of the 16 words that two lanes loaded as `{name}_low` and `{name}_high`.
 fn word(name: &str, n: usize) -> String {
@@ -12,7 +12,7 @@ fn word(name: &str, n: usize) -> String {
 }
 
 /// Loads 16 words from element `at` of the weights and names them.
-fn words(s: &mut Source, prefix: &str, at: &str, names: &[&str]) {
+pub(super) fn words(s: &mut Source, prefix: &str, at: &str, names: &[&str]) {
     s.line(format!("let {prefix} = weights[{at} + (lane & 1u)];"));
     s.line(format!("let {prefix}_low = vec4<u32>({prefix});"));
     s.line(format!("let {prefix}_high = vec4<u32>({prefix} >> vec4<u32>(32u));"));
@@ -21,9 +21,8 @@ fn words(s: &mut Source, prefix: &str, at: &str, names: &[&str]) {
     }
 }
 
-/// The shader for a tile of so many pixels on subgroups of so many lanes; `windows`: with the loop that sums three neighbouring
-/// taps at a time.
-pub(super) fn text(pixels: usize, lanes: usize, windows: bool) -> String {
+/// The shader for a tile of so many pixels on subgroups of so many lanes.
+pub(super) fn text(pixels: usize, lanes: usize) -> String {
     let mut s = Source::new(true, None);
     s.fragment(PRELUDE);
     s.line(format!("@compute @workgroup_size({lanes})"));
@@ -82,15 +81,11 @@ pub(super) fn text(pixels: usize, lanes: usize, windows: bool) -> String {
     words(&mut s, "range", "weight", &sizes);
     s.line(format!("weight += {RANGE_SIZES}u;"));
     s.line("let first = base + image * image_size;");
-    if windows {
-        s.line("if window_x == 3u && step_x == 1u && dilation_x == 1u && element_size == 1u {");
-        range(&mut s, pixels, lanes, 3);
-        s.line("} else {");
-        range(&mut s, pixels, lanes, 1);
-        s.line("}");
-    } else {
-        range(&mut s, pixels, lanes, 1);
-    }
+    s.line("if window_x == 3u && step_x == 1u && dilation_x == 1u && element_size == 1u {");
+    range(&mut s, pixels, lanes, 3);
+    s.line("} else {");
+    range(&mut s, pixels, lanes, 1);
+    s.line("}");
     s.line("}");
     epilogue(&mut s, pixels);
     s.line("}");
@@ -162,14 +157,6 @@ fn range(s: &mut Source, pixels: usize, lanes: usize, taps: usize) {
 /// Adds, clamps and stores, quad by quad and pixel by pixel: registers move through one place each that loads and stores,
 /// since it is those that take long to compile.
 fn epilogue(s: &mut Source, pixels: usize) {
-    let rotate = |s: &mut Source, last: &str| {
-        for p in 1..pixels {
-            s.line(format!("b{} = b{p};", p - 1));
-        }
-        if !last.is_empty() {
-            s.line(format!("b{} = {last};", pixels - 1));
-        }
-    };
     s.line("if !live {");
     s.line("return;");
     s.line("}");
@@ -180,9 +167,30 @@ fn epilogue(s: &mut Source, pixels: usize) {
     for p in 0..pixels {
         s.line(format!("var b{p} = a{p}_0;"));
     }
+    finish(s, pixels, SIZES);
+    for p in 0..pixels {
+        for q in 1..QUADS {
+            s.line(format!("a{p}_{} = a{p}_{q};", q - 1));
+        }
+    }
+    s.line("}");
+}
+
+/// Adds to `b0`, `b1`, .., which are neighbours in row `y` from column `x` on of `quad` and `image`, clamps and stores the first
+/// `pixels` of them. The tables begin at pair `tables` of the weights.
+pub(super) fn finish(s: &mut Source, registers: usize, tables: usize) {
+    let rotate = |s: &mut Source, last: &str| {
+        for p in 1..registers {
+            s.line(format!("b{} = b{p};", p - 1));
+        }
+        if !last.is_empty() {
+            s.line(format!("b{} = {last};", registers - 1));
+        }
+    };
     s.line("for (var i = 0u; i < adds; i++) {");
-    s.line(format!("let add = part(weights[{SIZES}u + outputs + i], image, quad, y, x);"));
+    s.line(format!("let add = part(weights[{tables}u + outputs + i], image, quad, y, x);"));
     s.line("if add.covers {");
+    // A count that is no constant: the driver would unroll the loop.
     s.line("for (var p = 0u; p < tile_pixels; p++) {");
     s.line("let value = load(select(0u, add.at + p * add.step, p < pixels));");
     s.line("let sum = b0 + select(vec4<f32>(), value, add.lanes);");
@@ -191,7 +199,7 @@ fn epilogue(s: &mut Source, pixels: usize) {
     s.line("}");
     s.line("}");
     s.line("for (var i = 0u; i < outputs; i++) {");
-    s.line(format!("let output = part(weights[{SIZES}u + i], image, quad, y, x);"));
+    s.line(format!("let output = part(weights[{tables}u + i], image, quad, y, x);"));
     s.line("if output.covers {");
     s.line("for (var p = 0u; p < pixels; p++) {");
     s.line("let value = max(b0, vec4<f32>(bitcast<f32>(low)));");
@@ -199,11 +207,5 @@ fn epilogue(s: &mut Source, pixels: usize) {
     rotate(s, "");
     s.line("}");
     s.line("}");
-    s.line("}");
-    for p in 0..pixels {
-        for q in 1..QUADS {
-            s.line(format!("a{p}_{} = a{p}_{q};", q - 1));
-        }
-    }
     s.line("}");
 }

@@ -8,13 +8,22 @@
 //! All buffers between dispatches are ranges of one ([`Arena`]), whose first quad is zero: what lies outside a window is read
 //! there. A range of K whose horizontal taps are neighbours is summed three taps at a time, others tap by tap.
 
+mod text;
+mod winograd;
+mod winograd_text;
+
+pub(super) use winograd::WinogradPasses;
+
 use super::layout::{Kind, kind};
 use super::source::planes;
 use super::spec::{ConvSpec, KRange, Operand};
 use super::tile::best_first;
-use super::universal_text::text;
-use super::{Arena, Binding, Capabilities, Function, Kernel, Packing, Precision, Role, Values};
+use super::winograd::Minimal;
+use super::{
+    Arena, Binding, BufferShape, Capabilities, Function, Kernel, Packing, Precision, Role, Shader, Values,
+};
 use rayon::prelude::*;
+use text::text;
 
 /// Quads of output channels of one invocation.
 pub(super) const QUADS: usize = 4;
@@ -51,23 +60,28 @@ pub(super) struct UniversalLayout {
     tiles: usize,
 }
 
-/// The kernel for a flattened spec, where it is one that the universal convolution computes and all its buffers are in the
-/// arena.
-pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<Kernel> {
+/// Every kernel for a flattened spec by the universal convolution, the one with the least to do first. None where it does not compute
+/// such a spec, or some of its buffers are not in the arena.
+pub(super) fn kernels(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Vec<Kernel> {
+    let passes = [Minimal::Four, Minimal::Two].map(|m| winograd::kernel(spec, m, caps, arena));
+    let mut all: Vec<_> = [direct(spec, caps, arena)].into_iter().chain(passes).flatten().collect();
+    all.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    all.into_iter().map(|(_, kernel)| kernel).collect()
+}
+
+/// Products that invocations compute, those of lanes with nothing to do among them: what a kernel takes time for.
+fn products(grid: &[u32; 3], lanes: usize, pixels: usize, depth: usize) -> f64 {
+    let workgroups: f64 = grid.iter().map(|n| f64::from(*n)).product();
+    workgroups * (lanes * pixels * 4 * QUADS * depth) as f64
+}
+
+/// The direct convolution, and its products.
+fn direct(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<(f64, Kernel)> {
     let lanes = caps.subgroup_size.filter(|_| caps.shares_buffers())? as usize;
     let [low, high] = bounds(spec)?;
-    let plain = |o: &Operand| !o.mean_pool && o.shape.precision == Precision::F32;
-    let multiplied =
-        |r: &KRange| plain(&r.from) && r.map.is_none() && r.groups == 1 && kind(spec, r) == Kind::Dense;
-    let computed = spec.max_pool.is_none()
-        && spec.k_ranges.iter().all(multiplied)
-        && spec.adds.iter().all(|a| plain(&a.from) && a.gate.is_none())
-        && spec.outputs.iter().all(|o| o.shape.precision == Precision::F32);
-    if !computed {
+    if !is_plain(spec) {
         return None;
     }
-    let read = |o: &Operand| arena.reads.get(o.buffer).copied().flatten();
-    let write = |n: usize| arena.writes.get(n).copied().flatten();
 
     let width = spec.size[1];
     let (pixels, _) = best_first([7, 8, 6, 5].map(|pixels| (pixels, QUADS)), width)[0];
@@ -83,7 +97,7 @@ pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Opt
         let [height, width] = r.from.size();
         let s = &r.from.shape;
         let plane = s.height * s.width;
-        let base = read(&r.from)? as usize + r.from.first_channel / 4 * plane;
+        let base = read(&r.from, arena)? as usize + r.from.first_channel / 4 * plane;
         let planes_read = r.from.channels.div_ceil(4);
         let [row, element] = [r.from.stride * s.width, r.from.stride];
         let sizes = [
@@ -128,39 +142,64 @@ pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Opt
     ];
     let mut header: Vec<u32> = sizes.iter().map(|v| *v as u32).collect();
     header.resize(SIZES * PAIR, 0);
-    let mut table =
-        |first: usize, channels: usize, base: usize, shape: &super::BufferShape, stride: usize| {
-            let plane = shape.height * shape.width;
-            let end = first + channels.div_ceil(4);
-            let words =
-                [first, end, base, planes(shape) * plane, plane, stride * shape.width, stride, channels];
-            header.extend(words.map(|v| v as u32));
-        };
-    for (n, output) in spec.outputs.iter().enumerate() {
-        let plane = output.shape.height * output.shape.width;
-        let base = write(n)? as usize + output.first_channel / 4 * plane;
-        table(output.channels.start / 4, output.channels.len(), base, &output.shape, 1);
-    }
-    for (n, add) in spec.adds.iter().enumerate() {
-        let from = &add.from;
-        let start = if n < spec.in_place { write(0)? } else { read(from)? };
-        let base = start as usize + from.first_channel / 4 * from.shape.height * from.shape.width;
-        table(add.first_out / 4, from.channels, base, &from.shape, from.stride);
-    }
+    header.extend(tables(spec, arena)?);
 
-    let windows = spec.k_ranges.iter().any(|r| taps(r) == 3 || r.kernel != [1, 1]);
     let binding = |name: &str, role, writable| Binding { name: name.into(), role, writable };
-    Some(Kernel {
-        name: format!("conv2d universal {pixels}px x {}oc", 4 * QUADS),
-        wgsl: text(pixels, lanes, windows),
+    let shader = Shader {
+        wgsl: text(pixels, lanes),
         entry: "conv2d",
         bindings: vec![binding("arena", Role::Arena, true), binding("weights", Role::Weights, false)],
         grid,
         subgroup: true,
         int64: true,
         matrices: false,
-        packing: Packing::Universal(UniversalLayout { header, ranges, block, tiles }),
-    })
+    };
+    let depth = |r: &KRange| r.kernel[0] * r.kernel[1] * r.from.channels.next_multiple_of(4);
+    let cost = products(&grid, lanes, pixels, spec.k_ranges.iter().map(depth).sum());
+    let packing = Packing::Universal(UniversalLayout { header, ranges, block, tiles });
+    let name = format!("conv2d universal {pixels}px x {}oc", 4 * QUADS);
+    Some((cost, Kernel::one(name, shader, packing)))
+}
+
+/// The tables of outputs and of added values, a pair each ([`part`](../../../shaders/universal.wgsl) reads them); `None` where one
+/// of the buffers is not in the arena.
+fn tables(spec: &ConvSpec, arena: &Arena) -> Option<Vec<u32>> {
+    let write = |n: usize| arena.writes.get(n).copied().flatten();
+    let table = |first: usize, channels: usize, base: usize, shape: &BufferShape, stride: usize| {
+        let plane = shape.height * shape.width;
+        let end = first + channels.div_ceil(4);
+        [first, end, base, planes(shape) * plane, plane, stride * shape.width, stride, channels]
+            .map(|v| v as u32)
+    };
+    let mut words = vec![];
+    for (n, output) in spec.outputs.iter().enumerate() {
+        let plane = output.shape.height * output.shape.width;
+        let base = write(n)? as usize + output.first_channel / 4 * plane;
+        words.extend(table(output.channels.start / 4, output.channels.len(), base, &output.shape, 1));
+    }
+    for (n, add) in spec.adds.iter().enumerate() {
+        let from = &add.from;
+        let start = if n < spec.in_place { write(0)? } else { read(from, arena)? };
+        let base = start as usize + from.first_channel / 4 * from.shape.height * from.shape.width;
+        words.extend(table(add.first_out / 4, from.channels, base, &from.shape, from.stride));
+    }
+    Some(words)
+}
+
+/// Where the buffer of an operand starts in the arena.
+fn read(from: &Operand, arena: &Arena) -> Option<u32> {
+    arena.reads.get(from.buffer).copied().flatten()
+}
+
+/// Whether a spec is one of those that read and write f32 quads only, without gates and functions that need parameters.
+fn is_plain(spec: &ConvSpec) -> bool {
+    let plain = |o: &Operand| !o.mean_pool && o.shape.precision == Precision::F32;
+    let multiplied =
+        |r: &KRange| plain(&r.from) && r.map.is_none() && r.groups == 1 && kind(spec, r) == Kind::Dense;
+    spec.max_pool.is_none()
+        && spec.k_ranges.iter().all(multiplied)
+        && spec.adds.iter().all(|a| plain(&a.from) && a.gate.is_none())
+        && spec.outputs.iter().all(|o| o.shape.precision == Precision::F32)
 }
 
 /// Pairs of a tile of output channels: its biases, then sizes and weights of every K range.
@@ -170,10 +209,11 @@ fn block(spec: &ConvSpec) -> usize {
     QUADS / 2 + spec.k_ranges.iter().map(|r| RANGE_SIZES + steps(r)).sum::<usize>()
 }
 
-/// Bytes of the weight binding for a spec.
-pub(super) fn bytes(spec: &ConvSpec) -> u64 {
+/// The most bytes of packed weights for a spec.
+pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
     let tables = SIZES + spec.outputs.len() + spec.adds.len();
-    ((tables + spec.out_channels.div_ceil(4 * QUADS) * block(spec)) * PAIR * 4) as u64
+    let direct = (tables + spec.out_channels.div_ceil(4 * QUADS) * block(spec)) * PAIR * 4;
+    winograd::packed_weight_bytes(spec).max(direct as u64)
 }
 
 /// Between which bounds the activation clamps, where that is all it does to every channel.

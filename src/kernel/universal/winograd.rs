@@ -1,0 +1,315 @@
+//! Winograd's minimal filtering on software Vulkan: the transforms of inputs and outputs are shaders of their own, and between them
+//! the universal convolution multiplies, to which every place of a tile is a group of channels of a 1x1 convolution over tiles.
+//!
+//! A 1x1 convolution that is summed into the same outputs takes part as the centre of a 3x3.
+//!
+//! The scratch buffer holds transformed inputs, `[place][plane][tile]`, then sums, `[place][quad of outputs][tile]`, in quads. All
+//! three shaders find their sizes in front of the weights.
+
+use super::super::source::planes;
+use super::super::spec::{ConvSpec, KRange};
+use super::super::tile::best_first;
+use super::super::winograd::Minimal;
+use super::super::{Arena, Binding, Capabilities, Kernel, Packing, Role, Rounding, Shader, Values};
+use super::text::text;
+use super::winograd_text::{input, output};
+use super::{PAIR, QUADS, RANGE_SIZES, bounds, is_plain, products, read, step, tables};
+use rayon::prelude::*;
+
+/// Pairs in front of the weights: sizes and output table of the GEMM, then from here the sizes of the transforms.
+pub(super) const SIZES: usize = super::SIZES + 1;
+/// The sizes of each K range, and the tables of outputs and adds.
+pub(super) const RANGES: usize = SIZES + 2;
+pub(super) const TABLES: usize = RANGES + 2 * MOST_RANGES;
+/// K ranges at most.
+const MOST_RANGES: usize = 2;
+
+/// How the weights of a kernel of passes are laid out.
+#[derive(Clone, Debug)]
+pub(in super::super) struct WinogradPasses {
+    minimal: Minimal,
+    /// Sizes, tables and room for the biases.
+    header: Vec<u32>,
+    /// Where the biases are in it, in words.
+    biases: usize,
+    /// Of the GEMM's one K range, for the first place.
+    range: [u32; RANGE_SIZES * PAIR],
+    /// Quads from one place's inputs to the next one's.
+    place: u32,
+    /// Pairs of a tile of output channels of a place.
+    block: usize,
+    /// Tiles of output channels.
+    tiles: usize,
+    /// Input channels of all K ranges, and products of a direct sum.
+    channels: usize,
+    products: usize,
+}
+
+/// Tiles of an image, `[down, across]`.
+fn tiles(spec: &ConvSpec, minimal: Minimal) -> [usize; 2] {
+    spec.size.map(|n| n.div_ceil(minimal.outputs()))
+}
+
+/// Whether a K range is a 3x3 of stride 1, or a pixel of the same output.
+fn takes_part(range: &KRange) -> bool {
+    let window = (range.kernel, range.stride, range.dilation) == ([3, 3], [1, 1], [1, 1]);
+    window || (range.is_pointwise() && range.padding == [0, 0])
+}
+
+/// Whether the kernel computes such a spec. Transformed weights are 4 times the weights, or 16/9: no planner should have to split a
+/// layer for a kernel that has alternatives.
+fn computes(spec: &ConvSpec, minimal: Minimal) -> bool {
+    let any = spec.k_ranges.iter().any(|r| r.kernel == [3, 3]);
+    any && spec.k_ranges.len() <= MOST_RANGES
+        && spec.k_ranges.iter().all(takes_part)
+        && is_plain(spec)
+        && bytes(spec, minimal) <= Capabilities::WEBGPU.max_binding_bytes
+}
+
+/// Quads of input channels, of all K ranges.
+fn all_planes(spec: &ConvSpec) -> usize {
+    spec.k_ranges.iter().map(|r| r.from.channels.div_ceil(4)).sum()
+}
+
+/// Pairs of a tile of output channels of a place.
+fn block(spec: &ConvSpec) -> usize {
+    QUADS / 2 + RANGE_SIZES + all_planes(spec) * step(1)
+}
+
+/// Where the biases are, and the weights after them, in pairs.
+fn parts(spec: &ConvSpec) -> [usize; 2] {
+    let biases = TABLES + spec.outputs.len() + spec.adds.len();
+    [biases, biases + spec.out_channels.div_ceil(8)]
+}
+
+fn bytes(spec: &ConvSpec, minimal: Minimal) -> u64 {
+    let blocks = minimal.inputs().pow(2) * spec.out_channels.div_ceil(4 * QUADS);
+    ((parts(spec)[1] + blocks * block(spec)) * PAIR * 4) as u64
+}
+
+/// The most bytes of packed weights, on any adapter.
+pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
+    let computed = [Minimal::Four, Minimal::Two].into_iter().filter(|m| computes(spec, *m));
+    computed.map(|m| bytes(spec, m)).max().unwrap_or(0)
+}
+
+/// A product of the GEMM against one of the direct convolution, which sums three taps for every load and store of a sum; and a
+/// transformed element of a quad, in products. On llvmpipe 22.3 and 25.0 (`cargo bench --bench conv -- resnet18`).
+const GEMM: f64 = 1.25;
+const TRANSFORMED: f64 = 150.0;
+
+/// The kernel for a flattened spec whose buffers are all in the arena, and its time in products of the direct convolution.
+pub(super) fn kernel(
+    spec: &ConvSpec,
+    minimal: Minimal,
+    caps: &Capabilities,
+    arena: &Arena,
+) -> Option<(f64, Kernel)> {
+    let lanes = caps.subgroup_size.filter(|_| caps.shares_buffers())? as usize;
+    let [low, high] = bounds(spec)?;
+    if !computes(spec, minimal) {
+        return None;
+    }
+    let batch = spec.outputs[0].shape.batch;
+    let [down, across] = tiles(spec, minimal);
+    let all = batch * down * across;
+    let tile_row = all.next_multiple_of(lanes);
+    let planes_of = |r: &KRange| r.from.channels.div_ceil(4);
+    let all_planes = all_planes(spec);
+    let out_quads = spec.out_channels.div_ceil(4);
+    let out_tiles = out_quads.div_ceil(QUADS);
+    let places = minimal.inputs().pow(2);
+    let (place_in, place_out) = (all_planes * tile_row, out_tiles * QUADS * tile_row);
+    let sums = places * place_in;
+
+    let (pixels, _) = best_first([7, 8, 6, 5].map(|pixels| (pixels, QUADS)), all)[0];
+    let invocations = all.div_ceil(pixels);
+    let workgroups = invocations.div_ceil(lanes);
+    let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
+    let grid = [workgroups.div_ceil(fold) as u32, (places * out_tiles) as u32, fold as u32];
+
+    let [biases, first_block] = parts(spec);
+    let block = block(spec);
+    let mut header: Vec<u32> = [
+        invocations,
+        invocations,
+        1,
+        all,
+        places * out_tiles * QUADS,
+        first_block,
+        block,
+        1,
+        1,
+        0,
+        f32::NEG_INFINITY.to_bits() as usize,
+        f32::INFINITY.to_bits() as usize,
+        grid[0] as usize,
+        pixels,
+        0,
+        0,
+    ]
+    .map(|v| v as u32)
+    .into();
+    let out_channels = places * out_tiles * QUADS * 4;
+    header.extend([0, out_channels / 4, sums, 0, tile_row, tile_row, 1, out_channels].map(|v| v as u32));
+    let sizes = [
+        all,
+        across,
+        down,
+        tile_row,
+        place_in,
+        place_out,
+        sums,
+        spec.size[0],
+        spec.size[1],
+        biases,
+        spec.k_ranges.len(),
+        spec.outputs.len(),
+        spec.adds.len(),
+        low.to_bits() as usize,
+        high.to_bits() as usize,
+        minimal.outputs(),
+    ];
+    header.extend(sizes.map(|v| v as u32));
+    let mut first_plane = 0;
+    for range in &spec.k_ranges {
+        let (from, [height, width]) = (&range.from, range.from.size());
+        let plane = from.shape.height * from.shape.width;
+        // A pixel is the centre of a window; rows and columns of its tile are those of the output.
+        let pixel = range.kernel == [1, 1];
+        let [step_y, step_x] = range.stride.map(|n| n * from.stride);
+        let [pad_y, pad_x] = if pixel { [1, 1] } else { range.padding };
+        let inside = |size: usize, step: usize| if pixel { size.div_ceil(step) } else { size };
+        let words = [
+            first_plane,
+            read(from, arena)? as usize + from.first_channel / 4 * plane,
+            plane,
+            planes(&from.shape) * plane,
+            planes_of(range),
+            step_y * from.shape.width,
+            step_x,
+            inside(height, range.stride[0]),
+            inside(width, range.stride[1]),
+            pad_y,
+            pad_x,
+        ];
+        header.extend(words.map(|v| v as u32));
+        header.resize(header.len() + 2 * PAIR - words.len(), 0);
+        first_plane += planes_of(range);
+    }
+    header.resize(TABLES * PAIR, 0); // Where there is but one.
+    header.extend(tables(spec, arena)?);
+    header.resize(first_block * PAIR, 0);
+
+    let range = [0, tile_row, 0, all_planes, 1, 1, tile_row, 1, 1, all, 0, 0, 1, 1, 1, 1];
+    let binding = |name: &str, role, writable| Binding { name: name.into(), role, writable };
+    let gemm = Shader {
+        wgsl: text(pixels, lanes),
+        entry: "conv2d",
+        bindings: vec![binding("arena", Role::Scratch, true), binding("weights", Role::Weights, false)],
+        grid,
+        subgroup: true,
+        int64: true,
+        matrices: false,
+    };
+    let transform = |wgsl, entry, grid: [usize; 3]| Shader {
+        wgsl,
+        entry,
+        bindings: vec![
+            binding("arena", Role::Arena, true),
+            binding("weights", Role::Weights, false),
+            binding("scratch", Role::Scratch, true),
+        ],
+        grid: grid.map(|n| n as u32),
+        ..gemm.clone()
+    };
+    let most_planes = spec.k_ranges.iter().map(planes_of).max()?;
+    let before = [tile_row / lanes, most_planes, spec.k_ranges.len()];
+    let shaders = vec![
+        transform(input(minimal, lanes), "transform_input", before),
+        gemm.clone(),
+        transform(output(minimal, lanes), "transform_output", [tile_row / lanes, out_quads, 1]),
+    ];
+    let side = minimal.outputs();
+    let cost = GEMM * products(&grid, lanes, pixels, 4 * all_planes)
+        + TRANSFORMED * (places * tile_row * (all_planes + out_quads)) as f64;
+    let kernel = Kernel {
+        name: format!("conv2d winograd {side}x{side} universal {pixels} tiles x {}oc", 4 * QUADS),
+        shaders,
+        scratch: ((sums + places * place_out) * 16) as u64,
+        packing: Packing::WinogradPasses(WinogradPasses {
+            minimal,
+            header,
+            biases: biases * PAIR,
+            range: range.map(|v| v as u32),
+            place: place_in as u32,
+            block,
+            tiles: out_tiles,
+            channels: spec.k_ranges.iter().map(|r| r.from.channels).sum(),
+            products: spec.k_ranges.iter().map(|r| r.from.channels * r.kernel[0] * r.kernel[1]).sum(),
+        }),
+    };
+    Some((cost, kernel))
+}
+
+impl WinogradPasses {
+    fn places(&self) -> usize {
+        self.minimal.inputs().pow(2)
+    }
+
+    fn pairs(&self) -> usize {
+        self.header.len() / PAIR + self.places() * self.tiles * self.block
+    }
+
+    pub(in super::super) fn bytes(&self) -> u64 {
+        (self.pairs() * PAIR * 4) as u64
+    }
+
+    pub(in super::super) fn rounding(&self) -> Rounding {
+        self.minimal.rounding(self.channels, self.products)
+    }
+
+    pub(in super::super) fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
+        let &Values { k_ranges: weights, bias, .. } = values;
+        assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
+        assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
+        let mut words = vec![0; self.pairs() * PAIR];
+        words[..self.header.len()].copy_from_slice(&self.header);
+        for (word, value) in words[self.biases..].iter_mut().zip(bias) {
+            *word = value.to_bits();
+        }
+        let places = words[self.header.len()..].par_chunks_exact_mut(self.tiles * self.block * PAIR);
+        places.enumerate().for_each(|(place, words)| self.pack_place(spec, place, words, weights));
+        words
+    }
+
+    /// The words of one place of a tile, in the order the universal convolution reads them.
+    fn pack_place(&self, spec: &ConvSpec, place: usize, words: &mut [u32], weights: &[&[f32]]) {
+        let n = self.minimal.inputs();
+        let factors = self.minimal.filter_at(place / n, place % n);
+        for (tile, block) in words.chunks_exact_mut(self.block * PAIR).enumerate() {
+            let first = tile * 4 * QUADS;
+            let channels = (4 * QUADS).min(spec.out_channels - first);
+            let mut at = QUADS / 2 * PAIR;
+            block[at..at + self.range.len()].copy_from_slice(&self.range);
+            block[at] = place as u32 * self.place;
+            at += self.range.len();
+            for (range, weight) in spec.k_ranges.iter().zip(weights) {
+                let inputs = range.from.channels;
+                let taps = range.kernel[0] * range.kernel[1];
+                for i in 0..inputs.next_multiple_of(4) {
+                    let row = &mut block[at..at + 4 * QUADS];
+                    for (c, word) in row.iter_mut().enumerate().take(if i < inputs { channels } else { 0 }) {
+                        let filter = &weight[((first + c) * inputs + i) * taps..][..taps];
+                        let value = match filter {
+                            [pixel] => factors[4] * f64::from(*pixel),
+                            taps => factors.iter().zip(taps).map(|(f, w)| f * f64::from(*w)).sum(),
+                        };
+                        *word = (value as f32).to_bits();
+                    }
+                    at += 4 * QUADS;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Winograd's minimal filtering in one dimension, F(m, 3): m outputs of a window of three from m + 2 inputs, with m + 2 products
+//! where the direct sum has 3 m. `out = A' [(G g) .* (B' d)]`; of two dimensions, `A' [(G g G') .* (B' d B)] A`.
+//!
+//! The matrices are those of the Cook-Toom construction (Lavin and Gray, arXiv 1509.09308) at the points 0, 1, -1 and infinity for
+//! m = 2, and 0, +-1/sqrt(2), +-sqrt(2) and infinity for m = 4: with +-1 and +-2 instead its rounding would be thrice as large.
+//!
+//! # Rounding
+//! Of two dimensions, the magnitudes that are summed are at most `gain^2 * sum |g| max |d|`, the maximum over the tile, with `gain`
+//! the largest over outputs i and taps k of `sum_s |A'|_is |B'|_s |G|_sk`, `|B'|_s` the sum of the magnitudes of row s. A product
+//! of one of `C` input channels has passed
+//! * one rounding of `G g G'`, which is computed in f64;
+//! * [`Minimal::roundings`] of `B' d B` and `A' m A`: per dimension two additions for m = 2, and for m = 4 a rounded constant, its
+//!   product and two additions on the way in, the same and three on the way out;
+//! * its own, those of at most `C - 1` additions over channels, and two where bias and a partial sum are added;
+//!
+//! so at most `C + roundings + 3`, and one more for products of roundings. The direct sum of `terms` products has a bound of
+//! `terms + 2` ([`Rounding`]), the bias among them.
+
+use super::super::Rounding;
+use super::super::source::Source;
+use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
+
+/// Outputs of a tile along one dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Minimal {
+    /// F(2, 3).
+    Two,
+    /// F(4, 3).
+    Four,
+}
+
+impl Minimal {
+    /// Outputs of a tile.
+    pub(in super::super) fn outputs(self) -> usize {
+        match self {
+            Minimal::Two => 2,
+            Minimal::Four => 4,
+        }
+    }
+
+    /// Inputs of a tile, and products.
+    pub(in super::super) fn inputs(self) -> usize {
+        self.outputs() + 2
+    }
+
+    /// G.
+    pub(in super::super) fn filter(self) -> Vec<[f64; 3]> {
+        match self {
+            Minimal::Two => vec![[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]],
+            Minimal::Four => {
+                let (inner, outer) = (-2.0 / 3.0, 1.0 / 6.0);
+                let row = |factor: f64, point: f64| [factor, factor * point, factor * point * point];
+                vec![
+                    [1.0, 0.0, 0.0],
+                    row(inner, FRAC_1_SQRT_2),
+                    row(inner, -FRAC_1_SQRT_2),
+                    row(outer, SQRT_2),
+                    row(outer, -SQRT_2),
+                    [0.0, 0.0, 1.0],
+                ]
+            }
+        }
+    }
+
+    /// B', which [`Minimal::emit_input`] multiplies by.
+    fn input(self) -> Vec<Vec<f64>> {
+        let (a, b) = (FRAC_1_SQRT_2, SQRT_2);
+        match self {
+            Minimal::Two => vec![
+                vec![1.0, 0.0, -1.0, 0.0],
+                vec![0.0, 1.0, 1.0, 0.0],
+                vec![0.0, -1.0, 1.0, 0.0],
+                vec![0.0, 1.0, 0.0, -1.0],
+            ],
+            Minimal::Four => vec![
+                vec![1.0, 0.0, -2.5, 0.0, 1.0, 0.0],
+                vec![0.0, -b, -2.0, a, 1.0, 0.0],
+                vec![0.0, b, -2.0, -a, 1.0, 0.0],
+                vec![0.0, -a, -0.5, b, 1.0, 0.0],
+                vec![0.0, a, -0.5, -b, 1.0, 0.0],
+                vec![0.0, 1.0, 0.0, -2.5, 0.0, 1.0],
+            ],
+        }
+    }
+
+    /// A', which [`Minimal::emit_output`] multiplies by.
+    fn output(self) -> Vec<Vec<f64>> {
+        let (a, b) = (FRAC_1_SQRT_2, SQRT_2);
+        match self {
+            Minimal::Two => vec![vec![1.0, 1.0, 1.0, 0.0], vec![0.0, 1.0, -1.0, -1.0]],
+            Minimal::Four => vec![
+                vec![1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
+                vec![0.0, a, -a, b, -b, 0.0],
+                vec![0.0, 0.5, 0.5, 2.0, 2.0, 0.0],
+                vec![0.0, a / 2.0, -a / 2.0, 2.0 * b, -2.0 * b, 1.0],
+            ],
+        }
+    }
+
+    /// Defines `{to}0`, `{to}1`, .. as `B'` times what the names in `from` stand for.
+    pub(in super::super) fn emit_input(self, s: &mut Source, to: &str, from: &[String]) {
+        let d = from;
+        let lines = match self {
+            Minimal::Two => vec![
+                format!("let {to}0 = {} - {};", d[0], d[2]),
+                format!("let {to}1 = {} + {};", d[1], d[2]),
+                format!("let {to}2 = {} - {};", d[2], d[1]),
+                format!("let {to}3 = {} - {};", d[1], d[3]),
+            ],
+            Minimal::Four => vec![
+                format!("let {to}0 = {} - 2.5 * {} + {};", d[0], d[2], d[4]),
+                format!("let {to}_inner = {} - 2.0 * {};", d[4], d[2]),
+                format!("let {to}_inner_odd = {FRAC_1_SQRT_2:?} * {} - {SQRT_2:?} * {};", d[3], d[1]),
+                format!("let {to}1 = {to}_inner + {to}_inner_odd;"),
+                format!("let {to}2 = {to}_inner - {to}_inner_odd;"),
+                format!("let {to}_outer = {} - 0.5 * {};", d[4], d[2]),
+                format!("let {to}_outer_odd = {SQRT_2:?} * {} - {FRAC_1_SQRT_2:?} * {};", d[3], d[1]),
+                format!("let {to}3 = {to}_outer + {to}_outer_odd;"),
+                format!("let {to}4 = {to}_outer - {to}_outer_odd;"),
+                format!("let {to}5 = {} - 2.5 * {} + {};", d[1], d[3], d[5]),
+            ],
+        };
+        lines.iter().for_each(|line| s.line(line));
+    }
+
+    /// Defines `{to}0`, `{to}1`, .. as `A'` times what the names in `from` stand for.
+    pub(in super::super) fn emit_output(self, s: &mut Source, to: &str, from: &[String]) {
+        let m = from;
+        let (a, b) = (FRAC_1_SQRT_2, SQRT_2);
+        let lines = match self {
+            Minimal::Two => vec![
+                format!("let {to}0 = {} + {} + {};", m[0], m[1], m[2]),
+                format!("let {to}1 = {} - {} - {};", m[1], m[2], m[3]),
+            ],
+            Minimal::Four => vec![
+                format!("let {to}_inner = {} + {};", m[1], m[2]),
+                format!("let {to}_inner_odd = {} - {};", m[1], m[2]),
+                format!("let {to}_outer = {} + {};", m[3], m[4]),
+                format!("let {to}_outer_odd = {} - {};", m[3], m[4]),
+                format!("let {to}0 = {} + {to}_inner + {to}_outer;", m[0]),
+                format!("let {to}1 = {a:?} * {to}_inner_odd + {b:?} * {to}_outer_odd;"),
+                format!("let {to}2 = 0.5 * {to}_inner + 2.0 * {to}_outer;"),
+                format!(
+                    "let {to}3 = {:?} * {to}_inner_odd + {:?} * {to}_outer_odd + {};",
+                    a / 2.0,
+                    2.0 * b,
+                    m[5]
+                ),
+            ],
+        };
+        lines.iter().for_each(|line| s.line(line));
+    }
+
+    /// `G g G'` of a 3x3 filter at place (`row`, `column`) as factors of its nine weights.
+    pub(in super::super) fn filter_at(self, row: usize, column: usize) -> [f64; 9] {
+        let g = self.filter();
+        std::array::from_fn(|k| g[row][k / 3] * g[column][k % 3])
+    }
+
+    /// Roundings of both outer transforms, in both dimensions.
+    fn roundings(self) -> usize {
+        match self {
+            Minimal::Two => 2 * (1 + 2),
+            Minimal::Four => 2 * (4 + 5),
+        }
+    }
+
+    /// How much larger than a direct sum's the magnitudes may be that one dimension sums.
+    fn gain(self) -> f64 {
+        let (a, b, g) = (self.output(), self.input(), self.filter());
+        let size = |row: &Vec<f64>| row.iter().map(|v| v.abs()).sum::<f64>();
+        let gain = |i: usize, k: usize| -> f64 {
+            (0..self.inputs()).map(|s| a[i][s].abs() * size(&b[s]) * g[s][k].abs()).sum()
+        };
+        (0..self.outputs())
+            .flat_map(|i| (0..3).map(move |k| (i, k)))
+            .map(|(i, k)| gain(i, k))
+            .fold(0.0, f64::max)
+    }
+
+    /// The rounding of a convolution over so many input channels, which as a direct sum has so many products.
+    pub(in super::super) fn rounding(self, channels: usize, products: usize) -> Rounding {
+        let passed = (channels + self.roundings() + 4) as f64;
+        // The window of an output at one end of a tile is centred a row from it.
+        Rounding { factor: self.gain().powi(2) * passed / (products + 3) as f64, reach: Some(self.outputs()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(matrix: &[Vec<f64>], vector: &[f64]) -> Vec<f64> {
+        matrix.iter().map(|row| row.iter().zip(vector).map(|(a, b)| a * b).sum()).collect()
+    }
+
+    /// By the definition, against the direct sum; and what the shaders are told to compute, by the matrices.
+    #[test]
+    fn transforms_fit_one_another() {
+        for minimal in [Minimal::Two, Minimal::Four] {
+            let d: Vec<f64> = (0..minimal.inputs()).map(|x| (7 * x * x + 3 * x) as f64 - 9.0).collect();
+            let g = [2.0, -1.0, 4.0];
+            let filter: Vec<f64> =
+                minimal.filter().iter().map(|row| row.iter().zip(g).map(|(a, b)| a * b).sum()).collect();
+            let products: Vec<f64> =
+                times(&minimal.input(), &d).iter().zip(&filter).map(|(a, b)| a * b).collect();
+            for (i, found) in times(&minimal.output(), &products).into_iter().enumerate() {
+                let direct: f64 = (0..3).map(|k| g[k] * d[i + k]).sum();
+                assert!((found - direct).abs() < 1e-12 * 100.0, "{minimal:?}, {i}: {found}, {direct}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_rounding_gains() {
+        assert_eq!(Minimal::Two.gain(), 4.0);
+        assert!((Minimal::Four.gain() - 12.5).abs() < 0.1, "{}", Minimal::Four.gain());
+    }
+}
