@@ -85,7 +85,8 @@ fn taken_apart(kernel: &Kernel) -> Kernel {
     let wgsl = lines.join("\n");
     assert!(!wgsl.contains("coop"), "{wgsl}");
     let mut apart = kernel.clone();
-    apart.shaders[0] = Shader { wgsl, subgroup: false, matrices: false, ..apart.shaders.remove(0) };
+    let shader = apart.shaders.remove(0);
+    apart.shaders = vec![Shader { wgsl, subgroup: false, matrices: false, ..shader }];
     apart
 }
 

@@ -78,8 +78,12 @@ pub fn bench(args: &BenchArgs) -> Result<Report, Failure> {
     );
     let _ = write!(
         text,
-        "\nmemory: {} of activations, {} of weights{}; copies at {:.1} GB/s",
+        "\nmemory: {} of activations{}, {} of weights{}; copies at {:.1} GB/s",
         mib(memory.activations),
+        match memory.scratch {
+            0 => String::new(),
+            bytes => format!(", {} between shaders of a kernel", mib(bytes)),
+        },
         mib(memory.weights),
         process.map_or(String::new(), |b| format!(", {} of the process at most", mib(b as usize))),
         peak.bytes_per_second / 1e9
@@ -90,8 +94,8 @@ pub fn bench(args: &BenchArgs) -> Result<Report, Failure> {
     json["warm"] = json!(warm);
     json["peak"] = json!(peak);
     json["share_of_peak"] = share.into();
-    json["memory"] = json!({ "activation_bytes": memory.activations, "weight_bytes": memory.weights,
-        "process_bytes": process });
+    json["memory"] = json!({ "activation_bytes": memory.activations, "scratch_bytes": memory.scratch,
+        "weight_bytes": memory.weights, "process_bytes": process });
     let Some((path, before)) = baseline else { return Ok(Report { text, json }) };
     let found = bench::compare(&before, &versioned(json.clone()))
         .map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;

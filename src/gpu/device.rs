@@ -47,7 +47,8 @@ impl Gpu {
             | Features::TIMESTAMP_QUERY_INSIDE_PASSES
             | Features::PIPELINE_CACHE;
         if info.device_type == DeviceType::Cpu {
-            wanted |= Features::SHADER_INT64;
+            // What is the host's memory anyway is filled there, without a copy.
+            wanted |= Features::SHADER_INT64 | Features::MAPPABLE_PRIMARY_BUFFERS;
         }
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if matrix_units(&adapter) {

@@ -1,7 +1,7 @@
 //! A plan on a device, ready to run.
 
 use super::clock::Stopwatch;
-use super::program::{Ends, Program};
+use super::program::{Compiled, Ends, Program};
 use super::slots::{Slots, Starts};
 use super::turn::Turn;
 use super::upload::Uploader;
@@ -99,9 +99,13 @@ impl GpuExecutor {
         let kernels: Vec<Kernel> = (0..plan.dispatches.len()).map(choose).collect::<Result<_, _>>()?;
 
         let stopwatch = Stopwatch::start();
+        let compiled = Compiled::new(gpu, kernels, options.safe_shaders).await?;
+        let mut compile = stopwatch.elapsed();
+
+        let stopwatch = Stopwatch::start();
         let mut uploader = Uploader::new(gpu);
         let mut weights = vec![];
-        for (d, kernel) in plan.dispatches.iter().zip(&kernels) {
+        for (d, kernel) in plan.dispatches.iter().zip(compiled.kernels()) {
             let (Spec::Conv(spec), Some(w)) = (&d.spec, &d.weights) else {
                 weights.push(None);
                 continue;
@@ -118,8 +122,8 @@ impl GpuExecutor {
 
         let slots = Slots::new(gpu, plan, starts.as_ref()).await?;
         let stopwatch = Stopwatch::start();
-        let program = Program::new(gpu, plan, kernels, slots, weights, options.safe_shaders).await?;
-        let compile = stopwatch.elapsed();
+        let program = Program::new(gpu, plan, compiled, slots, weights).await?;
+        compile += stopwatch.elapsed();
 
         let mut plan = plan.clone();
         plan.dispatches.iter_mut().for_each(|d| d.weights = None);

@@ -2,7 +2,7 @@
 
 use super::slots::Slots;
 use super::{Gpu, GpuError};
-use crate::kernel::{Kernel, Role, Rounding, Shader};
+use crate::kernel::{Binding, Kernel, Role, Rounding, Shader};
 use crate::plan::{BufferId, Place, Plan};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -42,16 +42,15 @@ pub(super) struct Program {
 /// Bind groups of the dispatches that touch the input or the output, for one such pair of buffers.
 pub(super) type Ends = Vec<(usize, BindGroups)>;
 
-impl Program {
+/// What runs, before there are weights.
+pub(super) struct Compiled {
+    pipelines: Vec<Pipeline>,
+    steps: Vec<Step>,
+}
+
+impl Compiled {
     /// Makes one pipeline per distinct shader. `safe` keeps wgpu's run-time checks in.
-    pub(super) async fn new(
-        gpu: &Gpu,
-        plan: &Plan,
-        kernels: Vec<Kernel>,
-        slots: Slots,
-        weights: Vec<Option<Buffer>>,
-        safe: bool,
-    ) -> Result<Program, GpuError> {
+    pub(super) async fn new(gpu: &Gpu, kernels: Vec<Kernel>, safe: bool) -> Result<Compiled, GpuError> {
         let mut sources: Vec<(String, Shader)> = vec![];
         let mut known: HashMap<String, usize> = HashMap::new();
         let mut steps = vec![];
@@ -68,6 +67,63 @@ impl Program {
         }
         drop(known);
         let pipelines = make_pipelines(gpu, &sources, safe).await?;
+        if gpu.capabilities().software {
+            let shaders: Vec<&Shader> = sources.iter().map(|(_, shader)| shader).collect();
+            gpu.scoped("a shader", || compile_aside(gpu, &pipelines, &shaders)).await?;
+        }
+        Ok(Compiled { pipelines, steps })
+    }
+
+    /// The kernels, by dispatch, without their texts.
+    pub(super) fn kernels(&self) -> impl Iterator<Item = &Kernel> {
+        self.steps.iter().map(|s| &s.kernel)
+    }
+}
+
+/// Dispatches no workgroup of every shader: a software driver compiles a shader at its first dispatch, and does so on a thread of its
+/// own while this one packs weights.
+fn compile_aside(gpu: &Gpu, pipelines: &[Pipeline], shaders: &[&Shader]) {
+    let device = gpu.device();
+    let buffer = || {
+        let usage = wgpu::BufferUsages::STORAGE;
+        let descriptor =
+            wgpu::BufferDescriptor { label: Some("nothing"), size: 256, usage, mapped_at_creation: false };
+        device.create_buffer(&descriptor)
+    };
+    let (read, written) = (buffer(), buffer());
+    let mut encoder = device.create_command_encoder(&Default::default());
+    let mut pass = encoder.begin_compute_pass(&Default::default());
+    for (pipeline, shader) in pipelines.iter().zip(shaders) {
+        let resource =
+            |writable| if writable { written.as_entire_binding() } else { read.as_entire_binding() };
+        let entry = |(n, b): (usize, &Binding)| wgpu::BindGroupEntry {
+            binding: n as u32,
+            resource: resource(b.writable),
+        };
+        let entries: Vec<_> = shader.bindings.iter().enumerate().map(entry).collect();
+        let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("nothing"),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        pass.set_pipeline(&pipeline.pipeline);
+        pass.set_bind_group(0, &group, &[]);
+        pass.dispatch_workgroups(0, 0, 0);
+    }
+    drop(pass);
+    gpu.queue().submit([encoder.finish()]);
+}
+
+impl Program {
+    /// Binds what was compiled for a plan's dispatches.
+    pub(super) async fn new(
+        gpu: &Gpu,
+        plan: &Plan,
+        compiled: Compiled,
+        slots: Slots,
+        weights: Vec<Option<Buffer>>,
+    ) -> Result<Program, GpuError> {
+        let Compiled { pipelines, steps } = compiled;
         let bytes = steps.iter().map(|s| s.kernel.scratch).max().unwrap_or(0);
         let scratch = scratch(gpu, bytes).await?;
         let mut program = Program { pipelines, steps, slots, scratch, weights, inner: vec![] };

@@ -52,7 +52,7 @@ impl<'a> Trial<'a> {
         let mut uploader = Uploader::new(gpu);
         let mut upload =
             |values: &[u32], usage| pollster::block_on(uploader.buffer_for("trial", values, usage));
-        let both = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
+        let both = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
         let mut pair = |values: &[u32]| Ok([upload(values, BufferUsages::COPY_SRC)?, upload(values, both)?]);
         let mut content: Vec<u32> = vec![];
         let placed = reads.iter().enumerate().map(|(n, values)| (read_at(n), values));

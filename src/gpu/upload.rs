@@ -1,4 +1,5 @@
-//! Weights on their way to the device, a bounded part of them in flight at a time.
+//! Weights on their way to the device, a bounded part of them in flight at a time; on software adapters they are written where they
+//! stay.
 
 use super::{Gpu, GpuError};
 use wgpu::{Buffer, BufferDescriptor, BufferUsages};
@@ -33,14 +34,26 @@ impl<'a> Uploader<'a> {
         usage: BufferUsages,
     ) -> Result<Buffer, GpuError> {
         let bytes: &[u8] = bytemuck::cast_slice(values);
+        let device = self.gpu.device();
+        let mapped = self.gpu.capabilities().software
+            && device.features().contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS);
+        let how = if mapped { BufferUsages::MAP_WRITE } else { BufferUsages::COPY_DST };
         let descriptor = BufferDescriptor {
             label: Some(label),
             size: bytes.len() as u64,
-            usage: usage | BufferUsages::COPY_DST,
-            mapped_at_creation: false,
+            usage: usage | how,
+            mapped_at_creation: mapped,
         };
-        let device = self.gpu.device();
         let buffer = self.gpu.scoped("the weights", || device.create_buffer(&descriptor)).await?;
+        if mapped {
+            let mut view =
+                buffer.get_mapped_range_mut(..).map_err(|e| self.gpu.failed("uploading weights", e))?;
+            view.slice(..).copy_from_slice(bytes);
+            drop(view);
+            buffer.unmap();
+            self.bytes += bytes.len();
+            return Ok(buffer);
+        }
         for (i, chunk) in bytes.chunks(CHUNK).enumerate() {
             let write = || self.gpu.queue().write_buffer(&buffer, (i * CHUNK) as u64, chunk);
             self.gpu.scoped("the weights", write).await?;
@@ -60,6 +73,9 @@ impl<'a> Uploader<'a> {
     }
 
     async fn flush(&mut self) -> Result<(), GpuError> {
+        if self.in_flight == 0 {
+            return Ok(());
+        }
         self.in_flight = 0;
         self.gpu.scoped("the weights", || self.gpu.queue().submit([])).await?;
         self.gpu

@@ -81,6 +81,8 @@ enum Executor {
 pub struct Memory {
     /// Activations: the plan's slots.
     pub activations: usize,
+    /// What kernels of several shaders hand on between them: transformed tiles of Winograd's, on software adapters.
+    pub scratch: usize,
     /// Packed weights and biases.
     pub weights: usize,
 }
@@ -289,10 +291,12 @@ impl Session {
         match &self.executor {
             Executor::Gpu(gpu) => {
                 let memory = gpu.memory();
-                Memory { activations: memory.activations, weights: memory.weights }
+                Memory { activations: memory.activations, scratch: memory.scratch, weights: memory.weights }
             }
             #[cfg(not(target_arch = "wasm32"))]
-            Executor::Cpu(cpu) => Memory { activations: cpu.activation_bytes(), weights: cpu.weight_bytes() },
+            Executor::Cpu(cpu) => {
+                Memory { activations: cpu.activation_bytes(), scratch: 0, weights: cpu.weight_bytes() }
+            }
         }
     }
 }
