@@ -1,16 +1,6 @@
-//! Winograd's minimal filtering F(2x2, 3x3): 16 products where the direct sum of a 2x2 tile of outputs has 36.
-//!
-//! With the 4x4 inputs `d` of a tile and a filter `g`, `out = A' [(G g G') .* (B' d B)] A`, summed over input channels before
-//! the outer transform: 16 GEMMs, one per place of the 4x4, here all in one workgroup. `G g G'` is computed in f64 when
-//! weights are packed.
-//!
-//! # Rounding
-//! `B'` has two entries of magnitude 1 per row, `A'` three; per output `|A'| |G|` weighs each column of `|g|` by at most 2. So
-//! the magnitudes that are summed are at most `4 * 4 * sum |g| max |d|`, the maximum over the tile, which lies within two rows
-//! and columns of each of its windows' centres. A product has passed one rounding of `G g G'`, two of `B' d B`, its own and
-//! those of at most C - 1 additions over C channels, four of `A' m A`, one where the bias is added: C + 8, and one more for
-//! products of roundings. The direct sum has 9 C + 1 terms, the bias counted, and a bound of 9 C + 3 roundings: hence the
-//! factor `16 (C + 9) / (9 C + 3)`. Adds count once in both, and the factor is above 1.
+//! Winograd's minimal filtering F(2x2, 3x3) in one shader: 16 products where the direct sum of a 2x2 tile of outputs has 36, by 16
+//! GEMMs, one per place of the 4x4 tile of inputs, all in one workgroup. The transforms, and the bound of their rounding, are in
+//! [`minimal`]; software adapters have them in shaders of their own ([`universal`](super::universal)).
 
 mod body;
 mod minimal;
@@ -85,14 +75,15 @@ impl WinogradLayout {
     }
 
     pub(super) fn rounding(&self) -> Rounding {
-        let c = self.channels as f64;
-        Rounding { factor: 16.0 * (c + 9.0) / (9.0 * c + 3.0), reach: Some(2) }
+        Minimal::Two.rounding(self.channels, 9 * self.channels)
     }
 
     pub(super) fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
         let (weight, bias) = (values.k_ranges[0], values.bias);
         assert_eq!(weight.len(), spec.out_channels * self.channels * 9, "weight of a K range");
         assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
+        let factors: Vec<[f64; 9]> =
+            (0..16).map(|place| Minimal::Two.filter_at(place / 4, place % 4)).collect();
         let mut packed = vec![0.0; self.total * 4];
         if spec.has_slopes() {
             let slopes = layout::slopes(spec, values.slopes);
@@ -103,31 +94,15 @@ impl WinogradLayout {
             let block = &mut packed[tile * self.block * 4..][..self.block * 4];
             block[within] = bias[c];
             for (i, filter) in filters.chunks_exact(9).enumerate() {
-                for (place, value) in transformed(filter).into_iter().enumerate() {
+                for (place, factors) in factors.iter().enumerate() {
                     let run = 1 + (i / 4 * 16 + place) * 4 + i % 4;
-                    block[run * self.quads * 4 + within] = value;
+                    let value: f64 = factors.iter().zip(filter).map(|(f, w)| f * f64::from(*w)).sum();
+                    block[run * self.quads * 4 + within] = value as f32;
                 }
             }
         }
         packed.into_iter().map(f32::to_bits).collect()
     }
-}
-
-/// `G g G'`, row by row.
-fn transformed(filter: &[f32]) -> [f32; 16] {
-    let along = |g: [f64; 3]| {
-        let (sum, middle) = (0.5 * (g[0] + g[2]), 0.5 * g[1]);
-        [g[0], sum + middle, sum - middle, g[2]]
-    };
-    let rows: [[f64; 4]; 3] =
-        std::array::from_fn(|y| along(std::array::from_fn(|x| f64::from(filter[3 * y + x]))));
-    let mut all = [0.0; 16];
-    for x in 0..4 {
-        for (y, value) in along([rows[0][x], rows[1][x], rows[2][x]]).into_iter().enumerate() {
-            all[4 * y + x] = value as f32;
-        }
-    }
-    all
 }
 
 /// Every shape for a spec that an adapter of the default limits can run: a dense 3x3 of stride 1 and at least two quads of
@@ -177,31 +152,4 @@ pub(super) fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
 /// The most bytes of packed weights over all shapes, on any adapter.
 pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
     offered(spec).map(|shape| WinogradLayout::new(spec, &shape).bytes()).max().unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::transformed;
-
-    /// One tile by the definition, against the direct sum.
-    #[test]
-    fn transforms_fit_one_another() {
-        let d: [[f64; 4]; 4] =
-            std::array::from_fn(|y| std::array::from_fn(|x| (7 * y * y + 3 * x + x * y) as f64 - 9.0));
-        let g = [2.0f32, -1.0, 4.0, 0.5, 8.0, -2.0, 1.0, 3.0, -5.0];
-        let before = |d: [f64; 4]| [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]];
-        let after = |m: [f64; 4]| [m[0] + m[1] + m[2], m[1] - m[2] - m[3]];
-        let rows = d.map(before);
-        let columns: [[f64; 4]; 4] = std::array::from_fn(|x| before(std::array::from_fn(|y| rows[y][x])));
-        let u = transformed(&g);
-        let m: [[f64; 2]; 4] =
-            std::array::from_fn(|y| after(std::array::from_fn(|x| columns[x][y] * f64::from(u[4 * y + x]))));
-        for x in 0..2 {
-            let found = after(std::array::from_fn(|y| m[y][x]));
-            for (y, found) in found.into_iter().enumerate() {
-                let taps = (0..9).map(|t| f64::from(g[t]) * d[y + t / 3][x + t % 3]);
-                assert_eq!(found, taps.sum::<f64>(), "{y}, {x}");
-            }
-        }
-    }
 }
