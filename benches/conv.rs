@@ -7,8 +7,8 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use common::{adapters, data, decoded, layers, specs};
-use rmnet::kernel::{Spec, candidates};
+use common::{adapters, arena, data, decoded, layers, specs};
+use rmnet::kernel::{Arena, Spec, candidates_in};
 
 /// Multiplications of a spec.
 fn multiplies(spec: &Spec) -> f64 {
@@ -55,7 +55,9 @@ fn main() {
             }
             let data = data(&spec, 3);
             let [reads, writes] = data.encoded(&spec);
-            let mut kernels = candidates(&spec, &gpu.caps).expect("within the limits");
+            let ranges = arena(&spec);
+            let ranges = if gpu.caps.shares_buffers() { Some(&ranges) } else { None };
+            let mut kernels = candidates_in(&spec, &gpu.caps, ranges).expect("within the limits");
             kernels.retain(|k| args.get(2).is_none_or(|part| k.name.contains(part)));
             let prepared: Vec<_> = kernels
                 .iter()
@@ -64,7 +66,14 @@ fn main() {
                         Spec::Conv(conv) => data.pack(kernel, conv),
                         _ => vec![],
                     };
-                    gpu.prepare(kernel, &reads, &writes, &packed, false)
+                    gpu.prepare_in(
+                        kernel,
+                        ranges.unwrap_or(&Arena::default()),
+                        &reads,
+                        &writes,
+                        &packed,
+                        false,
+                    )
                 })
                 .collect();
             let mut times = vec![vec![]; kernels.len()];
