@@ -79,7 +79,7 @@ pub enum Role {
     Scratch,
 }
 
-/// A storage buffer of a kernel, in bind group 0 at the position it has in [`Kernel::bindings`].
+/// A storage buffer of a shader, in bind group 0 at the position it has in [`Shader::bindings`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Binding {
     /// Its name in the WGSL.
