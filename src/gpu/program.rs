@@ -67,6 +67,7 @@ impl Compiled {
         }
         drop(known);
         let pipelines = make_pipelines(gpu, &sources, safe).await?;
+        #[cfg(not(target_arch = "wasm32"))]
         if gpu.capabilities().software {
             let shaders: Vec<&Shader> = sources.iter().map(|(_, shader)| shader).collect();
             gpu.scoped("a shader", || compile_aside(gpu, &pipelines, &shaders)).await?;
@@ -82,6 +83,7 @@ impl Compiled {
 
 /// Dispatches no workgroup of every shader: a software driver compiles a shader at its first dispatch, and does so on a thread of its
 /// own while this one packs weights.
+#[cfg(not(target_arch = "wasm32"))]
 fn compile_aside(gpu: &Gpu, pipelines: &[Pipeline], shaders: &[&Shader]) {
     let device = gpu.device();
     let buffer = || {
@@ -302,7 +304,7 @@ pub(super) async fn make_pipeline(
         } else {
             // SAFETY: the text comes from `kernel::select` and `kernel::candidates` alone. Its loops count to constants, or to sizes
             // of the spec that come with the weights; its indices stay inside
-            // buffers of the shapes of its spec, which are the sizes bound here; it divides by constants other than 0.
+            // buffers of the shapes of its spec, which are the sizes bound here; it divides by constants and sizes other than 0.
             // Tests run every kernel with the checks on as well and compare.
             unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
         };

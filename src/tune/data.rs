@@ -150,7 +150,7 @@ pub(super) fn compare(
 }
 
 /// Terms of the longest sum.
-fn terms(spec: &ConvSpec) -> usize {
+pub(super) fn terms(spec: &ConvSpec) -> usize {
     1 + spec.adds.len() + spec.k_ranges.iter().map(per_channel).sum::<usize>()
 }
 

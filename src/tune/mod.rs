@@ -5,7 +5,7 @@
 mod data;
 
 use crate::gpu::{Attempt, Gpu, GpuError, Trial, TunedKernel, Tuning};
-use crate::kernel::{ConvSpec, Kernel, Spec};
+use crate::kernel::{ConvSpec, Kernel, Rounding, Spec};
 use crate::plan::Plan;
 use data::Data;
 use std::time::{Duration, Instant};
@@ -132,6 +132,7 @@ fn measure(
 ) -> Result<Vec<Tried>, TuneError> {
     let data = Data::new(spec);
     let bounds = data.bounds(spec);
+    let terms = data::terms(spec);
     let trial = Trial::new(gpu, plan, dispatch, &data.reads, &data.writes)?;
     let mut expected: Option<Vec<Vec<f32>>> = None;
     let mut attempts: Vec<Result<Attempt, String>> = vec![];
@@ -145,7 +146,8 @@ fn measure(
             other => other?,
         };
         let answer = data::values(spec, &trial.answer(&attempt)?);
-        let factor = kernels[0].rounding().factor + kernel.rounding().factor;
+        let factor =
+            [&kernels[0], kernel].map(|k| k.rounding().of(terms) / Rounding::DIRECT.of(terms)).iter().sum();
         let checked = data::compare(spec, &bounds, factor, expected.as_ref().unwrap_or(&answer), &answer);
         if expected.is_none() {
             let unsound = |what| {

@@ -110,9 +110,9 @@ fn check_layer(
     let plane = node.shape.height * node.shape.width;
     let mut check = LayerCheck { layer: node.name.clone(), max_abs: 0.0, of_bound: 0.0 };
     for (i, (found, want)) in of(v).iter().zip(&expected).enumerate() {
-        let k = terms[i / plane % node.shape.channels] as f64;
+        let k = terms[i / plane % node.shape.channels];
         let (factor, own) = activation_error(&node.op, i / plane % node.shape.channels, *want);
-        let sum = factor * (rounding.factor * (k + 2.0) * U * size[i] + weights[i]) + own;
+        let sum = factor * (rounding.of(k) * U * size[i] + weights[i]) + own;
         let bound = sum + U * want.abs() + f64::from(f32::MIN_POSITIVE);
         let bound = bound + stored.rounding(want.abs() + bound);
         let difference = (found - want).abs();
@@ -237,7 +237,7 @@ mod tests {
             let values = HashMap::from([("conv".to_string(), values)]);
             check_layers(&graph, &input, 1, &values, Precision::F32, |_| rounding)[0].of_bound
         };
-        let wide = Rounding { factor: 3.0, reach: Some(2) };
+        let wide = Rounding { gain: 3.0, reach: Some(2), ..Rounding::DIRECT };
         // Ten terms, the bias counted; all nine taps may have met the large element.
         let bound = 3.0 * 12.0 * U * 18.0 * 1e6;
         for (error, passes) in [(0.99 * bound, true), (1.01 * bound, false)] {

@@ -129,7 +129,7 @@ fn conv_at(
         }
     }
     let (_, activation) = spec.activation.iter().find(|(r, _)| r.contains(&c)).expect("a partition");
-    let bound = kernel.factor * (terms + 2) as f64 * ULP * size + rounding + sum.abs() * ULP;
+    let bound = kernel.of(terms) * ULP * size + rounding + sum.abs() * ULP;
     let slope = if spec.has_slopes() { f64::from(data.slopes[c]) } else { 0.0 };
     apply(*activation, slope, sum, bound)
 }

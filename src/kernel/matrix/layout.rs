@@ -49,7 +49,7 @@ impl MatrixLayout {
     /// Products of f16 are exact in f32, but a matrix unit may cut a sum off where an adder would round it (measured on NVIDIA's
     /// by Fasi et al., "Numerical behavior of NVIDIA tensor cores", PeerJ CS 2021): twice the bound of rounding.
     pub(in super::super) fn rounding(&self) -> Rounding {
-        Rounding { factor: 2.0, ..Rounding::DIRECT }
+        Rounding { gain: 2.0, ..Rounding::DIRECT }
     }
 
     pub(in super::super) fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {

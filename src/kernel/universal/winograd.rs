@@ -24,6 +24,9 @@ pub(super) const TABLES: usize = RANGES + 2 * MOST_RANGES;
 /// K ranges at most.
 const MOST_RANGES: usize = 2;
 
+/// Bytes of scratch beyond which nothing is gained: it no longer stays in any cache, and memory counts.
+const MOST_SCRATCH: usize = 32 << 20;
+
 /// How the weights of a kernel of passes are laid out.
 #[derive(Clone, Debug)]
 pub(in super::super) struct WinogradPasses {
@@ -40,9 +43,9 @@ pub(in super::super) struct WinogradPasses {
     block: usize,
     /// Tiles of output channels.
     tiles: usize,
-    /// Input channels of all K ranges, and products of a direct sum.
+    /// Input channels of all K ranges.
     channels: usize,
-    products: usize,
+    adds: usize,
 }
 
 /// Tiles of an image, `[down, across]`.
@@ -53,7 +56,7 @@ fn tiles(spec: &ConvSpec, minimal: Minimal) -> [usize; 2] {
 /// Whether a K range is a 3x3 of stride 1, or a pixel of the same output.
 fn takes_part(range: &KRange) -> bool {
     let window = (range.kernel, range.stride, range.dilation) == ([3, 3], [1, 1], [1, 1]);
-    window || (range.is_pointwise() && range.padding == [0, 0])
+    window || (range.is_pointwise())
 }
 
 /// Whether the kernel computes such a spec. Transformed weights are 4 times the weights, or 16/9: no planner should have to split a
@@ -121,12 +124,14 @@ pub(super) fn kernel(
     let places = minimal.inputs().pow(2);
     let (place_in, place_out) = (all_planes * tile_row, out_tiles * QUADS * tile_row);
     let sums = places * place_in;
+    let scratch = (sums + places * place_out) * 16;
+    if scratch > MOST_SCRATCH {
+        return None;
+    }
 
     let (pixels, _) = best_first([7, 8, 6, 5].map(|pixels| (pixels, QUADS)), all)[0];
     let invocations = all.div_ceil(pixels);
-    let workgroups = invocations.div_ceil(lanes);
-    let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
-    let grid = [workgroups.div_ceil(fold) as u32, (places * out_tiles) as u32, fold as u32];
+    let grid = [invocations.div_ceil(lanes) as u32, (places * out_tiles) as u32, 1];
 
     let [biases, first_block] = parts(spec);
     let block = block(spec);
@@ -177,19 +182,17 @@ pub(super) fn kernel(
         let plane = from.shape.height * from.shape.width;
         // A pixel is the centre of a window; rows and columns of its tile are those of the output.
         let pixel = range.kernel == [1, 1];
-        let [step_y, step_x] = range.stride.map(|n| n * from.stride);
         let [pad_y, pad_x] = if pixel { [1, 1] } else { range.padding };
-        let inside = |size: usize, step: usize| if pixel { size.div_ceil(step) } else { size };
         let words = [
             first_plane,
             read(from, arena)? as usize + from.first_channel / 4 * plane,
             plane,
             planes(&from.shape) * plane,
             planes_of(range),
-            step_y * from.shape.width,
-            step_x,
-            inside(height, range.stride[0]),
-            inside(width, range.stride[1]),
+            from.stride * from.shape.width,
+            from.stride,
+            height,
+            width,
             pad_y,
             pad_x,
         ];
@@ -236,7 +239,7 @@ pub(super) fn kernel(
     let kernel = Kernel {
         name: format!("conv2d winograd {side}x{side} universal {pixels} tiles x {}oc", 4 * QUADS),
         shaders,
-        scratch: ((sums + places * place_out) * 16) as u64,
+        scratch: scratch as u64,
         packing: Packing::WinogradPasses(WinogradPasses {
             minimal,
             header,
@@ -246,7 +249,7 @@ pub(super) fn kernel(
             block,
             tiles: out_tiles,
             channels: spec.k_ranges.iter().map(|r| r.from.channels).sum(),
-            products: spec.k_ranges.iter().map(|r| r.from.channels * r.kernel[0] * r.kernel[1]).sum(),
+            adds: spec.adds.len(),
         }),
     };
     Some((cost, kernel))
@@ -266,7 +269,7 @@ impl WinogradPasses {
     }
 
     pub(in super::super) fn rounding(&self) -> Rounding {
-        self.minimal.rounding(self.channels, self.products)
+        self.minimal.rounding(self.channels, self.adds)
     }
 
     pub(in super::super) fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {

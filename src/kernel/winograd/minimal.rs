@@ -6,15 +6,16 @@
 //!
 //! # Rounding
 //! Of two dimensions, the magnitudes that are summed are at most `gain^2 * sum |g| max |d|`, the maximum over the tile, with `gain`
-//! the largest over outputs i and taps k of `sum_s |A'|_is |B'|_s |G|_sk`, `|B'|_s` the sum of the magnitudes of row s. A product
-//! of one of `C` input channels has passed
+//! the largest over outputs i and taps k of `sum_s |A'|_is |B'|_s |G|_sk`, `|B'|_s` the sum of the magnitudes of row s. A product has
+//! passed
 //! * one rounding of `G g G'`, which is computed in f64;
-//! * [`Minimal::roundings`] of `B' d B` and `A' m A`: per dimension two additions for m = 2, and for m = 4 a rounded constant, its
-//!   product and two additions on the way in, the same and three on the way out;
-//! * its own, those of at most `C - 1` additions over channels, and two where bias and a partial sum are added;
+//! * [`Minimal::roundings`] of `B' d B` and `A' m A`: per dimension, for m = 2 one addition on the way in and two on the way out; for
+//!   m = 4 a rounded constant, its product and two additions on the way in, the same and three on the way out;
+//! * its own, and those of adding up channels: at most one less than there are, of all K ranges, and no more than the sum has terms,
+//!   since adding a product of zero is exact;
+//! * one where the bias is added, and one for every added value;
 //!
-//! so at most `C + roundings + 3`, and one more for products of roundings. The direct sum of `terms` products has a bound of
-//! `terms + 2` ([`Rounding`]), the bias among them.
+//! so at most `min(channels, terms) + roundings + 2 + adds`; and one more for products of roundings.
 
 use super::super::Rounding;
 use super::super::source::Source;
@@ -178,11 +179,15 @@ impl Minimal {
             .fold(0.0, f64::max)
     }
 
-    /// The rounding of a convolution over so many input channels, which as a direct sum has so many products.
-    pub(in super::super) fn rounding(self, channels: usize, products: usize) -> Rounding {
-        let passed = (channels + self.roundings() + 4) as f64;
-        // The window of an output at one end of a tile is centred a row from it.
-        Rounding { factor: self.gain().powi(2) * passed / (products + 3) as f64, reach: Some(self.outputs()) }
+    /// The rounding of a convolution over so many input channels, of all its K ranges, with so many added values.
+    pub(in super::super) fn rounding(self, channels: usize, adds: usize) -> Rounding {
+        Rounding {
+            gain: self.gain().powi(2),
+            passed: self.roundings() + 3 + adds,
+            most: channels,
+            // The window of an output at one end of a tile is centred a row from it.
+            reach: Some(self.outputs()),
+        }
     }
 }
 

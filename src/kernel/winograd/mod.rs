@@ -56,6 +56,7 @@ pub(super) struct WinogradLayout {
     tiles: usize,
     block: usize,
     channels: usize,
+    adds: usize,
     slopes: usize,
     total: usize,
 }
@@ -67,7 +68,7 @@ impl WinogradLayout {
         let tiles = spec.out_channels.div_ceil(4 * shape.quads);
         let slopes = tiles * block;
         let total = slopes + if spec.has_slopes() { spec.out_channels.div_ceil(4) } else { 0 };
-        WinogradLayout { quads: shape.quads, tiles, block, channels, slopes, total }
+        WinogradLayout { quads: shape.quads, tiles, block, channels, adds: spec.adds.len(), slopes, total }
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -75,7 +76,7 @@ impl WinogradLayout {
     }
 
     pub(super) fn rounding(&self) -> Rounding {
-        Minimal::Two.rounding(self.channels, 9 * self.channels)
+        Minimal::Two.rounding(self.channels, self.adds)
     }
 
     pub(super) fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
@@ -129,7 +130,7 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
     SHAPES.into_iter().filter(move |shape| can && suits(shape))
 }
 
-/// Whether it is the best guess for a spec on an adapter. From [`DEEP`] channels on its bound of rounding is less than twice the
+/// Whether it is the best guess for a spec on an adapter. From [`DEEP`] channels on its bound of rounding is less than 2.1 times the
 /// direct sum's.
 pub(super) fn is_first(spec: &ConvSpec, caps: &Capabilities) -> bool {
     let workgroups = |s: &Shape| all_tiles(spec).div_ceil(s.tiles) * spec.out_channels.div_ceil(4 * s.quads);
