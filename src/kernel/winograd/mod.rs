@@ -130,7 +130,7 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
     SHAPES.into_iter().filter(move |shape| can && suits(shape))
 }
 
-/// Whether it is the best guess for a spec on an adapter. From [`DEEP`] channels on its bound of rounding is less than 2.1 times the
+/// Whether it is the best guess for a spec on an adapter. From [`DEEP`] channels on its bound of rounding is less than twice the
 /// direct sum's.
 pub(super) fn is_first(spec: &ConvSpec, caps: &Capabilities) -> bool {
     let workgroups = |s: &Shape| all_tiles(spec).div_ceil(s.tiles) * spec.out_channels.div_ceil(4 * s.quads);
