@@ -2,7 +2,7 @@
 
 use super::slots::Slots;
 use super::{Gpu, GpuError};
-use crate::kernel::{Binding, Kernel, Role, Rounding, Shader};
+use crate::kernel::{Kernel, Role, Rounding, Shader};
 use crate::plan::{BufferId, Place, Plan};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -98,7 +98,7 @@ fn compile_aside(gpu: &Gpu, pipelines: &[Pipeline], shaders: &[&Shader]) {
     for (pipeline, shader) in pipelines.iter().zip(shaders) {
         let resource =
             |writable| if writable { written.as_entire_binding() } else { read.as_entire_binding() };
-        let entry = |(n, b): (usize, &Binding)| wgpu::BindGroupEntry {
+        let entry = |(n, b): (usize, &crate::kernel::Binding)| wgpu::BindGroupEntry {
             binding: n as u32,
             resource: resource(b.writable),
         };

@@ -168,7 +168,6 @@ pub(super) fn kernel(
         spec.size[0],
         spec.size[1],
         biases,
-        spec.k_ranges.len(),
         spec.outputs.len(),
         spec.adds.len(),
         low.to_bits() as usize,
@@ -176,6 +175,7 @@ pub(super) fn kernel(
         minimal.outputs(),
     ];
     header.extend(sizes.map(|v| v as u32));
+    header.resize(RANGES * PAIR, 0);
     let mut first_plane = 0;
     for range in &spec.k_ranges {
         let (from, [height, width]) = (&range.from, range.from.size());

@@ -8,7 +8,7 @@ use super::winograd::{RANGES, SIZES, TABLES};
 const SCRATCH: &str = "@group(0) @binding(2) var<storage, read_write> scratch: array<vec2<u64>>;";
 
 /// What both transforms are told.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 15] = [
     "tiles",
     "tiles_across",
     "tiles_down",
@@ -19,7 +19,6 @@ const NAMES: [&str; 16] = [
     "out_height",
     "width",
     "biases",
-    "ranges",
     "outputs",
     "adds",
     "low",
