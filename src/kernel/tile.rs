@@ -22,6 +22,11 @@ pub(super) struct Tile {
     pub(super) strip: usize,
 }
 
+/// Workgroups that keep the cores of a machine with a software adapter busy to the end.
+const ENOUGH_WORKGROUPS: usize = 64;
+/// Pooled rows of a strip at most: beyond, little is saved.
+const LONGEST_STRIP: usize = 8;
+
 /// Largest of `most`, `most / 2`, ... 1 that divides every aligned group's quads of output channels.
 fn quads_within_groups(spec: &ConvSpec, most: usize) -> usize {
     let mut quads = most;
@@ -59,14 +64,10 @@ pub(super) fn tiles(spec: &ConvSpec, width: usize, caps: &Capabilities) -> Vec<T
                 None => [(7, 4), (14, 4), (7, 8), (4, 4)],
             };
             for (pixels, most) in best_first(shapes, width) {
-                let tile = Tile {
-                    pixels,
-                    quads: quads(most),
-                    lanes: Some(lanes),
-                    workgroup: lanes,
-                    max_taps: 16,
-                    strip: 2,
-                };
+                let quads = quads(most);
+                let strip = best_strip(spec, pixels, quads, lanes as usize);
+                let tile =
+                    Tile { pixels, quads, lanes: Some(lanes), workgroup: lanes, max_taps: 16, strip };
                 if !tiles.contains(&tile) {
                     tiles.push(tile);
                 }
@@ -81,6 +82,19 @@ pub(super) fn tiles(spec: &ConvSpec, width: usize, caps: &Capabilities) -> Vec<T
         }
     }
     tiles
+}
+
+/// Pooled rows a strip of a software adapter should have: neighbours in a column both compute the conv rows where their windows
+/// overlap, so the longest strip computes the fewest; but the last one may reach below the image, lanes of a subgroup may have
+/// none, and every core wants work.
+fn best_strip(spec: &ConvSpec, pixels: usize, quads: usize, lanes: usize) -> usize {
+    let (Some(pool), out) = (&spec.max_pool, spec.outputs[0].shape) else { return 1 };
+    let overlap = pool.kernel[0].saturating_sub(pool.stride[0]);
+    let workgroups =
+        |strip: usize| (out.width.div_ceil(pixels) * out.height.div_ceil(strip) * out.batch).div_ceil(lanes);
+    let enough = |strip: &usize| workgroups(*strip) * spec.out_channels.div_ceil(4 * quads) >= ENOUGH_WORKGROUPS;
+    let conv_rows = |strip: &usize| workgroups(*strip) * (strip * pool.stride[0] + overlap);
+    (2..=LONGEST_STRIP).filter(enough).min_by_key(conv_rows).unwrap_or(2)
 }
 
 /// The shapes whose pixels fit rows of that width, those that waste less than a seventh first, else by waste.
