@@ -1,12 +1,13 @@
 //! The universal convolution: one shader for convolutions of any shape, whose sizes lie in front of the weights.
 //!
 //! For software Vulkan, where compiling a shader takes longer than running it: an unrolled register tile takes llvmpipe 0.2 to
-//! 0.5 s, a ResNet-18 has 17 convolutions of 13 shapes, and a driver compiles at the first dispatch, one shader at a time. A 3x3
-//! runs as fast as with sizes baked in: the multiplications are the same, and what surrounds them is little. A 1x1 of few inputs is
-//! slower (`benches/results/cold-llvmpipe-22.3.md`): there what surrounds them counts.
+//! 0.5 s, a ResNet-18 has 17 convolutions of 13 shapes, and a driver compiles at the first dispatch, one shader at a time. It
+//! runs as fast as with sizes baked in: the multiplications are the same, and what surrounds them is little.
 //!
 //! All buffers between dispatches are ranges of one ([`Arena`]), whose first quad is zero: what lies outside a window is read
-//! there. A range of K whose horizontal taps are neighbours is summed three taps at a time, others tap by tap.
+//! there. Half the time goes to loads, whatever they load from: a driver makes every one a loop over lanes. So a tile is as large
+//! as compiles in time, and of one loop: three taps at a time, which share loads, take as long to compile as twice the channels,
+//! which save as many and serve a 1x1 as well.
 
 mod text;
 mod winograd;
@@ -25,8 +26,6 @@ use super::{
 use rayon::prelude::*;
 use text::text;
 
-/// Quads of output channels of one invocation.
-pub(super) const QUADS: usize = 4;
 /// 32-bit words of a pair of quads, the element of the weight binding.
 const PAIR: usize = 8;
 /// Pairs of sizes at the start of the binding.
@@ -34,18 +33,15 @@ pub(super) const SIZES: usize = 2;
 /// Pairs of a K range's sizes, in front of its weights.
 pub(super) const RANGE_SIZES: usize = 2;
 
-/// Horizontal taps that a range sums in one step.
-fn taps(range: &KRange) -> usize {
-    if range.kernel[1] == 3 && range.stride[1] == 1 && range.dilation[1] == 1 && range.from.stride == 1 {
-        3
-    } else {
-        1
-    }
+/// Pixels that are worth a try, the fastest first, and quads of output channels of one invocation.
+fn best_tile(spec: &ConvSpec, width: usize) -> (usize, usize) {
+    let quads = if spec.out_channels <= 16 { 4 } else { 8 };
+    best_first([7, 8, 6, 5].map(|pixels| (pixels, quads)), width)[0]
 }
 
-/// Pairs of weights in one step: every tap and lane of a quad of inputs, against every output channel.
-fn step(taps: usize) -> usize {
-    taps * 4 * QUADS / 2
+/// Pairs of weights in one step: every lane of a quad of inputs, against every output channel of a tile.
+fn step(quads: usize) -> usize {
+    4 * quads / 2
 }
 
 /// Order of the words of a weight binding.
@@ -55,6 +51,8 @@ pub(super) struct UniversalLayout {
     header: Vec<u32>,
     /// The sizes of each K range.
     ranges: Vec<[u32; RANGE_SIZES * PAIR]>,
+    /// Quads of output channels of a tile.
+    quads: usize,
     /// Pairs of a tile of output channels.
     block: usize,
     tiles: usize,
@@ -69,10 +67,13 @@ pub(super) fn kernels(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Ve
     all.into_iter().map(|(_, kernel)| kernel).collect()
 }
 
-/// Products that invocations compute, those of lanes with nothing to do among them: what a kernel takes time for.
-fn products(grid: &[u32; 3], lanes: usize, pixels: usize, depth: usize) -> f64 {
+/// Products in the time of which a sum is stored.
+const STORED: usize = 50;
+
+/// Products that invocations compute, those of lanes with nothing to do among them, and store: what a kernel takes time for.
+fn products(grid: &[u32; 3], lanes: usize, (pixels, quads): (usize, usize), depth: usize) -> f64 {
     let workgroups: f64 = grid.iter().map(|n| f64::from(*n)).product();
-    workgroups * (lanes * pixels * 4 * QUADS * depth) as f64
+    workgroups * (lanes * pixels * 4 * quads * (depth + STORED)) as f64
 }
 
 /// The direct convolution, and its products.
@@ -84,13 +85,13 @@ fn direct(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<(f64, K
     }
 
     let width = spec.size[1];
-    let (pixels, _) = best_first([7, 8, 6, 5].map(|pixels| (pixels, QUADS)), width)[0];
+    let (pixels, quads) = best_tile(spec, width);
     let out = spec.outputs[0].shape;
     let across = width.div_ceil(pixels);
     let invocations = across * spec.size[0] * out.batch;
     let workgroups = invocations.div_ceil(lanes);
     let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
-    let tiles = spec.out_channels.div_ceil(4 * QUADS);
+    let tiles = spec.out_channels.div_ceil(4 * quads);
     let grid = [workgroups.div_ceil(fold) as u32, tiles as u32, fold as u32];
 
     let range_words = |r: &KRange| {
@@ -121,7 +122,7 @@ fn direct(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<(f64, K
         Some(sizes.map(|v| v as u32))
     };
     let ranges: Vec<_> = spec.k_ranges.iter().map(range_words).collect::<Option<_>>()?;
-    let block = block(spec);
+    let block = block(spec, quads);
 
     let first = SIZES + spec.outputs.len() + spec.adds.len();
     let sizes = [
@@ -146,7 +147,7 @@ fn direct(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<(f64, K
 
     let binding = |name: &str, role, writable| Binding { name: name.into(), role, writable };
     let shader = Shader {
-        wgsl: text(pixels, lanes),
+        wgsl: text((pixels, quads), lanes),
         entry: "conv2d",
         bindings: vec![binding("arena", Role::Arena, true), binding("weights", Role::Weights, false)],
         grid,
@@ -155,9 +156,9 @@ fn direct(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<(f64, K
         matrices: false,
     };
     let depth = |r: &KRange| r.kernel[0] * r.kernel[1] * r.from.channels.next_multiple_of(4);
-    let cost = products(&grid, lanes, pixels, spec.k_ranges.iter().map(depth).sum());
-    let packing = Packing::Universal(UniversalLayout { header, ranges, block, tiles });
-    let name = format!("conv2d universal {pixels}px x {}oc", 4 * QUADS);
+    let cost = products(&grid, lanes, (pixels, quads), spec.k_ranges.iter().map(depth).sum());
+    let packing = Packing::Universal(UniversalLayout { header, ranges, quads, block, tiles });
+    let name = format!("conv2d universal {pixels}px x {}oc", 4 * quads);
     Some((cost, Kernel::one(name, shader, packing)))
 }
 
@@ -203,16 +204,16 @@ fn is_plain(spec: &ConvSpec) -> bool {
 }
 
 /// Pairs of a tile of output channels: its biases, then sizes and weights of every K range.
-fn block(spec: &ConvSpec) -> usize {
-    let steps =
-        |r: &KRange| r.kernel[0] * (r.kernel[1] / taps(r)) * r.from.channels.div_ceil(4) * step(taps(r));
-    QUADS / 2 + spec.k_ranges.iter().map(|r| RANGE_SIZES + steps(r)).sum::<usize>()
+fn block(spec: &ConvSpec, quads: usize) -> usize {
+    let steps = |r: &KRange| r.kernel[0] * r.kernel[1] * r.from.channels.div_ceil(4) * step(quads);
+    quads / 2 + spec.k_ranges.iter().map(|r| RANGE_SIZES + steps(r)).sum::<usize>()
 }
 
 /// The most bytes of packed weights for a spec.
 pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
     let tables = SIZES + spec.outputs.len() + spec.adds.len();
-    let direct = (tables + spec.out_channels.div_ceil(4 * QUADS) * block(spec)) * PAIR * 4;
+    let (_, quads) = best_tile(spec, spec.size[1]);
+    let direct = (tables + spec.out_channels.div_ceil(4 * quads) * block(spec, quads)) * PAIR * 4;
     winograd::packed_weight_bytes(spec).max(direct as u64)
 }
 
@@ -251,31 +252,28 @@ impl UniversalLayout {
 
     /// The words of one tile of output channels, in the order the shader reads them.
     fn pack_block(&self, spec: &ConvSpec, tile: usize, block: &mut [u32], weights: &[&[f32]], bias: &[f32]) {
-        let first = tile * 4 * QUADS;
-        let channels = (4 * QUADS).min(spec.out_channels - first);
+        let run = 4 * self.quads;
+        let first = tile * run;
+        let channels = run.min(spec.out_channels - first);
         for (word, value) in block.iter_mut().zip(&bias[first..first + channels]) {
             *word = value.to_bits();
         }
-        let mut at = QUADS / 2 * PAIR;
+        let mut at = run;
         for ((range, sizes), weight) in spec.k_ranges.iter().zip(&self.ranges).zip(weights) {
             block[at..at + sizes.len()].copy_from_slice(sizes);
             at += sizes.len();
-            let (taps, inputs) = (taps(range), range.from.channels);
-            let [height, width] = range.kernel;
-            let row = inputs * height * width;
-            // Taps of the outer loops, input quads, taps of a step, lanes: a run of output channels each.
-            for outer in 0..height * width / taps {
-                for plane in (0..inputs).step_by(4) {
-                    for tap in outer * taps..(outer + 1) * taps {
-                        for i in plane..plane + 4 {
-                            for (c, word) in block[at..at + 4 * QUADS].iter_mut().enumerate() {
-                                if i < inputs && c < channels {
-                                    *word = weight[(first + c) * row + i * height * width + tap].to_bits();
-                                }
-                            }
-                            at += 4 * QUADS;
+            let inputs = range.from.channels;
+            let taps = range.kernel[0] * range.kernel[1];
+            let row = inputs * taps;
+            // Taps, input quads, their lanes: a run of output channels each.
+            for tap in 0..taps {
+                for i in 0..inputs.next_multiple_of(4) {
+                    for (c, word) in block[at..at + run].iter_mut().enumerate() {
+                        if i < inputs && c < channels {
+                            *word = weight[(first + c) * row + i * taps + tap].to_bits();
                         }
                     }
+                    at += run;
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The WGSL of the universal convolution.
 
 use super::super::source::Source;
-use super::{QUADS, RANGE_SIZES, SIZES};
+use super::{RANGE_SIZES, SIZES, step};
 
 pub(super) const PRELUDE: &str = include_str!("../../../shaders/universal.wgsl");
 
@@ -21,8 +21,8 @@ pub(super) fn words(s: &mut Source, prefix: &str, at: &str, names: &[&str]) {
     }
 }
 
-/// The shader for a tile of so many pixels on subgroups of so many lanes.
-pub(super) fn text(pixels: usize, lanes: usize) -> String {
+/// The shader for a tile of so many pixels and quads of output channels on subgroups of so many lanes.
+pub(super) fn text((pixels, quads): (usize, usize), lanes: usize) -> String {
     let mut s = Source::new(true, None);
     s.fragment(PRELUDE);
     s.line(format!("@compute @workgroup_size({lanes})"));
@@ -50,15 +50,15 @@ pub(super) fn text(pixels: usize, lanes: usize) -> String {
     s.line(format!("let x = index % tiles_across * {pixels}u;"));
     s.line("let y = index / tiles_across % height;");
     s.line("let image = index / (tiles_across * height);");
-    s.line(format!("let first_quad = group.y * {QUADS}u;"));
+    s.line(format!("let first_quad = group.y * {quads}u;"));
     s.line("var weight = first_block + group.y * block;");
-    for i in 0..QUADS / 2 {
+    for i in 0..quads / 2 {
         s.line(format!("let bias{i} = load_pair(weight + {i}u);"));
     }
-    for (p, q) in accumulators(pixels) {
+    for (p, q) in (0..pixels).flat_map(|p| (0..quads).map(move |q| (p, q))) {
         s.line(format!("var a{p}_{q} = bias{}.{};", q / 2, half(q)));
     }
-    s.line(format!("weight += {}u;", QUADS / 2));
+    s.line(format!("weight += {}u;", quads / 2));
     s.line("for (var r = 0u; r < ranges; r++) {");
     let sizes = [
         "base",
@@ -81,87 +81,67 @@ pub(super) fn text(pixels: usize, lanes: usize) -> String {
     words(&mut s, "range", "weight", &sizes);
     s.line(format!("weight += {RANGE_SIZES}u;"));
     s.line("let first = base + image * image_size;");
-    s.line("if window_x == 3u && step_x == 1u && dilation_x == 1u && element_size == 1u {");
-    range(&mut s, pixels, lanes, 3);
-    s.line("} else {");
-    range(&mut s, pixels, lanes, 1);
+    range(&mut s, pixels, quads, lanes);
     s.line("}");
-    s.line("}");
-    epilogue(&mut s, pixels);
+    epilogue(&mut s, pixels, quads);
     s.line("}");
     s.finish().0
-}
-
-fn accumulators(pixels: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..pixels).flat_map(|p| (0..QUADS).map(move |q| (p, q)))
 }
 
 fn half(n: usize) -> &'static str {
     if n.is_multiple_of(2) { "a" } else { "b" }
 }
 
-/// A range of K, `taps` horizontal taps at a time.
-fn range(s: &mut Source, pixels: usize, lanes: usize, taps: usize) {
+/// A range of K, tap by tap.
+fn range(s: &mut Source, pixels: usize, quads: usize, lanes: usize) {
     s.line("for (var ky = 0u; ky < window_y; ky++) {");
     s.line("let in_y = y * step_y + ky * dilation_y - pad_y;");
     s.line("let row = first + in_y * row_size;");
     s.line("let row_inside = in_y < in_height;");
-    if taps == 1 {
-        s.line("for (var kx = 0u; kx < window_x; kx++) {");
-        s.line("let in_x = x * step_x + kx * dilation_x - pad_x;");
-    } else {
-        s.line("let in_x = x - pad_x;");
-    }
-    let columns = pixels + taps - 1;
-    for j in 0..columns {
-        let (offset, size) = if taps == 1 { (" * step_x", " * element_size") } else { ("", "") };
-        s.line(format!("let column{j} = in_x + {j}u{offset};"));
-        s.line(format!("let inside{j} = row_inside && column{j} < in_width;"));
-        s.line(format!("let at{j} = row + column{j}{size};"));
+    s.line("for (var kx = 0u; kx < window_x; kx++) {");
+    s.line("let in_x = x * step_x + kx * dilation_x - pad_x;");
+    for p in 0..pixels {
+        s.line(format!("let column{p} = in_x + {p}u * step_x;"));
+        s.line(format!("let inside{p} = row_inside && column{p} < in_width;"));
+        s.line(format!("let at{p} = row + column{p} * element_size;"));
     }
     s.line("var plane = 0u;");
     s.line("for (var i = 0u; i < planes; i++) {");
-    for j in 0..columns {
-        s.line(format!("let x{j} = load(select(0u, at{j} + plane, inside{j}));"));
+    for p in 0..pixels {
+        s.line(format!("let x{p} = load(select(0u, at{p} + plane, inside{p}));"));
     }
     // One load per lane, handed round: a load costs more than a shuffle by a constant.
-    for i in 0..(taps * 4 * QUADS / 2).div_ceil(lanes) {
+    for i in 0..step(quads).div_ceil(lanes) {
         s.line(format!("let pair{i} = load_pair(weight + lane + {}u);", i * lanes));
     }
-    for q in 0..QUADS {
-        for k in 0..taps {
-            for l in 0..4 {
-                let n = (k * 4 + l) * QUADS + q;
-                let (load, lane) = (n / 2 / lanes, n / 2 % lanes);
-                s.line(format!("let w{q}_{k}_{l} = subgroupShuffle(pair{load}.{}, {lane}u);", half(n)));
-            }
+    for q in 0..quads {
+        for l in 0..4 {
+            let n = l * quads + q;
+            let (load, lane) = (n / 2 / lanes, n / 2 % lanes);
+            s.line(format!("let w{q}_{l} = subgroupShuffle(pair{load}.{}, {lane}u);", half(n)));
         }
         // One accumulator at a time, all its products: it stays in a register.
         for p in 0..pixels {
-            let products = (0..taps).flat_map(|k| (0..4).map(move |l| (k, l)));
-            let sum: String = products
-                .map(|(k, l)| format!(" + x{}.{} * w{q}_{k}_{l}", p + k, ["x", "y", "z", "w"][l]))
-                .collect();
+            let products = ["x", "y", "z", "w"].iter().enumerate();
+            let sum: String = products.map(|(l, lane)| format!(" + x{p}.{lane} * w{q}_{l}")).collect();
             s.line(format!("a{p}_{q} = a{p}_{q}{sum};"));
         }
     }
     s.line("plane += plane_size;");
-    s.line(format!("weight += {}u;", taps * 4 * QUADS / 2));
+    s.line(format!("weight += {}u;", step(quads)));
     s.line("}");
-    if taps == 1 {
-        s.line("}");
-    }
+    s.line("}");
     s.line("}");
 }
 
 /// Adds, clamps and stores, quad by quad and pixel by pixel: registers move through one place each that loads and stores,
 /// since it is those that take long to compile.
-fn epilogue(s: &mut Source, pixels: usize) {
+fn epilogue(s: &mut Source, pixels: usize, tile_quads: usize) {
     s.line("if !live {");
     s.line("return;");
     s.line("}");
     s.line("let pixels = min(tile_pixels, width - x);");
-    s.line(format!("let quads = min({QUADS}u, out_quads - first_quad);"));
+    s.line(format!("let quads = min({tile_quads}u, out_quads - first_quad);"));
     s.line("for (var q = 0u; q < quads; q++) {");
     s.line("let quad = first_quad + q;");
     for p in 0..pixels {
@@ -169,7 +149,7 @@ fn epilogue(s: &mut Source, pixels: usize) {
     }
     finish(s, pixels, SIZES);
     for p in 0..pixels {
-        for q in 1..QUADS {
+        for q in 1..tile_quads {
             s.line(format!("a{p}_{} = a{p}_{q};", q - 1));
         }
     }

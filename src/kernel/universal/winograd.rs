@@ -8,12 +8,11 @@
 
 use super::super::source::planes;
 use super::super::spec::{ConvSpec, KRange};
-use super::super::tile::best_first;
 use super::super::winograd::Minimal;
 use super::super::{Arena, Binding, Capabilities, Kernel, Packing, Role, Rounding, Shader, Values};
 use super::text::text;
 use super::winograd_text::{input, output};
-use super::{PAIR, QUADS, RANGE_SIZES, bounds, is_plain, products, read, step, tables};
+use super::{PAIR, RANGE_SIZES, best_tile, bounds, is_plain, products, read, step, tables};
 use rayon::prelude::*;
 
 /// Pairs in front of the weights: sizes and output table of the GEMM, then from here the sizes of the transforms.
@@ -39,6 +38,8 @@ pub(in super::super) struct WinogradPasses {
     range: [u32; RANGE_SIZES * PAIR],
     /// Quads from one place's inputs to the next one's.
     place: u32,
+    /// Quads of a tile of output channels.
+    quads: usize,
     /// Pairs of a tile of output channels of a place.
     block: usize,
     /// Tiles of output channels.
@@ -75,8 +76,8 @@ fn all_planes(spec: &ConvSpec) -> usize {
 }
 
 /// Pairs of a tile of output channels of a place.
-fn block(spec: &ConvSpec) -> usize {
-    QUADS / 2 + RANGE_SIZES + all_planes(spec) * step(1)
+fn block(spec: &ConvSpec, quads: usize) -> usize {
+    quads / 2 + RANGE_SIZES + all_planes(spec) * step(quads)
 }
 
 /// Where the biases are, and the weights after them, in pairs.
@@ -86,8 +87,9 @@ fn parts(spec: &ConvSpec) -> [usize; 2] {
 }
 
 fn bytes(spec: &ConvSpec, minimal: Minimal) -> u64 {
-    let blocks = minimal.inputs().pow(2) * spec.out_channels.div_ceil(4 * QUADS);
-    ((parts(spec)[1] + blocks * block(spec)) * PAIR * 4) as u64
+    let (_, quads) = best_tile(spec, spec.size[1]);
+    let blocks = minimal.inputs().pow(2) * spec.out_channels.div_ceil(4 * quads);
+    ((parts(spec)[1] + blocks * block(spec, quads)) * PAIR * 4) as u64
 }
 
 /// The most bytes of packed weights, on any adapter.
@@ -96,9 +98,9 @@ pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
     computed.map(|m| bytes(spec, m)).max().unwrap_or(0)
 }
 
-/// A product of the GEMM against one of the direct convolution, which sums three taps for every load and store of a sum; and a
-/// transformed element of a quad, in products. On llvmpipe 22.3 and 25.0 (`cargo bench --bench conv -- resnet18`).
-const GEMM: f64 = 1.25;
+/// A product of the GEMM against one of the direct convolution; and a transformed element of a quad, in products. On llvmpipe 22.3
+/// (`cargo bench --bench conv -- resnet18`).
+const GEMM: f64 = 1.15;
 const TRANSFORMED: f64 = 150.0;
 
 /// The kernel for a flattened spec whose buffers are all in the arena, and its time in products of the direct convolution.
@@ -120,27 +122,28 @@ pub(super) fn kernel(
     let planes_of = |r: &KRange| r.from.channels.div_ceil(4);
     let all_planes = all_planes(spec);
     let out_quads = spec.out_channels.div_ceil(4);
-    let out_tiles = out_quads.div_ceil(QUADS);
+    let tile = best_tile(spec, all);
+    let (pixels, quads) = tile;
+    let out_tiles = out_quads.div_ceil(quads);
     let places = minimal.inputs().pow(2);
-    let (place_in, place_out) = (all_planes * tile_row, out_tiles * QUADS * tile_row);
+    let (place_in, place_out) = (all_planes * tile_row, out_tiles * quads * tile_row);
     let sums = places * place_in;
     let scratch = (sums + places * place_out) * 16;
     if scratch > MOST_SCRATCH {
         return None;
     }
 
-    let (pixels, _) = best_first([7, 8, 6, 5].map(|pixels| (pixels, QUADS)), all)[0];
     let invocations = all.div_ceil(pixels);
     let grid = [invocations.div_ceil(lanes) as u32, (places * out_tiles) as u32, 1];
 
     let [biases, first_block] = parts(spec);
-    let block = block(spec);
+    let block = block(spec, quads);
     let mut header: Vec<u32> = [
         invocations,
         invocations,
         1,
         all,
-        places * out_tiles * QUADS,
+        places * out_tiles * quads,
         first_block,
         block,
         1,
@@ -155,7 +158,7 @@ pub(super) fn kernel(
     ]
     .map(|v| v as u32)
     .into();
-    let out_channels = places * out_tiles * QUADS * 4;
+    let out_channels = places * out_tiles * quads * 4;
     header.extend([0, out_channels / 4, sums, 0, tile_row, tile_row, 1, out_channels].map(|v| v as u32));
     let sizes = [
         all,
@@ -207,7 +210,7 @@ pub(super) fn kernel(
     let range = [0, tile_row, 0, all_planes, 1, 1, tile_row, 1, 1, all, 0, 0, 1, 1, 1, 1];
     let binding = |name: &str, role, writable| Binding { name: name.into(), role, writable };
     let gemm = Shader {
-        wgsl: text(pixels, lanes),
+        wgsl: text(tile, lanes),
         entry: "conv2d",
         bindings: vec![binding("arena", Role::Scratch, true), binding("weights", Role::Weights, false)],
         grid,
@@ -234,10 +237,10 @@ pub(super) fn kernel(
         transform(output(minimal, lanes), "transform_output", [tile_row / lanes, out_quads, 1]),
     ];
     let side = minimal.outputs();
-    let cost = GEMM * products(&grid, lanes, pixels, 4 * all_planes)
+    let cost = GEMM * products(&grid, lanes, tile, 4 * all_planes)
         + TRANSFORMED * (places * tile_row * (all_planes + out_quads)) as f64;
     let kernel = Kernel {
-        name: format!("conv2d winograd {side}x{side} universal {pixels} tiles x {}oc", 4 * QUADS),
+        name: format!("conv2d winograd {side}x{side} universal {pixels} tiles x {}oc", 4 * quads),
         shaders,
         scratch: scratch as u64,
         packing: Packing::WinogradPasses(WinogradPasses {
@@ -246,6 +249,7 @@ pub(super) fn kernel(
             biases: biases * PAIR,
             range: range.map(|v| v as u32),
             place: place_in as u32,
+            quads,
             block,
             tiles: out_tiles,
             channels: spec.k_ranges.iter().map(|r| r.from.channels).sum(),
@@ -291,9 +295,10 @@ impl WinogradPasses {
         let n = self.minimal.inputs();
         let factors = self.minimal.filter_at(place / n, place % n);
         for (tile, block) in words.chunks_exact_mut(self.block * PAIR).enumerate() {
-            let first = tile * 4 * QUADS;
-            let channels = (4 * QUADS).min(spec.out_channels - first);
-            let mut at = QUADS / 2 * PAIR;
+            let run = 4 * self.quads;
+            let first = tile * run;
+            let channels = run.min(spec.out_channels - first);
+            let mut at = run;
             block[at..at + self.range.len()].copy_from_slice(&self.range);
             block[at] = place as u32 * self.place;
             at += self.range.len();
@@ -301,7 +306,7 @@ impl WinogradPasses {
                 let inputs = range.from.channels;
                 let taps = range.kernel[0] * range.kernel[1];
                 for i in 0..inputs.next_multiple_of(4) {
-                    let row = &mut block[at..at + 4 * QUADS];
+                    let row = &mut block[at..at + run];
                     for (c, word) in row.iter_mut().enumerate().take(if i < inputs { channels } else { 0 }) {
                         let filter = &weight[((first + c) * inputs + i) * taps..][..taps];
                         let value = match filter {
@@ -310,7 +315,7 @@ impl WinogradPasses {
                         };
                         *word = (value as f32).to_bits();
                     }
-                    at += 4 * QUADS;
+                    at += run;
                 }
             }
         }
