@@ -2,12 +2,11 @@
 
 mod common;
 
-use common::{Gpu, adapters, arena, data, decoded, oracle, specs};
-use rmnet::kernel::{Arena, Capabilities, Kernel, Spec, candidates, candidates_in, packed_weight_bytes};
+use common::{Gpu, adapters, arena, check, data, oracle, specs};
+use rmnet::kernel::{Arena, Capabilities, Kernel, Spec, candidates, candidates_in};
 
-fn check(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, safe: bool) -> Vec<String> {
-    let data = data(spec, 7);
-    let mut wrong = vec![];
+/// Judges the kernels for a case; what is wrong.
+fn judge(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, safe: bool) -> Vec<String> {
     let mut kernels = candidates(spec, caps).expect("small specs fit every limit");
     // Those have tests/shared_memory.rs and tests/matrices.rs.
     kernels.retain(|k| !["tiled", "winograd", "matrix"].iter().any(|family| k.name.contains(family)));
@@ -26,28 +25,8 @@ fn check(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, s
             }
         }
     }
-    for (kernel, arena) in &kernels {
-        let weights = match spec {
-            Spec::Conv(conv) => {
-                let packed = data.pack(kernel, conv);
-                assert!(
-                    packed.len() as u64 * 4 <= packed_weight_bytes(conv),
-                    "bound of {name}, {}",
-                    kernel.name
-                );
-                packed
-            }
-            _ => vec![],
-        };
-        let [reads, writes] = data.encoded(spec);
-        let prepared = gpu.prepare_in(kernel, arena, &reads, &writes, &weights, safe);
-        gpu.dispatch(&prepared, 1);
-        let found = decoded(spec, gpu.outputs(&prepared));
-        if let Err(message) = oracle::check_sample(spec, &data, &found, kernel.rounding(), 1) {
-            wrong.push(format!("{} {name} [{}]: {message}", gpu.name, kernel.name));
-        }
-    }
-    wrong
+    let judged = kernels.iter().map(|(kernel, arena)| check(gpu, name, spec, kernel, arena, safe, 1));
+    judged.filter_map(Result::err).collect()
 }
 
 fn cases(filter: &str) -> impl Iterator<Item = (String, Spec)> {
@@ -66,13 +45,13 @@ fn run(subgroups: bool, safe: bool) {
         }
         // With runtime checks a part of the table is enough: the same shaders, compiled otherwise.
         for (case, (name, spec)) in cases(&filter).enumerate().step_by(if safe { 5 } else { 1 }) {
-            wrong.extend(check(gpu, case, &name, &spec, &caps, safe));
+            wrong.extend(judge(gpu, case, &name, &spec, &caps, safe));
         }
         // As a GPU would have it: larger workgroups, slices.
         if !subgroups {
             caps.software = false;
             for (case, (name, spec)) in cases(&filter).enumerate().step_by(3) {
-                wrong.extend(check(gpu, case, &name, &spec, &caps, safe));
+                wrong.extend(judge(gpu, case, &name, &spec, &caps, safe));
             }
         }
     }
@@ -109,7 +88,7 @@ fn in_f16() {
                 _ => &gpu.caps,
             };
             let name = format!("{name}, f16");
-            wrong.extend(check(gpu, case, &name, &specs::half(spec), caps, case % 7 == 0));
+            wrong.extend(judge(gpu, case, &name, &specs::half(spec), caps, case % 7 == 0));
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));

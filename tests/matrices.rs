@@ -6,9 +6,9 @@ mod common;
 use common::specs::{
     activated, add, conv, gated, half, in_place, packed, projection, range, split, to_planar, whole,
 };
-use common::{Gpu, adapters, data, decoded, layers, oracle};
+use common::{Gpu, adapters, check, data, decoded, layers};
 use rmnet::kernel::{
-    Capabilities, ConvSpec, Function, Kernel, Operand, Shader, Spec, candidates, packed_weight_bytes, select,
+    Arena, Capabilities, ConvSpec, Function, Kernel, Operand, Shader, Spec, candidates, select,
 };
 
 /// The adapter as if it had matrix units.
@@ -90,7 +90,7 @@ fn taken_apart(kernel: &Kernel) -> Kernel {
     apart
 }
 
-fn check(
+fn judge(
     gpu: &Gpu,
     name: &str,
     spec: &ConvSpec,
@@ -99,18 +99,7 @@ fn check(
     every: usize,
 ) -> Option<String> {
     let whole = Spec::Conv(spec.clone());
-    let data = data(&whole, 11);
-    let weights = data.pack(kernel, spec);
-    assert!(weights.len() as u64 * 4 <= packed_weight_bytes(spec), "bound of {name}, {}", kernel.name);
-    let [reads, writes] = data.encoded(&whole);
-    let run = |kernel: &Kernel| {
-        let prepared = gpu.prepare(kernel, &reads, &writes, &weights, safe);
-        gpu.dispatch(&prepared, 1);
-        let found = decoded(&whole, gpu.outputs(&prepared));
-        oracle::check_sample(&whole, &data, &found, kernel.rounding(), every)
-            .map_err(|message| format!("{} {name} [{}]: {message}", gpu.name, kernel.name))
-            .err()
-    };
+    let run = |kernel: &Kernel| check(gpu, name, &whole, kernel, &Arena::default(), safe, every).err();
     let on_units = if gpu.caps.matrix_units { run(kernel) } else { None };
     on_units.or_else(|| run(&taken_apart(kernel)))
 }
@@ -176,7 +165,7 @@ fn every_tile_on_every_remainder_operand_and_epilogue() {
                 kernels.iter().skip(case % 3).step_by(3).chain(kernels.get(kernels.len().min(2) - 1))
             {
                 seen.insert(kernel.name.clone());
-                wrong.extend(check(&gpu, name, spec, kernel, case % 5 == 0, 1));
+                wrong.extend(judge(&gpu, name, spec, kernel, case % 5 == 0, 1));
             }
         }
     }
@@ -200,7 +189,7 @@ fn layers_of_networks() {
             let depth: usize =
                 conv.k_ranges.iter().map(|r| r.from.channels * r.kernel[0] * r.kernel[1]).sum();
             let every = (depth * conv.out_channels * conv.size[0] * conv.size[1] / 4_000_000) | 1;
-            wrong.extend(check(&gpu, &layer.name, conv, &kernel, false, every));
+            wrong.extend(judge(&gpu, &layer.name, conv, &kernel, false, every));
         }
         assert!(seen.len() > 10, "{} layers on matrix units", seen.len());
     }

@@ -1,11 +1,11 @@
-//! Winograd's filtering in three shaders, which software adapters use: every remainder of its tiles, every operand and epilogue it
+//! Winograd's filtering in several shaders, which software adapters use: every remainder of its tiles, every operand and epilogue it
 //! takes, and the layers of networks.
 
 mod common;
 
 use common::specs::{add, conv, in_place, packed, projection, range, relu_until, split, whole};
-use common::{Gpu, adapters, arena, data, decoded, layers, oracle};
-use rmnet::kernel::{ConvSpec, Function, Kernel, Operand, Spec, candidates_in, packed_weight_bytes};
+use common::{Gpu, adapters, arena, check, layers};
+use rmnet::kernel::{ConvSpec, Function, Kernel, Operand, Spec, candidates_in};
 
 /// The adapters that share buffers: of those in CI llvmpipe; SwiftShader has no 64-bit integers.
 fn able() -> Vec<Gpu> {
@@ -14,16 +14,16 @@ fn able() -> Vec<Gpu> {
     able
 }
 
-/// The kernels of three shaders for a spec.
+/// The kernels of passes for a spec.
 fn passes(gpu: &Gpu, spec: &ConvSpec) -> Vec<Kernel> {
     let spec = Spec::Conv(spec.clone());
     let mut kernels = candidates_in(&spec, &gpu.caps, Some(&arena(&spec))).expect("within the limits");
-    kernels.retain(|k| k.shaders.len() == 3);
+    kernels.retain(|k| k.scratch > 0);
     kernels
 }
 
-/// Runs a kernel and judges one element of `every`.
-fn check(
+/// Runs a kernel and judges one element of `every`; what is wrong.
+fn judge(
     gpu: &Gpu,
     name: &str,
     spec: &ConvSpec,
@@ -31,16 +31,8 @@ fn check(
     safe: bool,
     every: usize,
 ) -> Option<String> {
-    let whole = Spec::Conv(spec.clone());
-    let data = data(&whole, 11);
-    let weights = data.pack(kernel, spec);
-    assert!(weights.len() as u64 * 4 <= packed_weight_bytes(spec), "bound of {name}, {}", kernel.name);
-    let [reads, writes] = data.encoded(&whole);
-    let prepared = gpu.prepare_in(kernel, &arena(&whole), &reads, &writes, &weights, safe);
-    gpu.dispatch(&prepared, 1);
-    let found = decoded(&whole, gpu.outputs(&prepared));
-    let checked = oracle::check_sample(&whole, &data, &found, kernel.rounding(), every);
-    checked.err().map(|message| format!("{} {name} [{}]: {message}", gpu.name, kernel.name))
+    let spec = Spec::Conv(spec.clone());
+    check(gpu, name, &spec, kernel, &arena(&spec), safe, every).err()
 }
 
 fn three(batch: usize, channels: usize, height: usize, width: usize, out: usize) -> ConvSpec {
@@ -61,6 +53,8 @@ fn every_remainder() {
             (2, 22, 8, 6, 48),
             (5, 4, 5, 3, 5),
             (1, 9, 30, 17, 12),
+            (1, 6, 9, 9, 64),
+            (2, 7, 5, 12, 67),
         ];
         for (i, (batch, channels, height, width, out)) in shapes.into_iter().enumerate() {
             let spec = three(batch, channels, height, width, out);
@@ -68,7 +62,7 @@ fn every_remainder() {
             assert_eq!(kernels.len(), 2, "{}", gpu.name);
             for kernel in kernels {
                 let name = format!("{batch}x{height}x{width}, {channels} to {out}");
-                wrong.extend(check(&gpu, &name, &spec, &kernel, i % 2 == 0, 1));
+                wrong.extend(judge(&gpu, &name, &spec, &kernel, i % 2 == 0, 1));
             }
         }
     }
@@ -83,25 +77,49 @@ fn every_operand_and_epilogue() {
     let unpadded = conv(vec![range(whole(0, x), 3, 1, 0, 1)], 20);
     let of_two =
         conv(vec![range(whole(0, x), 3, 1, 1, 1), range(whole(1, packed(2, 6, 11, 9)), 3, 1, 1, 1)], 20);
+    let added = |spec| add(spec, whole(1, packed(2, 8, 11, 9)), 4);
+    let every_other = Operand { stride: 2, ..whole(2, packed(2, 12, 21, 18)) };
     let clipped = ConvSpec { activation: vec![(0..20, Function::Relu6)], ..three(2, 24, 11, 9, 20) };
     let specs = [
         ("a range of channels", conv(vec![range(view, 3, 1, 1, 1)], 20)),
         ("every other row", conv(vec![range(strided, 3, 1, 1, 1)], 20)),
         ("no padding", unpadded),
+        ("wide padding", conv(vec![range(whole(0, x), 3, 1, 2, 1)], 20)),
         ("two windows", of_two),
-        ("a projection", projection(x, packed(2, 10, 22, 18), 20, 3, 2)),
-        ("a projection of stride 1", projection(x, packed(2, 10, 11, 9), 20, 3, 1)),
         ("in place", in_place(three(2, 24, 11, 9, 20))),
-        ("an added value", add(three(2, 24, 11, 9, 20), whole(1, packed(2, 8, 11, 9)), 4)),
+        ("in place, and an added value", in_place(added(three(2, 24, 11, 9, 20)))),
+        ("an added value", added(three(2, 24, 11, 9, 20))),
+        ("two added values", add(added(three(2, 24, 11, 9, 20)), every_other, 0)),
         ("two outputs", split(three(2, 24, 11, 9, 20), &[8])),
         ("clipped", clipped),
     ];
+    // There a projection may be summed before.
+    let strided = projection(x, packed(2, 10, 22, 18), 20, 3, 2);
+    let two = ConvSpec {
+        k_ranges: [&strided.k_ranges[..], &[range(whole(2, packed(2, 6, 11, 9)), 1, 1, 0, 1)]].concat(),
+        ..strided.clone()
+    };
+    let apart = [
+        ("a projection", 3, strided.clone()),
+        ("a projection of stride 1", 3, projection(x, packed(2, 10, 11, 9), 20, 3, 1)),
+        ("a projection to many", 3, projection(x, packed(2, 10, 22, 18), 37, 3, 2)),
+        ("a projection and an added value", 3, add(strided.clone(), whole(2, packed(2, 8, 11, 9)), 4)),
+        (
+            "a projection, clipped",
+            3,
+            ConvSpec { activation: vec![(0..20, Function::Relu6)], ..strided.clone() },
+        ),
+        ("two projections", 1, two),
+        ("a projection in place", 2, in_place(strided.clone())),
+        ("a projection and two outputs", 2, split(strided, &[8])),
+    ];
+    let specs: Vec<_> = specs.into_iter().map(|(name, spec)| (name, 2, spec)).chain(apart).collect();
     let mut wrong = vec![];
     for gpu in able() {
-        for (name, spec) in &specs {
+        for (name, count, spec) in &specs {
             let kernels = passes(&gpu, spec);
-            assert_eq!(kernels.len(), 2, "{name}");
-            wrong.extend(kernels.iter().filter_map(|k| check(&gpu, name, spec, k, false, 1)));
+            assert_eq!(kernels.len(), *count, "{name}");
+            wrong.extend(kernels.iter().filter_map(|k| judge(&gpu, name, spec, k, false, 1)));
         }
         // What it does not compute.
         let plain = three(1, 8, 8, 8, 16);
@@ -122,7 +140,7 @@ fn layers_of_networks() {
             let Spec::Conv(spec) = &layer.spec else { continue };
             for kernel in passes(&gpu, spec) {
                 layers_seen += 1;
-                wrong.extend(check(&gpu, &layer.name, spec, &kernel, false, 997));
+                wrong.extend(judge(&gpu, &layer.name, spec, &kernel, false, 997));
             }
         }
         assert!(layers_seen >= 20, "{layers_seen}");

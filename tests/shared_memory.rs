@@ -7,10 +7,10 @@ use common::specs::{
     activated, add, conv, gated, half, in_place, in_place_in_parts, mapped, of_means, packed, planar,
     projection, range, relu_until, split, to_planar, whole,
 };
-use common::{Gpu, adapters, data, decoded, layers, oracle};
+use common::{Gpu, adapters, check, data, decoded, layers, oracle};
 use rmnet::kernel::{
-    AverageSpec, BufferShape, Capabilities, ConvSpec, Function, Kernel, Operand, Spec, candidates,
-    packed_weight_bytes, select,
+    Arena, AverageSpec, BufferShape, Capabilities, ConvSpec, Function, Kernel, Operand, Spec, candidates,
+    select,
 };
 
 /// The adapter as if it were a discrete card.
@@ -22,25 +22,16 @@ fn shares(kernel: &Kernel) -> bool {
     kernel.shaders[0].wgsl.contains("var<workgroup>")
 }
 
-/// Runs a kernel and judges one element of `every`. `safe`: with wgpu's runtime checks.
-fn check(
+/// Runs a kernel and judges one element of `every`; what is wrong.
+fn judge(
     gpu: &Gpu,
     name: &str,
     spec: &ConvSpec,
     kernel: &Kernel,
     safe: bool,
     every: usize,
-) -> Result<(), String> {
-    let whole = Spec::Conv(spec.clone());
-    let data = data(&whole, 7);
-    let weights = data.pack(kernel, spec);
-    assert!(weights.len() as u64 * 4 <= packed_weight_bytes(spec), "bound of {name}, {}", kernel.name);
-    let [reads, writes] = data.encoded(&whole);
-    let prepared = gpu.prepare(kernel, &reads, &writes, &weights, safe);
-    gpu.dispatch(&prepared, 1);
-    let found = decoded(&whole, gpu.outputs(&prepared));
-    oracle::check_sample(&whole, &data, &found, kernel.rounding(), every)
-        .map_err(|message| format!("{} {name} [{}]: {message}", gpu.name, kernel.name))
+) -> Option<String> {
+    check(gpu, name, &Spec::Conv(spec.clone()), kernel, &Arena::default(), safe, every).err()
 }
 
 /// One 3x3 and one 1x1 for every remainder of pixels, channels and K; the first offers every tile.
@@ -131,13 +122,13 @@ fn every_remainder() {
             let kernels = candidates(&Spec::Conv(spec.clone()), &discrete(&gpu)).expect("within the limits");
             for kernel in kernels.iter().filter(|k| shares(k)) {
                 kinds_seen.insert(kernel.name.clone());
-                wrong.extend(check(&gpu, &name, &spec, kernel, false, 1).err());
+                wrong.extend(judge(&gpu, &name, &spec, kernel, false, 1));
             }
             let Spec::Conv(stored) = half(Spec::Conv(spec)) else { unreachable!("it stays one") };
             let kernels =
                 candidates(&Spec::Conv(stored.clone()), &discrete(&gpu)).expect("within the limits");
             for kernel in kernels.iter().filter(|k| shares(k)).step_by(2) {
-                wrong.extend(check(&gpu, &format!("{name}, f16"), &stored, kernel, false, 1).err());
+                wrong.extend(judge(&gpu, &format!("{name}, f16"), &stored, kernel, false, 1));
             }
         }
     }
@@ -155,7 +146,7 @@ fn every_operand_and_epilogue() {
             assert!(!shared.is_empty(), "{name}: no kernel to try");
             // Every other one, in turn, some with runtime checks: pipelines take long to make.
             for kernel in shared.iter().skip(case % 2).step_by(2) {
-                wrong.extend(check(&gpu, name, spec, kernel, case % 4 == 0, 1).err());
+                wrong.extend(judge(&gpu, name, spec, kernel, case % 4 == 0, 1));
             }
             let Spec::Conv(stored) = half(Spec::Conv(spec.clone())) else { unreachable!("it stays one") };
             let kernels =
@@ -163,7 +154,7 @@ fn every_operand_and_epilogue() {
             let shared: Vec<_> = kernels.iter().filter(|k| shares(k)).collect();
             assert!(!shared.is_empty(), "{name}, f16: no kernel to try");
             let turn = shared[case % shared.len()];
-            wrong.extend(check(&gpu, &format!("{name}, f16"), &stored, turn, false, 1).err());
+            wrong.extend(judge(&gpu, &format!("{name}, f16"), &stored, turn, false, 1));
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
@@ -194,7 +185,7 @@ fn layers_of_networks() {
                 let depth: usize =
                     spec.k_ranges.iter().map(|r| r.from.channels * r.kernel[0] * r.kernel[1]).sum();
                 let every = (depth * spec.out_channels * spec.size[0] * spec.size[1] / 4_000_000) | 1;
-                wrong.extend(check(&gpu, &layer.name, spec, kernel, false, every).err());
+                wrong.extend(judge(&gpu, &layer.name, spec, kernel, false, every));
             }
         }
     }

@@ -10,6 +10,7 @@ pub(crate) mod clock;
 mod device;
 mod error;
 mod executor;
+mod pipeline;
 mod probe;
 mod program;
 mod slots;

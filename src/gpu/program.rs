@@ -1,21 +1,13 @@
 //! What runs: pipelines and bind groups of every dispatch, in order.
 
+use super::pipeline::{Pipeline, make_pipelines, whole_from};
 use super::slots::Slots;
 use super::{Gpu, GpuError};
 use crate::kernel::{Kernel, Role, Rounding, Shader};
 use crate::plan::{BufferId, Place, Plan};
 use std::collections::HashMap;
 use std::ops::Range;
-use wgpu::{
-    BindGroup, BindGroupLayout, Buffer, BufferBinding, BufferBindingType, ComputePass, ComputePipeline,
-    ShaderStages,
-};
-
-/// A pipeline with the layout of its bind group.
-pub(super) struct Pipeline {
-    pub(super) pipeline: ComputePipeline,
-    pub(super) layout: BindGroupLayout,
-}
+use wgpu::{BindGroup, Buffer, BufferBinding, ComputePass};
 
 /// One dispatch of a plan, short of its bind groups.
 struct Step {
@@ -70,7 +62,7 @@ impl Compiled {
         #[cfg(not(target_arch = "wasm32"))]
         if gpu.capabilities().software {
             let shaders: Vec<&Shader> = sources.iter().map(|(_, shader)| shader).collect();
-            gpu.scoped("a shader", || compile_aside(gpu, &pipelines, &shaders)).await?;
+            gpu.scoped("a shader", || super::pipeline::compile_aside(gpu, &pipelines, &shaders)).await?;
         }
         Ok(Compiled { pipelines, steps })
     }
@@ -79,41 +71,6 @@ impl Compiled {
     pub(super) fn kernels(&self) -> impl Iterator<Item = &Kernel> {
         self.steps.iter().map(|s| &s.kernel)
     }
-}
-
-/// Dispatches no workgroup of every shader: a software driver compiles a shader at its first dispatch, and does so on a thread of its
-/// own while this one packs weights.
-#[cfg(not(target_arch = "wasm32"))]
-fn compile_aside(gpu: &Gpu, pipelines: &[Pipeline], shaders: &[&Shader]) {
-    let device = gpu.device();
-    let buffer = || {
-        let usage = wgpu::BufferUsages::STORAGE;
-        let descriptor =
-            wgpu::BufferDescriptor { label: Some("nothing"), size: 256, usage, mapped_at_creation: false };
-        device.create_buffer(&descriptor)
-    };
-    let (read, written) = (buffer(), buffer());
-    let mut encoder = device.create_command_encoder(&Default::default());
-    let mut pass = encoder.begin_compute_pass(&Default::default());
-    for (pipeline, shader) in pipelines.iter().zip(shaders) {
-        let resource =
-            |writable| if writable { written.as_entire_binding() } else { read.as_entire_binding() };
-        let entry = |(n, b): (usize, &crate::kernel::Binding)| wgpu::BindGroupEntry {
-            binding: n as u32,
-            resource: resource(b.writable),
-        };
-        let entries: Vec<_> = shader.bindings.iter().enumerate().map(entry).collect();
-        let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("nothing"),
-            layout: &pipeline.layout,
-            entries: &entries,
-        });
-        pass.set_pipeline(&pipeline.pipeline);
-        pass.set_bind_group(0, &group, &[]);
-        pass.dispatch_workgroups(0, 0, 0);
-    }
-    drop(pass);
-    gpu.queue().submit([encoder.finish()]);
 }
 
 impl Program {
@@ -220,26 +177,16 @@ impl Program {
             wgpu::BindingResource::Buffer(BufferBinding { buffer: held, offset, size })
         };
         let groups = step.kernel.shaders.iter().zip(&step.pipelines).map(|(shader, &pipeline)| {
-            let entries: Vec<_> = shader
-                .bindings
-                .iter()
-                .enumerate()
-                .filter_map(|(n, binding)| {
-                    let resource = match binding.role {
-                        Role::Read(r) => part(dispatch.reads[r]),
-                        Role::Write(w) => part(dispatch.writes[w]),
-                        Role::Weights => self.weights[index].as_ref()?.as_entire_binding(),
-                        Role::Arena => self.slots.arena()?.as_entire_binding(),
-                        Role::Scratch => self.scratch.as_ref()?.as_entire_binding(),
-                    };
-                    Some(wgpu::BindGroupEntry { binding: n as u32, resource })
+            let resource = |role| {
+                Some(match role {
+                    Role::Read(r) => part(dispatch.reads[r]),
+                    Role::Write(w) => part(dispatch.writes[w]),
+                    Role::Weights(from) => whole_from(self.weights[index].as_ref()?, from),
+                    Role::Arena => self.slots.arena()?.as_entire_binding(),
+                    Role::Scratch => self.scratch.as_ref()?.as_entire_binding(),
                 })
-                .collect();
-            gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(&dispatch.name),
-                layout: &self.pipelines[pipeline].layout,
-                entries: &entries,
-            })
+            };
+            self.pipelines[pipeline].bind(gpu, &dispatch.name, shader, |b| resource(b.role))
         });
         groups.collect()
     }
@@ -257,91 +204,4 @@ pub(super) async fn scratch(gpu: &Gpu, bytes: u64) -> Result<Option<Buffer>, Gpu
         mapped_at_creation: false,
     };
     gpu.scoped("the activations", || gpu.device().create_buffer(&descriptor)).await.map(Some)
-}
-
-/// Compiles on all cores.
-#[cfg(not(target_arch = "wasm32"))]
-async fn make_pipelines(
-    gpu: &Gpu,
-    sources: &[(String, Shader)],
-    safe: bool,
-) -> Result<Vec<Pipeline>, GpuError> {
-    use rayon::prelude::*;
-    // Error scopes belong to threads; each pipeline opens and closes its own where it is made.
-    let make = |(name, shader): &(String, Shader)| pollster::block_on(make_pipeline(gpu, name, shader, safe));
-    sources.par_iter().map(make).collect()
-}
-
-/// A browser compiles aside by itself.
-#[cfg(target_arch = "wasm32")]
-async fn make_pipelines(
-    gpu: &Gpu,
-    sources: &[(String, Shader)],
-    safe: bool,
-) -> Result<Vec<Pipeline>, GpuError> {
-    let mut pipelines = vec![];
-    for (name, shader) in sources {
-        pipelines.push(make_pipeline(gpu, name, shader, safe).await?);
-    }
-    Ok(pipelines)
-}
-
-pub(super) async fn make_pipeline(
-    gpu: &Gpu,
-    name: &str,
-    shader: &Shader,
-    safe: bool,
-) -> Result<Pipeline, GpuError> {
-    let make = || {
-        let device = gpu.device();
-        let label = Some(name);
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label,
-            source: wgpu::ShaderSource::Wgsl(shader.wgsl.as_str().into()),
-        };
-        let module = if safe {
-            device.create_shader_module(descriptor)
-        } else {
-            // SAFETY: the text comes from `kernel::select` and `kernel::candidates` alone. Its loops count to constants, or to sizes
-            // of the spec that come with the weights; its indices stay inside
-            // buffers of the shapes of its spec, which are the sizes bound here; it divides by constants and sizes other than 0.
-            // Tests run every kernel with the checks on as well and compare.
-            unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
-        };
-        let entries: Vec<_> = shader
-            .bindings
-            .iter()
-            .enumerate()
-            .map(|(n, binding)| wgpu::BindGroupLayoutEntry {
-                binding: n as u32,
-                visibility: ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer {
-                    ty: BufferBindingType::Storage { read_only: !binding.writable },
-                    has_dynamic_offset: false,
-                    min_binding_size: None,
-                },
-                count: None,
-            })
-            .collect();
-        let layout =
-            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
-        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label,
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label,
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some(shader.entry),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: safe,
-                ..Default::default()
-            },
-            cache: gpu.cache.as_ref(),
-        });
-        Pipeline { pipeline, layout }
-    };
-    gpu.scoped("a shader", make).await
 }

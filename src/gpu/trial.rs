@@ -1,6 +1,7 @@
 //! One dispatch on buffers of its own, to try kernels on: what each gives, and how long it takes.
 
-use super::program::{Pipeline, make_pipeline, scratch};
+use super::pipeline::{Pipeline, make_pipeline, whole_from};
+use super::program::scratch;
 use super::timing::durations;
 use super::turn::read_back;
 use super::upload::Uploader;
@@ -121,28 +122,16 @@ impl<'a> Trial<'a> {
         let scratch = pollster::block_on(scratch(self.gpu, kernel.scratch))?;
         let shader = |shader: &Shader| {
             let pipeline = pollster::block_on(make_pipeline(self.gpu, &kernel.name, shader, false))?;
-            let bind = || {
-                let entries: Vec<_> = shader
-                    .bindings
-                    .iter()
-                    .enumerate()
-                    .filter_map(|(n, binding)| {
-                        let buffer = match binding.role {
-                            Role::Read(r) => &self.reads[r],
-                            Role::Write(w) => &self.writes[w][1],
-                            Role::Weights => weights.as_ref()?,
-                            Role::Arena => &self.arena.as_ref()?[1],
-                            Role::Scratch => scratch.as_ref()?,
-                        };
-                        Some(wgpu::BindGroupEntry { binding: n as u32, resource: buffer.as_entire_binding() })
-                    })
-                    .collect();
-                self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
-                    label: Some(&kernel.name),
-                    layout: &pipeline.layout,
-                    entries: &entries,
+            let resource = |role| {
+                Some(match role {
+                    Role::Read(r) => self.reads[r].as_entire_binding(),
+                    Role::Write(w) => self.writes[w][1].as_entire_binding(),
+                    Role::Weights(from) => whole_from(weights.as_ref()?, from),
+                    Role::Arena => self.arena.as_ref()?[1].as_entire_binding(),
+                    Role::Scratch => scratch.as_ref()?.as_entire_binding(),
                 })
             };
+            let bind = || pipeline.bind(self.gpu, &kernel.name, shader, |b| resource(b.role));
             let group = pollster::block_on(self.gpu.scoped("a trial", bind))?;
             Ok((pipeline, group, shader.grid))
         };

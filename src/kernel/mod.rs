@@ -24,7 +24,7 @@ mod winograd;
 use crate::tensor::all_finite;
 use layout::WeightLayout;
 use matrix::MatrixLayout;
-use universal::{UniversalLayout, WinogradPasses};
+use universal::{Apart, UniversalLayout, WinogradPasses};
 use winograd::WinogradLayout;
 
 pub use precision::Precision;
@@ -71,8 +71,8 @@ pub enum Role {
     Read(usize),
     /// The dispatch's n-th written buffer.
     Write(usize),
-    /// Packed weights and biases of the dispatch.
-    Weights,
+    /// Packed weights and biases of the dispatch, from this byte on: a multiple of 256.
+    Weights(u64),
     /// The one buffer that the dispatch's buffers are ranges of ([`Arena`]).
     Arena,
     /// What the shaders of a kernel hand on to one another.
@@ -161,6 +161,7 @@ enum Packing {
     Universal(UniversalLayout),
     Winograd(WinogradLayout),
     WinogradPasses(WinogradPasses),
+    Apart(Box<Apart>),
 }
 
 impl Capabilities {
@@ -390,6 +391,7 @@ impl Kernel {
             (Packing::Universal(layout), _) => layout.bytes(),
             (Packing::Winograd(layout), _) => layout.bytes(),
             (Packing::WinogradPasses(layout), _) => layout.bytes(),
+            (Packing::Apart(layout), _) => layout.bytes(),
             (Packing::Gemv, Spec::Conv(spec)) => simple::gemv_bytes(spec),
             _ => 0,
         }
@@ -409,6 +411,7 @@ impl Kernel {
             Packing::Universal(layout) => layout.pack(spec, values),
             Packing::Winograd(layout) => layout.pack(spec, values),
             Packing::WinogradPasses(layout) => layout.pack(spec, values),
+            Packing::Apart(layout) => layout.pack(values),
         }
     }
 
@@ -418,6 +421,7 @@ impl Kernel {
             Packing::Matrix(layout) => layout.rounding(),
             Packing::Winograd(layout) => layout.rounding(),
             Packing::WinogradPasses(layout) => layout.rounding(),
+            Packing::Apart(layout) => layout.rounding(),
             _ => Rounding::DIRECT,
         }
     }

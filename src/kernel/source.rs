@@ -142,10 +142,10 @@ impl Source {
             // NaN stays NaN, whatever is written.
             self.half = true;
             // What is f32 in it is read as words: WGSL has no way from f16 to them.
-            self.bind("matrices".into(), Role::Weights, false, "vec4<f16>");
-            self.bind("weights".into(), Role::Weights, false, "vec2<u32>");
+            self.bind("matrices".into(), Role::Weights(0), false, "vec4<f16>");
+            self.bind("weights".into(), Role::Weights(0), false, "vec2<u32>");
         } else {
-            self.bind_quads("weights".into(), Role::Weights, precision);
+            self.bind_quads("weights".into(), Role::Weights(0), precision);
         }
         self.line("fn load_parameters(element: u32) -> vec4<f32> {");
         match (precision, self.wide_loads) {

@@ -66,8 +66,7 @@ pub(super) fn tiles(spec: &ConvSpec, width: usize, caps: &Capabilities) -> Vec<T
             for (pixels, most) in best_first(shapes, width) {
                 let quads = quads(most);
                 let strip = best_strip(spec, pixels, quads, lanes as usize);
-                let tile =
-                    Tile { pixels, quads, lanes: Some(lanes), workgroup: lanes, max_taps: 16, strip };
+                let tile = Tile { pixels, quads, lanes: Some(lanes), workgroup: lanes, max_taps: 16, strip };
                 if !tiles.contains(&tile) {
                     tiles.push(tile);
                 }
@@ -92,7 +91,8 @@ fn best_strip(spec: &ConvSpec, pixels: usize, quads: usize, lanes: usize) -> usi
     let overlap = pool.kernel[0].saturating_sub(pool.stride[0]);
     let workgroups =
         |strip: usize| (out.width.div_ceil(pixels) * out.height.div_ceil(strip) * out.batch).div_ceil(lanes);
-    let enough = |strip: &usize| workgroups(*strip) * spec.out_channels.div_ceil(4 * quads) >= ENOUGH_WORKGROUPS;
+    let enough =
+        |strip: &usize| workgroups(*strip) * spec.out_channels.div_ceil(4 * quads) >= ENOUGH_WORKGROUPS;
     let conv_rows = |strip: &usize| workgroups(*strip) * (strip * pool.stride[0] + overlap);
     (2..=LONGEST_STRIP).filter(enough).min_by_key(conv_rows).unwrap_or(2)
 }

@@ -169,11 +169,14 @@ impl Gpu {
                     let buffer = match binding.role {
                         Role::Read(n) => &inputs[n],
                         Role::Write(n) => &outputs[n].0,
-                        Role::Weights => &weights,
+                        Role::Weights(_) => &weights,
                         Role::Arena => &arena_buffer,
                         Role::Scratch => &scratch,
                     };
-                    wgpu::BindGroupEntry { binding: i as u32, resource: buffer.as_entire_binding() }
+                    let offset = if let Role::Weights(from) = binding.role { from } else { 0 };
+                    let resource =
+                        wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: None });
+                    wgpu::BindGroupEntry { binding: i as u32, resource }
                 })
                 .collect();
             let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {

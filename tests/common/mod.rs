@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses its share")]
 
 pub mod arena;
+pub mod check;
 pub mod fixtures;
 pub mod harness;
 pub mod layers;
@@ -12,6 +13,7 @@ pub mod specs;
 pub mod spoil;
 
 pub use arena::arena;
+pub use check::{answer, check};
 pub use harness::*;
 
 use rmnet::Device;

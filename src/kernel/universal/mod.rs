@@ -9,10 +9,12 @@
 //! as compiles in time, and of one loop: three taps at a time, which share loads, take as long to compile as twice the channels,
 //! which save as many and serve a 1x1 as well.
 
+mod apart;
 mod text;
 mod winograd;
 mod winograd_text;
 
+pub(super) use apart::Apart;
 pub(super) use winograd::WinogradPasses;
 
 use super::layout::{Kind, kind};
@@ -61,8 +63,9 @@ pub(super) struct UniversalLayout {
 /// Every kernel for a flattened spec by the universal convolution, the one with the least to do first. None where it does not compute
 /// such a spec, or some of its buffers are not in the arena.
 pub(super) fn kernels(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Vec<Kernel> {
-    let passes = [Minimal::Four, Minimal::Two].map(|m| winograd::kernel(spec, m, caps, arena));
-    let mut all: Vec<_> = [direct(spec, caps, arena)].into_iter().chain(passes).flatten().collect();
+    let passes = Minimal::ALL.map(|m| winograd::kernel(spec, m, caps, arena));
+    let whole = [direct(spec, caps, arena), apart::kernel(spec, caps, arena)];
+    let mut all: Vec<_> = whole.into_iter().chain(passes).flatten().collect();
     all.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     all.into_iter().map(|(_, kernel)| kernel).collect()
 }
@@ -149,7 +152,7 @@ fn direct(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<(f64, K
     let shader = Shader {
         wgsl: text((pixels, quads), lanes),
         entry: "conv2d",
-        bindings: vec![binding("arena", Role::Arena, true), binding("weights", Role::Weights, false)],
+        bindings: vec![binding("arena", Role::Arena, true), binding("weights", Role::Weights(0), false)],
         grid,
         subgroup: true,
         int64: true,
@@ -211,10 +214,15 @@ fn block(spec: &ConvSpec, quads: usize) -> usize {
 
 /// The most bytes of packed weights for a spec.
 pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
-    let tables = SIZES + spec.outputs.len() + spec.adds.len();
     let (_, quads) = best_tile(spec, spec.size[1]);
-    let direct = (tables + spec.out_channels.div_ceil(4 * quads) * block(spec, quads)) * PAIR * 4;
-    winograd::packed_weight_bytes(spec).max(direct as u64)
+    let others = winograd::packed_weight_bytes(spec).max(apart::packed_weight_bytes(spec));
+    direct_bytes(spec, quads).max(others)
+}
+
+/// Bytes of packed weights of the direct convolution.
+fn direct_bytes(spec: &ConvSpec, quads: usize) -> u64 {
+    let tables = SIZES + spec.outputs.len() + spec.adds.len();
+    ((tables + spec.out_channels.div_ceil(4 * quads) * block(spec, quads)) * PAIR * 4) as u64
 }
 
 /// Between which bounds the activation clamps, where that is all it does to every channel.

@@ -94,7 +94,7 @@ fn bytes(spec: &ConvSpec, minimal: Minimal) -> u64 {
 
 /// The most bytes of packed weights, on any adapter.
 pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
-    let computed = [Minimal::Four, Minimal::Two].into_iter().filter(|m| computes(spec, *m));
+    let computed = Minimal::ALL.into_iter().filter(|m| computes(spec, *m));
     computed.map(|m| bytes(spec, m)).max().unwrap_or(0)
 }
 
@@ -212,7 +212,7 @@ pub(super) fn kernel(
     let gemm = Shader {
         wgsl: text(tile, lanes),
         entry: "conv2d",
-        bindings: vec![binding("arena", Role::Scratch, true), binding("weights", Role::Weights, false)],
+        bindings: vec![binding("arena", Role::Scratch, true), binding("weights", Role::Weights(0), false)],
         grid,
         subgroup: true,
         int64: true,
@@ -223,7 +223,7 @@ pub(super) fn kernel(
         entry,
         bindings: vec![
             binding("arena", Role::Arena, true),
-            binding("weights", Role::Weights, false),
+            binding("weights", Role::Weights(0), false),
             binding("scratch", Role::Scratch, true),
         ],
         grid: grid.map(|n| n as u32),

@@ -31,6 +31,8 @@ pub(in super::super) enum Minimal {
 }
 
 impl Minimal {
+    pub(in super::super) const ALL: [Minimal; 2] = [Minimal::Four, Minimal::Two];
+
     /// Outputs of a tile.
     pub(in super::super) fn outputs(self) -> usize {
         match self {
