@@ -18,9 +18,11 @@ impl Gpu {
     /// [`GpuError::Refused`], [`GpuError::OutOfMemory`], [`GpuError::DeviceLost`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn peak(&self) -> Result<(f64, f64), GpuError> {
-        let multiply = Probe::multiply(self.capabilities());
         let copy = Probe::copy(self.capabilities());
-        let flops = multiply.flops as f64 / pollster::block_on(self.time_probe(&multiply))?;
+        let mut flops: f64 = 0.0;
+        for multiply in Probe::multiply(self.capabilities()) {
+            flops = flops.max(multiply.flops as f64 / pollster::block_on(self.time_probe(&multiply))?);
+        }
         let bytes = copy.bytes as f64 / pollster::block_on(self.time_probe(&copy))?;
         Ok((flops, bytes))
     }

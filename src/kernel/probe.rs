@@ -1,11 +1,12 @@
 //! Small programs that show what a device can do at most.
 
 use super::Capabilities;
+use super::source::Source;
 
 /// Invocations per workgroup.
 const WORKGROUP: usize = 64;
-/// Rounds of 16 vec4 multiply-adds.
-const ROUNDS: usize = 256;
+/// Multiply-adds of vec4 of an invocation.
+const MULTIPLY_ADDS: usize = 4096;
 
 /// A shader over one read-write buffer.
 #[derive(Clone, Debug)]
@@ -25,20 +26,46 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Multiplies and adds in registers.
-    pub fn multiply(caps: &Capabilities) -> Probe {
+    /// Multiplications and additions in registers and nothing else, in chains that do not wait for one another: the fastest of
+    /// these shows what the device can do. A GPU has its threads to fill the waits; a compiler for a CPU makes of one shader more
+    /// than of another, by how many values fit its registers and what it does between rounds of a loop.
+    pub fn multiply(caps: &Capabilities) -> Vec<Probe> {
+        let of_loops: &[[usize; 2]] = if caps.software { &[[8, 2], [16, 4], [2, 32]] } else { &[[8, 2]] };
+        of_loops.iter().map(|[chains, turns]| Probe::chains(*chains, *turns, caps)).collect()
+    }
+
+    /// So many chains of vec4, each longer by so many multiply-adds in every round of the loop.
+    fn chains(chains: usize, turns: usize, caps: &Capabilities) -> Probe {
         // Enough for every unit of a large GPU to have several, few enough for software.
         let grid = if caps.software { 64 } else { 16384 };
         let invocations = grid as usize * WORKGROUP;
+        let mut s = Source::default();
+        s.line("@group(0) @binding(0) var<storage, read_write> values: array<vec4<f32>>;");
+        s.line(format!("@compute @workgroup_size({WORKGROUP})"));
+        s.line("fn peak_multiply(@builtin(global_invocation_id) id: vec3<u32>) {");
+        s.line("let first = values[id.x];");
+        s.line("let a = vec4<f32>(first.x);");
+        s.line("let b = vec4<f32>(first.y);");
+        for c in 0..chains {
+            s.line(format!("var s{c} = first + {c}.0;"));
+        }
+        s.line(format!("for (var i = 0u; i < {}u; i++) {{", MULTIPLY_ADDS / chains / turns));
+        for turn in 0..turns {
+            let [by, plus] = if turn.is_multiple_of(2) { ["a", "b"] } else { ["b", "a"] };
+            for c in 0..chains {
+                s.line(format!("s{c} = fma(s{c}, {by}, {plus});"));
+            }
+        }
+        s.line("}");
+        let sum: Vec<_> = (0..chains).map(|c| format!("s{c}")).collect();
+        s.line(format!("values[id.x] = {};", sum.join(" + ")));
+        s.line("}");
         Probe {
-            wgsl: format!(
-                "const WORKGROUP = {WORKGROUP}u;\nconst ROUNDS = {ROUNDS}u;\n{}",
-                include_str!("../../shaders/peak_multiply.wgsl")
-            ),
+            wgsl: s.finish().0,
             entry: "peak_multiply",
             grid,
             buffer_bytes: invocations as u64 * 16,
-            flops: (invocations * ROUNDS * 16 * 4 * 2) as u64,
+            flops: (invocations * MULTIPLY_ADDS * 4 * 2) as u64,
             bytes: 0,
         }
     }
