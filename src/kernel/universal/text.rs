@@ -141,6 +141,7 @@ fn epilogue(s: &mut Source, pixels: usize, tile_quads: usize) {
     s.line("return;");
     s.line("}");
     s.line("let pixels = min(tile_pixels, width - x);");
+    first_rows(s, SIZES);
     s.line(format!("let quads = min({tile_quads}u, out_quads - first_quad);"));
     s.line("for (var q = 0u; q < quads; q++) {");
     s.line("let quad = first_quad + q;");
@@ -156,8 +157,14 @@ fn epilogue(s: &mut Source, pixels: usize, tile_quads: usize) {
     s.line("}");
 }
 
+/// Reads the first row of each table, which mostly is the only one, before the loops. The tables begin at pair `tables` of the weights.
+pub(super) fn first_rows(s: &mut Source, tables: usize) {
+    s.line(format!("let first_output = weights[{tables}u];"));
+    s.line(format!("let first_add = weights[{tables}u + outputs];"));
+}
+
 /// Adds to `b0`, `b1`, .., which are neighbours in row `y` from column `x` on of `quad` and `image`, clamps and stores the first
-/// `pixels` of them. The tables begin at pair `tables` of the weights.
+/// `pixels` of them. After [`first_rows`].
 pub(super) fn finish(s: &mut Source, registers: usize, tables: usize) {
     let rotate = |s: &mut Source, last: &str| {
         for p in 1..registers {
@@ -168,7 +175,11 @@ pub(super) fn finish(s: &mut Source, registers: usize, tables: usize) {
         }
     };
     s.line("for (var i = 0u; i < adds; i++) {");
-    s.line(format!("let add = part(weights[{tables}u + outputs + i], image, quad, y, x);"));
+    s.line("var row = first_add;");
+    s.line("if i > 0u {");
+    s.line(format!("row = weights[{tables}u + outputs + i];"));
+    s.line("}");
+    s.line("let add = part(row, image, quad, y, x);");
     s.line("if add.covers {");
     // A count that is no constant: the driver would unroll the loop.
     s.line("for (var p = 0u; p < tile_pixels; p++) {");
@@ -179,7 +190,11 @@ pub(super) fn finish(s: &mut Source, registers: usize, tables: usize) {
     s.line("}");
     s.line("}");
     s.line("for (var i = 0u; i < outputs; i++) {");
-    s.line(format!("let output = part(weights[{tables}u + i], image, quad, y, x);"));
+    s.line("var row = first_output;");
+    s.line("if i > 0u {");
+    s.line(format!("row = weights[{tables}u + i];"));
+    s.line("}");
+    s.line("let output = part(row, image, quad, y, x);");
     s.line("if output.covers {");
     s.line("for (var p = 0u; p < pixels; p++) {");
     s.line("let value = max(b0, vec4<f32>(bitcast<f32>(low)));");

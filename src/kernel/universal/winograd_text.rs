@@ -2,7 +2,7 @@
 
 use super::super::source::Source;
 use super::super::winograd::Minimal;
-use super::text::{PRELUDE, finish, words};
+use super::text::{PRELUDE, finish, first_rows, words};
 use super::winograd::{RANGES, SIZES, TABLES};
 
 const SCRATCH: &str = "@group(0) @binding(2) var<storage, read_write> scratch: array<vec2<u64>>;";
@@ -151,6 +151,7 @@ pub(super) fn output(minimal: Minimal, lanes: usize) -> String {
     s.line("if own >= tiles {");
     s.line("return;");
     s.line("}");
+    first_rows(&mut s, TABLES);
     s.line("for (var i = 0u; i < rows; i++) {");
     s.line("let y = tile_y * tile_pixels + i;");
     minimal.emit_output(&mut s, "h", &names(|j| format!("c0_{j}"), n));
