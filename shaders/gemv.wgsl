@@ -9,18 +9,18 @@ fn gemv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let lane = local % GROUP_QUADS;
     let slice = local / GROUP_QUADS;
     let quad = group.x * GROUP_QUADS + lane;
-    let column = min(quad, OUT_QUADS - 1u);
+    let first = PARAMETER * OUT_QUADS + group.x * 4u * IN_QUADS * GROUP_QUADS + lane;
     var sum = vec4<f32>();
     for (var k = slice; k < IN_QUADS; k += SLICES) {
         let x = load(image, k, 0u);
-        let at = (PARAMETER + 4u * k) * OUT_QUADS + column;
+        let at = first + 4u * k * GROUP_QUADS;
         sum += x.x * load_weights(at);
-        sum += x.y * load_weights(at + OUT_QUADS);
-        sum += x.z * load_weights(at + 2u * OUT_QUADS);
-        sum += x.w * load_weights(at + 3u * OUT_QUADS);
+        sum += x.y * load_weights(at + GROUP_QUADS);
+        sum += x.z * load_weights(at + 2u * GROUP_QUADS);
+        sum += x.w * load_weights(at + 3u * GROUP_QUADS);
     }
     sum = reduce(sum, lane, slice);
     if slice == 0u && quad < OUT_QUADS {
-        store(finish(sum + load_parameters(PARAMETER * column), image, quad, 0u, 0u), image, quad, 0u, 0u);
+        store(finish(sum + load_parameters(PARAMETER * quad), image, quad, 0u, 0u), image, quad, 0u, 0u);
     }
 }

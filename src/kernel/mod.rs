@@ -24,6 +24,7 @@ mod winograd;
 use crate::tensor::all_finite;
 use layout::WeightLayout;
 use matrix::MatrixLayout;
+use simple::GemvLayout;
 use universal::{Apart, UniversalLayout, WinogradPasses};
 use winograd::WinogradLayout;
 
@@ -155,7 +156,7 @@ impl Values<'_> {
 #[derive(Clone, Debug)]
 enum Packing {
     None,
-    Gemv,
+    Gemv(GemvLayout),
     Conv(WeightLayout),
     Matrix(MatrixLayout),
     Universal(UniversalLayout),
@@ -392,7 +393,7 @@ impl Kernel {
             (Packing::Winograd(layout), _) => layout.bytes(),
             (Packing::WinogradPasses(layout), _) => layout.bytes(),
             (Packing::Apart(layout), _) => layout.bytes(),
-            (Packing::Gemv, Spec::Conv(spec)) => simple::gemv_bytes(spec),
+            (Packing::Gemv(layout), Spec::Conv(spec)) => layout.bytes(spec),
             _ => 0,
         }
     }
@@ -405,7 +406,7 @@ impl Kernel {
     pub fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
         match &self.packing {
             Packing::None => vec![],
-            Packing::Gemv => simple::pack_gemv(spec, values),
+            Packing::Gemv(layout) => layout.pack(spec, values),
             Packing::Conv(layout) => layout.pack(spec, values),
             Packing::Matrix(layout) => layout.pack(spec, values),
             Packing::Universal(layout) => layout.pack(spec, values),

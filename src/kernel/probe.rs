@@ -70,21 +70,22 @@ impl Probe {
         }
     }
 
-    /// Copies more than caches hold.
+    /// Copies more than caches hold, by the widest loads there are.
     pub fn copy(caps: &Capabilities) -> Probe {
+        let (element, size) = if caps.wide_loads() { ("vec4<u64>", 32) } else { ("vec4<f32>", 16) };
         let bytes = caps.max_binding_bytes.min(128 << 20) / 2;
-        let grid = (bytes / 16 / WORKGROUP as u64).min(u64::from(caps.max_workgroups)) as u32;
+        let grid = (bytes / size / WORKGROUP as u64).min(u64::from(caps.max_workgroups)) as u32;
         let elements = grid as usize * WORKGROUP;
         Probe {
             wgsl: format!(
-                "const WORKGROUP = {WORKGROUP}u;\nconst ELEMENTS = {elements}u;\n{}",
+                "alias Element = {element};\nconst WORKGROUP = {WORKGROUP}u;\nconst ELEMENTS = {elements}u;\n{}",
                 include_str!("../../shaders/peak_copy.wgsl")
             ),
             entry: "peak_copy",
             grid,
-            buffer_bytes: elements as u64 * 32,
+            buffer_bytes: elements as u64 * size * 2,
             flops: 0,
-            bytes: elements as u64 * 32,
+            bytes: elements as u64 * size * 2,
         }
     }
 }

@@ -180,7 +180,8 @@ pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities, arena: Option<&Arena>) 
         ("SLICES", slices),
         ("IN_QUADS", range.from.channels.div_ceil(4)),
     ];
-    let slopes = (parameter_elements(spec.precision()) + range.from.channels.next_multiple_of(4)) * out_quads;
+    let layout = GemvLayout { quads };
+    let slopes = layout.elements(spec) - parameter_elements(spec.precision()) * out_quads;
     epilogue::prelude(&mut s, spec, &constants, slopes);
     load(&mut s, &range.from);
     s.fragment(if slices == 1 { REDUCE_NONE } else { REDUCE_SLICES });
@@ -189,36 +190,54 @@ pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities, arena: Option<&Arena>) 
     let name = format!("gemv {slices} slices");
     let int64 = caps.wide_loads();
     let shader = Shader { wgsl, entry: "gemv", bindings, grid, subgroup: false, int64, matrices: false };
-    Kernel::one(name, shader, Packing::Gemv)
+    Kernel::one(name, shader, Packing::Gemv(layout))
 }
 
-/// Elements of the weight binding: a quad of weights each.
-fn gemv_elements(spec: &ConvSpec) -> usize {
-    let inputs = spec.k_ranges[0].from.channels.next_multiple_of(4);
-    let parameters = parameter_elements(spec.precision()) * (1 + usize::from(spec.has_slopes()));
-    (inputs + parameters) * spec.out_channels.div_ceil(4)
+/// How the weights of a matrix are laid out: what a workgroup reads in one piece, since memory that is read in strides of a page
+/// comes at a third of the speed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GemvLayout {
+    /// Quads of output channels of a workgroup.
+    quads: usize,
 }
 
-/// Bytes of [`pack_gemv`]'s result.
+/// The most bytes of packed weights, on any adapter.
 pub(super) fn gemv_bytes(spec: &ConvSpec) -> u64 {
-    (gemv_elements(spec) * 4 * spec.precision().bytes()) as u64
+    [4, 8].map(|quads| GemvLayout { quads }.bytes(spec)).into_iter().max().unwrap_or(0)
 }
 
-/// Bias, then one row of output channels per input channel (padded to quads), then the slopes of the activation.
-pub(super) fn pack_gemv(spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
-    let &Values { k_ranges: [weight], bias, .. } = values else { panic!("one weight per K range") };
-    let inputs = spec.k_ranges[0].from.channels;
-    let (quads, parameter) = (spec.out_channels.div_ceil(4), parameter_elements(spec.precision()));
-    let mut packed = Words::new(gemv_elements(spec), spec.precision());
-    packed.parameters(0, bias);
-    if spec.has_slopes() {
-        let at = gemv_elements(spec) - parameter * quads;
-        packed.parameters(at, &layout::slopes(spec, values.slopes));
+impl GemvLayout {
+    /// Elements of the weight binding: a quad of weights each.
+    fn elements(self, spec: &ConvSpec) -> usize {
+        let inputs = spec.k_ranges[0].from.channels.next_multiple_of(4);
+        let parameters = parameter_elements(spec.precision()) * (1 + usize::from(spec.has_slopes()));
+        let quads = spec.out_channels.div_ceil(4);
+        parameters * quads + inputs * quads.next_multiple_of(self.quads)
     }
-    for (c, weights) in weight.chunks_exact(inputs).enumerate() {
-        for (i, &w) in weights.iter().enumerate() {
-            packed.weight((parameter + i) * quads + c / 4, c % 4, w);
+
+    pub(super) fn bytes(self, spec: &ConvSpec) -> u64 {
+        (self.elements(spec) * 4 * spec.precision().bytes()) as u64
+    }
+
+    /// Bias; then for every workgroup one row of its output channels per input channel, of which there are whole quads; then the
+    /// slopes of the activation.
+    pub(super) fn pack(self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
+        let &Values { k_ranges: [weight], bias, .. } = values else { panic!("one weight per K range") };
+        let inputs = spec.k_ranges[0].from.channels;
+        let (quads, parameter) = (spec.out_channels.div_ceil(4), parameter_elements(spec.precision()));
+        let mut packed = Words::new(self.elements(spec), spec.precision());
+        packed.parameters(0, bias);
+        if spec.has_slopes() {
+            let at = self.elements(spec) - parameter * quads;
+            packed.parameters(at, &layout::slopes(spec, values.slopes));
         }
+        for (c, weights) in weight.chunks_exact(inputs).enumerate() {
+            let (group, lane) = (c / 4 / self.quads, c / 4 % self.quads);
+            let first = parameter * quads + group * inputs.next_multiple_of(4) * self.quads;
+            for (i, &w) in weights.iter().enumerate() {
+                packed.weight(first + i * self.quads + lane, c % 4, w);
+            }
+        }
+        packed.finish()
     }
-    packed.finish()
 }
