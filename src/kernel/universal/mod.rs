@@ -35,7 +35,7 @@ pub(super) const SIZES: usize = 2;
 /// Pairs of a K range's sizes, in front of its weights.
 pub(super) const RANGE_SIZES: usize = 2;
 
-/// Pixels that are worth a try, the fastest first, and quads of output channels of one invocation.
+/// Pixels in a row of so many, and quads of output channels, of one invocation.
 fn best_tile(spec: &ConvSpec, width: usize) -> (usize, usize) {
     let quads = if spec.out_channels <= 16 { 4 } else { 8 };
     best_first([7, 8, 6, 5].map(|pixels| (pixels, quads)), width)[0]
