@@ -94,6 +94,24 @@ fn in_f16() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// Strips of more than two pooled rows, which only large maps have; the last one reaches below the map.
+#[test]
+fn long_strips() {
+    let mut wrong = vec![];
+    for gpu in &adapters() {
+        for (height, width, stride) in [(118, 112, 2), (93, 130, 3)] {
+            let image = specs::range(specs::whole(0, specs::planar(2, 3, height, width)), 3, 1, 1, 1);
+            let spec = Spec::Conv(specs::pooled(specs::conv(vec![image], 64), 3, stride, 1));
+            let kernels = candidates(&spec, &gpu.caps).expect("small specs fit every limit");
+            let name = format!("{height}x{width} pooled by {stride}");
+            let judged =
+                kernels.iter().take(2).map(|k| check(gpu, &name, &spec, k, &Arena::default(), false, 7));
+            wrong.extend(judged.filter_map(Result::err));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
 /// The oracle sees one wrong element and a NaN.
 #[test]
 fn wrong_answers_are_seen() {

@@ -14,7 +14,7 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Binds to every binding of its shader what `resource` gives for it, which must be something.
+    /// Binds to every binding of its shader what `resource` gives for it. Where that is nothing, wgpu refuses the group.
     pub(super) fn bind<'a>(
         &self,
         gpu: &Gpu,

@@ -148,15 +148,19 @@ pub(super) fn is_gemv(spec: &ConvSpec) -> bool {
         && spec.max_pool.is_none()
 }
 
+/// Quads of output channels that a workgroup may have.
+const GEMV_QUADS: [usize; 2] = [4, 8];
+
 /// Quads of output channels of a workgroup, and slices of K for each. A GPU gets eight slices, and where that leaves much of a
 /// large card idle more of them, as long as each has four quads of K; and where workgroups are few, smaller ones.
 fn gemv_shape(spec: &ConvSpec, caps: &Capabilities) -> (usize, usize) {
     if caps.software {
-        return (8, 1);
+        return (GEMV_QUADS[1], 1);
     }
     let from = &spec.k_ranges[0].from;
     let groups = |quads: usize| spec.out_channels.div_ceil(4).div_ceil(quads) * from.shape.batch;
-    let quads = if groups(8) >= 128 { 8 } else { 4 };
+    let [few, many] = GEMV_QUADS;
+    let quads = if groups(many) >= 128 { many } else { few };
     let most = caps.max_workgroup_invocations.min(256) as usize;
     let mut slices = 8;
     while groups(quads) * quads * slices < BUSY
@@ -203,7 +207,7 @@ pub(super) struct GemvLayout {
 
 /// The most bytes of packed weights, on any adapter.
 pub(super) fn gemv_bytes(spec: &ConvSpec) -> u64 {
-    [4, 8].map(|quads| GemvLayout { quads }.bytes(spec)).into_iter().max().unwrap_or(0)
+    GEMV_QUADS.map(|quads| GemvLayout { quads }.bytes(spec)).into_iter().max().unwrap_or(0)
 }
 
 impl GemvLayout {

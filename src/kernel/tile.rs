@@ -56,7 +56,7 @@ pub(super) fn tiles(spec: &ConvSpec, width: usize, caps: &Capabilities) -> Vec<T
             // first runs, in time that grows faster than the tile. Larger ones than the first are up to a fifth faster and
             // take three to four times as long to compile (llvmpipe 22.3): they are for tuning.
             // A planar operand is read in octets where the tile's pixels, at stride 2, are so many. With half the channels its tile
-            // compiles in half the time, a tenth of a second, and runs as fast.
+            // compiles in half the time, a tenth of a second less, for a tenth of its running time.
             let planar = spec.k_ranges.iter().any(|r| !is_packed(&r.from));
             let shapes = match &spec.max_pool {
                 _ if planar => [(4, 2), (8, 4), (7, 4), (4, 4)],

@@ -4,7 +4,7 @@
 use super::super::spec::{Add, ConvSpec, Operand};
 use super::super::winograd::Minimal;
 use super::super::{Arena, Capabilities, Function, Kernel, Packing, Role, Rounding, Values};
-use super::{UniversalLayout, WinogradPasses, best_tile, direct, direct_bytes, winograd};
+use super::{UniversalLayout, WinogradPasses, direct, direct_bytes, winograd};
 
 /// What a binding's offset must be a multiple of, on any adapter.
 const ALIGNMENT: u64 = 256;
@@ -52,7 +52,9 @@ fn parts(spec: &ConvSpec) -> Option<[Part; 2]> {
 pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<(f64, Kernel)> {
     let [before, after] = parts(spec)?;
     let (cost_before, first) = direct(&before.spec, caps, arena)?;
-    let passes = Minimal::ALL.iter().filter_map(|m| winograd::kernel(&after.spec, *m, caps, arena));
+    let fits = |m: &Minimal| bytes_of(&before, &after, *m).is_some();
+    let passes = Minimal::ALL.into_iter().filter(fits);
+    let passes = passes.filter_map(|m| winograd::kernel(&after.spec, m, caps, arena));
     let (cost_after, second) = passes.min_by(|(a, _), (b, _)| a.total_cmp(b))?;
     let (Packing::Universal(sums), Packing::WinogradPasses(passes)) = (first.packing, second.packing) else {
         unreachable!("how those two are packed");
@@ -76,9 +78,14 @@ pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Opt
 /// The most bytes of packed weights, on any adapter.
 pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
     let Some([before, after]) = parts(spec) else { return 0 };
-    let (_, quads) = best_tile(&before.spec, before.spec.size[1]);
-    let sums = direct_bytes(&before.spec, quads).next_multiple_of(ALIGNMENT);
-    sums + winograd::packed_weight_bytes(&after.spec)
+    Minimal::ALL.into_iter().filter_map(|m| bytes_of(&before, &after, m)).max().unwrap_or(0)
+}
+
+/// Bytes of packed weights of both. As there, no planner should have to split a layer for a kernel that has alternatives.
+fn bytes_of(before: &Part, after: &Part, minimal: Minimal) -> Option<u64> {
+    let sums = direct_bytes(&before.spec).next_multiple_of(ALIGNMENT);
+    let both = sums + winograd::bytes_of(&after.spec, minimal)?;
+    (both <= Capabilities::WEBGPU.max_binding_bytes).then_some(both)
 }
 
 impl Apart {
@@ -105,8 +112,7 @@ impl Apart {
 
     /// A product of a projection passes the roundings of its own sum, then those of a value that the passes add.
     pub(in super::super) fn rounding(&self) -> Rounding {
-        let channels = |r: &usize| self.projections.0.spec.k_ranges[*r].from.channels;
-        let summed: usize = (0..self.projections.0.ranges.len()).map(|r| channels(&r)).sum();
+        let summed: usize = self.projections.0.spec.k_ranges.iter().map(|r| r.from.channels).sum();
         let passes = self.windows.1.rounding();
         Rounding { passed: passes.passed + Rounding::DIRECT.passed, most: passes.most + summed, ..passes }
     }

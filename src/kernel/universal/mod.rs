@@ -1,8 +1,9 @@
 //! The universal convolution: one shader for convolutions of any shape, whose sizes lie in front of the weights.
 //!
 //! For software Vulkan, where compiling a shader takes longer than running it: an unrolled register tile takes llvmpipe 0.2 to
-//! 0.5 s, a ResNet-18 has 17 convolutions of 13 shapes, and a driver compiles at the first dispatch, one shader at a time. It
-//! runs as fast as with sizes baked in: the multiplications are the same, and what surrounds them is little.
+//! 0.5 s, a ResNet-18 has 17 convolutions of 13 shapes, and a driver compiles at the first dispatch, one shader at a time. A
+//! 3x3 runs as fast as with sizes baked in: the multiplications are the same, and what surrounds them is little. Where few inputs
+//! are summed, storing takes as long as multiplying.
 //!
 //! All buffers between dispatches are ranges of one ([`Arena`]), whose first quad is zero: what lies outside a window is read
 //! there. Half the time goes to loads, whatever they load from: a driver makes every one a loop over lanes. So a tile is as large
@@ -36,8 +37,12 @@ pub(super) const SIZES: usize = 2;
 pub(super) const RANGE_SIZES: usize = 2;
 
 /// Pixels in a row of so many, and quads of output channels, of one invocation.
-fn best_tile(spec: &ConvSpec, width: usize) -> (usize, usize) {
-    let quads = if spec.out_channels <= 16 { 4 } else { 8 };
+fn best_tile(spec: &ConvSpec, kind: Kind, width: usize) -> (usize, usize) {
+    let quads = match kind {
+        Kind::Depthwise => 2,
+        _ if spec.out_channels <= 16 => 4,
+        _ => 8,
+    };
     best_first([7, 8, 6, 5].map(|pixels| (pixels, quads)), width)[0]
 }
 
@@ -53,6 +58,8 @@ pub(super) struct UniversalLayout {
     header: Vec<u32>,
     /// The sizes of each K range.
     ranges: Vec<[u32; RANGE_SIZES * PAIR]>,
+    /// How every range is multiplied.
+    kind: Kind,
     /// Quads of output channels of a tile.
     quads: usize,
     /// Pairs of a tile of output channels.
@@ -83,12 +90,11 @@ fn products(grid: &[u32; 3], lanes: usize, (pixels, quads): (usize, usize), dept
 fn direct(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<(f64, Kernel)> {
     let lanes = caps.subgroup_size.filter(|_| caps.shares_buffers())? as usize;
     let [low, high] = bounds(spec)?;
-    if !is_plain(spec) {
-        return None;
-    }
+    let kind = plain(spec)?;
 
     let width = spec.size[1];
-    let (pixels, quads) = best_tile(spec, width);
+    let tile = best_tile(spec, kind, width);
+    let (pixels, quads) = tile;
     let out = spec.outputs[0].shape;
     let across = width.div_ceil(pixels);
     let invocations = across * spec.size[0] * out.batch;
@@ -125,7 +131,7 @@ fn direct(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<(f64, K
         Some(sizes.map(|v| v as u32))
     };
     let ranges: Vec<_> = spec.k_ranges.iter().map(range_words).collect::<Option<_>>()?;
-    let block = block(spec, quads);
+    let block = block(spec, kind, quads);
 
     let first = SIZES + spec.outputs.len() + spec.adds.len();
     let sizes = [
@@ -150,7 +156,7 @@ fn direct(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<(f64, K
 
     let binding = |name: &str, role, writable| Binding { name: name.into(), role, writable };
     let shader = Shader {
-        wgsl: text((pixels, quads), lanes),
+        wgsl: text(kind, tile, lanes),
         entry: "conv2d",
         bindings: vec![binding("arena", Role::Arena, true), binding("weights", Role::Weights(0), false)],
         grid,
@@ -158,10 +164,10 @@ fn direct(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<(f64, K
         int64: true,
         matrices: false,
     };
-    let depth = |r: &KRange| r.kernel[0] * r.kernel[1] * r.from.channels.next_multiple_of(4);
-    let cost = products(&grid, lanes, (pixels, quads), spec.k_ranges.iter().map(depth).sum());
-    let packing = Packing::Universal(UniversalLayout { header, ranges, quads, block, tiles });
-    let name = format!("conv2d universal {pixels}px x {}oc", 4 * quads);
+    let cost = products(&grid, lanes, tile, spec.k_ranges.iter().map(|r| depth(r, kind)[1]).sum());
+    let packing = Packing::Universal(UniversalLayout { header, ranges, kind, quads, block, tiles });
+    let depthwise = if kind == Kind::Depthwise { " depthwise" } else { "" };
+    let name = format!("conv2d universal{depthwise} {pixels}px x {}oc", 4 * quads);
     Some((cost, Kernel::one(name, shader, packing)))
 }
 
@@ -195,34 +201,46 @@ fn read(from: &Operand, arena: &Arena) -> Option<u32> {
     arena.reads.get(from.buffer).copied().flatten()
 }
 
-/// Whether a spec is one of those that read and write f32 quads only, without gates and functions that need parameters.
-fn is_plain(spec: &ConvSpec) -> bool {
+/// How the ranges of a spec are multiplied where it is one of those that read and write f32 quads only, without gates and functions
+/// that need parameters: all inputs against all outputs, or each against its own.
+fn plain(spec: &ConvSpec) -> Option<Kind> {
     let plain = |o: &Operand| !o.mean_pool && o.shape.precision == Precision::F32;
-    let multiplied =
-        |r: &KRange| plain(&r.from) && r.map.is_none() && r.groups == 1 && kind(spec, r) == Kind::Dense;
-    spec.max_pool.is_none()
-        && spec.k_ranges.iter().all(multiplied)
+    let is = |r: &KRange, wanted: Kind| {
+        let ungrouped = wanted == Kind::Depthwise || r.groups == 1;
+        plain(&r.from) && r.map.is_none() && ungrouped && kind(spec, r) == wanted
+    };
+    let all = spec.max_pool.is_none()
         && spec.adds.iter().all(|a| plain(&a.from) && a.gate.is_none())
-        && spec.outputs.iter().all(|o| o.shape.precision == Precision::F32)
+        && spec.outputs.iter().all(|o| o.shape.precision == Precision::F32);
+    let kinds = [Kind::Dense, Kind::Depthwise].into_iter().filter(|_| all);
+    kinds.into_iter().find(|wanted| spec.k_ranges.iter().all(|r| is(r, *wanted)))
+}
+
+/// Inputs of an output channel of a range, and products of it.
+fn depth(range: &KRange, kind: Kind) -> [usize; 2] {
+    let inputs = if kind == Kind::Depthwise { 1 } else { range.from.channels };
+    let padded = if kind == Kind::Depthwise { 1 } else { inputs.next_multiple_of(4) };
+    [inputs, range.kernel[0] * range.kernel[1] * padded]
 }
 
 /// Pairs of a tile of output channels: its biases, then sizes and weights of every K range.
-fn block(spec: &ConvSpec, quads: usize) -> usize {
-    let steps = |r: &KRange| r.kernel[0] * r.kernel[1] * r.from.channels.div_ceil(4) * step(quads);
-    quads / 2 + spec.k_ranges.iter().map(|r| RANGE_SIZES + steps(r)).sum::<usize>()
+fn block(spec: &ConvSpec, kind: Kind, quads: usize) -> usize {
+    let pairs = |r: &KRange| RANGE_SIZES + depth(r, kind)[1] * quads / 2;
+    quads / 2 + spec.k_ranges.iter().map(pairs).sum::<usize>()
 }
 
 /// The most bytes of packed weights for a spec.
 pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
-    let (_, quads) = best_tile(spec, spec.size[1]);
     let others = winograd::packed_weight_bytes(spec).max(apart::packed_weight_bytes(spec));
-    direct_bytes(spec, quads).max(others)
+    direct_bytes(spec).max(others)
 }
 
-/// Bytes of packed weights of the direct convolution.
-fn direct_bytes(spec: &ConvSpec, quads: usize) -> u64 {
+/// Bytes of packed weights of the direct convolution, 0 where it does not compute the spec.
+fn direct_bytes(spec: &ConvSpec) -> u64 {
+    let Some(kind) = plain(spec) else { return 0 };
+    let (_, quads) = best_tile(spec, kind, spec.size[1]);
     let tables = SIZES + spec.outputs.len() + spec.adds.len();
-    ((tables + spec.out_channels.div_ceil(4 * quads) * block(spec, quads)) * PAIR * 4) as u64
+    ((tables + spec.out_channels.div_ceil(4 * quads) * block(spec, kind, quads)) * PAIR * 4) as u64
 }
 
 /// Between which bounds the activation clamps, where that is all it does to every channel.
@@ -270,12 +288,12 @@ impl UniversalLayout {
         for ((range, sizes), weight) in spec.k_ranges.iter().zip(&self.ranges).zip(weights) {
             block[at..at + sizes.len()].copy_from_slice(sizes);
             at += sizes.len();
-            let inputs = range.from.channels;
             let taps = range.kernel[0] * range.kernel[1];
+            let [inputs, products] = depth(range, self.kind);
             let row = inputs * taps;
             // Taps, input quads, their lanes: a run of output channels each.
             for tap in 0..taps {
-                for i in 0..inputs.next_multiple_of(4) {
+                for i in 0..products / taps {
                     for (c, word) in block[at..at + run].iter_mut().enumerate() {
                         if i < inputs && c < channels {
                             *word = weight[(first + c) * row + i * taps + tap].to_bits();

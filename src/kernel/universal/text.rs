@@ -1,5 +1,6 @@
 //! The WGSL of the universal convolution.
 
+use super::super::layout::Kind;
 use super::super::source::Source;
 use super::{RANGE_SIZES, SIZES, step};
 
@@ -22,7 +23,7 @@ pub(super) fn words(s: &mut Source, prefix: &str, at: &str, names: &[&str]) {
 }
 
 /// The shader for a tile of so many pixels and quads of output channels on subgroups of so many lanes.
-pub(super) fn text((pixels, quads): (usize, usize), lanes: usize) -> String {
+pub(super) fn text(kind: Kind, (pixels, quads): (usize, usize), lanes: usize) -> String {
     let mut s = Source::new(true, None);
     s.fragment(PRELUDE);
     s.line(format!("@compute @workgroup_size({lanes})"));
@@ -81,7 +82,10 @@ pub(super) fn text((pixels, quads): (usize, usize), lanes: usize) -> String {
     words(&mut s, "range", "weight", &sizes);
     s.line(format!("weight += {RANGE_SIZES}u;"));
     s.line("let first = base + image * image_size;");
-    range(&mut s, pixels, quads, lanes);
+    match kind {
+        Kind::Depthwise => depthwise_range(&mut s, pixels),
+        _ => dense_range(&mut s, pixels, quads, lanes),
+    }
     s.line("}");
     epilogue(&mut s, pixels, quads);
     s.line("}");
@@ -92,19 +96,32 @@ fn half(n: usize) -> &'static str {
     if n.is_multiple_of(2) { "a" } else { "b" }
 }
 
-/// A range of K, tap by tap.
-fn range(s: &mut Source, pixels: usize, quads: usize, lanes: usize) {
+/// The beginning of a loop over the rows of a range's window.
+fn rows(s: &mut Source) {
     s.line("for (var ky = 0u; ky < window_y; ky++) {");
     s.line("let in_y = y * step_y + ky * dilation_y - pad_y;");
     s.line("let row = first + in_y * row_size;");
     s.line("let row_inside = in_y < in_height;");
+}
+
+/// The input columns of `taps` taps from `in_x` on, of which `pixels` neighbours need the most at stride 1.
+fn columns(s: &mut Source, pixels: usize, taps: usize) -> usize {
+    let columns = pixels + taps - 1;
+    for j in 0..columns {
+        let step = if taps == 1 { " * step_x" } else { "" };
+        s.line(format!("let column{j} = in_x + {j}u{step};"));
+        s.line(format!("let inside{j} = row_inside && column{j} < in_width;"));
+        s.line(format!("let at{j} = row + column{j} * element_size;"));
+    }
+    columns
+}
+
+/// A range of all inputs against all outputs, tap by tap.
+fn dense_range(s: &mut Source, pixels: usize, quads: usize, lanes: usize) {
+    rows(s);
     s.line("for (var kx = 0u; kx < window_x; kx++) {");
     s.line("let in_x = x * step_x + kx * dilation_x - pad_x;");
-    for p in 0..pixels {
-        s.line(format!("let column{p} = in_x + {p}u * step_x;"));
-        s.line(format!("let inside{p} = row_inside && column{p} < in_width;"));
-        s.line(format!("let at{p} = row + column{p} * element_size;"));
-    }
+    columns(s, pixels, 1);
     s.line("var plane = 0u;");
     s.line("for (var i = 0u; i < planes; i++) {");
     for p in 0..pixels {
@@ -132,6 +149,41 @@ fn range(s: &mut Source, pixels: usize, quads: usize, lanes: usize) {
     s.line("}");
     s.line("}");
     s.line("}");
+}
+
+/// A range of inputs each against its own output, for a pair of quads: three taps that share loads where they can, else tap by tap.
+fn depthwise_range(s: &mut Source, pixels: usize) {
+    for q in 0..2 {
+        s.line(format!("let plane{q} = min(first_quad + {q}u, planes - 1u) * plane_size;"));
+    }
+    rows(s);
+    s.line("if window_x == 3u && step_x == 1u && dilation_x == 1u {");
+    s.line("let in_x = x - pad_x;");
+    depthwise_taps(s, pixels, 3);
+    s.line("} else {");
+    s.line("for (var kx = 0u; kx < window_x; kx++) {");
+    s.line("let in_x = x * step_x + kx * dilation_x - pad_x;");
+    depthwise_taps(s, pixels, 1);
+    s.line("}");
+    s.line("}");
+    s.line("}");
+}
+
+fn depthwise_taps(s: &mut Source, pixels: usize, taps: usize) {
+    let columns = columns(s, pixels, taps);
+    for k in 0..taps {
+        s.line(format!("let pair{k} = load_pair(weight + {k}u);"));
+    }
+    for q in 0..2 {
+        for j in 0..columns {
+            s.line(format!("let x{j}_{q} = load(select(0u, at{j} + plane{q}, inside{j}));"));
+        }
+        for p in 0..pixels {
+            let products = (0..taps).map(|k| format!(" + x{}_{q} * pair{k}.{}", p + k, half(q)));
+            s.line(format!("a{p}_{q} = a{p}_{q}{};", products.collect::<String>()));
+        }
+    }
+    s.line(format!("weight += {taps}u;"));
 }
 
 /// Adds, clamps and stores, quad by quad and pixel by pixel: registers move through one place each that loads and stores,

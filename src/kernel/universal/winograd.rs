@@ -6,13 +6,14 @@
 //! The scratch buffer holds transformed inputs, `[place][plane][tile]`, then sums, `[place][quad of outputs][tile]`, in quads. All
 //! three shaders find their sizes in front of the weights.
 
+use super::super::layout::Kind;
 use super::super::source::planes;
 use super::super::spec::{ConvSpec, KRange};
 use super::super::winograd::Minimal;
 use super::super::{Arena, Binding, Capabilities, Kernel, Packing, Role, Rounding, Shader, Values};
 use super::text::text;
 use super::winograd_text::{input, output};
-use super::{PAIR, RANGE_SIZES, best_tile, bounds, is_plain, products, read, step, tables};
+use super::{PAIR, RANGE_SIZES, best_tile, bounds, plain, products, read, step, tables};
 use rayon::prelude::*;
 
 /// Pairs in front of the weights: sizes and output table of the GEMM, then from here the sizes of the transforms.
@@ -60,13 +61,13 @@ fn takes_part(range: &KRange) -> bool {
     window || (range.is_pointwise())
 }
 
-/// Whether the kernel computes such a spec. Transformed weights are 4 times the weights, or 16/9: no planner should have to split a
+/// Whether the kernel computes such a spec. Transformed weights are 4 times the weights, or 16/9, and more where channels fill no tile: no planner should have to split a
 /// layer for a kernel that has alternatives.
 fn computes(spec: &ConvSpec, minimal: Minimal) -> bool {
     let any = spec.k_ranges.iter().any(|r| r.kernel == [3, 3]);
     any && spec.k_ranges.len() <= MOST_RANGES
         && spec.k_ranges.iter().all(takes_part)
-        && is_plain(spec)
+        && plain(spec) == Some(Kind::Dense)
         && bytes(spec, minimal) <= Capabilities::WEBGPU.max_binding_bytes
 }
 
@@ -87,15 +88,19 @@ fn parts(spec: &ConvSpec) -> [usize; 2] {
 }
 
 fn bytes(spec: &ConvSpec, minimal: Minimal) -> u64 {
-    let (_, quads) = best_tile(spec, spec.size[1]);
+    let (_, quads) = best_tile(spec, Kind::Dense, spec.size[1]);
     let blocks = minimal.inputs().pow(2) * spec.out_channels.div_ceil(4 * quads);
     ((parts(spec)[1] + blocks * block(spec, quads)) * PAIR * 4) as u64
 }
 
 /// The most bytes of packed weights, on any adapter.
 pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
-    let computed = Minimal::ALL.into_iter().filter(|m| computes(spec, *m));
-    computed.map(|m| bytes(spec, m)).max().unwrap_or(0)
+    Minimal::ALL.into_iter().filter_map(|m| bytes_of(spec, m)).max().unwrap_or(0)
+}
+
+/// Bytes of packed weights of one kernel, where it computes the spec.
+pub(super) fn bytes_of(spec: &ConvSpec, minimal: Minimal) -> Option<u64> {
+    computes(spec, minimal).then(|| bytes(spec, minimal))
 }
 
 /// A product of the GEMM against one of the direct convolution; and a transformed element of a quad, in products. On llvmpipe 22.3
@@ -122,7 +127,7 @@ pub(super) fn kernel(
     let planes_of = |r: &KRange| r.from.channels.div_ceil(4);
     let all_planes = all_planes(spec);
     let out_quads = spec.out_channels.div_ceil(4);
-    let tile = best_tile(spec, all);
+    let tile = best_tile(spec, Kind::Dense, all);
     let (pixels, quads) = tile;
     let out_tiles = out_quads.div_ceil(quads);
     let places = minimal.inputs().pow(2);
@@ -210,7 +215,7 @@ pub(super) fn kernel(
     let range = [0, tile_row, 0, all_planes, 1, 1, tile_row, 1, 1, all, 0, 0, 1, 1, 1, 1];
     let binding = |name: &str, role, writable| Binding { name: name.into(), role, writable };
     let gemm = Shader {
-        wgsl: text(tile, lanes),
+        wgsl: text(Kind::Dense, tile, lanes),
         entry: "conv2d",
         bindings: vec![binding("arena", Role::Scratch, true), binding("weights", Role::Weights(0), false)],
         grid,
