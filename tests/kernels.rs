@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Gpu, adapters, arena, check, data, oracle, specs};
-use rmnet::kernel::{Arena, Capabilities, Kernel, Spec, candidates, candidates_in};
+use rmnet::kernel::{Capabilities, Kernel, Spec, candidates, candidates_in};
 
 /// Judges the kernels for a case; what is wrong.
 fn judge(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, safe: bool) -> Vec<String> {
@@ -14,18 +14,17 @@ fn judge(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, s
     let turn = 1 + case % kernels.len().max(2).saturating_sub(1);
     let some =
         kernels.into_iter().enumerate().filter(|(i, _)| *i == 0 || *i == turn && case.is_multiple_of(3));
-    let mut kernels: Vec<(Kernel, Arena)> = some.map(|(_, kernel)| (kernel, Arena::default())).collect();
+    let mut kernels: Vec<Kernel> = some.map(|(_, kernel)| kernel).collect();
     if caps.software && caps.int64 {
-        let arena = arena(spec);
-        let in_arena = candidates_in(spec, caps, Some(&arena)).expect("small specs fit every limit");
+        let in_arena = candidates_in(spec, caps, Some(&arena(spec))).expect("small specs fit every limit");
         // A few shaders for many cases; of the others a part is enough.
         for (i, kernel) in in_arena.into_iter().enumerate() {
             if kernel.name.contains("universal") || i == 0 && case.is_multiple_of(3) {
-                kernels.push((kernel, arena.clone()));
+                kernels.push(kernel);
             }
         }
     }
-    let judged = kernels.iter().map(|(kernel, arena)| check(gpu, name, spec, kernel, arena, safe, 1));
+    let judged = kernels.iter().map(|kernel| check(gpu, name, spec, kernel, safe, 1));
     judged.filter_map(Result::err).collect()
 }
 
@@ -104,8 +103,7 @@ fn long_strips() {
             let spec = Spec::Conv(specs::pooled(specs::conv(vec![image], 64), 3, stride, 1));
             let kernels = candidates(&spec, &gpu.caps).expect("small specs fit every limit");
             let name = format!("{height}x{width} pooled by {stride}");
-            let judged =
-                kernels.iter().take(2).map(|k| check(gpu, &name, &spec, k, &Arena::default(), false, 7));
+            let judged = kernels.iter().take(2).map(|k| check(gpu, &name, &spec, k, false, 7));
             wrong.extend(judged.filter_map(Result::err));
         }
     }

@@ -6,10 +6,8 @@ mod common;
 use common::specs::{
     activated, add, conv, gated, half, in_place, packed, projection, range, split, to_planar, whole,
 };
-use common::{Gpu, adapters, check, data, decoded, layers};
-use rmnet::kernel::{
-    Arena, Capabilities, ConvSpec, Function, Kernel, Operand, Shader, Spec, candidates, select,
-};
+use common::{Gpu, adapters, check_conv, data, decoded, layers};
+use rmnet::kernel::{Capabilities, ConvSpec, Function, Kernel, Operand, Shader, Spec, candidates, select};
 
 /// The adapter as if it had matrix units.
 fn with_units(gpu: &Gpu) -> Capabilities {
@@ -98,8 +96,7 @@ fn judge(
     safe: bool,
     every: usize,
 ) -> Option<String> {
-    let whole = Spec::Conv(spec.clone());
-    let run = |kernel: &Kernel| check(gpu, name, &whole, kernel, &Arena::default(), safe, every).err();
+    let run = |kernel: &Kernel| check_conv(gpu, name, spec, kernel, safe, every).err();
     let on_units = if gpu.caps.matrix_units { run(kernel) } else { None };
     on_units.or_else(|| run(&taken_apart(kernel)))
 }

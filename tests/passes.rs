@@ -4,7 +4,7 @@
 mod common;
 
 use common::specs::{add, conv, in_place, packed, projection, range, relu_until, split, whole};
-use common::{Gpu, adapters, arena, check, layers};
+use common::{Gpu, adapters, arena, check_conv, layers};
 use rmnet::kernel::{ConvSpec, Function, Kernel, Operand, Spec, candidates_in};
 
 /// The adapters that share buffers: of those in CI llvmpipe; SwiftShader has no 64-bit integers.
@@ -20,19 +20,6 @@ fn passes(gpu: &Gpu, spec: &ConvSpec) -> Vec<Kernel> {
     let mut kernels = candidates_in(&spec, &gpu.caps, Some(&arena(&spec))).expect("within the limits");
     kernels.retain(|k| k.scratch > 0);
     kernels
-}
-
-/// Runs a kernel and judges one element of `every`; what is wrong.
-fn judge(
-    gpu: &Gpu,
-    name: &str,
-    spec: &ConvSpec,
-    kernel: &Kernel,
-    safe: bool,
-    every: usize,
-) -> Option<String> {
-    let spec = Spec::Conv(spec.clone());
-    check(gpu, name, &spec, kernel, &arena(&spec), safe, every).err()
 }
 
 fn three(batch: usize, channels: usize, height: usize, width: usize, out: usize) -> ConvSpec {
@@ -62,7 +49,7 @@ fn every_remainder() {
             assert_eq!(kernels.len(), 2, "{}", gpu.name);
             for kernel in kernels {
                 let name = format!("{batch}x{height}x{width}, {channels} to {out}");
-                wrong.extend(judge(&gpu, &name, &spec, &kernel, i % 2 == 0, 1));
+                wrong.extend(check_conv(&gpu, &name, &spec, &kernel, i % 2 == 0, 1).err());
             }
         }
     }
@@ -123,7 +110,9 @@ fn every_operand_and_epilogue() {
         for (name, count, spec) in &specs {
             let kernels = passes(&gpu, spec);
             assert_eq!(kernels.len(), *count, "{name}");
-            wrong.extend(kernels.iter().filter_map(|k| judge(&gpu, name, spec, k, k.shaders.len() > 3, 1)));
+            for kernel in &kernels {
+                wrong.extend(check_conv(&gpu, name, spec, kernel, kernel.shaders.len() > 3, 1).err());
+            }
         }
         // What it does not compute.
         let plain = three(1, 8, 8, 8, 16);
@@ -144,7 +133,7 @@ fn layers_of_networks() {
             let Spec::Conv(spec) = &layer.spec else { continue };
             for kernel in passes(&gpu, spec) {
                 layers_seen += 1;
-                wrong.extend(judge(&gpu, &layer.name, spec, &kernel, false, 997));
+                wrong.extend(check_conv(&gpu, &layer.name, spec, &kernel, false, 997).err());
             }
         }
         assert!(layers_seen >= 20, "{layers_seen}");

@@ -7,10 +7,9 @@ use common::specs::{
     activated, add, conv, gated, half, in_place, in_place_in_parts, mapped, of_means, packed, planar,
     projection, range, relu_until, split, to_planar, whole,
 };
-use common::{Gpu, adapters, check, data, decoded, layers, oracle};
+use common::{Gpu, adapters, check_conv, data, decoded, layers, oracle};
 use rmnet::kernel::{
-    Arena, AverageSpec, BufferShape, Capabilities, ConvSpec, Function, Kernel, Operand, Spec, candidates,
-    select,
+    AverageSpec, BufferShape, Capabilities, ConvSpec, Function, Kernel, Operand, Spec, candidates, select,
 };
 
 /// The adapter as if it were a discrete card.
@@ -20,18 +19,6 @@ fn discrete(gpu: &Gpu) -> Capabilities {
 
 fn shares(kernel: &Kernel) -> bool {
     kernel.shaders[0].wgsl.contains("var<workgroup>")
-}
-
-/// Runs a kernel and judges one element of `every`; what is wrong.
-fn judge(
-    gpu: &Gpu,
-    name: &str,
-    spec: &ConvSpec,
-    kernel: &Kernel,
-    safe: bool,
-    every: usize,
-) -> Option<String> {
-    check(gpu, name, &Spec::Conv(spec.clone()), kernel, &Arena::default(), safe, every).err()
 }
 
 /// One 3x3 and one 1x1 for every remainder of pixels, channels and K; the first offers every tile.
@@ -122,13 +109,13 @@ fn every_remainder() {
             let kernels = candidates(&Spec::Conv(spec.clone()), &discrete(&gpu)).expect("within the limits");
             for kernel in kernels.iter().filter(|k| shares(k)) {
                 kinds_seen.insert(kernel.name.clone());
-                wrong.extend(judge(&gpu, &name, &spec, kernel, false, 1));
+                wrong.extend(check_conv(&gpu, &name, &spec, kernel, false, 1).err());
             }
             let Spec::Conv(stored) = half(Spec::Conv(spec)) else { unreachable!("it stays one") };
             let kernels =
                 candidates(&Spec::Conv(stored.clone()), &discrete(&gpu)).expect("within the limits");
             for kernel in kernels.iter().filter(|k| shares(k)).step_by(2) {
-                wrong.extend(judge(&gpu, &format!("{name}, f16"), &stored, kernel, false, 1));
+                wrong.extend(check_conv(&gpu, &format!("{name}, f16"), &stored, kernel, false, 1).err());
             }
         }
     }
@@ -146,7 +133,7 @@ fn every_operand_and_epilogue() {
             assert!(!shared.is_empty(), "{name}: no kernel to try");
             // Every other one, in turn, some with runtime checks: pipelines take long to make.
             for kernel in shared.iter().skip(case % 2).step_by(2) {
-                wrong.extend(judge(&gpu, name, spec, kernel, case % 4 == 0, 1));
+                wrong.extend(check_conv(&gpu, name, spec, kernel, case % 4 == 0, 1).err());
             }
             let Spec::Conv(stored) = half(Spec::Conv(spec.clone())) else { unreachable!("it stays one") };
             let kernels =
@@ -154,7 +141,7 @@ fn every_operand_and_epilogue() {
             let shared: Vec<_> = kernels.iter().filter(|k| shares(k)).collect();
             assert!(!shared.is_empty(), "{name}, f16: no kernel to try");
             let turn = shared[case % shared.len()];
-            wrong.extend(judge(&gpu, &format!("{name}, f16"), &stored, turn, false, 1));
+            wrong.extend(check_conv(&gpu, &format!("{name}, f16"), &stored, turn, false, 1).err());
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
@@ -185,7 +172,7 @@ fn layers_of_networks() {
                 let depth: usize =
                     spec.k_ranges.iter().map(|r| r.from.channels * r.kernel[0] * r.kernel[1]).sum();
                 let every = (depth * spec.out_channels * spec.size[0] * spec.size[1] / 4_000_000) | 1;
-                wrong.extend(judge(&gpu, &layer.name, spec, kernel, false, every));
+                wrong.extend(check_conv(&gpu, &layer.name, spec, kernel, false, every).err());
             }
         }
     }

@@ -8,7 +8,7 @@ use common::specs::{
 };
 use common::{Gpu, adapters, answer, check, data, layers};
 use rmnet::graph::MaxPool;
-use rmnet::kernel::{Arena, Capabilities, ConvSpec, Function, Kernel, Operand, Spec, candidates, select};
+use rmnet::kernel::{Capabilities, ConvSpec, Function, Kernel, Operand, Spec, candidates, select};
 
 /// The adapter as if it were a discrete card.
 fn card(gpu: &Gpu) -> Capabilities {
@@ -126,13 +126,13 @@ fn judge<N: AsRef<str>>(cases: &[(N, ConvSpec)], turn: impl Fn(usize, usize) -> 
             for (i, kernel) in kernels.iter().enumerate().filter(|&(i, _)| turn(case, i)) {
                 let safe = case % 4 == 0;
                 if (case + i) % 3 != 2 {
-                    wrong.extend(check(&gpu, name.as_ref(), &spec, kernel, &Arena::default(), safe, 1).err());
+                    wrong.extend(check(&gpu, name.as_ref(), &spec, kernel, safe, 1).err());
                     continue;
                 }
                 let spec = half(spec.clone());
                 let kernel = stems(&spec, &card(&gpu)).swap_remove(i);
                 let name = format!("{}, f16", name.as_ref());
-                wrong.extend(check(&gpu, &name, &spec, &kernel, &Arena::default(), safe, 1).err());
+                wrong.extend(check(&gpu, &name, &spec, &kernel, safe, 1).err());
             }
         }
     }
@@ -166,9 +166,7 @@ fn layers_of_networks() {
                 for spec in [layer.spec.clone(), half(layer.spec.clone())] {
                     let caps = Capabilities { discrete, ..card(&gpu) };
                     let kernel = select(&spec, &caps).expect("within the limits");
-                    wrong.extend(
-                        check(&gpu, &layer.name, &spec, &kernel, &Arena::default(), false, 997).err(),
-                    );
+                    wrong.extend(check(&gpu, &layer.name, &spec, &kernel, false, 997).err());
                 }
             }
         }
@@ -184,7 +182,7 @@ fn a_folded_grid() {
         for spec in [image([3, 3, 33, 33], 3, 1, 20), pooled(image([3, 3, 33, 33], 3, 1, 20), 3, 2, 1)] {
             let spec = Spec::Conv(spec);
             for kernel in stems(&spec, &caps) {
-                check(&gpu, "folded", &spec, &kernel, &Arena::default(), true, 1).expect("right");
+                check(&gpu, "folded", &spec, &kernel, true, 1).expect("right");
             }
             let grids = stems(&spec, &caps).into_iter().map(|k| k.shaders[0].grid);
             let folded = grids.filter(|g| g[2] > 1 && (g[0] * g[2]) % 9 != 0);
@@ -204,10 +202,7 @@ fn nan_is_kept() {
                 let mut data = data(&spec, 3);
                 data.reads[0][17 * 40 + 14] = f32::NAN;
                 let nan = |kernel: &Kernel| -> Vec<bool> {
-                    answer(&gpu, &spec, &data, kernel, &Arena::default(), false)[0]
-                        .iter()
-                        .map(|v| v.is_nan())
-                        .collect()
+                    answer(&gpu, &spec, &data, kernel, false)[0].iter().map(|v| v.is_nan()).collect()
                 };
                 let kernels = candidates(&spec, &card(&gpu)).expect("within the limits");
                 let plain = kernels.iter().find(|k| k.name.contains("plain")).expect("a register tile");

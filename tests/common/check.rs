@@ -1,17 +1,10 @@
 //! One kernel against the oracle.
 
-use super::{Data, Gpu, data, decoded, oracle};
-use rmnet::kernel::{Arena, Kernel, Spec, packed_weight_bytes};
+use super::{Data, Gpu, arena, data, decoded, oracle};
+use rmnet::kernel::{Arena, ConvSpec, Kernel, Role, Spec, packed_weight_bytes};
 
-/// What a kernel makes of the data. `safe`: with wgpu's runtime checks.
-pub fn answer(
-    gpu: &Gpu,
-    spec: &Spec,
-    data: &Data,
-    kernel: &Kernel,
-    arena: &Arena,
-    safe: bool,
-) -> Vec<Vec<f32>> {
+/// What a kernel makes of the data. `safe`: with wgpu's runtime checks. One that binds an arena was made for [`arena`]'s.
+pub fn answer(gpu: &Gpu, spec: &Spec, data: &Data, kernel: &Kernel, safe: bool) -> Vec<Vec<f32>> {
     let weights = match spec {
         Spec::Conv(conv) => data.pack(kernel, conv),
         _ => vec![],
@@ -20,8 +13,10 @@ pub fn answer(
         let bound = packed_weight_bytes(conv);
         assert!(weights.len() as u64 * 4 <= bound, "{} packs more than {bound} bytes", kernel.name);
     }
+    let mut bindings = kernel.shaders.iter().flat_map(|s| &s.bindings);
+    let arena = if bindings.any(|b| b.role == Role::Arena) { arena(spec) } else { Arena::default() };
     let [reads, writes] = data.encoded(spec);
-    let prepared = gpu.prepare_in(kernel, arena, &reads, &writes, &weights, safe);
+    let prepared = gpu.prepare_in(kernel, &arena, &reads, &writes, &weights, safe);
     gpu.dispatch(&prepared, 1);
     decoded(spec, gpu.outputs(&prepared))
 }
@@ -32,12 +27,23 @@ pub fn check(
     name: &str,
     spec: &Spec,
     kernel: &Kernel,
-    arena: &Arena,
     safe: bool,
     every: usize,
 ) -> Result<(), String> {
     let data = data(spec, 7);
-    let found = answer(gpu, spec, &data, kernel, arena, safe);
+    let found = answer(gpu, spec, &data, kernel, safe);
     oracle::check_sample(spec, &data, &found, kernel.rounding(), every)
         .map_err(|message| format!("{} {name} [{}]: {message}", gpu.name, kernel.name))
+}
+
+/// [`check`] of a convolution.
+pub fn check_conv(
+    gpu: &Gpu,
+    name: &str,
+    spec: &ConvSpec,
+    kernel: &Kernel,
+    safe: bool,
+    every: usize,
+) -> Result<(), String> {
+    check(gpu, name, &Spec::Conv(spec.clone()), kernel, safe, every)
 }

@@ -13,7 +13,7 @@ pub mod specs;
 pub mod spoil;
 
 pub use arena::arena;
-pub use check::{answer, check};
+pub use check::{answer, check, check_conv};
 pub use harness::*;
 
 use rmnet::Device;
