@@ -193,7 +193,7 @@ fn rmnet(cache: &Path, args: &[&str]) -> Output {
 fn json(cache: &Path, args: &[&str], code: i32) -> (Value, String) {
     let output = rmnet(cache, args);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {}, {stderr}", output.status);
     (serde_json::from_slice(&output.stdout).expect("one JSON object"), stderr)
 }
 

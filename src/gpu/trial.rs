@@ -3,7 +3,7 @@
 use super::pipeline::{Pipeline, make_pipeline, whole_from};
 use super::program::scratch;
 use super::timing::durations;
-use super::turn::read_back;
+use super::turn::read_back_blocking;
 use super::upload::Uploader;
 use super::{Gpu, GpuError};
 use crate::kernel::{Kernel, Role, Shader};
@@ -154,7 +154,7 @@ impl<'a> Trial<'a> {
             (self.gpu.queue().submit([encoder.finish()]), staging)
         };
         let (index, staging) = pollster::block_on(self.gpu.scoped("a trial", submit))?;
-        let read = |staging| pollster::block_on(read_back(self.gpu, index.clone(), staging, "a trial"));
+        let read = |staging| read_back_blocking(self.gpu, index.clone(), staging, "a trial");
         staging.iter().map(read).collect()
     }
 
@@ -181,7 +181,7 @@ impl<'a> Trial<'a> {
         let whole = match staging {
             Some(staging) => {
                 let doing = "timing a trial";
-                let ticks: Vec<u64> = pollster::block_on(read_back(self.gpu, index, &staging, doing))?;
+                let ticks: Vec<u64> = read_back_blocking(self.gpu, index, &staging, doing)?;
                 let [begin, end] = durations(self.gpu, &ticks)?[0];
                 end.saturating_sub(begin)
             }

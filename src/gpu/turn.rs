@@ -6,7 +6,7 @@ use crate::kernel::{BufferShape, Precision};
 use crate::plan::{Part, Place};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use wgpu::{Buffer, BufferUsages, CommandBuffer, MapMode, SubmissionIndex};
@@ -81,7 +81,7 @@ impl GpuExecutor {
     /// As [`GpuExecutor::run`].
     pub async fn run_async(&self, input: &[f32]) -> Result<Vec<f32>, GpuError> {
         let in_flight = self.submit(input).await?;
-        wait_aside(&self.gpu, in_flight.index.clone());
+        wait_aside(&self.gpu, in_flight.index.clone(), &in_flight.mapped);
         self.finish(in_flight).await
     }
 
@@ -102,7 +102,7 @@ impl GpuExecutor {
             }
             turn.upload.unmap();
             let index = self.gpu.queue().submit([commands]);
-            let mapped = Mapped::new(2);
+            let mapped = Mapped::default();
             turn.download.map_async(MapMode::Read, .., mapped.callback());
             turn.upload.map_async(MapMode::Write, .., mapped.callback());
             let mut phases = Phases { submit: stopwatch.elapsed(), ..Phases::default() };
@@ -224,15 +224,33 @@ pub(super) async fn read_back<T: bytemuck::Pod>(
     staging: &Buffer,
     doing: &'static str,
 ) -> Result<Vec<T>, GpuError> {
+    let mapped = map(gpu, staging, doing).await?;
+    wait_aside(gpu, index, &mapped);
+    mapped.await.map_err(|e| gpu.failed(doing, e))?;
+    read(gpu, staging)
+}
+
+/// [`read_back`], waiting on this thread.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn read_back_blocking<T: bytemuck::Pod>(
+    gpu: &Gpu,
+    index: SubmissionIndex,
+    staging: &Buffer,
+    doing: &'static str,
+) -> Result<Vec<T>, GpuError> {
+    let mapped = pollster::block_on(map(gpu, staging, doing))?;
+    wait(gpu, index)?;
+    pollster::block_on(mapped).map_err(|e| gpu.failed(doing, e))?;
+    read(gpu, staging)
+}
+
+async fn map(gpu: &Gpu, staging: &Buffer, doing: &'static str) -> Result<Mapped, GpuError> {
     let map = || {
-        let mapped = Mapped::new(1);
+        let mapped = Mapped::default();
         staging.map_async(MapMode::Read, .., mapped.callback());
         mapped
     };
-    let mapped = gpu.scoped(doing, map).await?;
-    wait_aside(gpu, index);
-    mapped.await.map_err(|e| gpu.failed(doing, e))?;
-    read(gpu, staging)
+    gpu.scoped(doing, map).await
 }
 
 fn read<T: bytemuck::Pod>(gpu: &Gpu, mapped: &Buffer) -> Result<Vec<T>, GpuError> {
@@ -248,46 +266,69 @@ fn wait(gpu: &Gpu, index: SubmissionIndex) -> Result<(), GpuError> {
     Ok(())
 }
 
-/// Lets a thread wait for a submission; a browser tells by itself.
-fn wait_aside(gpu: &Gpu, index: SubmissionIndex) {
+/// Lets a thread wait for a submission; a browser tells by itself. Buffers count as mapped once the thread has let go of the device as
+/// well: who has their result may drop the device, or leave `main`, and nobody else is inside the driver then.
+fn wait_aside(gpu: &Gpu, index: SubmissionIndex, mapped: &Mapped) {
     #[cfg(not(target_arch = "wasm32"))]
     {
-        let gpu = gpu.clone();
-        // What fails here fails the mapping too, and is reported there.
-        std::thread::spawn(move || wait(&gpu, index));
+        let (own, at, open) = (gpu.clone(), index.clone(), mapped.open());
+        let waiting = move || {
+            // What fails here fails the mapping too, and is reported there.
+            let _ = wait(&own, at);
+            drop(own);
+            drop(open);
+        };
+        if std::thread::Builder::new().name("rmnet wait".into()).spawn(waiting).is_err() {
+            let _ = wait(gpu, index);
+        }
     }
     #[cfg(target_arch = "wasm32")]
-    let _ = (gpu, index);
+    let _ = (gpu, index, mapped);
 }
 
-/// Buffers being mapped: ready once all are, or one cannot be.
-#[derive(Clone)]
+/// Buffers being mapped, and threads that wait for them: ready once all are, or one cannot be.
+#[derive(Clone, Default)]
 struct Mapped(Arc<Mutex<Mapping>>);
 
+#[derive(Default)]
 struct Mapping {
     open: usize,
     error: Option<wgpu::BufferAsyncError>,
     waker: Option<Waker>,
 }
 
+/// One of what a [`Mapped`] is not ready before; its end is the drop.
+struct Open(Mapped);
+
 impl Mapped {
-    fn new(buffers: usize) -> Mapped {
-        Mapped(Arc::new(Mutex::new(Mapping { open: buffers, error: None, waker: None })))
+    fn open(&self) -> Open {
+        self.lock().open += 1;
+        Open(self.clone())
     }
 
     fn callback(&self) -> impl FnOnce(Result<(), wgpu::BufferAsyncError>) + use<> {
-        let mapping = self.0.clone();
+        let open = self.open();
         move |result| {
-            let mut mapping = mapping.lock().unwrap_or_else(PoisonError::into_inner);
-            mapping.open -= 1;
             if let Err(e) = result {
-                mapping.error.get_or_insert(e);
+                open.0.lock().error.get_or_insert(e);
             }
-            if mapping.open == 0
-                && let Some(waker) = mapping.waker.take()
-            {
-                waker.wake();
-            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Mapping> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let waker = {
+            let mut mapping = self.0.lock();
+            mapping.open -= 1;
+            if mapping.open == 0 { mapping.waker.take() } else { None }
+        };
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 }
@@ -296,7 +337,7 @@ impl Future for Mapped {
     type Output = Result<(), wgpu::BufferAsyncError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut mapping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut mapping = self.lock();
         if mapping.open > 0 {
             mapping.waker = Some(context.waker().clone());
             return Poll::Pending;
