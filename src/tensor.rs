@@ -39,8 +39,25 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// Owner of the bytes of one or many tensors: a memory map, a byte vector, an app's static data.
-pub type Owner = Arc<dyn AsRef<[u8]> + Send + Sync>;
+/// Bytes of one or many tensors: a mapped file, or whatever is `AsRef<[u8]>`, such as a byte vector, an app's static data, its own map.
+pub trait Bytes: Send + Sync {
+    /// All of them.
+    fn bytes(&self) -> &[u8];
+
+    /// Says that a range, which is inside them, will not be read soon: a mapped file gives its memory back, and is read again later.
+    fn release(&self, range: Range<usize>) {
+        let _ = range;
+    }
+}
+
+impl<T: AsRef<[u8]> + Send + Sync> Bytes for T {
+    fn bytes(&self) -> &[u8] {
+        self.as_ref()
+    }
+}
+
+/// Owner of the bytes of one or many tensors.
+pub type Owner = Arc<dyn Bytes>;
 
 /// A dense row-major tensor on the host. Cloning shares the bytes.
 #[derive(Clone)]
@@ -84,7 +101,7 @@ impl Tensor {
     ) -> Result<Tensor, SizeError> {
         let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         let expected = elements.and_then(|n| n.checked_mul(dtype.size())).unwrap_or(usize::MAX);
-        let inside = bytes.start <= bytes.end && bytes.end <= (*owner).as_ref().len();
+        let inside = bytes.start <= bytes.end && bytes.end <= owner.bytes().len();
         let found = if inside { bytes.len() } else { 0 };
         if !inside || found != expected {
             return Err(SizeError { dtype, shape, expected, found });
@@ -136,7 +153,12 @@ impl Tensor {
 
     /// The little-endian bytes.
     pub fn bytes(&self) -> &[u8] {
-        &(*self.owner).as_ref()[self.bytes.clone()]
+        &self.owner.bytes()[self.bytes.clone()]
+    }
+
+    /// Says that the elements will not be read soon: see [`Bytes::release`].
+    pub fn release(&self) {
+        self.owner.release(self.bytes.clone());
     }
 
     /// The same bytes under another shape.

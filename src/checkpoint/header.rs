@@ -13,7 +13,7 @@ type Read = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
 
 /// The tensors by name, and the `__metadata__` map. `num_batches_tracked` is left out.
 pub(super) fn read(owner: &Owner, origin: &str) -> Result<Read, CheckpointError> {
-    let bytes = (**owner).as_ref();
+    let bytes = owner.bytes();
     let refuse = |reason: String| CheckpointError::Format { origin: origin.into(), reason };
     let (header_len, metadata) = parse(bytes).map_err(refuse)?;
     let data = LENGTH + header_len;

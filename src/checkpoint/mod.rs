@@ -94,7 +94,7 @@ impl Checkpoint {
     }
 
     fn from_owner(owner: Owner, origin: String) -> Result<Checkpoint, CheckpointError> {
-        let file_size = (*owner).as_ref().len();
+        let file_size = owner.bytes().len();
         let (mut tensors, metadata) = header::read(&owner, &origin)?;
         let mut prefix = String::new();
         if !metadata.contains_key(RMNET_METADATA) {

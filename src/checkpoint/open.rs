@@ -1,10 +1,14 @@
 //! Finding and mapping the file, and the JSON files beside it.
 
 use super::CheckpointError;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::tensor::Bytes;
 use crate::tensor::Owner;
 use serde_json::Value;
 use std::fs;
 use std::io;
+#[cfg(not(target_arch = "wasm32"))]
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,6 +52,32 @@ pub(super) fn find(path: &Path) -> Result<PathBuf, CheckpointError> {
     }
 }
 
+/// A mapped file.
+#[cfg(not(target_arch = "wasm32"))]
+struct Mapped(memmap2::Mmap);
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Bytes for Mapped {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Weights are read once, to be packed: without this the file would be in memory beside them for as long as it is mapped.
+    fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        {
+            // SAFETY: the map is of a file and never written, so that what is dropped is read from the file again, by whom ever.
+            let released = unsafe {
+                self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+            };
+            // Advice: where it is not taken, the memory stays until the file is closed.
+            released.unwrap_or_else(|e| log::debug!("a mapped file stays in memory: {e}"));
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+}
+
 /// The bytes of a file: mapped, so that only what is read is loaded.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn map(path: &Path) -> Result<Owner, CheckpointError> {
@@ -58,7 +88,7 @@ pub(super) fn map(path: &Path) -> Result<Owner, CheckpointError> {
     // SAFETY: the map is read-only and private to this process. That no one shortens or rewrites the file meanwhile is
     // the caller's part of the contract (`Checkpoint::open` states it), as for every reader of memory-mapped files.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io_error(path))?;
-    Ok(Arc::new(map))
+    Ok(Arc::new(Mapped(map)))
 }
 
 /// The bytes of a file, read: there is nothing to map on this target.

@@ -168,3 +168,28 @@ fn config_files_must_be_objects() {
     let error = Checkpoint::open(folder.path()).unwrap_err().to_string();
     assert!(error.contains("config.json"), "{error}");
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_released_leaves_memory_and_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let values = 2 << 20;
+    let data: Vec<u8> = (0..values).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    let view = TensorView::new(safetensors::Dtype::F32, vec![values], &data).unwrap();
+    fs::write(&path, safetensors::serialize([("a", view)], None).unwrap()).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    // KiB of the file that this process holds.
+    let resident = || {
+        let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+        let map = maps.split_once(path.to_str().unwrap()).expect("a map of the file").1;
+        let size = map.lines().find_map(|l| l.strip_prefix("Rss:")).unwrap();
+        size.trim().trim_end_matches(" kB").parse::<usize>().unwrap()
+    };
+    let tensor = checkpoint.tensor("a").unwrap();
+    let before = tensor.to_f32();
+    assert!(resident() >= 8 << 10, "read: {} KiB", resident());
+    tensor.release();
+    assert!(resident() <= 64, "released: {} KiB", resident());
+    assert_eq!(tensor.to_f32(), before);
+}

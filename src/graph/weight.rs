@@ -160,6 +160,20 @@ impl Weight {
         values
     }
 
+    /// Says that what it is formed of will not be read soon: see [`Bytes::release`](crate::tensor::Bytes::release).
+    pub fn release(&self) {
+        match &self.source {
+            Source::Tensor(tensor) => tensor.release(),
+            Source::Flattened(conv) => conv.blocks.iter().for_each(|b| match &b.weight {
+                BlockWeight::Pointwise(weight) | BlockWeight::Dense { weight, .. } => weight.release(),
+                BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::MeanPool2 => (),
+            }),
+            Source::Tap { weight, .. } | Source::Grouped { weight, .. } | Source::Selected { weight, .. } => {
+                weight.release();
+            }
+        }
+    }
+
     /// All rows in f64, OIHW.
     pub fn to_f64(&self) -> Vec<f64> {
         (0..self.shape[0]).flat_map(|o| self.row(o)).collect()

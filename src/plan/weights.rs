@@ -83,8 +83,18 @@ impl KWeight {
         part
     }
 
-    /// The whole weight, folded in f64 and rounded once to f32.
+    /// The whole weight, folded in f64 and rounded once to f32. What it is formed of is released, since executors read it once.
     pub fn to_f32(&self) -> Vec<f32> {
+        let values = self.formed();
+        for piece in &self.pieces {
+            if let Source::Tensor { weight, .. } = &piece.source {
+                weight.release();
+            }
+        }
+        values
+    }
+
+    fn formed(&self) -> Vec<f32> {
         let [out, cols_all, kh, kw] = self.shape;
         let taps = kh * kw;
         if let [Piece { source: Source::Tensor { weight, rows, cols }, to_row: 0, to_col: 0, tap: None }] =
