@@ -11,9 +11,11 @@ mod device;
 mod error;
 mod executor;
 mod pipeline;
+#[cfg(not(target_arch = "wasm32"))]
 mod probe;
 mod program;
 mod slots;
+#[cfg(not(target_arch = "wasm32"))]
 mod timing;
 #[cfg(not(target_arch = "wasm32"))]
 mod trial;

@@ -16,7 +16,6 @@ impl Gpu {
     ///
     /// # Errors
     /// [`GpuError::Refused`], [`GpuError::OutOfMemory`], [`GpuError::DeviceLost`].
-    #[cfg(not(target_arch = "wasm32"))]
     pub fn peak(&self) -> Result<(f64, f64), GpuError> {
         let copy = Probe::copy(self.capabilities());
         let mut flops: f64 = 0.0;

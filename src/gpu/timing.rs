@@ -14,7 +14,6 @@ impl GpuExecutor {
     ///
     /// # Errors
     /// As [`GpuExecutor::run`]; [`GpuError::Timestamps`] when what the driver gives cannot be times.
-    #[cfg(not(target_arch = "wasm32"))]
     pub fn gpu_time(&self, input: &[f32]) -> Result<Option<Duration>, GpuError> {
         let all = 0..self.plan.dispatches.len();
         let spans = pollster::block_on(self.time_passes(input, std::slice::from_ref(&all)))?;
@@ -26,7 +25,6 @@ impl GpuExecutor {
     ///
     /// # Errors
     /// As [`GpuExecutor::gpu_time`].
-    #[cfg(not(target_arch = "wasm32"))]
     pub fn dispatch_times(&self, input: &[f32]) -> Result<Option<Vec<[Duration; 2]>>, GpuError> {
         let each: Vec<Range<usize>> = (0..self.plan.dispatches.len()).map(|i| i..i + 1).collect();
         pollster::block_on(self.time_passes(input, &each))

@@ -30,6 +30,7 @@ pub(super) struct InFlight {
     turn: Turn,
     index: SubmissionIndex,
     mapped: Mapped,
+    #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "a browser has no clock to fill it by"))]
     phases: Phases,
 }
 
