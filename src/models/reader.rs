@@ -70,6 +70,8 @@ impl<'a> Reader<'a> {
             let tensor = self.full(name);
             return Err(ModelError::Value { tensor, expected: "finite values", index, value });
         }
+        // Looked at; it is read again when the network is packed or written.
+        tensor.release();
         self.used.insert(name.into());
         Ok(tensor.clone())
     }

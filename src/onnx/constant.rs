@@ -46,7 +46,10 @@ impl Constant {
             Values::Ints(values) => all(to, values, |v| v.to_le_bytes()),
             Values::Floats(values) => all(to, values, |v| v.to_le_bytes()),
             Values::Weight(w) => {
-                (0..w.shape()[0]).try_for_each(|o| all(to, &w.rows_f32(o..o + 1), |v| v.to_le_bytes()))
+                let written =
+                    (0..w.shape()[0]).try_for_each(|o| all(to, &w.rows_f32(o..o + 1), |v| v.to_le_bytes()));
+                w.release();
+                written
             }
         }
     }

@@ -195,7 +195,8 @@ impl View for Lazy {
         let mut push = |v: f64| bytes.extend_from_slice(&(v as f32).to_le_bytes());
         match self {
             Lazy::Weight { weight, shape } => {
-                (0..shape[0]).for_each(|o| weight.row(o).into_iter().for_each(&mut push))
+                (0..shape[0]).for_each(|o| weight.row(o).into_iter().for_each(&mut push));
+                weight.release();
             }
             Lazy::Vector { values, .. } => values.iter().copied().for_each(&mut push),
         }
