@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Gpu, adapters, arena, check, data, oracle, specs};
-use rmnet::kernel::{Capabilities, Kernel, Spec, candidates, candidates_in};
+use common::{Gpu, adapters, arena, check, check_conv, data, oracle, sharing, specs};
+use rmnet::kernel::{Capabilities, Kernel, Operand, Spec, candidates, candidates_in};
 
 /// Judges the kernels for a case; what is wrong.
 fn judge(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, safe: bool) -> Vec<String> {
@@ -105,6 +105,50 @@ fn long_strips() {
             let name = format!("{height}x{width} pooled by {stride}");
             let judged = kernels.iter().take(2).map(|k| check(gpu, &name, &spec, k, false, 7));
             wrong.extend(judged.filter_map(Result::err));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The universal shader of depthwise convolutions, where the taps of several tiles meet every kind of window and view.
+#[test]
+fn depthwise_windows_and_views() {
+    let part =
+        Operand { first_channel: 4, channels: 9, stride: 2, ..specs::whole(0, specs::packed(2, 14, 19, 37)) };
+    let maps =
+        [specs::whole(0, specs::packed(2, 20, 6, 17)), specs::whole(0, specs::packed(1, 9, 9, 30)), part];
+    let mut wrong = vec![];
+    for gpu in &sharing() {
+        for from in maps {
+            for (kernel, stride, padding, dilation) in [
+                (3, 1, 1, 1),
+                (3, 2, 1, 1),
+                (5, 1, 2, 1),
+                (5, 2, 1, 1),
+                (3, 1, 2, 2),
+                (3, 3, 0, 1),
+                (2, 1, 1, 1),
+                (7, 1, 3, 1),
+            ] {
+                let range = specs::range(from, kernel, stride, padding, dilation);
+                let mut spec = specs::grouped(specs::conv(vec![range], from.channels), from.channels);
+                // A second range beside the first, of the same size, with its padding on one side.
+                if kernel == 3 && stride == 1 {
+                    let mut beside = specs::range(specs::whole(1, from.shape), 2, 1, 0, 1);
+                    beside.from = Operand { buffer: 1, ..from };
+                    (beside.padding, beside.groups) = ([1, 0], from.channels);
+                    beside.padding_end = [0, 1];
+                    spec.k_ranges.push(beside);
+                }
+                let name =
+                    format!("{:?} by {kernel}x{kernel}, stride {stride}, dilation {dilation}", from.size());
+                let whole = Spec::Conv(spec.clone());
+                let kernels =
+                    candidates_in(&whole, &gpu.caps, Some(&arena(&whole))).expect("within the limits");
+                let kernel =
+                    kernels.iter().find(|k| k.name.contains("universal depthwise")).expect("a kernel of it");
+                wrong.extend(check_conv(gpu, &name, &spec, kernel, false, 1).err());
+            }
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));

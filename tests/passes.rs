@@ -4,15 +4,8 @@
 mod common;
 
 use common::specs::{add, conv, in_place, packed, projection, range, relu_until, split, whole};
-use common::{Gpu, adapters, arena, check_conv, layers};
+use common::{Gpu, arena, check_conv, layers, sharing};
 use rmnet::kernel::{ConvSpec, Function, Kernel, Operand, Spec, candidates_in};
-
-/// The adapters that share buffers: of those in CI llvmpipe; SwiftShader has no 64-bit integers.
-fn able() -> Vec<Gpu> {
-    let able: Vec<Gpu> = adapters().into_iter().filter(|g| g.caps.shares_buffers()).collect();
-    assert!(!able.is_empty(), "no adapter that shares buffers");
-    able
-}
 
 /// The kernels of passes for a spec.
 fn passes(gpu: &Gpu, spec: &ConvSpec) -> Vec<Kernel> {
@@ -29,7 +22,7 @@ fn three(batch: usize, channels: usize, height: usize, width: usize, out: usize)
 #[test]
 fn every_remainder() {
     let mut wrong = vec![];
-    for gpu in able() {
+    for gpu in sharing() {
         let shapes = [
             (1, 1, 1, 1, 1),
             (1, 3, 2, 5, 7),
@@ -106,7 +99,7 @@ fn every_operand_and_epilogue() {
     ];
     let specs: Vec<_> = specs.into_iter().map(|(name, spec)| (name, 2, spec)).chain(apart).collect();
     let mut wrong = vec![];
-    for gpu in able() {
+    for gpu in sharing() {
         for (name, count, spec) in &specs {
             let kernels = passes(&gpu, spec);
             assert_eq!(kernels.len(), *count, "{name}");
@@ -127,7 +120,7 @@ fn every_operand_and_epilogue() {
 #[test]
 fn layers_of_networks() {
     let mut wrong = vec![];
-    for gpu in able() {
+    for gpu in sharing() {
         let mut layers_seen = 0;
         for layer in ["resnet18", "resnet50"].into_iter().flat_map(|n| layers::network(n, 1)) {
             let Spec::Conv(spec) = &layer.spec else { continue };

@@ -52,7 +52,8 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens a `.safetensors` file, or the one in a folder: `model.safetensors`, else the only `*.safetensors`.
     ///
-    /// The file is memory-mapped and must not change while the checkpoint or a tensor of it lives. `config.json` and
+    /// The file is memory-mapped and must not change while the checkpoint or a tensor of it lives. It is read when a model is loaded and
+    /// again when its weights are packed or written, and leaves memory after each, so that a slow disk may be asked twice. `config.json` and
     /// `preprocessor_config.json` are read from the same folder where they exist, also when `path` is the file.
     ///
     /// # Errors

@@ -66,13 +66,15 @@ impl Bytes for Mapped {
     fn release(&self, range: Range<usize>) {
         #[cfg(unix)]
         {
+            assert!(range.start <= range.end && range.end <= self.0.len(), "a range of the file");
             // Whole pages: a neighbour in the same one may be about to be read, and most tensors are smaller.
             const PAGE: usize = 4096;
             let range = range.start.next_multiple_of(PAGE)..range.end / PAGE * PAGE;
             if range.is_empty() {
                 return;
             }
-            // SAFETY: the map is of a file and never written, so that what is dropped is read from the file again, by whom ever.
+            // SAFETY: inside the map, which is shared with a file and never written: pages that are dropped come back from the file
+            // with the same bytes, for slices that are borrowed now as well, since it does not change (see `map`).
             let released = unsafe {
                 self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
             };

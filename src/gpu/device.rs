@@ -152,8 +152,13 @@ impl Gpu {
     /// [`Gpu::check_lost`] after the device had a chance to tell.
     fn hear_lost(&self) -> Result<(), GpuError> {
         // An error of this call is no news: something failed already.
-        let _ = self.device.poll(wgpu::PollType::Poll);
+        let _ = polled(&self.device, wgpu::PollType::Poll);
         self.check_lost()
+    }
+
+    /// Lets the device tell what it has done.
+    pub(super) fn poll(&self, doing: &str, how: wgpu::PollType) -> Result<(), GpuError> {
+        polled(&self.device, how).map_err(|e| self.failed(doing, e))
     }
 
     /// A result that did not come back although every call was legal: the device is lost.
@@ -185,6 +190,15 @@ impl Gpu {
                 Some(error) => Err(gpu.hear_lost().err().unwrap_or(GpuError::from_wgpu(error, doing))),
             }
         }
+    }
+}
+
+/// Polls a device. Of one that is lost wgpu panics there: an error here.
+fn polled(device: &wgpu::Device, how: wgpu::PollType) -> Result<(), String> {
+    let poll = std::panic::AssertUnwindSafe(|| device.poll(how));
+    match std::panic::catch_unwind(poll) {
+        Ok(polled) => polled.map(drop).map_err(|e| e.to_string()),
+        Err(_) => Err("the driver lost it".into()),
     }
 }
 

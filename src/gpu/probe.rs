@@ -73,7 +73,7 @@ impl Gpu {
             let stopwatch = Stopwatch::start();
             let index = self.queue().submit([commands]);
             let wait = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
-            device.poll(wait).map_err(|e| self.failed("measuring the device", e))?;
+            self.poll("measuring the device", wait)?;
             Ok(stopwatch.elapsed())
         };
         run(1)?;

@@ -187,7 +187,7 @@ impl<'a> Trial<'a> {
             }
             None => {
                 let wait = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
-                self.gpu.device().poll(wait).map_err(|e| self.gpu.failed("timing a trial", e))?;
+                self.gpu.poll("timing a trial", wait)?;
                 start.elapsed()
             }
         };

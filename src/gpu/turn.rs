@@ -262,32 +262,30 @@ fn read<T: bytemuck::Pod>(gpu: &Gpu, mapped: &Buffer) -> Result<Vec<T>, GpuError
 /// Blocks until the device has done a submission and told so.
 #[cfg(not(target_arch = "wasm32"))]
 fn wait(gpu: &Gpu, index: SubmissionIndex) -> Result<(), GpuError> {
-    let poll = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
-    gpu.device().poll(poll).map_err(|e| gpu.failed("waiting for the device", e))?;
-    Ok(())
+    gpu.poll("waiting for the device", wgpu::PollType::Wait { submission_index: Some(index), timeout: None })
 }
 
 /// Lets a thread wait for a submission; a browser tells by itself. Buffers count as mapped once the thread has let go of the device as
-/// well: who has their result may drop the device, or leave `main`, and nobody else is inside the driver then.
+/// well: who has their result may drop the device, or leave `main`, and is not met inside the driver by this thread. Where waiting
+/// fails they count as failed, since nobody maps buffers of a lost device.
 fn wait_aside(gpu: &Gpu, index: SubmissionIndex, mapped: &Mapped) {
     #[cfg(not(target_arch = "wasm32"))]
     {
         let (own, at, open) = (gpu.clone(), index.clone(), mapped.open());
         let waiting = move || {
-            // What fails here fails the mapping too, and is reported there.
-            let _ = wait(&own, at);
+            let waited = wait(&own, at);
             drop(own);
-            drop(open);
+            open.end(waited.map_err(|_| wgpu::BufferAsyncError));
         };
         if std::thread::Builder::new().name("rmnet wait".into()).spawn(waiting).is_err() {
-            let _ = wait(gpu, index);
+            mapped.open().end(wait(gpu, index).map_err(|_| wgpu::BufferAsyncError));
         }
     }
     #[cfg(target_arch = "wasm32")]
     let _ = (gpu, index, mapped);
 }
 
-/// Buffers being mapped, and threads that wait for them: ready once all are, or one cannot be.
+/// Buffers being mapped, and threads that wait for them: ready once all are, or as soon as one fails.
 #[derive(Clone, Default)]
 struct Mapped(Arc<Mutex<Mapping>>);
 
@@ -298,8 +296,22 @@ struct Mapping {
     waker: Option<Waker>,
 }
 
-/// One of what a [`Mapped`] is not ready before; its end is the drop.
+impl Mapping {
+    fn is_ready(&self) -> bool {
+        self.open == 0 || self.error.is_some()
+    }
+}
+
+/// One of what a [`Mapped`] waits for, until the drop.
 struct Open(Mapped);
+
+impl Open {
+    fn end(self, result: Result<(), wgpu::BufferAsyncError>) {
+        if let Err(e) = result {
+            self.0.lock().error.get_or_insert(e);
+        }
+    }
+}
 
 impl Mapped {
     fn open(&self) -> Open {
@@ -309,11 +321,7 @@ impl Mapped {
 
     fn callback(&self) -> impl FnOnce(Result<(), wgpu::BufferAsyncError>) + use<> {
         let open = self.open();
-        move |result| {
-            if let Err(e) = result {
-                open.0.lock().error.get_or_insert(e);
-            }
-        }
+        move |result| open.end(result)
     }
 
     fn lock(&self) -> MutexGuard<'_, Mapping> {
@@ -326,7 +334,7 @@ impl Drop for Open {
         let waker = {
             let mut mapping = self.0.lock();
             mapping.open -= 1;
-            if mapping.open == 0 { mapping.waker.take() } else { None }
+            if mapping.is_ready() { mapping.waker.take() } else { None }
         };
         if let Some(waker) = waker {
             waker.wake();
@@ -339,10 +347,53 @@ impl Future for Mapped {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut mapping = self.lock();
-        if mapping.open > 0 {
+        if !mapping.is_ready() {
             mapping.waker = Some(context.waker().clone());
             return Poll::Pending;
         }
-        Poll::Ready(mapping.error.take().map_or(Ok(()), Err))
+        Poll::Ready(mapping.error.clone().map_or(Ok(()), Err))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What a future gives now, and a counter of its wakes.
+    fn poll(mapped: &Mapped, wakes: &Arc<Wakes>) -> Poll<Result<(), wgpu::BufferAsyncError>> {
+        Pin::new(&mut mapped.clone()).poll(&mut Context::from_waker(&wakes.clone().into()))
+    }
+
+    #[test]
+    fn mapped_buffers_wait_for_the_thread_that_waited() {
+        let (mapped, wakes) = (Mapped::default(), Arc::new(Wakes(0.into())));
+        let (download, upload, thread) = (mapped.callback(), mapped.callback(), mapped.open());
+        download(Ok(()));
+        upload(Ok(()));
+        assert_eq!(poll(&mapped, &wakes), Poll::Pending);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+        thread.end(Ok(()));
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        assert_eq!(poll(&mapped, &wakes), Poll::Ready(Ok(())));
+    }
+
+    #[test]
+    fn buffers_of_a_lost_device_fail_though_nobody_calls_back() {
+        let (mapped, wakes) = (Mapped::default(), Arc::new(Wakes(0.into())));
+        let (_download, _upload, thread) = (mapped.callback(), mapped.callback(), mapped.open());
+        assert_eq!(poll(&mapped, &wakes), Poll::Pending);
+        thread.end(Err(wgpu::BufferAsyncError));
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        assert_eq!(poll(&mapped, &wakes), Poll::Ready(Err(wgpu::BufferAsyncError)));
     }
 }

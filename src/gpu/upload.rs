@@ -78,10 +78,6 @@ impl<'a> Uploader<'a> {
         }
         self.in_flight = 0;
         self.gpu.scoped("the weights", || self.gpu.queue().submit([])).await?;
-        self.gpu
-            .device()
-            .poll(wgpu::PollType::wait_indefinitely())
-            .map_err(|e| self.gpu.failed("uploading weights", e))?;
-        Ok(())
+        self.gpu.poll("uploading weights", wgpu::PollType::wait_indefinitely())
     }
 }

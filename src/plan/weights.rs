@@ -83,7 +83,8 @@ impl KWeight {
         part
     }
 
-    /// The whole weight, folded in f64 and rounded once to f32. What it is formed of is released, since executors read it once.
+    /// The whole weight, folded in f64 and rounded once to f32. What it is formed of is released: who asks
+    /// again reads the file again.
     pub fn to_f32(&self) -> Vec<f32> {
         let values = self.formed();
         for piece in &self.pieces {

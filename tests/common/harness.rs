@@ -24,6 +24,13 @@ pub fn adapters() -> Vec<Gpu> {
     adapters.into_iter().map(open).collect()
 }
 
+/// The adapters that share buffers: of those in CI llvmpipe; SwiftShader has no 64-bit integers.
+pub fn sharing() -> Vec<Gpu> {
+    let sharing: Vec<Gpu> = adapters().into_iter().filter(|g| g.caps.shares_buffers()).collect();
+    assert!(!sharing.is_empty(), "no adapter that shares buffers");
+    sharing
+}
+
 fn open(adapter: wgpu::Adapter) -> Gpu {
     let info = adapter.get_info();
     let matrices = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
