@@ -22,6 +22,7 @@ mod trial;
 mod tuning;
 mod turn;
 mod upload;
+mod wait;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use adapter::adapters;

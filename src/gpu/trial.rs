@@ -3,8 +3,8 @@
 use super::pipeline::{Pipeline, make_pipeline, whole_from};
 use super::program::scratch;
 use super::timing::durations;
-use super::turn::read_back_blocking;
 use super::upload::Uploader;
+use super::wait::read_back_blocking;
 use super::{Gpu, GpuError};
 use crate::kernel::{Kernel, Role, Shader};
 use crate::plan::Plan;
