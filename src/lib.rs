@@ -12,7 +12,8 @@ pub mod memory;
 pub mod models;
 #[cfg(feature = "onnx")]
 pub mod onnx;
-mod output;
+#[doc(hidden)] // The program's own use.
+pub mod output;
 pub mod plan;
 pub mod preprocess;
 pub mod reference;

@@ -52,7 +52,8 @@ fn as_json(a: &AdapterReport) -> Value {
 /// Opens the best adapter, as a run would; failing that is exit code 4.
 pub fn doctor() -> Result<Report, Failure> {
     let adapters = gpu::adapters();
-    let mut text = format!("rmnet {}\n{} adapters found\n", env!("CARGO_PKG_VERSION"), adapters.len());
+    let plural = if adapters.len() == 1 { "" } else { "s" };
+    let mut text = format!("rmnet {}\n{} adapter{plural} found\n", env!("CARGO_PKG_VERSION"), adapters.len());
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let _ = writeln!(text, "cpu executor: ready, {cpus} threads");
     match Gpu::new(&AdapterChoice::Best) {

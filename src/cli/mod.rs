@@ -126,6 +126,12 @@ fn check_target(target: &Path, read: &[&Path]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Writes a file, whole or not at all.
+fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
+    rmnet::output::write_whole(path, |partial| std::fs::write(partial, bytes))
+        .map_err(|e| Failure::input(format!("cannot write {}: {e}", path.display())))
+}
+
 /// Refuses to write over a file that is no model of that format.
 fn check_overwrite(target: &Path, format: FormatArg) -> Result<(), Failure> {
     let Ok(file) = std::fs::File::open(target) else { return Ok(()) };

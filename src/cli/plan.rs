@@ -1,7 +1,7 @@
 //! `plan`: dispatches, slots and bytes, beside what the other forms would take. Needs no GPU.
 
 use super::args::{MergeArg, PlanArgs};
-use super::{Failure, Report, check_target, device, load, mib, plan_code};
+use super::{Failure, Report, check_target, device, load, mib, plan_code, write};
 use rmnet::gpu::Gpu;
 use rmnet::plan::{self, Limits, Options, Plan};
 use rmnet::rewrite::{self, Form, Mode};
@@ -36,8 +36,7 @@ pub fn plan(args: &PlanArgs) -> Result<Report, Failure> {
     let mode = Mode::from(args.mode);
     let plan = compile(mode)?;
     if let Some(path) = &args.svg {
-        std::fs::write(path, plan.to_svg())
-            .map_err(|e| Failure::input(format!("cannot write {}: {e}", path.display())))?;
+        write(path, plan.to_svg())?;
     }
     let peers: Vec<(Mode, Plan)> = [Mode::Structured, Mode::Residual, Mode::Literal]
         .into_iter()

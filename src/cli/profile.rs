@@ -2,7 +2,7 @@
 
 use super::args::ProfileArgs;
 use super::timed::{Timed, ms};
-use super::{Failure, Report, check_target};
+use super::{Failure, Report, check_target, write};
 use rmnet::bench::{self, Bound};
 use serde_json::json;
 use std::fmt::Write;
@@ -14,8 +14,7 @@ pub fn profile(args: &ProfileArgs) -> Result<Report, Failure> {
     let timed = Timed::new(&args.timed)?;
     let profile = bench::profile(&timed.session, &timed.input, args.timed.measured())?;
     if let Some(path) = &args.trace {
-        std::fs::write(path, profile.trace().to_string())
-            .map_err(|e| Failure::input(format!("cannot write {}: {e}", path.display())))?;
+        write(path, profile.trace().to_string())?;
     }
     let total = profile.total();
     let mut text = timed.title(&args.timed);

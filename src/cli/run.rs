@@ -2,7 +2,7 @@
 
 use super::args::RunArgs;
 use super::place::Place;
-use super::{Failure, Report, check_target, image_input, load, merge, precision_note};
+use super::{Failure, Report, check_target, image_input, load, merge, precision_note, write};
 use rmnet::Options;
 use rmnet::models::Output;
 use safetensors::tensor::{Dtype, TensorView, serialize};
@@ -125,5 +125,5 @@ fn write_logits(path: &Path, logits: &[f32], shape: [usize; 2]) -> Result<(), Fa
     let bytes: Vec<u8> = logits.iter().flat_map(|v| v.to_le_bytes()).collect();
     let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).map_err(Failure::input)?;
     let file = serialize([("logits", view)], None).map_err(Failure::input)?;
-    std::fs::write(path, file).map_err(|e| Failure::input(format!("cannot write {}: {e}", path.display())))
+    write(path, file)
 }

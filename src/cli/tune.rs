@@ -27,6 +27,8 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
     } else if file.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
         return Err(Failure::input(format!("-o {}: there is no such folder", file.display())));
     }
+    rmnet::output::try_write(&file)
+        .map_err(|e| Failure::input(format!("cannot write {}: {e}", file.display())))?;
     let model = load(&args.model)?;
     let gpu = Gpu::new(&choice).map_err(SessionError::Gpu)?;
     let options = Options {

@@ -2,7 +2,7 @@
 
 use super::args::VerifyArgs;
 use super::place::Place;
-use super::{Failure, Report, check_target, image_input, inspect, load, precision_note};
+use super::{Failure, Report, check_target, image_input, inspect, load, precision_note, write};
 use rmnet::memory;
 use rmnet::models::Model;
 use rmnet::rewrite::{self, Rewritten};
@@ -150,8 +150,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
     });
     if let Some(path) = &args.certificate {
         let pretty = serde_json::to_string_pretty(&certificate).map_err(Failure::input)?;
-        std::fs::write(path, pretty + "\n")
-            .map_err(|e| Failure::input(format!("cannot write {}: {e}", path.display())))?;
+        write(path, pretty + "\n")?;
     }
     if failures.is_empty() {
         return Ok(Report { text, json: certificate });

@@ -163,6 +163,8 @@ impl Session {
 
     /// Runs one batch, planar `[batch, channels, height, width]` f32, and gives the logits, `[batch, classes]`. Blocks.
     ///
+    /// Values of the input are to be finite, which is not looked at: a GPU may take the larger of NaN and 0 for 0, and hide one.
+    ///
     /// # Errors
     /// An input of another length; a device lost; [`SessionError::NotFinite`] where a layer overflows its precision. The CPU hands
     /// every NaN on to the logits. In f32 a GPU may take the larger of NaN and 0 for 0, so that an overflow before a ReLU need not
