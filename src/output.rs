@@ -10,10 +10,6 @@ use std::{fs, io};
 /// # Errors
 /// Those of the file system, among them that what is at `path` may not be written, and those of `fill`.
 pub fn write_whole(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-    // Taking its place would ask for the folder's permission alone.
-    if fs::metadata(path).is_ok_and(|m| m.is_file()) {
-        fs::OpenOptions::new().write(true).open(path)?;
-    }
     let (partial, made) = create_beside(path)?;
     let write = || {
         // With the permissions that the user's mask gives a new file: `fill` may make it with others.
@@ -32,18 +28,21 @@ pub fn write_whole(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> i
 /// # Errors
 /// As [`write_whole`].
 pub fn try_write(path: &Path) -> io::Result<()> {
-    if fs::metadata(path).is_ok_and(|m| m.is_file()) {
-        fs::OpenOptions::new().write(true).open(path)?;
-    }
     create_beside(path).and_then(|(partial, _)| fs::remove_file(partial))
 }
 
-/// A new file of a name that nothing has, which begins as that of `path`.
+/// A new file of a name that nothing has, which begins as that of `path`; what is at `path` may be written.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, fs::File)> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
+    // Taking its place would ask for the folder's permission alone.
+    if fs::metadata(path).is_ok_and(|m| m.is_file()) {
+        fs::OpenOptions::new().write(true).open(path)?;
+    }
+    // A browser has neither processes nor files, and says so below.
+    let process = if cfg!(target_arch = "wasm32") { 0 } else { std::process::id() };
     loop {
         let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{}-{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+        name.push(format!(".{process}-{}.tmp", COUNT.fetch_add(1, Ordering::Relaxed)));
         let partial = PathBuf::from(name);
         match fs::OpenOptions::new().write(true).create_new(true).open(&partial) {
             // Left by a process of the same number that was killed.

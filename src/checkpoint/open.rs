@@ -24,12 +24,12 @@ pub(super) fn find(path: &Path) -> Result<PathBuf, CheckpointError> {
         return Err(CheckpointError::Sharded { path: path.to_path_buf() });
     }
     let found = fs::metadata(path).map_err(io_error(path))?;
-    if !found.is_dir() && !found.is_file() {
-        let reason = "expected a file to map or a folder, found something that is no regular file";
-        return Err(io_error(path)(io::Error::new(io::ErrorKind::InvalidInput, reason)));
+    if found.is_file() {
+        return Ok(path.to_path_buf());
     }
     if !found.is_dir() {
-        return Ok(path.to_path_buf());
+        let reason = "expected a file to map or a folder, found something that is no regular file";
+        return Err(io_error(path)(io::Error::new(io::ErrorKind::InvalidInput, reason)));
     }
     let model = path.join("model.safetensors");
     if model.is_file() {

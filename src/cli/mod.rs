@@ -128,8 +128,11 @@ fn check_target(target: &Path, read: &[&Path]) -> Result<(), Failure> {
 
 /// Writes a file, whole or not at all.
 fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
-    rmnet::output::write_whole(path, |partial| std::fs::write(partial, bytes))
-        .map_err(|e| Failure::input(format!("cannot write {}: {e}", path.display())))
+    rmnet::output::write_whole(path, |partial| std::fs::write(partial, bytes)).map_err(unwritable(path))
+}
+
+fn unwritable(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
+    move |e| Failure::input(format!("cannot write {}: {e}", path.display()))
 }
 
 /// Refuses to write over a file that is no model of that format.

@@ -2,7 +2,7 @@
 
 use super::args::TuneArgs;
 use super::timed::ms;
-use super::{Failure, Report, check_target, device, load, place, precision_note};
+use super::{Failure, Report, check_target, device, load, place, precision_note, unwritable};
 use indicatif::{ProgressBar, ProgressStyle};
 use rmnet::gpu::{Gpu, Tuning};
 use rmnet::tune::{Choice, Tune, TuneError};
@@ -27,8 +27,7 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
     } else if file.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
         return Err(Failure::input(format!("-o {}: there is no such folder", file.display())));
     }
-    rmnet::output::try_write(&file)
-        .map_err(|e| Failure::input(format!("cannot write {}: {e}", file.display())))?;
+    rmnet::output::try_write(&file).map_err(unwritable(&file))?;
     let model = load(&args.model)?;
     let gpu = Gpu::new(&choice).map_err(SessionError::Gpu)?;
     let options = Options {

@@ -1,6 +1,7 @@
 //! Runs the [`Probe`]s that show what a device can do.
 
 use super::clock::Stopwatch;
+use super::wait::wait;
 use super::{Gpu, GpuError};
 use crate::kernel::Probe;
 use std::time::Duration;
@@ -72,8 +73,7 @@ impl Gpu {
             let commands = encoder.finish();
             let stopwatch = Stopwatch::start();
             let index = self.queue().submit([commands]);
-            let wait = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
-            self.poll("measuring the device", wait)?;
+            wait(self, index)?;
             Ok(stopwatch.elapsed())
         };
         run(1)?;

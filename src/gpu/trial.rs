@@ -4,7 +4,7 @@ use super::pipeline::{Pipeline, make_pipeline, whole_from};
 use super::program::scratch;
 use super::timing::durations;
 use super::upload::Uploader;
-use super::wait::read_back_blocking;
+use super::wait::{read_back_blocking, wait};
 use super::{Gpu, GpuError};
 use crate::kernel::{Kernel, Role, Shader};
 use crate::plan::Plan;
@@ -186,8 +186,7 @@ impl<'a> Trial<'a> {
                 end.saturating_sub(begin)
             }
             None => {
-                let wait = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
-                self.gpu.poll("timing a trial", wait)?;
+                wait(self.gpu, index)?;
                 start.elapsed()
             }
         };

@@ -9,9 +9,7 @@ impl Graph {
         let mut over = self.convs().filter(|(_, conv)| {
             let finite = conv.blocks.iter().all(|b| match &b.weight {
                 BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
-                    let finite = (0..weight.shape()[0]).all(|o| all_finite(&weight.rows_f32(o..o + 1)));
-                    weight.release();
-                    finite
+                    weight.each_row_f32(|row| if all_finite(&row) { Ok(()) } else { Err(()) }).is_ok()
                 }
                 BlockWeight::Diagonal(factors) => factors.iter().all(|f| (*f as f32).is_finite()),
                 BlockWeight::Dirac | BlockWeight::MeanPool2 => true,

@@ -160,8 +160,15 @@ impl Weight {
         values
     }
 
+    /// Hands over every output channel, rounded once to f32, until one fails; then releases what they are formed of.
+    pub(crate) fn each_row_f32<E>(&self, then: impl FnMut(Vec<f32>) -> Result<(), E>) -> Result<(), E> {
+        let result = (0..self.shape[0]).map(|o| self.rows_f32(o..o + 1)).try_for_each(then);
+        self.release();
+        result
+    }
+
     /// Says that what it is formed of will not be read soon: see [`Bytes::release`](crate::tensor::Bytes::release).
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         match &self.source {
             Source::Tensor(tensor) => tensor.release(),
             Source::Flattened(conv) => conv.blocks.iter().for_each(|b| match &b.weight {

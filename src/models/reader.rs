@@ -70,8 +70,6 @@ impl<'a> Reader<'a> {
             let tensor = self.full(name);
             return Err(ModelError::Value { tensor, expected: "finite values", index, value });
         }
-        // Looked at; it is read again when the network is packed or written.
-        tensor.release();
         self.used.insert(name.into());
         Ok(tensor.clone())
     }
@@ -124,7 +122,10 @@ impl<'a> Reader<'a> {
 /// The first value that is NaN or infinite, and where it is; looks only where a cheaper look found one.
 pub(super) fn not_finite(tensor: &Tensor) -> Option<(usize, f64)> {
     let values = || tensor.range_f64(0..tensor.len()).enumerate();
-    any_not_finite(tensor).then(|| values().find(|(_, v)| !v.is_finite())).flatten()
+    let found = any_not_finite(tensor).then(|| values().find(|(_, v)| !v.is_finite())).flatten();
+    // It is read again when the network is packed or written.
+    tensor.release();
+    found
 }
 
 /// Whether any value is NaN or infinite: all bits of the exponent are set. Runs at the speed of memory.

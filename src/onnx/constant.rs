@@ -45,12 +45,7 @@ impl Constant {
         match &self.values {
             Values::Ints(values) => all(to, values, |v| v.to_le_bytes()),
             Values::Floats(values) => all(to, values, |v| v.to_le_bytes()),
-            Values::Weight(w) => {
-                let written =
-                    (0..w.shape()[0]).try_for_each(|o| all(to, &w.rows_f32(o..o + 1), |v| v.to_le_bytes()));
-                w.release();
-                written
-            }
+            Values::Weight(w) => w.each_row_f32(|row| all(to, &row, |v| v.to_le_bytes())),
         }
     }
 }

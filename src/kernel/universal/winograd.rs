@@ -61,8 +61,8 @@ fn takes_part(range: &KRange) -> bool {
     window || (range.is_pointwise())
 }
 
-/// Whether the kernel computes such a spec. Transformed weights are 4 times the weights, or 16/9, and more where channels fill no tile: no planner should have to split a
-/// layer for a kernel that has alternatives.
+/// Whether the kernel computes such a spec. Transformed weights are 4 times the weights, or 16/9, and more where channels fill no
+/// tile: no planner should have to split a layer for a kernel that has alternatives.
 fn computes(spec: &ConvSpec, minimal: Minimal) -> bool {
     let any = spec.k_ranges.iter().any(|r| r.kernel == [3, 3]);
     any && spec.k_ranges.len() <= MOST_RANGES

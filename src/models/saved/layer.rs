@@ -7,6 +7,7 @@ use crate::graph::{Activation, Block, BlockWeight, Conv2d, MaxPool, Node, Op, We
 use safetensors::View;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::ops::Range;
 
 #[derive(Serialize, Deserialize)]
@@ -192,13 +193,16 @@ impl View for Lazy {
 
     fn data(&self) -> Cow<'_, [u8]> {
         let mut bytes = Vec::with_capacity(self.data_len());
-        let mut push = |v: f64| bytes.extend_from_slice(&(v as f32).to_le_bytes());
         match self {
-            Lazy::Weight { weight, shape } => {
-                (0..shape[0]).for_each(|o| weight.row(o).into_iter().for_each(&mut push));
-                weight.release();
+            Lazy::Weight { weight, .. } => {
+                let Ok(()) = weight.each_row_f32(|row| {
+                    bytes.extend(row.into_iter().flat_map(f32::to_le_bytes));
+                    Ok::<(), Infallible>(())
+                });
             }
-            Lazy::Vector { values, .. } => values.iter().copied().for_each(&mut push),
+            Lazy::Vector { values, .. } => {
+                bytes.extend(values.iter().flat_map(|v| (*v as f32).to_le_bytes()))
+            }
         }
         bytes.into()
     }
