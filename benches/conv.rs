@@ -1,14 +1,15 @@
 //! Times every candidate kernel on the layers of a network:
-//! `cargo bench --bench conv -- resnet18 [layer substring] [kernel substring] [--batch=N] [--f16]`.
+//! `cargo bench --bench conv -- resnet18 [layer substring] [kernel substring] [--batch=N] [--f16] [--integrated]`.
 //!
 //! Shapes are in `benches/shapes/`. Candidates run interleaved and the median counts; each answer is compared with the first
-//! candidate's, and that one's is checked in tests/kernels.rs.
+//! candidate's, and that one's is checked in tests/kernels.rs. `--integrated`: the kernels that an integrated or mobile GPU would
+//! get, on the adapter there is.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
 use common::{adapters, arena, data, decoded, layers, specs};
-use rmnet::kernel::{Arena, Spec, candidates_in};
+use rmnet::kernel::{Arena, Capabilities, Spec, candidates_in};
 
 /// Multiplications of a spec.
 fn multiplies(spec: &Spec) -> f64 {
@@ -41,10 +42,21 @@ fn main() {
         std::env::args().skip(1).partition(|a| a.starts_with("--"));
     let batch = options.iter().find_map(|o| o.strip_prefix("--batch="));
     let batch: usize = batch.map_or(1, |n| n.parse().expect("--batch=N takes a number"));
+    let integrated = options.iter().any(|o| o == "--integrated");
     let f16 = options.iter().any(|o| o == "--f16");
     let network = args.first().map_or("resnet18", String::as_str);
     let filter = args.get(1).cloned().unwrap_or_default();
-    for gpu in adapters() {
+    for mut gpu in adapters() {
+        let software = gpu.caps.software;
+        if integrated {
+            gpu.caps = Capabilities {
+                software: false,
+                discrete: false,
+                subgroup_size: None,
+                int64: false,
+                ..gpu.caps
+            };
+        }
         println!("{} {:?}", gpu.name, gpu.caps);
         let (mut total, mut best_total, mut compile_total) = (0.0, 0.0, 0.0);
         for layers::Layer { name, count, spec } in layers::network(network, batch) {
@@ -82,10 +94,10 @@ fn main() {
                 for (i, p) in prepared.iter().enumerate() {
                     let before = processor_seconds();
                     // Of a GPU the host's clock is too coarse for one dispatch.
-                    let count = if gpu.caps.software || round == 0 { 1 } else { DISPATCHES };
+                    let count = if software || round == 0 { 1 } else { DISPATCHES };
                     let wall = gpu.dispatch(p, count) / count as f64;
                     let busy = (processor_seconds() - before) / cores;
-                    let seconds = if gpu.caps.software { busy } else { wall };
+                    let seconds = if software { busy } else { wall };
                     if round == 0 {
                         let found = decoded(&spec, gpu.outputs(p));
                         if first.is_empty() {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use rmnet::cpu::{CpuError, CpuExecutor};
 use rmnet::gpu::{AdapterChoice, ExecOptions, Gpu, GpuError, GpuExecutor};
 use rmnet::graph::Graph;
-use rmnet::plan::{self, Limits, Options, Plan};
+use rmnet::plan::{self, Options, Plan, Target};
 use rmnet::reference;
 use rmnet::rewrite::{self, Form, Mode};
 use std::sync::OnceLock;
@@ -72,7 +72,7 @@ fn on_gpu(gpu: &Gpu, plan: &Plan, input: &[f32], keep: &[String], safe: bool) ->
 }
 
 /// Every mode of a random network, its block outputs kept or not.
-fn judge(seed: u64, batch: usize, split: bool, keeping: bool, limits: Limits, execute: Execute) {
+fn judge(seed: u64, batch: usize, split: bool, keeping: bool, target: Target, execute: Execute) {
     let original = network(seed);
     let input = images(&original, batch, seed);
     let merged = Form { mode: Mode::Structured, merge: true };
@@ -82,7 +82,7 @@ fn judge(seed: u64, batch: usize, split: bool, keeping: bool, limits: Limits, ex
         let keeping = keeping && !form.merge;
         let outputs = rewritten.blocks.iter().map(|b| b.output.clone());
         let keep: Vec<String> = outputs.filter(|_| keeping).collect();
-        let options = Options { batch, split, keep: keep.clone(), limits, ..Options::default() };
+        let options = Options { batch, split, keep: keep.clone(), target, ..Options::default() };
         let plan = plan::compile(&rewritten.graph, &options).unwrap();
         let (logits, kept) = execute(&plan, &input, &keep);
         let relative = f32_error(&original, &input, batch, &logits);
@@ -99,8 +99,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_cpu_computes_what_the_oracle_does(seed: u64, batch in 1usize..4, split: bool, keeping: bool) {
-        judge(seed, batch, split, keeping, Limits::default(), &on_cpu);
+    fn the_cpu_computes_what_the_oracle_does(seed: u64, batch in 1usize..4, split: bool, keeping: bool, fuse_average: bool) {
+        judge(seed, batch, split, keeping, Target { fuse_average, ..Target::default() }, &on_cpu);
     }
 }
 
@@ -109,11 +109,12 @@ proptest! {
 
     #[test]
     fn the_gpu_computes_what_the_oracle_does(
-        seed: u64, batch in 1usize..4, split: bool, keeping: bool, safe: bool,
+        seed: u64, batch in 1usize..4, split: bool, keeping: bool, safe: bool, fuse_average: bool,
     ) {
         for gpu in gpus() {
             let execute = |plan: &Plan, input: &[f32], keep: &[String]| on_gpu(gpu, plan, input, keep, safe);
-            judge(seed, batch, split, keeping, gpu.plan_limits(), &execute);
+            let target = Target { fuse_average, ..gpu.plan_target() };
+            judge(seed, batch, split, keeping, target, &execute);
         }
     }
 }
@@ -244,7 +245,7 @@ fn a_lost_device_is_an_error() {
 #[test]
 fn a_plan_for_a_larger_adapter_is_refused() {
     let (mut plan, _) = small(5, &[]);
-    plan.buffers[1].shape.batch = usize::try_from(gpu().plan_limits().max_binding_bytes).unwrap();
+    plan.buffers[1].shape.batch = usize::try_from(gpu().plan_target().max_binding_bytes).unwrap();
     let error = GpuExecutor::new(gpu(), &plan, &ExecOptions::default()).err();
     assert!(matches!(error, Some(GpuError::LimitTooSmall { .. })), "{error:?}");
 }

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Gpu, adapters, arena, check, check_conv, data, oracle, sharing, specs};
-use rmnet::kernel::{Capabilities, Kernel, Operand, Spec, candidates, candidates_in};
+use common::{Gpu, adapters, arena, cases, check, check_conv, data, oracle, sharing, specs};
+use rmnet::kernel::{Capabilities, Kernel, Operand, Spec, candidates, candidates_in, select};
 
 /// Judges the kernels for a case; what is wrong.
 fn judge(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, safe: bool) -> Vec<String> {
@@ -29,7 +29,7 @@ fn judge(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, s
 }
 
 fn cases(filter: &str) -> impl Iterator<Item = (String, Spec)> {
-    specs::all().into_iter().filter(move |(name, _)| name.contains(filter))
+    cases::all().into_iter().filter(move |(name, _)| name.contains(filter))
 }
 
 fn run(subgroups: bool, safe: bool) {
@@ -110,6 +110,31 @@ fn long_strips() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// Where no invocations share what they load, a small map leaves few of a workgroup without work: those have other channels.
+#[test]
+fn small_maps_fill_their_workgroups() {
+    let caps = Capabilities::WEBGPU;
+    for (side, batch, average) in [(7, 1, false), (7, 1, true), (7, 3, false), (7, 3, true), (4, 1, false)] {
+        for kernel in [1, 3] {
+            let from = specs::whole(0, specs::packed(batch, 512, side, side));
+            let spec = specs::conv(vec![specs::range(from, kernel, 1, kernel / 2, 1)], 512);
+            let spec = Spec::Conv(if average { specs::averaged(spec) } else { spec });
+            let chosen = select(&spec, &caps).expect("within the limits");
+            let shader = &chosen.shaders[0];
+            let constant = |name: &str| -> usize {
+                let at = shader.wgsl.find(&format!("const {name} = ")).expect("a constant");
+                let text = &shader.wgsl[at..].split(['=', 'u', ';']).nth(1).expect("its value");
+                text.trim().parse().expect("a number")
+            };
+            let tile = constant("TILE_PIXELS") * 4 * constant("TILE_QUADS");
+            let workgroups: usize = shader.grid.iter().map(|n| *n as usize).product();
+            let computed = workgroups * constant("WORKGROUP") * tile;
+            let needed = batch * side * side * 512;
+            assert!(3 * computed <= 4 * needed, "{}: {computed} values for {needed}", chosen.name);
+        }
+    }
+}
+
 /// The universal shader of depthwise convolutions, where the taps of several tiles meet every kind of window and view.
 #[test]
 fn depthwise_windows_and_views() {
@@ -157,7 +182,7 @@ fn depthwise_windows_and_views() {
 /// The oracle sees one wrong element and a NaN.
 #[test]
 fn wrong_answers_are_seen() {
-    let (_, spec) = specs::all().into_iter().find(|(name, _)| name == "copy").expect("a case of that name");
+    let (_, spec) = cases::all().into_iter().find(|(name, _)| name == "copy").expect("a case of that name");
     let Spec::Conv(conv) = &spec else { panic!("a convolution") };
     let data = data(&spec, 1);
     let shape = conv.outputs[0].shape;

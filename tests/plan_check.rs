@@ -7,8 +7,8 @@ use common::fixtures;
 use common::random::{images, network};
 use proptest::prelude::*;
 use rmnet::cpu::CpuExecutor;
-use rmnet::kernel::{BufferShape, Function, Layout, Operand, Spec};
-use rmnet::plan::{self, BufferId, Options, Place, Plan};
+use rmnet::kernel::{BufferShape, Function, Layout, Operand, Pooling, Spec};
+use rmnet::plan::{self, BufferId, Options, Place, Plan, Target};
 use rmnet::rewrite::{self, Mode};
 
 /// Whether a plan spoilt there and still accepted has to give the same values. What only the graph tells, such as where a window
@@ -93,7 +93,7 @@ fn fields(plan: &mut Plan) -> Vec<Field<'_>> {
                     f.push((at("output.end"), Always, &mut o.channels.end));
                     f.push((at("output.first_channel"), Always, &mut o.first_channel));
                 }
-                if let Some(p) = &mut c.max_pool {
+                if let Some(Pooling::Max(p)) = &mut c.pooling {
                     for n in [&mut p.kernel, &mut p.stride, &mut p.padding].into_iter().flatten() {
                         f.push((at("fused pool"), Graph, n));
                     }
@@ -117,11 +117,11 @@ fn fields(plan: &mut Plan) -> Vec<Field<'_>> {
 
 /// Parts that are no numbers: each spoilt in one way, with whether that is seen.
 fn spoil(plan: &mut Plan, pick: usize) -> (String, Seen) {
-    let t = pick / 17 % plan.dispatches.len();
-    let b = pick / 17 % plan.buffers.len();
+    let t = pick / 18 % plan.dispatches.len();
+    let b = pick / 18 % plan.buffers.len();
     let d = &mut plan.dispatches[t];
     let flip = |o: &mut Operand| o.mean_pool = !o.mean_pool;
-    match (pick % 17, &mut d.spec) {
+    match (pick % 18, &mut d.spec) {
         (0, _) => drop(plan.dispatches.remove(t)),
         (1, _) => plan.dispatches.insert(t, plan.dispatches[t].clone()),
         (2, _) => d.weights = None,
@@ -143,6 +143,10 @@ fn spoil(plan: &mut Plan, pick: usize) -> (String, Seen) {
             let layout = &mut plan.buffers[b].shape.layout;
             *layout = if *layout == Layout::Packed { Layout::Planar } else { Layout::Packed };
         }
+        // The mean of one pixel is that pixel.
+        (16, Spec::Conv(c)) if c.size != [1, 1] => {
+            c.pooling = if c.pooling.is_none() { Some(Pooling::Average) } else { None };
+        }
         // An operand moved by one channel: between quads.
         (_, Spec::Conv(c)) => {
             for a in c.adds.iter_mut().skip(c.in_place).filter(|a| a.from.channels > 1) {
@@ -152,7 +156,7 @@ fn spoil(plan: &mut Plan, pick: usize) -> (String, Seen) {
         (_, Spec::MaxPool(p)) => p.from.channels = 1,
         (_, Spec::Average(a)) => a.from.channels = 1,
     }
-    (format!("{} of dispatch {t} or buffer {b}", pick % 17), Always)
+    (format!("{} of dispatch {t} or buffer {b}", pick % 18), Always)
 }
 
 fn planned(seed: u64) -> (Plan, Vec<f32>) {
@@ -160,7 +164,8 @@ fn planned(seed: u64) -> (Plan, Vec<f32>) {
     let mode = [Mode::Structured, Mode::Residual, Mode::Literal][seed as usize % 3];
     let graph = rewrite::for_mode(&original, mode).unwrap().graph;
     let keep = graph.nodes().iter().skip(1).step_by(5).map(|n| n.name.clone()).collect();
-    let plan = plan::compile(&graph, &Options { batch: 2, keep, ..Options::default() }).unwrap();
+    let target = Target { fuse_average: seed.is_multiple_of(2), ..Target::default() };
+    let plan = plan::compile(&graph, &Options { batch: 2, keep, target, ..Options::default() }).unwrap();
     plan::check(&plan).unwrap();
     (plan, images(&original, 2, seed))
 }
@@ -224,13 +229,20 @@ fn what_kernels_would_misread_is_refused() {
     let graph = &fixtures::load("tests/fixtures/timm_resnetv2_18").model.graph;
     let graph = rewrite::for_mode(graph, Mode::Structured).unwrap().graph;
     let keep = vec![graph.nodes()[5].name.clone()];
-    let plan = plan::compile(&graph, &Options { keep, ..Options::default() }).unwrap();
-    plan::check(&plan).unwrap();
-    let refused = |change: &dyn Fn(&mut Plan)| {
+    let planned = |fuse_average: bool| {
+        let target = Target { fuse_average, ..Target::default() };
+        let plan =
+            plan::compile(&graph, &Options { keep: keep.clone(), target, ..Options::default() }).unwrap();
+        plan::check(&plan).unwrap();
+        plan
+    };
+    let (plan, fused) = (planned(false), planned(true));
+    let refused_of = |plan: &Plan, change: &dyn Fn(&mut Plan)| {
         let mut spoilt = plan.clone();
         change(&mut spoilt);
         plan::check(&spoilt).expect_err("a spoilt plan").to_string()
     };
+    let refused = |change: &dyn Fn(&mut Plan)| refused_of(&plan, change);
     let error = refused(&|p| p.kept[0].parts[0].buffer = BufferId(99_999));
     assert!(error.contains("is in buffer 99999"), "{error}");
     let conv = |p: &mut Plan, change: &dyn Fn(&mut rmnet::kernel::ConvSpec)| {
@@ -258,4 +270,13 @@ fn what_kernels_would_misread_is_refused() {
         });
     });
     assert!(error.contains("averages"), "{error}");
+    // The map of an average may be of any size; without it the map would not fit what is written.
+    let error = refused_of(&fused, &|p| {
+        conv(p, &|c| {
+            if c.pooling == Some(Pooling::Average) {
+                c.pooling = None;
+            }
+        });
+    });
+    assert!(error.contains("an output is not of the size"), "{error}");
 }

@@ -7,7 +7,7 @@ use common::{difference, fixtures};
 use proptest::prelude::*;
 use rmnet::cpu::CpuExecutor;
 use rmnet::graph::{BlockWeight, Conv2d, Graph, Op};
-use rmnet::plan::{self, Limits, Options, Place, PlanError};
+use rmnet::plan::{self, Options, Place, PlanError, Target};
 use rmnet::reference;
 use rmnet::rewrite::{self, Mode, Outcome};
 use rmnet::rewrite::{Form, fuse_linear, literal};
@@ -72,10 +72,10 @@ proptest! {
     fn sums_of_many_buffers_are_computed_in_parts(seed: u64, max_storage_buffers in 0u32..8) {
         let original = network(seed);
         let input = images(&original, 2, seed);
-        let limits = Limits { max_storage_buffers, ..Limits::default() };
+        let target = Target { max_storage_buffers, ..Target::default() };
         for mode in [Mode::Structured, Mode::Residual] {
             let graph = rewrite::for_mode(&original, mode).unwrap().graph;
-            let plan = match plan::compile(&graph, &Options { batch: 2, limits, ..Options::default() }) {
+            let plan = match plan::compile(&graph, &Options { batch: 2, target, ..Options::default() }) {
                 Ok(plan) => plan,
                 // One operand, its gate, the weights and the result.
                 Err(PlanError::TooManyBuffers { .. }) if max_storage_buffers < 4 => continue,
@@ -155,6 +155,36 @@ fn an_add_beside_a_convolution_in_blocks() {
     assert!(difference(&found, &expected).1 < 1e-5);
 }
 
+/// The mean of the last map is computed with the convolution that makes it, in every form, unless somebody else needs the map.
+#[test]
+fn averages_are_computed_with_the_last_convolution() {
+    for name in
+        ["tests/fixtures/tv_resnet18", "tests/fixtures/tv_resnet50", "tests/fixtures/timm_resnetv2_50"]
+    {
+        let model = fixtures::load(name).model;
+        for mode in [Mode::Structured, Mode::Literal, Mode::Residual] {
+            let rewritten = rewrite::for_mode(&model.graph, mode).unwrap();
+            let dispatches = |fuse_average: bool, keep: &[String]| {
+                let target = Target { fuse_average, ..Target::default() };
+                let options = Options { target, keep: keep.to_vec(), ..Options::default() };
+                let plan = plan::compile(&rewritten.graph, &options).unwrap();
+                plan::check(&plan).unwrap();
+                plan.dispatches.iter().map(|d| plan.formula(d)).collect::<Vec<_>>()
+            };
+            let (fused, apart) = (dispatches(true, &[]), dispatches(false, &[]));
+            assert_eq!(fused.len() + 1, apart.len(), "{name} {mode}");
+            assert!(fused[fused.len() - 2].contains("average(relu(conv"), "{name} {mode}: {fused:?}");
+            let mean = rewritten.graph.nodes().iter().find(|n| matches!(n.op, Op::GlobalAverage)).unwrap();
+            let last = rewritten.graph.node(mean.inputs[0]).name.clone();
+            assert_eq!(
+                dispatches(true, std::slice::from_ref(&last)).len(),
+                apart.len(),
+                "{name} {mode}, {last} kept"
+            );
+        }
+    }
+}
+
 /// Two linear bottlenecks in a row: the projection of the first and the expansion of the second become one convolution, which
 /// also hands the block's own output on.
 #[test]
@@ -180,7 +210,8 @@ fn neighbouring_pointwise_convolutions_are_merged() {
     let (_, relative) = difference(&reference::run(&merged, &input, 2), &expected);
     assert!(relative < F64_BOUND, "{relative:e}");
     let dispatches = |g| plan::compile(g, &Options::default()).unwrap().dispatches.len();
-    assert_eq!((dispatches(&apart), dispatches(&merged)), (8, 7));
+    // One each, the average with the last.
+    assert_eq!((dispatches(&apart), dispatches(&merged)), (7, 6));
 }
 
 /// A MobileNetV2 without its residual connections becomes a MobileNetV1: 1x1 and depthwise convolutions in turn.

@@ -2,6 +2,8 @@
 
 #[path = "common/arena.rs"]
 mod arena;
+#[path = "common/cases.rs"]
+mod cases;
 #[path = "common/layers.rs"]
 mod layers;
 #[path = "common/specs.rs"]
@@ -135,7 +137,7 @@ fn every_shader_is_valid_everywhere() {
                 }
             }
         }
-        for (name, spec) in specs::all().into_iter().flat_map(both) {
+        for (name, spec) in cases::all().into_iter().flat_map(both) {
             check(&name, &select(&spec, &caps).expect("within the limits"), &caps);
             if every {
                 candidates(&spec, &caps)
@@ -151,7 +153,7 @@ fn every_shader_is_valid_everywhere() {
 #[test]
 fn shaders_that_share_a_buffer_are_valid_and_few() {
     for caps in capabilities().into_iter().filter(|c| c.software && c.int64 && c.subgroup_size.is_some()) {
-        for (name, spec) in specs::all() {
+        for (name, spec) in cases::all() {
             let kernels = candidates_in(&spec, &caps, Some(&arena::arena(&spec))).expect("within the limits");
             kernels.iter().for_each(|kernel| check(&name, kernel, &caps));
         }

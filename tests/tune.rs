@@ -29,7 +29,7 @@ fn gpus() -> Vec<(String, Gpu)> {
 
 fn plan(gpu: &Gpu, f: &fixtures::Fixture) -> Plan {
     let options = Options { batch: f.batch, ..Options::default() };
-    prepare(&f.model, &options, gpu.plan_limits()).expect("a plan").plan
+    prepare(&f.model, &options, gpu.plan_target()).expect("a plan").plan
 }
 
 fn session(gpu: &Gpu, f: &fixtures::Fixture, tuning: Tuning) -> Session {

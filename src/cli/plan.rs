@@ -3,7 +3,7 @@
 use super::args::{MergeArg, PlanArgs};
 use super::{Failure, Report, check_target, device, load, mib, plan_code, write};
 use rmnet::gpu::Gpu;
-use rmnet::plan::{self, Limits, Options, Plan};
+use rmnet::plan::{self, Options, Plan, Target};
 use rmnet::rewrite::{self, Form, Mode};
 use rmnet::{Device, SessionError};
 use serde_json::json;
@@ -18,9 +18,9 @@ pub fn plan(args: &PlanArgs) -> Result<Report, Failure> {
         ));
     }
     let model = load(&args.model)?;
-    let (limits, whose) = limits(args.adapter.as_deref())?;
+    let (target, whose) = target(args.adapter.as_deref())?;
     let precision = args.precision.into();
-    let options = Options { batch: args.batch as usize, limits, precision, ..Options::default() };
+    let options = Options { batch: args.batch as usize, target, precision, ..Options::default() };
     let compile = |mode: Mode| -> Result<Plan, Failure> {
         let merge = args.merge == MergeArg::Always && mode != Mode::Residual;
         let graph = rewrite::for_mode(&model.graph, Form { mode, merge }).map_err(Failure::input)?.graph;
@@ -82,12 +82,12 @@ pub fn plan(args: &PlanArgs) -> Result<Report, Failure> {
     Ok(Report { text, json })
 }
 
-/// What a plan must stay inside, and whose limits these are.
-fn limits(adapter: Option<&str>) -> Result<(Limits, String), Failure> {
-    let Some(text) = adapter else { return Ok((Limits::default(), "WebGPU's default limits".into())) };
+/// What a plan is made for, and what to call that.
+fn target(adapter: Option<&str>) -> Result<(Target, String), Failure> {
+    let Some(text) = adapter else { return Ok((Target::default(), "WebGPU's default limits".into())) };
     let Device::Gpu(choice) = device(Some(text)) else {
-        return Ok((Limits::NONE, "the CPU executor".into()));
+        return Ok((Target::CPU, "the CPU executor".into()));
     };
     let gpu = Gpu::new(&choice).map_err(|e| Failure::from(SessionError::Gpu(e)))?;
-    Ok((gpu.plan_limits(), format!("the limits of {}", gpu.adapter())))
+    Ok((gpu.plan_target(), format!("the limits of {}", gpu.adapter())))
 }

@@ -36,7 +36,7 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
         precision: args.precision.into(),
         ..Options::default()
     };
-    let plan = prepare(&model, &options, gpu.plan_limits())?.plan;
+    let plan = prepare(&model, &options, gpu.plan_target())?.plan;
     let found = measure(&gpu, &plan)?;
 
     let mut tuning = kept(args, &file)?;

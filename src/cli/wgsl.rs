@@ -5,19 +5,19 @@ use super::place::FoundTuning;
 use super::{Failure, Report, device, load, plan_code};
 use rmnet::gpu::{Gpu, Tuned};
 use rmnet::kernel::{self, Capabilities};
-use rmnet::plan::{self, Limits};
+use rmnet::plan::{self, Target};
 use rmnet::{Device, SessionError, rewrite};
 use serde_json::json;
 use std::fmt::Write;
 
 pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
     let model = load(&args.model)?;
-    let (whose, gpu, limits) = match &args.adapter {
-        None => ("any adapter".to_string(), None, Limits::default()),
+    let (whose, gpu, target) = match &args.adapter {
+        None => ("any adapter".to_string(), None, Target::default()),
         Some(text) => match device(Some(text)) {
             Device::Gpu(choice) => {
                 let gpu = Gpu::new(&choice).map_err(|e| Failure::from(SessionError::Gpu(e)))?;
-                (gpu.adapter().to_string(), Some(gpu.clone()), gpu.plan_limits())
+                (gpu.adapter().to_string(), Some(gpu.clone()), gpu.plan_target())
             }
             _ => return Err(Failure::usage("--adapter cpu: the CPU executor has no shaders")),
         },
@@ -31,7 +31,7 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
     };
     let graph = rewrite::for_mode(&model.graph, rmnet::Mode::from(args.mode)).map_err(Failure::input)?.graph;
     let (batch, precision) = (args.batch as usize, args.precision.into());
-    let options = plan::Options { batch, limits, precision, ..plan::Options::default() };
+    let options = plan::Options { batch, target, precision, ..plan::Options::default() };
     let plan =
         plan::compile(&graph, &options).map_err(|e| Failure { code: plan_code(&e), ..Failure::input(e) })?;
     let chosen: Vec<usize> = match &args.dispatch {

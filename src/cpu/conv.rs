@@ -1,10 +1,11 @@
 //! Convolution dispatches as GEMMs over tiles of output pixels.
 
 use super::patches::{Map, gather, is_direct, patch_len};
-use super::pool::Window;
+use super::pool::{Window, means};
+use super::product::Product;
 use super::{Scratch, depthwise};
 use crate::graph::MaxPool;
-use crate::kernel::{Add, ConvSpec, Function, KRange};
+use crate::kernel::{Add, BufferShape, ConvSpec, Function, KRange, Output, Pooling};
 use crate::plan::ConvWeights;
 use crate::tensor::all_finite;
 use gemm::Parallelism;
@@ -108,8 +109,9 @@ pub(super) fn run(
     scratch: &mut [Scratch],
 ) {
     let conv = Conv { spec, packed, reads };
-    match spec.max_pool {
-        Some(pool) => conv.pooled(pool, batch, written, scratch),
+    match spec.pooling {
+        Some(Pooling::Max(pool)) => conv.pooled(pool, batch, written, scratch),
+        Some(Pooling::Average) => conv.averaged(batch, written, scratch),
         None => conv.plain(batch * spec.size[0] * spec.size[1], written, scratch),
     }
 }
@@ -188,6 +190,31 @@ impl Conv<'_> {
                 }
             }
         });
+    }
+
+    /// The whole map, then its means.
+    fn averaged(&self, batch: usize, written: &mut [Vec<f32>], scratch: &mut [Scratch]) {
+        let ([height, width], channels) = (self.spec.size, self.spec.out_channels);
+        let shape = BufferShape { channels, height, width, ..self.spec.outputs[0].shape };
+        let whole = Output { channels: 0..channels, shape, first_channel: 0 };
+        let spec = ConvSpec { pooling: None, outputs: vec![whole], ..self.spec.clone() };
+        let mut map = std::mem::take(&mut scratch[0].rows);
+        let values = batch * height * width * channels;
+        map.resize(map.len().max(values), 0.0);
+        let mut map = [map];
+        Conv { spec: &spec, ..*self }.plain(batch * height * width, &mut map, scratch);
+        let [map] = map;
+        for (out, o) in written.iter_mut().zip(&self.spec.outputs) {
+            means(
+                &map[..values],
+                channels,
+                o.channels.clone(),
+                height * width,
+                out,
+                (o.shape.channels, o.first_channel),
+            );
+        }
+        scratch[0].rows = map;
     }
 
     /// `activation(bias + adds + K ranges)` of a range of pixels, counted through the batch.
@@ -382,64 +409,4 @@ fn with_scratch<T: Send>(tasks: Vec<T>, scratch: &mut [Scratch], run: impl Fn(T,
             None => run(task, &mut Scratch::default()),
         }
     });
-}
-
-/// `left [pixels, depth] * right [depth, channels]`, rows of either at their own distance.
-struct Product<'a> {
-    pixels: usize,
-    depth: usize,
-    channels: usize,
-    left: &'a [f32],
-    left_row: usize,
-    right: &'a [f32],
-    right_row: usize,
-}
-
-/// Adds the product of square matrices to `out`, on this thread: what the GEMM library does at its best.
-pub(super) fn multiply(side: usize, left: &[f32], right: &[f32], out: &mut [f32]) {
-    let product =
-        Product { pixels: side, channels: side, depth: side, left, left_row: side, right, right_row: side };
-    product.add_to(out, side, Parallelism::None);
-}
-
-impl Product<'_> {
-    /// Adds the product to `out`, whose rows are `out_row` apart.
-    fn add_to(&self, out: &mut [f32], out_row: usize, parallelism: Parallelism) {
-        let (m, n, k) = (self.pixels, self.channels, self.depth);
-        if m == 0 || n == 0 || k == 0 {
-            return;
-        }
-        let span = |rows: usize, row: usize, len: usize| (rows - 1) * row + len;
-        assert!(span(m, out_row, n) <= out.len(), "the output holds every row");
-        assert!(span(m, self.left_row, k) <= self.left.len(), "the patches hold every row");
-        assert!(span(k, self.right_row, n) <= self.right.len(), "the weights hold every row");
-        assert!(out_row >= n, "rows of the output do not overlap");
-        let (out_row, left_row, right_row) =
-            (out_row as isize, self.left_row as isize, self.right_row as isize);
-        // SAFETY: the three matrices lie inside their slices (asserted), `out` is borrowed mutably and so overlaps
-        // neither of the others, and all values are initialised f32.
-        unsafe {
-            gemm::gemm(
-                m,
-                n,
-                k,
-                out.as_mut_ptr(),
-                1,
-                out_row,
-                true,
-                self.left.as_ptr(),
-                1,
-                left_row,
-                self.right.as_ptr(),
-                1,
-                right_row,
-                1.0,
-                1.0,
-                false,
-                false,
-                false,
-                parallelism,
-            );
-        }
-    }
 }

@@ -9,6 +9,7 @@ mod conv;
 mod depthwise;
 mod patches;
 mod pool;
+mod product;
 mod timing;
 
 pub use timing::peak;

@@ -3,6 +3,7 @@
 use crate::graph::MaxPool;
 use crate::kernel::{AverageSpec, PoolSpec};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Max pooling of one output row. `rows` holds rows of a map of `width` columns and `channels` channels, `stride`
 /// values a pixel, beginning with row `first` of the `height` of the map; `out` gets one pooled row.
@@ -17,7 +18,7 @@ pub(super) struct Window<'a> {
 
 impl Window<'_> {
     /// Rows of the map that pooled row `y` reads.
-    pub(super) fn rows_of(pool: MaxPool, y: usize, height: usize) -> std::ops::Range<usize> {
+    pub(super) fn rows_of(pool: MaxPool, y: usize, height: usize) -> Range<usize> {
         let start = (y * pool.stride[0]).saturating_sub(pool.padding[0]);
         let end = (y * pool.stride[0] + pool.kernel[0]).saturating_sub(pool.padding[0]).min(height);
         start.min(end)..end
@@ -27,7 +28,7 @@ impl Window<'_> {
     pub(super) fn row(
         &self,
         y: usize,
-        channels: std::ops::Range<usize>,
+        channels: Range<usize>,
         out: &mut [f32],
         out_stride: usize,
         out_channel: usize,
@@ -76,11 +77,26 @@ pub(super) fn max(spec: &PoolSpec, from: &[f32], to: &mut [f32]) {
 pub(super) fn average(spec: &AverageSpec, from: &[f32], to: &mut [f32]) {
     let shape = spec.from.shape;
     let pixels = shape.height * shape.width;
-    for (image, mean) in to.chunks_exact_mut(spec.to.channels).take(spec.to.batch).enumerate() {
+    let maps = &from[..shape.batch * pixels * shape.channels];
+    let channels = spec.from.first_channel..spec.from.first_channel + spec.from.channels;
+    means(maps, shape.channels, channels, pixels, to, (spec.to.channels, 0));
+}
+
+/// Means of `channels` of maps of so many `pixels`, of `stride` values each. The mean of every map's first of them goes to `to`,
+/// which has so many values a map, from a channel on.
+pub(super) fn means(
+    maps: &[f32],
+    stride: usize,
+    channels: Range<usize>,
+    pixels: usize,
+    to: &mut [f32],
+    (to_stride, to_channel): (usize, usize),
+) {
+    for (values, mean) in maps.chunks_exact(pixels * stride).zip(to.chunks_exact_mut(to_stride)) {
+        let mean = &mut mean[to_channel..][..channels.len()];
         mean.fill(0.0);
-        let values = &from[image * pixels * shape.channels..][..pixels * shape.channels];
-        for pixel in values.chunks_exact(shape.channels) {
-            for (m, v) in mean.iter_mut().zip(&pixel[spec.from.first_channel..]) {
+        for pixel in values.chunks_exact(stride) {
+            for (m, v) in mean.iter_mut().zip(&pixel[channels.start..]) {
                 *m += v;
             }
         }

@@ -40,7 +40,7 @@ pub fn peak() -> (f64, f64) {
     let (a, b) = (vec![1.0f32; SIDE * SIDE], vec![0.5f32; SIDE * SIDE]);
     let threads = rayon::current_num_threads();
     let mut products = vec![vec![0.0f32; SIDE * SIDE]; threads];
-    let multiply = best(|| products.par_iter_mut().for_each(|c| super::conv::multiply(SIDE, &a, &b, c)));
+    let multiply = best(|| products.par_iter_mut().for_each(|c| super::product::multiply(SIDE, &a, &b, c)));
     let flops = (2 * SIDE * SIDE * SIDE * threads) as f64 / multiply;
     let from = vec![1.0f32; COPIED];
     let mut to = vec![0.0f32; COPIED];

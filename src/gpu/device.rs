@@ -3,7 +3,7 @@
 use super::adapter::{self, AdapterReport};
 use super::{AdapterChoice, GpuError};
 use crate::kernel::Capabilities;
-use crate::plan::Limits;
+use crate::plan::Target;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use wgpu::{DeviceType, ErrorFilter, Features};
@@ -133,12 +133,9 @@ impl Gpu {
         &self.capabilities
     }
 
-    /// What a plan for this adapter must stay inside.
-    pub fn plan_limits(&self) -> Limits {
-        Limits {
-            max_binding_bytes: self.capabilities.max_binding_bytes,
-            max_storage_buffers: self.capabilities.max_storage_buffers,
-        }
+    /// What to plan for.
+    pub fn plan_target(&self) -> Target {
+        Target::of(&self.capabilities)
     }
 
     /// [`GpuError::DeviceLost`] once the device is known to be lost.

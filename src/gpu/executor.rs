@@ -85,7 +85,7 @@ impl GpuExecutor {
     /// Allocates slots, packs and uploads the weights one dispatch at a time, compiles the shaders. The plan's tensors
     /// are not needed afterwards.
     ///
-    /// `plan` should have been compiled for [`Gpu::plan_limits`] and must pass [`check`](crate::plan::check).
+    /// `plan` should have been compiled for [`Gpu::plan_target`] and must pass [`check`](crate::plan::check).
     ///
     /// # Errors
     /// [`GpuError::LimitTooSmall`] and [`GpuError::Kernel`] for a plan made for a larger adapter,

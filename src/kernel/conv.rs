@@ -3,9 +3,9 @@
 use super::conv_body::{Position, accumulate};
 use super::layout::WeightLayout;
 use super::source::{LOWEST, Source, planes};
-use super::spec::{ConvSpec, Layout, Operand};
+use super::spec::{ConvSpec, Layout, Operand, Pooling};
 use super::tile::Tile;
-use super::{Arena, Capabilities, Kernel, Packing, Shader, epilogue};
+use super::{Arena, Capabilities, Kernel, Packing, Shader, conv_average, epilogue};
 use crate::graph::MaxPool;
 
 /// Whether an operand's buffer is in quads.
@@ -18,12 +18,13 @@ pub(super) fn flatten(spec: &ConvSpec) -> ConvSpec {
     let plain = |o: &Operand| o.stride == 1 && !o.mean_pool && o.size() == spec.size;
     let pointwise = spec.k_ranges.iter().all(|r| r.is_pointwise() && plain(&r.from));
     let mut flat = spec.clone();
-    if pointwise && spec.adds.iter().all(|a| plain(&a.from)) && spec.max_pool.is_none() {
+    if pointwise && spec.adds.iter().all(|a| plain(&a.from)) && spec.max_pool().is_none() {
         let row = [1, spec.size[0] * spec.size[1]];
         flat.size = row;
         let ranges = flat.k_ranges.iter_mut().map(|r| &mut r.from.shape);
         let adds = flat.adds.iter_mut().map(|a| &mut a.from.shape);
-        for shape in ranges.chain(adds).chain(flat.outputs.iter_mut().map(|o| &mut o.shape)) {
+        let outputs = flat.outputs.iter_mut().filter(|_| spec.pooling.is_none()).map(|o| &mut o.shape);
+        for shape in ranges.chain(adds).chain(outputs) {
             [shape.height, shape.width] = row;
         }
     }
@@ -38,77 +39,117 @@ fn by_rows(pool: &MaxPool) -> bool {
 
 /// Rows of output an invocation makes.
 fn rows_per_invocation(spec: &ConvSpec, tile: &Tile) -> usize {
-    match &spec.max_pool {
-        Some(pool) if by_rows(pool) => tile.strip,
+    match spec.max_pool() {
+        Some(pool) if by_rows(&pool) => tile.strip,
         _ => 1,
     }
 }
 
+/// Tiles of output channels that a workgroup has, of which each has so many invocations: several where there are too few pixels to
+/// fill it, as many as leave the smallest part of whole workgroups idle. Not where invocations hand weights of one tile round.
+pub(super) fn parts(tile: &Tile, layout: &WeightLayout, caps: &Capabilities, invocations: usize) -> usize {
+    let usual = tile.workgroup as usize;
+    let most = (2 * usual).min(caps.max_workgroup_invocations as usize) / invocations;
+    if tile.lanes.is_some() || invocations >= usual {
+        return 1;
+    }
+    let used =
+        |parts: usize| (parts * invocations) as f64 / (parts * invocations).next_multiple_of(usual) as f64;
+    (1..=most.min(layout.tiles)).rev().max_by(|&a, &b| used(a).total_cmp(&used(b))).unwrap_or(1)
+}
+
 /// The kernel for a flattened spec and a tile.
 pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
+    if spec.pooling == Some(Pooling::Average) {
+        return conv_average::kernel(spec, tile, caps, arena);
+    }
     let layout = WeightLayout::new(spec, tile);
     let out = spec.outputs[0].shape;
     let across = out.width.div_ceil(tile.pixels);
     let down = out.height.div_ceil(rows_per_invocation(spec, tile));
     let invocations = across * down * out.batch;
-    let workgroups = invocations.div_ceil(tile.workgroup as usize);
+    let most = tile.workgroup as usize;
+    let parts = parts(tile, &layout, caps, invocations);
+    let workgroup = if parts > 1 { invocations * parts } else { most };
+    let workgroups = invocations.div_ceil(most);
     let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
-    let grid = [workgroups.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
-    let wide_loads = caps.wide_loads();
-    let mut s = Source::new(wide_loads, arena);
-    let apart = tile.pixels * spec.max_pool.map_or(1, |pool| pool.stride[1]);
-    s.octets = wide_loads && super::conv_loads::octets(spec, &layout, apart);
+    let grid = [workgroups.div_ceil(fold) as u32, layout.tiles.div_ceil(parts) as u32, fold as u32];
+    let mut s = Source::new(caps.wide_loads(), arena);
+    let apart = tile.pixels * spec.max_pool().map_or(1, |pool| pool.stride[1]);
+    s.octets = caps.wide_loads() && super::conv_loads::octets(spec, &layout, apart);
     let constants = [
         ("INVOCATIONS", invocations),
         ("INVOCATIONS_ACROSS", across),
         ("INVOCATIONS_DOWN", down),
         ("GRID_X", grid[0] as usize),
-        ("WORKGROUP", tile.workgroup as usize),
-        ("TILE_PIXELS", tile.pixels),
-        ("TILE_QUADS", tile.quads),
-        ("TILE_WEIGHTS", layout.block),
+        ("WORKGROUP", workgroup),
     ];
-    epilogue::prelude(&mut s, spec, &constants, layout.slopes);
+    begin(&mut s, spec, tile, &layout, &constants);
+    if parts > 1 {
+        s.line("let index = local % INVOCATIONS;");
+        s.line(format!("let own_tile = group.y * {parts}u + local / INVOCATIONS;"));
+        s.line(format!("let live = own_tile < {}u;", layout.tiles));
+        s.line(format!("let tile = min(own_tile, {}u);", layout.tiles - 1));
+    } else {
+        s.line("let invocation = (group.x + group.z * GRID_X) * WORKGROUP + local;");
+        s.line("let live = invocation < INVOCATIONS;");
+        s.line("let index = min(invocation, INVOCATIONS - 1u);");
+        s.line("let tile = group.y;");
+    }
+    s.line("let across = index % INVOCATIONS_ACROSS;");
+    s.line("let down = index / INVOCATIONS_ACROSS % INVOCATIONS_DOWN;");
+    s.line("let image = index / (INVOCATIONS_ACROSS * INVOCATIONS_DOWN);");
+    s.line("let first_quad = tile * TILE_QUADS;");
+    s.line("let first_weight = tile * TILE_WEIGHTS;");
+    s.line("let out_x = across * TILE_PIXELS;");
+    let body = Body { spec, tile, layout: &layout, looped: caps.software, across, down };
+    match spec.max_pool() {
+        None => body.direct(&mut s),
+        Some(pool) if by_rows(&pool) => body.pooled_by_rows(&mut s, &pool),
+        Some(pool) => body.pooled_by_taps(&mut s, &pool),
+    }
+    let pool = if spec.pooling.is_some() { "_max_pool" } else { "" };
+    end(s, tile, layout, grid, &format!("conv2d{pool}"), "")
+}
+
+/// Begins the text of a register tile's shader: up to the opening brace of its entry point.
+pub(super) fn begin(
+    s: &mut Source,
+    spec: &ConvSpec,
+    tile: &Tile,
+    layout: &WeightLayout,
+    constants: &[(&str, usize)],
+) {
+    let own = [("TILE_PIXELS", tile.pixels), ("TILE_QUADS", tile.quads), ("TILE_WEIGHTS", layout.block)];
+    epilogue::prelude(s, spec, &[constants, &own].concat(), layout.slopes);
     for (r, range) in spec.k_ranges.iter().enumerate() {
         s.constant(&format!("R{r}_PLANE"), range.from.shape.height * range.from.shape.width);
         s.constant(&format!("R{r}_IMAGE"), planes(&range.from.shape));
     }
-    super::conv_body::fetches(&mut s, spec, &layout);
+    super::conv_body::fetches(s, spec, layout);
     s.line("@compute @workgroup_size(WORKGROUP)");
     let lane = if tile.lanes.is_some() { ", @builtin(subgroup_invocation_id) lane: u32" } else { "" };
     s.line(format!(
         "fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32{lane}) {{"
     ));
-    s.line("let invocation = (group.x + group.z * GRID_X) * WORKGROUP + local;");
-    s.line("let live = invocation < INVOCATIONS;");
-    s.line("let index = min(invocation, INVOCATIONS - 1u);");
-    s.line("let across = index % INVOCATIONS_ACROSS;");
-    s.line("let down = index / INVOCATIONS_ACROSS % INVOCATIONS_DOWN;");
-    s.line("let image = index / (INVOCATIONS_ACROSS * INVOCATIONS_DOWN);");
-    s.line("let first_quad = group.y * TILE_QUADS;");
-    s.line("let first_weight = group.y * TILE_WEIGHTS;");
-    s.line("let out_x = across * TILE_PIXELS;");
-    let body = Body { spec, tile, layout: &layout, looped: caps.software, across, down };
-    match &spec.max_pool {
-        None => body.direct(&mut s),
-        Some(pool) if by_rows(pool) => body.pooled_by_rows(&mut s, pool),
-        Some(pool) => body.pooled_by_taps(&mut s, pool),
-    }
+}
+
+/// The kernel of a text that [`begin`] began, closed here. Its name: `what`, the tile, `how` it goes on.
+pub(super) fn end(
+    mut s: Source,
+    tile: &Tile,
+    layout: WeightLayout,
+    grid: [u32; 3],
+    what: &str,
+    how: &str,
+) -> Kernel {
     s.line("}");
+    let (subgroup, int64) = (tile.lanes.is_some(), s.wide());
     let (wgsl, bindings) = s.finish();
-    let how = if tile.lanes.is_some() { "shuffle" } else { "plain" };
-    let pool = if spec.max_pool.is_some() { "_max_pool" } else { "" };
-    let shader = Shader {
-        wgsl,
-        entry: "conv2d",
-        bindings,
-        grid,
-        subgroup: tile.lanes.is_some(),
-        int64: wide_loads,
-        matrices: false,
-    };
+    let weights = if subgroup { "shuffle" } else { "plain" };
+    let shader = Shader { wgsl, entry: "conv2d", bindings, grid, subgroup, int64, matrices: false };
     Kernel::one(
-        format!("conv2d{pool} {how} {}px x {}oc", tile.pixels, tile.quads * 4),
+        format!("{what} {weights} {}px x {}oc{how}", tile.pixels, tile.quads * 4),
         shader,
         Packing::Conv(layout),
     )

@@ -1,7 +1,9 @@
 //! A text for every spec, under which choices about it are kept in files.
 
 use super::Precision;
-use super::spec::{Add, AverageSpec, BufferShape, ConvSpec, KRange, Layout, Operand, Output, PoolSpec, Spec};
+use super::spec::{
+    Add, AverageSpec, BufferShape, ConvSpec, KRange, Layout, Operand, Output, PoolSpec, Pooling, Spec,
+};
 use crate::graph::MaxPool;
 use std::fmt::Display;
 
@@ -19,7 +21,7 @@ impl Spec {
                 out_channels,
                 size,
                 activation,
-                max_pool,
+                pooling,
                 outputs,
             }) => format!(
                 "conv {out_channels}@{} k{} a{} in-place {in_place} f{} pool {} to{}",
@@ -27,7 +29,7 @@ impl Spec {
                 list(k_ranges, k_range),
                 list(adds, add),
                 list(activation, |(range, function)| format!("{}..{} {function}", range.start, range.end)),
-                max_pool.as_ref().map_or_else(|| "none".into(), pool),
+                pooling.as_ref().map_or_else(|| "none".into(), pooled),
                 list(outputs, output),
             ),
             Spec::MaxPool(PoolSpec { from, pool: window, to }) => {
@@ -80,6 +82,13 @@ fn add(Add { from, first_out, gate }: &Add) -> String {
     format!("{} at {first_out} gate {gate}", operand(from))
 }
 
+fn pooled(pooling: &Pooling) -> String {
+    match pooling {
+        Pooling::Max(window) => pool(window),
+        Pooling::Average => "average".into(),
+    }
+}
+
 fn pool(MaxPool { kernel, stride, padding }: &MaxPool) -> String {
     format!("{} s{} p{}", pair(kernel), pair(stride), pair(padding))
 }
@@ -121,7 +130,7 @@ mod tests {
             out_channels: 8,
             size: [9, 7],
             activation: vec![(0..8, Function::Relu)],
-            max_pool: None,
+            pooling: None,
             outputs: vec![Output { channels: 0..8, shape: whole, first_channel: 0 }],
         }
     }
@@ -129,7 +138,7 @@ mod tests {
     /// Every field changed on its own, two at a time.
     fn variants() -> Vec<Spec> {
         type Change = fn(&mut ConvSpec);
-        let changes: [Change; 42] = [
+        let changes: [Change; 43] = [
             |_| {},
             |c| c.k_ranges[0].from.buffer = 1,
             |c| c.k_ranges[0].from.shape.batch = 2,
@@ -164,9 +173,10 @@ mod tests {
             |c| c.activation[0].1 = Function::Relu6,
             |c| c.activation[0].1 = Function::Sigmoid,
             |c| c.activation = vec![(0..4, Function::Relu), (4..8, Function::Relu)],
-            |c| c.max_pool = Some(MaxPool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] }),
-            |c| c.max_pool = Some(MaxPool { kernel: [3, 3], stride: [2, 2], padding: [0, 0] }),
-            |c| c.max_pool = Some(MaxPool { kernel: [3, 3], stride: [1, 2], padding: [1, 1] }),
+            |c| c.pooling = Some(Pooling::Max(MaxPool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] })),
+            |c| c.pooling = Some(Pooling::Max(MaxPool { kernel: [3, 3], stride: [2, 2], padding: [0, 0] })),
+            |c| c.pooling = Some(Pooling::Max(MaxPool { kernel: [3, 3], stride: [1, 2], padding: [1, 1] })),
+            |c| c.pooling = Some(Pooling::Average),
             |c| c.outputs[0].channels = 0..4,
             |c| c.outputs[0].first_channel = 4,
             |c| c.outputs[0].shape.layout = Layout::Planar,

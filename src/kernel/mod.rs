@@ -3,6 +3,7 @@
 //! [`select`] makes the [`Kernel`] for a [`Spec`] on an adapter, [`Kernel::pack`] the weights in the order it reads them.
 
 mod conv;
+mod conv_average;
 mod conv_body;
 mod conv_loads;
 mod epilogue;
@@ -32,7 +33,8 @@ pub use precision::Precision;
 pub use probe::Probe;
 pub use rounding::Rounding;
 pub use spec::{
-    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
+    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Pooling,
+    Spec,
 };
 
 /// Invocations that keep a large card busy: two workgroups of 256 for each of 64 multiprocessors. wgpu does not tell how many
@@ -185,6 +187,13 @@ impl Capabilities {
         self.software && self.int64
     }
 
+    /// Whether a global average pays in the dispatch of the convolution before it. Where that runs as a register tile, each product
+    /// has the invocation that it has anyway, and a dispatch is saved. Not on a discrete card, whose tiles hold part of a map and
+    /// share more of it; nor on software, which compiles another shader in more time than it ever saves.
+    pub fn fuses_average(&self) -> bool {
+        !self.discrete && !self.software
+    }
+
     /// Whether an adapter gains from buffers that are ranges of one ([`Arena`]): software that compiles slowly, reads 64-bit integers
     /// and has the subgroups that kernels for it shuffle over.
     pub fn shares_buffers(&self) -> bool {
@@ -273,7 +282,7 @@ impl How {
 /// GPU. Others are on discrete cards: on integrated GPUs that is no faster than the caches, on software adapters slower. Winograd's
 /// way comes first where a large card has enough to do; elsewhere it is for those who time it.
 fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
-    let register = tile::tiles(flat, flat.outputs[0].shape.width, caps).into_iter().map(How::Register);
+    let register = tile::tiles(flat, caps).into_iter().map(How::Register);
     let tiled = tiled::shapes(flat, caps).into_iter().map(How::Tiled);
     let winograd = winograd::shapes(flat, caps).into_iter().map(How::Winograd);
     let stem = stem::shapes(flat, caps).into_iter().map(How::Stem);
@@ -337,11 +346,10 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
         return simple::gemv_bytes(spec);
     }
     let flat = conv::flatten(spec);
-    let width = flat.outputs[0].shape.width;
     [(None, false), (None, true), (Some(4), true), (Some(8), true)]
         .into_iter()
         .flat_map(|(subgroup_size, software)| {
-            tile::tiles(&flat, width, &Capabilities { subgroup_size, software, ..Capabilities::WEBGPU })
+            tile::tiles(&flat, &Capabilities { subgroup_size, software, ..Capabilities::WEBGPU })
         })
         .map(|tile| WeightLayout::new(&flat, &tile).bytes())
         .chain([

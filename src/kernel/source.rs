@@ -40,6 +40,11 @@ impl Source {
         Source { wide_loads, arena: arena.cloned(), ..Source::default() }
     }
 
+    /// Whether it reads quads as 64-bit integers, and needs those.
+    pub(super) fn wide(&self) -> bool {
+        self.wide_loads
+    }
+
     /// An empty shader for matrix units.
     pub(super) fn matrices() -> Source {
         let text = "enable f16;\nenable wgpu_cooperative_matrix;\n".into();

@@ -184,7 +184,16 @@ pub struct Output {
     pub first_channel: usize,
 }
 
-/// `out = max_pool(activation(sum of K ranges + bias + sum of adds))`.
+/// What is done with an activated map before it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pooling {
+    /// Maxima of windows.
+    Max(MaxPool),
+    /// The mean over height and width: one pixel is stored.
+    Average,
+}
+
+/// `out = pooling(activation(sum of K ranges + bias + sum of adds))`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ConvSpec {
     /// What is multiplied; empty for a plain sum.
@@ -201,7 +210,7 @@ pub struct ConvSpec {
     /// Partition of the output channels.
     pub activation: Vec<(Range<usize>, Function)>,
     /// Pooling of the activated result, fused.
-    pub max_pool: Option<MaxPool>,
+    pub pooling: Option<Pooling>,
     /// Where the result goes: a partition of the output channels.
     pub outputs: Vec<Output>,
 }
@@ -243,6 +252,14 @@ impl ConvSpec {
         let adds = self.adds.iter().flat_map(|a| [Some(&a.from), a.gate.as_ref()]).flatten();
         let operands = self.k_ranges.iter().map(|k| &k.from).chain(adds);
         precision(operands.map(|o| &o.shape).chain(self.outputs.iter().map(|o| &o.shape)))
+    }
+
+    /// The max pool that is fused, if any.
+    pub fn max_pool(&self) -> Option<MaxPool> {
+        match self.pooling {
+            Some(Pooling::Max(pool)) => Some(pool),
+            Some(Pooling::Average) | None => None,
+        }
     }
 
     /// Whether slopes come with the weights.

@@ -3,7 +3,7 @@
 use super::Capabilities;
 use super::conv::is_packed;
 use super::layout::{Kind, kind};
-use super::spec::ConvSpec;
+use super::spec::{ConvSpec, Pooling};
 
 /// Pixels and channels of one invocation, and how weights reach it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,8 +44,17 @@ fn quads_within_groups(spec: &ConvSpec, most: usize) -> usize {
     quads
 }
 
-/// Tiles worth trying for a spec whose rows are `width` wide, best guess first.
-pub(super) fn tiles(spec: &ConvSpec, width: usize, caps: &Capabilities) -> Vec<Tile> {
+/// Columns of what invocations share out in tiles: pixels of the result or, where they are averaged, of the map.
+pub(super) fn columns(spec: &ConvSpec) -> usize {
+    match spec.pooling {
+        Some(Pooling::Average) => spec.size[1],
+        Some(Pooling::Max(_)) | None => spec.outputs[0].shape.width,
+    }
+}
+
+/// Tiles worth trying for a spec, best guess first.
+pub(super) fn tiles(spec: &ConvSpec, caps: &Capabilities) -> Vec<Tile> {
+    let width = columns(spec);
     let lanes = caps.subgroup_size.filter(|&n| caps.software && (n == 4 || n == 8));
     let wide = spec.out_channels.div_ceil(4).next_power_of_two();
     let quads = |most: usize| quads_within_groups(spec, most.min(wide));
@@ -58,7 +67,7 @@ pub(super) fn tiles(spec: &ConvSpec, width: usize, caps: &Capabilities) -> Vec<T
             // A planar operand is read in octets where the tile's pixels, at stride 2, are so many. With half the channels its tile
             // compiles in half the time, a tenth of a second less, for a tenth of its running time.
             let planar = spec.k_ranges.iter().any(|r| !is_packed(&r.from));
-            let shapes = match &spec.max_pool {
+            let shapes = match spec.pooling {
                 _ if planar => [(4, 2), (8, 4), (7, 4), (4, 4)],
                 Some(_) => [(7, 4), (4, 4), (8, 4), (4, 2)],
                 None => [(7, 4), (14, 4), (7, 8), (4, 4)],
@@ -87,7 +96,7 @@ pub(super) fn tiles(spec: &ConvSpec, width: usize, caps: &Capabilities) -> Vec<T
 /// overlap, so the longest strip computes the fewest; but the last one may reach below the image, lanes of a subgroup may have
 /// none, and every core wants work.
 fn best_strip(spec: &ConvSpec, pixels: usize, quads: usize, lanes: usize) -> usize {
-    let (Some(pool), out) = (&spec.max_pool, spec.outputs[0].shape) else { return 1 };
+    let (Some(pool), out) = (spec.max_pool(), spec.outputs[0].shape) else { return 1 };
     let overlap = pool.kernel[0].saturating_sub(pool.stride[0]);
     let workgroups =
         |strip: usize| (out.width.div_ceil(pixels) * out.height.div_ceil(strip) * out.batch).div_ceil(lanes);

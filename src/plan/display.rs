@@ -1,7 +1,8 @@
 //! A plan as text a person can check, and as a drawing of what lives where and when.
 
 use super::{BufferId, Dispatch, Place, Plan};
-use crate::kernel::{ConvSpec, Operand, Precision, Spec};
+use crate::graph::MaxPool;
+use crate::kernel::{ConvSpec, Operand, Pooling, Precision, Spec};
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -66,10 +67,15 @@ fn conv_text(plan: &Plan, d: &Dispatch, c: &ConvSpec) -> String {
     if activations != ["identity"] {
         text = format!("{}({text})", activations.join("|"));
     }
-    if let Some(p) = c.max_pool {
-        text = format!("max_pool{}x{}/{}({text})", p.kernel[0], p.kernel[1], p.stride[0]);
+    match &c.pooling {
+        Some(Pooling::Max(p)) => format!("{}({text})", pool_text(p)),
+        Some(Pooling::Average) => format!("average({text})"),
+        None => text,
     }
-    text
+}
+
+fn pool_text(pool: &MaxPool) -> String {
+    format!("max_pool{}x{}/{}", pool.kernel[0], pool.kernel[1], pool.stride[0])
 }
 
 impl Plan {
@@ -83,16 +89,7 @@ impl Plan {
         };
         let text = match &d.spec {
             Spec::Conv(c) => conv_text(self, d, c),
-            Spec::MaxPool(p) => {
-                let window = p.pool;
-                format!(
-                    "max_pool{}x{}/{}({})",
-                    window.kernel[0],
-                    window.kernel[1],
-                    window.stride[0],
-                    read(&p.from)
-                )
-            }
+            Spec::MaxPool(p) => format!("{}({})", pool_text(&p.pool), read(&p.from)),
             Spec::Average(a) => format!("average({})", read(&a.from)),
         };
         format!("{} = {text}", to.join(", "))

@@ -3,11 +3,11 @@
 use super::segment::{Segment, clip};
 use super::sum::{Sum, Term};
 use super::weights::{ConvWeights, KWeight};
-use super::{Buffer, BufferId, Dispatch, Kept, Limits, Options, Part, Place, PlanError};
+use super::{Buffer, BufferId, Dispatch, Kept, Options, Part, Place, PlanError, Target};
 use crate::graph::{Activation, MaxPool, Weight};
 use crate::kernel::{
-    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Precision,
-    Spec, packed_weight_bytes,
+    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Pooling,
+    Precision, Spec, packed_weight_bytes,
 };
 use crate::tensor::Tensor;
 use std::ops::Range;
@@ -18,15 +18,15 @@ pub(super) struct Emitter {
     pub(super) buffers: Vec<Buffer>,
     pub(super) dispatches: Vec<Dispatch>,
     pub(super) kept: Vec<Kept>,
-    limits: Limits,
+    target: Target,
     precision: Precision,
 }
 
 impl Emitter {
     pub(super) fn new(input: BufferShape, options: &Options) -> Emitter {
-        let &Options { limits, precision, .. } = options;
+        let &Options { target, precision, .. } = options;
         let buffer = Buffer { name: "input".into(), shape: input, place: Place::Input };
-        Emitter { buffers: vec![buffer], dispatches: vec![], kept: vec![], limits, precision }
+        Emitter { buffers: vec![buffer], dispatches: vec![], kept: vec![], target, precision }
     }
 
     pub(super) fn input_segment(&self) -> Segment {
@@ -61,7 +61,7 @@ impl Emitter {
     }
 
     fn fits(&self, layer: &str, what: &'static str, bytes: u64) -> Result<(), PlanError> {
-        let limit = self.limits.max_binding_bytes;
+        let limit = self.target.max_binding_bytes;
         if bytes <= limit {
             return Ok(());
         }
@@ -75,7 +75,7 @@ impl Emitter {
         &mut self,
         name: &str,
         sum: Sum,
-        max_pool: Option<MaxPool>,
+        pooling: Option<Pooling>,
         to: BufferShape,
         cuts: &[usize],
     ) -> Result<Vec<Segment>, PlanError> {
@@ -85,7 +85,7 @@ impl Emitter {
             let what = "PReLU beside ReLU6 or sigmoid in one range".into();
             return Err(PlanError::Unsupported { layer: name.into(), what });
         }
-        let most = (self.limits.max_storage_buffers as usize).saturating_sub(1); // the weights take one
+        let most = (self.target.max_storage_buffers as usize).saturating_sub(1); // the weights take one
         let cuts = if cuts.len() + 1 > most / 2 { &[] } else { cuts };
         let mut edges = vec![0];
         edges.extend(cuts.iter().copied().filter(|c| *c > 0 && *c < sum.channels && c.is_multiple_of(4)));
@@ -105,8 +105,8 @@ impl Emitter {
             let label = if edges.len() > 2 { format!("{name}[{i}]") } else { name.to_string() };
             targets.push((w[0]..w[1], self.buffer(&label, shape)?));
         }
-        for rows in self.chunks(name, &sum, max_pool, &targets)? {
-            self.chunk(name, &sum, rows, max_pool, &targets)?;
+        for rows in self.chunks(name, &sum, pooling, &targets)? {
+            self.chunk(name, &sum, rows, pooling, &targets)?;
         }
         let non_negative = |range: &Range<usize>| {
             sum.activation
@@ -122,11 +122,11 @@ impl Emitter {
         &self,
         name: &str,
         sum: &Sum,
-        max_pool: Option<MaxPool>,
+        pooling: Option<Pooling>,
         targets: &[(Range<usize>, usize)],
     ) -> Result<Vec<Range<usize>>, PlanError> {
-        let limit = self.limits.max_binding_bytes;
-        let bytes = |rows: usize| packed_weight_bytes(&self.conv_spec(sum, 0..rows, max_pool, targets).0);
+        let limit = self.target.max_binding_bytes;
+        let bytes = |rows: usize| packed_weight_bytes(&self.conv_spec(sum, 0..rows, pooling, targets).0);
         let mut rows = sum.channels;
         while bytes(rows) > limit {
             if rows <= ROW_TILE || sum.terms.iter().any(|t| t.groups > 1) {
@@ -148,7 +148,7 @@ impl Emitter {
         &self,
         sum: &Sum,
         rows: Range<usize>,
-        max_pool: Option<MaxPool>,
+        pooling: Option<Pooling>,
         targets: &[(Range<usize>, usize)],
     ) -> (ConvSpec, Vec<BufferId>, Vec<BufferId>) {
         let mut reads: Vec<BufferId> = vec![];
@@ -206,7 +206,7 @@ impl Emitter {
             out_channels: rows.len(),
             size: sum.size,
             activation,
-            max_pool,
+            pooling,
             outputs,
         };
         (spec, reads, writes)
@@ -217,13 +217,13 @@ impl Emitter {
         name: &str,
         sum: &Sum,
         rows: Range<usize>,
-        max_pool: Option<MaxPool>,
+        pooling: Option<Pooling>,
         targets: &[(Range<usize>, usize)],
     ) -> Result<(), PlanError> {
-        let (spec, reads, writes) = self.conv_spec(sum, rows.clone(), max_pool, targets);
+        let (spec, reads, writes) = self.conv_spec(sum, rows.clone(), pooling, targets);
         let bindings = reads.len() + writes.len() + 1;
-        if bindings > self.limits.max_storage_buffers as usize {
-            let limit = self.limits.max_storage_buffers;
+        if bindings > self.target.max_storage_buffers as usize {
+            let limit = self.target.max_storage_buffers;
             return Err(PlanError::TooManyBuffers { layer: name.into(), needed: bindings, limit });
         }
         let f32s = |values: &[f64]| -> Vec<f32> { values.iter().map(|v| *v as f32).collect() };

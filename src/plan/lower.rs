@@ -9,8 +9,8 @@ use super::emit::Emitter;
 use super::segment::{Gate, Segment, pieces, row_ranges};
 use super::sum::Sum;
 use super::{Options, Place, PlanError};
-use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId};
-use crate::kernel::{BufferShape, Layout, Precision};
+use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, Op, Shape, ValueId};
+use crate::kernel::{BufferShape, Layout, Pooling, Precision};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -101,11 +101,12 @@ impl Lowering<'_> {
         (linear && whole && self.only_reader(last) == Some(add)).then_some(last)
     }
 
-    /// The pooling that is computed with a convolution.
-    fn fused_pool(&self, conv: ValueId) -> Option<(ValueId, MaxPool)> {
-        let reader = self.only_reader(conv)?;
+    /// The pooling that is computed with what makes a value, and its node.
+    fn fused_pooling(&self, v: ValueId) -> Option<(ValueId, Pooling)> {
+        let reader = self.only_reader(v)?;
         match &self.graph.node(reader).op {
-            Op::MaxPool(pool) => Some((reader, *pool)),
+            Op::MaxPool(pool) => Some((reader, Pooling::Max(*pool))),
+            Op::GlobalAverage if self.options.target.fuse_average => Some((reader, Pooling::Average)),
             _ => None,
         }
     }
@@ -120,21 +121,21 @@ impl Lowering<'_> {
                 {
                     return Ok(vec![]); // computed with the Add
                 }
-                match self.fused_pool(v) {
-                    Some((pool_node, pool)) if self.single_range(conv) => {
-                        let out = self.graph.shape(pool_node);
-                        let segments = self.conv(v, conv, x, None, Some((pool_node, pool, out)))?;
-                        self.values[pool_node.index()] = segments;
-                        Ok(vec![])
-                    }
-                    _ => self.conv(v, conv, x, None, None),
-                }
+                // What is no more than a view of other values has no maxima of windows computed for it; means are as cheap.
+                let whole = |pooling: &Pooling| match pooling {
+                    Pooling::Max(_) => self.single_range(conv),
+                    Pooling::Average => row_ranges(conv).len() == 1,
+                };
+                let pooling = self.fused_pooling(v).filter(|(_, pooling)| whole(pooling));
+                self.pooled_conv(v, conv, x, None, pooling)
             }
             (Op::Add(activation), _) => self.add(v, activation),
-            (Op::MaxPool(pool), Some(x)) => match self.values[v.index()].is_empty() {
-                false => Ok(std::mem::take(&mut self.values[v.index()])),
-                true => self.per_segment(v, x, |this, s, to| this.emitter.max_pool(s, *pool, to)),
-            },
+            (Op::MaxPool(_) | Op::GlobalAverage, _) if !self.values[v.index()].is_empty() => {
+                Ok(std::mem::take(&mut self.values[v.index()])) // computed with the convolution
+            }
+            (Op::MaxPool(pool), Some(x)) => {
+                self.per_segment(v, x, |this, s, to| this.emitter.max_pool(s, *pool, to))
+            }
             (Op::GlobalAverage, Some(x)) => self.per_segment(v, x, |this, s, to| this.emitter.average(s, to)),
             (Op::Input(_), _) => Ok(vec![self.emitter.input_segment()]),
             (Op::MeanPool2, Some(x)) => {
@@ -151,6 +152,22 @@ impl Lowering<'_> {
             }),
             (_, None) => unreachable!("push checks the number of operands"),
         }
+    }
+
+    /// A convolution and the pooling behind it or its Add, whose value is put by for the pooling's own node.
+    fn pooled_conv(
+        &mut self,
+        v: ValueId,
+        conv: &Conv2d,
+        x: ValueId,
+        add: Option<(ValueId, ValueId, &Activation)>,
+        pooling: Option<(ValueId, Pooling)>,
+    ) -> Result<Vec<Segment>, PlanError> {
+        let mut value = self.conv(v, conv, x, add, pooling)?;
+        if let Some((node, _)) = pooling {
+            self.values[node.index()] = std::mem::take(&mut value);
+        }
+        Ok(value)
     }
 
     /// Writes the output where it is a view of another value.
@@ -271,7 +288,8 @@ impl Lowering<'_> {
             let other = if inputs[0] == fused { inputs[1] } else { inputs[0] };
             let node = self.graph.node(fused);
             let Op::Conv2d(conv) = &node.op else { unreachable!("fused_conv gives convolutions") };
-            return self.conv(fused, conv, node.inputs[0], Some((v, other, activation)), None);
+            let average = self.fused_pooling(v).filter(|(_, pooling)| *pooling == Pooling::Average);
+            return self.pooled_conv(fused, conv, node.inputs[0], Some((v, other, activation)), average);
         }
         let channels = self.graph.shape(v).channels;
         let mut sum = Sum::new(channels, self.graph.shape(v).size());

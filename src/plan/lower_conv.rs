@@ -5,8 +5,8 @@ use super::lower::Lowering;
 use super::segment::{Map, Segment, clip, pieces, row_ranges};
 use super::sum::{Sum, Term};
 use super::weights::KWeight;
-use crate::graph::{Activation, Block, BlockWeight, Conv2d, MaxPool, Op, Shape, ValueId, Weight};
-use crate::kernel::{BufferShape, Function, Layout};
+use crate::graph::{Activation, Block, BlockWeight, Conv2d, Op, ValueId, Weight};
+use crate::kernel::{BufferShape, Function, Layout, Pooling};
 use crate::tensor::Tensor;
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ impl Lowering<'_> {
         conv: &Conv2d,
         x: ValueId,
         add: Option<(ValueId, ValueId, &Activation)>,
-        pool: Option<(ValueId, MaxPool, Shape)>,
+        pooling: Option<(ValueId, Pooling)>,
     ) -> Result<Vec<Segment>, PlanError> {
         let input = self.values[x.index()].clone();
-        let result_value = add.map(|a| a.0).or(pool.map(|p| p.0)).unwrap_or(v);
+        let result_value = pooling.map(|p| p.0).or(add.map(|a| a.0)).unwrap_or(v);
         let ranges = row_ranges(conv);
         if result_value == self.graph.output() && ranges.len() > 1 {
             return Err(self.unsupported(v, "an output of several channel ranges"));
@@ -30,7 +30,7 @@ impl Lowering<'_> {
         let mut result = vec![];
         for rows in ranges {
             if add.is_none()
-                && pool.is_none()
+                && pooling.is_none()
                 && let Some(view) = self.view(v, conv, (x, &input), &rows)?
             {
                 result.extend(view);
@@ -65,7 +65,7 @@ impl Lowering<'_> {
             );
             cuts.sort_unstable();
             cuts.dedup();
-            result.extend(self.emitter.sum(&name, sum, pool.map(|p| p.1), to, &cuts)?);
+            result.extend(self.emitter.sum(&name, sum, pooling.map(|p| p.1), to, &cuts)?);
         }
         Ok(result)
     }

@@ -19,7 +19,7 @@ pub use check::{CheckError, check};
 pub use weights::{ConvWeights, KWeight};
 
 use crate::graph::{Block, BlockWeight, Graph, Op, Shape};
-use crate::kernel::{BufferShape, Precision, Spec};
+use crate::kernel::{BufferShape, Capabilities, Precision, Spec};
 use lower::Splits;
 
 /// A virtual buffer: one value, or one channel range of a value.
@@ -211,24 +211,37 @@ pub enum PlanError {
     },
 }
 
-/// What a plan must stay inside.
+/// What a plan is made for: what it must stay inside, and what pays there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct Target {
     /// Bytes of one storage binding; also taken for one buffer.
     pub max_binding_bytes: u64,
     /// Storage buffers in one dispatch.
     pub max_storage_buffers: u32,
+    /// Whether a global average is computed with the convolution before it, where nothing else reads that: a dispatch and a buffer
+    /// less. Every executor can; see [`Capabilities::fuses_average`] for where it pays.
+    pub fuse_average: bool,
 }
 
-impl Limits {
-    /// Those of the CPU executor: none, as its buffers are not bound.
-    pub const NONE: Limits = Limits { max_binding_bytes: u64::MAX, max_storage_buffers: u32::MAX };
+impl Target {
+    /// The CPU executor: without limits, as its buffers are not bound.
+    pub const CPU: Target =
+        Target { max_binding_bytes: u64::MAX, max_storage_buffers: u32::MAX, fuse_average: false };
+
+    /// An adapter.
+    pub fn of(caps: &Capabilities) -> Target {
+        Target {
+            max_binding_bytes: caps.max_binding_bytes,
+            max_storage_buffers: caps.max_storage_buffers,
+            fuse_average: caps.fuses_average(),
+        }
+    }
 }
 
-impl Default for Limits {
-    /// WebGPU's guaranteed limits.
-    fn default() -> Limits {
-        Limits { max_binding_bytes: 128 << 20, max_storage_buffers: 8 }
+impl Default for Target {
+    /// An adapter of WebGPU's guaranteed limits.
+    fn default() -> Target {
+        Target::of(&Capabilities::WEBGPU)
     }
 }
 
@@ -239,8 +252,8 @@ pub struct Options {
     pub batch: usize,
     /// Names of nodes whose values stay readable after a run.
     pub keep: Vec<String>,
-    /// What the adapter allows.
-    pub limits: Limits,
+    /// The device.
+    pub target: Target,
     /// Whether values may be written as two buffers where that saves memory.
     pub split: bool,
     /// What values between dispatches and packed weights are stored in.
@@ -249,7 +262,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { batch: 1, keep: vec![], limits: Limits::default(), split: true, precision: Precision::F32 }
+        Options { batch: 1, keep: vec![], target: Target::default(), split: true, precision: Precision::F32 }
     }
 }
 

@@ -34,7 +34,7 @@ use crate::cpu::CpuExecutor;
 use crate::gpu::{ExecOptions, Gpu, GpuExecutor, Tuned};
 use crate::kernel::Rounding;
 use crate::models::{self, Model};
-use crate::plan::{self, Limits, Plan};
+use crate::plan::{self, Plan, Target};
 use crate::rewrite::{self, BlockReport, Form, Rewritten};
 
 /// A network taken to the form that runs, and planned: everything short of a device.
@@ -46,16 +46,16 @@ pub struct Prepared {
     pub plan: Plan,
 }
 
-/// Rewrites and plans a model within `limits`, and replays the plan. Needs no device.
+/// Rewrites and plans a model for `target`, and replays the plan. Needs no device.
 ///
 /// # Errors
 /// [`SessionError::Plan`] names the layer that cannot be planned, with the figures.
-pub fn prepare(model: &Model, options: &Options, limits: Limits) -> Result<Prepared, SessionError> {
+pub fn prepare(model: &Model, options: &Options, target: Target) -> Result<Prepared, SessionError> {
     let rewritten = rewrite::for_mode(&model.graph, Form { mode: options.mode, merge: options.merge })?;
     let planned = plan::Options {
         batch: options.batch,
         keep: options.keep.clone(),
-        limits,
+        target,
         precision: options.precision,
         ..plan::Options::default()
     };
@@ -148,7 +148,7 @@ impl Session {
     /// # Errors
     /// As [`Session::open`].
     pub async fn on(gpu: &Gpu, model: &Model, options: &Options) -> Result<Session, SessionError> {
-        let Prepared { rewritten, plan } = prepare(model, options, gpu.plan_limits())?;
+        let Prepared { rewritten, plan } = prepare(model, options, gpu.plan_target())?;
         let exec = ExecOptions { safe_shaders: options.safe_shaders, tuning: options.tuning.clone() };
         let executor = GpuExecutor::new_async(gpu, &plan, &exec).await?;
         Ok(Session { executor: Executor::Gpu(Box::new(executor)), blocks: rewritten.blocks })
@@ -156,7 +156,7 @@ impl Session {
 
     #[cfg(not(target_arch = "wasm32"))]
     fn on_cpu(model: &Model, options: &Options) -> Result<Session, SessionError> {
-        let Prepared { rewritten, plan } = prepare(model, options, Limits::NONE)?;
+        let Prepared { rewritten, plan } = prepare(model, options, Target::CPU)?;
         let executor = Executor::Cpu(Box::new(CpuExecutor::try_new(&plan)?));
         Ok(Session { executor, blocks: rewritten.blocks })
     }

@@ -85,7 +85,7 @@ pub enum TuneError {
     },
 }
 
-/// Times every kernel of every distinct convolution of `plan`, made for [`Gpu::plan_limits`], on noise of its own. A kernel whose
+/// Times every kernel of every distinct convolution of `plan`, made for [`Gpu::plan_target`], on noise of its own. A kernel whose
 /// answer is not the static choice's within rounding is not timed; one that is not faster by a fiftieth is not chosen, nor by a
 /// tenth on software adapters that would compile a shader more for it.
 ///

@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses its share")]
 
 pub mod arena;
+pub mod cases;
 pub mod check;
 pub mod fixtures;
 pub mod harness;

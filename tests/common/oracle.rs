@@ -3,7 +3,7 @@
 
 use super::Data;
 use rmnet::graph::MaxPool;
-use rmnet::kernel::{BufferShape, ConvSpec, Function, KRange, Operand, Rounding, Spec};
+use rmnet::kernel::{BufferShape, ConvSpec, Function, KRange, Operand, Pooling, Rounding, Spec};
 
 /// A value and how far from it an f32 result may be.
 pub type Bounded = (f64, f64);
@@ -159,6 +159,19 @@ fn pool_at(
     best
 }
 
+/// Of all values of a map: their own bounds, and the roundings of adding them up and dividing.
+fn mean([height, width]: [usize; 2], value: impl Fn(usize, usize) -> Bounded) -> Bounded {
+    let (mut sum, mut size, mut bounds) = (0.0, 0.0, 0.0);
+    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+        let (v, bound) = value(y, x);
+        sum += v;
+        size += v.abs() + bound;
+        bounds += bound;
+    }
+    let count = (height * width) as f64;
+    (sum / count, ((count + 4.0) * ULP * size + bounds) / count)
+}
+
 /// Compares every element of the written buffers; the message names the first that is wrong.
 pub fn check(spec: &Spec, data: &Data, written: &[Vec<f32>]) -> Result<(), String> {
     check_sample(spec, data, written, Rounding::DIRECT, 1)
@@ -179,11 +192,11 @@ pub fn check_sample(
                 let range = output.first_channel..output.first_channel + output.channels.len();
                 compare(shape, written, every, range.clone(), |n, c, y, x| {
                     let c = c - output.first_channel + output.channels.start;
-                    match &conv.max_pool {
-                        None => conv_at(conv, data, kernel, n, c, y, x),
-                        Some(pool) => {
-                            pool_at(pool, conv.size, y, x, |y, x| conv_at(conv, data, kernel, n, c, y, x))
-                        }
+                    let value = |y, x| conv_at(conv, data, kernel, n, c, y, x);
+                    match &conv.pooling {
+                        None => value(y, x),
+                        Some(Pooling::Max(pool)) => pool_at(pool, conv.size, y, x, value),
+                        Some(Pooling::Average) => mean(conv.size, value),
                     }
                 })?;
             }
@@ -195,17 +208,8 @@ pub fn check_sample(
             })
         }),
         Spec::Average(a) => compare(&a.to, &written[0], every, 0..a.to.channels, |n, c, _, _| {
-            let [height, width] = a.from.size();
-            let (mut sum, mut size) = (0.0, 0.0);
-            for y in 0..height {
-                for x in 0..width {
-                    let v = read(&a.from, &data.reads[a.from.buffer], n, c, y as isize, x as isize);
-                    sum += v;
-                    size += v.abs();
-                }
-            }
-            let count = (height * width) as f64;
-            (sum / count, (count + 4.0) * ULP * size / count)
+            let buffer = &data.reads[a.from.buffer];
+            mean(a.from.size(), |y, x| (read(&a.from, buffer, n, c, y as isize, x as isize), 0.0))
         }),
     }
 }

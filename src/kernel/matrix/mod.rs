@@ -132,7 +132,7 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
             && is_packed(&r.from)
             && r.from.shape.precision == Precision::F16
     };
-    let can = !spec.k_ranges.is_empty() && spec.max_pool.is_none() && spec.k_ranges.iter().all(plain);
+    let can = !spec.k_ranges.is_empty() && spec.pooling.is_none() && spec.k_ranges.iter().all(plain);
     SHAPES.into_iter().filter(move |shape| can && shape.suits(spec))
 }
 

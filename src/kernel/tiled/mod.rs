@@ -122,7 +122,7 @@ fn depth(range: &KRange) -> usize {
 /// buffers, not pooled.
 fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
     let dense = |r: &KRange| r.groups == 1 && is_packed(&r.from);
-    let can = !spec.k_ranges.is_empty() && spec.max_pool.is_none() && spec.k_ranges.iter().all(dense);
+    let can = !spec.k_ranges.is_empty() && spec.pooling.is_none() && spec.k_ranges.iter().all(dense);
     SHAPES.into_iter().filter(move |shape| can && shape.suits(spec))
 }
 

@@ -117,7 +117,7 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
                 && (r.kernel, r.stride, r.dilation) == ([3, 3], [1, 1], [1, 1])
                 && is_packed(&r.from)
                 && r.from.channels >= 8
-                && spec.max_pool.is_none()
+                && spec.pooling.is_none()
                 && spec.precision() == Precision::F32
         }
         _ => false,

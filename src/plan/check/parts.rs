@@ -2,7 +2,7 @@
 
 use super::super::{ConvWeights, Dispatch};
 use crate::graph::MaxPool;
-use crate::kernel::{Add, ConvSpec, Function, KRange, Layout, Operand, Spec};
+use crate::kernel::{Add, ConvSpec, Function, KRange, Layout, Operand, Pooling, Spec};
 use std::ops::Range;
 
 /// Whether an operand is a view that kernels can read: whole quads of a packed buffer on, strided or pooled.
@@ -81,8 +81,9 @@ fn check_conv(c: &ConvSpec, weights: Option<&ConvWeights>) -> Result<(), String>
             return Err("its weights are of another dispatch".into());
         }
     }
-    let size = match &c.max_pool {
-        Some(pool) => pooled(pool, c.size)?,
+    let size = match &c.pooling {
+        Some(Pooling::Max(pool)) => pooled(pool, c.size)?,
+        Some(Pooling::Average) => c.size.iter().all(|n| *n > 0).then_some([1, 1]),
         None => Some(c.size),
     };
     if c.outputs.iter().any(|o| size != Some([o.shape.height, o.shape.width])) {
