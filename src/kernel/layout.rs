@@ -10,7 +10,7 @@
 
 use super::precision::{Precision, Words, parameter_elements};
 use super::spec::{ConvSpec, KRange};
-use super::{Function, Values, conv::is_packed, tile::Tile};
+use super::{Function, Values, tile::Tile};
 
 /// How a K range is multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl WeightLayout {
         let mut block = tile.quads * parameter;
         let ranges = spec.k_ranges.iter().map(|range| {
             let kind = kind(spec, range);
-            let depth = if is_packed(&range.from) && kind == Kind::Dense { 4 } else { 1 };
+            let depth = if range.from.is_packed() && kind == Kind::Dense { 4 } else { 1 };
             let unroll_x = kind != Kind::Scattered && range.kernel[1] * depth <= tile.max_taps;
             let taps = if unroll_x { range.kernel[1] } else { 1 };
             let vectors = taps * depth * tile.quads;
@@ -181,9 +181,9 @@ pub(super) fn kind(spec: &ConvSpec, range: &KRange) -> Kind {
     let outputs = spec.out_channels / range.groups;
     if range.groups == 1 {
         Kind::Dense
-    } else if inputs == 1 && outputs == 1 && is_packed(&range.from) {
+    } else if inputs == 1 && outputs == 1 && range.from.is_packed() {
         Kind::Depthwise
-    } else if outputs.is_multiple_of(4) && (inputs.is_multiple_of(4) || !is_packed(&range.from)) {
+    } else if outputs.is_multiple_of(4) && (inputs.is_multiple_of(4) || !range.from.is_packed()) {
         Kind::Dense
     } else {
         Kind::Scattered

@@ -2,16 +2,13 @@
 //!
 //! [`select`] makes the [`Kernel`] for a [`Spec`] on an adapter, [`Kernel::pack`] the weights in the order it reads them.
 
-mod conv;
-mod conv_average;
-mod conv_body;
-mod conv_loads;
 mod epilogue;
 mod key;
 mod layout;
 mod matrix;
 mod precision;
 mod probe;
+mod register;
 mod rounding;
 mod simple;
 mod source;
@@ -235,7 +232,7 @@ pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Res
         Spec::Average(average) => simple::average(average, caps, arena),
         Spec::Conv(conv) if simple::is_gemv(conv) => simple::gemv(conv, caps, arena),
         Spec::Conv(conv) => {
-            let flat = conv::flatten(conv);
+            let flat = conv.flattened();
             let universal = arena.map_or(vec![], |arena| universal::kernels(&flat, caps, arena));
             let others = convolutions(&flat, caps).into_iter().map(|how| how.kernel(&flat, caps, arena));
             let mut kernels = universal.into_iter().chain(others);
@@ -269,7 +266,7 @@ enum How {
 impl How {
     fn kernel(&self, flat: &ConvSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
         match self {
-            How::Register(tile) => conv::kernel(flat, tile, caps, arena),
+            How::Register(tile) => register::kernel(flat, tile, caps, arena),
             How::Stem(shape) => stem::kernel(flat, shape, caps, arena),
             How::Tiled(shape) => tiled::kernel(flat, shape, caps, arena),
             How::Matrix(shape) => matrix::kernel(flat, shape, caps),
@@ -326,7 +323,7 @@ pub fn candidates_in(
     if let Spec::Conv(conv) = spec
         && !simple::is_gemv(conv)
     {
-        let flat = conv::flatten(conv);
+        let flat = conv.flattened();
         let universal = arena.map_or(vec![], |arena| universal::kernels(&flat, caps, arena));
         let others = convolutions(&flat, caps).into_iter().map(|how| how.kernel(&flat, caps, arena));
         for kernel in universal.into_iter().chain(others) {
@@ -345,7 +342,7 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
     if simple::is_gemv(spec) {
         return simple::gemv_bytes(spec);
     }
-    let flat = conv::flatten(spec);
+    let flat = spec.flattened();
     [(None, false), (None, true), (Some(4), true), (Some(8), true)]
         .into_iter()
         .flat_map(|(subgroup_size, software)| {

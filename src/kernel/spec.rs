@@ -123,6 +123,11 @@ pub struct Operand {
 }
 
 impl Operand {
+    /// Whether its buffer is in quads.
+    pub fn is_packed(&self) -> bool {
+        self.shape.layout == Layout::Packed
+    }
+
     /// `[height, width]` of the view.
     pub fn size(&self) -> [usize; 2] {
         let step = if self.mean_pool { 2 } else { self.stride };
@@ -252,6 +257,25 @@ impl ConvSpec {
         let adds = self.adds.iter().flat_map(|a| [Some(&a.from), a.gate.as_ref()]).flatten();
         let operands = self.k_ranges.iter().map(|k| &k.from).chain(adds);
         precision(operands.map(|o| &o.shape).chain(self.outputs.iter().map(|o| &o.shape)))
+    }
+
+    /// The same with its maps as one row each, where every output element reads the views' elements at its own position only. Where
+    /// a global average follows, what is averaged.
+    pub(super) fn flattened(&self) -> ConvSpec {
+        let plain = |o: &Operand| o.stride == 1 && !o.mean_pool && o.size() == self.size;
+        let pointwise = self.k_ranges.iter().all(|r| r.is_pointwise() && plain(&r.from));
+        let mut flat = self.clone();
+        if pointwise && self.adds.iter().all(|a| plain(&a.from)) && self.max_pool().is_none() {
+            let row = [1, self.size[0] * self.size[1]];
+            flat.size = row;
+            let ranges = flat.k_ranges.iter_mut().map(|r| &mut r.from.shape);
+            let adds = flat.adds.iter_mut().map(|a| &mut a.from.shape);
+            let outputs = flat.outputs.iter_mut().filter(|_| self.pooling.is_none()).map(|o| &mut o.shape);
+            for shape in ranges.chain(adds).chain(outputs) {
+                [shape.height, shape.width] = row;
+            }
+        }
+        flat
     }
 
     /// The max pool that is fused, if any.

@@ -1,9 +1,8 @@
 //! Register tiles: what one invocation computes.
 
-use super::Capabilities;
-use super::conv::is_packed;
 use super::layout::{Kind, kind};
 use super::spec::{ConvSpec, Pooling};
+use super::{BUSY, Capabilities};
 
 /// Pixels and channels of one invocation, and how weights reach it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,12 +13,27 @@ pub(super) struct Tile {
     pub(super) quads: usize,
     /// Invocations of a subgroup that load weights for one another; `None`: each loads its own.
     pub(super) lanes: Option<u32>,
-    /// Invocations of a workgroup.
+    /// Parts of K, each with invocations of its own.
+    pub(super) slices: usize,
+    /// Invocations of a workgroup, of which small maps may fill fewer or a few more.
     pub(super) workgroup: u32,
     /// Most products per pixel and output channel in a step: decides whether horizontal taps are unrolled.
     pub(super) max_taps: usize,
     /// Pooled rows an invocation walks down, where a max pool is fused.
     pub(super) strip: usize,
+}
+
+impl Tile {
+    /// Every pixel with every quad.
+    pub(super) fn accumulators(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (pixels, quads) = (self.pixels, self.quads);
+        (0..pixels).flat_map(move |p| (0..quads).map(move |q| (p, q)))
+    }
+
+    /// Bytes of the sums of one invocation.
+    pub(super) fn sums_bytes(&self) -> usize {
+        16 * self.pixels * self.quads
+    }
 }
 
 /// Workgroups that keep the cores of a machine with a software adapter busy to the end.
@@ -66,7 +80,7 @@ pub(super) fn tiles(spec: &ConvSpec, caps: &Capabilities) -> Vec<Tile> {
             // take three to four times as long to compile (llvmpipe 22.3): they are for tuning.
             // A planar operand is read in octets where the tile's pixels, at stride 2, are so many. With half the channels its tile
             // compiles in half the time, a tenth of a second less, for a tenth of its running time.
-            let planar = spec.k_ranges.iter().any(|r| !is_packed(&r.from));
+            let planar = spec.k_ranges.iter().any(|r| !r.from.is_packed());
             let shapes = match spec.pooling {
                 _ if planar => [(4, 2), (8, 4), (7, 4), (4, 4)],
                 Some(_) => [(7, 4), (4, 4), (8, 4), (4, 2)],
@@ -75,7 +89,15 @@ pub(super) fn tiles(spec: &ConvSpec, caps: &Capabilities) -> Vec<Tile> {
             for (pixels, most) in best_first(shapes, width) {
                 let quads = quads(most);
                 let strip = best_strip(spec, pixels, quads, lanes as usize);
-                let tile = Tile { pixels, quads, lanes: Some(lanes), workgroup: lanes, max_taps: 16, strip };
+                let tile = Tile {
+                    pixels,
+                    quads,
+                    lanes: Some(lanes),
+                    slices: 1,
+                    workgroup: lanes,
+                    max_taps: 16,
+                    strip,
+                };
                 if !tiles.contains(&tile) {
                     tiles.push(tile);
                 }
@@ -84,12 +106,48 @@ pub(super) fn tiles(spec: &ConvSpec, caps: &Capabilities) -> Vec<Tile> {
         None => {
             let workgroup = if caps.software { 8 } else { 64.min(caps.max_workgroup_invocations) };
             for (pixels, most) in best_first([(4, 2), (7, 2), (2, 4), (1, 2)], width) {
-                let strip = 2;
-                tiles.push(Tile { pixels, quads: quads(most), lanes: None, workgroup, max_taps: 16, strip });
+                let (quads, slices) = (quads(most), 1);
+                tiles.push(Tile { pixels, quads, lanes: None, slices, workgroup, max_taps: 16, strip: 2 });
             }
+            let sliced = tiles.iter().map(|tile| Tile { slices: slices(spec, tile, caps), ..*tile });
+            let sliced: Vec<Tile> = sliced.filter(|tile| tile.slices > 1).collect();
+            tiles.splice(0..0, sliced);
         }
     }
     tiles
+}
+
+/// Invocations that keep a GPU of few multiprocessors busy: two subgroups of 32 for each of 64 SIMD units. wgpu does not tell how many
+/// there are; integrated and mobile GPUs have 16 to 128.
+const BUSY_SMALL: usize = 2 * 32 * 64;
+/// Parts of K at most, and planes of input channels that each must have: below, adding up costs more than is won.
+const MOST_SLICES: usize = 8;
+const LEAST_PLANES: usize = 8;
+
+/// Parts of K where a map is so small that there would be few invocations: as many as keep a GPU busy. A software adapter is busy
+/// with those there are.
+fn slices(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> usize {
+    let workgroup = tile.workgroup as usize;
+    let dense = spec.k_ranges.iter().all(|r| kind(spec, r) == Kind::Dense);
+    let memory = workgroup * tile.sums_bytes() <= caps.max_workgroup_memory as usize;
+    if caps.software || spec.max_pool().is_some() || !dense || !memory {
+        return 1;
+    }
+    let planes = spec.k_ranges.iter().map(|r| (r.from.channels / r.groups).div_ceil(4)).max().unwrap_or(0);
+    let places = spec.size[0] * spec.size[1].div_ceil(tile.pixels);
+    let tiles = spec.outputs[0].shape.batch * spec.out_channels.div_ceil(4 * tile.quads);
+    let wanted = if caps.discrete { BUSY } else { BUSY_SMALL };
+    // A workgroup that averages has all places of an image at once, or takes them in turn.
+    let holds = |slices: usize| spec.pooling.is_none() || places * slices <= workgroup;
+    let mut slices = 1;
+    while places * tiles * slices < wanted
+        && 2 * slices <= MOST_SLICES
+        && planes >= 2 * slices * LEAST_PLANES
+        && holds(2 * slices)
+    {
+        slices *= 2;
+    }
+    slices
 }
 
 /// Pooled rows a strip of a software adapter should have: neighbours in a column both compute the conv rows where their windows

@@ -99,6 +99,38 @@ fn averages() -> Vec<(String, ConvSpec)> {
     specs
 }
 
+/// Sums so long, on maps so small, that parts of K have invocations of their own.
+fn deep() -> Vec<(String, ConvSpec)> {
+    let mut specs = vec![];
+    for (channels, height, width) in
+        [(64, 7, 7), (70, 5, 9), (128, 3, 3), (260, 2, 5), (300, 1, 1), (133, 7, 13)]
+    {
+        for kernel in [1, 3] {
+            let range = range(whole(0, packed(2, channels, height, width)), kernel, 1, kernel / 2, 1);
+            specs.push((
+                format!("{kernel}x{kernel} of {channels} at {height}x{width}"),
+                conv(vec![range], 21),
+            ));
+        }
+    }
+    let (h, x) = (packed(1, 131, 7, 7), packed(1, 20, 14, 14));
+    specs.push(("projection".into(), projection(h, x, 16, 3, 2)));
+    specs.push(("projection 1x1".into(), projection(packed(2, 66, 6, 5), packed(2, 6, 6, 5), 36, 1, 1)));
+    let base = || conv(vec![range(whole(0, packed(2, 130, 7, 9)), 3, 2, 1, 1)], 70);
+    specs.push(("add".into(), add(base(), whole(1, packed(2, 70, 4, 5)), 0)));
+    specs.push(("part gated".into(), gated(add(base(), whole(1, packed(2, 16, 4, 5)), 8), 2, 16, 0)));
+    specs.push(("prelu".into(), activated(base(), Function::PRelu)));
+    specs.push(("mapped".into(), mapped(base(), 0, Function::Relu6)));
+    specs.push(("of means".into(), of_means(packed(2, 96, 7, 6), 10)));
+    specs.push(("of a planar map".into(), conv(vec![range(whole(0, planar(1, 70, 5, 6)), 3, 1, 1, 1)], 9)));
+    specs.push(("large window".into(), conv(vec![range(whole(0, packed(1, 68, 7, 8)), 5, 1, 2, 1)], 6)));
+    specs.push((
+        "in groups".into(),
+        grouped(conv(vec![range(whole(0, packed(1, 256, 4, 4)), 3, 1, 1, 1)], 32), 2),
+    ));
+    specs
+}
+
 /// Every case, named.
 pub fn all() -> Vec<(String, Spec)> {
     let mut specs: Vec<(String, ConvSpec)> = vec![];
@@ -270,6 +302,14 @@ pub fn all() -> Vec<(String, Spec)> {
     for (name, spec) in averages() {
         push(&format!("average of {name}"), averaged(spec));
     }
+    for (name, spec) in deep() {
+        push(&format!("average of deep {name}"), averaged(spec.clone()));
+        push(&format!("deep {name}"), spec);
+    }
+    push("deep in place", in_place(conv(vec![range(whole(0, packed(2, 128, 7, 5)), 3, 1, 1, 1)], 24)));
+    push("deep planar", to_planar(conv(vec![range(whole(0, packed(1, 128, 7, 5)), 3, 1, 1, 1)], 10)));
+    let wide = conv(vec![range(whole(0, packed(1, 128, 7, 5)), 3, 1, 1, 1)], 39);
+    push("deep split", split(wide, &[4, 32]));
     let mut specs: Vec<_> = specs.into_iter().map(|(name, spec)| (name, Spec::Conv(spec))).collect();
     for (kernel, stride, padding) in [(3, 2, 1), (2, 2, 0), (3, 1, 1), (5, 3, 2)] {
         for shape in [packed(2, 10, 9, 12), planar(2, 5, 11, 8)] {

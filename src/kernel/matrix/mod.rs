@@ -11,7 +11,6 @@ mod layout;
 pub(super) use body::kernel;
 pub(super) use layout::MatrixLayout;
 
-use super::conv::is_packed;
 use super::spec::{ConvSpec, KRange};
 use super::tiled::pixels;
 use super::{Capabilities, Precision, best_guess_first};
@@ -129,7 +128,7 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
         r.groups == 1
             && r.map.is_none()
             && !r.from.mean_pool
-            && is_packed(&r.from)
+            && r.from.is_packed()
             && r.from.shape.precision == Precision::F16
     };
     let can = !spec.k_ranges.is_empty() && spec.pooling.is_none() && spec.k_ranges.iter().all(plain);

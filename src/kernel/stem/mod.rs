@@ -10,7 +10,6 @@ mod body;
 
 pub(super) use body::kernel;
 
-use super::conv::is_packed;
 use super::layout::WeightLayout;
 use super::spec::{ConvSpec, Pooling};
 use super::tile::Tile;
@@ -115,6 +114,7 @@ impl Shape {
             pixels: self.strip,
             quads: self.quads(),
             lanes: None,
+            slices: 1,
             workgroup: self.workgroup() as u32,
             max_taps: MOST_TAPS,
             strip: 1,
@@ -127,7 +127,7 @@ impl Shape {
 fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
     let can = match &spec.k_ranges[..] {
         [r] => {
-            !is_packed(&r.from)
+            !r.from.is_packed()
                 && r.from.channels <= MOST_CHANNELS
                 && !r.from.mean_pool
                 && r.map.is_none()

@@ -9,7 +9,6 @@ mod body;
 
 pub(super) use body::kernel;
 
-use super::conv::is_packed;
 use super::layout::WeightLayout;
 use super::spec::{ConvSpec, KRange};
 use super::tile::Tile;
@@ -100,6 +99,7 @@ impl Shape {
             pixels: self.pixels,
             quads: self.quads,
             lanes: None,
+            slices: 1,
             workgroup: self.workgroup() as u32,
             max_taps: 0,
             strip: 1,
@@ -121,7 +121,7 @@ fn depth(range: &KRange) -> usize {
 /// Every shape for a flattened spec that an adapter of the default limits can run: sums of dense convolutions of packed
 /// buffers, not pooled.
 fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
-    let dense = |r: &KRange| r.groups == 1 && is_packed(&r.from);
+    let dense = |r: &KRange| r.groups == 1 && r.from.is_packed();
     let can = !spec.k_ranges.is_empty() && spec.pooling.is_none() && spec.k_ranges.iter().all(dense);
     SHAPES.into_iter().filter(move |shape| can && shape.suits(spec))
 }

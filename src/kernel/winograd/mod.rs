@@ -8,7 +8,6 @@ mod minimal;
 pub(super) use body::kernel;
 pub(super) use minimal::Minimal;
 
-use super::conv::is_packed;
 use super::spec::ConvSpec;
 use super::{Capabilities, Precision, Rounding, Values, layout};
 
@@ -115,7 +114,7 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
             r.groups == 1
                 && r.map.is_none()
                 && (r.kernel, r.stride, r.dilation) == ([3, 3], [1, 1], [1, 1])
-                && is_packed(&r.from)
+                && r.from.is_packed()
                 && r.from.channels >= 8
                 && spec.pooling.is_none()
                 && spec.precision() == Precision::F32

@@ -1,11 +1,10 @@
 //! The multiplications of a convolution: loops over rows of the window and input planes around an unrolled register tile.
 
-use super::conv::is_packed;
-use super::conv_loads::{Column, condition};
-use super::layout::{Kind, RangeLayout, WeightLayout, planes_of_group};
-use super::source::Source;
-use super::spec::{ConvSpec, KRange};
-use super::tile::Tile;
+use super::super::layout::{Kind, RangeLayout, WeightLayout, planes_of_group};
+use super::super::source::{Source, times};
+use super::super::spec::{ConvSpec, KRange};
+use super::super::tile::Tile;
+use super::loads::{Column, condition};
 
 /// Which conv pixels an invocation computes: row `y`, columns `x`, `x + step`, ... (WGSL variables, wrapping below zero).
 pub(super) struct Position {
@@ -23,7 +22,7 @@ pub(super) fn fetches(s: &mut Source, spec: &ConvSpec, layout: &WeightLayout) {
         if l.kind == Kind::Scattered {
             let buffer = range.from.buffer;
             s.line(format!("fn fetch{r}(image: u32, channel: u32, pixel: u32) -> f32 {{"));
-            s.line(if is_packed(&range.from) {
+            s.line(if range.from.is_packed() {
                 format!(
                     "return load_in{buffer}((image * R{r}_IMAGE + channel / 4u) * R{r}_PLANE + pixel)[channel % 4u];"
                 )
@@ -35,7 +34,8 @@ pub(super) fn fetches(s: &mut Source, spec: &ConvSpec, layout: &WeightLayout) {
     }
 }
 
-/// Declares `a{pixel}_{quad}` and leaves the sum of bias and K ranges in them.
+/// Declares `a{pixel}_{quad}` and leaves the sum of bias and K ranges in them; of the part of K that the invocation's `slice` has, and
+/// without bias, where a tile has several.
 pub(super) fn accumulate(
     s: &mut Source,
     spec: &ConvSpec,
@@ -43,12 +43,15 @@ pub(super) fn accumulate(
     layout: &WeightLayout,
     position: &Position,
 ) {
-    for q in 0..tile.quads {
+    // Parts of K get the bias where their sums meet.
+    let split = tile.slices > 1;
+    for q in (0..tile.quads).filter(|_| !split) {
         s.line(format!("let bias{q} = load_parameters(first_weight + {}u);", q * layout.parameter));
     }
     for p in 0..position.pixels {
         for q in 0..tile.quads {
-            s.line(format!("var a{p}_{q} = bias{q};"));
+            let first = if split { "vec4<f32>()".into() } else { format!("bias{q}") };
+            s.line(format!("var a{p}_{q} = {first};"));
         }
     }
     if spec.k_ranges.is_empty() {
@@ -104,7 +107,7 @@ impl Range<'_> {
     fn planes(&self, s: &mut Source) {
         let Range { spec, range, r, .. } = *self;
         let first =
-            if is_packed(&range.from) { range.from.first_channel / 4 } else { range.from.first_channel };
+            if range.from.is_packed() { range.from.first_channel / 4 } else { range.from.first_channel };
         let outputs = spec.out_channels / range.groups;
         let inputs = range.from.channels / range.groups;
         match self.layout.kind {
@@ -142,25 +145,38 @@ impl Range<'_> {
         let planes = planes_of_group(range, layout.kind, layout.depth);
         match layout.kind {
             Kind::Dense => {
-                s.line("var at = base + row;");
-                if planes > 1 {
-                    s.line(format!("for (var plane = 0u; plane < {planes}u; plane++) {{"));
+                // Slices take the planes in turn.
+                let slices = self.tile.slices;
+                let looped = planes > 1 || slices > 1;
+                let first = if slices > 1 { "slice" } else { "0u" };
+                if slices > 1 {
+                    s.line(format!("var at = base + row + slice * R{r}_PLANE;"));
+                    s.line(format!("let next_row = weight + {}u;", planes * layout.step));
+                    s.line(format!("weight += slice * {}u;", layout.step));
+                } else {
+                    s.line("var at = base + row;");
+                }
+                if looped {
+                    s.line(format!("for (var plane = {first}; plane < {planes}u; plane += {slices}u) {{"));
                 }
                 let zero = if layout.depth == 4 { "vec4<f32>()" } else { "0.0" };
                 if range.map.is_some() {
-                    let plane = if planes > 1 { "plane" } else { "0u" };
+                    let plane = if looped { "plane" } else { "0u" };
                     let [scale, shift] = [layout.map, layout.map + layout.parameter];
                     s.line(format!("let scale = load_parameters({scale}u + 2u * PARAMETER * {plane});"));
                     s.line(format!("let shift = load_parameters({shift}u + 2u * PARAMETER * {plane});"));
                 }
                 self.loads(s, columns, "x", "at", row_inside, zero);
                 self.weights_and_sums(s, columns);
-                if planes > 1 {
-                    s.line(format!("at += R{r}_PLANE;"));
+                if looped {
+                    s.line(format!("at += {};", times(&format!("R{r}_PLANE"), slices)));
                 }
-                s.line(format!("weight += {}u;", layout.step));
-                if planes > 1 {
+                s.line(format!("weight += {}u;", slices * layout.step));
+                if looped {
                     s.line("}");
+                }
+                if slices > 1 {
+                    s.line("weight = next_row;");
                 }
             }
             Kind::Depthwise => {

@@ -1,11 +1,10 @@
 //! Where the input elements of an invocation are, and how they are loaded.
 
-use super::Precision;
-use super::conv::is_packed;
-use super::conv_body::Range;
-use super::layout::{Kind, WeightLayout};
-use super::source::{Source, plus, times};
-use super::spec::{ConvSpec, Function};
+use super::super::Precision;
+use super::super::layout::{Kind, WeightLayout};
+use super::super::source::{Source, plus, times};
+use super::super::spec::{ConvSpec, Function};
+use super::body::Range;
 
 /// An input column, as seen from an invocation.
 pub(super) enum Column {
@@ -26,7 +25,7 @@ pub(super) enum Column {
 pub(super) fn octets(spec: &ConvSpec, layout: &WeightLayout, apart: usize) -> bool {
     let [range] = &spec.k_ranges[..] else { return false };
     let (from, layout) = (&range.from, &layout.ranges[0]);
-    !is_packed(from)
+    !from.is_packed()
         && from.stride == 1
         && from.shape.width.is_multiple_of(8)
         && (apart * range.stride[1]).is_multiple_of(8)
@@ -138,7 +137,7 @@ impl Range<'_> {
         for (j, column) in columns.iter().enumerate() {
             let Some(Column::At { at: offset, inside, right }) = column else { continue };
             let element = |offset: &str| {
-                let load = match is_packed(&self.range.from) {
+                let load = match self.range.from.is_packed() {
                     true => format!("load_in{buffer}({at} + {offset})"),
                     false => format!("in{buffer}[{at} + {offset}]"),
                 };

@@ -1,0 +1,88 @@
+//! What the invocations of a workgroup have.
+
+use super::super::Capabilities;
+use super::super::layout::WeightLayout;
+use super::super::source::Source;
+use super::super::tile::Tile;
+
+/// Invocations in order: tiles of pixels, and of these again for every part of K, and of all that for every tile of output channels.
+pub(super) struct Share {
+    /// Tiles of pixels.
+    pub(super) slots: usize,
+    /// Parts of K, whose sums are added in the end.
+    pub(super) slices: usize,
+    /// Tiles of output channels.
+    pub(super) parts: usize,
+}
+
+impl Share {
+    /// For a map, or what else a grid's x is to have, of so many tiles of pixels. Where they do not fill a workgroup it has several tiles
+    /// of output channels: as many as leave the smallest part of whole workgroups idle.
+    pub(super) fn new(tile: &Tile, layout: &WeightLayout, caps: &Capabilities, pixel_tiles: usize) -> Share {
+        let (usual, slices) = (tile.workgroup as usize, tile.slices);
+        let slots = (usual / slices).min(pixel_tiles);
+        let each = slots * slices;
+        // Invocations that hand weights round are of one tile of output channels.
+        if tile.lanes.is_some() || pixel_tiles > usual / slices {
+            return Share { slots: usual / slices, slices, parts: 1 };
+        }
+        let memory = caps.max_workgroup_memory as usize / (tile.sums_bytes() * each);
+        let invocations = (2 * usual).min(caps.max_workgroup_invocations as usize) / each;
+        let most = invocations.min(memory).min(layout.tiles);
+        let used = |parts: usize| {
+            let all = parts * each;
+            all as f64 / all.next_multiple_of(usual) as f64
+        };
+        let parts = (1..=most).rev().max_by(|&a, &b| used(a).total_cmp(&used(b))).unwrap_or(1);
+        Share { slots, slices, parts }
+    }
+
+    pub(super) fn workgroup(&self) -> usize {
+        self.slots * self.slices * self.parts
+    }
+
+    /// The constants that [`Share::place`] needs.
+    pub(super) fn constants(&self, layout: &WeightLayout) -> [(&'static str, usize); 5] {
+        [
+            ("WORKGROUP", self.workgroup()),
+            ("SLOTS", self.slots),
+            ("SLICES", self.slices),
+            ("PARTS", self.parts),
+            ("TILES", layout.tiles),
+        ]
+    }
+
+    /// Says which `slot`, `slice` and `tile` of output channels an invocation has; `own_tile` is at least `TILES` where it has none, and
+    /// `tile` the last one.
+    pub(super) fn place(&self, s: &mut Source) {
+        if self.slices * self.parts == 1 {
+            s.line("let slot = local;");
+            s.line("let own_tile = group.y;");
+            s.line("let tile = group.y;");
+            return;
+        }
+        s.line("let slot = local % SLOTS;");
+        s.line("let slice = local / SLOTS % SLICES;");
+        s.line("let own_tile = group.y * PARTS + local / (SLOTS * SLICES);");
+        s.line("let tile = min(own_tile, TILES - 1u);");
+    }
+
+    /// Adds up what the slices of every tile have in `a{pixel}_{quad}`, by way of workgroup memory `sums`: `each` goes on with `sum` at
+    /// pixel `p` and quad `q` of the tile, whose first slice left its own at `sums[first]`. The slices share these.
+    pub(super) fn gather(&self, s: &mut Source, tile: &Tile, each: impl FnOnce(&mut Source)) {
+        for (p, q) in tile.accumulators() {
+            s.line(format!("sums[{}u * WORKGROUP + local] = a{p}_{q};", p * tile.quads + q));
+        }
+        s.line("workgroupBarrier();");
+        s.line("for (var i = slice; i < TILE_PIXELS * TILE_QUADS; i += SLICES) {");
+        s.line("let p = i / TILE_QUADS;");
+        s.line("let q = i % TILE_QUADS;");
+        s.line("let first = i * WORKGROUP + local - slice * SLOTS;");
+        s.line("var sum = load_parameters(first_weight + q * PARAMETER);");
+        s.line("for (var other = 0u; other < SLICES; other++) {");
+        s.line("sum += sums[first + other * SLOTS];");
+        s.line("}");
+        each(s);
+        s.line("}");
+    }
+}
