@@ -109,9 +109,9 @@ pub(super) fn tiles(spec: &ConvSpec, caps: &Capabilities) -> Vec<Tile> {
                 let (quads, slices) = (quads(most), 1);
                 tiles.push(Tile { pixels, quads, lanes: None, slices, workgroup, max_taps: 16, strip: 2 });
             }
-            let sliced = tiles.iter().map(|tile| Tile { slices: slices(spec, tile, caps), ..*tile });
-            let sliced: Vec<Tile> = sliced.filter(|tile| tile.slices > 1).collect();
-            tiles.splice(0..0, sliced);
+            let whole = tiles.clone();
+            tiles.iter_mut().for_each(|tile| tile.slices = slices(spec, tile, caps));
+            tiles.extend(whole.into_iter().filter(|tile| !tiles.contains(tile)).collect::<Vec<_>>());
         }
     }
     tiles

@@ -16,24 +16,25 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// For a map, or what else a grid's x is to have, of so many tiles of pixels. Where they do not fill a workgroup it has several tiles
-    /// of output channels: as many as leave the smallest part of whole workgroups idle.
+    /// For maps of so many tiles of pixels. Those are dealt evenly to as few workgroups as hold them. Where that leaves invocations
+    /// without work a workgroup has several tiles of output channels: as many as fill whole workgroups best.
     pub(super) fn new(tile: &Tile, layout: &WeightLayout, caps: &Capabilities, pixel_tiles: usize) -> Share {
         let (usual, slices) = (tile.workgroup as usize, tile.slices);
-        let slots = (usual / slices).min(pixel_tiles);
-        let each = slots * slices;
+        let most = usual / slices;
         // Invocations that hand weights round are of one tile of output channels.
-        if tile.lanes.is_some() || pixel_tiles > usual / slices {
-            return Share { slots: usual / slices, slices, parts: 1 };
+        if tile.lanes.is_some() {
+            return Share { slots: most, slices, parts: 1 };
         }
+        let slots = pixel_tiles.div_ceil(pixel_tiles.div_ceil(most));
+        let each = slots * slices;
         let memory = caps.max_workgroup_memory as usize / (tile.sums_bytes() * each);
         let invocations = (2 * usual).min(caps.max_workgroup_invocations as usize) / each;
-        let most = invocations.min(memory).min(layout.tiles);
         let used = |parts: usize| {
             let all = parts * each;
             all as f64 / all.next_multiple_of(usual) as f64
         };
-        let parts = (1..=most).rev().max_by(|&a, &b| used(a).total_cmp(&used(b))).unwrap_or(1);
+        let parts = 1..=invocations.min(memory).min(layout.tiles);
+        let parts = parts.rev().max_by(|&a, &b| used(a).total_cmp(&used(b))).unwrap_or(1);
         Share { slots, slices, parts }
     }
 
