@@ -138,6 +138,15 @@ fn buffer(gpu: &Gpu, floats: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
 }
 
 #[test]
+fn weights_beyond_memory_are_refused() {
+    let (mut plan, _) = small(1, &[]);
+    let weights = plan.dispatches.iter_mut().find_map(|d| d.weights.as_mut()).unwrap();
+    weights.k_ranges[0].shape = [1 << 31, 1 << 20, 1, 1];
+    let error = CpuExecutor::try_new(&plan).err().expect("8 PiB of weights");
+    assert!(matches!(error, CpuError::OutOfMemory(_)) && error.to_string().contains("weights"), "{error}");
+}
+
+#[test]
 fn wrong_inputs_and_names_are_refused() {
     let (plan, mut input) = small(1, &[]);
     let expected = input.len();

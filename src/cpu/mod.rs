@@ -118,7 +118,7 @@ impl CpuExecutor {
     /// [`CpuExecutor::new`], where the plan may be of any size.
     ///
     /// # Errors
-    /// [`CpuError::OutOfMemory`] when there is too little memory for the plan's slots, its input and its output;
+    /// [`CpuError::OutOfMemory`] when there is too little memory for the plan's slots, its input and its output, or for its weights;
     /// [`CpuError::Weights`].
     pub fn try_new(plan: &Plan) -> Result<CpuExecutor, CpuError> {
         let elements = |shape: BufferShape| shape.batch * shape.channels * shape.height * shape.width;
@@ -127,6 +127,12 @@ impl CpuExecutor {
         let caller = 2 * 4 * (input + output);
         let own = 4 * slots(plan).sum::<usize>();
         memory::ask("the activations of a run", own.saturating_add(caller))?;
+        // Every weight is there once packed, and the one that is being packed as it is stored as well.
+        let weights = plan.dispatches.iter().filter_map(|d| d.weights.as_ref()).flat_map(|w| &w.k_ranges);
+        let bytes = weights.map(|k| k.shape.iter().fold(4, |bytes: usize, n| bytes.saturating_mul(*n)));
+        let (all, largest) = bytes.fold((0usize, 0), |(all, most), n| (all.saturating_add(n), most.max(n)));
+        let together = own.saturating_add(caller).saturating_add(all).saturating_add(largest);
+        memory::ask("the weights and activations of a network", together)?;
         let pack = |d: &Dispatch| {
             let (Spec::Conv(spec), Some(weights)) = (&d.spec, &d.weights) else { return Ok(None) };
             let packed = PackedConv::new(spec, weights);

@@ -68,13 +68,13 @@ fn variants() -> Vec<(String, ConvSpec)> {
 fn averages() -> Vec<(String, ConvSpec)> {
     let mut specs = vec![];
     // Every remainder of tiles in width; of more tiles than an invocation each has; one pixel.
-    for (height, width) in (1..=17).map(|n| (3, n)).chain([(1, 1), (7, 7), (13, 41), (30, 7)]) {
+    for (height, width) in (1..=9).map(|n| (3, n)).chain([(1, 1), (7, 7), (13, 41), (30, 7)]) {
         let three = conv(vec![range(whole(0, packed(2, 8, height, width)), 3, 1, 1, 1)], 12);
         specs.push((format!("3x3 at {height}x{width}"), three));
         let one = conv(vec![range(whole(0, packed(1, 5, height, width)), 1, 1, 0, 1)], 9);
         specs.push((format!("1x1 at {height}x{width}"), one));
     }
-    for out in [1, 3, 4, 6, 13, 20, 31, 33, 70] {
+    for out in [1, 3, 6, 13, 31, 70] {
         let base = conv(vec![range(whole(0, packed(3, 6, 7, 7)), 3, 1, 1, 1)], out);
         specs.push((format!("{out} channels"), base.clone()));
         let sum = add(base.clone(), whole(1, packed(3, out, 7, 7)), 0);
