@@ -144,7 +144,7 @@ fn spoil(plan: &mut Plan, pick: usize) -> (String, Seen) {
             *layout = if *layout == Layout::Packed { Layout::Planar } else { Layout::Packed };
         }
         // The mean of one pixel is that pixel.
-        (16, Spec::Conv(c)) if c.size != [1, 1] => {
+        (16, Spec::Conv(c)) if c.size != [1, 1] && c.max_pool().is_none() => {
             c.pooling = if c.pooling.is_none() { Some(Pooling::Average) } else { None };
         }
         // An operand moved by one channel: between quads.
@@ -164,7 +164,8 @@ fn planned(seed: u64) -> (Plan, Vec<f32>) {
     let mode = [Mode::Structured, Mode::Residual, Mode::Literal][seed as usize % 3];
     let graph = rewrite::for_mode(&original, mode).unwrap().graph;
     let keep = graph.nodes().iter().skip(1).step_by(5).map(|n| n.name.clone()).collect();
-    let target = Target { fuse_average: seed.is_multiple_of(2), ..Target::default() };
+    let target =
+        Target { averaged_pixels: if seed.is_multiple_of(2) { usize::MAX } else { 0 }, ..Target::default() };
     let plan = plan::compile(&graph, &Options { batch: 2, keep, target, ..Options::default() }).unwrap();
     plan::check(&plan).unwrap();
     (plan, images(&original, 2, seed))
@@ -229,14 +230,14 @@ fn what_kernels_would_misread_is_refused() {
     let graph = &fixtures::load("tests/fixtures/timm_resnetv2_18").model.graph;
     let graph = rewrite::for_mode(graph, Mode::Structured).unwrap().graph;
     let keep = vec![graph.nodes()[5].name.clone()];
-    let planned = |fuse_average: bool| {
-        let target = Target { fuse_average, ..Target::default() };
+    let planned = |averaged_pixels: usize| {
+        let target = Target { averaged_pixels, ..Target::default() };
         let plan =
             plan::compile(&graph, &Options { keep: keep.clone(), target, ..Options::default() }).unwrap();
         plan::check(&plan).unwrap();
         plan
     };
-    let (plan, fused) = (planned(false), planned(true));
+    let (plan, fused) = (planned(0), planned(usize::MAX));
     let refused_of = |plan: &Plan, change: &dyn Fn(&mut Plan)| {
         let mut spoilt = plan.clone();
         change(&mut spoilt);

@@ -155,6 +155,53 @@ fn an_add_beside_a_convolution_in_blocks() {
     assert!(difference(&found, &expected).1 < 1e-5);
 }
 
+/// Rows that are handed on beside rows of the layer's own are buffers apart, but not where they are the output, nor their mean.
+#[test]
+fn outputs_of_rows_handed_on_are_one_buffer() {
+    use common::random::Builder;
+    use rmnet::graph::{Activation, Block, Shape, ValueId, Weight};
+    use rmnet::tensor::Tensor;
+
+    for averaged in [false, true] {
+        let mut b = Builder::new(7, Shape { channels: 3, height: 5, width: 6 });
+        let x = b.conv(ValueId::INPUT, 8, 3, 1, 1);
+        let x = b.relu(x);
+        let values = b.rng.values(16 * 8).iter().map(|v| *v as f32).collect();
+        let weight = BlockWeight::Pointwise(Weight::new(Tensor::from_f32(vec![16, 8, 1, 1], values)));
+        let blocks = vec![
+            Block { out: 0..16, input: 0..8, weight },
+            Block { out: 0..8, input: 0..8, weight: BlockWeight::Dirac },
+        ];
+        let conv = Conv2d {
+            in_channels: 8,
+            out_channels: 16,
+            kernel: [1, 1],
+            stride: [1, 1],
+            padding: [0, 0],
+            padding_end: [0, 0],
+            same: false,
+            even: false,
+            dilation: [1, 1],
+            blocks,
+            bias: vec![0.5; 16],
+            activation: vec![(0..16, Activation::Relu)],
+        };
+        let y = b.push("conv", Op::Conv2d(conv), &[x]);
+        if averaged {
+            b.push("mean", Op::GlobalAverage, &[y]);
+        }
+        let input = images(&b.graph, 2, 5);
+        let wide: Vec<f64> = input.iter().map(|v| f64::from(*v)).collect();
+        let expected = reference::run(&b.graph, &wide, 2);
+        let graph = rewrite::fuse_activation(&rewrite::fold_batch_norm(&b.graph).unwrap()).unwrap();
+        let plan = plan::compile(&graph, &Options { batch: 2, ..Options::default() }).unwrap();
+        plan::check(&plan).unwrap();
+        let found = rmnet::cpu::CpuExecutor::new(&plan).run(&input).unwrap();
+        let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
+        assert!(difference(&found, &expected).1 < 1e-5, "averaged: {averaged}");
+    }
+}
+
 /// The mean of the last map is computed with the convolution that makes it, in every form, unless somebody else needs the map.
 #[test]
 fn averages_are_computed_with_the_last_convolution() {
@@ -164,20 +211,20 @@ fn averages_are_computed_with_the_last_convolution() {
         let model = fixtures::load(name).model;
         for mode in [Mode::Structured, Mode::Literal, Mode::Residual] {
             let rewritten = rewrite::for_mode(&model.graph, mode).unwrap();
-            let dispatches = |fuse_average: bool, keep: &[String]| {
-                let target = Target { fuse_average, ..Target::default() };
+            let dispatches = |averaged_pixels: usize, keep: &[String]| {
+                let target = Target { averaged_pixels, ..Target::default() };
                 let options = Options { target, keep: keep.to_vec(), ..Options::default() };
                 let plan = plan::compile(&rewritten.graph, &options).unwrap();
                 plan::check(&plan).unwrap();
                 plan.dispatches.iter().map(|d| plan.formula(d)).collect::<Vec<_>>()
             };
-            let (fused, apart) = (dispatches(true, &[]), dispatches(false, &[]));
+            let (fused, apart) = (dispatches(usize::MAX, &[]), dispatches(0, &[]));
             assert_eq!(fused.len() + 1, apart.len(), "{name} {mode}");
             assert!(fused[fused.len() - 2].contains("average(relu(conv"), "{name} {mode}: {fused:?}");
             let mean = rewritten.graph.nodes().iter().find(|n| matches!(n.op, Op::GlobalAverage)).unwrap();
             let last = rewritten.graph.node(mean.inputs[0]).name.clone();
             assert_eq!(
-                dispatches(true, std::slice::from_ref(&last)).len(),
+                dispatches(usize::MAX, std::slice::from_ref(&last)).len(),
                 apart.len(),
                 "{name} {mode}, {last} kept"
             );

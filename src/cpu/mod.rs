@@ -14,7 +14,7 @@ mod timing;
 
 pub use timing::peak;
 
-use crate::kernel::{BufferShape, Precision, Spec};
+use crate::kernel::{BufferShape, Pooling, Precision, Spec};
 use crate::memory::{self, OutOfMemory};
 use crate::plan::{BufferId, Dispatch, Place, Plan};
 use conv::PackedConv;
@@ -106,6 +106,17 @@ fn slots(plan: &Plan) -> impl Iterator<Item = usize> {
     plan.slots.iter().map(|bytes| bytes.div_ceil(plan.precision().bytes()))
 }
 
+/// Values of the largest map that is made to be averaged.
+fn averaged(plan: &Plan) -> usize {
+    let values = |d: &Dispatch| match &d.spec {
+        Spec::Conv(c) if c.pooling == Some(Pooling::Average) => {
+            plan.batch.saturating_mul(c.size[0] * c.size[1] * c.out_channels)
+        }
+        _ => 0,
+    };
+    plan.dispatches.iter().map(values).max().unwrap_or(0)
+}
+
 impl CpuExecutor {
     /// Reads and reorders the weights and sets up the slots. The plan's tensors are not needed afterwards.
     ///
@@ -125,7 +136,7 @@ impl CpuExecutor {
         let (input, output) = (elements(plan.input().shape), elements(plan.output().shape));
         // The caller has an input and gets an output as well.
         let caller = 2 * 4 * (input + output);
-        let own = 4 * slots(plan).sum::<usize>();
+        let own = (4 * slots(plan).sum::<usize>()).saturating_add(4 * averaged(plan));
         memory::ask("the activations of a run", own.saturating_add(caller))?;
         // Every weight is there once packed, and the one that is being packed as it is stored as well.
         let weights = plan.dispatches.iter().filter_map(|d| d.weights.as_ref()).flat_map(|w| &w.k_ranges);

@@ -184,11 +184,12 @@ impl Capabilities {
         self.software && self.int64
     }
 
-    /// Whether a global average pays in the dispatch of the convolution before it. Where that runs as a register tile, each product
-    /// has the invocation that it has anyway, and a dispatch is saved. Not on a discrete card, whose tiles hold part of a map and
-    /// share more of it; nor on software, which compiles another shader in more time than it ever saves.
-    pub fn fuses_average(&self) -> bool {
-        !self.discrete && !self.software
+    /// Pixels of the largest map whose global average pays in the dispatch of the convolution before it. There one workgroup has all
+    /// of them, so they may be no more than give it work as they do several: then each product has the invocation that it has where
+    /// the map is stored, and a dispatch is saved. None on discrete cards and matrix units, whose tiles hold part of a map and share
+    /// more of it; nor on software, which compiles another shader in more time than it ever saves.
+    pub fn averaged_pixels(&self) -> usize {
+        if self.discrete || self.matrix_units || self.software { 0 } else { 64 }
     }
 
     /// Whether an adapter gains from buffers that are ranges of one ([`Arena`]): software that compiles slowly, reads 64-bit integers

@@ -106,7 +106,10 @@ impl Lowering<'_> {
         let reader = self.only_reader(v)?;
         match &self.graph.node(reader).op {
             Op::MaxPool(pool) => Some((reader, Pooling::Max(*pool))),
-            Op::GlobalAverage if self.options.target.fuse_average => Some((reader, Pooling::Average)),
+            Op::GlobalAverage => {
+                let [height, width] = self.graph.shape(v).size();
+                (height * width <= self.options.target.averaged_pixels).then_some((reader, Pooling::Average))
+            }
             _ => None,
         }
     }

@@ -63,6 +63,8 @@ impl Lowering<'_> {
                     .filter(|c| rows.start < *c && *c < rows.end && !self.read_through(result_value, *c))
                     .map(|c| c - rows.start),
             );
+            // The output is one buffer.
+            cuts.retain(|_| result_value != self.graph.output());
             cuts.sort_unstable();
             cuts.dedup();
             result.extend(self.emitter.sum(&name, sum, pooling.map(|p| p.1), to, &cuts)?);

@@ -218,22 +218,22 @@ pub struct Target {
     pub max_binding_bytes: u64,
     /// Storage buffers in one dispatch.
     pub max_storage_buffers: u32,
-    /// Whether a global average is computed with the convolution before it, where nothing else reads that: a dispatch and a buffer
-    /// less. Every executor can; see [`Capabilities::fuses_average`] for where it pays.
-    pub fuse_average: bool,
+    /// Pixels of the largest map whose global average is computed with the convolution before it, where nothing else reads that: a
+    /// dispatch and a buffer less; 0 for none. Every executor can; see [`Capabilities::averaged_pixels`] for where it pays.
+    pub averaged_pixels: usize,
 }
 
 impl Target {
     /// The CPU executor: without limits, as its buffers are not bound.
     pub const CPU: Target =
-        Target { max_binding_bytes: u64::MAX, max_storage_buffers: u32::MAX, fuse_average: false };
+        Target { max_binding_bytes: u64::MAX, max_storage_buffers: u32::MAX, averaged_pixels: 0 };
 
     /// An adapter.
     pub fn of(caps: &Capabilities) -> Target {
         Target {
             max_binding_bytes: caps.max_binding_bytes,
             max_storage_buffers: caps.max_storage_buffers,
-            fuse_average: caps.fuses_average(),
+            averaged_pixels: caps.averaged_pixels(),
         }
     }
 }
