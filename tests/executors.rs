@@ -6,7 +6,7 @@ use common::difference;
 use common::random::{f32_error, images, network};
 use proptest::prelude::*;
 use rmnet::cpu::{CpuError, CpuExecutor};
-use rmnet::gpu::{AdapterChoice, ExecOptions, Gpu, GpuError, GpuExecutor};
+use rmnet::gpu::{AdapterChoice, ExecOptions, Gpu, GpuError, GpuExecutor, GpuKind};
 use rmnet::graph::Graph;
 use rmnet::plan::{self, Options, Plan, Target};
 use rmnet::reference;
@@ -20,7 +20,7 @@ fn widened(values: &[f32]) -> Vec<f64> {
     values.iter().map(|v| f64::from(*v)).collect()
 }
 
-/// Every adapter but OpenGL's, opened once.
+/// Every adapter but OpenGL's, opened once; the first as each kind of GPU too.
 ///
 /// # Panics
 /// Without an adapter (`mesa-vulkan-drivers` is one): these tests are about it.
@@ -33,7 +33,9 @@ fn gpus() -> &'static [Gpu] {
         let gpus: Vec<Gpu> =
             usable.map(|i| Gpu::new(&AdapterChoice::Index(i)).expect("an adapter that is listed")).collect();
         assert!(!gpus.is_empty(), "no adapter; {}", rmnet::gpu::remedy());
-        gpus
+        let as_kind = |kind| gpus[0].clone().with_kernels_for(kind);
+        let as_kinds = [GpuKind::Integrated, GpuKind::Discrete].map(as_kind);
+        gpus.into_iter().chain(as_kinds).collect()
     })
 }
 

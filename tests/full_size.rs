@@ -6,6 +6,7 @@ use common::random::images;
 use common::seeded::{self, Arch};
 use common::{devices, difference};
 use rmnet::checkpoint::Checkpoint;
+use rmnet::gpu::{AdapterChoice, Gpu, GpuKind};
 use rmnet::rewrite::{self, Mode};
 use rmnet::{Options, Session, models, verify};
 use std::collections::HashMap;
@@ -29,6 +30,16 @@ fn check(arch: Arch, blocks: usize) {
         let (_, relative) = difference(&found, &expected.logits);
         println!("{name}: {relative:.1e}");
         assert!(relative < verify::F32_LOGITS_BOUND, "{name}: {relative:e}");
+    }
+    // What GPUs would be given, on software.
+    let adapter = Gpu::new(&AdapterChoice::Best).unwrap();
+    for kind in [GpuKind::Integrated, GpuKind::Discrete] {
+        let gpu = adapter.clone().with_kernels_for(kind);
+        let session = pollster::block_on(Session::on(&gpu, &model, &Options::default())).unwrap();
+        let found: Vec<f64> = session.run(&input).unwrap().iter().map(|v| f64::from(*v)).collect();
+        let (_, relative) = difference(&found, &expected.logits);
+        println!("{} as {kind:?}: {relative:.1e}", gpu.adapter());
+        assert!(relative < verify::F32_LOGITS_BOUND, "{kind:?}: {relative:e}");
     }
 }
 

@@ -12,6 +12,15 @@ use wgpu::{DeviceType, ErrorFilter, Features};
 const MATRIX_FEATURES: Features =
     Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(Features::SHADER_F16).union(Features::SUBGROUP);
 
+/// Kinds of GPU that get kernels of their own; for [`Gpu::with_kernels_for`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GpuKind {
+    /// Integrated and mobile, and what a browser offers.
+    Integrated,
+    /// A card with memory of its own.
+    Discrete,
+}
+
 /// A GPU that is ready to run: device, queue and what the adapter offers. Clones share the device.
 #[derive(Clone, Debug)]
 pub struct Gpu {
@@ -110,6 +119,15 @@ impl Gpu {
             == (other.backend, other.vendor, other.device, &other.name);
         self.capabilities.matrix_units =
             same && self.device.features().contains(MATRIX_FEATURES) && matrix_units(adapter);
+        self
+    }
+
+    /// Plans for, and chooses the kernels of, a GPU of another kind than the adapter is, within the adapter's limits: to run on software
+    /// Vulkan what such a GPU would be given. The answers are as good, and the time says nothing about either. Matrix units are left out.
+    pub fn with_kernels_for(mut self, kind: GpuKind) -> Gpu {
+        let Capabilities { software, int64, discrete, matrix_units, .. } = &mut self.capabilities;
+        (*software, *int64, *matrix_units) = (false, false, false);
+        *discrete = kind == GpuKind::Discrete;
         self
     }
 

@@ -27,7 +27,7 @@ mod wait;
 #[cfg(not(target_arch = "wasm32"))]
 pub use adapter::adapters;
 pub use adapter::{AdapterChoice, AdapterReport, Backend, adapters_async, remedy};
-pub use device::Gpu;
+pub use device::{Gpu, GpuKind};
 pub use error::GpuError;
 pub use executor::{ExecOptions, GpuExecutor, GpuMemory};
 #[cfg(not(target_arch = "wasm32"))]
