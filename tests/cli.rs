@@ -146,6 +146,7 @@ fn wrong_use_exits_with_2() {
 
 #[test]
 fn bad_files_exit_with_3() {
+    fails(&["run", DIGITS, "assets/digits/images"], 3, &["expected an image", "found a folder"]);
     let folder = tempfile::tempdir().expect("a folder");
     let cut = folder.path().join("cut.safetensors");
     let whole = std::fs::read(format!("{RESNET}/model.safetensors")).expect("the fixture");

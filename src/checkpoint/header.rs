@@ -87,6 +87,13 @@ fn mistaken(bytes: &[u8]) -> Option<String> {
             "this is a PyTorch pickle; save the state dict with `safetensors.torch.save_file` first".into(),
         );
     }
+    // The fields of an ONNX file begin with the version of its format, a byte, and go on with who wrote it.
+    if matches!(bytes, [0x08, _, 0x12, ..]) {
+        return Some(
+            "this looks like an ONNX file; rmnet writes those, and reads the checkpoint they were made from"
+                .into(),
+        );
+    }
     bytes
         .starts_with(b"version https://git-lfs")
         .then(|| "this is a Git LFS pointer, not the file; fetch it with `git lfs pull`".into())

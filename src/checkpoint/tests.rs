@@ -132,6 +132,7 @@ fn broken_files_are_refused_with_a_reason() {
         (raw(&two("[0,8]", "[16,8]"), 8), ""),
         (raw(&wrap, 0), "truncated"),
         (b"PK\x03\x04 and the rest".to_vec(), "PyTorch pickle"),
+        (b"\x08\x0a\x12\x05rmnet and the rest".to_vec(), "ONNX file"),
         (lfs, "git lfs pull"),
     ];
     for (bytes, expected) in cases {

@@ -47,6 +47,9 @@ pub fn read(paths: &[PathBuf], shape: Shape, preprocess: &Preprocess) -> Result<
 /// An image file as 8-bit RGB; transparency is dropped as PIL's `convert("RGB")` drops it.
 pub fn decode(path: &Path) -> Result<image::RgbImage, Failure> {
     let refuse = |e: &dyn Display| Failure::input(format!("{}: {e}", path.display()));
+    if path.is_dir() {
+        return Err(refuse(&"expected an image or a .safetensors file, found a folder"));
+    }
     let open = || image::ImageReader::open(path)?.with_guessed_format();
     let reader = open().map_err(|e| refuse(&e))?;
     let name = match reader.format() {

@@ -106,6 +106,15 @@ fn slots(plan: &Plan) -> impl Iterator<Item = usize> {
     plan.slots.iter().map(|bytes| bytes.div_ceil(plan.precision().bytes()))
 }
 
+/// What a thread needs beside: patches, and what packing takes for a moment.
+const WORKING_BYTES: usize = 4 << 20;
+
+/// Lets every thread allocate something. Its allocator may set much aside for a thread that does so the first time (glibc 64 MiB of
+/// addresses): what is there is asked after that.
+fn settle_threads() {
+    rayon::broadcast(|_| drop(std::hint::black_box(vec![0u8; 1024])));
+}
+
 /// Values of the largest map that is made to be averaged.
 fn averaged(plan: &Plan) -> usize {
     let values = |d: &Dispatch| match &d.spec {
@@ -134,16 +143,18 @@ impl CpuExecutor {
     pub fn try_new(plan: &Plan) -> Result<CpuExecutor, CpuError> {
         let elements = |shape: BufferShape| shape.batch * shape.channels * shape.height * shape.width;
         let (input, output) = (elements(plan.input().shape), elements(plan.output().shape));
+        settle_threads();
         // The caller has an input and gets an output as well.
         let caller = 2 * 4 * (input + output);
         let own = (4 * slots(plan).sum::<usize>()).saturating_add(4 * averaged(plan));
-        memory::ask("the activations of a run", own.saturating_add(caller))?;
+        memory::ask("activations", own.saturating_add(caller))?;
         // Every weight is there once packed, and the one that is being packed as it is stored as well.
         let weights = plan.dispatches.iter().filter_map(|d| d.weights.as_ref()).flat_map(|w| &w.k_ranges);
         let bytes = weights.map(|k| k.shape.iter().fold(4, |bytes: usize, n| bytes.saturating_mul(*n)));
         let (all, largest) = bytes.fold((0usize, 0), |(all, most), n| (all.saturating_add(n), most.max(n)));
-        let together = own.saturating_add(caller).saturating_add(all).saturating_add(largest);
-        memory::ask("the weights and activations of a network", together)?;
+        let working = rayon::current_num_threads() * WORKING_BYTES;
+        let parts = [own, caller, all, largest, working];
+        memory::ask("weights and activations", parts.iter().fold(0, |sum: usize, n| sum.saturating_add(*n)))?;
         let pack = |d: &Dispatch| {
             let (Spec::Conv(spec), Some(weights)) = (&d.spec, &d.weights) else { return Ok(None) };
             let packed = PackedConv::new(spec, weights);

@@ -56,7 +56,7 @@ pub enum GpuError {
         reason: String,
     },
     /// The device has no memory left.
-    #[error("out of GPU memory while {doing}")]
+    #[error("out of GPU memory for {doing}")]
     OutOfMemory {
         /// What was being done.
         doing: String,
