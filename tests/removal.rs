@@ -6,7 +6,7 @@ use common::random::{f32_error, images, network};
 use common::{difference, fixtures};
 use proptest::prelude::*;
 use rmnet::cpu::CpuExecutor;
-use rmnet::graph::{BlockWeight, Conv2d, Graph, Op};
+use rmnet::graph::{Activation, Block, BlockWeight, Conv2d, Graph, Op};
 use rmnet::plan::{self, Options, Place, PlanError, Target};
 use rmnet::reference;
 use rmnet::rewrite::{self, Mode, Outcome};
@@ -109,11 +109,29 @@ proptest! {
     }
 }
 
+/// A 1x1 convolution of these blocks.
+fn pointwise(in_channels: usize, out_channels: usize, blocks: Vec<Block>, activation: Activation) -> Conv2d {
+    Conv2d {
+        in_channels,
+        out_channels,
+        kernel: [1, 1],
+        stride: [1, 1],
+        padding: [0, 0],
+        padding_end: [0, 0],
+        same: false,
+        even: false,
+        dilation: [1, 1],
+        blocks,
+        bias: vec![0.5; out_channels],
+        activation: vec![(0..out_channels, activation)],
+    }
+}
+
 /// An Add beside a convolution whose rows come from several blocks takes each row's own share of the other operand.
 #[test]
 fn an_add_beside_a_convolution_in_blocks() {
     use common::random::{Builder, Rng};
-    use rmnet::graph::{Activation, Block, Shape, ValueId, Weight};
+    use rmnet::graph::{Shape, ValueId, Weight};
     use rmnet::tensor::Tensor;
 
     let mut b = Builder::new(3, Shape { channels: 3, height: 9, width: 7 });
@@ -127,20 +145,7 @@ fn an_add_beside_a_convolution_in_blocks() {
         Block { out: 0..4, input: 0..8, weight: half(&mut b.rng) },
         Block { out: 4..8, input: 0..8, weight: half(&mut b.rng) },
     ];
-    let conv = Conv2d {
-        in_channels: 8,
-        out_channels: 8,
-        kernel: [1, 1],
-        stride: [1, 1],
-        padding: [0, 0],
-        padding_end: [0, 0],
-        same: false,
-        even: false,
-        dilation: [1, 1],
-        blocks,
-        bias: vec![0.5; 8],
-        activation: vec![(0..8, Activation::Identity)],
-    };
+    let conv = pointwise(8, 8, blocks, Activation::Identity);
     let y = b.push("conv", Op::Conv2d(conv), &[x]);
     let sum = b.push("add", Op::Add(Activation::Relu), &[x, y]);
     b.head(sum, 3);
@@ -159,7 +164,7 @@ fn an_add_beside_a_convolution_in_blocks() {
 #[test]
 fn outputs_of_rows_handed_on_are_one_buffer() {
     use common::random::Builder;
-    use rmnet::graph::{Activation, Block, Shape, ValueId, Weight};
+    use rmnet::graph::{Shape, ValueId, Weight};
     use rmnet::tensor::Tensor;
 
     for averaged in [false, true] {
@@ -172,20 +177,7 @@ fn outputs_of_rows_handed_on_are_one_buffer() {
             Block { out: 0..16, input: 0..8, weight },
             Block { out: 0..8, input: 0..8, weight: BlockWeight::Dirac },
         ];
-        let conv = Conv2d {
-            in_channels: 8,
-            out_channels: 16,
-            kernel: [1, 1],
-            stride: [1, 1],
-            padding: [0, 0],
-            padding_end: [0, 0],
-            same: false,
-            even: false,
-            dilation: [1, 1],
-            blocks,
-            bias: vec![0.5; 16],
-            activation: vec![(0..16, Activation::Relu)],
-        };
+        let conv = pointwise(8, 16, blocks, Activation::Relu);
         let y = b.push("conv", Op::Conv2d(conv), &[x]);
         if averaged {
             b.push("mean", Op::GlobalAverage, &[y]);

@@ -130,7 +130,7 @@ impl Lowering<'_> {
                     Pooling::Average => row_ranges(conv).len() == 1,
                 };
                 let pooling = self.fused_pooling(v).filter(|(_, pooling)| whole(pooling));
-                self.pooled_conv(v, conv, x, None, pooling)
+                self.conv(v, conv, x, None, pooling)
             }
             (Op::Add(activation), _) => self.add(v, activation),
             (Op::MaxPool(_) | Op::GlobalAverage, _) if !self.values[v.index()].is_empty() => {
@@ -155,22 +155,6 @@ impl Lowering<'_> {
             }),
             (_, None) => unreachable!("push checks the number of operands"),
         }
-    }
-
-    /// A convolution and the pooling behind it or its Add, whose value is put by for the pooling's own node.
-    fn pooled_conv(
-        &mut self,
-        v: ValueId,
-        conv: &Conv2d,
-        x: ValueId,
-        add: Option<(ValueId, ValueId, &Activation)>,
-        pooling: Option<(ValueId, Pooling)>,
-    ) -> Result<Vec<Segment>, PlanError> {
-        let mut value = self.conv(v, conv, x, add, pooling)?;
-        if let Some((node, _)) = pooling {
-            self.values[node.index()] = std::mem::take(&mut value);
-        }
-        Ok(value)
     }
 
     /// Writes the output where it is a view of another value.
@@ -292,7 +276,7 @@ impl Lowering<'_> {
             let node = self.graph.node(fused);
             let Op::Conv2d(conv) = &node.op else { unreachable!("fused_conv gives convolutions") };
             let average = self.fused_pooling(v).filter(|(_, pooling)| *pooling == Pooling::Average);
-            return self.pooled_conv(fused, conv, node.inputs[0], Some((v, other, activation)), average);
+            return self.conv(fused, conv, node.inputs[0], Some((v, other, activation)), average);
         }
         let channels = self.graph.shape(v).channels;
         let mut sum = Sum::new(channels, self.graph.shape(v).size());

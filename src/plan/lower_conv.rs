@@ -12,7 +12,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 impl Lowering<'_> {
-    /// Lowers a convolution, with the Add that is computed in it and the pooling after it.
+    /// Lowers a convolution, with the Add that is computed in it and the pooling after either. What is pooled is put by as the value of
+    /// the pooling's own node, and the convolution's is empty.
     pub(super) fn conv(
         &mut self,
         v: ValueId,
@@ -68,6 +69,9 @@ impl Lowering<'_> {
             cuts.sort_unstable();
             cuts.dedup();
             result.extend(self.emitter.sum(&name, sum, pooling.map(|p| p.1), to, &cuts)?);
+        }
+        if let Some((node, _)) = pooling {
+            self.values[node.index()] = std::mem::take(&mut result);
         }
         Ok(result)
     }
