@@ -114,16 +114,10 @@ fn pointwise(in_channels: usize, out_channels: usize, blocks: Vec<Block>, activa
     Conv2d {
         in_channels,
         out_channels,
-        kernel: [1, 1],
-        stride: [1, 1],
-        padding: [0, 0],
-        padding_end: [0, 0],
-        same: false,
-        even: false,
-        dilation: [1, 1],
         blocks,
         bias: vec![0.5; out_channels],
         activation: vec![(0..out_channels, activation)],
+        ..Conv2d::pointwise_function(in_channels, Activation::Identity)
     }
 }
 

@@ -195,7 +195,8 @@ pub struct PlanArgs {
     /// Multiply neighbouring linear 1x1 convolutions into one; `auto` needs a device, see `run` and `convert`
     #[arg(long, value_enum, default_value_t)]
     pub merge: MergeArg,
-    /// Whose limits: cpu (which has none), NAME, INDEX, vulkan, metal, dx12 or gl [default: WebGPU's default limits]
+    /// Whom to plan for: cpu (without limits), NAME, INDEX, vulkan, metal, dx12 or gl [default: a GPU, no discrete card, of WebGPU's
+    /// default limits]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
     /// What values between layers and weights are stored in

@@ -10,7 +10,7 @@
 
 use super::precision::{Precision, Words, parameter_elements};
 use super::spec::{ConvSpec, KRange};
-use super::{Function, Values, tile::Tile};
+use super::{Function, Values};
 
 /// How a K range is multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,17 @@ pub(super) struct RangeLayout {
     pub(super) offset: usize,
 }
 
+/// How the loops of a kernel take weights.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    /// Quads of output channels of a tile.
+    pub(super) quads: usize,
+    /// Invocations that load weights for one another.
+    pub(super) lanes: Option<u32>,
+    /// Most products per pixel and output channel in a step: decides whether horizontal taps are unrolled.
+    pub(super) max_taps: usize,
+}
+
 /// Order of a dispatch's packed weights.
 #[derive(Clone, Debug)]
 pub(super) struct WeightLayout {
@@ -60,17 +71,18 @@ pub(super) struct WeightLayout {
 }
 
 impl WeightLayout {
-    pub(super) fn new(spec: &ConvSpec, tile: &Tile) -> WeightLayout {
+    pub(super) fn new(spec: &ConvSpec, order: &Order) -> WeightLayout {
+        let &Order { quads, lanes, max_taps } = order;
         let precision = spec.precision();
         let parameter = parameter_elements(precision);
-        let mut block = tile.quads * parameter;
+        let mut block = quads * parameter;
         let ranges = spec.k_ranges.iter().map(|range| {
             let kind = kind(spec, range);
             let depth = if range.from.is_packed() && kind == Kind::Dense { 4 } else { 1 };
-            let unroll_x = kind != Kind::Scattered && range.kernel[1] * depth <= tile.max_taps;
+            let unroll_x = kind != Kind::Scattered && range.kernel[1] * depth <= max_taps;
             let taps = if unroll_x { range.kernel[1] } else { 1 };
-            let vectors = taps * depth * tile.quads;
-            let shared = tile.lanes.filter(|_| kind == Kind::Dense).unwrap_or(1) as usize;
+            let vectors = taps * depth * quads;
+            let shared = lanes.filter(|_| kind == Kind::Dense).unwrap_or(1) as usize;
             let step = vectors.next_multiple_of(shared);
             let offset = block;
             let steps = range.kernel[0] * (range.kernel[1] / taps) * planes_of_group(range, kind, depth);
@@ -78,7 +90,7 @@ impl WeightLayout {
             RangeLayout { kind, unroll_x, depth, step, map: 0, parameter, offset }
         });
         let mut ranges: Vec<RangeLayout> = ranges.collect();
-        let tiles = spec.out_channels.div_ceil(4 * tile.quads);
+        let tiles = spec.out_channels.div_ceil(4 * quads);
         let slopes = tiles * block;
         let mut total =
             slopes + if spec.has_slopes() { spec.out_channels.div_ceil(4) * parameter } else { 0 };
@@ -88,7 +100,7 @@ impl WeightLayout {
                 total += 2 * range.from.channels.div_ceil(4) * parameter;
             }
         }
-        WeightLayout { quads: tile.quads, tiles, precision, parameter, block, ranges, slopes, total }
+        WeightLayout { quads, tiles, precision, parameter, block, ranges, slopes, total }
     }
 
     pub(super) fn bytes(&self) -> u64 {

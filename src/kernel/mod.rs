@@ -14,7 +14,6 @@ mod simple;
 mod source;
 mod spec;
 mod stem;
-mod tile;
 mod tiled;
 mod universal;
 mod winograd;
@@ -253,7 +252,7 @@ pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Res
 #[derive(Clone, Copy, Debug)]
 enum How {
     /// Every invocation on its own.
-    Register(tile::Tile),
+    Register(register::Tile),
     /// Workgroups that share a rectangle of the network's input.
     Stem(stem::Shape),
     /// Workgroups that share what they load.
@@ -280,7 +279,7 @@ impl How {
 /// GPU. Others are on discrete cards: on integrated GPUs that is no faster than the caches, on software adapters slower. Winograd's
 /// way comes first where a large card has enough to do; elsewhere it is for those who time it.
 fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
-    let register = tile::tiles(flat, caps).into_iter().map(How::Register);
+    let register = register::tiles(flat, caps).into_iter().map(How::Register);
     let tiled = tiled::shapes(flat, caps).into_iter().map(How::Tiled);
     let winograd = winograd::shapes(flat, caps).into_iter().map(How::Winograd);
     let stem = stem::shapes(flat, caps).into_iter().map(How::Stem);
@@ -292,6 +291,14 @@ fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
     } else {
         first.chain(register).chain(tiled).chain(winograd).collect()
     }
+}
+
+/// The shapes whose pixels fit rows of that width, those that waste less than a seventh first, else by waste.
+pub(super) fn best_first(shapes: [(usize, usize); 4], width: usize) -> Vec<(usize, usize)> {
+    let covered = |pixels: usize| width.div_ceil(pixels) * pixels;
+    let mut shapes: Vec<_> = shapes.into_iter().map(|(p, q)| (p.min(width), q)).collect();
+    shapes.sort_by_key(|&(p, _)| if covered(p) * 7 < width * 8 { 0 } else { covered(p) });
+    shapes
 }
 
 /// Brings the best guess of a family's shapes to the front: the first that `pays`, else the one that comes to most by `size`.
@@ -344,21 +351,17 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
         return simple::gemv_bytes(spec);
     }
     let flat = spec.flattened();
-    [(None, false), (None, true), (Some(4), true), (Some(8), true)]
-        .into_iter()
-        .flat_map(|(subgroup_size, software)| {
-            tile::tiles(&flat, &Capabilities { subgroup_size, software, ..Capabilities::WEBGPU })
-        })
-        .map(|tile| WeightLayout::new(&flat, &tile).bytes())
-        .chain([
-            stem::packed_weight_bytes(&flat),
-            tiled::packed_weight_bytes(&flat),
-            matrix::packed_weight_bytes(&flat),
-            winograd::packed_weight_bytes(&flat),
-            universal::packed_weight_bytes(&flat),
-        ])
-        .max()
-        .unwrap_or(0)
+    [
+        register::packed_weight_bytes(&flat),
+        stem::packed_weight_bytes(&flat),
+        tiled::packed_weight_bytes(&flat),
+        matrix::packed_weight_bytes(&flat),
+        winograd::packed_weight_bytes(&flat),
+        universal::packed_weight_bytes(&flat),
+    ]
+    .into_iter()
+    .max()
+    .unwrap_or(0)
 }
 
 fn check(spec: &Spec, kernel: &Kernel, caps: &Capabilities) -> Result<(), KernelError> {

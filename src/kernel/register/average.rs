@@ -7,14 +7,14 @@
 use super::super::layout::WeightLayout;
 use super::super::source::Source;
 use super::super::spec::ConvSpec;
-use super::super::tile::Tile;
 use super::super::{Arena, Capabilities, Kernel};
+use super::Tile;
 use super::body::{Position, accumulate};
-use super::{Share, begin, declare_sums, end};
+use super::{Share, begin, declare_sums, end, readable_quad};
 
 /// The kernel for a flattened spec that averages, and a tile.
 pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
-    let layout = WeightLayout::new(spec, tile);
+    let layout = WeightLayout::new(spec, &tile.order());
     let across = spec.size[1].div_ceil(tile.pixels);
     let places = across * spec.size[0];
     let share = Share::new(tile, &layout, caps, places);
@@ -117,22 +117,14 @@ impl Average<'_> {
                 idle.then(|| "place < PLACES".into()).into_iter().chain(column).collect();
             (!conditions.is_empty()).then(|| conditions.join(" && "))
         };
-        let padded = !spec.out_channels.div_ceil(4).is_multiple_of(tile.quads);
         for q in 0..tile.quads {
-            // Nothing is read for channels that are not there.
-            let guarded = padded && q > 0;
-            if guarded {
-                s.line(format!("if first_quad + {q}u < OUT_QUADS {{"));
-            }
+            let quad = readable_quad(spec, tile, q);
             for p in 0..tile.pixels {
-                let value = format!("finish(a{p}_{q}, image, first_quad + {q}u, y, x + {p}u)");
+                let value = format!("finish(a{p}_{q}, image, {quad}, y, x + {p}u)");
                 s.line(match counts(p) {
                     Some(counts) => format!("total{q} += select(vec4<f32>(), {value}, {counts});"),
                     None => format!("total{q} += {value};"),
                 });
-            }
-            if guarded {
-                s.line("}");
             }
         }
         if turns > 1 {

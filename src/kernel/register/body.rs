@@ -3,7 +3,7 @@
 use super::super::layout::{Kind, RangeLayout, WeightLayout, planes_of_group};
 use super::super::source::{Source, times};
 use super::super::spec::{ConvSpec, KRange};
-use super::super::tile::Tile;
+use super::Tile;
 use super::loads::{Column, condition};
 
 /// Which conv pixels an invocation computes: row `y`, columns `x`, `x + step`, ... (WGSL variables, wrapping below zero).

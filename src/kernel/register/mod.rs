@@ -9,11 +9,13 @@ mod body;
 mod loads;
 mod pooled;
 mod share;
+mod tile;
+
+pub(super) use tile::{Tile, tiles};
 
 use super::layout::WeightLayout;
 use super::source::{Source, planes};
 use super::spec::{ConvSpec, Pooling};
-use super::tile::Tile;
 use super::{Arena, Capabilities, Kernel, Packing, Shader, epilogue};
 use body::{Position, accumulate};
 use share::Share;
@@ -23,7 +25,7 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: O
     if spec.pooling == Some(Pooling::Average) {
         return average::kernel(spec, tile, caps, arena);
     }
-    let layout = WeightLayout::new(spec, tile);
+    let layout = WeightLayout::new(spec, &tile.order());
     let out = spec.outputs[0].shape;
     let across = out.width.div_ceil(tile.pixels);
     let down = out.height.div_ceil(pooled::rows_per_invocation(spec, tile));
@@ -62,6 +64,27 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: O
     }
     let pool = if spec.pooling.is_some() { "_max_pool" } else { "" };
     end(s, tile, layout, grid, &format!("conv2d{pool}"))
+}
+
+/// The most bytes of packed weights over all tiles, on any adapter.
+pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
+    [(None, false), (None, true), (Some(4), true), (Some(8), true)]
+        .into_iter()
+        .flat_map(|(subgroup_size, software)| {
+            tiles(spec, &Capabilities { subgroup_size, software, ..Capabilities::WEBGPU })
+        })
+        .map(|tile| WeightLayout::new(spec, &tile.order()).bytes())
+        .max()
+        .unwrap_or(0)
+}
+
+/// Quad `q` of a tile or, where there are no such channels, the last that there is: what is added to them must not be read behind
+/// its buffer, though nothing of it is stored.
+fn readable_quad(spec: &ConvSpec, tile: &Tile, q: usize) -> String {
+    match q > 0 && !spec.out_channels.div_ceil(4).is_multiple_of(tile.quads) {
+        true => format!("min(first_quad + {q}u, OUT_QUADS - 1u)"),
+        false => format!("first_quad + {q}u"),
+    }
 }
 
 /// Declares workgroup memory for so many quads of sums.

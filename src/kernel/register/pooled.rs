@@ -2,9 +2,8 @@
 
 use super::super::source::{LOWEST, Source};
 use super::super::spec::ConvSpec;
-use super::super::tile::Tile;
-use super::Body;
 use super::body::{Position, accumulate};
+use super::{Body, Tile, readable_quad};
 use crate::graph::MaxPool;
 
 /// A pool whose windows overlap by one row or none is taken row by row; others tap by tap.
@@ -22,15 +21,6 @@ pub(super) fn rows_per_invocation(spec: &ConvSpec, tile: &Tile) -> usize {
 }
 
 impl Body<'_> {
-    /// Quad `q` of the tile or, where there are no such channels, the last that there is: what is added to them must not be read
-    /// behind its buffer, though nothing of it is stored.
-    fn readable(&self, q: usize) -> String {
-        match q > 0 && !self.spec.out_channels.div_ceil(4).is_multiple_of(self.tile.quads) {
-            true => format!("min(first_quad + {q}u, OUT_QUADS - 1u)"),
-            false => format!("first_quad + {q}u"),
-        }
-    }
-
     pub(super) fn pooled(&self, s: &mut Source, pool: &MaxPool) {
         if by_rows(pool) { self.pooled_by_rows(s, pool) } else { self.pooled_by_taps(s, pool) }
     }
@@ -58,7 +48,7 @@ impl Body<'_> {
         for p in 0..self.tile.pixels {
             s.line(format!("let x{p} = x + {}u;", p * pool.stride[1]));
             for q in 0..self.tile.quads {
-                let quad = self.readable(q);
+                let quad = readable_quad(self.spec, self.tile, q);
                 s.line(format!(
                     "m{p}_{q} = {larger}(m{p}_{q}, select({LOWEST}, finish(a{p}_{q}, image, {quad}, y, x{p}), y < CONV_HEIGHT && x{p} < CONV_WIDTH));"
                 ));
@@ -98,7 +88,7 @@ impl Body<'_> {
         for p in 0..pixels {
             s.line(format!("let in{p}_inside = y < CONV_HEIGHT && x + {p}u < CONV_WIDTH;"));
             for q in 0..tile.quads {
-                let quad = self.readable(q);
+                let quad = readable_quad(self.spec, self.tile, q);
                 s.line(format!(
                     "let v{p}_{q} = select({LOWEST}, finish(a{p}_{q}, image, {quad}, y, x + {p}u), in{p}_inside);"
                 ));

@@ -3,7 +3,7 @@
 use super::super::Capabilities;
 use super::super::layout::WeightLayout;
 use super::super::source::Source;
-use super::super::tile::Tile;
+use super::Tile;
 
 /// Invocations in order: tiles of pixels, and of these again for every part of K, and of all that for every tile of output channels.
 pub(super) struct Share {

@@ -10,9 +10,8 @@ mod body;
 
 pub(super) use body::kernel;
 
-use super::layout::WeightLayout;
+use super::layout::{Order, WeightLayout};
 use super::spec::{ConvSpec, Pooling};
-use super::tile::Tile;
 use super::{BUSY, Capabilities, best_guess_first};
 
 /// Most input channels, and taps of a window's side: what still fits workgroup memory, and unrolls to a sensible length.
@@ -110,16 +109,7 @@ impl Shape {
 
     /// The order of weights: the same as of a register tile that takes a row of taps and a plane at a time.
     fn layout(&self, spec: &ConvSpec) -> WeightLayout {
-        let tile = Tile {
-            pixels: self.strip,
-            quads: self.quads(),
-            lanes: None,
-            slices: 1,
-            workgroup: self.workgroup() as u32,
-            max_taps: MOST_TAPS,
-            strip: 1,
-        };
-        WeightLayout::new(spec, &tile)
+        WeightLayout::new(spec, &Order { quads: self.quads(), lanes: None, max_taps: MOST_TAPS })
     }
 }
 

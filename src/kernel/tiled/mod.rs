@@ -9,9 +9,8 @@ mod body;
 
 pub(super) use body::kernel;
 
-use super::layout::WeightLayout;
+use super::layout::{Order, WeightLayout};
 use super::spec::{ConvSpec, KRange};
-use super::tile::Tile;
 use super::{Capabilities, best_guess_first};
 
 /// What a workgroup computes, and each of its invocations.
@@ -95,16 +94,7 @@ impl Shape {
 
     /// The order of weights: the same as of a register tile that takes a tap and a plane at a time.
     pub(super) fn layout(&self, spec: &ConvSpec) -> WeightLayout {
-        let tile = Tile {
-            pixels: self.pixels,
-            quads: self.quads,
-            lanes: None,
-            slices: 1,
-            workgroup: self.workgroup() as u32,
-            max_taps: 0,
-            strip: 1,
-        };
-        WeightLayout::new(spec, &tile)
+        WeightLayout::new(spec, &Order { quads: self.quads, lanes: None, max_taps: 0 })
     }
 }
 

@@ -21,10 +21,10 @@ pub(super) use winograd::WinogradPasses;
 use super::layout::{Kind, kind};
 use super::source::planes;
 use super::spec::{ConvSpec, KRange, Operand};
-use super::tile::best_first;
 use super::winograd::Minimal;
 use super::{
     Arena, Binding, BufferShape, Capabilities, Function, Kernel, Packing, Precision, Role, Shader, Values,
+    best_first,
 };
 use rayon::prelude::*;
 use text::text;

@@ -1,12 +1,12 @@
 //! Register tiles: what one invocation computes.
 
-use super::layout::{Kind, kind};
-use super::spec::{ConvSpec, Pooling};
-use super::{BUSY, Capabilities};
+use super::super::layout::{Kind, Order, kind};
+use super::super::spec::{ConvSpec, Pooling};
+use super::super::{BUSY, Capabilities, best_first};
 
 /// Pixels and channels of one invocation, and how weights reach it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Tile {
+pub(in super::super) struct Tile {
     /// Neighbouring output pixels of a row.
     pub(super) pixels: usize,
     /// Quads of output channels.
@@ -17,8 +17,6 @@ pub(super) struct Tile {
     pub(super) slices: usize,
     /// Invocations of a workgroup, of which small maps may fill fewer or a few more.
     pub(super) workgroup: u32,
-    /// Most products per pixel and output channel in a step: decides whether horizontal taps are unrolled.
-    pub(super) max_taps: usize,
     /// Pooled rows an invocation walks down, where a max pool is fused.
     pub(super) strip: usize,
 }
@@ -30,12 +28,19 @@ impl Tile {
         (0..pixels).flat_map(move |p| (0..quads).map(move |q| (p, q)))
     }
 
+    /// How its loops take weights.
+    pub(super) fn order(&self) -> Order {
+        Order { quads: self.quads, lanes: self.lanes, max_taps: MOST_TAPS }
+    }
+
     /// Bytes of the sums of one invocation.
     pub(super) fn sums_bytes(&self) -> usize {
         16 * self.pixels * self.quads
     }
 }
 
+/// Products of a step, per pixel and output channel, up to which horizontal taps are unrolled.
+const MOST_TAPS: usize = 16;
 /// Workgroups that keep the cores of a machine with a software adapter busy to the end.
 const ENOUGH_WORKGROUPS: usize = 64;
 /// Pooled rows of a strip at most: beyond, little is saved.
@@ -59,7 +64,7 @@ fn quads_within_groups(spec: &ConvSpec, most: usize) -> usize {
 }
 
 /// Columns of what invocations share out in tiles: pixels of the result or, where they are averaged, of the map.
-pub(super) fn columns(spec: &ConvSpec) -> usize {
+fn columns(spec: &ConvSpec) -> usize {
     match spec.pooling {
         Some(Pooling::Average) => spec.size[1],
         Some(Pooling::Max(_)) | None => spec.outputs[0].shape.width,
@@ -67,7 +72,7 @@ pub(super) fn columns(spec: &ConvSpec) -> usize {
 }
 
 /// Tiles worth trying for a spec, best guess first.
-pub(super) fn tiles(spec: &ConvSpec, caps: &Capabilities) -> Vec<Tile> {
+pub(in super::super) fn tiles(spec: &ConvSpec, caps: &Capabilities) -> Vec<Tile> {
     let width = columns(spec);
     let lanes = caps.subgroup_size.filter(|&n| caps.software && (n == 4 || n == 8));
     let wide = spec.out_channels.div_ceil(4).next_power_of_two();
@@ -89,15 +94,7 @@ pub(super) fn tiles(spec: &ConvSpec, caps: &Capabilities) -> Vec<Tile> {
             for (pixels, most) in best_first(shapes, width) {
                 let quads = quads(most);
                 let strip = best_strip(spec, pixels, quads, lanes as usize);
-                let tile = Tile {
-                    pixels,
-                    quads,
-                    lanes: Some(lanes),
-                    slices: 1,
-                    workgroup: lanes,
-                    max_taps: 16,
-                    strip,
-                };
+                let tile = Tile { pixels, quads, lanes: Some(lanes), slices: 1, workgroup: lanes, strip };
                 if !tiles.contains(&tile) {
                     tiles.push(tile);
                 }
@@ -107,7 +104,7 @@ pub(super) fn tiles(spec: &ConvSpec, caps: &Capabilities) -> Vec<Tile> {
             let workgroup = if caps.software { 8 } else { 64.min(caps.max_workgroup_invocations) };
             for (pixels, most) in best_first([(4, 2), (7, 2), (2, 4), (1, 2)], width) {
                 let (quads, slices) = (quads(most), 1);
-                tiles.push(Tile { pixels, quads, lanes: None, slices, workgroup, max_taps: 16, strip: 2 });
+                tiles.push(Tile { pixels, quads, lanes: None, slices, workgroup, strip: 2 });
             }
             let whole = tiles.clone();
             tiles.iter_mut().for_each(|tile| tile.slices = slices(spec, tile, caps));
@@ -162,12 +159,4 @@ fn best_strip(spec: &ConvSpec, pixels: usize, quads: usize, lanes: usize) -> usi
         |strip: &usize| workgroups(*strip) * spec.out_channels.div_ceil(4 * quads) >= ENOUGH_WORKGROUPS;
     let conv_rows = |strip: &usize| workgroups(*strip) * (strip * pool.stride[0] + overlap);
     (2..=LONGEST_STRIP).filter(enough).min_by_key(conv_rows).unwrap_or(2)
-}
-
-/// The shapes whose pixels fit rows of that width, those that waste less than a seventh first, else by waste.
-pub(super) fn best_first(shapes: [(usize, usize); 4], width: usize) -> Vec<(usize, usize)> {
-    let covered = |pixels: usize| width.div_ceil(pixels) * pixels;
-    let mut shapes: Vec<_> = shapes.into_iter().map(|(p, q)| (p.min(width), q)).collect();
-    shapes.sort_by_key(|&(p, _)| if covered(p) * 7 < width * 8 { 0 } else { covered(p) });
-    shapes
 }
