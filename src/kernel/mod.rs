@@ -183,9 +183,9 @@ impl Capabilities {
         self.software && self.int64
     }
 
-    /// Pixels of the largest map whose global average pays in the dispatch of the convolution before it. There one workgroup has all
-    /// of them, so they may be no more than give it work as they do several: then each product has the invocation that it has where
-    /// the map is stored, and a dispatch is saved. None on discrete cards and matrix units, whose tiles hold part of a map and share
+    /// Pixels of the largest map whose global average pays in the dispatch of the convolution before it. One workgroup has all of them
+    /// there: of a small map each product has the invocation that it has where the map is stored, and a dispatch is saved; of a large
+    /// one most invocations of a GPU would be left without work. None on discrete cards and matrix units, whose tiles hold part of a map and share
     /// more of it; nor on software, which compiles another shader in more time than it ever saves.
     pub fn averaged_pixels(&self) -> usize {
         if self.discrete || self.matrix_units || self.software { 0 } else { 64 }
