@@ -9,7 +9,7 @@ use rmnet::checkpoint::Checkpoint;
 use rmnet::cpu::CpuExecutor;
 use rmnet::graph::{Activation, Block, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight};
 use rmnet::models::saved::{self, About};
-use rmnet::models::{self, Output};
+use rmnet::models;
 use rmnet::preprocess::Preprocess;
 use rmnet::rewrite::{self, Form, Mode, Outcome, Rewritten};
 use rmnet::tensor::Tensor;
@@ -76,12 +76,7 @@ impl Net {
 }
 
 fn about(graph: &Graph) -> About {
-    About {
-        family: "crafted".into(),
-        preprocess: Preprocess::imagenet().with_size(graph.input_shape().size()),
-        labels: None,
-        output: Output::Logits,
-    }
+    About::new("crafted", Preprocess::imagenet().with_size(graph.input_shape().size()))
 }
 
 /// Saves and loads the graph, takes it to every form, and compares each with it: by the oracle, as a saved file, and planned on

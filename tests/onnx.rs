@@ -10,7 +10,6 @@ use common::random::{self, Builder};
 use common::{difference, fixtures};
 use prost::Message;
 use rmnet::graph::{Activation, Block, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight};
-use rmnet::models::Output;
 use rmnet::models::saved::About;
 use rmnet::onnx::{self, OnnxError, proto};
 use rmnet::preprocess::Preprocess;
@@ -22,12 +21,7 @@ use std::path::Path;
 use std::process::Command;
 
 fn about() -> About {
-    About {
-        family: "a network".into(),
-        preprocess: Preprocess::imagenet(),
-        labels: None,
-        output: Output::Logits,
-    }
+    About::new("a network", Preprocess::imagenet())
 }
 
 fn written(graph: &Graph, about: &About) -> proto::ModelProto {
@@ -66,12 +60,7 @@ fn a_resnet_is_a_plain_chain_with_all_its_weights() {
     for name in fixtures::names() {
         let model = fixtures::load(&name).model;
         let graph = literal(&model.graph);
-        let about = About {
-            family: model.family,
-            preprocess: model.preprocess,
-            labels: model.labels,
-            output: model.output,
-        };
+        let about = About::model(&model);
         let written = written(&graph, &about);
         assert_eq!(written.opset_import[0].version, onnx::OPSET, "{name}");
         let properties: BTreeMap<_, _> =
@@ -140,12 +129,7 @@ fn the_program_writes_the_same_file() {
     let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
     assert_eq!((&report["format"], &report["form"]), (&"onnx".into(), &"literal".into()), "{report}");
     let model = rmnet::models::Model::open(fixtures::root().join("assets/digits"), None).unwrap();
-    let about = About {
-        family: model.family,
-        preprocess: model.preprocess,
-        labels: model.labels,
-        output: model.output,
-    };
+    let about = About::model(&model);
     onnx::write(&expected, &literal(&model.graph), &about).unwrap();
     assert!(std::fs::read(&path).unwrap() == std::fs::read(&expected).unwrap());
 }

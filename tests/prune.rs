@@ -348,12 +348,7 @@ fn pruned_models_are_saved_and_loaded_bit_for_bit() {
     let model = digits();
     let dir = tempfile::tempdir().unwrap();
     let found = pruned(&model, Judge::BatchNorm, &options(0.35)).unwrap();
-    let about = About {
-        family: found.model.family.clone(),
-        preprocess: found.model.preprocess.clone(),
-        labels: found.model.labels.clone(),
-        output: Default::default(),
-    };
+    let about = About::model(&found.model);
     let (first, second) = (dir.path().join("a.safetensors"), dir.path().join("b.safetensors"));
     saved::save(&first, &found.pruned.graph, &about).unwrap();
     let loaded = models::load(&Checkpoint::open(&first).unwrap(), None).unwrap();

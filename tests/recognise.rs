@@ -35,8 +35,8 @@ fn a_literal_chain_is_planned_as_the_structured_one() {
     let mut whole = 0;
     for name in fixtures::names() {
         let model = fixtures::load(&name).model;
-        let (family, preprocess) = ("a chain".into(), model.preprocess.clone());
-        let about = saved::About { family, preprocess, labels: None, output: model.output };
+        let about =
+            saved::About { output: model.output, ..saved::About::new("a chain", model.preprocess.clone()) };
         let structured = rewrite::for_mode(&model.graph, Mode::Structured).unwrap().graph;
         let literal = rewrite::for_mode(&model.graph, Mode::Literal).unwrap().graph;
         let chain = through_a_file(&literal, &about);

@@ -153,8 +153,7 @@ fn weights_that_folding_takes_beyond_f32_are_refused_by_layer() {
     }
     let folder = tempfile::tempdir().unwrap();
     let graph = rmnet::rewrite::for_mode(&model.graph, Mode::Structured).unwrap().graph;
-    let Model { family, preprocess, labels, output, .. } = model;
-    let about = models::saved::About { family, preprocess, labels, output };
+    let about = models::saved::About::model(&model);
     let error = models::saved::save(&folder.path().join("saved.safetensors"), &graph, &about).unwrap_err();
     assert!(error.to_string().starts_with("layer4.1.conv2:"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

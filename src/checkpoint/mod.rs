@@ -28,12 +28,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Prefixes that wrappers put before every name (`DataParallel`, `timm_wrapper`, training code).
-const PREFIXES: [&str; 4] = ["module.", "model.", "backbone.", "timm_model."];
-
 /// Metadata key of the chain that `convert` writes.
-///
-/// A file that carries it keeps its tensor names as they are: no prefix is stripped.
 pub const RMNET_METADATA: &str = "rmnet";
 
 /// An opened checkpoint: tensors by name, metadata and config files.
@@ -42,7 +37,6 @@ pub struct Checkpoint {
     origin: String,
     path: Option<PathBuf>,
     tensors: BTreeMap<String, Tensor>,
-    prefix: String,
     metadata: BTreeMap<String, String>,
     config: Option<Value>,
     preprocessor: Option<Value>,
@@ -96,27 +90,11 @@ impl Checkpoint {
 
     fn from_owner(owner: Owner, origin: String) -> Result<Checkpoint, CheckpointError> {
         let file_size = owner.bytes().len();
-        let (mut tensors, metadata) = header::read(&owner, &origin)?;
-        let mut prefix = String::new();
-        if !metadata.contains_key(RMNET_METADATA) {
-            while let Some(p) = shared_prefix(&tensors) {
-                tensors = tensors.into_iter().map(|(name, t)| (name[p.len()..].to_string(), t)).collect();
-                prefix.push_str(p);
-            }
-        }
-        Ok(Checkpoint {
-            origin,
-            path: None,
-            tensors,
-            prefix,
-            metadata,
-            config: None,
-            preprocessor: None,
-            file_size,
-        })
+        let (tensors, metadata) = header::read(&owner, &origin)?;
+        Ok(Checkpoint { origin, path: None, tensors, metadata, config: None, preprocessor: None, file_size })
     }
 
-    /// The tensor of a name, without the stripped prefix.
+    /// The tensor of a name.
     pub fn tensor(&self, name: &str) -> Option<&Tensor> {
         self.tensors.get(name)
     }
@@ -129,11 +107,6 @@ impl Checkpoint {
     /// All names, sorted.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
-    }
-
-    /// What every name of the file began with and was stripped of, such as `module.`; mostly empty.
-    pub fn prefix(&self) -> &str {
-        &self.prefix
     }
 
     /// A value of the `__metadata__` map of the header.
@@ -170,12 +143,6 @@ impl Checkpoint {
     pub fn origin(&self) -> &str {
         &self.origin
     }
-}
-
-/// The prefix that all names carry, if any.
-fn shared_prefix(tensors: &BTreeMap<String, Tensor>) -> Option<&'static str> {
-    let carried = |p: &str| tensors.keys().all(|name| name.len() > p.len() && name.starts_with(p));
-    PREFIXES.into_iter().find(|p| !tensors.is_empty() && carried(p))
 }
 
 #[cfg(test)]

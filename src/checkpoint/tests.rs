@@ -71,17 +71,6 @@ fn a_folder_must_hold_one_file() {
 }
 
 #[test]
-fn prefixes_are_stripped_where_all_names_carry_them() {
-    let open = |names: &[&str]| Checkpoint::from_bytes(file(names), None).unwrap();
-    let c = open(&["module.backbone.a", "module.backbone.b"]);
-    assert_eq!((c.names().collect::<Vec<_>>(), c.prefix()), (vec!["a", "b"], "module.backbone."));
-    let c = open(&["module.a", "b"]);
-    assert_eq!((c.names().collect::<Vec<_>>(), c.prefix()), (vec!["b", "module.a"], ""));
-    // Nothing would be left of the name.
-    assert_eq!(open(&["module."]).prefix(), "");
-}
-
-#[test]
 fn a_file_of_our_own_keeps_its_names_and_metadata() {
     let bytes = 1.0f32.to_le_bytes();
     let view = TensorView::new(safetensors::Dtype::F32, vec![1], &bytes).unwrap();

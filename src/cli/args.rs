@@ -1,5 +1,6 @@
 //! The command line as data: the contract that scripts rely on.
 
+use super::assumed;
 pub use super::choices::{CriterionArg, FormatArg, MergeArg, ModeArg, PassArg, PrecisionArg};
 use super::choices::{at_least, limit, seconds, size};
 use clap::{Args, Parser, Subcommand};
@@ -55,11 +56,16 @@ pub enum Verb {
 /// Options of everything that reads a checkpoint.
 #[derive(Args)]
 pub struct ModelArgs {
-    /// A `.safetensors` file, or a folder that holds one with its config files
+    /// A file of safetensors or of PyTorch (.pth, .pt, .bin), or a folder that holds one with its config files
     pub checkpoint: PathBuf,
     /// Input height and width, as `HxW` or one number
     #[arg(long, value_parser = size, value_name = "HxW")]
     pub size: Option<[usize; 2]>,
+    /// What no tensor shows, where it is not as `inspect` says that it is assumed: stem_stride, stem_pool, stage_strides,
+    /// block_strides, stride_in, dilation, shortcut_pool, batch_norm_eps, activation, anti_alias, head, head_activation or prefix; may
+    /// be given many times
+    #[arg(long, value_parser = assumed::option, value_name = "KEY=VALUE")]
+    pub assume: Vec<(String, String)>,
 }
 
 /// Options of everything that runs.

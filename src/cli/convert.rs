@@ -17,12 +17,7 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     let decided = merge::decide(args.merge, &model, &options)?;
     let form = Form { mode, merge: decided.merge };
     let rewritten = rewrite::for_mode(&model.graph, form).map_err(Failure::input)?;
-    let about = About {
-        family: model.family.clone(),
-        preprocess: model.preprocess.clone(),
-        labels: model.labels.clone(),
-        output: model.output,
-    };
+    let about = About::model(&model);
     match format {
         FormatArg::Safetensors => {
             saved::save(&args.output, &rewritten.graph, &about).map_err(Failure::input)?;

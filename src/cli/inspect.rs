@@ -1,7 +1,7 @@
 //! `inspect`: what the checkpoint is, what becomes of each block, the graph before and after.
 
 use super::args::{InspectArgs, PassArg};
-use super::{Failure, Report, draw, load};
+use super::{Failure, Report, assumed, draw, load};
 use rmnet::rewrite::{self, BlockReport, Mode, Outcome, Rewritten, Shortcut};
 use serde_json::json;
 use std::fmt::Write;
@@ -20,6 +20,8 @@ pub fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
         let _ = writeln!(text, "input       {shape}");
         let _ = writeln!(text, "parameters  {:.3} M", parameters as f64 / 1e6);
         let _ = writeln!(text, "MACs        {:.3} G, {:.3} G after removal", giga(macs.0), giga(macs.1));
+        text += &assumed::text(&model);
+        text += &assumed::how(&model);
         if !removed.recognised.is_empty() {
             let layers = removed.recognised.len();
             let _ = writeln!(
@@ -80,6 +82,7 @@ pub fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
     let json = json!({
         "family": model.family, "input": [shape.channels, shape.height, shape.width], "parameters": parameters,
         "macs": macs.0, "macs_after_removal": macs.1, "blocks": blocks,
+        "assumed": assumed::json(&model), "ignored": model.ignored, "scores": model.scores, "output": model.output,
         "recognised": removed.recognised, "deviation": removed.deviation, "graphs": graphs,
     });
     Ok(Report { text: text.trim_end().into(), json })

@@ -1,6 +1,7 @@
 //! The `rmnet` program: each verb calls the library and prints. Nothing is computed here.
 
 mod args;
+mod assumed;
 mod bench;
 mod choices;
 mod convert;
@@ -27,7 +28,7 @@ use clap::Parser;
 use rmnet::checkpoint::Checkpoint;
 use rmnet::cpu::CpuError;
 use rmnet::gpu::GpuError;
-use rmnet::models::{self, Model};
+use rmnet::models::{self, Assume, Model, ModelError};
 use rmnet::plan::PlanError;
 use rmnet::rewrite::prune::PruneError;
 use rmnet::{Device, Mode, Precision, Session, SessionError};
@@ -226,7 +227,23 @@ fn versioned(mut value: Value) -> Value {
 
 fn load(args: &ModelArgs) -> Result<Model, Failure> {
     let checkpoint = Checkpoint::open(&args.checkpoint).map_err(Failure::input)?;
-    models::load(&checkpoint, args.size).map_err(Failure::input)
+    let mut assume = Assume::default();
+    for (key, value) in &args.assume {
+        assume.state(key, value).map_err(Failure::usage)?;
+    }
+    models::load_assuming(&checkpoint, args.size, &assume).map_err(|e| {
+        let how = match &e {
+            ModelError::Ambiguous { key, found, .. } => {
+                found.last().map(|one| format!("--assume {key}={one}"))
+            }
+            ModelError::Beside { .. } => Some("--assume head=none".into()),
+            ModelError::Unsupported { why, .. } if why.contains("`block_strides`") => {
+                Some("--assume block_strides=1,2,..".into())
+            }
+            _ => None,
+        };
+        Failure::input(how.map_or_else(|| e.to_string(), |how| format!("{e} (such as {how})")))
+    })
 }
 
 impl From<ModeArg> for Mode {

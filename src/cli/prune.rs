@@ -47,12 +47,7 @@ pub fn prune(args: &PruneArgs) -> Result<Report, Failure> {
         CriterionArg::Mean => Judge::Mean(&images),
     };
     let PrunedModel { model, pruned, plans, parameters } = pruned(&model, judge, &options)?;
-    let about = About {
-        family: model.family.clone(),
-        preprocess: model.preprocess.clone(),
-        labels: model.labels,
-        output: model.output,
-    };
+    let about = About::model(&model);
     saved::save(&args.output, &pruned.graph, &about).map_err(Failure::input)?;
     let bytes = std::fs::metadata(&args.output).map_err(Failure::input)?.len();
 

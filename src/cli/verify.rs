@@ -2,7 +2,7 @@
 
 use super::args::VerifyArgs;
 use super::place::Place;
-use super::{Failure, Report, check_target, image_input, inspect, load, precision_note, write};
+use super::{Failure, Report, assumed, check_target, image_input, inspect, load, precision_note, write};
 use rmnet::memory;
 use rmnet::models::Model;
 use rmnet::rewrite::{self, Rewritten};
@@ -52,6 +52,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
         false => format!("batch {batch}"),
     };
     let mut text = format!("{}, input {shape}, {of}\n", model.family);
+    text += &assumed::text(&model);
     if let Some(d) = &on_device {
         let _ = writeln!(text, "device: {}{}", d.name, precision_note(precision));
         if let Some(note) = &d.tuning_note {
@@ -136,11 +137,15 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
     }
     let verdict = if failures.is_empty() { "verified" } else { "FAILED" };
     let _ = write!(text, "\n{verdict}: f64 bound {f64_bound:e} per block");
+    let rests = model.assumed.iter().any(|a| !a.stated);
     if device_logits.is_some() {
         let _ = write!(text, ", {precision} logits bound {bound:.2e}");
     }
+    if rests {
+        text += "; of the network with what is assumed above, which no tensor can prove";
+    }
     let certificate = json!({
-        "family": model.family, "verified": failures.is_empty(), "failures": failures, "seed": args.seed,
+        "family": model.family, "assumed": assumed::json(&model), "ignored": model.ignored, "verified": failures.is_empty(), "failures": failures, "seed": args.seed,
         "f64_bound": f64_bound, "deviation": rewritten.deviation, "f32_logits_bound": verify::F32_LOGITS_BOUND,
         "batch": batch, "precision": precision.to_string(), "logits_bound": bound, "logits_bound_parts": held.logits,
         "ranges": held.ranges,

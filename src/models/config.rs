@@ -1,6 +1,6 @@
 //! Comparing `config.json` with what the tensors say, and the labels it may hold.
 
-use super::ModelError;
+use super::{ModelError, Scores};
 use serde_json::Value;
 
 /// The value of a key that is present and not null.
@@ -47,6 +47,27 @@ pub(super) fn wrong(key: &str, expected: &str, found: &Value) -> ModelError {
         found.push_str("...");
     }
     ModelError::Config { key: key.into(), expected: expected.into(), found }
+}
+
+/// How logits become scores, by `problem_type` of Hugging Face.
+///
+/// # Errors
+/// [`ModelError::Config`] for a problem that is not known.
+pub(super) fn scores(config: Option<&Value>, classes: Option<usize>) -> Result<Scores, ModelError> {
+    let Some(problem) = get(config, "problem_type") else {
+        return Ok(if classes == Some(1) { Scores::Sigmoid } else { Scores::Softmax });
+    };
+    match problem.as_str() {
+        Some("multi_label_classification") => Ok(Scores::Sigmoid),
+        Some("regression") => Ok(Scores::Raw),
+        Some("single_label_classification") if classes == Some(1) => Ok(Scores::Sigmoid),
+        Some("single_label_classification") => Ok(Scores::Softmax),
+        _ => Err(wrong(
+            "problem_type",
+            "single_label_classification, multi_label_classification or regression",
+            problem,
+        )),
+    }
 }
 
 /// The class names: `id2label` of Hugging Face, or `label_names` of timm (through `label_descriptions` if there is one).

@@ -1,21 +1,84 @@
-//! Which network and which naming scheme the tensor names show.
+//! Which network and which naming scheme the tensor names show, and behind which prefix they begin.
+//!
+//! Training code wraps networks: `module.`, `model.backbone.`, `state_dict.teacher.`. Any prefix is one behind which the
+//! names of a known network begin.
 
 use super::ModelError;
+use super::assume::Key;
 use super::resnet_v2;
 use super::scheme::{SCHEMES, Scheme};
+use super::state_dict::StateDict;
 use crate::checkpoint::Checkpoint;
+use std::collections::BTreeSet;
 
-/// Finds the scheme.
+/// The most segments of a prefix that are looked behind.
+const DEEPEST: usize = 8;
+
+/// Finds the network of a checkpoint: behind the prefix that is `stated`, or else the only one there is.
 ///
 /// # Errors
-/// [`ModelError::Unsupported`] names a network that is recognised but not supported, [`ModelError::Unknown`] lists what
-/// was found and what was looked for.
-pub(super) fn scheme(checkpoint: &Checkpoint) -> Result<&'static Scheme, ModelError> {
-    if let Some((what, why)) = unsupported(checkpoint) {
-        return Err(ModelError::Unsupported { what: what.into(), why });
+/// [`ModelError::Unsupported`] names a network that is recognised but not supported, [`ModelError::Ambiguous`] the prefixes of
+/// several networks, [`ModelError::Unknown`] lists what was found and what was looked for.
+pub(super) fn network<'a>(
+    checkpoint: &'a Checkpoint,
+    stated: Option<&str>,
+) -> Result<(StateDict<'a>, &'static Scheme), ModelError> {
+    let all = prefixes(checkpoint);
+    let candidates: Vec<&str> = match stated {
+        None => all.iter().copied().collect(),
+        Some(prefix) => {
+            all.iter().copied().filter(|p| p.trim_end_matches('.') == prefix.trim_end_matches('.')).collect()
+        }
+    };
+    let mut found: Vec<(StateDict<'a>, &'static Scheme)> = vec![];
+    for prefix in &candidates {
+        let dict = StateDict::under(checkpoint, prefix);
+        if let Some(scheme) = SCHEMES.iter().find(|s| (s.matches)(&dict)) {
+            // `resnet.` begins the names of a whole network and is none of a wrapper's.
+            let known = |(outer, s): &(StateDict<'_>, &Scheme)| {
+                s.naming == scheme.naming && outer.prefix().to_string() + s.own_prefix == *prefix
+            };
+            if prefix.is_empty() || !found.iter().any(known) {
+                found.push((dict, scheme));
+            }
+        }
     }
-    if let Some(scheme) = SCHEMES.iter().find(|s| (s.matches)(checkpoint)) {
-        return Ok(scheme);
+    match found.len() {
+        0 => Err(unknown(checkpoint, &candidates)),
+        1 => Ok(()),
+        _ if found.iter().all(|(dict, _)| dict.same_values(&found[0].0)) => Ok(()),
+        _ => Err(ModelError::Ambiguous {
+            what: "networks",
+            found: found.iter().map(|(dict, _)| dict.prefix().trim_end_matches('.').into()).collect(),
+            key: Key::Prefix,
+        }),
+    }?;
+    let (dict, scheme) = found.swap_remove(0);
+    match unsupported(&dict) {
+        Some((what, why)) => Err(ModelError::Unsupported { what: what.into(), why }),
+        None => Ok((dict, scheme)),
+    }
+}
+
+/// Everything up to a dot that names of the file begin with, and nothing at all.
+fn prefixes(checkpoint: &Checkpoint) -> BTreeSet<&str> {
+    let of_name = |name: &'_ str| -> Vec<usize> {
+        name.match_indices('.').map(|(at, _)| at + 1).take(DEEPEST).collect()
+    };
+    let mut all = BTreeSet::from([""]);
+    for name in checkpoint.names() {
+        all.extend(of_name(name).into_iter().map(|end| &name[..end]));
+    }
+    all
+}
+
+/// Why no network was found: one that is not supported, or none that is known.
+fn unknown(checkpoint: &Checkpoint, candidates: &[&str]) -> ModelError {
+    let shared = |prefix: &&&str| checkpoint.names().all(|name| name.starts_with(**prefix));
+    for prefix in candidates.iter().filter(shared) {
+        if let Some((what, why)) = unsupported(&StateDict::under(checkpoint, prefix)) {
+            return ModelError::Unsupported { what: what.into(), why };
+        }
     }
     let names: Vec<String> = checkpoint.names().take(5).map(|n| format!("`{n}`")).collect();
     let more = if checkpoint.names().len() > names.len() { ", ..." } else { "" };
@@ -24,13 +87,13 @@ pub(super) fn scheme(checkpoint: &Checkpoint) -> Result<&'static Scheme, ModelEr
         _ => format!("{} tensors, {}{more}", checkpoint.names().len(), names.join(", ")),
     };
     let looked_for: Vec<&str> = SCHEMES.iter().map(|s| s.shown_by).collect();
-    Err(ModelError::Unknown { found, looked_for: format!("looked for\n  {}", looked_for.join("\n  ")) })
+    ModelError::Unknown { found, looked_for: format!("looked for\n  {}", looked_for.join("\n  ")) }
 }
 
 /// A network that is known by a tensor of it, and what that tensor is.
-fn unsupported(checkpoint: &Checkpoint) -> Option<(&'static str, String)> {
-    let first = |test: &dyn Fn(&str) -> bool| checkpoint.names().find(|n| test(n));
-    let seen = |name: &str| format!("the file has `{name}`");
+fn unsupported(dict: &StateDict<'_>) -> Option<(&'static str, String)> {
+    let first = |test: &dyn Fn(&str) -> bool| dict.names().find(|n| test(n));
+    let seen = |name: &str| format!("the file has `{}`", dict.file_name(name));
     let contains = |part: &'static str| first(&|n| n.contains(part));
 
     let batch_norm = first(&|n| n.ends_with(".running_mean")).is_some();
@@ -49,7 +112,7 @@ fn unsupported(checkpoint: &Checkpoint) -> Option<(&'static str, String)> {
             format!("{}, but its strides are in no tensor", seen(name)),
         ));
     }
-    if let Some(name) = super::sequential::undescribed(checkpoint) {
+    if let Some(name) = super::sequential::undescribed(dict) {
         let why = format!("{}, and no `rmnet_chain` in config.json says what its layers are", seen(name));
         return Some(("a plain nn.Sequential", why));
     }
@@ -60,7 +123,7 @@ fn unsupported(checkpoint: &Checkpoint) -> Option<(&'static str, String)> {
         let what = "timm's EfficientNet, MobileNetV3 or another MobileNet with squeeze-and-excitation";
         return Some((what, seen(name)));
     }
-    if !checkpoint.names().any(|n| n.starts_with("layer1.")) {
+    if !dict.names().any(|n| n.starts_with("layer1.")) {
         return None;
     }
     if let Some(name) = contains(".se.conv.") {

@@ -1,6 +1,7 @@
 //! Why a checkpoint is not a network this crate can run.
 
 use super::Naming;
+use super::assume::Key;
 use crate::checkpoint::CheckpointError;
 use crate::graph::GraphError;
 use crate::preprocess::PreprocessError;
@@ -74,6 +75,42 @@ pub enum ModelError {
         /// The names that would have been recognised.
         looked_for: String,
     },
+    /// Several candidates for what a network has one of, and no convention that chooses.
+    #[error(
+        "the file has several {what}: {}; expected one, or the assumption `{key}` to choose",
+        list(found)
+    )]
+    Ambiguous {
+        /// Of what there are several.
+        what: &'static str,
+        /// Their names.
+        found: Vec<String>,
+        /// The assumption that chooses one.
+        key: Key,
+    },
+    /// An assumption that is unknown, that cannot have such a value, or that the file contradicts.
+    #[error("assumption `{key}={value}`: {why}")]
+    Assumption {
+        /// Its key.
+        key: String,
+        /// What was stated.
+        value: String,
+        /// What stands against it, or what was expected.
+        why: String,
+    },
+    /// A tensor beside the network that may be a layer of it, which nothing reads.
+    #[error(
+        "tensor `{tensor}` of shape {found:?} is no layer of the network (read as {naming}): if it belongs to the last layers, \
+         state the assumption `head` with their name; `head=none` gives the pooled features and leaves it out"
+    )]
+    Beside {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The scheme assumed.
+        naming: Naming,
+    },
     /// A config file that contradicts the tensors, or says something that is not understood.
     #[error("config.json: `{key}` is {found}, but expected {expected}")]
     Config {
@@ -113,3 +150,9 @@ pub enum ModelError {
 
 /// The longest side of a network's input in pixels.
 pub const MAX_SIDE: usize = 1 << 14;
+
+/// `a`, `b`; the empty name in words.
+fn list(names: &[String]) -> String {
+    let quoted = |name: &String| if name.is_empty() { "the bare names".into() } else { format!("`{name}`") };
+    names.iter().map(quoted).collect::<Vec<_>>().join(", ")
+}

@@ -1,6 +1,8 @@
 //! Hugging Face's names: `resnet.embedder`, `resnet.encoder.stages.{s}.layers.{i}.layer.{n}`, `classifier.1`, and the
 //! `config.json` that says where blocks stride.
 
+use super::assume::{Conventions, Key};
+use super::layers;
 use super::reader::Reader;
 use super::resnet::{self, Kind, Layout, Names, ResNet, Stem};
 use super::scheme::{self, Built, Scheme};
@@ -10,9 +12,18 @@ use serde_json::{Value, json};
 
 pub(super) const SCHEME: Scheme = Scheme {
     naming: Naming::HuggingFace,
+    own_prefix: BODY,
     shown_by: "Hugging Face ResNet names (`resnet.embedder.embedder.convolution.weight`)",
-    matches: |checkpoint| {
-        checkpoint.names().any(|n| n.starts_with("resnet.embedder.") || n.starts_with("resnet.encoder."))
+    matches: |dict| {
+        let layer = |n: &str| {
+            n.starts_with("embedder.embedder.convolution.")
+                || n.starts_with("encoder.stages.") && n.contains(".layer.0.convolution.")
+        };
+        // RegNet's names are the same, and its blocks are others.
+        let other = dict.prefix().ends_with("regnet.");
+        dict.names().any(|n| {
+            n.starts_with("resnet.embedder.") || n.starts_with("resnet.encoder.") || layer(n) && !other
+        })
     },
     preprocess: |_| Preprocess::imagenet(),
     build,
@@ -20,20 +31,26 @@ pub(super) const SCHEME: Scheme = Scheme {
     timm: scheme::not_in_timm,
 };
 
-struct HuggingFace;
+/// What the names begin with, but for those of a `ResNetModel` or `ResNetBackbone` alone.
+const BODY: &str = "resnet.";
+
+struct HuggingFace {
+    /// [`BODY`] or nothing.
+    body: &'static str,
+}
 
 impl Names for HuggingFace {
     fn stem(&self) -> [String; 4] {
-        let embedder = |what: &str| format!("resnet.embedder.{what}");
+        let embedder = |what: &str| format!("{}embedder.{what}", self.body);
         ["embedder.convolution", "embedder.normalization", "embedder.activation", "pooler"].map(embedder)
     }
 
     fn block(&self, stage: usize, index: usize) -> String {
-        format!("resnet.encoder.stages.{stage}.layers.{index}")
+        format!("{}encoder.stages.{stage}.layers.{index}", self.body)
     }
 
     fn block_of(&self, tensor: &str) -> Option<(usize, usize)> {
-        let mut parts = tensor.strip_prefix("resnet.encoder.stages.")?.split('.');
+        let mut parts = tensor.strip_prefix(self.body)?.strip_prefix("encoder.stages.")?.split('.');
         let stage = parts.next()?.parse().ok()?;
         (parts.next()? == "layers").then_some(())?;
         let index = parts.next()?.parse().ok()?;
@@ -45,35 +62,66 @@ impl Names for HuggingFace {
         ["convolution", "normalization", "activation"].map(|what| format!("{block}.layer.{i}.{what}"))
     }
 
+    fn activations(&self, block: &str, i: usize) -> Vec<String> {
+        vec![format!("{block}.layer.{i}.activation"), format!("{block}.activation")]
+    }
+
     fn shortcut(&self, block: &str) -> [String; 3] {
         ["pooler", "convolution", "normalization"].map(|what| format!("{block}.shortcut.{what}"))
     }
 
     fn head(&self) -> [String; 2] {
-        ["resnet.pooler", "classifier.1"].map(String::from)
+        [format!("{}pooler", self.body), "classifier.1".into()]
     }
 }
 
 /// The network as the tensors have it, strides as `config.json` says (by default the library's own).
 fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
     activation(config)?;
-    let bottleneck = reader.names().any(|name| name.ends_with(".layer.2.convolution.weight"));
-    let flag = |key: &str| config::boolean(config, key).map(|v| v.unwrap_or(false));
+    let body = if reader.names().any(|name| name.starts_with(BODY)) { BODY } else { "" };
+    let stem = match reader.shape(&format!("{body}embedder.embedder.convolution.weight")) {
+        Some([_, _, 3, 3]) => Stem::Cifar,
+        _ => Stem::Plain,
+    };
     let layout = Layout {
-        kind: if bottleneck { Kind::Bottleneck } else { Kind::Basic },
-        stem: Stem::Plain,
+        stem,
         conv_pool: false,
-        stride_in_first: flag("downsample_in_bottleneck")?,
-        first_stage_stride: if flag("downsample_in_first_stage")? { 2 } else { 1 },
+        first_stage_stride: 1,
         grouped: false,
         pooled: false,
         excited: false,
     };
-    let layer_type = if bottleneck { "bottleneck" } else { "basic" };
-    config::agrees(config, "layer_type", &json!(layer_type))?;
-    let net = resnet::build(reader, &HuggingFace, layout, size)?;
+    if config::get(config, "hidden_sizes").is_some() {
+        known(&mut reader.conventions, config)?;
+        let flag = |key: &str| config::boolean(config, key).map(|v| v.unwrap_or(false));
+        let strided = flag("downsample_in_bottleneck")?;
+        reader.conventions.known(Key::StrideIn, if strided { "1x1" } else { "3x3" })?;
+        let stages = layers::stage_depths(reader.names(), |n| HuggingFace { body }.block_of(n)).len();
+        let first = if flag("downsample_in_first_stage")? { "2" } else { "1" };
+        let strides: Vec<&str> = (0..stages).map(|stage| if stage == 0 { first } else { "2" }).collect();
+        reader.conventions.known(Key::StageStrides, strides.join(","))?;
+    }
+    let net = resnet::build(reader, &HuggingFace { body }, layout, size)?;
+    kind_agrees(config, &net)?;
     shapes_agree(config, &net)?;
     Ok(net.into())
+}
+
+/// What the config of such a network says of it, and the library then builds.
+pub(super) fn known(conventions: &mut Conventions, config: Option<&Value>) -> Result<(), ModelError> {
+    match config::get(config, "hidden_act").and_then(Value::as_str) {
+        Some(act) => conventions.known(Key::Activation, act),
+        None => Ok(()),
+    }
+}
+
+fn kind_agrees(config: Option<&Value>, net: &ResNet) -> Result<(), ModelError> {
+    let layer_type = match net.kind {
+        Some(Kind::Basic) => "basic",
+        Some(Kind::Bottleneck) => "bottleneck",
+        None => "both",
+    };
+    config::agrees(config, "layer_type", &json!(layer_type))
 }
 
 /// Refuses a config that contradicts the tensors.
@@ -87,8 +135,7 @@ fn shapes_agree(config: Option<&Value>, net: &ResNet) -> Result<(), ModelError> 
 /// Refuses what such a config says beside a ResNet under another library's names: other shapes, and strides that library has not.
 pub(super) fn agrees(config: Option<&Value>, net: &ResNet) -> Result<(), ModelError> {
     activation(config)?;
-    let layer_type = if net.layout.kind == Kind::Bottleneck { "bottleneck" } else { "basic" };
-    config::agrees(config, "layer_type", &json!(layer_type))?;
+    kind_agrees(config, net)?;
     for key in ["downsample_in_bottleneck", "downsample_in_first_stage"] {
         if config::boolean(config, key)? == Some(true) {
             return Err(config::wrong(key, "false, as the tensor names say", &Value::Bool(true)));

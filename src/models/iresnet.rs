@@ -1,19 +1,21 @@
 //! IResNet (ArcFace) in insightface's names: a batch norm before each block, PReLU with a slope per channel, no activation
 //! after the sum, and a linear layer over the whole last map. Its output is an embedding of a face, not scores of classes.
 
-use super::layers::{Layers, Window, depths};
+use super::assume::Key;
+use super::layers::{self, Layers, Window, depths};
 use super::reader::Reader;
 use super::scheme::{self, Built, Scheme};
+use super::state_dict::StateDict;
 use super::{ModelError, Naming};
-use crate::checkpoint::Checkpoint;
 use crate::graph::ValueId;
 use crate::preprocess::{Preprocess, Resize};
 use serde_json::Value;
 
 pub(super) const SCHEME: Scheme = Scheme {
     naming: Naming::InsightFace,
+    own_prefix: "",
     shown_by: "insightface IResNet names (`prelu.weight`, `layer1.0.prelu.weight`)",
-    matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("layer") && n.ends_with(".prelu.weight")),
+    matches: |dict| dict.names().any(|n| n.starts_with("layer") && n.ends_with(".prelu.weight")),
     preprocess,
     build,
     model_types: &["iresnet"],
@@ -26,17 +28,18 @@ fn map_side(features: usize, channels: usize) -> Option<usize> {
     (side > 0 && side * side * channels == features).then_some(side)
 }
 
-/// The side of the square image that gives such a map: every stage halves it.
-fn image_side(map: usize, stages: usize) -> Option<usize> {
-    map.checked_mul(1usize.checked_shl(u32::try_from(stages).ok()?)?)
+/// The side of the square image that gives such a map, where all strides together shrink it so much.
+fn image_side(map: usize, shrinks: usize) -> Option<usize> {
+    map.checked_mul(shrinks)
 }
 
 /// As insightface runs it: warped to the size that the linear layer asks for, values from -1 to 1.
-fn preprocess(checkpoint: &Checkpoint) -> Preprocess {
-    let dim = |name: &str, at: usize| checkpoint.tensor(name)?.shape().get(at).copied();
+fn preprocess(dict: &StateDict<'_>) -> Preprocess {
+    let dim = |name: &str, at: usize| dict.tensor(name)?.shape().get(at).copied();
     let side = || {
         let map = map_side(dim("fc.weight", 1)?, dim("bn2.weight", 0)?)?;
-        image_side(map, depths(checkpoint.names()).len()).filter(|s| *s <= super::MAX_SIDE)
+        image_side(map, 1usize.checked_shl(u32::try_from(depths(dict.names()).len()).ok()?)?)
+            .filter(|s| *s <= super::MAX_SIDE)
     };
     let size = [side().unwrap_or(112); 2];
     Preprocess {
@@ -51,30 +54,39 @@ fn preprocess(checkpoint: &Checkpoint) -> Preprocess {
 
 fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
     let depths = depths(reader.names());
+    let strides = layers::stage_strides(reader, &depths, 2)?;
+    let stem_stride = reader.conventions.count(Key::StemStride, 1);
+    let shrinks = strides.iter().fold(stem_stride, |n, s| n.saturating_mul(*s));
     let mut net = Layers::reading(reader, "conv1", size);
-    let mut x = net.conv("conv1", Window::new(3, 1), None, ValueId::INPUT)?;
+    let mut x = net.conv("conv1", Window::new(3, stem_stride), None, ValueId::INPUT)?;
     x = net.norm("bn1", x)?;
     x = net.prelu("prelu", x)?;
     let mut blocks = vec![];
     for (stage, &depth) in depths.iter().enumerate() {
         for index in 0..depth {
             let name = format!("layer{}.{index}", stage + 1);
-            x = block(&mut net, &name, index == 0, x)?;
+            let stride = if index == 0 { strides[stage] } else { 1 };
+            x = block(&mut net, &name, stride, index == 0, x)?;
             blocks.push(name);
         }
     }
     x = net.norm("bn2", x)?;
-    check_size(&net, x, depths.len(), size)?;
+    check_size(&net, x, shrinks, size)?;
     x = net.linear("fc", true, x)?;
     x = net.norm("features", x)?;
     let classes = net.channels(x);
     let family = format!("IResNet {depths:?}, an embedding of {classes} values");
-    Ok(Built { graph: net.graph, family, blocks, classes })
+    Ok(Built { graph: net.graph, family, blocks, classes: Some(classes) })
 }
 
 /// The first block of a stage strides on its second 3x3, and has a projection.
-fn block(net: &mut Layers<'_, '_>, name: &str, first: bool, x: ValueId) -> Result<ValueId, ModelError> {
-    let stride = if first { 2 } else { 1 };
+fn block(
+    net: &mut Layers<'_, '_>,
+    name: &str,
+    stride: usize,
+    first: bool,
+    x: ValueId,
+) -> Result<ValueId, ModelError> {
     let layer = |what: &str| format!("{name}.{what}");
     let mut y = net.norm(&layer("bn1"), x)?;
     y = net.conv(&layer("conv1"), Window::new(3, 1), None, y)?;
@@ -86,14 +98,14 @@ fn block(net: &mut Layers<'_, '_>, name: &str, first: bool, x: ValueId) -> Resul
     let mut shortcut = x;
     if first {
         let out = Some(net.channels(y));
-        shortcut = net.conv(&layer("downsample.0"), Window::new(1, 2), out, x)?;
+        shortcut = net.conv(&layer("downsample.0"), Window::new(1, stride), out, x)?;
         shortcut = net.norm(&layer("downsample.1"), shortcut)?;
     }
     net.add(name, y, shortcut)
 }
 
 /// Refuses an image whose last map the linear layer does not fit.
-fn check_size(net: &Layers<'_, '_>, x: ValueId, stages: usize, size: [usize; 2]) -> Result<(), ModelError> {
+fn check_size(net: &Layers<'_, '_>, x: ValueId, shrinks: usize, size: [usize; 2]) -> Result<(), ModelError> {
     let (channels, map) = (net.channels(x), net.graph.shape(x).size());
     let Some([_, features]) = net.reader.shape("fc.weight") else { return Ok(()) };
     let Some(side) = map_side(*features, channels) else {
@@ -102,7 +114,7 @@ fn check_size(net: &Layers<'_, '_>, x: ValueId, stages: usize, size: [usize; 2])
     if map == [side; 2] {
         return Ok(());
     }
-    let expected = image_side(side, stages).map_or("another".into(), |s| format!("{s}x{s}"));
+    let expected = image_side(side, shrinks).map_or("another".into(), |s| format!("{s}x{s}"));
     let why = format!("`fc.weight` reads a last map of {side}x{side}, here it is {}x{}", map[0], map[1]);
     Err(ModelError::FixedSize { size, expected, why })
 }

@@ -1,6 +1,7 @@
 //! Layers appended to a graph as their tensors are read.
 
 use super::ModelError;
+use super::assume::{Key, Rectifier};
 use super::reader::{Dim, Reader};
 use crate::graph::{Activation, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight};
 use std::collections::BTreeMap;
@@ -17,11 +18,12 @@ pub(super) struct Window {
     pub(super) side: usize,
     pub(super) stride: usize,
     pub(super) groups: usize,
+    pub(super) dilation: usize,
 }
 
 impl Window {
     pub(super) fn new(side: usize, stride: usize) -> Window {
-        Window { side, stride, groups: 1 }
+        Window { side, stride, groups: 1, dilation: 1 }
     }
 }
 
@@ -70,10 +72,10 @@ impl<'r, 'c> Layers<'r, 'c> {
         out: Dim,
         x: ValueId,
     ) -> Result<ValueId, ModelError> {
-        let Window { side, stride, groups } = window;
+        let Window { side, stride, groups, dilation } = window;
         let weight = self.reader.conv(name, out, Some(self.channels(x) / groups), [side; 2])?;
-        let conv = Conv2d::dense(weight, groups, [stride; 2], [side / 2; 2]);
-        self.push(name, Op::Conv2d(conv), &[x])
+        let conv = Conv2d::dense(weight, groups, [stride; 2], [dilation * (side / 2); 2]);
+        self.push(name, Op::Conv2d(Conv2d { dilation: [dilation; 2], ..conv }), &[x])
     }
 
     /// A 1x1 convolution with a bias.
@@ -96,14 +98,46 @@ impl<'r, 'c> Layers<'r, 'c> {
         self.push(name, Op::BatchNorm(norm), &[x])
     }
 
+    /// The activation of the network, by convention ReLU. Slopes of a PReLU are those of the node's name.
     pub(super) fn relu(&mut self, name: impl Into<String>, x: ValueId) -> Result<ValueId, ModelError> {
-        self.push(name, Op::Activation(Activation::Relu), &[x])
+        let name = name.into();
+        self.rectified(name.clone(), &[name], Rectifier::Relu, x)
     }
 
-    /// `{name}.weight` as one slope per channel.
+    /// The activation of the network. Slopes of a PReLU are those of the first of the `modules` that has any: blocks may share
+    /// one.
+    pub(super) fn rectified(
+        &mut self,
+        name: impl Into<String>,
+        modules: &[String],
+        convention: Rectifier,
+        x: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let activation = match self.reader.conventions.rectifier(convention) {
+            Rectifier::Relu => Activation::Relu,
+            Rectifier::Relu6 => Activation::Relu6,
+            Rectifier::PRelu => {
+                let has = |module: &&String| self.reader.shape(&format!("{module}.weight")).is_some();
+                let module = modules.iter().find(has).or(modules.first());
+                self.slopes(module.map_or("activation", String::as_str), x)?
+            }
+        };
+        self.push(name, Op::Activation(activation), &[x])
+    }
+
+    /// `{name}.weight` as one slope per channel, or one for all.
+    fn slopes(&mut self, name: &str, x: ValueId) -> Result<Activation, ModelError> {
+        let (tensor, channels) = (format!("{name}.weight"), self.channels(x));
+        let one = self.reader.shape(&tensor) == Some(&[1]);
+        let slopes = self.reader.tensor(&tensor, &[Some(if one { 1 } else { channels })])?.to_f64();
+        let slopes = if one { vec![slopes[0]; channels] } else { slopes };
+        Ok(Activation::PRelu(slopes.into()))
+    }
+
+    /// A PReLU, whatever the activation of the network is.
     pub(super) fn prelu(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
-        let slopes = self.reader.tensor(&format!("{name}.weight"), &[Some(self.channels(x))])?.to_f64();
-        self.push(name, Op::Activation(Activation::PRelu(slopes.into())), &[x])
+        let slopes = self.slopes(name, x)?;
+        self.push(name, Op::Activation(slopes), &[x])
     }
 
     pub(super) fn add(
@@ -129,32 +163,22 @@ impl<'r, 'c> Layers<'r, 'c> {
         self.push(name, Op::Conv2d(conv), &[x])
     }
 
-    /// Average over the map, then the classifier; the number of classes.
-    pub(super) fn classifier(
-        &mut self,
-        [average, classifier]: [&str; 2],
-        x: ValueId,
-    ) -> Result<usize, ModelError> {
-        let x = self.push(average, Op::GlobalAverage, &[x])?;
-        let x = self.linear(classifier, true, x)?;
-        Ok(self.channels(x))
-    }
-
     /// The pool of a stem: 3x3, stride 2.
     pub(super) fn max_pool(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
         self.push(name, Op::MaxPool(MaxPool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] }), &[x])
     }
 
-    /// A stem of three 3x3 convolutions, the first of stride 2: two with a batch norm and a ReLU, by their names, and `last`
+    /// A stem of three 3x3 convolutions, the first of which strides: two with a batch norm and a ReLU, by their names, and `last`
     /// on its own.
     pub(super) fn deep_stem(
         &mut self,
         units: [[String; 3]; 2],
         last: &str,
+        stride: usize,
         mut x: ValueId,
     ) -> Result<ValueId, ModelError> {
         for (i, [conv, norm, relu]) in units.into_iter().enumerate() {
-            x = self.conv(&conv, Window::new(3, if i == 0 { 2 } else { 1 }), None, x)?;
+            x = self.conv(&conv, Window::new(3, if i == 0 { stride } else { 1 }), None, x)?;
             x = self.norm(&norm, x)?;
             x = self.relu(relu, x)?;
         }
@@ -172,7 +196,7 @@ impl<'r, 'c> Layers<'r, 'c> {
         let own = self.channels(x) - first;
         let mut gate = self.push(mean, Op::GlobalAverage, &[x])?;
         gate = self.biased(&down, None, gate)?;
-        gate = self.relu(relu, gate)?;
+        gate = self.push(relu, Op::Activation(Activation::Relu), &[gate])?;
         gate = self.biased(&up, Some(own), gate)?;
         gate = self.push(sigmoid, Op::Activation(Activation::Sigmoid), &[gate])?;
         self.push(gated, Op::Gate { first }, &[x, gate])
@@ -199,6 +223,16 @@ pub(super) fn stage_depths<'n>(
         depths.push(index.saturating_add(1));
     }
     if depths.is_empty() { vec![1] } else { depths }
+}
+
+/// Stride of the first block of each stage: as stated, or by convention `first` and then 2.
+pub(super) fn stage_strides(
+    reader: &mut Reader<'_>,
+    depths: &[usize],
+    first: usize,
+) -> Result<Vec<usize>, ModelError> {
+    let strides: Vec<usize> = (0..depths.len()).map(|stage| if stage == 0 { first } else { 2 }).collect();
+    reader.conventions.counts(Key::StageStrides, &strides, "stages")
 }
 
 /// The same by the names `layer{stage}.{block}.`, from stage 1 on.

@@ -1,12 +1,14 @@
 //! From the tensors of a checkpoint to the network they are the weights of.
 //!
 //! Each naming scheme has a file that maps names; the graph itself is built in one place. Shapes decide what they can,
-//! `config.json` the rest, and anything missing, left over, misshapen or contradictory is an error that names it: a
-//! network that loads is the one the file was trained as.
+//! `config.json` the rest, and anything missing, left over, misshapen or contradictory is an error that names it. What neither
+//! shows is taken by the family's convention, listed in [`Model::assumed`], and can be stated otherwise ([`Assume`]).
 
+mod assume;
 mod config;
 mod detect;
 mod error;
+mod head;
 mod hugging_face;
 mod iresnet;
 mod layers;
@@ -19,15 +21,20 @@ mod rmnet;
 pub mod saved;
 mod scheme;
 mod sequential;
+mod state_dict;
+mod stray;
 mod timm;
 mod torchvision;
 
+pub use assume::{Assume, Assumption, Key, in_words};
 pub use error::{MAX_SIDE, ModelError};
 
 use crate::checkpoint::Checkpoint;
 use crate::graph::{Graph, Shape};
 use crate::preprocess::Preprocess;
-use reader::Reader;
+use assume::Conventions;
+use reader::{Finished, Reader};
+use scheme::Built;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::fmt;
@@ -80,13 +87,29 @@ pub enum Output {
     Logits,
     /// A direction: two images are alike where the cosine between theirs is near 1.
     Embedding,
+    /// The averages over the last map: of a network without a head.
+    Features,
+}
+
+/// How logits become scores of classes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Scores {
+    /// Softmax: an image has one label.
+    #[default]
+    Softmax,
+    /// A sigmoid for each class: an image may have several labels, or the network has one class.
+    Sigmoid,
+    /// None: the values are those of a regression.
+    Raw,
 }
 
 /// A network as its checkpoint has it, and what goes with it.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The original network: batch norms and residual connections in place. Nodes carry the names of their tensors;
-    /// weights borrow the checkpoint. Input `[channels, height, width]`, output `[classes, 1, 1]` (see [`Output`]).
+    /// weights borrow the checkpoint. Input `[channels, height, width]`, output `[classes, 1, 1]`, or the features (see [`Output`]).
     pub graph: Graph,
     /// For people, such as `torchvision ResNet, BasicBlock [2, 2, 2, 2]`.
     pub family: String,
@@ -102,6 +125,13 @@ pub struct Model {
     pub labels: Option<Vec<String>>,
     /// What the output is.
     pub output: Output,
+    /// How logits become scores: [`Scores::Sigmoid`] where `config.json` has the `problem_type` of several labels, and for one class.
+    pub scores: Scores,
+    /// What the network rests on and no tensor or config file shows, by key.
+    pub assumed: Vec<Assumption>,
+    /// Names of tensors, and of metadata, that are no part of the network: counters, queues, weights of a loss, other networks
+    /// beside the one that was named.
+    pub ignored: Vec<String>,
 }
 
 impl Model {
@@ -122,45 +152,67 @@ impl Model {
 /// # Errors
 /// [`ModelError`] names the tensor, config key or network that stands in the way.
 pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
-    if let Some(saved) = saved::load(checkpoint) {
-        let (graph, about) = saved?;
-        return from_saved(graph, about, size);
-    }
+    load_assuming(checkpoint, size, &Assume::default())
+}
+
+/// [`load`] with assumptions in place of conventions. They count for more than those under `"rmnet"` in `config.json`.
+///
+/// # Errors
+/// As [`load`]; [`ModelError::Assumption`] for one that the file contradicts, or that nothing of the network depends on.
+pub fn load_assuming(
+    checkpoint: &Checkpoint,
+    size: Option<[usize; 2]>,
+    assume: &Assume,
+) -> Result<Model, ModelError> {
     let config = checkpoint.config();
+    let stated = assume.over(config)?;
+    let mut foreign = None;
+    match saved::load(checkpoint) {
+        Some(Ok((graph, about))) => {
+            // Its strides and the like are written out.
+            Conventions::new(stated).finish("file of rmnet")?;
+            return from_saved(graph, about, size);
+        }
+        Some(Err(saved::SavedError::Foreign)) => {
+            foreign = Some(format!("metadata `{}`", saved::METADATA_KEY))
+        }
+        Some(Err(error)) => return Err(error.into()),
+        None => {}
+    }
     let architecture = timm::architecture(config)?;
-    let scheme = detect::scheme(checkpoint)?;
+    let (dict, scheme) = detect::network(checkpoint, stated.get(Key::Prefix))?;
     if let Some(name) = architecture {
         timm::check(name, scheme)?;
     }
     config::model_type(config, scheme.model_types)?;
-    if let Some(key) = timm::headless(config) {
-        let why =
-            format!("config.json has `{key}` 0, and without its last layer it gives no scores to run it for");
-        return Err(ModelError::Unsupported { what: "a network without a classifier".into(), why });
-    }
     let naming = match scheme.naming {
         Naming::Torchvision if architecture.is_some() => Naming::Timm,
         naming => naming,
     };
-    let preprocess = preprocess(checkpoint, (scheme.preprocess)(checkpoint))?;
+    let preprocess = preprocess(checkpoint, (scheme.preprocess)(&dict))?;
     let size = size.unwrap_or(preprocess.size);
     check_size(size)?;
     let preprocess = preprocess.with_size(size);
 
-    let mut reader = Reader::new(checkpoint, naming);
+    let mut reader = Reader::new(dict, naming, stated);
     let built = (scheme.build)(&mut reader, config, size)?;
-    reader.finish()?;
-    let labels = config::labels(config, built.classes)?;
-    match architecture {
-        Some(_) => timm::agrees(config, built.classes)?,
-        None => config::agrees(config, "num_classes", &json!(built.classes))?,
-    }
     let family = format!("{naming} {}", built.family);
-    let output = match naming {
-        Naming::InsightFace => Output::Embedding,
-        _ => Output::Logits,
+    let Finished { assumed, mut ignored } = reader.finish(&family, built.graph.input_shape().channels)?;
+    ignored.extend(foreign);
+    let labels = built.classes.map(|n| config::labels(config, n)).transpose()?.flatten();
+    match (architecture, built.classes) {
+        (Some(_), classes) => timm::agrees(config, classes.unwrap_or(0))?,
+        (None, Some(classes)) => config::agrees(config, "num_classes", &json!(classes))?,
+        (None, None) => {}
+    }
+    let output = match (naming, built.classes) {
+        (Naming::InsightFace, _) => Output::Embedding,
+        (_, Some(_)) => Output::Logits,
+        (_, None) => Output::Features,
     };
-    Ok(Model { graph: built.graph, family, naming, blocks: built.blocks, preprocess, labels, output })
+    let scores = config::scores(config, built.classes)?;
+    let Built { graph, blocks, .. } = built;
+    Ok(Model { graph, family, naming, blocks, preprocess, labels, output, scores, assumed, ignored })
 }
 
 fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
@@ -171,7 +223,7 @@ fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
 }
 
 fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
-    let saved::About { family, preprocess, labels, output } = about;
+    let saved::About { family, preprocess, labels, output, scores, assumed } = about;
     let (graph, preprocess) = match size {
         Some([h, w]) => {
             check_size([h, w])?;
@@ -190,7 +242,8 @@ fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Re
         }
         None => (graph, preprocess),
     };
-    Ok(Model { graph, family, naming: Naming::Saved, blocks: vec![], preprocess, labels, output })
+    let (naming, blocks, ignored) = (Naming::Saved, vec![], vec![]);
+    Ok(Model { graph, family, naming, blocks, preprocess, labels, output, scores, assumed, ignored })
 }
 
 /// The preprocessing of the config files, or that of the network's kind.

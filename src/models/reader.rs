@@ -1,7 +1,9 @@
 //! Reads tensors by name, checks what they hold, and remembers which were read.
 
+use super::assume::{Assume, Assumption, Conventions, Key};
+use super::state_dict::StateDict;
+use super::stray::{Stray, judge};
 use super::{ModelError, Naming};
-use crate::checkpoint::Checkpoint;
 use crate::graph::{BatchNorm, Weight};
 use crate::tensor::{Dtype, Tensor};
 use std::collections::BTreeSet;
@@ -16,33 +18,46 @@ fn text(shape: &[Dim]) -> String {
 }
 
 pub(super) struct Reader<'a> {
-    checkpoint: &'a Checkpoint,
+    dict: StateDict<'a>,
     naming: Naming,
     used: BTreeSet<String>,
+    /// What no tensor shows.
+    pub(super) conventions: Conventions,
+}
+
+/// What is known of a network once it is built.
+pub(super) struct Finished {
+    pub(super) assumed: Vec<Assumption>,
+    /// Tensors that are no part of it.
+    pub(super) ignored: Vec<String>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(checkpoint: &'a Checkpoint, naming: Naming) -> Reader<'a> {
-        Reader { checkpoint, naming, used: BTreeSet::new() }
+    pub(super) fn new(dict: StateDict<'a>, naming: Naming, stated: Assume) -> Reader<'a> {
+        Reader { dict, naming, used: BTreeSet::new(), conventions: Conventions::new(stated) }
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.checkpoint.names()
+    pub(super) fn dict(&self) -> &StateDict<'a> {
+        &self.dict
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &'a str> + '_ {
+        self.dict.names()
     }
 
     /// A value of the file's metadata.
     pub(super) fn metadata(&self, key: &str) -> Option<&'a str> {
-        self.checkpoint.metadata(key)
+        self.dict.metadata(key)
     }
 
     /// The shape of a tensor that may be there.
     pub(super) fn shape(&self, tensor: &str) -> Option<&'a [usize]> {
-        self.checkpoint.tensor(tensor).map(Tensor::shape)
+        self.dict.shape(tensor)
     }
 
     /// The name that a tensor has in the file.
     fn full(&self, tensor: &str) -> String {
-        format!("{}{tensor}", self.checkpoint.prefix())
+        self.dict.file_name(tensor)
     }
 
     pub(super) fn misshapen(&self, tensor: &str, expected: String) -> ModelError {
@@ -57,7 +72,7 @@ impl<'a> Reader<'a> {
 
     /// A tensor of this shape, no dimension 0, every value finite.
     pub(super) fn tensor(&mut self, name: &str, expected: &[Dim]) -> Result<Tensor, ModelError> {
-        let Some(tensor) = self.checkpoint.tensor(name) else {
+        let Some(tensor) = self.dict.tensor(name) else {
             let expected = text(expected);
             return Err(ModelError::Missing { tensor: self.full(name), expected, naming: self.naming });
         };
@@ -106,16 +121,52 @@ impl<'a> Reader<'a> {
             bias: bias.to_f64(),
             mean: mean.to_f64(),
             variance: variance.to_f64(),
-            epsilon: 1e-5,
+            epsilon: self.conventions.number(Key::BatchNormEps, 1e-5),
         })
     }
 
-    /// Refuses the first tensor that was not read.
-    pub(super) fn finish(self) -> Result<(), ModelError> {
-        match self.names().find(|name| !self.used.contains(*name)) {
-            Some(name) => Err(self.unexpected(name, "no layer of the network reads it")),
-            None => Ok(()),
+    /// What the network rests on and what it leaves out. Refuses a tensor under the name of a layer that was not read, one beside
+    /// the network that may be a layer of it, and an assumption that nothing depends on. `channels` are those of the input.
+    pub(super) fn finish(mut self, family: &str, channels: usize) -> Result<Finished, ModelError> {
+        // Who names the network, or says that it has no head, has seen what else there is.
+        let chosen = self.conventions.is_stated(Key::Prefix) && !self.dict.prefix().is_empty();
+        let no_head = self.conventions.is_stated(Key::Head) && self.conventions.word(Key::Head, "") == "none";
+        if self.conventions.is_stated(Key::Prefix) {
+            self.conventions.word(Key::Prefix, "");
         }
+        let first = |name: &str| name.split('.').next().map(String::from);
+        let parts: BTreeSet<String> = self.used.iter().filter_map(|name| first(name)).collect();
+        let mut ignored = vec![];
+        for name in self.dict.names() {
+            if self.used.contains(name) {
+                continue;
+            }
+            let tensor = self.dict.tensor(name).expect("a tensor of that name");
+            if first(name).is_some_and(|first| parts.contains(&first)) {
+                return Err(self.unexpected(name, "no layer of the network reads it"));
+            }
+            match judge(name, tensor, channels) {
+                Stray::Layer if !no_head => return Err(self.beside(self.full(name), tensor)),
+                _ => ignored.push(self.full(name)),
+            }
+        }
+        for (name, tensor) in self.dict.beside() {
+            match judge(name, tensor, channels) {
+                Stray::Layer if !no_head && !chosen => return Err(self.beside(name.into(), tensor)),
+                _ => ignored.push(name.into()),
+            }
+        }
+        ignored.sort();
+        Ok(Finished { assumed: self.conventions.finish(family)?, ignored })
+    }
+
+    fn beside(&self, name: String, tensor: &Tensor) -> ModelError {
+        ModelError::Beside { tensor: name, found: tensor.shape().to_vec(), naming: self.naming }
+    }
+
+    /// Takes the tensors under a name beside the network into it.
+    pub(super) fn adopt(&mut self, name: &str) {
+        self.dict.adopt(name);
     }
 }
 

@@ -1,6 +1,7 @@
 //! RepVGG (arXiv 2101.03697) as a graph: parallel 3x3, 1x1 and batch-norm branches as trained, or one 3x3 as deployed, block
 //! by block as the tensors have it. The names are its authors' or timm's.
 
+use super::assume::Key;
 use super::layers::{self, Layers};
 use super::reader::Reader;
 use super::scheme::{self, Built, Scheme};
@@ -12,8 +13,9 @@ use serde_json::Value;
 /// The names of the authors' repository: `stage0`, `stage{1-4}.{i}.rbr_dense`, `linear`.
 pub(super) const ORIGINAL: Scheme = Scheme {
     naming: Naming::Original,
+    own_prefix: "",
     shown_by: "RepVGG's own names (`stage0.rbr_dense.conv.weight`)",
-    matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("stage") && n.contains(".rbr_")),
+    matches: |dict| dict.names().any(|n| n.starts_with("stage") && n.contains(".rbr_")),
     preprocess: |_| Preprocess::imagenet(),
     build: |reader, _, size| build(reader, &OWN, size).map(|(built, _)| built),
     model_types: &["repvgg"],
@@ -23,9 +25,10 @@ pub(super) const ORIGINAL: Scheme = Scheme {
 /// timm's names: `stem`, `stages.{s}.{i}.conv_kxk`, `head.fc`.
 pub(super) const TIMM: Scheme = Scheme {
     naming: Naming::Timm,
+    own_prefix: "",
     shown_by: "timm RepVGG names (`stem.conv_kxk.conv.weight`, `stages.0.0.conv_kxk.conv.weight`)",
-    matches: |checkpoint| {
-        let part = |part: &str| checkpoint.names().any(|n| n.starts_with("stages.") && n.contains(part));
+    matches: |dict| {
+        let part = |part: &str| dict.names().any(|n| n.starts_with("stages.") && n.contains(part));
         part(".conv_kxk.") || part(".reparam_conv.")
     },
     preprocess: |_| Preprocess { interpolation: Interpolation::Bicubic, ..Preprocess::imagenet() },
@@ -99,15 +102,17 @@ fn build(reader: &mut Reader<'_>, names: &Names, size: [usize; 2]) -> Result<(Bu
         // Missing or misshapen: reading it says so.
         _ => 3,
     };
+    let strides = layers::stage_strides(reader, &depths, 2)?;
+    let stem_stride = reader.conventions.count(Key::StemStride, 2);
     let graph = Graph::new(Shape { channels: in_channels, height: size[0], width: size[1] });
     let mut b = Builder { layers: Layers { reader, graph }, names, blocks: vec![], groups: 1 };
-    let mut x = b.block(names.stem.into(), 2, ValueId::INPUT)?;
+    let mut x = b.block(names.stem.into(), stem_stride, ValueId::INPUT)?;
     for (s, depth) in depths.iter().enumerate() {
         for i in 0..*depth {
-            x = b.block(format!("{}.{i}", stage(s)), if i == 0 { 2 } else { 1 }, x)?;
+            x = b.block(format!("{}.{i}", stage(s)), if i == 0 { strides[s] } else { 1 }, x)?;
         }
     }
-    let classes = b.layers.classifier(names.head, x)?;
+    let classes = b.layers.head(names.head[0], names.head[1], x)?;
     let groups = if b.groups > 1 { format!(", {} groups", b.groups) } else { String::new() };
     let deployed = if b.blocks.is_empty() { ", deployed" } else { "" };
     let family = format!("RepVGG, blocks {depths:?}{groups}{deployed}");
@@ -142,7 +147,7 @@ impl Builder<'_, '_> {
             }
         };
         y = self.gate(&name, y)?;
-        Ok(self.layers.graph.push(name, Op::Activation(Activation::Relu), &[y])?)
+        self.layers.relu(name, y)
     }
 
     fn branches(&mut self, name: &str, stride: usize, x: ValueId) -> Result<ValueId, ModelError> {

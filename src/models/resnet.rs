@@ -4,6 +4,7 @@
 //! Widths, depths and groups are read off the shapes.
 
 use super::ModelError;
+use super::assume::{Key, Rectifier};
 use super::layers::{self, Layers, Window};
 use super::reader::Reader;
 use super::scheme::Built;
@@ -31,24 +32,21 @@ impl fmt::Display for Kind {
 /// How the network begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stem {
-    /// A 7x7 convolution of stride 2 and a max-pool.
+    /// One convolution, its window as wide as its weight.
     Plain,
-    /// Three 3x3 convolutions, the first of stride 2, and a max-pool: ResNet-C, -D, -S, -T.
+    /// Three 3x3 convolutions: ResNet-C, -D, -S, -T.
     Deep,
-    /// A 3x3 convolution of stride 1 and no pool: CIFAR networks.
+    /// A 3x3 convolution, by convention of stride 1 and without a pool after it: CIFAR networks.
     Cifar,
 }
 
 /// What a naming scheme finds out, from names or from a config file, before the network is built.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
-    pub(super) kind: Kind,
     pub(super) stem: Stem,
     /// A strided 3x3 convolution in place of the max-pool.
     pub(super) conv_pool: bool,
-    /// A bottleneck strides on its first 1x1, not on its 3x3.
-    pub(super) stride_in_first: bool,
-    /// Stride of the first stage; later stages have 2.
+    /// Stride of the first stage by convention; later stages have 2.
     pub(super) first_stage_stride: usize,
     /// The 3x3 of a bottleneck may be grouped.
     pub(super) grouped: bool,
@@ -56,6 +54,26 @@ pub(super) struct Layout {
     pub(super) pooled: bool,
     /// Squeeze-and-excitation ends each block.
     pub(super) excited: bool,
+}
+
+/// What no tensor shows, settled.
+struct Steps {
+    stem_stride: usize,
+    stem_pool: bool,
+    /// Stride and dilations of every block: of its first convolution wider than one tap, and of later ones.
+    blocks: Vec<Step>,
+    /// A bottleneck strides on its first 1x1, not on its 3x3.
+    stride_in_first: bool,
+    /// Strides are stated, so that a projection may be where none would be needed.
+    stated: bool,
+}
+
+/// How a block steps over its input.
+#[derive(Clone, Copy)]
+struct Step {
+    stride: usize,
+    first_dilation: usize,
+    dilation: usize,
 }
 
 /// Names of layers, which are also names of nodes.
@@ -68,6 +86,8 @@ pub(super) trait Names {
     fn block_of(&self, tensor: &str) -> Option<(usize, usize)>;
     /// Convolution, batch norm and ReLU number `i`, from 0.
     fn unit(&self, block: &str, i: usize) -> [String; 3];
+    /// Modules that may hold the slopes of a PReLU after unit `i` of a block.
+    fn activations(&self, block: &str, i: usize) -> Vec<String>;
     /// Average pool (where there is one), convolution and batch norm.
     fn shortcut(&self, block: &str) -> [String; 3];
     /// Average pool and classifier.
@@ -86,13 +106,27 @@ pub(super) struct ResNet {
     /// Output channels of each stage.
     pub(super) widths: Vec<usize>,
     pub(super) groups: usize,
-    pub(super) classes: usize,
+    /// `None` where the output is the pooled features.
+    pub(super) classes: Option<usize>,
+    /// The kind that all blocks have, or `None` where they differ.
+    pub(super) kind: Option<Kind>,
+    kinds: Vec<Kind>,
 }
 
 impl From<ResNet> for Built {
     fn from(net: ResNet) -> Built {
         // `SE-ResNeXt, Bottleneck [3, 4, 6, 3], 32 groups, deep stem, average-pool shortcuts`
-        let Layout { kind, stem, conv_pool, pooled, excited, .. } = net.layout;
+        let Layout { stem, conv_pool, pooled, excited, .. } = net.layout;
+        let kind = match net.kind {
+            Some(kind) => kind.to_string(),
+            // `BasicBlock or Bottleneck`, in the order of the network.
+            None => {
+                let mut kinds: Vec<String> = net.kinds.iter().map(Kind::to_string).collect();
+                kinds.dedup();
+                kinds.truncate(2);
+                kinds.join(" or ")
+            }
+        };
         let name = match (stem, net.groups) {
             (Stem::Cifar, _) => "CIFAR ResNet",
             (_, 1) => "ResNet",
@@ -120,94 +154,197 @@ pub(super) fn build(
     size: [usize; 2],
 ) -> Result<ResNet, ModelError> {
     let depths = layers::stage_depths(reader.names(), |tensor| names.block_of(tensor));
+    let places: Vec<(usize, usize)> =
+        depths.iter().enumerate().flat_map(|(stage, &depth)| (0..depth).map(move |i| (stage, i))).collect();
+    let kinds: Vec<Kind> =
+        places.iter().map(|&(stage, index)| kind(reader, names, &names.block(stage, index))).collect();
     let [conv, ..] = names.stem();
     let (first, side) = match layout.stem {
-        Stem::Plain => (conv, 7),
+        Stem::Plain => {
+            // A stem of one tap or an even window would be of another family.
+            let side = match reader.shape(&format!("{conv}.weight")) {
+                Some([_, _, h, w]) if h == w && h % 2 == 1 && *h > 3 => *h,
+                _ => 7,
+            };
+            (conv, side)
+        }
         Stem::Deep => (format!("{conv}.0"), 3),
         Stem::Cifar => (conv, 3),
     };
+    let steps = steps(reader, &layout, &depths, &kinds)?;
     let layers = Layers::new(reader, &first, side, size)?;
-    let mut b = Builder { layers, names, layout, groups: None };
+    let mut b = Builder { layers, names, layout, steps, groups: None };
     let in_channels = b.layers.channels(ValueId::INPUT);
-    let mut x = b.stem()?;
+    let mut x = b.stem(side)?;
     let stem_channels = b.layers.channels(x);
 
     let (mut blocks, mut widths) = (vec![], vec![]);
-    for (stage, &depth) in depths.iter().enumerate() {
-        for index in 0..depth {
-            let stride = match (stage, index) {
-                (0, 0) => layout.first_stage_stride,
-                (_, 0) => 2,
-                _ => 1,
-            };
-            let name = names.block(stage, index);
-            x = b.block(&name, stride, index == 0, x)?;
-            blocks.push(name);
+    for (number, &(stage, index)) in places.iter().enumerate() {
+        let name = names.block(stage, index);
+        x = b.block(&name, kinds[number], b.steps.blocks[number], index == 0, x)?;
+        blocks.push(name);
+        if index + 1 == depths[stage] {
+            widths.push(b.layers.channels(x));
         }
-        widths.push(b.layers.channels(x));
     }
     let [average, classifier] = names.head();
-    x = b.layers.push(average, Op::GlobalAverage, &[x])?;
-    x = b.layers.linear(&classifier, true, x)?;
-    let classes = b.layers.channels(x);
+    let classes = b.layers.head(&average, &classifier, x)?;
     let groups = b.groups.unwrap_or(1);
     let graph = b.layers.graph;
-    Ok(ResNet { graph, layout, blocks, in_channels, stem_channels, depths, widths, groups, classes })
+    let kind = kinds.first().copied().filter(|first| kinds.iter().all(|k| k == first));
+    Ok(ResNet {
+        graph,
+        layout,
+        blocks,
+        in_channels,
+        stem_channels,
+        depths,
+        widths,
+        groups,
+        classes,
+        kind,
+        kinds,
+    })
+}
+
+/// What a block is made of, by the window of its first convolution.
+fn kind(reader: &Reader<'_>, names: &impl Names, block: &str) -> Kind {
+    let shape = |i: usize| reader.shape(&format!("{}.weight", names.unit(block, i)[0]));
+    match (shape(0), shape(2)) {
+        (Some([_, _, 1, 1]), _) => Kind::Bottleneck,
+        (Some([_, _, 3, 3]), None) => Kind::Basic,
+        // Missing or misshapen: reading it says so.
+        (_, last) => {
+            if last.is_some() {
+                Kind::Bottleneck
+            } else {
+                Kind::Basic
+            }
+        }
+    }
+}
+
+/// Settles what no tensor shows.
+fn steps(
+    reader: &mut Reader<'_>,
+    layout: &Layout,
+    depths: &[usize],
+    kinds: &[Kind],
+) -> Result<Steps, ModelError> {
+    let c = &mut reader.conventions;
+    let cifar = layout.stem == Stem::Cifar;
+    let stem_stride = c.count(Key::StemStride, if cifar { 1 } else { 2 });
+    if layout.conv_pool {
+        c.known(Key::StemPool, false)?;
+    }
+    let stem_pool = c.flag(Key::StemPool, !cifar);
+    let dilations = c.counts(Key::Dilation, &vec![1; depths.len()], "stages")?;
+    let before = |stage: usize| if stage == 0 { 1 } else { dilations[stage - 1] };
+    // What a stage dilates more than the one before, it strides less.
+    let strides: Vec<usize> = (0..depths.len())
+        .map(|stage| {
+            let stride = if stage == 0 { layout.first_stage_stride } else { 2 };
+            (stride * before(stage) / dilations[stage]).max(1)
+        })
+        .collect();
+    let mut steps = vec![];
+    let by_block = c.is_stated(Key::BlockStrides);
+    let stated = by_block || c.is_stated(Key::StageStrides) || c.is_stated(Key::Dilation);
+    let of_stages = if by_block { strides } else { c.counts(Key::StageStrides, &strides, "stages")? };
+    for (stage, &depth) in depths.iter().enumerate() {
+        for index in 0..depth {
+            let stride = if index == 0 { of_stages[stage] } else { 1 };
+            let first_dilation = if index == 0 { before(stage) } else { dilations[stage] };
+            steps.push(Step { stride, first_dilation, dilation: dilations[stage] });
+        }
+    }
+    if by_block {
+        let strides: Vec<usize> = steps.iter().map(|s| s.stride).collect();
+        let strides = c.counts(Key::BlockStrides, &strides, "blocks")?;
+        steps.iter_mut().zip(strides).for_each(|(step, stride)| step.stride = stride);
+    }
+    let bottleneck = kinds.contains(&Kind::Bottleneck);
+    let stride_in_first = bottleneck && c.word(Key::StrideIn, "3x3") == "1x1";
+    let blur = c.count(Key::AntiAlias, 0);
+    if blur != 0 {
+        return Err(ModelError::Unsupported {
+            what: "an anti-aliased ResNet".into(),
+            why: format!("its strides blur by {blur}, which this version cannot run"),
+        });
+    }
+    if layout.pooled && dilations.iter().any(|d| *d > 1) {
+        return Err(ModelError::Unsupported {
+            what: "a dilated ResNet with average-pool shortcuts".into(),
+            why: "its shortcuts average at stride 1".into(),
+        });
+    }
+    Ok(Steps { stem_stride, stem_pool, blocks: steps, stride_in_first, stated })
 }
 
 struct Builder<'r, 'c, N> {
     layers: Layers<'r, 'c>,
     names: &'r N,
     layout: Layout,
+    steps: Steps,
     /// Groups of the first bottleneck's 3x3: all have the same.
     groups: Option<usize>,
 }
 
 impl<N: Names> Builder<'_, '_, N> {
-    fn stem(&mut self) -> Result<ValueId, ModelError> {
+    /// `side` is that of the first window.
+    fn stem(&mut self, side: usize) -> Result<ValueId, ModelError> {
         let [conv, norm, relu, pool] = self.names.stem();
         let l = &mut self.layers;
         let x = ValueId::INPUT;
+        let stride = self.steps.stem_stride;
         let mut x = match self.layout.stem {
-            Stem::Plain => l.conv(&conv, Window::new(7, 2), None, x)?,
-            Stem::Cifar => l.conv(&conv, Window::new(3, 1), None, x)?,
+            Stem::Plain | Stem::Cifar => l.conv(&conv, Window::new(side, stride), None, x)?,
             Stem::Deep => {
                 let unit = |from: usize| [0, 1, 2].map(|i| format!("{conv}.{}", from + i));
-                l.deep_stem([unit(0), unit(3)], &format!("{conv}.6"), x)?
+                l.deep_stem([unit(0), unit(3)], &format!("{conv}.6"), stride, x)?
             }
         };
         x = l.norm(&norm, x)?;
-        x = l.relu(relu, x)?;
+        let modules = [relu.clone(), "act1".into(), "prelu".into()];
+        x = l.rectified(relu, &modules, Rectifier::Relu, x)?;
         if self.layout.conv_pool {
             let [conv, norm, relu] = [0, 1, 2].map(|i| format!("{pool}.{i}"));
             x = l.conv(&conv, Window::new(3, 2), Some(l.channels(x)), x)?;
             x = l.norm(&norm, x)?;
             l.relu(relu, x)
-        } else if self.layout.stem == Stem::Cifar {
-            Ok(x)
-        } else {
+        } else if self.steps.stem_pool {
             l.max_pool(&pool, x)
+        } else {
+            Ok(x)
         }
     }
 
-    /// One residual block; only the `first` of a stage may have a projection.
-    fn block(&mut self, name: &str, stride: usize, first: bool, x: ValueId) -> Result<ValueId, ModelError> {
-        let input = self.layers.channels(x);
+    /// One residual block; only the `first` of a stage may have a projection, unless strides are stated.
+    fn block(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        step: Step,
+        first: bool,
+        x: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let (input, stride) = (self.layers.channels(x), step.stride);
         let [_, projection, _] = self.names.shortcut(name);
         let projection = format!("{projection}.weight");
-        let projected = first && (stride != 1 || self.layers.reader.shape(&projection).is_some());
+        let shown = self.layers.reader.shape(&projection).is_some();
+        let projected = stride != 1 || shown && (first || self.steps.stated);
 
-        let (sides, strided): (&[usize], usize) = match self.layout.kind {
+        let (sides, strided): (&[usize], usize) = match kind {
             Kind::Basic => (&[3, 3], 0),
-            Kind::Bottleneck => (&[1, 3, 1], if self.layout.stride_in_first { 0 } else { 1 }),
+            Kind::Bottleneck => (&[1, 3, 1], if self.steps.stride_in_first { 0 } else { 1 }),
         };
         let mut y = x;
         for (i, &side) in sides.iter().enumerate() {
             let [conv, norm, relu] = self.names.unit(name, i);
             let last = i + 1 == sides.len();
             let out = (last && !projected).then_some(input);
-            let grouped = self.layout.grouped && self.layout.kind == Kind::Bottleneck && i == 1;
-            let groups = match grouped {
+            let wide = kind == Kind::Bottleneck && i == 1;
+            let groups = match wide && self.layout.grouped {
                 false => 1,
                 true => {
                     let inner = self.layers.channels(y);
@@ -216,10 +353,16 @@ impl<N: Names> Builder<'_, '_, N> {
                 }
             };
             let stride = if i == strided { stride } else { 1 };
-            y = self.layers.conv(&conv, Window { side, stride, groups }, out, y)?;
+            let dilation = match (side, wide || i == 0) {
+                (1, _) => 1,
+                (_, true) => step.first_dilation,
+                (_, false) => step.dilation,
+            };
+            y = self.layers.conv(&conv, Window { side, stride, groups, dilation }, out, y)?;
             y = self.layers.norm(&norm, y)?;
             if !last {
-                y = self.layers.relu(relu, y)?;
+                let modules = self.names.activations(name, i);
+                y = self.layers.rectified(relu, &modules, Rectifier::Relu, y)?;
             }
         }
         if self.layout.excited {
@@ -229,13 +372,14 @@ impl<N: Names> Builder<'_, '_, N> {
         }
 
         let out = self.layers.channels(y);
-        if projected && stride == 1 && out == input {
+        if projected && stride == 1 && out == input && !self.steps.stated {
             let why = "a block of stride 1 that keeps its channels has no projection";
             return Err(self.layers.reader.unexpected(&projection, why));
         }
         let shortcut = if projected { self.projection(name, out, stride, x)? } else { x };
         let sum = self.layers.add(format!("{name}.add"), y, shortcut)?;
-        self.layers.relu(name, sum)
+        let modules = self.names.activations(name, sides.len() - 1);
+        self.layers.rectified(name, &modules, Rectifier::Relu, sum)
     }
 
     /// The 1x1 convolution of a shortcut, behind a 2x2 average pool where the network has one and the block strides.

@@ -1,6 +1,7 @@
 //! timm's pre-activation ResNetV2 with batch norm: `stem.conv`, `stages.{s}.blocks.{i}.norm{n}/conv{n}`, `downsample.conv`,
 //! `norm`, `head.fc`. A batch norm and a ReLU stand before each convolution, and nothing after a block's sum.
 
+use super::assume::Key;
 use super::layers::{self, Layers, Window};
 use super::reader::Reader;
 use super::resnet::Kind;
@@ -12,8 +13,9 @@ use serde_json::{Value, json};
 
 pub(super) const SCHEME: Scheme = Scheme {
     naming: Naming::Timm,
+    own_prefix: "",
     shown_by: "timm ResNetV2 names (`stages.0.blocks.0.norm1.weight`)",
-    matches: |checkpoint| checkpoint.names().any(block_norm),
+    matches: |dict| dict.names().any(block_norm),
     preprocess: |_| Preprocess { mean: [0.5; 3], std: [0.5; 3], ..Preprocess::imagenet() },
     build,
     model_types: &["resnetv2"],
@@ -50,33 +52,34 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
     timm::arguments(config, neutral)?;
     let deep = reader.shape("stem.conv1.weight").is_some();
     let basic = !reader.names().any(|n| block_of(n).is_some() && n.ends_with(".conv3.weight"));
-    let pooled = pooled(config, deep)?;
+    let pooled = pooled(reader, config, deep)?;
 
     let depths = layers::stage_depths(reader.names(), block_of);
     let (first, side) = if deep { ("stem.conv1", 3) } else { ("stem.conv", 7) };
+    let strides = layers::stage_strides(reader, &depths, 1)?;
+    let stem_stride = reader.conventions.count(Key::StemStride, 2);
+    let stem_pool = reader.conventions.flag(Key::StemPool, true);
     let mut b = Builder { layers: Layers::new(reader, first, side, size)?, basic, pooled };
     let in_channels = b.layers.channels(ValueId::INPUT);
-    let mut x = b.stem(deep)?;
+    let mut x = b.stem(deep, stem_stride, stem_pool)?;
     let mut blocks = vec![];
     for (stage, &depth) in depths.iter().enumerate() {
         for index in 0..depth {
-            let stride = if stage > 0 && index == 0 { 2 } else { 1 };
+            let stride = if index == 0 { strides[stage] } else { 1 };
             let name = format!("stages.{stage}.blocks.{index}");
             x = b.block(&name, stride, index == 0, x)?;
             blocks.push(name);
         }
     }
     x = b.activated("norm", x)?;
-    x = b.layers.push("head.global_pool", Op::GlobalAverage, &[x])?;
-    x = b.layers.biased("head.fc", None, x)?;
-    let classes = b.layers.channels(x);
+    let classes = b.layers.head("head.global_pool", "head.fc", x)?;
 
     let args = config::get(config, "model_args");
     config::agrees(args, "layers", &json!(depths))?;
     config::agrees(args, "in_chans", &json!(in_channels))?;
     config::agrees(args, "basic", &json!(basic))?;
     let kind = if basic { Kind::Basic } else { Kind::Bottleneck };
-    timm::depths_agree(config, kind, &depths)?;
+    timm::depths_agree(config, Some(kind), &depths)?;
     let mut family = format!("ResNetV2, {kind} {depths:?}");
     family.extend(deep.then_some(", deep stem"));
     family.extend(pooled.then_some(", average-pool shortcuts"));
@@ -85,7 +88,7 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
 
 /// Whether the strided shortcuts average, which no tensor shows: as `config.json` says, or as timm's own networks do, where
 /// the stem is deep. Refuses a config that says another stem than the tensors.
-fn pooled(config: Option<&Value>, deep: bool) -> Result<bool, ModelError> {
+fn pooled(reader: &mut Reader<'_>, config: Option<&Value>, deep: bool) -> Result<bool, ModelError> {
     let architecture = config::get(config, "architecture").and_then(Value::as_str);
     let named = match architecture {
         Some(name) => {
@@ -96,7 +99,12 @@ fn pooled(config: Option<&Value>, deep: bool) -> Result<bool, ModelError> {
         None => deep,
     };
     let args = config::get(config, "model_args");
-    Ok(config::boolean(args, "avg_down")?.unwrap_or(named))
+    match config::boolean(args, "avg_down")? {
+        Some(said) => reader.conventions.known(Key::ShortcutPool, said)?,
+        None if architecture.is_some() => reader.conventions.known(Key::ShortcutPool, named)?,
+        None => {}
+    }
+    Ok(reader.conventions.flag(Key::ShortcutPool, named))
 }
 
 /// An argument of the family that leaves the function of the network as its tensors and its architecture say.
@@ -123,18 +131,18 @@ struct Builder<'r, 'c> {
 }
 
 impl Builder<'_, '_> {
-    fn stem(&mut self, deep: bool) -> Result<ValueId, ModelError> {
+    fn stem(&mut self, deep: bool, stride: usize, pool: bool) -> Result<ValueId, ModelError> {
         let l = &mut self.layers;
         let x = match deep {
             true => {
                 let unit = |i: usize| {
                     [format!("stem.conv{i}"), format!("stem.norm{i}"), format!("stem.norm{i}.act")]
                 };
-                l.deep_stem([unit(1), unit(2)], "stem.conv3", ValueId::INPUT)?
+                l.deep_stem([unit(1), unit(2)], "stem.conv3", stride, ValueId::INPUT)?
             }
-            false => l.conv("stem.conv", Window::new(7, 2), None, ValueId::INPUT)?,
+            false => l.conv("stem.conv", Window::new(7, stride), None, ValueId::INPUT)?,
         };
-        l.max_pool("stem.pool", x)
+        if pool { l.max_pool("stem.pool", x) } else { Ok(x) }
     }
 
     /// Batch norm and ReLU.

@@ -1,11 +1,11 @@
 //! The table of networks that are known: a family under the names of one library.
 
 use super::reader::Reader;
+use super::state_dict::StateDict;
 use super::{
     ModelError, Naming, hugging_face, iresnet, mobilenet_v2, repvgg, resnet_v2, rmnet, sequential,
     torchvision,
 };
-use crate::checkpoint::Checkpoint;
 use crate::graph::Graph;
 use crate::preprocess::Preprocess;
 use serde_json::Value;
@@ -14,12 +14,14 @@ use serde_json::Value;
 pub(super) struct Scheme {
     /// Whose names they are. timm's ResNets have torchvision's.
     pub(super) naming: Naming,
+    /// What names of the whole network begin with, and those of its body alone do not: `resnet.` of a `ResNetModel`. Mostly empty.
+    pub(super) own_prefix: &'static str,
     /// The names that show it, for the error that found none.
     pub(super) shown_by: &'static str,
-    /// Whether a checkpoint has these names.
-    pub(super) matches: fn(&Checkpoint) -> bool,
+    /// Whether the tensors have these names.
+    pub(super) matches: fn(&StateDict<'_>) -> bool,
     /// How an image becomes the input where no config file says so.
-    pub(super) preprocess: fn(&Checkpoint) -> Preprocess,
+    pub(super) preprocess: fn(&StateDict<'_>) -> Preprocess,
     /// Builds the network for inputs of `[height, width]`; refuses a config that contradicts the tensors.
     pub(super) build: Build,
     /// What `config.json` may call the network under `model_type`, besides timm's wrappers; none where it may say anything.
@@ -37,7 +39,8 @@ pub(super) struct Built {
     pub(super) family: String,
     /// Names of the residual blocks' outputs.
     pub(super) blocks: Vec<String>,
-    pub(super) classes: usize,
+    /// `None` where the output is the pooled features.
+    pub(super) classes: Option<usize>,
 }
 
 /// Every scheme; the first that matches is taken.

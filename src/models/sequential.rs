@@ -15,8 +15,8 @@
 use super::layers::{self, Layers};
 use super::reader::Reader;
 use super::scheme::{self, Built, Scheme};
+use super::state_dict::StateDict;
 use super::{ModelError, Naming, config};
-use crate::checkpoint::Checkpoint;
 use crate::graph::{Activation, Conv2d, MaxPool, Op, ValueId};
 use crate::preprocess::Preprocess;
 use serde::Deserialize;
@@ -27,11 +27,16 @@ const KEY: &str = "rmnet_chain";
 
 pub(super) const SCHEME: Scheme = Scheme {
     naming: Naming::Sequential,
+    own_prefix: "",
     shown_by: "a plain chain (`0.weight`, with its modules under `rmnet_chain` in config.json)",
-    matches: |checkpoint| {
-        config::get(checkpoint.config(), KEY).is_some() || checkpoint.metadata(KEY).is_some()
+    matches: |dict| {
+        let numbered = |n: &str| n.starts_with(|c: char| c.is_ascii_digit());
+        let described = config::get(dict.config(), KEY).is_some() || dict.metadata(KEY).is_some();
+        // Behind a deeper prefix there is a layer, not the chain.
+        described
+            && (dict.names().all(numbered) && dict.shape("weight").is_none() || dict.prefix().is_empty())
     },
-    preprocess: |checkpoint| match checkpoint.tensor("0.weight").map(|t| t.shape()) {
+    preprocess: |dict| match dict.tensor("0.weight").map(|t| t.shape()) {
         Some([_, _, 3, 3]) => Preprocess::cifar(),
         _ => Preprocess::imagenet(),
     },
@@ -41,12 +46,12 @@ pub(super) const SCHEME: Scheme = Scheme {
 };
 
 /// Whether every tensor has a number for a layer, but nothing says what the layers are.
-pub(super) fn undescribed(checkpoint: &Checkpoint) -> Option<&str> {
+pub(super) fn undescribed<'a>(dict: &StateDict<'a>) -> Option<&'a str> {
     let numbered = |n: &str| {
         n.split_once('.').is_some_and(|(i, what)| i.parse::<usize>().is_ok() && !what.contains('.'))
     };
-    let bare = !(SCHEME.matches)(checkpoint) && checkpoint.names().all(numbered);
-    checkpoint.names().next().filter(|_| bare)
+    let bare = !(SCHEME.matches)(dict) && dict.names().all(numbered);
+    dict.names().next().filter(|_| bare)
 }
 
 /// A module of the chain: what its tensors do not show.
@@ -122,7 +127,7 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
                 conv(&mut net, &name, Window { kernel, stride, padding, bias: biased[index] }, x)?
             }
             Module::BatchNorm => net.norm(&name, x)?,
-            Module::Relu => net.relu(name, x)?,
+            Module::Relu => net.push(name, Op::Activation(Activation::Relu), &[x])?,
             Module::Relu6 => net.push(name, Op::Activation(Activation::Relu6), &[x])?,
             Module::Prelu => net.prelu(&name, x)?,
             Module::MaxPool { kernel, stride, padding } => {
@@ -145,7 +150,7 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
     }
     let convs = net.graph.convs().count();
     let family = format!("chain of {convs} convolutions");
-    Ok(Built { graph: net.graph, family, blocks: vec![], classes: shape.channels })
+    Ok(Built { graph: net.graph, family, blocks: vec![], classes: Some(shape.channels) })
 }
 
 /// What the tensors of a convolution must agree with.

@@ -2,6 +2,7 @@
 //! architecture is accepted by name, and every other one is refused by name.
 
 use super::ModelError;
+use super::assume::{Conventions, Key};
 use super::config;
 use super::resnet::{Kind, ResNet, Stem};
 use super::scheme::Scheme;
@@ -72,10 +73,13 @@ pub(super) fn inputs_agree(config: Option<&Value>, channels: usize) -> Result<()
     config::agrees(config::get(config, "model_args"), "in_chans", &json!(channels))
 }
 
-/// Refuses a config with another number of classes than the tensors.
+/// Refuses a config with another number of classes than the tensors; without a head they are 0.
 pub(super) fn agrees(config: Option<&Value>, classes: usize) -> Result<(), ModelError> {
+    config::agrees(config::get(config, "model_args"), "num_classes", &json!(classes))?;
     match config::get(config, "num_classes") {
         Some(_) => config::agrees(config, "num_classes", &json!(classes)),
+        // The weights as published had a head.
+        None if classes == 0 => Ok(()),
         None => config::agrees(config::get(config, "pretrained_cfg"), "num_classes", &json!(classes)),
     }
 }
@@ -83,6 +87,40 @@ pub(super) fn agrees(config: Option<&Value>, classes: usize) -> Result<(), Model
 /// Refuses arguments of a ResNet that change it.
 pub(super) fn resnet_arguments(config: Option<&Value>) -> Result<(), ModelError> {
     arguments(config, neutral)
+}
+
+/// What the config of a ResNet says of it that its tensors do not show.
+pub(super) fn resnet_known(
+    conventions: &mut Conventions,
+    config: Option<&Value>,
+    stages: usize,
+) -> Result<(), ModelError> {
+    if config::get(config, "architecture").is_none() {
+        return Ok(());
+    }
+    conventions.known(Key::AntiAlias, 0)?;
+    let args = config::get(config, "model_args");
+    if config::get(args, "act_layer").is_some() {
+        conventions.known(Key::Activation, "relu")?;
+    }
+    let Some(reached) = config::get(args, "output_stride").and_then(Value::as_u64) else { return Ok(()) };
+    // A stage that would stride further dilates the stages after it.
+    let (mut stride, mut dilation) = (4, 1);
+    let mut steps = vec![];
+    for stage in 0..stages {
+        let own = if stage == 0 { 1 } else { 2 };
+        if stride >= reached {
+            dilation *= own;
+            steps.push((1, dilation));
+        } else {
+            stride *= own;
+            steps.push((own, dilation));
+        }
+    }
+    let list =
+        |of: fn(&(u64, u64)) -> u64| steps.iter().map(|s| of(s).to_string()).collect::<Vec<_>>().join(",");
+    conventions.known(Key::Dilation, list(|s| s.1))?;
+    conventions.known(Key::StageStrides, list(|s| s.0))
 }
 
 /// Refuses a config that contradicts the tensors of a ResNet.
@@ -101,19 +139,24 @@ pub(super) fn resnet_agrees(config: Option<&Value>, net: &ResNet) -> Result<(), 
         ("replace_stem_pool", named.conv_pool, shown.conv_pool, "a convolution in place of the max-pool"),
     ];
     parts.iter().try_for_each(|(key, named, shown, what)| part_agrees(config, key, *named, *shown, what))?;
-    depths_agree(config, shown.kind, &net.depths)
+    depths_agree(config, net.kind, &net.depths)
 }
 
 /// Refuses an architecture of other blocks than the tensors have, where no argument changes their number.
-pub(super) fn depths_agree(config: Option<&Value>, kind: Kind, depths: &[usize]) -> Result<(), ModelError> {
+pub(super) fn depths_agree(
+    config: Option<&Value>,
+    kind: Option<Kind>,
+    depths: &[usize],
+) -> Result<(), ModelError> {
     let args = config::get(config, "model_args");
     let Some(name) = config::get(config, "architecture") else { return Ok(()) };
     let Some((of_name, published)) = name.as_str().and_then(|name| blocks(&plain(name))) else {
         return Ok(());
     };
-    if config::get(args, "layers").is_some() || of_name == kind && published == depths {
+    if config::get(args, "layers").is_some() || Some(of_name) == kind && published == depths {
         return Ok(());
     }
+    let kind = kind.map_or("both kinds of block".into(), |kind| kind.to_string());
     let expected = format!("a network of {kind} {depths:?}, as the tensors have it");
     Err(config::wrong("architecture", &expected, name))
 }
@@ -143,14 +186,6 @@ fn blocks(name: &str) -> Option<(Kind, [usize; 4])> {
         "420" => (Kind::Bottleneck, [4, 44, 87, 4]),
         _ => return None,
     })
-}
-
-/// The key by which a config says that the network has no classifier.
-pub(super) fn headless(config: Option<&Value>) -> Option<&'static str> {
-    config::get(config, "architecture")?;
-    let none = |level: Option<&Value>| config::get(level, "num_classes").is_some_and(|n| *n == json!(0));
-    let args = none(config::get(config, "model_args")).then_some("model_args.num_classes");
-    none(config).then_some("num_classes").or(args)
 }
 
 /// Refuses a config that says of a part of the network, by the argument `key` or else by the architecture's name (`named`),
@@ -194,6 +229,8 @@ fn neutral(key: &str, value: &Value) -> bool {
         "norm_layer" => value == "batchnorm2d" || value == "batchnorm" || value == "BatchNorm2d",
         "down_kernel_size" => value == 1,
         "aa_layer" => value == "",
+        // Looked at before the network is built.
+        "output_stride" => [8, 16].iter().any(|s| value == s),
         _ => false,
     }
 }
@@ -247,6 +284,9 @@ fn variant(name: &str) -> Result<Variant, &'static str> {
     // CIFAR networks in torchvision's names, as timm's config describes them.
     if name.starts_with("cifar_resnet") {
         return Ok(plain);
+    }
+    if name == "test_resnet" {
+        return Ok(Variant { deep_stem: true, pooled: true, ..plain });
     }
     let name =
         ["tv_", "gluon_", "ssl_", "swsl_", "ig_"].iter().find_map(|p| name.strip_prefix(p)).unwrap_or(name);
@@ -319,6 +359,7 @@ mod tests {
             "swsl_resnet18",
             "wide_resnet50_2",
             "cifar_resnet20",
+            "test_resnet",
             "wide_resnet101_2",
             "resnet18d",
             "resnet50c",
@@ -363,7 +404,6 @@ mod tests {
             ("res2net50_26w_4s", "Res2Net"),
             ("resnet51q", "not among"),
             ("resnet32ts", "not among"),
-            ("test_resnet", "not among"),
             ("resnet50_clip", "not among"),
             ("resnet50_mlp", "not among"),
             ("resnet50e", "not among"),

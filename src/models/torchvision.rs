@@ -1,22 +1,26 @@
 //! torchvision's names: `conv1`, `bn1`, `layer{1-4}.{i}.conv{n}/bn{n}`, `downsample.{0,1}`, `fc`. timm's are the same, and for
 //! its variants: `conv1.{0-6}` for a deep stem, `downsample.{1,2}` behind an average pool, `se.fc{1,2}`, `maxpool.{0,1}`.
 
+use super::assume::Key;
 use super::reader::Reader;
-use super::resnet::{self, Kind, Layout, Names, Stem};
+use super::resnet::{self, Layout, Names, Stem};
 use super::scheme::{Built, Scheme};
-use super::{ModelError, Naming, hugging_face, timm};
-use crate::checkpoint::Checkpoint;
+use super::state_dict::StateDict;
+use super::{ModelError, Naming, hugging_face, layers, timm};
 use crate::preprocess::Preprocess;
 use serde_json::Value;
 
 pub(super) const SCHEME: Scheme = Scheme {
     naming: Naming::Torchvision,
+    own_prefix: "",
     shown_by: "torchvision or timm ResNet names (`conv1.weight`, `layer1.0.conv1.weight`)",
-    matches: |checkpoint| {
-        let starts = |prefix: &str| checkpoint.names().any(|n| n.starts_with(prefix));
-        starts("layer1.") || starts("layer") && starts("conv1.")
+    matches: |dict| {
+        let starts = |prefix: &str| dict.names().any(|n| n.starts_with(prefix));
+        let stage =
+            |n: &str| n.strip_prefix("layer").is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()));
+        starts("layer1.") || dict.names().any(stage) && starts("conv1.")
     },
-    preprocess: |checkpoint| match is_cifar(checkpoint) {
+    preprocess: |dict| match is_cifar(dict) {
         true => Preprocess::cifar(),
         false => Preprocess::imagenet(),
     },
@@ -51,6 +55,12 @@ impl Names for Torchvision {
         ["conv", "bn", "relu"].map(|what| format!("{block}.{what}{}", i + 1))
     }
 
+    fn activations(&self, block: &str, i: usize) -> Vec<String> {
+        // torchvision's blocks share one, timm's have one after each unit.
+        let numbered = |what: &str| format!("{block}.{what}{}", i + 1);
+        vec![numbered("relu"), numbered("act"), format!("{block}.relu"), format!("{block}.prelu")]
+    }
+
     fn shortcut(&self, block: &str) -> [String; 3] {
         let module = |i: usize| format!("{block}.downsample.{i}");
         // Without a pool its name is never used.
@@ -62,7 +72,7 @@ impl Names for Torchvision {
     }
 }
 
-/// Basic or bottleneck blocks, grouped or wide, with squeeze-and-excitation or without; any of the stems and shortcuts.
+/// Basic blocks, bottlenecks or both, grouped or wide, with squeeze-and-excitation or without; any of the stems and shortcuts.
 fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
     let has = |test: &dyn Fn(&str) -> bool| reader.names().any(test);
     let stem = match reader.shape("conv1.weight") {
@@ -74,25 +84,36 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
     let pooled = has(&|name| {
         name.ends_with(".downsample.1.weight") && reader.shape(name).is_some_and(|shape| shape.len() == 4)
     });
-    let bottleneck = has(&|name| name.starts_with("layer") && name.ends_with(".conv3.weight"));
+    // Slopes of a PReLU: nothing else is a vector under these names.
+    let slopes = has(&|name| {
+        let module = name.strip_suffix(".weight").and_then(|name| name.rsplit('.').next());
+        let module = module.map(|m| m.trim_end_matches(|c: char| c.is_ascii_digit()));
+        matches!(module, Some("relu" | "act" | "prelu"))
+            && reader.shape(name).is_some_and(|shape| shape.len() == 1)
+    });
     let layout = Layout {
-        kind: if bottleneck { Kind::Bottleneck } else { Kind::Basic },
         stem,
         conv_pool: stem != Stem::Cifar && has(&|name| name == "maxpool.0.weight"),
-        stride_in_first: false,
         first_stage_stride: 1,
         grouped: true,
         pooled,
         excited: has(&|name| name.contains(".se.fc1.")),
     };
+    if slopes {
+        reader.conventions.known(Key::Activation, "prelu")?;
+    }
     timm::resnet_arguments(config)?;
-    let net = resnet::build(reader, &Torchvision { pooled }, layout, size)?;
+    let names = Torchvision { pooled };
+    let stages = layers::stage_depths(reader.names(), |n| names.block_of(n)).len();
+    timm::resnet_known(&mut reader.conventions, config, stages)?;
+    hugging_face::known(&mut reader.conventions, config)?;
+    let net = resnet::build(reader, &names, layout, size)?;
     timm::resnet_agrees(config, &net)?;
     hugging_face::agrees(config, &net)?;
     Ok(net.into())
 }
 
 /// Whether the stem is the 3x3 one of CIFAR networks.
-fn is_cifar(checkpoint: &Checkpoint) -> bool {
-    checkpoint.tensor("conv1.weight").is_some_and(|t| matches!(t.shape(), [_, _, 3, 3]))
+fn is_cifar(dict: &StateDict<'_>) -> bool {
+    dict.tensor("conv1.weight").is_some_and(|t| matches!(t.shape(), [_, _, 3, 3]))
 }

@@ -1,46 +1,59 @@
 //! Hugging Face's names: `mobilenet_v2.conv_stem`, `.layer.{i}`, `.conv_1x1`, `classifier`, and the `config.json` that says how
 //! convolutions pad, where they stride, and what each width was computed from.
 
+use super::super::assume::{Key, Rectifier};
 use super::super::config::{agrees, boolean, get, wrong};
 use super::super::reader::Reader;
 use super::super::scheme::{self, Built, Scheme};
+use super::super::state_dict::StateDict;
 use super::super::{ModelError, Naming};
 use super::{Block, DEPTHS, Layout, Net, Unit};
-use crate::checkpoint::Checkpoint;
-use crate::graph::Activation;
 use crate::preprocess::Preprocess;
 use serde_json::{Value, json};
 
 pub(in crate::models) const SCHEME: Scheme = Scheme {
     naming: Naming::HuggingFace,
+    own_prefix: BODY,
     shown_by: "Hugging Face MobileNetV2 names (`mobilenet_v2.conv_stem.first_conv.convolution.weight`)",
-    matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("mobilenet_v2.")),
+    matches: |dict| {
+        dict.names().any(|n| n.starts_with(BODY) || n.starts_with("conv_stem.first_conv.convolution."))
+    },
     preprocess,
     build,
     model_types: &["mobilenet_v2"],
     timm: scheme::not_in_timm,
 };
 
+/// What the names begin with, but for those of a `MobileNetV2Model` alone.
+const BODY: &str = "mobilenet_v2.";
+
 /// The processor's own defaults, at the size of `config.json`.
-fn preprocess(checkpoint: &Checkpoint) -> Preprocess {
-    let side = get(checkpoint.config(), "image_size").and_then(Value::as_u64);
+fn preprocess(dict: &StateDict<'_>) -> Preprocess {
+    let side = get(dict.config(), "image_size").and_then(Value::as_u64);
     let side = side.and_then(|s| usize::try_from(s).ok()).unwrap_or(224);
     Preprocess::mobilenet().with_size([side; 2])
 }
 
 /// The first block stands in the stem and never has a shortcut; 16 others follow.
 fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
-    let stem_expands = reader.names().any(|n| n.starts_with("mobilenet_v2.conv_stem.expand_1x1."));
+    let body = if reader.names().any(|n| n.starts_with(BODY)) { BODY } else { "" };
+    let stem_expands = reader.names().any(|n| n.starts_with(&format!("{body}conv_stem.expand_1x1.")));
     agrees(config, "first_layer_is_expansion", &json!(!stem_expands))?;
-    let net = super::build(reader, &layout(config, stem_expands)?, size)?;
+    let layout = layout(reader, config, body, stem_expands)?;
+    let net = super::build(reader, &layout, size)?;
     agrees(config, "num_channels", &json!(net.in_channels))?;
-    if config.is_some() {
+    if config.is_some_and(|c| c.get("model_type").is_some()) {
         widths_agree(config, &net)?;
     }
     Ok(net.built(&DEPTHS))
 }
 
-fn layout(config: Option<&Value>, stem_expands: bool) -> Result<Layout, ModelError> {
+fn layout(
+    reader: &mut Reader<'_>,
+    config: Option<&Value>,
+    body: &str,
+    stem_expands: bool,
+) -> Result<Layout, ModelError> {
     let unit = |name: String| -> Unit {
         ["convolution", "normalization", "activation"].map(|what| format!("{name}.{what}"))
     };
@@ -56,39 +69,45 @@ fn layout(config: Option<&Value>, stem_expands: bool) -> Result<Layout, ModelErr
             name,
         }
     };
-    let stem = "mobilenet_v2.conv_stem";
-    let first = Block { residual: false, ..block(stem.into(), stem_expands, (1, 1)) };
-    let steps = steps(positive(config, "output_stride", 32)?);
+    let stem = format!("{body}conv_stem");
+    let first = Block { residual: false, ..block(stem.clone(), stem_expands, (1, 1)) };
+    let strides = super::strides(reader, &DEPTHS)?;
+    let steps = steps(&strides[1..], positive(config, "output_stride", 32)?);
     let others = steps.into_iter().enumerate();
-    let others = others.map(|(i, step)| block(format!("mobilenet_v2.layer.{i}"), true, step));
-    let activation = match get(config, "hidden_act") {
-        None => Activation::Relu6,
-        Some(act) if act == "relu6" => Activation::Relu6,
-        Some(act) if act == "relu" => Activation::Relu,
+    let others = others.map(|(i, step)| block(format!("{body}layer.{i}"), true, step));
+    match get(config, "hidden_act") {
+        None => {}
+        Some(act) if act == "relu6" || act == "relu" => {
+            reader.conventions.known(Key::Activation, act.as_str().unwrap_or_default())?;
+        }
         Some(act) => {
             return Err(ModelError::Unsupported {
                 what: "a Hugging Face MobileNetV2 with another activation".into(),
                 why: format!("config.json has `hidden_act` {act}, only \"relu6\" and \"relu\" are known"),
             });
         }
-    };
-    let epsilon = number(config, "layer_norm_eps", 1e-3)?;
+    }
+    match number(config, "layer_norm_eps", 1e-3)? {
+        given if get(config, "layer_norm_eps").is_some() => {
+            reader.conventions.known(Key::BatchNormEps, given)?
+        }
+        own => drop(reader.conventions.number(Key::BatchNormEps, own)),
+    }
     Ok(Layout {
         stem: unit(format!("{stem}.first_conv")),
         blocks: std::iter::once(first).chain(others).collect(),
-        last: unit("mobilenet_v2.conv_1x1".into()),
-        head: ["mobilenet_v2.pooler", "classifier"],
-        activation,
-        epsilon,
+        last: unit(format!("{body}conv_1x1")),
+        head: [format!("{body}pooler"), "classifier".into()],
+        activation: Rectifier::Relu6,
         same: boolean(config, "tf_padding")?.unwrap_or(true),
     })
 }
 
 /// Stride and dilation of every block after the first: once the network's stride is `output_stride`, a stride becomes a
 /// dilation of the blocks after it.
-fn steps(output_stride: usize) -> Vec<(usize, usize)> {
+fn steps(strides: &[usize], output_stride: usize) -> Vec<(usize, usize)> {
     let (mut reached, mut dilation) = (2, 1);
-    let step = |stride: usize| {
+    let step = |&stride: &usize| {
         if reached == output_stride {
             let step = (1, dilation);
             dilation *= stride;
@@ -97,7 +116,7 @@ fn steps(output_stride: usize) -> Vec<(usize, usize)> {
         reached *= stride;
         (stride, 1)
     };
-    super::strides(&DEPTHS).skip(1).map(step).collect()
+    strides.iter().map(step).collect()
 }
 
 /// Refuses a config that other widths follow from than the tensors have.
@@ -163,6 +182,8 @@ mod tests {
 
     #[test]
     fn a_smaller_output_stride_dilates() {
+        let published = super::super::spread(&DEPTHS, &super::super::STRIDES);
+        let steps = |output_stride| steps(&published[1..], output_stride);
         assert!(steps(32).iter().all(|(_, dilation)| *dilation == 1));
         // A block that would stride is dilated as those before it.
         assert_eq!(steps(16)[10..], [(1, 1), (1, 1), (1, 1), (1, 2), (1, 2), (1, 2)]);

@@ -13,10 +13,11 @@ pub(super) use timm::SCHEME as TIMM;
 pub(super) use torchvision::SCHEME as TORCHVISION;
 
 use super::ModelError;
+use super::assume::{Key, Rectifier};
 use super::layers::Layers;
 use super::reader::Reader;
 use super::scheme::Built;
-use crate::graph::{Activation, BatchNorm, Conv2d, Graph, Op, Shape, ValueId, Weight};
+use crate::graph::{Activation, Conv2d, Graph, Op, Shape, ValueId, Weight};
 
 /// Blocks per stage, as published.
 const DEPTHS: [usize; 7] = [1, 2, 3, 4, 3, 3, 1];
@@ -34,9 +35,8 @@ struct Layout {
     /// The last 1x1 convolution.
     last: Unit,
     /// Average pool and classifier.
-    head: [&'static str; 2],
-    activation: Activation,
-    epsilon: f64,
+    head: [String; 2],
+    activation: Rectifier,
     /// Padding is TensorFlow's "SAME".
     same: bool,
 }
@@ -65,7 +65,7 @@ struct Net {
     last: usize,
     /// Names of the blocks that have a residual connection.
     residual: Vec<String>,
-    classes: usize,
+    classes: Option<usize>,
 }
 
 impl Net {
@@ -75,10 +75,23 @@ impl Net {
     }
 }
 
-/// Stride of every block, for stages of these depths.
-fn strides(depths: &[usize; 7]) -> impl Iterator<Item = usize> {
-    let stage = |(depth, first): (&usize, usize)| (0..*depth).map(move |i| if i == 0 { first } else { 1 });
-    depths.iter().zip(STRIDES).flat_map(stage)
+/// Stride of every block, for stages of these depths: as stated, or as published.
+fn strides(reader: &mut Reader<'_>, depths: &[usize; 7]) -> Result<Vec<usize>, ModelError> {
+    let c = &mut reader.conventions;
+    let by_block = c.is_stated(Key::BlockStrides);
+    let of_stages =
+        if by_block { STRIDES.to_vec() } else { c.counts(Key::StageStrides, &STRIDES, "stages")? };
+    let strides = spread(depths, &of_stages);
+    if by_block { c.counts(Key::BlockStrides, &strides, "blocks") } else { Ok(strides) }
+}
+
+/// A stage's stride is that of its first block.
+fn spread(depths: &[usize; 7], of_stages: &[usize]) -> Vec<usize> {
+    let stage = |(depth, first): (&usize, &usize)| {
+        let first = *first;
+        (0..*depth).map(move |i| if i == 0 { first } else { 1 })
+    };
+    depths.iter().zip(of_stages).flat_map(stage).collect()
 }
 
 /// Builds the network; [`Reader::finish`] then tells whether a tensor is left over.
@@ -87,7 +100,8 @@ fn build(reader: &mut Reader<'_>, layout: &Layout, size: [usize; 2]) -> Result<N
     let [stem, in_channels, ..] = weight.shape();
     let graph = Graph::new(Shape { channels: in_channels, height: size[0], width: size[1] });
     let mut b = Builder { layers: Layers { reader, graph }, layout };
-    let strided = Step { stride: 2, ..Step::default() };
+    let stride = b.layers.reader.conventions.count(Key::StemStride, 2);
+    let strided = Step { stride, ..Step::default() };
     let mut x = b.unit(&layout.stem, weight, strided, ValueId::INPUT)?;
 
     let (mut widths, mut residual) = (vec![], vec![]);
@@ -101,7 +115,7 @@ fn build(reader: &mut Reader<'_>, layout: &Layout, size: [usize; 2]) -> Result<N
         b.layers.reader.conv(&layout.last[0], None, Some(b.layers.graph.shape(x).channels), [1, 1])?;
     let last = weight.shape()[0];
     x = b.unit(&layout.last, weight, Step::default(), x)?;
-    let classes = b.layers.classifier(layout.head, x)?;
+    let classes = b.layers.head(&layout.head[0], &layout.head[1], x)?;
     Ok(Net { graph: b.layers.graph, in_channels, stem, widths, last, residual, classes })
 }
 
@@ -141,8 +155,7 @@ impl Builder<'_, '_> {
             op = op.padded_same(self.layers.graph.shape(x).size());
         }
         let y = self.layers.graph.push(conv, Op::Conv2d(op), &[x])?;
-        let stored = self.layers.reader.norm(norm, self.layers.graph.shape(y).channels)?;
-        let op = Op::BatchNorm(BatchNorm { epsilon: self.layout.epsilon, ..stored });
+        let op = Op::BatchNorm(self.layers.reader.norm(norm, self.layers.graph.shape(y).channels)?);
         Ok(self.layers.graph.push(norm, op, &[y])?)
     }
 
@@ -154,7 +167,7 @@ impl Builder<'_, '_> {
         x: ValueId,
     ) -> Result<ValueId, ModelError> {
         let y = self.conv([conv, norm], weight, step, x)?;
-        Ok(self.layers.graph.push(activation, Op::Activation(self.layout.activation.clone()), &[y])?)
+        self.layers.rectified(activation, std::slice::from_ref(activation), self.layout.activation, y)
     }
 
     /// Returns the channels of the depthwise convolution, the block's value, and whether it is a sum.
@@ -186,7 +199,6 @@ mod tests {
 
     #[test]
     fn strides_are_those_of_the_paper() {
-        let strides: Vec<usize> = strides(&DEPTHS).collect();
-        assert_eq!(strides, [1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1]);
+        assert_eq!(spread(&DEPTHS, &STRIDES), [1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1]);
     }
 }

@@ -1,18 +1,19 @@
 //! timm's names: `conv_stem`, `blocks.{s}.{i}.conv_pw/conv_dw/conv_pwl`, `conv_head`, `classifier`. Its EfficientNets have
 //! them too, so that `config.json` should say which network it is.
 
+use super::super::assume::{Key, Rectifier};
 use super::super::reader::Reader;
 use super::super::scheme::{Built, Scheme};
-use super::super::{ModelError, Naming, layers, timm};
+use super::super::{ModelError, Naming, config, layers, timm};
 use super::{Block, Layout, Unit};
-use crate::graph::Activation;
 use crate::preprocess::{Interpolation, Preprocess};
 use serde_json::Value;
 
 pub(in crate::models) const SCHEME: Scheme = Scheme {
     naming: Naming::Timm,
+    own_prefix: "",
     shown_by: "timm MobileNetV2 names (`conv_stem.weight`, `blocks.0.0.conv_dw.weight`)",
-    matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("blocks.0.0.conv_dw.")),
+    matches: |dict| dict.names().any(|n| n.starts_with("blocks.0.0.conv_dw.")),
     preprocess: |_| Preprocess { interpolation: Interpolation::Bicubic, ..Preprocess::imagenet() },
     build,
     model_types: &["mobilenet_v2"],
@@ -26,12 +27,16 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
 fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
     timm::arguments(config, neutral)?;
     let depths = std::array::from_fn(|stage| layers::count(reader, |i| format!("blocks.{stage}.{i}")));
-    let net = super::build(reader, &layout(&depths), size)?;
+    if config::get(config, "architecture").is_some() {
+        reader.conventions.known(Key::Activation, "relu6")?;
+    }
+    let strides = super::strides(reader, &depths)?;
+    let net = super::build(reader, &layout(&depths, &strides), size)?;
     timm::inputs_agree(config, net.in_channels)?;
     Ok(net.built(&depths))
 }
 
-fn layout(depths: &[usize; 7]) -> Layout {
+fn layout(depths: &[usize; 7], strides: &[usize]) -> Layout {
     let unit = |conv: String, norm: String| -> Unit {
         let activation = format!("{norm}.act");
         [conv, norm, activation]
@@ -51,11 +56,10 @@ fn layout(depths: &[usize; 7]) -> Layout {
     };
     Layout {
         stem: unit("conv_stem".into(), "bn1".into()),
-        blocks: places.zip(super::strides(depths)).map(block).collect(),
+        blocks: places.zip(strides.iter().copied()).map(block).collect(),
         last: unit("conv_head".into(), "bn2".into()),
-        head: ["global_pool", "classifier"],
-        activation: Activation::Relu6,
-        epsilon: 1e-5,
+        head: ["global_pool", "classifier"].map(String::from),
+        activation: Rectifier::Relu6,
         same: false,
     }
 }

@@ -1,59 +1,67 @@
 //! torchvision's names: `features.{n}`, a block's layers in `conv`, the classifier in `classifier.1`.
 
+use super::super::assume::{Key, Rectifier};
 use super::super::reader::Reader;
 use super::super::scheme::{self, Built, Scheme};
 use super::super::{ModelError, Naming, layers};
 use super::{Block, DEPTHS, Layout, Net};
-use crate::graph::Activation;
 use crate::preprocess::Preprocess;
 use serde_json::Value;
 
 pub(in crate::models) const SCHEME: Scheme = Scheme {
     naming: Naming::Torchvision,
+    own_prefix: "",
     shown_by: "torchvision MobileNetV2 names (`features.1.conv.0.0.weight`)",
-    matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("features.1.conv.")),
+    matches: |dict| dict.names().any(|n| n.starts_with("features.1.conv.")),
     preprocess: |_| Preprocess::imagenet(),
     build,
     model_types: &["mobilenet_v2"],
     timm: scheme::not_in_timm,
 };
 
-/// The published stages: names count blocks only, so that of another network the strides are not known.
+/// The published stages: names count blocks only, so that of another network the strides have to be stated.
 fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
-    let blocks: usize = DEPTHS.iter().sum();
+    let published: usize = DEPTHS.iter().sum();
     // But for the first and the last of the numbered layers.
-    let found = layers::count(reader, |i| format!("features.{i}")).saturating_sub(2);
-    if found != blocks {
+    let blocks = layers::count(reader, |i| format!("features.{i}")).saturating_sub(2);
+    let stated = reader.conventions.is_stated(Key::BlockStrides);
+    if blocks == published && !stated {
+        let strides = super::strides(reader, &DEPTHS)?;
+        let net = super::build(reader, &layout(&strides), size)?;
+        one_width_a_stage(reader, &net)?;
+        return Ok(net.built(&DEPTHS));
+    }
+    if !stated || blocks == 0 {
         return Err(ModelError::Unsupported {
-            what: format!("a torchvision MobileNetV2 of {found} blocks"),
+            what: format!("a torchvision MobileNetV2 of {blocks} blocks"),
             why: format!(
-                "their names do not say which stride, and only the {blocks} published ones are known"
+                "its names do not say which stride, and only the {published} published ones are known: state the assumption \
+                 `block_strides`, a stride for each"
             ),
         });
     }
-    let net = super::build(reader, &layout(blocks), size)?;
-    one_width_a_stage(reader, &net)?;
-    Ok(net.built(&DEPTHS))
+    let strides = reader.conventions.counts(Key::BlockStrides, &vec![1; blocks], "blocks")?;
+    let net = super::build(reader, &layout(&strides), size)?;
+    Ok(net.built(&[blocks]))
 }
 
-fn layout(blocks: usize) -> Layout {
+fn layout(strides: &[usize]) -> Layout {
     let unit = |name: String| ["0", "1", "2"].map(|n| format!("{name}.{n}"));
-    let block = |(i, stride)| {
+    let block = |(i, stride): (usize, &usize)| {
         let name = format!("features.{}", i + 1);
         // The first block has no expansion, and the later layers move up.
         let expand = (i > 0).then(|| unit(format!("{name}.conv.0")));
         let first = usize::from(expand.is_some());
         let depthwise = unit(format!("{name}.conv.{first}"));
         let project = [first + 1, first + 2].map(|n| format!("{name}.conv.{n}"));
-        Block { name, expand, depthwise, project, stride, dilation: 1, residual: true }
+        Block { name, expand, depthwise, project, stride: *stride, dilation: 1, residual: true }
     };
     Layout {
         stem: unit("features.0".into()),
-        blocks: super::strides(&DEPTHS).enumerate().map(block).collect(),
-        last: unit(format!("features.{}", blocks + 1)),
-        head: ["avgpool", "classifier.1"],
-        activation: Activation::Relu6,
-        epsilon: 1e-5,
+        blocks: strides.iter().enumerate().map(block).collect(),
+        last: unit(format!("features.{}", strides.len() + 1)),
+        head: ["avgpool", "classifier.1"].map(String::from),
+        activation: Rectifier::Relu6,
         same: false,
     }
 }

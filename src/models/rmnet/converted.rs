@@ -2,7 +2,8 @@
 //! block a plain `nn.Sequential` of convolutions with bias and ReLU.
 
 use crate::graph::ValueId;
-use crate::models::layers::{Layers, Window, depths};
+use crate::models::assume::Key;
+use crate::models::layers::{self, Layers, Window, depths};
 use crate::models::reader::Reader;
 use crate::models::scheme::{self, Built, Scheme};
 use crate::models::{ModelError, Naming, sequential};
@@ -11,8 +12,9 @@ use serde_json::Value;
 
 pub(in crate::models) const SCHEME: Scheme = Scheme {
     naming: Naming::RmNet,
+    own_prefix: "",
     shown_by: "a ResNet converted in place (`layer1.0.0.weight`)",
-    matches: |checkpoint| checkpoint.tensor("layer1.0.0.weight").is_some(),
+    matches: |dict| dict.tensor("layer1.0.0.weight").is_some(),
     preprocess: |_| Preprocess::imagenet(),
     build,
     model_types: &["rmnet", "resnet"],
@@ -25,26 +27,31 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
     let count = if reader.shape("layer1.0.4.weight").is_some() { 3 } else { 2 };
     // Batch norms are folded: all convolutions of blocks have a bias, or none has.
     let bias = reader.names().any(|n| n.starts_with("layer") && n.ends_with(".bias"));
+    let of_stages = layers::stage_strides(reader, &depths, 1)?;
+    let stem_stride = reader.conventions.count(Key::StemStride, 2);
+    let pool = reader.conventions.flag(Key::StemPool, true);
     let mut net = Layers::reading(reader, "conv1", size);
-    let mut x = net.conv("conv1", Window::new(7, 2), None, ValueId::INPUT)?;
+    let mut x = net.conv("conv1", Window::new(7, stem_stride), None, ValueId::INPUT)?;
     x = net.norm("bn1", x)?;
     x = net.relu("relu", x)?;
-    x = net.max_pool("maxpool", x)?;
+    if pool {
+        x = net.max_pool("maxpool", x)?;
+    }
     for (stage, &depth) in depths.iter().enumerate() {
         for index in 0..depth {
             for number in 0..count {
                 let name = format!("layer{}.{index}.{}", stage + 1, 2 * number);
                 // The 3x3 that strides: the first of a basic block, the second of a bottleneck.
-                let strides = stage > 0 && index == 0 && number + 2 == count;
+                let strides = index == 0 && number + 2 == count;
                 let side = if count == 2 || number == 1 { 3 } else { 1 };
-                let stride = if strides { 2 } else { 1 };
+                let stride = if strides { of_stages[stage] } else { 1 };
                 let window = sequential::Window { kernel: [side; 2], stride, padding: side / 2, bias };
                 x = sequential::conv(&mut net, &name, window, x)?;
                 x = net.relu(format!("{name}.relu"), x)?;
             }
         }
     }
-    let classes = net.classifier(["avgpool", "fc"], x)?;
+    let classes = net.head("avgpool", "fc", x)?;
     let kind = if count == 2 { "BasicBlock" } else { "Bottleneck" };
     Ok(Built {
         graph: net.graph,

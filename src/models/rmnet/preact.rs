@@ -3,7 +3,8 @@
 
 use super::statistics;
 use crate::graph::ValueId;
-use crate::models::layers::{Layers, Window, depths};
+use crate::models::assume::Key;
+use crate::models::layers::{self, Layers, Window, depths};
 use crate::models::reader::Reader;
 use crate::models::scheme::{self, Built, Scheme};
 use crate::models::{ModelError, Naming};
@@ -12,10 +13,9 @@ use serde_json::Value;
 
 pub(in crate::models) const SCHEME: Scheme = Scheme {
     naming: Naming::RmNet,
+    own_prefix: "",
     shown_by: "RMNet's pre-activation networks (`layer2.0.running.running_mean`)",
-    matches: |checkpoint| {
-        checkpoint.names().any(|n| n.starts_with("layer") && n.contains(".0.running.running_"))
-    },
+    matches: |dict| dict.names().any(|n| n.starts_with("layer") && n.contains(".0.running.running_")),
     preprocess: |_| Preprocess::cifar(),
     build,
     model_types: &["rmnet", "resnet"],
@@ -24,25 +24,34 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
 
 fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
     let depths = depths(reader.names());
+    let strides = layers::stage_strides(reader, &depths, 1)?;
+    let stem_stride = reader.conventions.count(Key::StemStride, 1);
     let mut net = Layers::reading(reader, "conv1", size);
-    let mut x = net.conv("conv1", Window::new(3, 1), None, ValueId::INPUT)?;
+    let mut x = net.conv("conv1", Window::new(3, stem_stride), None, ValueId::INPUT)?;
     let mut blocks = vec![];
     for (stage, &depth) in depths.iter().enumerate() {
         for index in 0..depth {
             let name = format!("layer{}.{index}", stage + 1);
-            x = block(&mut net, &name, stage > 0 && index == 0, x)?;
+            let stride = if index == 0 { strides[stage] } else { 1 };
+            x = block(&mut net, &name, stride, stage > 0 && index == 0, x)?;
             blocks.push(name);
         }
     }
-    let classes = net.classifier(["gap", "fc"], x)?;
+    let classes = net.head("gap", "fc", x)?;
     let family = format!("pre-activation CIFAR ResNet, BasicBlock {depths:?}");
     Ok(Built { graph: net.graph, family, blocks, classes })
 }
 
-/// The first block of every stage but the first has stride 2 and another width.
-fn block(net: &mut Layers<'_, '_>, name: &str, first: bool, x: ValueId) -> Result<ValueId, ModelError> {
+/// The first block of every stage but the first strides and has another width.
+fn block(
+    net: &mut Layers<'_, '_>,
+    name: &str,
+    stride: usize,
+    first: bool,
+    x: ValueId,
+) -> Result<ValueId, ModelError> {
     let layer = |what: &str| format!("{name}.{what}");
-    let (input, stride) = (net.channels(x), if first { 2 } else { 1 });
+    let input = net.channels(x);
     let mut activated = net.norm(&layer("bn1"), x)?;
     activated = net.relu(layer("relu1"), activated)?;
     let mut y = net.conv(&layer("conv1"), Window::new(3, stride), None, activated)?;
@@ -52,7 +61,7 @@ fn block(net: &mut Layers<'_, '_>, name: &str, first: bool, x: ValueId) -> Resul
     let mut shortcut = x;
     if first {
         let out = Some(net.channels(y));
-        shortcut = net.conv(&layer("downsample"), Window::new(1, 2), out, activated)?;
+        shortcut = net.conv(&layer("downsample"), Window::new(1, stride), out, activated)?;
         statistics(net, &layer("running"), input)?;
     }
     net.add(name, y, shortcut)

@@ -4,6 +4,7 @@
 //! Strides are not in the tensors, but `bn00` is: a block has one exactly where its stride is 1 and its width stays.
 
 use crate::graph::{Activation, BatchNorm, Block, BlockWeight, Conv2d, Op, ValueId};
+use crate::models::assume::Key;
 use crate::models::layers::Layers;
 use crate::models::reader::{Dim, Reader};
 use crate::models::scheme::{self, Built, Scheme};
@@ -13,11 +14,10 @@ use serde_json::Value;
 
 pub(in crate::models) const SCHEME: Scheme = Scheme {
     naming: Naming::RmNet,
+    own_prefix: "",
     shown_by: "RM-RepVGG names (`feature.0.conv33.weight`)",
-    matches: |checkpoint| {
-        checkpoint.names().any(|n| n.starts_with("feature.") && n.ends_with(".conv33.weight"))
-    },
-    preprocess: |checkpoint| match checkpoint.tensor("feature.1.bn00.weight") {
+    matches: |dict| dict.names().any(|n| n.starts_with("feature.") && n.ends_with(".conv33.weight")),
+    preprocess: |dict| match dict.tensor("feature.1.bn00.weight") {
         Some(_) => Preprocess::cifar(),
         None => Preprocess::imagenet(),
     },
@@ -34,21 +34,37 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
         let why = "its squeezes average a square window, which is the whole map of a square image only";
         return Err(ModelError::FixedSize { size, expected: "a square".into(), why: why.into() });
     }
+    let stated = match reader.conventions.is_stated(Key::BlockStrides) {
+        true => Some(reader.conventions.counts(Key::BlockStrides, &vec![1; depth], "blocks")?),
+        false => None,
+    };
     let mut net = Layers::reading(reader, "feature.0.conv33", size);
     let mut x = ValueId::INPUT;
-    let mut blocks = vec![];
+    let (mut blocks, mut strides) = (vec![], vec![]);
     let mut reserving = 0;
     for index in 0..depth {
         let name = format!("feature.{index}");
         let identity = net.reader.shape(&format!("{name}.bn00.weight")).is_some();
-        let stride = if identity { 1 } else { stride(&net, index, excited, net.channels(x))? };
+        let stride = match &stated {
+            Some(strides) => strides[index],
+            None if identity => 1,
+            None => stride(&net, index, excited, net.channels(x))?,
+        };
+        if identity && stride != 1 {
+            let why = format!("`{name}` has an identity branch, so that its stride is 1");
+            return Err(net.reader.conventions.refuse(Key::BlockStrides, why));
+        }
+        strides.push(stride);
         let y = branches(&mut net, &name, stride, identity, x)?;
         reserving += usize::from(y.reserved > 0);
         x = if excited { excitation(&mut net, &name, &y)? } else { y.sum };
         x = net.relu(name.clone(), x)?;
         blocks.push(name);
     }
-    let classes = net.classifier(["gap", "fc"], x)?;
+    if stated.is_none() {
+        net.reader.conventions.counts(Key::BlockStrides, &strides, "blocks")?;
+    }
+    let classes = net.head("gap", "fc", x)?;
     let excited = if excited { " with squeeze-and-excitation" } else { "" };
     let family = format!("RM-RepVGG{excited}, {depth} blocks, {reserving} of them reserving");
     Ok(Built { graph: net.graph, family, blocks, classes })
@@ -60,7 +76,7 @@ fn stride(net: &Layers<'_, '_>, index: usize, excited: bool, input: usize) -> Re
     let cannot = |why: String| {
         Err(ModelError::Unsupported {
             what: "an RM-RepVGG whose strides its tensors do not show".into(),
-            why,
+            why: format!("{why}; state the assumption `block_strides`, a stride for each block"),
         })
     };
     let first = |tensor: &str| net.reader.shape(tensor).and_then(|s| s.first().copied());

@@ -3,7 +3,8 @@
 
 use super::statistics;
 use crate::graph::{Conv2d, Op, ValueId, Weight};
-use crate::models::layers::{Layers, Window, depths};
+use crate::models::assume::Key;
+use crate::models::layers::{self, Layers, Window, depths};
 use crate::models::reader::Reader;
 use crate::models::scheme::{self, Built, Scheme};
 use crate::models::{ModelError, Naming};
@@ -13,12 +14,13 @@ use serde_json::Value;
 
 pub(in crate::models) const SCHEME: Scheme = Scheme {
     naming: Naming::RmNet,
+    own_prefix: "",
     shown_by: "RMNet's residual networks (`layer1.0.running1.running_mean`)",
-    matches: |checkpoint| {
+    matches: |dict| {
         let of_block = |n: &str| n.contains(".running1.") || n.contains(".mask");
-        checkpoint.names().any(|n| n.starts_with("layer") && of_block(n))
+        dict.names().any(|n| n.starts_with("layer") && of_block(n))
     },
-    preprocess: |checkpoint| match checkpoint.tensor("conv1.weight").map(Tensor::shape) {
+    preprocess: |dict| match dict.tensor("conv1.weight").map(Tensor::shape) {
         Some([_, _, 3, 3]) => Preprocess::cifar(),
         _ => Preprocess::imagenet(),
     },
@@ -31,24 +33,27 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
     let depths = depths(reader.names());
     let masked = reader.names().any(|n| n.contains("mask"));
     let small = matches!(reader.shape("conv1.weight"), Some([_, _, 3, 3]));
+    let strides = layers::stage_strides(reader, &depths, 1)?;
+    let stem_stride = reader.conventions.count(Key::StemStride, if small { 1 } else { 2 });
+    let pool = reader.conventions.flag(Key::StemPool, !small);
     let mut net = Layers::reading(reader, "conv1", size);
-    let window = if small { Window::new(3, 1) } else { Window::new(7, 2) };
+    let window = Window::new(if small { 3 } else { 7 }, stem_stride);
     let mut x = net.conv("conv1", window, None, ValueId::INPUT)?;
     x = masked_norm(&mut net, "bn1", masked.then_some("mask1"), x)?;
     x = net.relu("relu", x)?;
-    if !small {
+    if pool {
         x = net.max_pool("maxpool", x)?;
     }
     let mut blocks = vec![];
     for (stage, &depth) in depths.iter().enumerate() {
         for index in 0..depth {
-            let stride = if stage > 0 && index == 0 { 2 } else { 1 };
+            let stride = if index == 0 { strides[stage] } else { 1 };
             let name = format!("layer{}.{index}", stage + 1);
             x = block(&mut net, &name, stride, index == 0, masked, x)?;
             blocks.push(name);
         }
     }
-    let classes = net.classifier(["gap", "fc"], x)?;
+    let classes = net.head("gap", "fc", x)?;
     let kind = if small { "CIFAR ResNet" } else { "ResNet" };
     let masked = if masked { ", masked" } else { "" };
     let family = format!("{kind}, BasicBlock {depths:?}{masked}");

@@ -2,6 +2,7 @@
 
 use super::{rep, statistics};
 use crate::graph::ValueId;
+use crate::models::assume::Key;
 use crate::models::layers::{self, Layers, Window, depths};
 use crate::models::reader::Reader;
 use crate::models::scheme::{self, Built, Scheme};
@@ -11,9 +12,10 @@ use serde_json::Value;
 
 pub(in crate::models) const SCHEME: Scheme = Scheme {
     naming: Naming::RmNet,
+    own_prefix: "",
     shown_by: "RMNeXt names (`layer0.0.conv33.weight`, `layer1.0.conv1.weight`)",
-    matches: |checkpoint| checkpoint.names().any(|n| n.starts_with("layer0.")),
-    preprocess: |checkpoint| match checkpoint.names().any(|n| n.starts_with("layer0.conv33.")) {
+    matches: |dict| dict.names().any(|n| n.starts_with("layer0.")),
+    preprocess: |dict| match dict.names().any(|n| n.starts_with("layer0.conv33.")) {
         true => Preprocess::cifar(),
         false => Preprocess::imagenet(),
     },
@@ -25,21 +27,23 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
 /// ImageNet networks begin with two blocks of stride 2, numbered; others with one of stride 1.
 fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
     let depths = depths(reader.names());
-    let stem: &[(&str, usize)] = match reader.shape("layer0.conv33.weight") {
-        Some(_) => &[("layer0", 1)],
-        None => &[("layer0.0", 2), ("layer0.1", 2)],
+    let (stem, stride): (&[&str], usize) = match reader.shape("layer0.conv33.weight") {
+        Some(_) => (&["layer0"], 1),
+        None => (&["layer0.0", "layer0.1"], 2),
     };
-    let mut net = Layers::reading(reader, &format!("{}.conv33", stem[0].0), size);
+    let strides = layers::stage_strides(reader, &depths, 1)?;
+    let stem_stride = reader.conventions.count(Key::StemStride, stride);
+    let mut net = Layers::reading(reader, &format!("{}.conv33", stem[0]), size);
     let mut x = ValueId::INPUT;
     let mut blocks = vec![];
-    for &(name, stride) in stem {
-        x = rep::block(&mut net, name, stride, false, x)?;
+    for &name in stem {
+        x = rep::block(&mut net, name, stem_stride, false, x)?;
         blocks.push(name.into());
     }
     let mut groups = vec![];
     for (stage, &depth) in depths.iter().enumerate() {
         for index in 0..depth {
-            let stride = if stage > 0 && index == 0 { 2 } else { 1 };
+            let stride = if index == 0 { strides[stage] } else { 1 };
             let name = format!("layer{}.{index}", stage + 1);
             let (y, of_block) = bottleneck(&mut net, &name, stride, index == 0, x)?;
             x = y;
@@ -47,7 +51,7 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
             blocks.push(name);
         }
     }
-    let classes = net.classifier(["gap", "fc"], x)?;
+    let classes = net.head("gap", "fc", x)?;
     groups.dedup();
     let groups: Vec<String> = groups.iter().map(usize::to_string).collect();
     let family = format!("RMNeXt {depths:?}, {} groups", groups.join(", "));
@@ -69,7 +73,7 @@ fn bottleneck(
     y = net.relu(layer("relu1"), y)?;
     let inner = net.channels(y);
     let groups = layers::groups(net.reader, &layer("conv2"), inner, "3, 3", None)?;
-    y = net.conv(&layer("conv2"), Window { side: 3, stride, groups }, Some(inner), y)?;
+    y = net.conv(&layer("conv2"), Window { side: 3, stride, groups, dilation: 1 }, Some(inner), y)?;
     y = net.norm(&layer("bn2"), y)?;
     y = net.relu(layer("relu2"), y)?;
     y = net.conv(&layer("conv3"), Window::new(1, 1), (!first).then_some(input), y)?;

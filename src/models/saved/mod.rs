@@ -6,7 +6,7 @@
 
 mod layer;
 
-use super::{MAX_SIDE, Output, Preprocess};
+use super::{Assumption, MAX_SIDE, Model, Output, Preprocess, Scores};
 use crate::checkpoint::Checkpoint;
 use crate::graph::{Graph, GraphError, Shape, ValueId};
 use crate::output;
@@ -26,6 +26,9 @@ const MOST_CHANNELS: usize = 1 << 16;
 /// Why a graph could not be saved, or a saved one not loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum SavedError {
+    /// The metadata is of another program: no chain at all.
+    #[error("metadata `{METADATA_KEY}` is no chain that rmnet wrote")]
+    Foreign,
     /// The chain in the metadata is not one of ours.
     #[error("metadata `{METADATA_KEY}`: {0}")]
     Chain(#[from] serde_json::Error),
@@ -104,6 +107,38 @@ pub struct About {
     /// What the output is; logits where the file does not say.
     #[serde(default)]
     pub output: Output,
+    /// How logits become scores; by softmax where the file does not say.
+    #[serde(default)]
+    pub scores: Scores,
+    /// What was assumed of the checkpoint it came from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assumed: Vec<Assumption>,
+}
+
+impl About {
+    /// Of a network that gives logits, and of which no more is known.
+    pub fn new(family: impl Into<String>, preprocess: Preprocess) -> About {
+        About {
+            family: family.into(),
+            preprocess,
+            labels: None,
+            output: Output::Logits,
+            scores: Scores::Softmax,
+            assumed: vec![],
+        }
+    }
+
+    /// What is known of a model.
+    pub fn model(model: &Model) -> About {
+        About {
+            family: model.family.clone(),
+            preprocess: model.preprocess.clone(),
+            labels: model.labels.clone(),
+            output: model.output,
+            scores: model.scores,
+            assumed: model.assumed.clone(),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -152,6 +187,12 @@ fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedErro
     #[derive(Deserialize)]
     struct Versioned {
         version: u32,
+    }
+    // Ours is an object with a version and nodes, however wrong.
+    let ours = serde_json::from_str::<serde_json::Value>(json)
+        .is_ok_and(|v| v.get("version").is_some() || v.get("nodes").is_some());
+    if !ours {
+        return Err(SavedError::Foreign);
     }
     let Versioned { version } = serde_json::from_str(json)?;
     if version != VERSION {
