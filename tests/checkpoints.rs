@@ -61,6 +61,16 @@ fn every_fixture_is_recognised() {
             "timm SE-ResNet, Bottleneck [1, 1, 2, 1], deep stem, strided convolution for a max-pool, average-pool \
              shortcuts",
         ),
+        (
+            "timm_test_resnet",
+            Timm,
+            "timm ResNet, BasicBlock or Bottleneck [1, 1, 1, 1], deep stem, average-pool shortcuts",
+        ),
+        ("tv_other_steps", Torchvision, "torchvision ResNet, BasicBlock [1, 2, 1, 1]"),
+        ("tv_dilated", Torchvision, "torchvision ResNet, Bottleneck [1, 1, 2, 2]"),
+        ("tv_stride_in_first", Torchvision, "torchvision ResNet, Bottleneck [1, 2, 1, 1]"),
+        ("tv_other_functions", Torchvision, "torchvision ResNet, BasicBlock [1, 1, 1, 1]"),
+        ("tv_prelu", Torchvision, "torchvision ResNet, BasicBlock [1, 1, 1, 1]"),
         ("timm_resnetv2_18", Timm, "timm ResNetV2, BasicBlock [2, 2, 2, 2]"),
         ("timm_resnetv2_50", Timm, "timm ResNetV2, Bottleneck [2, 2, 2, 1]"),
         (

@@ -111,12 +111,14 @@ pub(super) struct ResNet {
     /// The kind that all blocks have, or `None` where they differ.
     pub(super) kind: Option<Kind>,
     kinds: Vec<Kind>,
+    stem_pool: bool,
 }
 
 impl From<ResNet> for Built {
     fn from(net: ResNet) -> Built {
         // `SE-ResNeXt, Bottleneck [3, 4, 6, 3], 32 groups, deep stem, average-pool shortcuts`
         let Layout { stem, conv_pool, pooled, excited, .. } = net.layout;
+        let small = stem == Stem::Cifar && !net.stem_pool;
         let kind = match net.kind {
             Some(kind) => kind.to_string(),
             // `BasicBlock or Bottleneck`, in the order of the network.
@@ -127,10 +129,10 @@ impl From<ResNet> for Built {
                 kinds.join(" or ")
             }
         };
-        let name = match (stem, net.groups) {
-            (Stem::Cifar, _) => "CIFAR ResNet",
-            (_, 1) => "ResNet",
-            (_, _) => "ResNeXt",
+        let name = match (small, net.groups) {
+            (true, _) => "CIFAR ResNet",
+            (false, 1) => "ResNet",
+            (false, _) => "ResNeXt",
         };
         let mut family = format!("{}{name}, {kind} {:?}", if excited { "SE-" } else { "" }, net.depths);
         if net.groups > 1 {
@@ -190,7 +192,7 @@ pub(super) fn build(
     let [average, classifier] = names.head();
     let classes = b.layers.head(&average, &classifier, x)?;
     let groups = b.groups.unwrap_or(1);
-    let graph = b.layers.graph;
+    let (stem_pool, graph) = (b.steps.stem_pool, b.layers.graph);
     let kind = kinds.first().copied().filter(|first| kinds.iter().all(|k| k == first));
     Ok(ResNet {
         graph,
@@ -204,6 +206,8 @@ pub(super) fn build(
         classes,
         kind,
         kinds,
+        stem_pool,
+        stem_pool,
     })
 }
 

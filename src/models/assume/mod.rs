@@ -1,6 +1,12 @@
 //! What no tensor shows, and each family therefore takes by convention: strides, pools, the epsilon of batch norms,
 //! activations. Every such convention that a network rests on is listed with the model, and can be stated otherwise.
 
+mod conventions;
+mod words;
+
+pub(super) use conventions::{Conventions, Rectifier};
+pub use words::in_words;
+
 use super::ModelError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,7 +15,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The key of `config.json` whose object states assumptions.
-pub(super) const CONFIG_KEY: &str = "rmnet";
+const CONFIG_KEY: &str = "rmnet";
 
 /// What can be assumed of a network, as [`Assume`] and the object `"rmnet"` in `config.json` spell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -152,7 +158,7 @@ impl Assume {
     }
 
     /// What a config file states, with what is stated here on top.
-    pub(super) fn over(&self, config: Option<&Value>) -> Result<Assume, ModelError> {
+    pub(in crate::models) fn over(&self, config: Option<&Value>) -> Result<Assume, ModelError> {
         let mut all = Assume::default();
         let Some(stated) = super::config::get(config, CONFIG_KEY) else { return Ok(self.clone()) };
         let Some(object) = stated.as_object() else {
@@ -175,7 +181,7 @@ impl Assume {
     }
 
     /// The stated value of a key.
-    pub(super) fn get(&self, key: Key) -> Option<&str> {
+    pub(in crate::models) fn get(&self, key: Key) -> Option<&str> {
         self.values.get(&key).map(String::as_str)
     }
 }
@@ -196,186 +202,6 @@ impl fmt::Display for Assumption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", self.key, self.value)
     }
-}
-
-/// Assumptions in words: `stem stride 2 with max-pool; strides 1 2 2 2 in the 3x3; batch norm eps 1e-5; ReLU`.
-pub fn in_words(assumptions: &[Assumption]) -> String {
-    let value = |key: Key| assumptions.iter().find(|a| a.key == key).map(|a| a.value.as_str());
-    let spaced = |text: &str| text.replace(',', " ");
-    let mut parts: Vec<String> = vec![];
-    let pool = value(Key::StemPool).map(|p| if p == "true" { "max-pool" } else { "no max-pool" });
-    match (value(Key::StemStride), pool) {
-        (Some(stride), Some(pool)) => parts.push(format!("stem stride {stride}, {pool}")),
-        (Some(stride), None) => parts.push(format!("stem stride {stride}")),
-        (None, Some(pool)) => parts.push(format!("{pool} after the stem")),
-        (None, None) => {}
-    }
-    let strided = value(Key::StrideIn).map_or_else(String::new, |which| format!(" in the {which}"));
-    match (value(Key::StageStrides), value(Key::BlockStrides)) {
-        (Some(strides), _) => parts.push(format!("stage strides {}{strided}", spaced(strides))),
-        (None, Some(strides)) => parts.push(format!("block strides {}{strided}", spaced(strides))),
-        (None, None) if !strided.is_empty() => parts.push(format!("strides{strided}")),
-        (None, None) => {}
-    }
-    for Assumption { key, value, .. } in assumptions {
-        parts.push(match (key, value.as_str()) {
-            (Key::Dilation, v) if v.split(',').all(|d| d == "1") => "no dilation".into(),
-            (Key::Dilation, v) => format!("dilation {}", spaced(v)),
-            (Key::ShortcutPool, "true") => "strided shortcuts average".into(),
-            (Key::ShortcutPool, _) => "strided shortcuts do not average".into(),
-            (Key::BatchNormEps, v) => format!("batch norm eps {v}"),
-            (Key::Activation, "relu") => "ReLU".into(),
-            (Key::Activation, "relu6") => "ReLU6".into(),
-            (Key::Activation, v) => v.to_string(),
-            (Key::AntiAlias, "0") => "no anti-aliasing".into(),
-            (Key::AntiAlias, v) => format!("anti-aliasing of {v}"),
-            (Key::Head, "none") => "no head: the output is the pooled features".into(),
-            (Key::Head, v) => format!("head `{v}`"),
-            (Key::HeadActivation, "relu") => "ReLU between the layers of the head".into(),
-            (Key::HeadActivation, _) => "nothing between the layers of the head".into(),
-            (Key::Prefix, v) => format!("the network `{v}`"),
-            (Key::StemStride | Key::StemPool | Key::StageStrides | Key::BlockStrides | Key::StrideIn, _) => {
-                continue;
-            }
-        });
-    }
-    parts.join("; ")
-}
-
-/// The function after most layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rectifier {
-    Relu,
-    Relu6,
-    /// Slopes are tensors.
-    PRelu,
-}
-
-impl Rectifier {
-    fn name(self) -> &'static str {
-        match self {
-            Rectifier::Relu => "relu",
-            Rectifier::Relu6 => "relu6",
-            Rectifier::PRelu => "prelu",
-        }
-    }
-}
-
-/// The assumptions of one network while it is built: what is stated, and what was asked for.
-pub(super) struct Conventions {
-    stated: Assume,
-    /// What was asked for, with the value taken.
-    taken: BTreeMap<Key, Assumption>,
-    /// What the file itself says: asked for, but no assumption.
-    known: BTreeMap<Key, String>,
-}
-
-impl Conventions {
-    pub(super) fn new(stated: Assume) -> Conventions {
-        Conventions { stated, taken: BTreeMap::new(), known: BTreeMap::new() }
-    }
-
-    /// A value that the tensors or a config file show: what is stated must say the same.
-    pub(super) fn known(&mut self, key: Key, value: impl fmt::Display) -> Result<(), ModelError> {
-        let value = value.to_string();
-        match self.stated.get(key) {
-            Some(stated) if !same(key, stated, &value) => {
-                Err(self.refuse(key, format!("the file says {value}")))
-            }
-            _ => {
-                self.known.insert(key, value);
-                Ok(())
-            }
-        }
-    }
-
-    /// Whether a value is stated, not taken by convention.
-    pub(super) fn is_stated(&self, key: Key) -> bool {
-        self.stated.get(key).is_some()
-    }
-
-    /// A stated value that cannot be.
-    pub(super) fn refuse(&self, key: Key, why: String) -> ModelError {
-        let value = self.stated.get(key).unwrap_or_default().to_string();
-        ModelError::Assumption { key: key.to_string(), value, why }
-    }
-
-    /// The value of a key: known, stated or by convention.
-    fn take(&mut self, key: Key, convention: String) -> String {
-        if let Some(value) = self.known.get(&key) {
-            return value.clone();
-        }
-        // The first convention asked for holds: a family may have its own.
-        if let Some(taken) = self.taken.get(&key) {
-            return taken.value.clone();
-        }
-        let stated = self.stated.get(key);
-        let value = stated.map_or(convention, String::from);
-        self.taken.insert(key, Assumption { key, value: value.clone(), stated: stated.is_some() });
-        value
-    }
-
-    pub(super) fn count(&mut self, key: Key, convention: usize) -> usize {
-        self.take(key, convention.to_string()).parse().unwrap_or(convention)
-    }
-
-    pub(super) fn flag(&mut self, key: Key, convention: bool) -> bool {
-        self.take(key, convention.to_string()) == "true"
-    }
-
-    pub(super) fn number(&mut self, key: Key, convention: f64) -> f64 {
-        self.take(key, plain(convention)).parse().unwrap_or(convention)
-    }
-
-    pub(super) fn word(&mut self, key: Key, convention: &str) -> String {
-        self.take(key, convention.into())
-    }
-
-    /// As many numbers as the convention has; `of` says of what there is one each.
-    pub(super) fn counts(
-        &mut self,
-        key: Key,
-        convention: &[usize],
-        of: &str,
-    ) -> Result<Vec<usize>, ModelError> {
-        let text = convention.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-        let values: Vec<usize> = self.take(key, text).split(',').filter_map(|n| n.parse().ok()).collect();
-        match values.len() == convention.len() {
-            true => Ok(values),
-            false => Err(self.refuse(
-                key,
-                format!("the network has {} {of}, expected a number for each", convention.len()),
-            )),
-        }
-    }
-
-    pub(super) fn rectifier(&mut self, convention: Rectifier) -> Rectifier {
-        match self.take(Key::Activation, convention.name().into()).as_str() {
-            "relu6" => Rectifier::Relu6,
-            "prelu" => Rectifier::PRelu,
-            _ => Rectifier::Relu,
-        }
-    }
-
-    /// All that the network rests on. Refuses what was stated and never asked for.
-    pub(super) fn finish(self, family: &str) -> Result<Vec<Assumption>, ModelError> {
-        let asked = |key: &Key| self.taken.contains_key(key) || self.known.contains_key(key);
-        if let Some(key) = self.stated.values.keys().find(|key| !asked(key)) {
-            return Err(self.refuse(*key, format!("nothing of a {family} depends on it")));
-        }
-        Ok(self.taken.into_values().collect())
-    }
-}
-
-/// Whether two values of a key mean the same.
-fn same(key: Key, a: &str, b: &str) -> bool {
-    let number = |text: &str| text.parse::<f64>().ok();
-    a == b || key == Key::BatchNormEps && number(a).is_some() && number(a) == number(b)
-}
-
-/// `1e-5` for 0.00001.
-pub(super) fn plain(value: f64) -> String {
-    if value != 0.0 && value < 1e-2 { format!("{value:e}") } else { value.to_string() }
 }
 
 #[cfg(test)]
@@ -430,31 +256,5 @@ mod tests {
         ] {
             assert!(assume.over(Some(&config)).is_err(), "{config}");
         }
-    }
-
-    #[test]
-    fn what_nothing_depends_on_is_refused() {
-        let mut assume = Assume::default();
-        assume.state("anti_alias", "3").unwrap();
-        let mut conventions = Conventions::new(assume);
-        assert_eq!(conventions.count(Key::StemStride, 2), 2);
-        let error = conventions.finish("chain").unwrap_err().to_string();
-        assert!(error.contains("anti_alias"), "{error}");
-    }
-
-    #[test]
-    fn words_name_every_assumption() {
-        let mut c = Conventions::new(Assume::default());
-        c.count(Key::StemStride, 2);
-        c.flag(Key::StemPool, true);
-        c.counts(Key::StageStrides, &[1, 2, 2, 2], "stages").unwrap();
-        c.word(Key::StrideIn, "3x3");
-        c.number(Key::BatchNormEps, 1e-5);
-        c.rectifier(Rectifier::Relu);
-        let words = in_words(&c.finish("ResNet").unwrap());
-        assert_eq!(
-            words,
-            "stem stride 2, max-pool; stage strides 1 2 2 2 in the 3x3; batch norm eps 1e-5; ReLU"
-        );
     }
 }
