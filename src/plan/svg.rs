@@ -200,10 +200,10 @@ impl Picture {
         let shape = bar.buffer.shape;
         let (top, bottom) = (self.y(base + shape.bytes()), self.y(base));
         let (x, width, height) =
-            (self.x(bar.from) + 1.0, (bar.to - bar.from) * self.column - 2.0, bottom - top);
+            (self.x(bar.from) + 1.0, ((bar.to - bar.from) * self.column - 2.0).max(1.0), bottom - top);
         let (name, hue) = (escape(&bar.buffer.name), hue(&bar.buffer.name));
-        let about =
-            format!("{} x {} x {}, {}", shape.channels, shape.height, shape.width, mib(shape.bytes()));
+        let bytes = mib(shape.bytes());
+        let about = format!("{} x {} x {}", shape.channels, shape.height, shape.width);
         let _ = write!(
             svg,
             "<g><title>{name}: {about}, {bytes}, dispatches {} to {}</title><rect x=\"{x:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" \
