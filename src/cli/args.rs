@@ -71,7 +71,8 @@ pub struct ModelArgs {
 /// Options of everything that runs.
 #[derive(Args)]
 pub struct DeviceArgs {
-    /// NAME, INDEX, cpu, vulkan, metal, dx12 or gl [default: the best adapter]; `cpu` is the plain CPU executor
+    /// NAME, INDEX, pci:ADDRESS, cpu, vulkan, metal, dx12 or gl; `cpu` is the plain CPU executor [default: a hardware GPU, else cpu; a
+    /// software GPU runs only where it is asked for]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
     /// What values between layers and weights are stored in; sums are f32 in either
@@ -99,7 +100,7 @@ pub struct KeptArgs {
 /// `demo`
 #[derive(Args, Default)]
 pub struct DemoArgs {
-    /// NAME, INDEX, cpu, vulkan, metal, dx12 or gl [default: the best adapter, else the CPU executor]
+    /// Run this device alone: NAME, INDEX, pci:ADDRESS, cpu, vulkan, metal, dx12 or gl [default: every device there is]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
 }
@@ -137,7 +138,7 @@ pub struct ConvertArgs {
     /// Multiply neighbouring linear 1x1 convolutions into one (MobileNetV2 becomes a MobileNetV1)
     #[arg(long, value_enum, default_value_t)]
     pub merge: MergeArg,
-    /// Where `--merge auto` measures: NAME, INDEX, cpu, vulkan, metal, dx12 or gl [default: the best adapter]
+    /// Where `--merge auto` measures: NAME, INDEX, pci:ADDRESS, cpu, vulkan, metal, dx12 or gl [default: a hardware GPU, else cpu]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
 }
@@ -201,8 +202,8 @@ pub struct PlanArgs {
     /// Multiply neighbouring linear 1x1 convolutions into one; `auto` needs a device, see `run` and `convert`
     #[arg(long, value_enum, default_value_t)]
     pub merge: MergeArg,
-    /// Whom to plan for: cpu (without limits), NAME, INDEX, vulkan, metal, dx12 or gl [default: a GPU, no discrete card, of WebGPU's
-    /// default limits]
+    /// Whom to plan for: cpu (without limits), NAME, INDEX, pci:ADDRESS, vulkan, metal, dx12 or gl [default: a GPU, no discrete card,
+    /// of WebGPU's default limits]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
     /// What values between layers and weights are stored in
@@ -318,7 +319,7 @@ pub struct ProfileArgs {
 pub struct TuneArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// NAME, INDEX, vulkan, metal, dx12 or gl [default: the best adapter]
+    /// NAME, INDEX, pci:ADDRESS, vulkan, metal, dx12 or gl [default: a hardware GPU]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
     /// Images per run; kernels are chosen for one batch size
@@ -347,7 +348,7 @@ pub struct WgslArgs {
     /// Position from 0, or name, of the dispatch (`rmnet plan` lists them) [default: all]
     #[arg(long)]
     pub dispatch: Option<String>,
-    /// Whose shaders: NAME, INDEX, vulkan, metal, dx12 or gl [default: any adapter with WebGPU's default limits]
+    /// Whose shaders: NAME, INDEX, pci:ADDRESS, vulkan, metal, dx12 or gl [default: any adapter with WebGPU's default limits]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
     /// Images per run

@@ -81,6 +81,7 @@ pub fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
         .collect();
     let json = json!({
         "family": model.family, "input": [shape.channels, shape.height, shape.width], "parameters": parameters,
+        "statistics": model.graph.statistics(),
         "macs": macs.0, "macs_after_removal": macs.1, "blocks": blocks,
         "assumed": assumed::json(&model), "ignored": model.ignored, "scores": model.scores, "output": model.output,
         "recognised": removed.recognised, "deviation": removed.deviation, "graphs": graphs,

@@ -1,7 +1,7 @@
 //! `--merge`: whether neighbouring 1x1 convolutions are multiplied into one.
 
-use super::Failure;
 use super::args::MergeArg;
+use super::{Failure, place};
 use rmnet::models::Model;
 use rmnet::{Mode, Options, faster_merged};
 use serde_json::{Value, json};
@@ -26,6 +26,9 @@ pub fn decide(arg: MergeArg, model: &Model, options: &Options) -> Result<Merge, 
     let Some(timing) = faster_merged(model, options)? else {
         return Ok(Merge { note: Some("merge: no neighbouring 1x1 convolutions".into()), ..plain(false) });
     };
+    if !timing.passed_over.is_empty() {
+        place::say_on_cpu(&timing.passed_over);
+    }
     let merge = timing.pays();
     let ms = |d: std::time::Duration| d.as_secs_f64() * 1e3;
     let note = format!(
@@ -41,7 +44,7 @@ pub fn decide(arg: MergeArg, model: &Model, options: &Options) -> Result<Merge, 
     );
     let json = json!({
         "merged": merge, "device": timing.device, "apart_ns": timing.apart.as_nanos() as u64,
-        "merged_ns": timing.merged.as_nanos() as u64,
+        "merged_ns": timing.merged.as_nanos() as u64, "passed_over": place::passed_over_json(&timing.passed_over),
     });
     Ok(Merge { merge, note: Some(note), json })
 }

@@ -91,7 +91,13 @@ impl From<SessionError> for Failure {
             },
             _ => 3,
         };
-        Failure { code, message: e.to_string(), report: None }
+        let message = match &e {
+            // Its message says so itself.
+            SessionError::Gpu(GpuError::NoAdapter { .. }) => e.to_string(),
+            _ if code == 4 => format!("{e}; the CPU executor, `--adapter cpu`, needs no GPU"),
+            _ => e.to_string(),
+        };
+        Failure { code, message, report: None }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::args::{DeviceArgs, KeptArgs};
 use super::{Failure, device};
-use rmnet::gpu::{Gpu, Tuned, Tuning};
+use rmnet::gpu::{Gpu, HardwareGpu, PassedOver, Tuned, Tuning};
 use rmnet::models::Model;
 use rmnet::{Device, Options, Precision, Session, SessionError};
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ pub struct Place {
     /// `None` on the CPU.
     gpu: Option<Gpu>,
     device: Device,
+    /// What the default device left alone when it found no hardware GPU.
+    passed_over: Vec<PassedOver>,
     safe_shaders: bool,
     precision: Precision,
     tuning: FoundTuning,
@@ -37,7 +39,18 @@ impl Place {
     pub fn open(args: &DeviceArgs) -> Result<Place, Failure> {
         let device = device(args.adapter.as_deref());
         let (safe_shaders, precision) = (args.safe_shaders, args.precision.into());
-        let Device::Gpu(choice) = &device else {
+        let (gpu, passed_over) = match &device {
+            Device::Cpu => (None, vec![]),
+            Device::Gpu(choice) => (Some(Gpu::new(choice).map_err(SessionError::Gpu)?), vec![]),
+            Device::Auto => match Gpu::hardware().map_err(SessionError::Gpu)? {
+                HardwareGpu::Open(gpu) => (Some(*gpu), vec![]),
+                HardwareGpu::Absent(passed_over) => (None, passed_over),
+            },
+        };
+        let Some(gpu) = gpu else {
+            if device == Device::Auto {
+                say_on_cpu(&passed_over);
+            }
             if let Some(file) = args.kept.tuning.as_deref().filter(|t| *t != "none") {
                 return Err(Failure::usage(format!(
                     "--tuning {file}: the CPU executor has no kernels to choose from"
@@ -45,7 +58,8 @@ impl Place {
             }
             return Ok(Place {
                 gpu: None,
-                device,
+                device: Device::Cpu,
+                passed_over,
                 safe_shaders,
                 precision,
                 tuning: FoundTuning::default(),
@@ -53,12 +67,11 @@ impl Place {
             });
         };
         let tuning = FoundTuning::find(&args.kept)?;
-        let gpu = Gpu::new(choice).map_err(SessionError::Gpu)?;
         let (gpu, shaders) = match folder(args.kept.cache.as_deref()) {
             None => (gpu, None),
             Some(folder) => with_shaders(gpu, &folder),
         };
-        Ok(Place { gpu: Some(gpu), device, safe_shaders, precision, tuning, shaders })
+        Ok(Place { gpu: Some(gpu), device, passed_over, safe_shaders, precision, tuning, shaders })
     }
 
     /// What sessions here have in common.
@@ -70,6 +83,11 @@ impl Place {
             tuning: self.tuning.tuning.clone(),
             ..Options::default()
         }
+    }
+
+    /// For scripts, the adapters that the default device left alone.
+    pub fn passed_over_json(&self) -> Value {
+        passed_over_json(&self.passed_over)
     }
 
     /// A session here. A tuning that names kernels that are not there is an error or a warning, as [`FoundTuning`] has it.
@@ -105,6 +123,37 @@ impl Place {
             eprintln!("warning: compiled shaders are not kept: {}: {e}", path.display());
         }
     }
+}
+
+/// Says on standard error that a default device is the CPU executor, and why.
+pub fn say_on_cpu(passed_over: &[PassedOver]) {
+    eprintln!("note: {}", on_cpu(passed_over));
+}
+
+/// Why the default device is the CPU executor: what was passed over, and how to ask for it.
+pub fn on_cpu(passed_over: &[PassedOver]) -> String {
+    if passed_over.is_empty() {
+        return "no GPU found, so this runs on the CPU executor (`rmnet doctor` says what to install)".into();
+    }
+    format!("no hardware GPU found, so this runs on the CPU executor; passed over: {}", each(passed_over))
+}
+
+/// The adapters that were passed over, each with the option that asks for it.
+pub fn each(passed_over: &[PassedOver]) -> String {
+    let with_option = |p: &PassedOver| match p.adapter.problem {
+        None => format!("{p} (asked for with `--adapter {}`)", p.index),
+        Some(_) => p.to_string(),
+    };
+    passed_over.iter().map(with_option).collect::<Vec<_>>().join("; ")
+}
+
+/// The same for scripts.
+pub fn passed_over_json(passed_over: &[PassedOver]) -> Value {
+    let each = |p: &PassedOver| {
+        let a = &p.adapter;
+        json!({ "adapter": p.index, "name": a.name, "backend": a.backend, "kind": a.kind, "problem": a.problem })
+    };
+    passed_over.iter().map(each).collect()
 }
 
 impl FoundTuning {

@@ -65,6 +65,7 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
     let json = json!({
         "family": model.family, "device": session.device_name(), "precision": precision.to_string(), "batch": batch,
         "classes": classes, "images": images, "merge": decided.json, "tuning": place.tuning_json(&session),
+        "passed_over": place.passed_over_json(),
     });
     Ok(Report { text: text.trim_end().into(), json })
 }

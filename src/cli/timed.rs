@@ -55,6 +55,7 @@ impl Timed {
             "merge": self.merge.json, "batch": batch,
             "input": [channels, height, width], "dispatches": self.session.plan().dispatches.len(),
             "macs": self.session.plan().macs(), "tuning": self.place.tuning_json(&self.session),
+            "passed_over": self.place.passed_over_json(),
         })
     }
 

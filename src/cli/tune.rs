@@ -4,7 +4,7 @@ use super::args::TuneArgs;
 use super::timed::ms;
 use super::{Failure, Report, check_target, device, load, place, precision_note, unwritable};
 use indicatif::{ProgressBar, ProgressStyle};
-use rmnet::gpu::{Gpu, Tuning};
+use rmnet::gpu::{self, Gpu, HardwareGpu, Tuning};
 use rmnet::tune::{Choice, Tune, TuneError};
 use rmnet::{Device, Options, SessionError, prepare};
 use serde_json::{Value, json};
@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
-    let Device::Gpu(choice) = device(args.adapter.as_deref()) else {
+    let device = device(args.adapter.as_deref());
+    if device == Device::Cpu {
         return Err(Failure::usage(
             "--adapter cpu: the CPU executor has no kernels to choose from: there is nothing to tune",
         ));
-    };
+    }
     // Before minutes are spent: what cannot be written or merged.
     let file = target(args)?;
     kept(args, &file)?;
@@ -29,7 +30,7 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
     }
     rmnet::output::try_write(&file).map_err(unwritable(&file))?;
     let model = load(&args.model)?;
-    let gpu = Gpu::new(&choice).map_err(SessionError::Gpu)?;
+    let gpu = open(&device)?;
     let options = Options {
         batch: args.batch as usize,
         mode: args.mode.into(),
@@ -72,6 +73,26 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
         "without_choice": found.without_choice, "default_total_ns": nanos(default_total), "total_ns": nanos(total),
     });
     Ok(Report { text, json })
+}
+
+/// The GPU to tune for: by default a hardware GPU, as other verbs run on no other without being asked.
+fn open(device: &Device) -> Result<Gpu, Failure> {
+    match device {
+        Device::Gpu(choice) => Ok(Gpu::new(choice).map_err(SessionError::Gpu)?),
+        _ => match Gpu::hardware().map_err(SessionError::Gpu)? {
+            HardwareGpu::Open(gpu) => Ok(*gpu),
+            HardwareGpu::Absent(passed_over) => {
+                let found = if passed_over.is_empty() {
+                    gpu::remedy().to_string()
+                } else {
+                    format!("passed over: {}", place::each(&passed_over))
+                };
+                let message =
+                    format!("no hardware GPU found, and the CPU executor has nothing to tune; {found}");
+                Err(Failure { code: 4, ..Failure::input(message) })
+            }
+        },
+    }
 }
 
 /// The file that is written.

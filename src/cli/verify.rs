@@ -152,6 +152,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
         "device": on_device.as_ref().map(|d| d.name.clone()), "blocks": blocks, "logits_f64": logits,
         "logits_device": device_logits, "layers": layers,
         "tuning": on_device.as_ref().map_or(&Value::Null, |d| &d.tuning),
+        "passed_over": on_device.as_ref().map_or(&Value::Null, |d| &d.passed_over),
     });
     if let Some(path) = &args.certificate {
         let pretty = serde_json::to_string_pretty(&certificate).map_err(Failure::input)?;
@@ -221,6 +222,7 @@ struct OnDevice {
     layers: Option<Vec<LayerCheck>>,
     tuning_note: Option<String>,
     tuning: Value,
+    passed_over: Value,
 }
 
 /// The logits of the plan that is used, and values of one that keeps them: block ends, or every layer.
@@ -249,7 +251,16 @@ fn run(
     let rounding = |name: &str| keeping.rounding(name);
     let layers = args.bisect.then(|| verify::check_layers(graph, input, batch, &values, precision, rounding));
     let (tuning_note, tuning) = (place.tuning_note(&session), place.tuning_json(&session));
-    Ok(OnDevice { name: session.device_name(), blocks: values, logits, layers, tuning_note, tuning })
+    let passed_over = place.passed_over_json();
+    Ok(OnDevice {
+        name: session.device_name(),
+        blocks: values,
+        logits,
+        layers,
+        tuning_note,
+        tuning,
+        passed_over,
+    })
 }
 
 /// The logits of a run, finite or not: what is wrong with them is to be found out.

@@ -37,6 +37,7 @@ impl Backend {
 /// assert_eq!("best".parse(), Ok(AdapterChoice::Best));
 /// assert_eq!("1".parse(), Ok(AdapterChoice::Index(1)));
 /// assert_eq!("vulkan".parse(), Ok(AdapterChoice::Backend(Backend::Vulkan)));
+/// assert_eq!("pci:0000:01:00.0".parse(), Ok(AdapterChoice::Pci("0000:01:00.0".into())));
 /// assert_eq!("GeForce".parse(), Ok(AdapterChoice::Name("GeForce".into())));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -50,12 +51,14 @@ pub enum AdapterChoice {
     Index(usize),
     /// The best adapter of one graphics API.
     Backend(Backend),
+    /// The card at this PCI address, `domain:bus:device.function` in hexadecimal digits; without a domain it is domain 0.
+    Pci(String),
 }
 
 impl FromStr for AdapterChoice {
     type Err = std::convert::Infallible;
 
-    /// `best`, a number, `vulkan`, `metal`, `dx12` or `gl`; anything else is part of a name.
+    /// `best`, a number, `vulkan`, `metal`, `dx12`, `gl` or `pci:ADDRESS`; anything else is part of a name.
     fn from_str(text: &str) -> Result<AdapterChoice, Self::Err> {
         Ok(match text.to_ascii_lowercase().as_str() {
             "best" => AdapterChoice::Best,
@@ -63,6 +66,7 @@ impl FromStr for AdapterChoice {
             "metal" => AdapterChoice::Backend(Backend::Metal),
             "dx12" => AdapterChoice::Backend(Backend::Dx12),
             "gl" => AdapterChoice::Backend(Backend::Gl),
+            lower if lower.starts_with("pci:") => AdapterChoice::Pci(lower["pci:".len()..].into()),
             lower => lower.parse().map_or_else(|_| AdapterChoice::Name(text.into()), AdapterChoice::Index),
         })
     }
@@ -75,6 +79,7 @@ impl fmt::Display for AdapterChoice {
             AdapterChoice::Name(name) => write!(f, "{name}"),
             AdapterChoice::Index(index) => write!(f, "{index}"),
             AdapterChoice::Backend(backend) => write!(f, "{}", format!("{backend:?}").to_lowercase()),
+            AdapterChoice::Pci(address) => write!(f, "pci:{address}"),
         }
     }
 }
@@ -90,6 +95,8 @@ pub struct AdapterReport {
     pub backend: &'static str,
     /// Driver and its version.
     pub driver: String,
+    /// PCI address of the card, such as `0000:01:00.0`, where the driver tells it.
+    pub pci: Option<String>,
     /// Smallest and largest subgroup, where subgroup operations are there.
     pub subgroup: Option<[u32; 2]>,
     /// Whether GPU time can be measured.
@@ -127,6 +134,7 @@ impl AdapterReport {
             kind,
             backend: info.backend.to_str(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
+            pci: pci_address(&info.device_pci_bus_id),
             subgroup: features.contains(Features::SUBGROUP).then_some(subgroup),
             timestamps: features.contains(Features::TIMESTAMP_QUERY),
             f16: features.contains(Features::SHADER_F16),
@@ -138,6 +146,18 @@ impl AdapterReport {
             max_workgroups: limits.max_compute_workgroups_per_dimension,
             problem: None,
         }
+    }
+}
+
+impl AdapterReport {
+    /// Whether it is a software GPU: a driver that runs shaders on the CPU.
+    pub fn is_software(&self) -> bool {
+        self.kind == "software"
+    }
+
+    /// Whether it can be the default device: a GPU in hardware that has what shaders need.
+    pub fn is_usable_hardware(&self) -> bool {
+        !self.is_software() && self.problem.is_none()
     }
 }
 
@@ -162,17 +182,18 @@ pub fn adapters() -> Vec<AdapterReport> {
 
 /// The adapter of a choice.
 pub(super) async fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter, GpuError> {
-    let mut found = match choice {
-        AdapterChoice::Backend(backend) => find(backend.wgpu()).await,
-        AdapterChoice::Best | AdapterChoice::Name(_) | AdapterChoice::Index(_) => all().await,
+    let (mut found, reports) = match choice {
+        AdapterChoice::Backend(backend) => with_reports(find(backend.wgpu()).await),
+        _ => all_with_reports().await,
     };
-    let reports: Vec<AdapterReport> = found.iter().map(report).collect();
     let position = match choice {
         AdapterChoice::Index(index) => Some(*index).filter(|i| *i < found.len()),
         AdapterChoice::Name(name) => {
             let name = name.to_lowercase();
             reports.iter().position(|r| r.name.to_lowercase().contains(&name))
         }
+        AdapterChoice::Pci(address) => pci_address(address)
+            .and_then(|address| reports.iter().position(|r| r.pci.as_ref() == Some(&address))),
         AdapterChoice::Best | AdapterChoice::Backend(_) => reports.iter().position(|r| r.problem.is_none()),
     };
     match position {
@@ -184,6 +205,7 @@ pub(super) async fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter, GpuE
             let found: Vec<String> = match choice {
                 // Those of the other graphics APIs.
                 AdapterChoice::Backend(_) => adapters_async().await.iter().map(ToString::to_string).collect(),
+                AdapterChoice::Pci(_) => reports.iter().map(with_address).collect(),
                 _ => reports.iter().map(ToString::to_string).collect(),
             };
             let mut remedy = if found.is_empty() { format!("{}; ", remedy()) } else { String::new() };
@@ -191,6 +213,28 @@ pub(super) async fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter, GpuE
             Err(GpuError::NoAdapter { asked: choice.to_string(), found, remedy })
         }
     }
+}
+
+/// `domain:bus:device.function` in lower-case hexadecimal digits, from that or from `bus:device.function`; `None` for other texts.
+fn pci_address(text: &str) -> Option<String> {
+    let number = |digits: &str| match digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        true => u32::from_str_radix(digits, 16).ok(),
+        // `from_str_radix` takes a sign too.
+        false => None,
+    };
+    let (rest, function) = text.trim().rsplit_once('.')?;
+    let parts: Vec<u32> = rest.split(':').map(number).collect::<Option<_>>()?;
+    let (domain, bus, device) = match parts[..] {
+        [domain, bus, device] => (domain, bus, device),
+        [bus, device] => (0, bus, device),
+        _ => return None,
+    };
+    Some(format!("{domain:04x}:{bus:02x}:{device:02x}.{:x}", number(function)?))
+}
+
+fn with_address(report: &AdapterReport) -> String {
+    let address = report.pci.as_ref().map_or("no PCI address".into(), |address| format!("pci:{address}"));
+    format!("{report} ({address})")
 }
 
 /// What to install where no adapter is found.
@@ -205,6 +249,16 @@ pub fn remedy() -> &'static str {
     } else {
         "`rmnet devices` lists what is found"
     }
+}
+
+/// Every adapter, best first, with its report.
+pub(super) async fn all_with_reports() -> (Vec<wgpu::Adapter>, Vec<AdapterReport>) {
+    with_reports(all().await)
+}
+
+fn with_reports(adapters: Vec<wgpu::Adapter>) -> (Vec<wgpu::Adapter>, Vec<AdapterReport>) {
+    let reports = adapters.iter().map(report).collect();
+    (adapters, reports)
 }
 
 async fn all() -> Vec<wgpu::Adapter> {
@@ -285,9 +339,31 @@ mod tests {
 
     #[test]
     fn choices_print_as_they_are_written() {
-        for text in ["best", "3", "dx12", "gl", "metal", "vulkan", "Radeon"] {
+        for text in ["best", "3", "dx12", "gl", "metal", "vulkan", "Radeon", "pci:0000:01:00.0"] {
             let choice: AdapterChoice = text.parse().unwrap_or_default();
             assert_eq!(choice.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn pci_addresses_are_read_in_either_case_with_or_without_a_domain() {
+        for text in ["0000:c1:00.0", "0000:C1:00.0", "c1:00.0", " C1:0.0", "00000000:C1:00.0"] {
+            assert_eq!(pci_address(text).as_deref(), Some("0000:c1:00.0"), "{text}");
+        }
+        assert_eq!(pci_address("10000:01:00.1").as_deref(), Some("10000:01:00.1"));
+        for text in ["", "0000:c1:00", "c1.0", "0000:+c1:00.0", "0:0:0:0.0", "x1:00.0", "c1:00.", ":00.0"] {
+            assert_eq!(pci_address(text), None, "{text}");
+        }
+        assert_eq!("PCI:01:00.0".parse(), Ok(AdapterChoice::Pci("01:00.0".into())));
+    }
+
+    #[test]
+    fn an_address_that_no_card_has_is_an_error_that_lists_those_there_are() {
+        for address in ["ffff:ff:1f.7", "", "no address"] {
+            let error = pollster::block_on(choose(&AdapterChoice::Pci(address.into()))).unwrap_err();
+            let GpuError::NoAdapter { asked, found, .. } = &error else { panic!("{error}") };
+            assert_eq!(*asked, format!("pci:{address}"));
+            assert!(found.iter().all(|f| f.contains("pci:") || f.contains("no PCI address")), "{error}");
         }
     }
 }

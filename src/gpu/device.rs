@@ -49,7 +49,11 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::new`].
     pub async fn new_async(choice: &AdapterChoice) -> Result<Gpu, GpuError> {
-        let adapter = adapter::choose(choice).await?;
+        Gpu::open(&adapter::choose(choice).await?).await
+    }
+
+    /// Opens an adapter that was found.
+    pub(super) async fn open(adapter: &wgpu::Adapter) -> Result<Gpu, GpuError> {
         let info = adapter.get_info();
         let mut wanted = Features::SUBGROUP
             | Features::TIMESTAMP_QUERY
@@ -60,7 +64,7 @@ impl Gpu {
             wanted |= Features::SHADER_INT64 | Features::MAPPABLE_PRIMARY_BUFFERS;
         }
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
-        if matrix_units(&adapter) {
+        if matrix_units(adapter) {
             wanted |= MATRIX_FEATURES;
             // SAFETY: asks for no more than matrices, whose use by kernels is checked against the f64 oracle like that of others.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
@@ -77,7 +81,7 @@ impl Gpu {
         let refused = |reason: String| GpuError::Open { adapter: info.name.clone(), reason };
         let (device, queue) =
             adapter.request_device(&descriptor).await.map_err(|e| refused(e.to_string()))?;
-        let gpu = Gpu::from_device(device, queue).with_matrix_units(&adapter);
+        let gpu = Gpu::from_device(device, queue).with_matrix_units(adapter);
         let lost = gpu.lost.clone();
         gpu.device.set_device_lost_callback(move |reason, message| {
             let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);

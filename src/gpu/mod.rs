@@ -10,6 +10,7 @@ pub(crate) mod clock;
 mod device;
 mod error;
 mod executor;
+mod hardware;
 mod pipeline;
 #[cfg(not(target_arch = "wasm32"))]
 mod probe;
@@ -30,6 +31,7 @@ pub use adapter::{AdapterChoice, AdapterReport, Backend, adapters_async, remedy}
 pub use device::{Gpu, GpuKind};
 pub use error::GpuError;
 pub use executor::{ExecOptions, GpuExecutor, GpuMemory};
+pub use hardware::{HardwareGpu, PassedOver};
 #[cfg(not(target_arch = "wasm32"))]
 pub use trial::{Attempt, Trial};
 pub use tuning::{Tuned, TunedKernel, Tuning, TuningError};

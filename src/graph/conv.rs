@@ -70,6 +70,9 @@ pub struct Conv2d {
     pub blocks: Vec<Block>,
     /// One value per output channel.
     pub bias: Vec<f64>,
+    /// Whether the bias is learned: a layer without one has a `bias` of zeros, and so may a layer with one. Nothing but
+    /// [`Conv2d::parameters`] reads it.
+    pub has_bias: bool,
     /// A partition of the output channels, in order.
     pub activation: Vec<(Range<usize>, Activation)>,
 }
@@ -94,6 +97,7 @@ impl Conv2d {
                 weight: BlockWeight::Dense { weight, groups },
             }],
             bias: vec![0.0; out],
+            has_bias: false,
             activation: vec![(0..out, Activation::Identity)],
         }
     }
@@ -130,7 +134,12 @@ impl Conv2d {
     pub fn diagonal(scale: Vec<f64>, bias: Vec<f64>) -> Conv2d {
         let channels = scale.len();
         let weight = BlockWeight::Diagonal(scale.into());
-        Conv2d { bias, ..Conv2d::one_block(channels, weight) }
+        Conv2d::one_block(channels, weight).with_bias(bias)
+    }
+
+    /// The same convolution with a learned bias.
+    pub fn with_bias(self, bias: Vec<f64>) -> Conv2d {
+        Conv2d { bias, has_bias: true, ..self }
     }
 
     /// A 1x1 convolution that changes nothing but by its activation.
@@ -154,6 +163,7 @@ impl Conv2d {
             dilation: [1, 1],
             blocks: vec![Block { out: 0..channels, input: 0..channels, weight }],
             bias: vec![0.0; channels],
+            has_bias: false,
             activation: vec![(0..channels, Activation::Identity)],
         }
     }
@@ -211,6 +221,19 @@ impl Conv2d {
                 BlockWeight::Dirac | BlockWeight::MeanPool2 => 0,
             })
             .sum()
+    }
+
+    /// Learned values: weights, slopes of the activation, and where there is a bias its value for every channel that is computed, not
+    /// only handed on by Dirac blocks or means.
+    pub fn parameters(&self) -> usize {
+        let computed = |c: usize| {
+            let learned = |b: &Block| !matches!(b.weight, BlockWeight::Dirac | BlockWeight::MeanPool2);
+            self.blocks.iter().any(|b| b.out.contains(&c) && learned(b))
+        };
+        let biases = if self.has_bias { (0..self.out_channels).filter(|c| computed(*c)).count() } else { 0 };
+        let slopes: usize = self.activation.iter().map(|(_, a)| a.parameters()).sum();
+        // As many weights as multiplications of a pixel: each is used once.
+        self.macs_per_pixel() + biases + slopes
     }
 
     /// Whether the parts fit each other; if not, what was expected and what was found.

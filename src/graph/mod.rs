@@ -15,6 +15,7 @@ pub use op::{Activation, BatchNorm, MaxPool, Op};
 pub use recognise::{NEAR_DIRAC, Recognised};
 pub use weight::Weight;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The shape of a value for one image.
@@ -101,13 +102,15 @@ pub struct GraphError {
 pub struct Graph {
     nodes: Vec<Node>,
     output: ValueId,
+    /// Channels of a batch norm that the file does not have, by the node's position.
+    padding: BTreeMap<usize, usize>,
 }
 
 impl Graph {
     /// A graph of only its input, named `input`; the output is the input until something is pushed.
     pub fn new(input: Shape) -> Graph {
         let node = Node { name: "input".into(), op: Op::Input(input), inputs: vec![], shape: input };
-        Graph { nodes: vec![node], output: ValueId(0) }
+        Graph { nodes: vec![node], output: ValueId(0), padding: BTreeMap::new() }
     }
 
     /// Appends an operation, which becomes the graph's output, and returns its value.
@@ -274,6 +277,7 @@ impl Graph {
             graph.push(node.name.clone(), op, &node.inputs)?;
         }
         graph.output = self.output;
+        graph.padding.clone_from(&self.padding);
         Ok(graph)
     }
 
@@ -318,15 +322,33 @@ impl Graph {
         })
     }
 
-    /// Learned values: weights, biases and batch-norm statistics that inference reads.
+    /// Says that a reader added so many channels to a batch norm of the file: they hold no learned values.
+    pub(crate) fn pad_norm(&mut self, norm: ValueId, channels: usize) {
+        self.padding.insert(norm.0, channels);
+    }
+
+    /// Channels of all batch norms that a file has.
+    fn norm_channels(&self) -> usize {
+        let channels = |(i, n): (usize, &Node)| match &n.op {
+            Op::BatchNorm(bn) => bn.weight.len() - self.padding.get(&i).unwrap_or(&0),
+            _ => 0,
+        };
+        self.nodes.iter().enumerate().map(channels).sum()
+    }
+
+    /// Learned values, as the field counts them: weights, biases, slopes, and the scales and shifts of batch norms, but not
+    /// their running [statistics](Graph::statistics).
     pub fn parameters(&self) -> usize {
-        self.nodes
-            .iter()
-            .map(|n| match &n.op {
-                Op::Conv2d(c) => c.macs_per_pixel() + c.bias.iter().filter(|b| **b != 0.0).count(),
-                Op::BatchNorm(bn) => 4 * bn.weight.len(),
-                _ => 0,
-            })
-            .sum()
+        let of = |node: &Node| match &node.op {
+            Op::Conv2d(conv) => conv.parameters(),
+            Op::Activation(a) | Op::Add(a) => a.parameters(),
+            _ => 0,
+        };
+        2 * self.norm_channels() + self.nodes.iter().map(of).sum::<usize>()
+    }
+
+    /// Running means and variances of batch norms: values that training tracks and does not learn.
+    pub fn statistics(&self) -> usize {
+        2 * self.norm_channels()
     }
 }

@@ -57,6 +57,14 @@ impl Activation {
         }
     }
 
+    /// Learned values: the slopes of a PReLU.
+    pub(super) fn parameters(&self) -> usize {
+        match self {
+            Activation::PRelu(slopes) => slopes.len(),
+            _ => 0,
+        }
+    }
+
     /// Whether it fits a range of that many channels; if not, what was expected and what was found.
     pub(super) fn check(&self, channels: usize) -> Result<(), (String, String)> {
         match self {

@@ -82,7 +82,7 @@ impl<'r, 'c> Layers<'r, 'c> {
     pub(super) fn biased(&mut self, name: &str, out: Dim, x: ValueId) -> Result<ValueId, ModelError> {
         let weight = self.reader.conv(name, out, Some(self.channels(x)), [1, 1])?;
         let bias = self.reader.tensor(&format!("{name}.bias"), &[Some(weight.shape()[0])])?.to_f64();
-        self.push(name, Op::Conv2d(Conv2d { bias, ..Conv2d::dense(weight, 1, [1, 1], [0, 0]) }), &[x])
+        self.push(name, Op::Conv2d(Conv2d::dense(weight, 1, [1, 1], [0, 0]).with_bias(bias)), &[x])
     }
 
     pub(super) fn norm(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
@@ -158,7 +158,7 @@ impl<'r, 'c> Layers<'r, 'c> {
         let weight = Weight::new(weight.reshaped(vec![out, channels, height, width]));
         let mut conv = Conv2d::dense(weight, 1, [1, 1], [0, 0]);
         if biased {
-            conv.bias = self.reader.tensor(&format!("{name}.bias"), &[Some(out)])?.to_f64();
+            conv = conv.with_bias(self.reader.tensor(&format!("{name}.bias"), &[Some(out)])?.to_f64());
         }
         self.push(name, Op::Conv2d(conv), &[x])
     }

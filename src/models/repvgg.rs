@@ -138,7 +138,7 @@ impl Builder<'_, '_> {
                 let (weight, groups) = self.weight(&deployed, None, 3, x)?;
                 let out = weight.shape()[0];
                 let bias = self.layers.reader.tensor(&format!("{deployed}.bias"), &[Some(out)])?.to_f64();
-                let conv = Conv2d { bias, ..Conv2d::dense(weight, groups, [stride; 2], [1, 1]) };
+                let conv = Conv2d::dense(weight, groups, [stride; 2], [1, 1]).with_bias(bias);
                 self.layers.graph.push(deployed, Op::Conv2d(conv), &[x])?
             }
             None => {

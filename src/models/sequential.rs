@@ -174,7 +174,8 @@ pub(super) fn conv(
     let weight = net.reader.conv(name, None, Some(channels / groups), kernel)?;
     let mut conv = Conv2d::dense(weight, groups, [stride; 2], [padding; 2]);
     if bias {
-        conv.bias = net.reader.tensor(&format!("{name}.bias"), &[Some(conv.out_channels)])?.to_f64();
+        let bias = net.reader.tensor(&format!("{name}.bias"), &[Some(conv.out_channels)])?.to_f64();
+        conv = conv.with_bias(bias);
     }
     net.push(name, Op::Conv2d(conv), &[x])
 }

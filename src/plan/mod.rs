@@ -12,6 +12,7 @@ mod lower_conv;
 mod memory;
 mod segment;
 mod sum;
+mod svg;
 mod weights;
 
 pub use check::{CheckError, check};

@@ -69,6 +69,7 @@ fn fold(conv: &Conv2d, (scale, shift): &(Vec<f64>, Vec<f64>)) -> Option<Conv2d> 
             BlockWeight::MeanPool2 => unreachable!("not foldable"),
         };
     }
+    folded.has_bias = true;
     for (o, b) in folded.bias.iter_mut().enumerate() {
         *b = *b * scale[o] + shift[o];
     }

@@ -131,7 +131,8 @@ fn product(second: &Conv2d, first: &Conv2d) -> Conv2d {
             BlockWeight::MeanPool2 => unreachable!("of stride 2"),
         }
     }
-    Conv2d { in_channels: first.in_channels, blocks, bias, ..second.clone() }
+    let has_bias = first.has_bias || second.has_bias;
+    Conv2d { in_channels: first.in_channels, blocks, bias, has_bias, ..second.clone() }
 }
 
 /// Products with one block of the first convolution as blocks: neighbouring rows in one.

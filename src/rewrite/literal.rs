@@ -76,6 +76,7 @@ pub(crate) fn flatten(conv: &Conv2d) -> Conv2d {
         even: conv.even || has_means(conv),
         dilation: conv.dilation,
         bias: conv.bias.clone(),
+        has_bias: conv.has_bias,
         activation: conv.activation.clone(),
         ..plain
     }

@@ -333,12 +333,13 @@ impl Chain {
             // Input channels: [x ; h] after the first convolution; x alone before it, where both parts read x.
             let before = if i == 0 { 0 } else { reserved };
             let conv = if self.merging() == Some(step.value) {
-                let (side, bias) = self.side(graph, own.out_channels);
+                let (side, bias, side_bias) = self.side(graph, own.out_channels);
                 let side = Block { out: 0..own.out_channels, input: 0..reserved, weight: side };
                 Conv2d {
                     in_channels: before + own.in_channels,
                     blocks: std::iter::once(side).chain(shifted(own, 0, before)).collect(),
                     bias: own.bias.iter().zip(bias).map(|(a, b)| a + b).collect(),
+                    has_bias: own.has_bias || side_bias,
                     activation: vec![(0..own.out_channels, activation.clone())],
                     ..own.clone()
                 }
@@ -365,24 +366,26 @@ impl Chain {
             return Ok(value);
         }
         let channels = graph.shape(add).channels;
-        let (side, bias) = self.side(graph, channels);
+        let (side, bias, side_bias) = self.side(graph, channels);
         let main = Conv2d::pointwise_function(channels, activation.clone());
         let side = Block { out: 0..channels, input: 0..reserved, weight: side };
         let conv = Conv2d {
             in_channels: reserved + channels,
             blocks: std::iter::once(side).chain(shifted(&main, 0, reserved)).collect(),
             bias,
+            has_bias: side_bias,
             ..main
         };
         new.push(graph.node(add).name.clone(), Op::Conv2d(conv), &[value])
     }
 
-    fn side(&self, graph: &Graph, out_channels: usize) -> (BlockWeight, Vec<f64>) {
+    /// The block that adds the shortcut, its bias, and whether that is learned.
+    fn side(&self, graph: &Graph, out_channels: usize) -> (BlockWeight, Vec<f64>, bool) {
         match self.side {
-            Side::Identity => (BlockWeight::Dirac, vec![0.0; out_channels]),
+            Side::Identity => (BlockWeight::Dirac, vec![0.0; out_channels], false),
             Side::Projection { conv, .. } => {
                 let projection = conv_of(graph, conv);
-                (side_weight(projection).expect("checked"), projection.bias.clone())
+                (side_weight(projection).expect("checked"), projection.bias.clone(), projection.has_bias)
             }
         }
     }

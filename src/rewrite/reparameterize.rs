@@ -112,6 +112,7 @@ fn sum(graph: &Graph, leaves: &[ValueId]) -> Option<(Conv2d, ValueId)> {
     }
     let mut blocks = vec![];
     let mut bias = vec![0.0; widest.out_channels];
+    let mut has_bias = false;
     // Factors at the centre tap of a row's own channel, for rows that no kernel computes.
     let mut factors = vec![0.0; widest.out_channels];
     for conv in convs {
@@ -147,8 +148,9 @@ fn sum(graph: &Graph, leaves: &[ValueId]) -> Option<(Conv2d, ValueId)> {
             _ => return None,
         }
         bias.iter_mut().zip(&conv.bias).for_each(|(sum, b)| *sum += b);
+        has_bias |= conv.has_bias;
     }
-    let sum = Conv2d { blocks, bias, even, ..widest.clone() };
+    let sum = Conv2d { blocks, bias, has_bias, even, ..widest.clone() };
     let mut dense = Weight::flattened(&sum, groups);
     if rows.len() < sum.out_channels {
         let inputs: Vec<usize> = (0..sum.in_channels).collect();

@@ -1,6 +1,7 @@
 //! Whether multiplying neighbouring 1x1 convolutions pays, measured on the device that will run the network.
 
 use super::{Options, Session, SessionError};
+use crate::gpu::PassedOver;
 use crate::models::Model;
 use crate::verify::{Difference, logits_bound};
 use std::time::{Duration, Instant};
@@ -14,6 +15,8 @@ const ENOUGH: Duration = Duration::from_secs(2);
 pub struct MergeTiming {
     /// What ran them.
     pub device: String,
+    /// What [`Session::passed_over`] says of it.
+    pub passed_over: Vec<PassedOver>,
     /// Median of a run, host tensor to host logits, with 1x1 convolutions apart.
     pub apart: Duration,
     /// The same with neighbours merged.
@@ -72,6 +75,7 @@ pub fn faster_merged(model: &Model, options: &Options) -> Result<Option<MergeTim
     let [mut of_apart, mut of_merged] = times;
     Ok(Some(MergeTiming {
         device: apart.device_name(),
+        passed_over: apart.passed_over().to_vec(),
         apart: median(&mut of_apart),
         merged: median(&mut of_merged),
         dispatches,

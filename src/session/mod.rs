@@ -31,7 +31,7 @@ pub use prune::{Judge, PrunedModel, pruned};
 use crate::checkpoint::Checkpoint;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::cpu::CpuExecutor;
-use crate::gpu::{ExecOptions, Gpu, GpuExecutor, Tuned};
+use crate::gpu::{ExecOptions, Gpu, GpuExecutor, PassedOver, Tuned};
 use crate::kernel::Rounding;
 use crate::models::{self, Model};
 use crate::plan::{self, Plan, Target};
@@ -68,6 +68,7 @@ pub fn prepare(model: &Model, options: &Options, target: Target) -> Result<Prepa
 pub struct Session {
     executor: Executor,
     blocks: Vec<BlockReport>,
+    passed_over: Vec<PassedOver>,
 }
 
 enum Executor {
@@ -133,13 +134,17 @@ impl Session {
             #[cfg(not(target_arch = "wasm32"))]
             Device::Cpu => Session::on_cpu(model, options),
             #[cfg(not(target_arch = "wasm32"))]
-            Device::GpuOrCpu => match Gpu::new_async(&crate::gpu::AdapterChoice::Best).await {
-                Ok(gpu) => Session::on(&gpu, model, options).await,
-                Err(error) => {
-                    log::info!("running on the CPU: {error}");
-                    Session::on_cpu(model, options)
+            Device::Auto => match Gpu::hardware_async().await? {
+                crate::gpu::HardwareGpu::Open(gpu) => Session::on(&gpu, model, options).await,
+                crate::gpu::HardwareGpu::Absent(passed_over) => {
+                    log::info!("no hardware GPU: running on the CPU; passed over: {}", names(&passed_over));
+                    Ok(Session { passed_over, ..Session::on_cpu(model, options)? })
                 }
             },
+            #[cfg(target_arch = "wasm32")]
+            Device::Auto => {
+                Session::on(&Gpu::new_async(&crate::gpu::AdapterChoice::Best).await?, model, options).await
+            }
         }
     }
 
@@ -151,14 +156,18 @@ impl Session {
         let Prepared { rewritten, plan } = prepare(model, options, gpu.plan_target())?;
         let exec = ExecOptions { safe_shaders: options.safe_shaders, tuning: options.tuning.clone() };
         let executor = GpuExecutor::new_async(gpu, &plan, &exec).await?;
-        Ok(Session { executor: Executor::Gpu(Box::new(executor)), blocks: rewritten.blocks })
+        Ok(Session {
+            executor: Executor::Gpu(Box::new(executor)),
+            blocks: rewritten.blocks,
+            passed_over: vec![],
+        })
     }
 
     #[cfg(not(target_arch = "wasm32"))]
     fn on_cpu(model: &Model, options: &Options) -> Result<Session, SessionError> {
         let Prepared { rewritten, plan } = prepare(model, options, Target::CPU)?;
         let executor = Executor::Cpu(Box::new(CpuExecutor::try_new(&plan)?));
-        Ok(Session { executor, blocks: rewritten.blocks })
+        Ok(Session { executor, blocks: rewritten.blocks, passed_over: vec![] })
     }
 
     /// Runs one batch, planar `[batch, channels, height, width]` f32, and gives the logits, `[batch, classes]`. Blocks.
@@ -279,6 +288,12 @@ impl Session {
         }
     }
 
+    /// The adapters that [`Device::Auto`] left alone when it found no hardware GPU and took the CPU: software GPUs, and what
+    /// cannot run shaders. Empty where the device was asked for, is a GPU, or nothing else is there.
+    pub fn passed_over(&self) -> &[PassedOver] {
+        &self.passed_over
+    }
+
     /// What became of [`Options::tuning`]; `None` on the CPU, which has no kernels to choose from.
     pub fn tuned(&self) -> Option<&Tuned> {
         match &self.executor {
@@ -300,5 +315,14 @@ impl Session {
                 Memory { activations: cpu.activation_bytes(), scratch: 0, weights: cpu.weight_bytes() }
             }
         }
+    }
+}
+
+/// Names of adapters in a sentence.
+#[cfg(not(target_arch = "wasm32"))]
+fn names(passed_over: &[PassedOver]) -> String {
+    match passed_over.iter().map(ToString::to_string).collect::<Vec<_>>() {
+        none if none.is_empty() => "nothing".into(),
+        names => names.join("; "),
     }
 }

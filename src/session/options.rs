@@ -5,27 +5,22 @@ use crate::kernel::Precision;
 use crate::rewrite::Mode;
 
 /// Where a network runs. A choice that cannot be met is an error; the device is never changed silently.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Device {
-    /// A GPU through wgpu, software Vulkan included.
+    /// The best hardware GPU; where there is none, the CPU executor, and
+    /// [`Session::passed_over`](super::Session::passed_over) names the software GPUs that were left alone. A hardware GPU that
+    /// is there and cannot be opened is an error. In a browser it is the GPU that the browser offers.
+    #[default]
+    Auto,
+    /// The GPU asked for, through wgpu, software GPUs included.
     Gpu(AdapterChoice),
-    /// All cores of the CPU, without wgpu.
+    /// The CPU executor: all cores, without wgpu.
     #[cfg(not(target_arch = "wasm32"))]
     Cpu,
-    /// The best adapter, or the CPU where there is none; [`Session::device_name`](super::Session::device_name) says which.
-    #[cfg(not(target_arch = "wasm32"))]
-    GpuOrCpu,
-}
-
-impl Default for Device {
-    /// The best adapter.
-    fn default() -> Device {
-        Device::Gpu(AdapterChoice::Best)
-    }
 }
 
 /// What a session runs, and where. `Options::default()` is the structured form at the model's own size, one image a run, on
-/// the best adapter.
+/// the best hardware GPU, or on the CPU where there is none ([`Device::Auto`]).
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Images per run.

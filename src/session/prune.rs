@@ -29,7 +29,7 @@ pub struct PrunedModel {
     pub pruned: Pruned,
     /// Plans of the structured form, before and after, at one image.
     pub plans: [Plan; 2],
-    /// Learned values, before and after.
+    /// Learned values, before and after: [`Graph::parameters`].
     pub parameters: [usize; 2],
 }
 

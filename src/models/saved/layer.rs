@@ -345,6 +345,7 @@ pub(super) fn read_op(
                 dilation,
                 blocks: read,
                 bias: tensor(checkpoint, layer, &bias, &[out_channels])?.to_f64(),
+                has_bias: true,
                 activation: activation
                     .into_iter()
                     .map(|(r, a)| a.read(checkpoint, layer, r.len()).map(|a| (r, a)))

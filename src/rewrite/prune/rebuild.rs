@@ -89,6 +89,7 @@ fn select_conv(
 ) -> Conv2d {
     let x = graph.node(v).inputs[0];
     let kept = order.kept(v);
+    let mut has_bias = conv.has_bias;
     let mut bias: Vec<f64> = kept.iter().map(|o| conv.bias[*o]).collect();
     // Those that hand on or add first, as removal places them.
     let mut blocks = diagonals(order, v, x, conv);
@@ -108,6 +109,7 @@ fn select_conv(
         };
         let gone: Vec<Option<f64>> = block.input.clone().map(gone).collect();
         if gone.iter().any(Option::is_some) {
+            has_bias = true;
             for (o, bias) in kept.iter().zip(&mut bias).filter(|(o, _)| block.out.contains(o)) {
                 *bias += share(block, o - block.out.start, &gone);
             }
@@ -118,6 +120,7 @@ fn select_conv(
         out_channels: kept.len(),
         blocks,
         bias,
+        has_bias,
         activation: activations(&conv.activation, kept),
         ..conv.clone()
     }

@@ -2,7 +2,7 @@
 
 use super::channels::carries;
 use super::order::Order;
-use crate::graph::{Conv2d, Graph, Op};
+use crate::graph::{Graph, Op};
 
 /// A convolution before and after, `[before, after]`. The columns add up to the graphs' own figures.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct LayerLoss {
     pub inputs: [usize; 2],
     /// Multiply-accumulates of one image.
     pub macs: [usize; 2],
-    /// Weights, and biases that are not zero.
+    /// Learned values: [`Conv2d::parameters`](crate::graph::Conv2d::parameters).
     pub parameters: [usize; 2],
 }
 
@@ -31,7 +31,6 @@ pub struct Left {
 }
 
 pub(super) fn layers(before: &Graph, order: &Order, after: &Graph) -> Vec<LayerLoss> {
-    let parameters = |c: &Conv2d| c.macs_per_pixel() + c.bias.iter().filter(|b| **b != 0.0).count();
     let mut layers = vec![];
     for v in before.values() {
         let node = before.node(v);
@@ -48,11 +47,11 @@ pub(super) fn layers(before: &Graph, order: &Order, after: &Graph) -> Vec<LayerL
             reserved,
             inputs: [conv.in_channels, order.kept(node.inputs[0]).len()],
             macs: [conv.macs_per_pixel() * pixels, 0],
-            parameters: [parameters(conv), 0],
+            parameters: [conv.parameters(), 0],
         };
         if let Some(Op::Conv2d(left)) = after.find(&node.name).map(|v| &after.node(v).op) {
             loss.macs[1] = left.macs_per_pixel() * pixels;
-            loss.parameters[1] = parameters(left);
+            loss.parameters[1] = left.parameters();
         }
         layers.push(loss);
     }
