@@ -113,6 +113,11 @@ impl Bytes for Mapped {
 /// The bytes of a file: mapped, so that only what is read is loaded.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn map(path: &Path) -> Result<Owner, CheckpointError> {
+    let found = fs::metadata(path).map_err(io_error(path))?;
+    // A pipe would be waited for.
+    if !found.is_file() {
+        return Err(not_regular(path));
+    }
     let file = fs::File::open(path).map_err(io_error(path))?;
     if file.metadata().map_err(io_error(path))?.len() == 0 {
         return Ok(Arc::new(Vec::new()));

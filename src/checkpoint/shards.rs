@@ -34,7 +34,7 @@ pub(super) fn open(index: &Path) -> Result<(Contents, Format, usize), Checkpoint
     for (file, tensors) in shards {
         let shown = file.escape_debug();
         let path = folder.join(file);
-        if !path.exists() {
+        if path.try_exists().is_ok_and(|exists| !exists) {
             return Err(refuse(format!("shard `{shown}` is missing; it holds {} tensors", tensors.len())));
         }
         let owner = open::map(&path)?;

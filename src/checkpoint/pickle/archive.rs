@@ -13,8 +13,8 @@ use std::ops::Range;
 /// The most entries of an archive: one per storage, and a few more.
 const MAX_ENTRIES: usize = 1 << 20;
 
-/// Bytes of an entry's own header, before its name.
-const LOCAL_HEADER: usize = 30;
+/// Bytes of an entry's header in the directory, before its name.
+const DIRECTORY_HEADER: usize = 46;
 
 /// An opened archive.
 pub(super) struct Archive<'a> {
@@ -36,10 +36,17 @@ impl<'a> Archive<'a> {
         let mut all: Vec<(&[u8], Range<usize>)> = vec![];
         // Ranges from the local header on, which may not overlap.
         let mut taken: Vec<Range<u64>> = vec![];
+        // What an archive is goes before how it is packed.
+        let mut compressed = None;
         for entry in archive.entries() {
             let entry = entry.map_err(damaged)?;
+            // The entry borrows the archive, its name is to outlive that.
             let path = entry.file_path();
-            let central_name: &[u8] = path.as_ref();
+            let length = AsRef::<[u8]>::as_ref(&path).len();
+            let name_at = entry.central_directory_offset() as usize + DIRECTORY_HEADER;
+            let Some(central_name) = bytes.get(name_at..name_at + length) else {
+                return refuse("a zip archive whose directory is cut short".into());
+            };
             let name = || shown(central_name);
             if all.len() == MAX_ENTRIES {
                 return refuse(format!("a zip archive of more than {MAX_ENTRIES} entries"));
@@ -47,13 +54,12 @@ impl<'a> Archive<'a> {
             if entry.flags().is_encrypted() {
                 return refuse(format!("entry `{}` is encrypted", name()));
             }
-            let (stored, size) = (entry.compressed_size_hint(), entry.uncompressed_size_hint());
             if entry.compression_method() != CompressionMethod::STORE {
-                return refuse(format!(
-                    "entry `{}` is compressed, which torch.save does not do: load it in PyTorch and save it again",
-                    name()
-                ));
+                compressed.get_or_insert_with(name);
+                all.push((central_name, 0..0));
+                continue;
             }
+            let (stored, size) = (entry.compressed_size_hint(), entry.uncompressed_size_hint());
             if stored != size {
                 return refuse(format!("entry `{}`: {stored} bytes stored, {size} expected", name()));
             }
@@ -68,16 +74,20 @@ impl<'a> Archive<'a> {
             if end > directory {
                 return refuse(format!("entry `{}` ends beyond the directory of the archive", name()));
             }
-            let header = entry.local_header_offset();
-            let name_at = header as usize + LOCAL_HEADER;
-            all.push((&bytes[name_at..name_at + local_name.len()], start as usize..end as usize));
-            taken.push(header..end);
+            all.push((central_name, start as usize..end as usize));
+            taken.push(entry.local_header_offset()..end);
         }
         taken.sort_unstable_by_key(|r| (r.start, r.end));
         if let Some(pair) = taken.windows(2).find(|pair| pair[0].end > pair[1].start) {
             return refuse(format!("two entries of the zip archive overlap at byte {}", pair[1].start));
         }
-        Self::rooted(all, bytes)
+        let archive = Self::rooted(all, bytes)?;
+        match compressed {
+            None => Ok(archive),
+            Some(name) => refuse(format!(
+                "entry `{name}` is compressed, which torch.save does not do: load it in PyTorch and save it again"
+            )),
+        }
     }
 
     /// The entries of the one folder that holds `data.pkl`.
