@@ -14,7 +14,7 @@ const MAX_DEPTH: usize = 64;
 const MAX_VISITS: usize = 1 << 20;
 
 /// The most bytes of all names together.
-const MAX_NAMES: usize = 32 << 20;
+const MAX_NAMES: usize = 8 << 20;
 
 /// Tensors by their full name, such as `state_dict.conv1.weight`.
 pub(super) type Tensors<'p, 'a> = BTreeMap<String, &'p TensorRecord<'a>>;

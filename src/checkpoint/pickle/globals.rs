@@ -244,6 +244,7 @@ const VALUES: Names = &[
     ("numpy.core.multiarray", &["scalar", "_reconstruct"]),
     ("numpy.core.numeric", &["_frombuffer"]),
     ("numpy.random._pickle", &["__randomstate_ctor", "__bit_generator_ctor", "__generator_ctor"]),
+    ("numpy.random.bit_generator", &["SeedSequence", "__pyx_unpickle_SeedSequence"]),
     ("numpy.random._mt19937", &["MT19937"]),
     ("numpy.random._pcg64", &["PCG64"]),
     (
