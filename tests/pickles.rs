@@ -57,7 +57,7 @@ fn open(file: &[u8]) -> (usize, Result<Checkpoint, CheckpointError>) {
 }
 
 fn refusal(file: &[u8]) -> String {
-    open(file).1.err().expect("a refusal").to_string()
+    open(file).1.expect_err("a refusal").to_string()
 }
 
 #[test]
@@ -386,9 +386,16 @@ fn broken_archives_are_refused() {
     // One pickle, and storages that all are the same bytes of the file.
     let mut shared = zero.clone();
     shared.name = b"archive/data/1".to_vec();
-    shared.offset = Some(zip(&[data.clone()]).len() as u32 - 22 - 46 - data.name.len() as u32);
+    shared.offset = Some(zip(std::slice::from_ref(&data)).len() as u32 - 22 - 46 - data.name.len() as u32);
     shared.local_name = Some(zero.name.clone());
+    // An entry whose header and bytes are among the bytes of another.
+    let inner = zip(std::slice::from_ref(&zero));
+    let outer = Entry::new("data/1", &inner[..30 + zero.name.len() + zero.data.len()]);
+    let mut within = zero.clone();
+    let before = zip(std::slice::from_ref(&data)).len() - 22 - 46 - data.name.len();
+    within.offset = Some((before + 30 + outer.name.len()) as u32);
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("one within another", zip(&[data.clone(), outer, within]), "overlap at byte"),
         ("compressed", with(&|e| e.method = 8), "`archive/data/0` is compressed"),
         ("compressed a thousandfold", with(&|e| (e.method, e.sizes) = (8, (8, 8 << 20))), "is compressed"),
         ("larger than stored", with(&|e| e.sizes.1 = 1 << 30), "8 bytes stored, 1073741824 expected"),

@@ -67,6 +67,9 @@ static ELEMENTS: [Element; 30] = [
 /// The element type of a tensor that has no plain storage.
 pub(super) static UNKNOWN: Element = element("unknown", 1, None, "", ["", ""]);
 
+/// The types of `torch` with fewer than 8 bits: `torch.uint4`, `torch.bits2x4`.
+static BELOW_8_BITS: Element = element("below 8 bits", 1, None, "", ["", ""]);
+
 /// How a function makes a tensor from its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rebuild {
@@ -173,6 +176,10 @@ fn torch(module: &str, name: &str) -> Option<Global> {
     }
     let constant = ELEMENTS.iter().find(|e| e.constants.contains(&name) && !name.is_empty());
     let value = listed(VALUES, module, name).then_some(Global::Value);
+    let bits = ["uint", "int"].iter().find_map(|kind| name.strip_prefix(kind));
+    let is_small = matches!(bits, Some("1" | "2" | "3" | "4" | "5" | "6" | "7"));
+    let is_small = is_small || matches!(name, "bits1x8" | "bits2x4" | "bits4x2");
+    let constant = constant.or(is_small.then_some(&BELOW_8_BITS));
     constant.map(Global::Element).or(value)
 }
 

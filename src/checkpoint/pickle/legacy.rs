@@ -40,7 +40,8 @@ impl<'a> Legacy<'a> {
         }
         match next()?.root {
             Value::Int(VERSION) => {}
-            other => return refuse(format!("version {other:?} of the format, expected {VERSION}")),
+            Value::Int(other) => return refuse(format!("version {other} of the format, expected {VERSION}")),
+            _ => return refuse(format!("a version of the format that is no number, expected {VERSION}")),
         }
         next()?;
         let pickle = next()?;
