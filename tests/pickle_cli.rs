@@ -20,8 +20,11 @@ fn rmnet(arguments: &[&Path]) -> Output {
     Command::new(program).args(arguments).env("RMNET_CACHE_DIR", "none").output().expect("the program runs")
 }
 
+/// Key, number of elements, bytes.
+type Stored = (String, i64, Vec<u8>);
+
 /// The state dict of a checkpoint: the opcodes that make it, and its storages, one for each tensor.
-fn state_dict(from: &Checkpoint) -> (Vec<u8>, Vec<(String, i64, Vec<u8>)>) {
+fn state_dict(from: &Checkpoint) -> (Vec<u8>, Vec<Stored>) {
     let mut entries = vec![];
     let mut storages = vec![];
     for (i, (name, values)) in from.tensors().enumerate() {
