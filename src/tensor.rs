@@ -44,6 +44,11 @@ pub trait Bytes: Send + Sync {
     /// All of them.
     fn bytes(&self) -> &[u8];
 
+    /// How many there are: for bytes that are only made when they are read.
+    fn size(&self) -> usize {
+        self.bytes().len()
+    }
+
     /// Says that a range, which is inside them, will not be read soon: a mapped file gives its memory back, and is read again later.
     fn release(&self, range: Range<usize>) {
         let _ = range;
@@ -101,7 +106,7 @@ impl Tensor {
     ) -> Result<Tensor, SizeError> {
         let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         let expected = elements.and_then(|n| n.checked_mul(dtype.size())).unwrap_or(usize::MAX);
-        let inside = bytes.start <= bytes.end && bytes.end <= owner.bytes().len();
+        let inside = bytes.start <= bytes.end && bytes.end <= owner.size();
         let found = if inside { bytes.len() } else { 0 };
         if !inside || found != expected {
             return Err(SizeError { dtype, shape, expected, found });

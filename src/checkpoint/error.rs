@@ -15,28 +15,39 @@ pub enum CheckpointError {
         #[source]
         source: std::io::Error,
     },
-    /// A folder without any `.safetensors` file.
-    #[error("{}: expected `model.safetensors` or one `*.safetensors` file in this folder, found none", folder.display())]
+    /// A folder without any file of weights.
+    #[error(
+        "{}: expected `model.safetensors`, one `*.safetensors` file, `pytorch_model.bin` or one `*.pth`, `*.pt`, `*.bin`, `*.ckpt` or `*.tar` \
+         file in this folder, found none",
+        folder.display()
+    )]
     NoFile {
         /// The folder.
         folder: PathBuf,
     },
-    /// A folder with several `.safetensors` files, none of them `model.safetensors`.
-    #[error("{}: expected `model.safetensors` or one `*.safetensors` file, found {}: name one of them", folder.display(), found.join(", "))]
+    /// A folder with several files of weights, none of which goes before the others.
+    #[error("{}: expected one file of weights, found {}: name one of them", folder.display(), found.join(", "))]
     Ambiguous {
         /// The folder.
         folder: PathBuf,
         /// The files' names, sorted.
         found: Vec<String>,
     },
-    /// A checkpoint split over several files.
-    #[error(
-        "{}: this is the index of a sharded checkpoint; expected one `.safetensors` file (save it again with one shard)",
-        path.display()
-    )]
-    Sharded {
+    /// The index of a sharded checkpoint, or a shard, that does not say what the other says.
+    #[error("{}: {reason}", index.display())]
+    Index {
         /// The index.
-        path: PathBuf,
+        index: PathBuf,
+        /// What is wrong, and the shard's and the tensor's name.
+        reason: String,
+    },
+    /// A file of another kind, known by its first bytes.
+    #[error("{origin}: {found}")]
+    Unsupported {
+        /// The file, or `bytes` for a checkpoint from memory.
+        origin: String,
+        /// What it is, and what to do about it.
+        found: String,
     },
     /// Bytes that are not a valid safetensors file.
     #[error("{origin}: not a valid safetensors file: {reason}")]
@@ -46,17 +57,26 @@ pub enum CheckpointError {
         /// What is wrong with it, and the tensor's name where one is at fault.
         reason: String,
     },
-    /// A tensor of an element type that takes no part in inference.
-    #[error("{origin}: tensor `{tensor}`: expected dtype F32, F16, BF16 or F64, found {found}")]
-    Dtype {
+    /// A PyTorch file that is damaged, or of a form that is not read.
+    #[error("{origin}: not a PyTorch checkpoint that can be read: {reason}")]
+    Pickle {
         /// The file, or `bytes` for a checkpoint from memory.
         origin: String,
-        /// The tensor.
-        tensor: String,
-        /// Its dtype as safetensors spells it.
-        found: String,
+        /// What is wrong with it, and the tensor's name where one is at fault.
+        reason: String,
     },
-    /// A `config.json` or `preprocessor_config.json` that is not a JSON object.
+    /// A pickle that names a class or function which no tensor is made of. Nothing of it was run.
+    #[error(
+        "{origin}: refused: the pickle names `{global}`, which is no part of a tensor; none of its code was run. If it holds a whole model or \
+         objects of your own beside the weights, save the weights alone in Python: torch.save(model.state_dict(), path)"
+    )]
+    Global {
+        /// The file, or `bytes` for a checkpoint from memory.
+        origin: String,
+        /// Module and name, joined with a dot.
+        global: String,
+    },
+    /// A config file or index that is not a JSON object.
     #[error("{origin}: expected a JSON object: {reason}")]
     Config {
         /// The file, or `config` for one from memory.

@@ -1,7 +1,9 @@
-//! An opened `.safetensors` file, its tensors as borrowed views, and the config files beside it.
+//! An opened checkpoint (safetensors, sharded safetensors, PyTorch's pickles), its tensors as borrowed views, and the config files beside it.
 //!
 //! Everything is checked once, here: the header, the offsets, the element types. What follows reads tensors without
 //! copying them; a file stays memory-mapped for as long as any tensor of it lives.
+//!
+//! Pickles are read without running a byte of them, by the feature `pickle`, which the program has on.
 //!
 //! ```
 //! use rmnet::checkpoint::Checkpoint;
@@ -18,25 +20,69 @@
 
 mod error;
 mod header;
+mod kind;
 mod open;
+#[cfg(feature = "pickle")]
+mod pickle;
+mod shards;
 
 pub use error::CheckpointError;
 
 use crate::tensor::{Owner, Tensor};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Metadata key of the chain that `convert` writes.
 pub const RMNET_METADATA: &str = "rmnet";
 
+/// What a checkpoint is stored as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// A `.safetensors` file, or several.
+    Safetensors,
+    /// The zip archive that `torch.save` writes since PyTorch 1.6.
+    PyTorchZip,
+    /// The pickles and storages that `torch.save` wrote before.
+    PyTorchLegacy,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Format::Safetensors => "safetensors",
+            Format::PyTorchZip => "PyTorch zip",
+            Format::PyTorchLegacy => "PyTorch legacy",
+        })
+    }
+}
+
+/// A tensor that cannot be computed with: of integers, booleans or 8-bit floats, sparse, quantized.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct OtherTensor {
+    dtype: String,
+    shape: Vec<usize>,
+}
+
+/// What a file holds.
+#[derive(Default)]
+struct Contents {
+    tensors: BTreeMap<String, Tensor>,
+    others: BTreeMap<String, OtherTensor>,
+    metadata: BTreeMap<String, String>,
+}
+
 /// An opened checkpoint: tensors by name, metadata and config files.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     origin: String,
     path: Option<PathBuf>,
+    format: Format,
     tensors: BTreeMap<String, Tensor>,
+    others: BTreeMap<String, OtherTensor>,
     metadata: BTreeMap<String, String>,
     config: Option<Value>,
     preprocessor: Option<Value>,
@@ -44,27 +90,43 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a `.safetensors` file, or the one in a folder: `model.safetensors`, else the only `*.safetensors`.
+    /// Opens a file of weights, the index of a sharded one, or the one in a folder.
+    ///
+    /// What a file is, its contents say: safetensors, or a PyTorch pickle in the zip form or the older one. In a folder
+    /// the first of these is taken: `model.safetensors`; the only `*.safetensors`, or the index of several; `pytorch_model.bin`;
+    /// the only `*.pth`, `*.pt`, `*.bin`, `*.ckpt` or `*.tar`, or the index of several `*.bin`.
     ///
     /// The file is memory-mapped and must not change while the checkpoint or a tensor of it lives. It is read when a model is loaded and
     /// again when its weights are packed or written, and leaves memory after each, so that a slow disk may be asked twice. `config.json` and
-    /// `preprocessor_config.json` are read from the same folder where they exist, also when `path` is the file.
+    /// `preprocessor_config.json` (or else `processor_config.json`) are read from the same folder where they exist, also when `path` is the
+    /// file.
+    ///
+    /// Tensors of a pickle are called by the keys that lead to them, joined with dots: `state_dict.conv1.weight`,
+    /// `optimizer.state.0.exp_avg`. Values that are no tensors are left out, and so are tensors in objects that are neither
+    /// dictionaries nor lists.
     ///
     /// # Errors
-    /// [`CheckpointError`]: unreadable, ambiguous or sharded; a header that does not fit the file; a tensor that is not
-    /// F32, F16, BF16 or F64 (`num_batches_tracked` is ignored); a config file that is not a JSON object.
+    /// [`CheckpointError`]: unreadable, ambiguous; contents that do not fit the file or one another; a pickle that names what no tensor is
+    /// made of; a config file that is not a JSON object, or over 1 MiB.
     pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
         let file = open::find(path.as_ref())?;
-        let owner = open::map(&file)?;
-        let mut checkpoint = Self::from_owner(owner, file.display().to_string())?;
+        let origin = file.display().to_string();
+        let (contents, format, size) = if open::is_index(&file) {
+            shards::open(&file)?
+        } else {
+            let owner = open::map(&file)?;
+            let (contents, format) = read(&owner, &origin)?;
+            (contents, format, owner.size())
+        };
+        let mut checkpoint = Self::new(contents, format, size, origin);
         let folder = file.parent().unwrap_or(Path::new(""));
         checkpoint.config = open::json(&folder.join("config.json"))?;
-        checkpoint.preprocessor = open::json(&folder.join("preprocessor_config.json"))?;
+        checkpoint.preprocessor = open::preprocessor(folder)?;
         checkpoint.path = Some(file);
         Ok(checkpoint)
     }
 
-    /// A checkpoint from the bytes of a `.safetensors` file, with the text of its `config.json` if there is one.
+    /// A checkpoint from the bytes of a file, safetensors or a PyTorch pickle, with the text of its `config.json` if there is one.
     ///
     /// Nothing is copied: `bytes` may be a `Vec<u8>`, a `&'static [u8]`, a memory map.
     ///
@@ -74,7 +136,9 @@ impl Checkpoint {
     where
         B: AsRef<[u8]> + Send + Sync + 'static,
     {
-        let mut checkpoint = Self::from_owner(Arc::new(bytes), "bytes".into())?;
+        let owner: Owner = Arc::new(bytes);
+        let (contents, format) = read(&owner, "bytes")?;
+        let mut checkpoint = Self::new(contents, format, owner.size(), "bytes".into());
         checkpoint.config = config.map(|text| open::parse(text.as_bytes(), "config")).transpose()?;
         Ok(checkpoint)
     }
@@ -88,10 +152,19 @@ impl Checkpoint {
         Ok(self)
     }
 
-    fn from_owner(owner: Owner, origin: String) -> Result<Checkpoint, CheckpointError> {
-        let file_size = owner.bytes().len();
-        let (tensors, metadata) = header::read(&owner, &origin)?;
-        Ok(Checkpoint { origin, path: None, tensors, metadata, config: None, preprocessor: None, file_size })
+    fn new(contents: Contents, format: Format, file_size: usize, origin: String) -> Checkpoint {
+        let Contents { tensors, others, metadata } = contents;
+        Checkpoint {
+            origin,
+            path: None,
+            format,
+            tensors,
+            others,
+            metadata,
+            config: None,
+            preprocessor: None,
+            file_size,
+        }
     }
 
     /// The tensor of a name.
@@ -99,17 +172,25 @@ impl Checkpoint {
         self.tensors.get(name)
     }
 
-    /// All tensors with their names, sorted by name. `num_batches_tracked` is not among them.
+    /// All tensors of F16, BF16, F32 and F64 with their names, sorted by name.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = (&str, &Tensor)> {
         self.tensors.iter().map(|(name, t)| (name.as_str(), t))
     }
 
-    /// All names, sorted.
+    /// Tensors that cannot be computed with, sorted by name: name, dtype and shape.
+    ///
+    /// The dtype is as safetensors spells it (`I64`, `BOOL`, `F8_E4M3`), or says which form a pickle has it in (`sparse`, `quantized`).
+    /// `num_batches_tracked` is left out.
+    pub fn others(&self) -> impl ExactSizeIterator<Item = (&str, &str, &[usize])> {
+        self.others.iter().map(|(name, t)| (name.as_str(), t.dtype.as_str(), t.shape.as_slice()))
+    }
+
+    /// The names of [`Checkpoint::tensors`], sorted.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// A value of the `__metadata__` map of the header.
+    /// A value of the `__metadata__` map of a safetensors header.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)
     }
@@ -124,17 +205,22 @@ impl Checkpoint {
         self.config.as_ref()
     }
 
-    /// `preprocessor_config.json`, a JSON object, where there is one.
+    /// `preprocessor_config.json`, a JSON object, where there is one; else that of `processor_config.json` for images.
     pub fn preprocessor_config(&self) -> Option<&Value> {
         self.preprocessor.as_ref()
     }
 
-    /// Bytes of the `.safetensors` file.
+    /// What the checkpoint is stored as.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Bytes of the file, or of all shards.
     pub fn file_size(&self) -> usize {
         self.file_size
     }
 
-    /// The file opened; `None` for a checkpoint from memory.
+    /// The file opened, the index of a sharded one; `None` for a checkpoint from memory.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
@@ -143,6 +229,28 @@ impl Checkpoint {
     pub fn origin(&self) -> &str {
         &self.origin
     }
+}
+
+/// The contents of a file of any format.
+fn read(owner: &Owner, origin: &str) -> Result<(Contents, Format), CheckpointError> {
+    let format = kind::recognise(owner.bytes(), origin)?;
+    let contents = match format {
+        Format::Safetensors => header::read(owner, origin)?,
+        #[cfg(feature = "pickle")]
+        _ => pickle::read(owner, origin, format)?,
+        #[cfg(not(feature = "pickle"))]
+        _ => {
+            let reason = "rmnet was built without its feature `pickle`; save the state dict with \
+                          `safetensors.torch.save_file`";
+            return Err(CheckpointError::Pickle { origin: origin.into(), reason: reason.into() });
+        }
+    };
+    Ok((contents, format))
+}
+
+/// Whether a tensor counts the batches that a batch norm was trained on, which says nothing about inference.
+fn is_counter(name: &str) -> bool {
+    name.ends_with("num_batches_tracked")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::tensor::Bytes;
 use crate::tensor::Owner;
 use serde_json::Value;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 #[cfg(not(target_arch = "wasm32"))]
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -17,44 +17,63 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {
     move |source| CheckpointError::Io { path, source }
 }
 
-/// The `.safetensors` file that a path means.
+fn not_regular(path: &Path) -> CheckpointError {
+    let reason = "expected a regular file or a folder, found something else";
+    io_error(path)(io::Error::new(io::ErrorKind::InvalidInput, reason))
+}
+
+/// The file that a path means: itself, or the one that a folder holds.
 pub(super) fn find(path: &Path) -> Result<PathBuf, CheckpointError> {
-    let is_index = |p: &Path| p.to_string_lossy().ends_with(".safetensors.index.json");
-    if is_index(path) {
-        return Err(CheckpointError::Sharded { path: path.to_path_buf() });
-    }
     let found = fs::metadata(path).map_err(io_error(path))?;
     if found.is_file() {
         return Ok(path.to_path_buf());
     }
     if !found.is_dir() {
-        let reason = "expected a file to map or a folder, found something that is no regular file";
-        return Err(io_error(path)(io::Error::new(io::ErrorKind::InvalidInput, reason)));
+        return Err(not_regular(path));
     }
-    let model = path.join("model.safetensors");
-    if model.is_file() {
-        return Ok(model);
-    }
-    let mut files = vec![];
+    let mut names = vec![];
     for entry in fs::read_dir(path).map_err(io_error(path))? {
-        let file = entry.map_err(io_error(path))?.path();
-        if is_index(&file) {
-            return Err(CheckpointError::Sharded { path: file });
-        }
-        if file.extension().is_some_and(|e| e == "safetensors") && file.is_file() {
-            files.push(file);
+        let file = entry.map_err(io_error(path))?;
+        if let Ok(name) = file.file_name().into_string()
+            && file.path().is_file()
+        {
+            names.push(name);
         }
     }
-    match files.len() {
-        0 => Err(CheckpointError::NoFile { folder: path.to_path_buf() }),
-        1 => Ok(files.remove(0)),
-        _ => {
-            let name = |f: &PathBuf| f.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let mut found: Vec<String> = files.iter().map(name).collect();
-            found.sort();
+    names.sort();
+    match choose(&names) {
+        Some(one) if one.len() == 1 => Ok(path.join(one[0])),
+        Some(several) => {
+            let found = several.iter().map(|name| name.to_string()).collect();
             Err(CheckpointError::Ambiguous { folder: path.to_path_buf(), found })
         }
+        None => Err(CheckpointError::NoFile { folder: path.to_path_buf() }),
     }
+}
+
+/// Whether a path is the index of a sharded checkpoint.
+pub(super) fn is_index(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(".index.json")
+}
+
+/// The file of weights among the files of a folder, or those of the kind that goes first where there are several.
+/// An index goes before the several files that it is the index of.
+fn choose(names: &[String]) -> Option<Vec<&str>> {
+    let ending = |ends: &[&str]| -> Option<Vec<&str>> {
+        let named = |name: &&String| ends.iter().any(|end| name.ends_with(end));
+        let found: Vec<&str> = names.iter().filter(named).map(String::as_str).collect();
+        (!found.is_empty()).then_some(found)
+    };
+    let exactly = |name: &str| names.iter().find(|n| *n == name).map(|n| vec![n.as_str()]);
+    let files = |index: &str, ends: &[&str]| match (ending(&[index]), ending(ends)) {
+        (_, Some(files)) if files.len() == 1 => Some(files),
+        (Some(index), _) => Some(index),
+        (None, files) => files,
+    };
+    exactly("model.safetensors")
+        .or_else(|| files(".safetensors.index.json", &[".safetensors"]))
+        .or_else(|| exactly("pytorch_model.bin"))
+        .or_else(|| files(".bin.index.json", &[".pth", ".pt", ".bin", ".ckpt", ".tar"]))
 }
 
 /// A mapped file.
@@ -94,6 +113,11 @@ impl Bytes for Mapped {
 /// The bytes of a file: mapped, so that only what is read is loaded.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn map(path: &Path) -> Result<Owner, CheckpointError> {
+    let found = fs::metadata(path).map_err(io_error(path))?;
+    // A pipe would be waited for.
+    if !found.is_file() {
+        return Err(not_regular(path));
+    }
     let file = fs::File::open(path).map_err(io_error(path))?;
     if file.metadata().map_err(io_error(path))?.len() == 0 {
         return Ok(Arc::new(Vec::new()));
@@ -110,13 +134,45 @@ pub(super) fn map(path: &Path) -> Result<Owner, CheckpointError> {
     Ok(Arc::new(fs::read(path).map_err(io_error(path))?))
 }
 
-/// The JSON object in a file; `None` where there is no such file.
+/// The most bytes of a config file.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// The JSON object in a config file; `None` where there is no such file.
 pub(super) fn json(path: &Path) -> Result<Option<Value>, CheckpointError> {
-    match fs::read(path) {
-        Ok(bytes) => parse(&bytes, &path.display().to_string()).map(Some),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(io_error(path)(e)),
+    json_up_to(path, MAX_CONFIG)
+}
+
+/// The JSON object in a file of at most so many bytes; `None` where there is no such file.
+pub(super) fn json_up_to(path: &Path, most: u64) -> Result<Option<Value>, CheckpointError> {
+    let found = match fs::metadata(path) {
+        Ok(found) => found,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(io_error(path)(e)),
+    };
+    // A pipe would be waited for, a device read without end.
+    if !found.is_file() {
+        return Err(not_regular(path));
     }
+    let mut bytes = vec![];
+    let mut file = fs::File::open(path).map_err(io_error(path))?.take(most + 1);
+    file.read_to_end(&mut bytes).map_err(io_error(path))?;
+    if bytes.len() as u64 > most {
+        let reason = format!("expected a JSON file of {most} bytes at most");
+        return Err(io_error(path)(io::Error::new(io::ErrorKind::FileTooLarge, reason)));
+    }
+    parse(&bytes, &path.display().to_string()).map(Some)
+}
+
+/// `preprocessor_config.json` of a folder, else `processor_config.json`: in that, the part for images where it has parts.
+pub(super) fn preprocessor(folder: &Path) -> Result<Option<Value>, CheckpointError> {
+    if let Some(config) = json(&folder.join("preprocessor_config.json"))? {
+        return Ok(Some(config));
+    }
+    let config = json(&folder.join("processor_config.json"))?;
+    Ok(config.map(|mut config| match config.get_mut("image_processor") {
+        Some(images @ Value::Object(_)) => images.take(),
+        _ => config,
+    }))
 }
 
 /// The JSON object in a text.

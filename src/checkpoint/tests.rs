@@ -61,10 +61,6 @@ fn a_folder_must_hold_one_file() {
     fs::write(folder.path().join("a.safetensors"), file(&["a"])).unwrap();
     let CheckpointError::Ambiguous { found, .. } = open() else { panic!("{}", open()) };
     assert_eq!(found, ["a.safetensors", "b.safetensors"]);
-    let index = folder.path().join("model.safetensors.index.json");
-    fs::write(&index, "{}").unwrap();
-    assert!(matches!(open(), CheckpointError::Sharded { .. }));
-    assert!(matches!(Checkpoint::open(&index).unwrap_err(), CheckpointError::Sharded { .. }));
     let missing = folder.path().join("none.safetensors");
     let error = Checkpoint::open(&missing).unwrap_err();
     assert!(error.to_string().contains("none.safetensors"), "{error}");
@@ -83,13 +79,16 @@ fn a_file_of_our_own_keeps_its_names_and_metadata() {
 }
 
 #[test]
-fn only_float_tensors_are_taken() {
+fn tensors_of_other_types_are_kept_apart() {
     let header = r#"{"bn1.num_batches_tracked":{"dtype":"I64","shape":[],"data_offsets":[0,8]}}"#;
     let c = Checkpoint::from_bytes(raw(header, 8), None).unwrap();
-    assert_eq!(c.names().len(), 0);
-    let header = r#"{"ids":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#;
-    let error = refusal(raw(header, 8));
-    assert!(error.contains("`ids`") && error.contains("found I64"), "{error}");
+    assert_eq!((c.names().len(), c.others().len()), (0, 0));
+    let header = r#"{"ids":{"dtype":"I64","shape":[1],"data_offsets":[0,8]},
+        "flags":{"dtype":"BOOL","shape":[2,1],"data_offsets":[8,10]},"w":{"dtype":"F16","shape":[1],"data_offsets":[10,12]}}"#;
+    let c = Checkpoint::from_bytes(raw(header, 12), None).unwrap();
+    assert_eq!(c.names().collect::<Vec<_>>(), ["w"]);
+    let others: Vec<_> = c.others().collect();
+    assert_eq!(others, [("flags", "BOOL", [2, 1].as_slice()), ("ids", "I64", [1].as_slice())]);
 }
 
 #[test]
@@ -104,8 +103,6 @@ fn broken_files_are_refused_with_a_reason() {
         format!(r#""t{i:02}":{{"dtype":"U8","shape":[{}],"data_offsets":[{},{end}]}}"#, end - i * n, i * n)
     };
     let wrap = format!("{{{}}}", (0..16).map(huge).collect::<Vec<_>>().join(","));
-    let mut lfs = b"version https://git-lfs.github.com/spec/v1\n".to_vec();
-    lfs.extend([b' '; 64]);
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (vec![], "found 0"),
         (vec![1, 2, 3], "found 3"),
@@ -120,14 +117,64 @@ fn broken_files_are_refused_with_a_reason() {
         (raw(&two("[0,8]", "[8,20]"), 20), "do not fill its data_offsets"),
         (raw(&two("[0,8]", "[16,8]"), 8), ""),
         (raw(&wrap, 0), "truncated"),
-        (b"PK\x03\x04 and the rest".to_vec(), "PyTorch pickle"),
-        (b"\x08\x0a\x12\x05rmnet and the rest".to_vec(), "ONNX file"),
-        (lfs, "git lfs pull"),
     ];
     for (bytes, expected) in cases {
         let error = refusal(bytes);
         assert!(error.starts_with("bytes: not a valid safetensors file"), "{error}");
         assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+    }
+}
+
+#[test]
+fn files_of_other_kinds_are_named() {
+    let mut tar = vec![0; 512];
+    tar[257..262].copy_from_slice(b"ustar");
+    let cases: [(&[u8], &str); 17] = [
+        (b"\x08\x0a\x12\x05rmnet and the rest", "ONNX file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "git lfs pull"),
+        (b"<!DOCTYPE html><html>", "web page"),
+        (b"\n <!doctype HTML>", "web page"),
+        (b"\xef\xbb\xbf<html lang=en>", "web page"),
+        (b"<?xml version='1.0'?><Error>", "web page"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"\x93NUMPY\x01\0", "NumPy array"),
+        (b"GGUF\x03\0\0\0", "GGUF"),
+        (b"\x1c\0\0\0TFL3", "TensorFlow Lite"),
+        (b"\x1f\x8b\x08\0", "compressed file"),
+        (b"BZh91AY", "compressed file"),
+        (b"\x28\xb5\x2f\xfd\0", "compressed file"),
+        (b"\x89PNG\r\n\x1a\n", "an image"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "an image"),
+        (b"{\"weights\": 1}", "JSON text"),
+        (&tar, "tar archive"),
+    ];
+    for (bytes, expected) in cases {
+        let error = refusal(bytes.to_vec());
+        assert!(
+            error.starts_with("bytes: ") && error.contains(expected),
+            "expected {expected:?} in {error:?}"
+        );
+    }
+}
+
+/// The length of a header may spell what a pickle, a zip archive or an ONNX file begins with.
+#[test]
+fn a_header_of_any_length_is_a_header() {
+    let tensor = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+    for length in [0x0280, 0x0580, 0x12_0008, 0x12_ff08, 0x04_0380] {
+        let header = format!("{tensor}{}", " ".repeat(length - tensor.len()));
+        assert_eq!(header.len(), length);
+        let c = Checkpoint::from_bytes(raw(&header, 8), None).unwrap();
+        assert_eq!((c.format(), c.names().len()), (Format::Safetensors, 1), "{length:#x}");
+    }
+}
+
+#[test]
+#[cfg(not(feature = "pickle"))]
+fn without_its_feature_a_pickle_is_refused_by_it() {
+    for bytes in [b"PK\x03\x04 and the rest".to_vec(), b"\x80\x02\x8a\x0a".to_vec()] {
+        let error = refusal(bytes);
+        assert!(error.contains("feature `pickle`") && error.contains("save_file"), "{error}");
     }
 }
 

@@ -56,7 +56,7 @@ pub enum Verb {
 /// Options of everything that reads a checkpoint.
 #[derive(Args)]
 pub struct ModelArgs {
-    /// A file of safetensors or of PyTorch (.pth, .pt, .bin), or a folder that holds one with its config files
+    /// Weights (safetensors, its index of shards, or a PyTorch `.pth`, `.pt`, `.bin`), or a folder that holds them with its config files
     pub checkpoint: PathBuf,
     /// Input height and width, as `HxW` or one number
     #[arg(long, value_parser = size, value_name = "HxW")]

@@ -118,10 +118,12 @@ fn check_target(target: &Path, read: &[&Path]) -> Result<(), Failure> {
         return refuse("expected a file to write, found something that is no regular file");
     }
     let same = |p: &Path| match (p.canonicalize(), target.canonicalize()) {
-        // Of a folder, weights and configs are read.
+        // Of a folder, weights and configs are read; of an index, the shards beside it.
         (Ok(read), Ok(target)) => {
             let kind = target.extension().is_some_and(|e| e == "safetensors" || e == "json");
-            read == target || (kind && target.parent() == Some(&read))
+            let is_index = read.to_string_lossy().ends_with(".index.json");
+            let folder = if is_index { read.parent() } else { Some(read.as_path()) };
+            read == target || (kind && target.parent() == folder)
         }
         _ => false,
     };

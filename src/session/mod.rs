@@ -102,7 +102,7 @@ impl Session {
         Session::new(&models::load(&Checkpoint::open(path)?, size)?, options)
     }
 
-    /// The same from the bytes of a `.safetensors` file and, where there is one, the text of its `config.json`.
+    /// The same from the bytes of a file of weights and, where there is one, the text of its `config.json`.
     ///
     /// # Errors
     /// As [`Session::open`].

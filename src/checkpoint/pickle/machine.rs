@@ -1,0 +1,453 @@
+//! The pickle machine: reads the opcodes of protocols 1 to 5 and builds values. It calls nothing.
+//!
+//! Memory is bounded by [`MAX_VALUES`], whatever the length of the pickle: text and bytes are borrowed from the file,
+//! every value that is kept on the stack, in the memo or in an object is counted. Every opcode does a bounded amount of
+//! work, so that time is linear in the pickle's length.
+
+use super::Refusal;
+use super::globals::{self, Global};
+use super::value::{Object, Pickle, Value};
+use std::collections::HashMap;
+
+/// The most values that a pickle may hold. A training checkpoint of a thousand tensors, optimizer included, has about
+/// a hundred thousand; a value takes 24 bytes.
+const MAX_VALUES: usize = 1 << 20;
+
+/// Reads one pickle from the start of `bytes`. What follows its STOP opcode is left to the caller.
+pub(super) fn run(bytes: &[u8]) -> Result<Pickle<'_>, Refusal> {
+    let mut machine = Machine {
+        bytes,
+        at: 0,
+        stack: vec![],
+        marks: vec![],
+        memo: HashMap::new(),
+        objects: vec![],
+        values: 0,
+    };
+    loop {
+        let opcode_at = machine.at;
+        match machine.step() {
+            Ok(None) => {}
+            Ok(Some(root)) => return Ok(Pickle { root, objects: machine.objects, length: machine.at }),
+            Err(Refusal::Reason(reason)) => {
+                return Err(Refusal::Reason(format!("byte {opcode_at} of the pickle: {reason}")));
+            }
+            Err(refusal) => return Err(refusal),
+        }
+    }
+}
+
+pub(super) struct Machine<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    stack: Vec<Value<'a>>,
+    /// Heights of the stack at which a MARK was set.
+    marks: Vec<usize>,
+    memo: HashMap<u32, Value<'a>>,
+    objects: Vec<Object<'a>>,
+    /// Values counted against [`MAX_VALUES`].
+    values: usize,
+}
+
+type Done<'a> = Result<Option<Value<'a>>, Refusal>;
+
+impl<'a> Machine<'a> {
+    /// Carries out one opcode; the value of the pickle at STOP.
+    fn step(&mut self) -> Done<'a> {
+        let [opcode] = self.array()?;
+        match opcode {
+            b'\x80' => match self.array()? {
+                [protocol @ 0..=5] => log::trace!("pickle protocol {protocol}"),
+                [protocol] => return refuse(format!("protocol {protocol}, expected 5 at most")),
+            },
+            // A frame only says how far a reader may read ahead.
+            b'\x95' => {
+                let length = u64::from_le_bytes(self.array()?);
+                if length > (self.bytes.len() - self.at) as u64 {
+                    return refuse(format!("a frame of {length} bytes, more than are left"));
+                }
+            }
+            b'.' => return self.stop(),
+            b'(' => {
+                self.count(1)?;
+                self.marks.push(self.stack.len());
+            }
+            b'0' => {
+                if self.marks.last() == Some(&self.stack.len()) {
+                    self.marks.pop();
+                } else {
+                    self.pop()?;
+                }
+            }
+            b'1' => drop(self.pop_mark()?),
+            b'2' => self.push(self.top()?)?,
+            b'N' => self.push(Value::None)?,
+            b'\x88' => self.push(Value::Bool(true))?,
+            b'\x89' => self.push(Value::Bool(false))?,
+            b'J' | b'K' | b'M' | b'\x8a' | b'\x8b' | b'I' | b'L' => {
+                let value = self.integer(opcode)?;
+                self.push(value)?;
+            }
+            b'G' => {
+                self.array::<8>()?;
+                self.push(Value::Opaque)?;
+            }
+            b'F' => {
+                self.line()?;
+                self.push(Value::Opaque)?;
+            }
+            b'U' | b'T' | b'X' | b'\x8c' | b'\x8d' => {
+                let text = self.counted(opcode)?;
+                self.push(Value::Str(text))?;
+            }
+            b'B' | b'C' | b'\x8e' | b'\x96' => {
+                self.counted(opcode)?;
+                self.push(Value::Opaque)?;
+            }
+            b']' => self.create(Object::List(vec![]))?,
+            b')' => self.create(Object::Tuple(vec![]))?,
+            b'}' => self.create(Object::Dict(vec![]))?,
+            b'\x8f' => self.push(Value::Opaque)?,
+            b'\x85'..=b'\x87' => {
+                let n = usize::from(opcode - b'\x84');
+                let start = self.stack.len().checked_sub(n).filter(|s| *s >= self.floor());
+                let Some(start) = start else { return refuse("the stack is empty".into()) };
+                let items = self.stack.split_off(start);
+                self.create_from(Object::Tuple(items), n)?;
+            }
+            b't' | b'l' => {
+                let items = self.pop_mark()?;
+                let n = items.len();
+                self.create_from(if opcode == b't' { Object::Tuple(items) } else { Object::List(items) }, n)?;
+            }
+            b'd' => {
+                let items = self.pop_mark()?;
+                self.create(Object::Dict(vec![]))?;
+                self.set_items(&items)?;
+            }
+            b'a' => {
+                let item = self.pop()?;
+                self.append(&[item])?;
+            }
+            b'e' => {
+                let items = self.pop_mark()?;
+                self.append(&items)?;
+            }
+            b's' => {
+                let value = self.pop()?;
+                let key = self.pop()?;
+                self.set_items(&[key, value])?;
+            }
+            b'u' => {
+                let items = self.pop_mark()?;
+                self.set_items(&items)?;
+            }
+            b'\x90' => {
+                self.pop_mark()?;
+                match self.top()? {
+                    Value::Opaque => {}
+                    _ => return refuse("adds items to what is no set".into()),
+                }
+            }
+            b'\x91' => {
+                self.pop_mark()?;
+                self.push(Value::Opaque)?;
+            }
+            b'c' => {
+                let module = self.line()?;
+                let name = self.line()?;
+                self.push(Value::Global(global(module, name)?))?;
+            }
+            b'\x93' => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                let (Value::Str(module), Value::Str(name)) = (module, name) else {
+                    return refuse("a global whose name is no text".into());
+                };
+                self.push(Value::Global(global(module, name)?))?;
+            }
+            b'R' | b'\x81' => {
+                let arguments = self.pop()?;
+                let callee = self.pop()?;
+                let made = self.construct(callee, arguments)?;
+                self.push(made)?;
+            }
+            b'\x92' => {
+                let (_keywords, arguments, callee) = (self.pop()?, self.pop()?, self.pop()?);
+                match (self.construct(callee, arguments)?, callee) {
+                    (made, Value::Global(Global::Value | Global::Dict)) => self.push(made)?,
+                    _ => return refuse("a tensor made with keyword arguments".into()),
+                }
+            }
+            b'b' => {
+                let state = self.pop()?;
+                self.build(state)?;
+            }
+            b'q' => {
+                let [index] = self.array()?;
+                self.remember(index.into())?;
+            }
+            b'r' => {
+                let index = u32::from_le_bytes(self.array()?);
+                self.remember(index)?;
+            }
+            b'p' => {
+                let index = self.decimal()?;
+                self.remember(index)?;
+            }
+            b'\x94' => self.remember(self.memo.len() as u32)?,
+            b'h' => {
+                let [index] = self.array()?;
+                self.recall(index.into())?;
+            }
+            b'j' => {
+                let index = u32::from_le_bytes(self.array()?);
+                self.recall(index)?;
+            }
+            b'g' => {
+                let index = self.decimal()?;
+                self.recall(index)?;
+            }
+            b'Q' => {
+                let id = self.pop()?;
+                let storage = self.storage(id)?;
+                self.create(Object::Storage(storage))?;
+            }
+            other => return refuse(format!("opcode 0x{other:02x}, which torch.save does not write")),
+        }
+        Ok(None)
+    }
+
+    fn stop(&mut self) -> Done<'a> {
+        let root = self.pop()?;
+        match (self.stack.len(), self.marks.len()) {
+            (0, 0) => Ok(Some(root)),
+            (n, m) => refuse(format!("{n} values and {m} marks are left on the stack at its end")),
+        }
+    }
+
+    /// The next `N` bytes.
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Refusal> {
+        match self.bytes[self.at..].first_chunk() {
+            Some(bytes) => {
+                self.at += N;
+                Ok(*bytes)
+            }
+            None => refuse(format!("cut short: {N} bytes expected, {} left", self.bytes.len() - self.at)),
+        }
+    }
+
+    fn take(&mut self, length: u64) -> Result<&'a [u8], Refusal> {
+        let left = &self.bytes[self.at..];
+        let taken = usize::try_from(length).ok().and_then(|n| left.get(..n));
+        let Some(taken) = taken else {
+            return refuse(format!("{length} bytes expected, {} left", left.len()));
+        };
+        self.at += taken.len();
+        Ok(taken)
+    }
+
+    /// The bytes of an opcode whose operand begins with its length.
+    fn counted(&mut self, opcode: u8) -> Result<&'a [u8], Refusal> {
+        let length = match opcode {
+            b'U' | b'C' | b'\x8c' => u64::from(self.array::<1>()?[0]),
+            b'T' | b'B' | b'X' => u64::from(u32::from_le_bytes(self.array()?)),
+            _ => u64::from_le_bytes(self.array()?),
+        };
+        self.take(length)
+    }
+
+    /// Text up to the end of a line.
+    fn line(&mut self) -> Result<&'a [u8], Refusal> {
+        let left = &self.bytes[self.at..];
+        let Some(end) = left.iter().position(|b| *b == b'\n') else {
+            return refuse("cut short: a line without an end".into());
+        };
+        self.at += end + 1;
+        Ok(left[..end].strip_suffix(b"\r").unwrap_or(&left[..end]))
+    }
+
+    fn decimal<T: std::str::FromStr>(&mut self) -> Result<T, Refusal> {
+        let line = self.line()?;
+        let number = str::from_utf8(line).ok().and_then(|t| t.trim_end_matches('L').parse().ok());
+        number.ok_or_else(|| Refusal::Reason(format!("expected a number, found `{}`", shown(line))))
+    }
+
+    fn integer(&mut self, opcode: u8) -> Result<Value<'a>, Refusal> {
+        Ok(match opcode {
+            b'J' => Value::Int(i32::from_le_bytes(self.array()?).into()),
+            b'K' => Value::Int(self.array::<1>()?[0].into()),
+            b'M' => Value::Int(u16::from_le_bytes(self.array()?).into()),
+            b'\x8a' | b'\x8b' => {
+                let length = match opcode {
+                    b'\x8a' => u64::from(self.array::<1>()?[0]),
+                    _ => u64::from(u32::from_le_bytes(self.array()?)),
+                };
+                let bytes = self.take(length)?;
+                match bytes.len() {
+                    n @ 0..=8 => {
+                        let sign = if bytes.last().is_some_and(|b| *b >= 0x80) { 0xff } else { 0 };
+                        let mut wide = [sign; 8];
+                        wide[..n].copy_from_slice(bytes);
+                        Value::Int(i64::from_le_bytes(wide))
+                    }
+                    _ => Value::Long(bytes),
+                }
+            }
+            // Protocol 1 has no opcodes for booleans.
+            b'I' if self.bytes[self.at..].starts_with(b"00\n") => {
+                self.at += 3;
+                Value::Bool(false)
+            }
+            b'I' if self.bytes[self.at..].starts_with(b"01\n") => {
+                self.at += 3;
+                Value::Bool(true)
+            }
+            _ => {
+                let start = self.at;
+                let line = self.line()?;
+                if line.len() > 19 && line.iter().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'L')) {
+                    return Ok(Value::Long(line));
+                }
+                self.at = start;
+                Value::Int(self.decimal()?)
+            }
+        })
+    }
+
+    /// Counts values that will be kept.
+    pub fn count(&mut self, values: usize) -> Result<(), Refusal> {
+        self.values = self.values.saturating_add(values);
+        if self.values > MAX_VALUES {
+            return refuse(format!("more than {MAX_VALUES} values: no checkpoint of weights has as many"));
+        }
+        Ok(())
+    }
+
+    /// The height that the stack may not go below: that of the last mark.
+    fn floor(&self) -> usize {
+        self.marks.last().copied().unwrap_or(0)
+    }
+
+    fn push(&mut self, value: Value<'a>) -> Result<(), Refusal> {
+        if self.stack.len() >= MAX_VALUES {
+            return refuse(format!("more than {MAX_VALUES} values on the stack"));
+        }
+        self.stack.push(value);
+        Ok(())
+    }
+
+    fn top(&self) -> Result<Value<'a>, Refusal> {
+        let top = self.stack[self.floor()..].last().copied();
+        top.ok_or_else(|| Refusal::Reason("the stack is empty".into()))
+    }
+
+    fn pop(&mut self) -> Result<Value<'a>, Refusal> {
+        let top = self.top()?;
+        self.stack.pop();
+        Ok(top)
+    }
+
+    fn pop_mark(&mut self) -> Result<Vec<Value<'a>>, Refusal> {
+        match self.marks.pop() {
+            Some(mark) => Ok(self.stack.split_off(mark)),
+            None => refuse("no mark on the stack".into()),
+        }
+    }
+
+    /// An object and a value that refers to it. `held`: the values in it.
+    pub fn object(&mut self, object: Object<'a>, held: usize) -> Result<Value<'a>, Refusal> {
+        self.count(held + 1)?;
+        self.objects.push(object);
+        Ok(Value::Object((self.objects.len() - 1) as u32))
+    }
+
+    fn create(&mut self, object: Object<'a>) -> Result<(), Refusal> {
+        self.create_from(object, 0)
+    }
+
+    fn create_from(&mut self, object: Object<'a>, held: usize) -> Result<(), Refusal> {
+        let value = self.object(object, held)?;
+        self.push(value)
+    }
+
+    pub fn get(&self, value: Value<'a>) -> Option<&Object<'a>> {
+        match value {
+            Value::Object(index) => self.objects.get(index as usize),
+            _ => None,
+        }
+    }
+
+    fn top_object(&mut self) -> Result<Option<&mut Object<'a>>, Refusal> {
+        Ok(match self.top()? {
+            Value::Object(index) => self.objects.get_mut(index as usize),
+            Value::Opaque => None,
+            _ => return refuse("adds items to what is no container".into()),
+        })
+    }
+
+    fn append(&mut self, items: &[Value<'a>]) -> Result<(), Refusal> {
+        self.count(items.len())?;
+        match self.top_object()? {
+            Some(Object::List(list)) => list.extend_from_slice(items),
+            // A class derived from a list.
+            None => {}
+            Some(_) => return refuse("appends to what is no list".into()),
+        }
+        Ok(())
+    }
+
+    fn set_items(&mut self, items: &[Value<'a>]) -> Result<(), Refusal> {
+        self.count(items.len())?;
+        let (pairs, rest) = items.as_chunks::<2>();
+        if !rest.is_empty() {
+            return refuse("a key without a value".into());
+        }
+        match self.top_object()? {
+            Some(Object::Dict(entries)) => entries.extend(pairs.iter().map(|[key, value]| (*key, *value))),
+            None => {}
+            Some(_) => return refuse("sets items of what is no dictionary".into()),
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, index: u32) -> Result<(), Refusal> {
+        self.count(1)?;
+        let top = self.top()?;
+        self.memo.insert(index, top);
+        Ok(())
+    }
+
+    fn recall(&mut self, index: u32) -> Result<(), Refusal> {
+        match self.memo.get(&index) {
+            Some(value) => self.push(*value),
+            None => refuse(format!("memo {index} was never set")),
+        }
+    }
+
+    /// BUILD sets attributes. Those of dictionaries and of values say nothing about weights (`_metadata` of a state
+    /// dict); a tensor whose attributes are more than a dictionary may be another tensor afterwards.
+    fn build(&mut self, state: Value<'a>) -> Result<(), Refusal> {
+        let is_dict = matches!(state, Value::None) || matches!(self.get(state), Some(Object::Dict(_)));
+        match self.top_object()? {
+            None | Some(Object::Dict(_)) => Ok(()),
+            Some(Object::Tensor(_)) if is_dict => Ok(()),
+            Some(_) => refuse("sets the state of a tensor or container anew".into()),
+        }
+    }
+}
+
+fn global(module: &[u8], name: &[u8]) -> Result<Global, Refusal> {
+    let known = str::from_utf8(module).ok().zip(str::from_utf8(name).ok());
+    let found = known.and_then(|(module, name)| globals::find(module, name));
+    found.ok_or_else(|| Refusal::Global(format!("{}.{}", shown(module), shown(name))))
+}
+
+/// Text of the file for a message: printable, and not long.
+pub(super) fn shown(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&text[..text.len().min(120)]).escape_debug().to_string();
+    text.chars().take(160).collect()
+}
+
+pub(super) fn refuse<T>(reason: String) -> Result<T, Refusal> {
+    Err(Refusal::Reason(reason))
+}

@@ -1,0 +1,87 @@
+//! PyTorch's pickles, as `torch.save` writes them, read without running a byte of them.
+//!
+//! [`machine`] carries out the opcodes of a pickle on values of its own: a name of [`globals`] stands for a tensor, a storage, a
+//! dictionary or an opaque value, any other name is refused. [`flatten`] names the tensors that are found, [`view`] lays them over
+//! the bytes of the file: nothing is copied unless values are out of order, so that pages leave memory as they are read, as with
+//! safetensors.
+//!
+//! `pytorch-reader` was tried for this: it copies a tensor into memory to read it and keeps a handle of the file of its own, so that
+//! tensors could not be views of the memory map and a file could not come from an app's memory.
+
+mod archive;
+mod construct;
+mod flatten;
+mod globals;
+mod legacy;
+mod machine;
+mod value;
+mod view;
+
+use super::{CheckpointError, Contents, Format, OtherTensor};
+use crate::tensor::Owner;
+use archive::Archive;
+use legacy::Legacy;
+use value::Pickle;
+use view::{Placed, Source};
+
+/// Why a pickle is not read.
+#[derive(Debug)]
+enum Refusal {
+    /// It names a class or function that no tensor is made of.
+    Global(String),
+    /// Anything else, in words.
+    Reason(String),
+}
+
+/// The tensors of a file of `format`, which is one of PyTorch's.
+pub(super) fn read(owner: &Owner, origin: &str, format: Format) -> Result<Contents, CheckpointError> {
+    let contents = match format {
+        Format::PyTorchLegacy => read_legacy(owner),
+        _ => read_archive(owner),
+    };
+    contents.map_err(|refusal| match refusal {
+        Refusal::Global(global) => CheckpointError::Global { origin: origin.into(), global },
+        Refusal::Reason(reason) => CheckpointError::Pickle { origin: origin.into(), reason },
+    })
+}
+
+fn read_archive(owner: &Owner) -> Result<Contents, Refusal> {
+    let archive = Archive::open(owner.bytes())?;
+    let big_endian = archive.is_big_endian()?;
+    let bytes = archive.entry("data.pkl").unwrap_or_default();
+    let pickle = machine::run(bytes)?;
+    if pickle.length < bytes.len() {
+        return machine::refuse(format!("{} bytes after the end of the pickle", bytes.len() - pickle.length));
+    }
+    let storage = |key: &[u8]| archive.storage(key);
+    contents(&pickle, Source::new(owner, &storage, big_endian))
+}
+
+fn read_legacy(owner: &Owner) -> Result<Contents, Refusal> {
+    let legacy = Legacy::open(owner.bytes())?;
+    let storage = |key: &[u8]| legacy.storage(key);
+    contents(&legacy.pickle, Source::new(owner, &storage, false))
+}
+
+fn contents(pickle: &Pickle, mut source: Source) -> Result<Contents, Refusal> {
+    let mut contents = Contents::default();
+    for (name, record) in flatten::tensors(pickle)? {
+        if super::is_counter(&name) {
+            continue;
+        }
+        let placed = source.place(record);
+        let placed = placed.map_err(|reason| {
+            Refusal::Reason(format!("tensor `{}`: {reason}", machine::shown(name.as_bytes())))
+        })?;
+        match placed {
+            Placed::Tensor(tensor) => drop(contents.tensors.insert(name, tensor)),
+            Placed::Other(dtype) => {
+                contents.others.insert(name, OtherTensor { dtype, shape: record.shape.clone() });
+            }
+        }
+    }
+    if contents.tensors.is_empty() && contents.others.is_empty() {
+        return machine::refuse("no tensor in it; expected a state dict".into());
+    }
+    Ok(contents)
+}

@@ -1,0 +1,182 @@
+//! Tensors over the storages of a file: views of it where values lie in order, copies made when they are first read where they do not.
+
+use super::machine::shown;
+use super::value::{Data, TensorRecord};
+use crate::tensor::{Bytes, Dtype, Owner, Tensor};
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+/// Bytes that copies may take beyond the length of the file: an expanded tensor has more values than are stored.
+const SPARE: usize = 64 << 20;
+
+/// Where a file's storages are, and how their values are to be read.
+pub(super) struct Source<'s> {
+    pub owner: &'s Owner,
+    pub storage: &'s dyn Fn(&[u8]) -> Option<Range<usize>>,
+    pub big_endian: bool,
+    /// Bytes that copies may still take.
+    pub budget: usize,
+}
+
+impl<'s> Source<'s> {
+    pub fn new(
+        owner: &'s Owner,
+        storage: &'s dyn Fn(&[u8]) -> Option<Range<usize>>,
+        big_endian: bool,
+    ) -> Source<'s> {
+        Source { owner, storage, big_endian, budget: owner.size().saturating_add(SPARE) }
+    }
+}
+
+/// What became of a tensor.
+pub(super) enum Placed {
+    Tensor(Tensor),
+    /// No values that can be computed with: the text says of which type or form.
+    Other(String),
+}
+
+impl Source<'_> {
+    /// Looks a tensor's storage up and checks that all of its values are in it.
+    pub fn place(&mut self, record: &TensorRecord) -> Result<Placed, String> {
+        let (element, shape) = (record.element, &record.shape);
+        let (storage, offset, strides) = match &record.data {
+            Data::Strided { storage, offset, strides } => (storage, *offset, strides),
+            Data::Unreadable(form) => return Ok(Placed::Other((*form).into())),
+        };
+        let key = || shown(storage.key);
+        let range = (self.storage)(storage.key);
+        let range = range.ok_or_else(|| format!("its storage `{}` is not in the file", key()))?;
+        let bytes = storage.elements.checked_mul(storage.element.size);
+        if bytes.is_none_or(|n| n > range.len() || range.len() - n >= storage.element.size) {
+            let (n, size, found) = (storage.elements, storage.element.size, range.len());
+            return Err(format!(
+                "storage `{}`: expected {n} elements of {size} bytes, found {found} bytes",
+                key()
+            ));
+        }
+        let range = match storage.part {
+            None => range,
+            Some((first, elements)) => {
+                let end = first.checked_add(elements).filter(|end| *end <= storage.elements);
+                let end = end.ok_or_else(|| format!("a part of storage `{}` ends beyond it", key()))?;
+                let size = storage.element.size;
+                range.start + first * size..range.start + end * size
+            }
+        };
+
+        let room = range.len() / element.size;
+        let beyond = || {
+            format!("shape {shape:?}, strides {strides:?} and offset {offset} reach beyond {room} elements")
+        };
+        let elements = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).ok_or_else(beyond)?;
+        if elements > 0 {
+            let reach = shape
+                .iter()
+                .zip(strides)
+                .try_fold(offset, |at, (d, s)| at.checked_add((d - 1).checked_mul(*s)?));
+            reach.filter(|last| *last < room).ok_or_else(beyond)?;
+        }
+        let Some(dtype) = element.dtype else { return Ok(Placed::Other(element.name.into())) };
+        let misfit = |e: crate::tensor::SizeError| e.to_string();
+        let start = if elements > 0 { range.start + offset * element.size } else { range.start };
+        if elements == 0 || (is_dense(shape, strides) && !self.big_endian) {
+            let end = start + elements * element.size;
+            return Tensor::from_owner(shape.clone(), dtype, self.owner.clone(), start..end)
+                .map(Placed::Tensor)
+                .map_err(misfit);
+        }
+        let copied = elements.checked_mul(element.size).filter(|n| *n <= self.budget);
+        let Some(copied) = copied else { return Ok(Placed::Other(format!("{dtype}, expanded"))) };
+        self.budget -= copied;
+        let copy = Strided {
+            owner: self.owner.clone(),
+            start,
+            range,
+            dims: shape.iter().copied().zip(strides.iter().copied()).collect(),
+            dtype,
+            swap: self.big_endian,
+            size: copied,
+            values: OnceLock::new(),
+        };
+        Tensor::from_owner(shape.clone(), dtype, Arc::new(copy), 0..copied)
+            .map(Placed::Tensor)
+            .map_err(misfit)
+    }
+}
+
+/// Whether values lie one after the other in row-major order. The stride of a dimension of 1 says nothing.
+fn is_dense(shape: &[usize], strides: &[usize]) -> bool {
+    let mut expected = 1;
+    shape.iter().zip(strides).rev().all(|(&d, &s)| {
+        let fits = d == 1 || s == expected;
+        expected *= d;
+        fits
+    })
+}
+
+/// Values of a storage that are out of order (transposed, `channels_last`, expanded, big-endian), put in order when they are first
+/// read: an optimizer's state, which no network reads, takes no memory.
+struct Strided {
+    owner: Owner,
+    /// Byte of the first value.
+    start: usize,
+    /// The storage.
+    range: Range<usize>,
+    /// Sizes and strides, outermost first.
+    dims: Vec<(usize, usize)>,
+    dtype: Dtype,
+    swap: bool,
+    /// Bytes of all values.
+    size: usize,
+    values: OnceLock<Vec<u8>>,
+}
+
+impl Bytes for Strided {
+    fn bytes(&self) -> &[u8] {
+        self.values.get_or_init(|| {
+            let mut values = Vec::with_capacity(self.size);
+            self.gather(&mut values);
+            self.owner.release(self.range.clone());
+            values
+        })
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+}
+
+impl Strided {
+    fn gather(&self, to: &mut Vec<u8>) {
+        let from = self.owner.bytes();
+        let size = self.dtype.size();
+        let (inner, outer) = match self.dims.split_last() {
+            Some((inner, outer)) => (*inner, outer),
+            None => ((1, 0), &[][..]),
+        };
+        let mut index = vec![0; outer.len()];
+        loop {
+            let offset: usize = index.iter().zip(outer).map(|(i, (_, stride))| i * stride).sum();
+            for i in 0..inner.0 {
+                let at = self.start + (offset + i * inner.1) * size;
+                to.extend_from_slice(&from[at..at + size]);
+                if self.swap {
+                    let value = to.len() - size;
+                    to[value..].reverse();
+                }
+            }
+            // The next index, innermost first; none after the last.
+            let step = index.iter_mut().zip(outer).rev().find_map(|(i, (n, _))| {
+                *i += 1;
+                if *i < *n {
+                    return Some(());
+                }
+                *i = 0;
+                None
+            });
+            if step.is_none() {
+                return;
+            }
+        }
+    }
+}
