@@ -30,6 +30,7 @@ use crate::preprocess::Preprocess;
 use reader::Reader;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -80,6 +81,8 @@ pub enum Output {
     Logits,
     /// A direction: two images are alike where the cosine between theirs is near 1.
     Embedding,
+    /// What a classifier would read, or a layer's map: values without a meaning of their own.
+    Features,
 }
 
 /// A network as its checkpoint has it, and what goes with it.
@@ -102,6 +105,9 @@ pub struct Model {
     pub labels: Option<Vec<String>>,
     /// What the output is.
     pub output: Output,
+    /// Of a converted file, whose layers are other ones than the original's: names of blocks and poolings that the original has,
+    /// each with the node of [`Model::graph`] that gives its value. Empty for others.
+    pub layers: BTreeMap<String, String>,
 }
 
 impl Model {
@@ -160,7 +166,8 @@ pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, 
         Naming::InsightFace => Output::Embedding,
         _ => Output::Logits,
     };
-    Ok(Model { graph: built.graph, family, naming, blocks: built.blocks, preprocess, labels, output })
+    let layers = BTreeMap::new();
+    Ok(Model { graph: built.graph, family, naming, blocks: built.blocks, preprocess, labels, output, layers })
 }
 
 fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
@@ -171,13 +178,15 @@ fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
 }
 
 fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
-    let saved::About { family, preprocess, labels, output } = about;
+    let saved::About { family, preprocess, labels, output, layers } = about;
     let (graph, preprocess) = match size {
         Some([h, w]) => {
             check_size([h, w])?;
             let resized = graph.resized(h, w)?;
             let (map, whole) = (resized.shape(resized.output()), graph.shape(graph.output()));
-            if map != whole {
+            // A map may change its size, unless a layer needs to have the whole of one.
+            let free = output == Output::Features && map.channels == whole.channels && !reads_whole_map(&graph);
+            if map != whole && !free {
                 let Shape { height, width, .. } = graph.input_shape();
                 let why = format!("its last layer reads a whole map and would give {map}, not {whole}");
                 return Err(ModelError::FixedSize {
@@ -190,7 +199,12 @@ fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Re
         }
         None => (graph, preprocess),
     };
-    Ok(Model { graph, family, naming: Naming::Saved, blocks: vec![], preprocess, labels, output })
+    Ok(Model { graph, family, naming: Naming::Saved, blocks: vec![], preprocess, labels, output, layers })
+}
+
+/// Whether a convolution's window is all of a map, as a linear layer behind a flattened map has it.
+fn reads_whole_map(graph: &Graph) -> bool {
+    graph.convs().any(|(node, conv)| conv.kernel != [1, 1] && conv.kernel == graph.shape(node.inputs[0]).size())
 }
 
 /// The preprocessing of the config files, or that of the network's kind.
