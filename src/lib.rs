@@ -28,6 +28,6 @@ pub use kernel::Precision;
 pub use rewrite::Mode;
 pub use session::{Device, Memory, Options, Prepared, Session, SessionError, prepare};
 pub use session::{Judge, PrunedModel, pruned};
-pub use session::{OutputChoice, OutputError, kept_layers};
 #[cfg(not(target_arch = "wasm32"))]
 pub use session::{MergeTiming, faster_merged};
+pub use session::{OutputChoice, OutputError, kept_layers};

@@ -81,6 +81,7 @@ fn about(graph: &Graph) -> About {
         preprocess: Preprocess::imagenet().with_size(graph.input_shape().size()),
         labels: None,
         output: Output::Logits,
+        layers: Default::default(),
     }
 }
 

@@ -27,6 +27,7 @@ fn about() -> About {
         preprocess: Preprocess::imagenet(),
         labels: None,
         output: Output::Logits,
+        layers: Default::default(),
     }
 }
 
@@ -71,6 +72,7 @@ fn a_resnet_is_a_plain_chain_with_all_its_weights() {
             preprocess: model.preprocess,
             labels: model.labels,
             output: model.output,
+            layers: Default::default(),
         };
         let written = written(&graph, &about);
         assert_eq!(written.opset_import[0].version, onnx::OPSET, "{name}");
@@ -145,6 +147,7 @@ fn the_program_writes_the_same_file() {
         preprocess: model.preprocess,
         labels: model.labels,
         output: model.output,
+        layers: Default::default(),
     };
     onnx::write(&expected, &literal(&model.graph), &about).unwrap();
     assert!(std::fs::read(&path).unwrap() == std::fs::read(&expected).unwrap());

@@ -353,6 +353,7 @@ fn pruned_models_are_saved_and_loaded_bit_for_bit() {
         preprocess: found.model.preprocess.clone(),
         labels: found.model.labels.clone(),
         output: Default::default(),
+        layers: Default::default(),
     };
     let (first, second) = (dir.path().join("a.safetensors"), dir.path().join("b.safetensors"));
     saved::save(&first, &found.pruned.graph, &about).unwrap();

@@ -36,7 +36,8 @@ fn a_literal_chain_is_planned_as_the_structured_one() {
     for name in fixtures::names() {
         let model = fixtures::load(&name).model;
         let (family, preprocess) = ("a chain".into(), model.preprocess.clone());
-        let about = saved::About { family, preprocess, labels: None, output: model.output };
+        let about =
+            saved::About { family, preprocess, labels: None, output: model.output, layers: model.layers };
         let structured = rewrite::for_mode(&model.graph, Mode::Structured).unwrap().graph;
         let literal = rewrite::for_mode(&model.graph, Mode::Literal).unwrap().graph;
         let chain = through_a_file(&literal, &about);

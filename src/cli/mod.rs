@@ -27,6 +27,7 @@ use clap::Parser;
 use rmnet::checkpoint::Checkpoint;
 use rmnet::cpu::CpuError;
 use rmnet::gpu::GpuError;
+use rmnet::graph::Graph;
 use rmnet::models::{self, Model};
 use rmnet::plan::PlanError;
 use rmnet::rewrite::prune::PruneError;
@@ -83,6 +84,7 @@ impl From<SessionError> for Failure {
                 _ => 4,
             },
             SessionError::Cpu(CpuError::OutOfMemory(_)) | SessionError::OutOfMemory(_) => 6,
+            SessionError::Output(_) => 2,
             SessionError::Plan(e) => plan_code(e),
             SessionError::Prune(e) => match e {
                 PruneError::Graph(_) | PruneError::Order { .. } | PruneError::Empty { .. } => 3,
@@ -226,7 +228,14 @@ fn versioned(mut value: Value) -> Value {
 
 fn load(args: &ModelArgs) -> Result<Model, Failure> {
     let checkpoint = Checkpoint::open(&args.checkpoint).map_err(Failure::input)?;
-    models::load(&checkpoint, args.size).map_err(Failure::input)
+    let model = models::load(&checkpoint, args.size).map_err(Failure::input)?;
+    Ok(args.output.of(&model).map_err(|e| Failure::usage(format!("--{e}")))?.into_owned())
+}
+
+/// `[channels, height, width]` of a graph's output.
+fn output_shape(graph: &Graph) -> [usize; 3] {
+    let shape = graph.shape(graph.output());
+    [shape.channels, shape.height, shape.width]
 }
 
 impl From<ModeArg> for Mode {

@@ -185,7 +185,8 @@ fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Re
             let resized = graph.resized(h, w)?;
             let (map, whole) = (resized.shape(resized.output()), graph.shape(graph.output()));
             // A map may change its size, unless a layer needs to have the whole of one.
-            let free = output == Output::Features && map.channels == whole.channels && !reads_whole_map(&graph);
+            let free =
+                output == Output::Features && map.channels == whole.channels && !reads_whole_map(&graph);
             if map != whole && !free {
                 let Shape { height, width, .. } = graph.input_shape();
                 let why = format!("its last layer reads a whole map and would give {map}, not {whole}");
@@ -204,7 +205,9 @@ fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Re
 
 /// Whether a convolution's window is all of a map, as a linear layer behind a flattened map has it.
 fn reads_whole_map(graph: &Graph) -> bool {
-    graph.convs().any(|(node, conv)| conv.kernel != [1, 1] && conv.kernel == graph.shape(node.inputs[0]).size())
+    graph
+        .convs()
+        .any(|(node, conv)| conv.kernel != [1, 1] && conv.kernel == graph.shape(node.inputs[0]).size())
 }
 
 /// The preprocessing of the config files, or that of the network's kind.

@@ -90,7 +90,11 @@ impl Emitter {
         for (i, w) in edges.windows(2).enumerate() {
             let shape = BufferShape { channels: w[1] - w[0], ..to };
             let label = if edges.len() > 2 { format!("{name}[{i}]") } else { name.to_string() };
-            targets.push(Written { channels: w[0]..w[1], buffer: self.buffer(&label, shape)?, first_channel: 0 });
+            targets.push(Written {
+                channels: w[0]..w[1],
+                buffer: self.buffer(&label, shape)?,
+                first_channel: 0,
+            });
         }
         self.dispatches(name, &sum, pooling, &targets)?;
         let non_negative = |range: &Range<usize>| {

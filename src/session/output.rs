@@ -101,7 +101,9 @@ pub enum OutputError {
         values: Vec<String>,
     },
     /// The output is not computed from a global average.
-    #[error("output `features`: expected a global average before the output, found {layer} ({op}); name a layer instead")]
+    #[error(
+        "output `features`: expected a global average before the output, found {layer} ({op}); name a layer instead"
+    )]
     NotPooled {
         /// The layer that the search from the output ended at.
         layer: String,
@@ -137,7 +139,14 @@ impl OutputChoice {
         let blocks = model.blocks.iter().filter(|b| graph.find(b).is_some()).cloned().collect();
         let mut layers = model.layers.clone();
         layers.retain(|_, node| graph.find(node).is_some());
-        Ok(Cow::Owned(Model { graph, blocks, layers, labels: None, output: Output::Features, ..model.clone() }))
+        Ok(Cow::Owned(Model {
+            graph,
+            blocks,
+            layers,
+            labels: None,
+            output: Output::Features,
+            ..model.clone()
+        }))
     }
 }
 
@@ -153,7 +162,9 @@ fn features(model: &Model) -> Result<ValueId, OutputError> {
         let node = graph.node(value);
         match (&node.op, node.inputs.as_slice()) {
             (Op::GlobalAverage, _) => return Ok(value),
-            (Op::Conv2d(_) | Op::BatchNorm(_) | Op::Activation(_), [x]) if graph.shape(*x).size() == [1, 1] => {
+            (Op::Conv2d(_) | Op::BatchNorm(_) | Op::Activation(_), [x])
+                if graph.shape(*x).size() == [1, 1] =>
+            {
                 value = *x;
             }
             (op, _) => {
@@ -199,7 +210,8 @@ fn leaving(graph: &Graph, name: &str) -> Vec<ValueId> {
         rest.is_some_and(|rest| rest.starts_with('.')) && !name.is_empty()
     };
     let consumers = graph.consumers();
-    let leaves = |v: &ValueId| *v == graph.output() || consumers[v.index()].iter().any(|reader| !below(reader));
+    let leaves =
+        |v: &ValueId| *v == graph.output() || consumers[v.index()].iter().any(|reader| !below(reader));
     graph.values().filter(below).filter(leaves).collect()
 }
 
