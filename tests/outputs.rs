@@ -15,7 +15,7 @@ use rmnet::models::{self, Model, Output};
 use rmnet::plan::{self, Place, Plan, Target};
 use rmnet::rewrite::{self, Form, Mode};
 use rmnet::{Device, Options, OutputChoice, OutputError, Precision, Session, SessionError};
-use rmnet::{kept_layers, reference, verify};
+use rmnet::{preserved_layers, reference, verify};
 
 /// What is asked of f32 values: their distance from f64 ones over the largest.
 const BOUND: f64 = verify::F32_LOGITS_BOUND;
@@ -316,7 +316,7 @@ fn through_a_file(model: &Model, form: impl Into<Form>) -> Model {
         preprocess: model.preprocess.clone(),
         labels: model.labels.clone(),
         output: model.output,
-        layers: kept_layers(model, &rewritten),
+        layers: preserved_layers(model, &rewritten),
     };
     saved::save(&path, &rewritten.graph, &about).unwrap();
     models::load(&Checkpoint::open(&path).unwrap(), None).unwrap()

@@ -17,7 +17,12 @@ use std::path::Path;
 fn save(model: &Model, mode: Mode, path: &Path) -> Plan {
     let graph = rewrite::for_mode(&model.graph, mode).unwrap().graph;
     let (family, preprocess, labels) = (model.family.clone(), model.preprocess.clone(), model.labels.clone());
-    saved::save(path, &graph, &About { family, preprocess, labels, output: model.output, layers: model.layers }).unwrap();
+    saved::save(
+        path,
+        &graph,
+        &About { family, preprocess, labels, output: model.output, layers: model.layers.clone() },
+    )
+    .unwrap();
     plan::compile(&graph, &Options::default()).unwrap()
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use rmnet::models::saved::{self, About};
 use rmnet::rewrite::{self, Form, Mode, Outcome};
-use rmnet::{Options, kept_layers, onnx};
+use rmnet::{Options, onnx, preserved_layers};
 use serde_json::json;
 
 pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
@@ -24,7 +24,7 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
         preprocess: model.preprocess.clone(),
         labels: model.labels.clone(),
         output: model.output,
-        layers: kept_layers(&model, &rewritten),
+        layers: preserved_layers(&model, &rewritten),
     };
     match format {
         FormatArg::Safetensors => {

@@ -81,7 +81,7 @@ pub enum Output {
     Logits,
     /// A direction: two images are alike where the cosine between theirs is near 1.
     Embedding,
-    /// What a classifier would read, or a layer's map: values without a meaning of their own.
+    /// Pooled features or a layer's map: values for another program to use.
     Features,
 }
 
@@ -105,8 +105,8 @@ pub struct Model {
     pub labels: Option<Vec<String>>,
     /// What the output is.
     pub output: Output,
-    /// Of a converted file, whose layers are other ones than the original's: names of blocks and poolings that the original has,
-    /// each with the node of [`Model::graph`] that gives its value. Empty for others.
+    /// In a converted file, names of the original's blocks and poolings, each with the node of [`Model::graph`] that computes its
+    /// value. Empty for other files.
     pub layers: BTreeMap<String, String>,
 }
 
@@ -184,7 +184,7 @@ fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Re
             check_size([h, w])?;
             let resized = graph.resized(h, w)?;
             let (map, whole) = (resized.shape(resized.output()), graph.shape(graph.output()));
-            // A map may change its size, unless a layer needs to have the whole of one.
+            // Features may be a map, whose size follows the input's unless a layer reads a whole map.
             let free =
                 output == Output::Features && map.channels == whole.channels && !reads_whole_map(&graph);
             if map != whole && !free {
@@ -203,7 +203,7 @@ fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Re
     Ok(Model { graph, family, naming: Naming::Saved, blocks: vec![], preprocess, labels, output, layers })
 }
 
-/// Whether a convolution's window is all of a map, as a linear layer behind a flattened map has it.
+/// Whether a convolution's window covers its whole input, as a linear layer of a flattened map becomes one.
 fn reads_whole_map(graph: &Graph) -> bool {
     graph
         .convs()

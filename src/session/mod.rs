@@ -27,7 +27,7 @@ pub use error::SessionError;
 #[cfg(not(target_arch = "wasm32"))]
 pub use measure::{MergeTiming, faster_merged};
 pub use options::{Device, Options};
-pub use output::{OutputChoice, OutputError, kept_layers};
+pub use output::{OutputChoice, OutputError, preserved_layers};
 pub use prune::{Judge, PrunedModel, pruned};
 
 use crate::checkpoint::Checkpoint;

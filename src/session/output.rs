@@ -43,16 +43,16 @@ pub enum OutputChoice {
     /// The network's own output.
     #[default]
     Logits,
-    /// What the classifier reads: the global average of the last map, `[batch, channels, 1, 1]`. Of a network that gives embeddings,
-    /// the embedding.
+    /// What the classifier reads: the global average of the last map, `[batch, channels, 1, 1]`. A network that gives embeddings has
+    /// its embedding as features.
     Features,
-    /// A layer's value, `[batch, channels, height, width]`. The name is
-    /// * a block's (`layer1.0`; [`Model::blocks`]): its value after its last activation, or its sum where none follows;
-    /// * any other node's of [`Model::graph`], such as `layer1.0.bn1`;
-    /// * the start of names, up to a point, such as a stage's (`layer1`), where one value alone leaves what lies below it.
+    /// A layer's value, `[batch, channels, height, width]`. A name is looked up as
+    /// * a block (`layer1.0`, see [`Model::blocks`]): the value after its last activation, or its sum where no activation follows;
+    /// * any other node of [`Model::graph`], such as `layer1.0.bn1`;
+    /// * a module that holds several layers, such as the stage `layer1`, if exactly one value computed in it is read outside of it.
     ///
-    /// Of a converted file the names of [`Model::layers`], the original's blocks and poolings: its other layers are other ones than
-    /// the original's of those names.
+    /// A converted file answers to the names in [`Model::layers`] only, the original's blocks and poolings: in its other layers batch
+    /// norm and activation are folded, and carried channels come first, so that they differ from the original's of the same name.
     Layer(String),
 }
 
@@ -92,8 +92,8 @@ pub enum OutputError {
         /// Whether it is a converted file, which has no names but those.
         converted: bool,
     },
-    /// Several values leave what lies below a name.
-    #[error("output `{name}`: expected one value that leaves it, found {}", .values.join(", "))]
+    /// A module whose layers are read outside of it in several places.
+    #[error("output `{name}`: expected a module with one output, found the outputs {}: name one of them", .values.join(", "))]
     Several {
         /// The name asked for.
         name: String,
@@ -114,15 +114,15 @@ pub enum OutputError {
 
 fn listed(names: &[String], converted: bool) -> String {
     match (names, converted) {
-        ([], true) => "this converted file names no block of the original: run that for a layer".into(),
-        (names, true) => format!("of the original's layers this converted file has {}", names.join(", ")),
-        (names, false) => format!("there are {}, `rmnet inspect` lists every layer", names.join(", ")),
+        ([], true) => "this converted file has no block of the original: run the original for a layer".into(),
+        (names, true) => format!("this converted file has the values of {} alone", names.join(", ")),
+        (names, false) => format!("there are {}; `rmnet inspect` lists every layer", names.join(", ")),
     }
 }
 
 impl OutputChoice {
-    /// The model that ends with this value: [`Model::graph`] without what the value does not need, no labels where it is another than
-    /// the model's own output, and [`Output::Features`] as what it gives.
+    /// The model that ends with this value. If that is not the model's own output, layers after it are gone from [`Model::graph`], there
+    /// are no labels, and [`Model::output`] is [`Output::Features`].
     ///
     /// # Errors
     /// [`OutputError`] where there is no such value.
@@ -150,8 +150,8 @@ impl OutputChoice {
     }
 }
 
-/// The value that the classifier reads: back from the output through layers of vectors to the global average. A gate's average is not
-/// on that way, which has one operand at every step.
+/// The value that the classifier reads: walks back from the output through layers of 1x1 maps to the global average. Every layer on the
+/// way has one operand, so the walk never enters the branch of a gate, which has an average of its own.
 fn features(model: &Model) -> Result<ValueId, OutputError> {
     let graph = &model.graph;
     if model.output == Output::Embedding {
@@ -189,7 +189,7 @@ fn layer(model: &Model, name: &str) -> Result<ValueId, OutputError> {
     if let Some(value) = graph.find(name) {
         return Ok(value);
     }
-    match leaving(graph, name).as_slice() {
+    match outputs_of(graph, name).as_slice() {
         [value] => Ok(*value),
         [] => {
             let all = || graph.nodes().iter().map(|n| n.name.clone()).collect();
@@ -203,8 +203,9 @@ fn layer(model: &Model, name: &str) -> Result<ValueId, OutputError> {
     }
 }
 
-/// Values of the layers below a name (`layer1.0.conv1` is one below `layer1`) that others read, or that are the output.
-fn leaving(graph: &Graph, name: &str) -> Vec<ValueId> {
+/// The outputs of a module: values of layers below its name (as `layer1.0.conv1` is below `layer1`) that layers elsewhere read, or
+/// that are the network's output.
+fn outputs_of(graph: &Graph, name: &str) -> Vec<ValueId> {
     let below = |v: &ValueId| {
         let rest = graph.node(*v).name.strip_prefix(name);
         rest.is_some_and(|rest| rest.starts_with('.')) && !name.is_empty()
@@ -215,13 +216,13 @@ fn leaving(graph: &Graph, name: &str) -> Vec<ValueId> {
     graph.values().filter(below).filter(leaves).collect()
 }
 
-/// The blocks and poolings of `original` whose values a rewritten graph has too, each with the node there: what a converted file keeps
-/// as [`Model::layers`]. Other layers have taken in what followed them, or carry channels of others.
-pub fn kept_layers(original: &Model, rewritten: &Rewritten) -> BTreeMap<String, String> {
+/// Names of the blocks and poolings of `original` whose values the rewritten graph has too, each with the rewritten graph's node: what a
+/// converted file stores as [`Model::layers`]. Other layers are left out, as they have taken in what followed them or carry channels.
+pub fn preserved_layers(original: &Model, rewritten: &Rewritten) -> BTreeMap<String, String> {
     let graph = &original.graph;
     let is_pool = |n: &&Node| matches!(n.op, Op::MaxPool(_) | Op::GlobalAverage);
     let pools = graph.nodes().iter().filter(is_pool).map(|n| (&n.name, &n.name));
-    // Of a file that was converted before: what it has a name for keeps it.
+    // A file that was converted before has names for nodes already.
     let node_of = |name: &String| original.layers.get(name).unwrap_or(name).clone();
     let named = original.layers.iter();
     let blocks = rewritten.blocks.iter().map(|b| (&b.block, &b.output));
