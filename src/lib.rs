@@ -30,3 +30,4 @@ pub use session::{Device, Memory, Options, Prepared, Session, SessionError, prep
 pub use session::{Judge, PrunedModel, pruned};
 #[cfg(not(target_arch = "wasm32"))]
 pub use session::{MergeTiming, faster_merged};
+pub use session::{OutputChoice, OutputError, preserved_layers};

@@ -307,3 +307,58 @@ fn crc32(bytes: &[u8]) -> u32 {
         (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { c >> 1 ^ 0xEDB8_8320 } else { c >> 1 })
     })
 }
+
+/// `--output` gives the same values of a checkpoint, of its converted files and of files that end there.
+#[test]
+fn outputs_other_than_the_logits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let input = format!("{RESNET}/expected.safetensors");
+    let (converted, cut, values) =
+        (at("converted.safetensors"), at("cut.safetensors"), at("values.safetensors"));
+    json(&["convert", RESNET, "--size", "45x37", "--out", text(&converted)]);
+    let run = |checkpoint: &str, more: &[&str]| {
+        let run =
+            ["run", checkpoint, &input, "--size", "45x37", "--adapter", "cpu", "--logits", text(&values)];
+        let report = json(&[&run, more].concat());
+        assert!(report["images"][0]["top"].is_null() && report["images"][0]["norm"].is_f64(), "{report}");
+        let file = Checkpoint::open(&values).expect("a file of values");
+        let mut tensors = file.tensors();
+        let (name, tensor) = tensors.next().expect("a tensor");
+        let expected = more.last().unwrap_or(&"logits");
+        assert_eq!((name, tensors.count()), (*expected, 0));
+        (report["output_shape"].clone(), tensor.shape().to_vec(), tensor.to_f64())
+    };
+    let close = |a: &[f64], b: &[f64]| {
+        let largest = a.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        let off = a.iter().zip(b).fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
+        assert!(a.len() == b.len() && off <= 1e-5 * largest, "{off:e} of {largest:e}");
+    };
+    for output in ["features", "layer2.1"] {
+        let (shape, of_tensor, expected) = run(RESNET, &["--output", output]);
+        let dims: Vec<u64> = shape.as_array().expect("a shape").iter().filter_map(Value::as_u64).collect();
+        match output {
+            "features" => assert_eq!(of_tensor, [2, dims[0] as usize]),
+            _ => assert!(
+                of_tensor.len() == 4
+                    && dims[1] > 1
+                    && of_tensor[1..] == [dims[0], dims[1], dims[2]].map(|d| d as usize)
+            ),
+        }
+        close(&expected, &run(text(&converted), &["--output", output]).2);
+        json(&["convert", RESNET, "--size", "45x37", "--output", output, "-o", text(&cut)]);
+        let (same, _, found) = run(text(&cut), &[]);
+        assert_eq!(same, shape);
+        close(&expected, &found);
+    }
+    for verb in [&["plan"] as &[&str], &["verify", "--no-device"], &["inspect"], &["wgsl"]] {
+        json(&[verb, &[RESNET, "--output", "layer2.1"]].concat());
+    }
+    fails(&["run", RESNET, &input, "--output", "layer7"], 2, &["--output `layer7`", "layer1.0", "features"]);
+    fails(
+        &["run", text(&converted), &input, "--output", "layer1.0.conv1"],
+        2,
+        &["converted file", "layer1.0"],
+    );
+    fails(&["convert", RESNET, "--output", "x.safetensors"], 2, &["--out"]);
+}

@@ -15,7 +15,7 @@ use rmnet::onnx::{self, OnnxError, proto};
 use rmnet::preprocess::Preprocess;
 use rmnet::rewrite::{self, Form, Mode};
 use rmnet::tensor::Tensor;
-use rmnet::{reference, verify};
+use rmnet::{OutputChoice, reference, verify};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::process::Command;
@@ -235,7 +235,8 @@ struct Case {
 
 fn case(folder: &Path, name: &str, graph: &Graph, input: &[f32], expected: Vec<f64>) -> Case {
     let path = folder.join(format!("{}.onnx", name.replace('/', "_")));
-    onnx::write(&path, graph, &about()).unwrap();
+    let output = if name.starts_with("features") { Output::Features } else { Output::Logits };
+    onnx::write(&path, graph, &About { output, ..about() }).unwrap();
     let raw: Vec<u8> = input.iter().flat_map(|v| v.to_le_bytes()).collect();
     std::fs::write(path.with_extension("input"), raw).unwrap();
     let bytes = std::fs::read(&path).unwrap();
@@ -305,4 +306,49 @@ fn onnx_runtime_gives_the_oracles_logits() {
         }
     }
     judge(folder.path(), &cases);
+}
+
+/// The values that the original libraries have at the end of blocks, `[N, C, H, W]`, and pooled features, `[N, C]`.
+#[test]
+#[ignore = "needs RMNET_ONNX_PYTHON, see tests/all.sh"]
+fn onnx_runtime_gives_features() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cases = vec![];
+    for fixture in ["tv_resnet18", "tv_mobilenet_v2", "timm_resnetv2_18", "rmrepvgg", "hf_basic"] {
+        let f = fixtures::load(&format!("tests/fixtures/{fixture}"));
+        let mut add = |choice: OutputChoice, expected: Option<&Vec<f64>>| {
+            let cut = choice.of(&f.model).unwrap();
+            let input: Vec<f64> = f.input.iter().map(|v| f64::from(*v)).collect();
+            let expected = expected.cloned().unwrap_or_else(|| reference::run(&cut.graph, &input, f.batch));
+            let name = format!("features of {fixture}, {choice}");
+            cases.push(case(folder.path(), &name, &literal(&cut.graph), &f.input, expected));
+        };
+        add(OutputChoice::Features, None);
+        for (block, expected) in &f.blocks {
+            add(OutputChoice::Layer(block.clone()), Some(expected));
+        }
+    }
+    judge(folder.path(), &cases);
+}
+
+/// The output of a map is the map, under a name of its own.
+#[test]
+fn a_map_is_written_as_it_is() {
+    let f = fixtures::load("tests/fixtures/tv_resnet18");
+    let sizes = |choice: &str| {
+        let cut = choice.parse::<OutputChoice>().unwrap().of(&f.model).unwrap().into_owned();
+        let onnx = written(&literal(&cut.graph), &About { output: cut.output, ..about() }).graph.unwrap();
+        check_names(&onnx);
+        let [made] = onnx.output.as_slice() else { panic!("{} outputs", onnx.output.len()) };
+        let dim = made.r#type.clone().unwrap().tensor_type.unwrap().shape.unwrap().dim;
+        let size = |d: &proto::Dimension| match d.size {
+            Some(proto::Size::Value(n)) => n,
+            _ => 0,
+        };
+        (made.name.clone(), dim.iter().map(size).collect::<Vec<_>>())
+    };
+    assert_eq!(sizes("logits").0, "logits");
+    assert_eq!(sizes("features"), ("features".into(), vec![0, 24]));
+    assert_eq!(sizes("layer1.1"), ("features".into(), vec![0, 8, 16, 16]));
+    assert_eq!(sizes("input"), ("features".into(), vec![0, 3, 64, 64]));
 }

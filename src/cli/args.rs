@@ -4,6 +4,7 @@ use super::assumed;
 pub use super::choices::{CriterionArg, FormatArg, MergeArg, ModeArg, PassArg, PrecisionArg};
 use super::choices::{at_least, limit, seconds, size};
 use clap::{Args, Parser, Subcommand};
+use rmnet::OutputChoice;
 use rmnet::rewrite::prune::AtLeast;
 use std::path::PathBuf;
 
@@ -66,6 +67,10 @@ pub struct ModelArgs {
     /// be given many times
     #[arg(long, value_parser = assumed::option, value_name = "KEY=VALUE")]
     pub assume: Vec<(String, String)>,
+    /// Which value the network ends with: its own output; what its classifier reads; or a layer's map, by the name of a block
+    /// (`layer1.0`), a stage (`layer1`) or any layer that `rmnet inspect` lists
+    #[arg(long, default_value_t, value_name = "logits|features|LAYER")]
+    pub output: OutputChoice,
 }
 
 /// Options of everything that runs.
@@ -127,9 +132,9 @@ pub struct ConvertArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// File to write
-    #[arg(short, long, value_name = "OUT")]
-    pub output: PathBuf,
-    /// Kind of file [default: as OUT ends, else safetensors]
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Kind of file [default: as the name of FILE ends, else safetensors]
     #[arg(long, value_enum)]
     pub format: Option<FormatArg>,
     /// Plain weights with the Dirac kernels multiplied out, for other runtimes
@@ -161,8 +166,8 @@ pub struct PruneArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// File to write: the block form
-    #[arg(short, long, value_name = "OUT")]
-    pub output: PathBuf,
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
     #[command(flatten)]
     pub target: TargetArgs,
     /// What channels are judged by
@@ -236,7 +241,7 @@ pub struct RunArgs {
     /// Classes to print per image
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub top: u32,
-    /// Write the logits, a tensor `logits` [N, classes] f32
+    /// Write the output, a tensor of the name given with --output: `logits` [N, classes], `features` [N, C] or LAYER [N, C, H, W], f32
     #[arg(long, value_name = "OUT.safetensors")]
     pub logits: Option<PathBuf>,
     /// Class names, one a line
@@ -334,7 +339,7 @@ pub struct TuneArgs {
     /// File to write, such as one to ship; what it holds of other adapters and layers stays [default: the one that other verbs
     /// read]
     #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    pub out: Option<PathBuf>,
     /// Folder of the file that other verbs read [default: RMNET_CACHE_DIR, else `rmnet` in the user's cache folder]
     #[arg(long, value_name = "DIR|none", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub cache: Option<String>,

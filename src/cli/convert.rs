@@ -1,31 +1,33 @@
 //! `convert`: writes the residual-free model.
 
 use super::args::{ConvertArgs, FormatArg};
-use super::{Failure, Report, check_overwrite, check_target, device, inspect, load, merge, mib};
+use super::{
+    Failure, Report, check_overwrite, check_target, device, inspect, load, merge, mib, output_shape,
+};
 use rmnet::models::saved::{self, About};
 use rmnet::rewrite::{self, Form, Mode, Outcome};
-use rmnet::{Options, onnx};
+use rmnet::{Options, onnx, preserved_layers};
 use serde_json::json;
 
 pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
-    check_target(&args.output, &[&args.model.checkpoint])?;
+    check_target(&args.out, &[&args.model.checkpoint])?;
     let format = format(args)?;
-    check_overwrite(&args.output, format)?;
+    check_overwrite(&args.out, format)?;
     let model = load(&args.model)?;
     let mode = if args.literal || format == FormatArg::Onnx { Mode::Literal } else { Mode::Structured };
     let options = Options { mode, device: device(args.adapter.as_deref()), ..Options::default() };
     let decided = merge::decide(args.merge, &model, &options)?;
     let form = Form { mode, merge: decided.merge };
     let rewritten = rewrite::for_mode(&model.graph, form).map_err(Failure::input)?;
-    let about = About::model(&model);
+    let about = About { layers: preserved_layers(&model, &rewritten), ..About::model(&model) };
     match format {
         FormatArg::Safetensors => {
-            saved::save(&args.output, &rewritten.graph, &about).map_err(Failure::input)?;
+            saved::save(&args.out, &rewritten.graph, &about).map_err(Failure::input)?;
         }
-        FormatArg::Onnx => onnx::write(&args.output, &rewritten.graph, &about).map_err(Failure::input)?,
+        FormatArg::Onnx => onnx::write(&args.out, &rewritten.graph, &about).map_err(Failure::input)?,
     }
     let format = format.name();
-    let bytes = std::fs::metadata(&args.output).map_err(Failure::input)?.len();
+    let bytes = std::fs::metadata(&args.out).map_err(Failure::input)?.len();
     let removed = rewritten.blocks.iter().filter(|b| !matches!(b.outcome, Outcome::Kept { .. })).count();
     let kept: Vec<_> = rewritten
         .blocks
@@ -37,7 +39,7 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
         .collect();
     let mut text = format!(
         "{}: {removed} of {} residual connections removed, {mode} form, {format}, {}",
-        args.output.display(),
+        args.out.display(),
         rewritten.blocks.len(),
         mib(bytes as usize)
     );
@@ -53,8 +55,9 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     let kept: Vec<_> =
         kept.into_iter().map(|(block, reason)| json!({ "block": block, "reason": reason })).collect();
     let json = json!({
-        "output": args.output, "format": format, "form": mode.to_string(), "bytes": bytes, "blocks": rewritten.blocks.len(),
-        "removed": removed, "kept": kept, "merge": decided.json,
+        "output": args.out, "format": format, "form": mode.to_string(), "bytes": bytes, "blocks": rewritten.blocks.len(),
+        "removed": removed, "kept": kept, "merge": decided.json, "output_value": args.model.output.to_string(),
+        "output_shape": output_shape(&rewritten.graph),
         "deviation": rewritten.deviation,
     });
     Ok(Report { text, json })
@@ -62,10 +65,10 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
 
 /// The format asked for, or the one that the file's name says; refuses two different ones.
 fn format(args: &ConvertArgs) -> Result<FormatArg, Failure> {
-    match (args.format, FormatArg::of(&args.output)) {
+    match (args.format, FormatArg::of(&args.out)) {
         (Some(asked), Some(named)) if asked != named => Err(Failure::usage(format!(
             "-o {}: the name says {}, --format {}",
-            args.output.display(),
+            args.out.display(),
             named.name(),
             asked.name()
         ))),

@@ -28,6 +28,7 @@ use clap::Parser;
 use rmnet::checkpoint::Checkpoint;
 use rmnet::cpu::CpuError;
 use rmnet::gpu::GpuError;
+use rmnet::graph::Graph;
 use rmnet::models::{self, Assume, Model, ModelError};
 use rmnet::plan::PlanError;
 use rmnet::rewrite::prune::PruneError;
@@ -84,6 +85,7 @@ impl From<SessionError> for Failure {
                 _ => 4,
             },
             SessionError::Cpu(CpuError::OutOfMemory(_)) | SessionError::OutOfMemory(_) => 6,
+            SessionError::Output(_) => 2,
             SessionError::Plan(e) => plan_code(e),
             SessionError::Prune(e) => match e {
                 PruneError::Graph(_) | PruneError::Order { .. } | PruneError::Empty { .. } => 3,
@@ -239,7 +241,7 @@ fn load(args: &ModelArgs) -> Result<Model, Failure> {
     for (key, value) in &args.assume {
         assume.state(key, value).map_err(Failure::usage)?;
     }
-    models::load_assuming(&checkpoint, args.size, &assume).map_err(|e| {
+    let model = models::load_assuming(&checkpoint, args.size, &assume).map_err(|e| {
         let how = match &e {
             ModelError::Ambiguous { key, found, .. } => {
                 found.last().map(|one| format!("--assume {key}={one}"))
@@ -251,7 +253,14 @@ fn load(args: &ModelArgs) -> Result<Model, Failure> {
             _ => None,
         };
         Failure::input(how.map_or_else(|| e.to_string(), |how| format!("{e} (such as {how})")))
-    })
+    })?;
+    Ok(args.output.of(&model).map_err(|e| Failure::usage(format!("--{e}")))?.into_owned())
+}
+
+/// `[channels, height, width]` of a graph's output.
+fn output_shape(graph: &Graph) -> [usize; 3] {
+    let shape = graph.shape(graph.output());
+    [shape.channels, shape.height, shape.width]
 }
 
 impl From<ModeArg> for Mode {

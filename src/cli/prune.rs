@@ -10,12 +10,12 @@ use std::fmt::Write;
 
 pub fn prune(args: &PruneArgs) -> Result<Report, Failure> {
     let read = args.calibration.iter().chain([&args.model.checkpoint]);
-    check_target(&args.output, &read.map(|p| p.as_path()).collect::<Vec<_>>())?;
-    if FormatArg::of(&args.output) == Some(FormatArg::Onnx) {
+    check_target(&args.out, &read.map(|p| p.as_path()).collect::<Vec<_>>())?;
+    if FormatArg::of(&args.out) == Some(FormatArg::Onnx) {
         let why = "prune writes safetensors; `rmnet convert` makes an ONNX model of that";
-        return Err(Failure::usage(format!("-o {}: {why}", args.output.display())));
+        return Err(Failure::usage(format!("-o {}: {why}", args.out.display())));
     }
-    check_overwrite(&args.output, FormatArg::Safetensors)?;
+    check_overwrite(&args.out, FormatArg::Safetensors)?;
     let calibrated = args.criterion == CriterionArg::Mean;
     if calibrated && args.calibration.is_empty() {
         return Err(Failure::usage("--criterion mean needs --calibration images, found none"));
@@ -48,8 +48,8 @@ pub fn prune(args: &PruneArgs) -> Result<Report, Failure> {
     };
     let PrunedModel { model, pruned, plans, parameters } = pruned(&model, judge, &options)?;
     let about = About::model(&model);
-    saved::save(&args.output, &pruned.graph, &about).map_err(Failure::input)?;
-    let bytes = std::fs::metadata(&args.output).map_err(Failure::input)?.len();
+    saved::save(&args.out, &pruned.graph, &about).map_err(Failure::input)?;
+    let bytes = std::fs::metadata(&args.out).map_err(Failure::input)?.len();
 
     let share = |[before, after]: [usize; 2]| 100.0 * after as f64 / before.max(1) as f64;
     let macs = [0, 1].map(|i| pruned.layers.iter().map(|l| l.macs[i]).sum::<usize>());
@@ -57,7 +57,7 @@ pub fn prune(args: &PruneArgs) -> Result<Report, Failure> {
     let dispatches = plans.each_ref().map(|p| p.dispatches.len());
     let mut text = format!(
         "{}: {} of {} channels removed ({:.1} %), {}\n",
-        args.output.display(),
+        args.out.display(),
         pruned.removed,
         pruned.channels,
         100.0 * pruned.removed as f64 / pruned.channels.max(1) as f64,
@@ -113,7 +113,7 @@ pub fn prune(args: &PruneArgs) -> Result<Report, Failure> {
         .collect();
     let left: Vec<_> = pruned.left.iter().map(|l| json!({ "layer": l.layer, "reason": l.reason })).collect();
     let json = json!({
-        "output": args.output, "bytes": bytes, "channels": pruned.channels, "removed": pruned.removed,
+        "output": args.out, "bytes": bytes, "channels": pruned.channels, "removed": pruned.removed,
         "layers": layers, "left": left, "macs": pair(macs), "parameters": pair(parameters),
         "planned_macs": pair(plans.each_ref().map(|p| p.macs())),
         "activation_bytes": pair(activations), "dispatches": pair(dispatches),

@@ -2,9 +2,9 @@
 
 use super::args::RunArgs;
 use super::place::Place;
-use super::{Failure, Report, check_target, image_input, load, merge, precision_note, write};
-use rmnet::Options;
+use super::{Failure, Report, check_target, image_input, load, merge, output_shape, precision_note, write};
 use rmnet::models::Output;
+use rmnet::{Options, OutputChoice};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -20,13 +20,16 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
     }
     let model = load(&args.model)?;
     let inputs = image_input::read(&args.inputs, model.graph.input_shape(), &model.preprocess)?;
-    if let (Some(path), Output::Embedding) = (&args.labels, model.output) {
-        let path = path.display();
-        return Err(Failure::usage(format!(
-            "--labels {path}: the network gives embeddings, which have no classes"
-        )));
+    let without_classes = match model.output {
+        Output::Embedding => Some("the network gives embeddings, which have no classes"),
+        Output::Features => Some("what is given are features, which have no classes"),
+        _ => None,
+    };
+    if let (Some(path), Some(why)) = (&args.labels, without_classes) {
+        return Err(Failure::usage(format!("--labels {}: {why}", path.display())));
     }
     let labels = labels(args, model.labels.as_deref(), model.graph.shape(model.graph.output()).channels)?;
+    let output = output_shape(&model.graph);
     let count = inputs.names.len();
     let batch = args.batch.map_or(DEFAULT_BATCH, |b| b as usize).min(count);
     let place = Place::open(&args.device)?;
@@ -35,19 +38,19 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
     let precision = options.precision;
     let session = place.session(&model, &Options { merge: decided.merge, ..options })?;
 
-    // Whole batches; the last one is filled up with zeros, whose logits are dropped.
+    // Whole batches; the last one is filled up with zeros, whose outputs are dropped.
     let image = session.input_len() / batch;
-    let classes = session.output_shape()[1];
-    let mut logits = Vec::with_capacity(count * classes);
+    let values: usize = output.iter().product();
+    let mut logits = Vec::with_capacity(count * values);
     for part in inputs.values.chunks(batch * image) {
         let mut part = part.to_vec();
-        let wanted = part.len() / image * classes;
+        let wanted = part.len() / image * values;
         part.resize(batch * image, 0.0);
         logits.extend_from_slice(&session.run(&part)?[..wanted]);
     }
     place.keep_shaders();
     if let Some(path) = &args.logits {
-        write_logits(path, &logits, [count, classes])?;
+        write_output(path, &args.model.output, &logits, count, output)?;
     }
 
     let mut text = format!("{} on {}{}\n", model.family, session.device_name(), precision_note(precision));
@@ -55,16 +58,18 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
         let _ = writeln!(text, "{note}");
     }
     let mut images = vec![];
-    for (name, values) in inputs.names.iter().zip(logits.chunks(classes)) {
+    for (name, values) in inputs.names.iter().zip(logits.chunks(values)) {
         let _ = writeln!(text, "{name}");
         images.push(match model.output {
-            Output::Embedding => embedding(name, values, &logits[..classes], &mut text),
+            Output::Embedding => embedding(name, values, &logits[..values.len()], &mut text),
+            Output::Features => features(name, values, output, &mut text),
             _ => classified(name, values, labels.as_deref(), args.top as usize, &mut text),
         });
     }
     let json = json!({
         "family": model.family, "device": session.device_name(), "precision": precision.to_string(), "batch": batch,
-        "classes": classes, "images": images, "merge": decided.json, "tuning": place.tuning_json(&session),
+        "classes": (model.output == Output::Logits).then_some(values), "output_value": args.model.output.to_string(),
+        "output_shape": output, "images": images, "merge": decided.json, "tuning": place.tuning_json(&session),
         "passed_over": place.passed_over_json(),
     });
     Ok(Report { text: text.trim_end().into(), json })
@@ -97,6 +102,13 @@ fn embedding(name: &str, values: &[f32], first: &[f32], text: &mut String) -> Va
     json!({ "input": name, "norm": norm, "cosine_with_first": cosine })
 }
 
+/// An image's features: their shape and length.
+fn features(name: &str, values: &[f32], shape: [usize; 3], text: &mut String) -> Value {
+    let norm = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+    let _ = writeln!(text, "  {shape:?}, norm {norm:.4} (--logits writes the values)");
+    json!({ "input": name, "shape": shape, "norm": norm })
+}
+
 /// The `k` most probable classes with their softmax probabilities, most probable first.
 pub fn top(logits: &[f32], k: usize) -> Vec<(usize, f64)> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -122,9 +134,20 @@ fn labels(
     Ok(Some(lines))
 }
 
-fn write_logits(path: &Path, logits: &[f32], shape: [usize; 2]) -> Result<(), Failure> {
-    let bytes: Vec<u8> = logits.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).map_err(Failure::input)?;
-    let file = serialize([("logits", view)], None).map_err(Failure::input)?;
+/// Writes a tensor named as the output that was asked for: `[images, channels]`, or a layer's `[images, channels, height, width]`.
+fn write_output(
+    path: &Path,
+    output: &OutputChoice,
+    values: &[f32],
+    images: usize,
+    [channels, height, width]: [usize; 3],
+) -> Result<(), Failure> {
+    let shape = match (output, [height, width]) {
+        (OutputChoice::Logits | OutputChoice::Features, [1, 1]) => vec![images, channels],
+        _ => vec![images, channels, height, width],
+    };
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let view = TensorView::new(Dtype::F32, shape, &bytes).map_err(Failure::input)?;
+    let file = serialize([(output.to_string(), view)], None).map_err(Failure::input)?;
     write(path, file)
 }

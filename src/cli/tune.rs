@@ -22,7 +22,7 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
     // Before minutes are spent: what cannot be written or merged.
     let file = target(args)?;
     kept(args, &file)?;
-    if args.output.is_none() {
+    if args.out.is_none() {
         place::make_folder(&file)
             .map_err(|e| Failure::input(format!("cannot make the folder of {}: {e}", file.display())))?;
     } else if file.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
@@ -97,7 +97,7 @@ fn open(device: &Device) -> Result<Gpu, Failure> {
 
 /// The file that is written.
 fn target(args: &TuneArgs) -> Result<PathBuf, Failure> {
-    if let Some(file) = &args.output {
+    if let Some(file) = &args.out {
         check_target(file, &[&args.model.checkpoint])?;
         return Ok(file.clone());
     }
@@ -108,7 +108,7 @@ fn target(args: &TuneArgs) -> Result<PathBuf, Failure> {
 
 /// What the file holds already. Another file than the program's own is not overwritten where it is something else.
 fn kept(args: &TuneArgs, file: &Path) -> Result<Tuning, Failure> {
-    match &args.output {
+    match &args.out {
         Some(named) if named.exists() => Tuning::read(named).map_err(Failure::input),
         Some(_) => Ok(Tuning::default()),
         None => Ok(place::read_stored(file).unwrap_or_default()),

@@ -266,7 +266,7 @@ fn run(
 /// The logits of a run, finite or not: what is wrong with them is to be found out.
 fn logits(session: &Session, input: &[f32]) -> Result<Vec<f32>, SessionError> {
     match session.run(input) {
-        Err(SessionError::NotFinite { logits, .. }) => Ok(logits),
+        Err(SessionError::NotFinite { output, .. }) => Ok(output),
         result => result,
     }
 }

@@ -299,6 +299,9 @@ fn from_planar(shape: BufferShape, planar: &[f32], to: &mut [f32]) {
     }
 }
 
+/// Pixels of NHWC that are taken apart at a time: their channels stay in the cache while every plane gets its part.
+const PIXELS_AT_ONCE: usize = 16;
+
 /// NHWC to `[batch, channels, height, width]`, of a channel range, every `stride`-th row and column.
 fn to_planar(
     shape: BufferShape,
@@ -306,12 +309,20 @@ fn to_planar(
     channels: std::ops::Range<usize>,
     stride: usize,
 ) -> Vec<f32> {
-    let mut planar = Vec::new();
-    for image in 0..shape.batch {
-        for c in channels.clone() {
-            for y in (0..shape.height).step_by(stride) {
-                for x in (0..shape.width).step_by(stride) {
-                    planar.push(values[((image * shape.height + y) * shape.width + x) * shape.channels + c]);
+    let [height, width] = [shape.height, shape.width].map(|n| n.div_ceil(stride));
+    let pixels = height * width;
+    let mut planar = vec![0.0; shape.batch * channels.len() * pixels];
+    for (image, planes) in planar.chunks_exact_mut(channels.len() * pixels).enumerate() {
+        let image = &values[image * shape.height * shape.width * shape.channels..];
+        for start in (0..pixels).step_by(PIXELS_AT_ONCE) {
+            let end = (start + PIXELS_AT_ONCE).min(pixels);
+            for (c, plane) in channels.clone().zip(planes.chunks_exact_mut(pixels)) {
+                for (pixel, value) in (start..end).zip(&mut plane[start..end]) {
+                    let from = match stride {
+                        1 => pixel,
+                        _ => pixel / width * stride * shape.width + pixel % width * stride,
+                    };
+                    *value = image[from * shape.channels + c];
                 }
             }
         }

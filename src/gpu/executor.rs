@@ -195,7 +195,7 @@ impl GpuExecutor {
     }
 
     /// Records one run into the app's command encoder: `input`, planar f32 `[batch, channels, height, width]`, is read,
-    /// `output`, planar f32 `[batch, classes]`, is written, nothing comes back to the host.
+    /// `output`, planar f32 of the plan's output shape, is written, nothing comes back to the host.
     ///
     /// Runs of one executor share its slots: their order in the queue keeps them apart, so submit what is recorded to
     /// the queue of this device, in order. Bind groups of a pair of buffers are made at first sight and remembered.

@@ -48,7 +48,8 @@ pub struct Phases {
 }
 
 impl GpuExecutor {
-    /// Runs `input`, planar `[batch, channels, height, width]`, and gives the output, planar `[batch, classes]`. Blocks.
+    /// Runs `input`, planar `[batch, channels, height, width]`, and gives the output, planar `[batch, channels, height,
+    /// width]`. Blocks.
     ///
     /// # Errors
     /// [`GpuError::InputLength`] when the input is not exactly one batch; [`GpuError::DeviceLost`],

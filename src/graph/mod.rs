@@ -245,6 +245,26 @@ impl Graph {
         self.nodes.iter().position(|n| n.name == name).map(ValueId)
     }
 
+    /// The graph that computes `value` and ends there, without the nodes that it does not need. Nodes keep their names, the input
+    /// stays.
+    pub fn up_to(&self, value: ValueId) -> Graph {
+        let mut needed = vec![false; self.nodes.len()];
+        (needed[0], needed[value.0]) = (true, true);
+        for (i, node) in self.nodes.iter().enumerate().rev().filter(|(i, _)| *i <= value.0) {
+            if needed[i] {
+                node.inputs.iter().for_each(|v| needed[v.0] = true);
+            }
+        }
+        let mut moved = vec![ValueId::INPUT; self.nodes.len()];
+        let mut nodes: Vec<Node> = vec![];
+        for (i, node) in self.nodes.iter().enumerate().filter(|(i, _)| needed[*i]) {
+            moved[i] = ValueId(nodes.len());
+            let inputs = node.inputs.iter().map(|v| moved[v.0]).collect();
+            nodes.push(Node { inputs, ..node.clone() });
+        }
+        Graph { nodes, output: moved[value.0] }
+    }
+
     /// For each value, the nodes that read it (a node that reads it twice is listed twice).
     pub fn consumers(&self) -> Vec<Vec<ValueId>> {
         let mut users = vec![vec![]; self.nodes.len()];

@@ -184,8 +184,8 @@ pub struct Output {
     pub channels: Range<usize>,
     /// The whole buffer.
     pub shape: BufferShape,
-    /// Channel of the buffer where the range goes; a multiple of 4. Not zero only where one buffer is filled by
-    /// several dispatches, each with its share of weights under the binding limit.
+    /// Channel of the buffer where the range goes; a multiple of 4 where the buffer is packed. Not zero only where one buffer is
+    /// filled by several dispatches: each with its share of weights under the binding limit, or each with some channels of the output.
     pub first_channel: usize,
 }
 

@@ -37,6 +37,7 @@ use reader::{Finished, Reader};
 use scheme::Built;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -87,7 +88,7 @@ pub enum Output {
     Logits,
     /// A direction: two images are alike where the cosine between theirs is near 1.
     Embedding,
-    /// The averages over the last map: of a network without a head.
+    /// Pooled features, of a network without a head too, or a layer's map: values for another program to use.
     Features,
 }
 
@@ -132,6 +133,9 @@ pub struct Model {
     /// Names of tensors, and of metadata, that are no part of the network: counters, queues, weights of a loss, other networks
     /// beside the one that was named.
     pub ignored: Vec<String>,
+    /// In a converted file, names of the original's blocks and poolings, each with the node of [`Model::graph`] that computes its
+    /// value. Empty for other files.
+    pub layers: BTreeMap<String, String>,
 }
 
 impl Model {
@@ -212,7 +216,8 @@ pub fn load_assuming(
     };
     let scores = config::scores(config, built.classes)?;
     let Built { graph, blocks, .. } = built;
-    Ok(Model { graph, family, naming, blocks, preprocess, labels, output, scores, assumed, ignored })
+    let layers = BTreeMap::new();
+    Ok(Model { graph, family, naming, blocks, preprocess, labels, output, scores, assumed, ignored, layers })
 }
 
 fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
@@ -223,13 +228,16 @@ fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
 }
 
 fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
-    let saved::About { family, preprocess, labels, output, scores, assumed } = about;
+    let saved::About { family, preprocess, labels, output, scores, assumed, layers } = about;
     let (graph, preprocess) = match size {
         Some([h, w]) => {
             check_size([h, w])?;
             let resized = graph.resized(h, w)?;
             let (map, whole) = (resized.shape(resized.output()), graph.shape(graph.output()));
-            if map != whole {
+            // Features may be a map, whose size follows the input's unless a layer reads a whole map.
+            let free =
+                output == Output::Features && map.channels == whole.channels && !reads_whole_map(&graph);
+            if map != whole && !free {
                 let Shape { height, width, .. } = graph.input_shape();
                 let why = format!("its last layer reads a whole map and would give {map}, not {whole}");
                 return Err(ModelError::FixedSize {
@@ -243,7 +251,14 @@ fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Re
         None => (graph, preprocess),
     };
     let (naming, blocks, ignored) = (Naming::Saved, vec![], vec![]);
-    Ok(Model { graph, family, naming, blocks, preprocess, labels, output, scores, assumed, ignored })
+    Ok(Model { graph, family, naming, blocks, preprocess, labels, output, scores, assumed, ignored, layers })
+}
+
+/// Whether a convolution's window covers its whole input, as a linear layer of a flattened map becomes one.
+fn reads_whole_map(graph: &Graph) -> bool {
+    graph
+        .convs()
+        .any(|(node, conv)| conv.kernel != [1, 1] && conv.kernel == graph.shape(node.inputs[0]).size())
 }
 
 /// The preprocessing of the config files, or that of the network's kind.

@@ -3,14 +3,20 @@
 use super::constant::{Constant, Values};
 use super::proto::{ATTRIBUTE_INT, ATTRIBUTE_INTS, AttributeProto, NodeProto};
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, Node, Op};
+use crate::models::Output;
 use crate::rewrite;
 use std::collections::HashSet;
 use std::ops::Range;
 
 /// Name of the model's input.
 pub(super) const INPUT: &str = "input";
-/// Name of the model's output.
-pub(super) const OUTPUT: &str = "logits";
+/// Name of the model's output, by what it is.
+pub(super) fn output_name(output: Output) -> &'static str {
+    match output {
+        Output::Features => "features",
+        Output::Logits | Output::Embedding => "logits",
+    }
+}
 
 /// Operations and constants of a model.
 #[derive(Default)]
@@ -23,9 +29,9 @@ pub(super) struct Lowered {
     bounds: Option<[String; 2]>,
 }
 
-/// The operators of a graph, its output flattened to one row per image.
-pub(super) fn lower(graph: &Graph) -> Lowered {
-    let names = HashSet::from([INPUT, OUTPUT].map(String::from));
+/// The operators of a graph; its output has that name and, where it is a vector, one row per image.
+pub(super) fn lower(graph: &Graph, output: &str) -> Lowered {
+    let names = HashSet::from([INPUT, output].map(String::from));
     let mut lowered = Lowered { names, ..Lowered::default() };
     let mut values = vec![INPUT.to_string()];
     for node in &graph.nodes()[1..] {
@@ -33,8 +39,15 @@ pub(super) fn lower(graph: &Graph) -> Lowered {
         let channels: Vec<usize> = node.inputs.iter().map(|v| graph.shape(*v).channels).collect();
         values.push(lowered.node(node, inputs, &channels));
     }
-    let last = values.swap_remove(graph.output().index());
-    lowered.nodes.push(operation(OUTPUT, "Flatten", vec![last], vec![int("axis", 1)]));
+    let value = graph.output();
+    let last = values.swap_remove(value.index());
+    let made = lowered.nodes.iter_mut().find(|n| n.output == [last.clone()]);
+    match (graph.shape(value).size(), made) {
+        ([1, 1], _) => lowered.nodes.push(operation(output, "Flatten", vec![last], vec![int("axis", 1)])),
+        (_, None) => lowered.nodes.push(operation(output, "Identity", vec![last], vec![])),
+        // Nothing else reads it.
+        (_, Some(made)) => made.output = vec![output.into()],
+    }
     lowered
 }
 

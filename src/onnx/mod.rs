@@ -1,7 +1,8 @@
 //! ONNX models: a graph for other runtimes.
 //!
-//! The model has one input `input` `[N, channels, height, width]` and one output `logits` `[N, classes]`, both f32; the
-//! number of images `N` is free, height and width are the graph's. Any graph can be written; a residual-free one in the
+//! The model has one input `input` `[N, channels, height, width]` and one output, both f32: `logits` `[N, classes]` or, of a network
+//! that ends with another value ([`OutputChoice`](crate::OutputChoice)), `features`, `[N, channels]` of a vector and `[N, channels,
+//! height, width]` of a map. The number of images `N` is free, height and width are the graph's. Any graph can be written; a residual-free one in the
 //! literal form ([`Mode::Literal`](crate::rewrite::Mode::Literal)) becomes a chain of Conv and Relu, without an Add. Weights
 //! are folded in f64 and rounded to f32 once. Operators are those that ONNX Runtime, OpenVINO and ncnn's pnnx read; where
 //! the channels of a convolution have several activations these are
@@ -19,7 +20,7 @@ use crate::graph::Graph;
 use crate::models::saved::About;
 use crate::output;
 use constant::Constant;
-use lower::{INPUT, Lowered, OUTPUT};
+use lower::{INPUT, Lowered, output_name};
 use prost::Message;
 use proto::{
     Dimension, FLOAT, GraphProto, ModelProto, OperatorSetIdProto, Size, StringStringEntryProto,
@@ -131,14 +132,20 @@ fn opening(field: usize, length: usize) -> Vec<u8> {
 
 impl Layout {
     fn new(graph: &Graph, about: &About) -> Result<Layout, OnnxError> {
-        let Lowered { nodes, constants, .. } = lower::lower(graph);
+        let output = output_name(about.output);
+        let Lowered { nodes, constants, .. } = lower::lower(graph, output);
         let shape = graph.input_shape();
+        let result = graph.shape(graph.output());
+        let dims = match result.size() {
+            [1, 1] => vec![result.channels],
+            [height, width] => vec![result.channels, height, width],
+        };
         let graph = GraphProto {
             node: nodes,
             name: "rmnet".into(),
             initializer: vec![],
             input: vec![images(INPUT, &[shape.channels, shape.height, shape.width])],
-            output: vec![images(OUTPUT, &[graph.shape(graph.output()).len()])],
+            output: vec![images(output, &dims)],
         };
         let mut metadata_props = vec![];
         let mut property = |key: &str, value: String| {

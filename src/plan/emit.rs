@@ -33,7 +33,7 @@ impl Emitter {
         self.whole(0, false)
     }
 
-    fn whole(&self, buffer: usize, non_negative: bool) -> Segment {
+    pub(super) fn whole(&self, buffer: usize, non_negative: bool) -> Segment {
         Segment::whole(buffer, self.buffers[buffer].shape, non_negative)
     }
 
@@ -48,7 +48,7 @@ impl Emitter {
     }
 
     /// A buffer of that shape, of the plan's precision where it is packed.
-    fn buffer(&mut self, name: &str, mut shape: BufferShape) -> Result<usize, PlanError> {
+    pub(super) fn buffer(&mut self, name: &str, mut shape: BufferShape) -> Result<usize, PlanError> {
         shape.precision = match shape.layout {
             Layout::Packed => self.precision,
             Layout::Planar => Precision::F32,
@@ -79,42 +79,82 @@ impl Emitter {
         to: BufferShape,
         cuts: &[usize],
     ) -> Result<Vec<Segment>, PlanError> {
-        let slopes = sum.activation.iter().any(|(_, a)| matches!(a, Activation::PRelu(_)));
-        if slopes && sum.activation.iter().any(|(_, a)| matches!(a, Activation::Relu6 | Activation::Sigmoid))
-        {
-            let what = "PReLU beside ReLU6 or sigmoid in one range".into();
-            return Err(PlanError::Unsupported { layer: name.into(), what });
-        }
-        let most = (self.target.max_storage_buffers as usize).saturating_sub(1); // the weights take one
+        supported(name, &sum)?;
+        let most = self.most_operands();
         let cuts = if cuts.len() + 1 > most / 2 { &[] } else { cuts };
         let mut edges = vec![0];
         edges.extend(cuts.iter().copied().filter(|c| *c > 0 && *c < sum.channels && c.is_multiple_of(4)));
         edges.push(sum.channels);
-        // Where a sum reads more buffers than one dispatch may bind, a part becomes a buffer that the rest adds.
-        let mut sum = sum;
-        while sum.buffers().len() + edges.len() - 1 > most {
-            let Some(part) = sum.split_off(most.saturating_sub(1)) else { break };
-            let [height, width] = part.size;
-            let shape = BufferShape { channels: part.channels, height, width, layout: Layout::Packed, ..to };
-            let parts = self.sum(&format!("{name}.part"), part, None, shape, &[])?;
-            sum.adds.extend(parts.into_iter().map(|s| (s, 0)));
-        }
+        let sum = self.within_bindings(name, sum, edges.len() - 1, to)?;
         let mut targets = vec![];
         for (i, w) in edges.windows(2).enumerate() {
             let shape = BufferShape { channels: w[1] - w[0], ..to };
             let label = if edges.len() > 2 { format!("{name}[{i}]") } else { name.to_string() };
-            targets.push((w[0]..w[1], self.buffer(&label, shape)?));
+            targets.push(Written {
+                channels: w[0]..w[1],
+                buffer: self.buffer(&label, shape)?,
+                first_channel: 0,
+            });
         }
-        for rows in self.chunks(name, &sum, pooling, &targets)? {
-            self.chunk(name, &sum, rows, pooling, &targets)?;
-        }
+        self.dispatches(name, &sum, pooling, &targets)?;
         let non_negative = |range: &Range<usize>| {
             sum.activation
                 .iter()
                 .filter(|(r, _)| r.start < range.end && range.start < r.end)
                 .all(|(_, a)| a.non_negative(false))
         };
-        Ok(targets.iter().map(|(range, b)| self.whole(*b, non_negative(range))).collect())
+        Ok(targets.iter().map(|t| self.whole(t.buffer, non_negative(&t.channels))).collect())
+    }
+
+    /// Emits `activation(terms + adds + bias)` into a part of a buffer that is there already, from channel `first_channel` on.
+    pub(super) fn sum_into(
+        &mut self,
+        name: &str,
+        sum: Sum,
+        buffer: usize,
+        first_channel: usize,
+    ) -> Result<(), PlanError> {
+        supported(name, &sum)?;
+        let sum = self.within_bindings(name, sum, 1, self.buffers[buffer].shape)?;
+        let channels = 0..sum.channels;
+        self.dispatches(name, &sum, None, &[Written { channels, buffer, first_channel }])
+    }
+
+    /// Where a sum reads more buffers than one dispatch of `outputs` buffers may bind, a part of it becomes a buffer that the rest adds.
+    fn within_bindings(
+        &mut self,
+        name: &str,
+        mut sum: Sum,
+        outputs: usize,
+        to: BufferShape,
+    ) -> Result<Sum, PlanError> {
+        let most = self.most_operands();
+        while sum.buffers().len() + outputs > most {
+            let Some(part) = sum.split_off(most.saturating_sub(1)) else { break };
+            let [height, width] = part.size;
+            let shape = BufferShape { channels: part.channels, height, width, layout: Layout::Packed, ..to };
+            let parts = self.sum(&format!("{name}.part"), part, None, shape, &[])?;
+            sum.adds.extend(parts.into_iter().map(|s| (s, 0)));
+        }
+        Ok(sum)
+    }
+
+    /// Buffers besides the weights that one dispatch may bind.
+    fn most_operands(&self) -> usize {
+        (self.target.max_storage_buffers as usize).saturating_sub(1)
+    }
+
+    fn dispatches(
+        &mut self,
+        name: &str,
+        sum: &Sum,
+        pooling: Option<Pooling>,
+        targets: &[Written],
+    ) -> Result<(), PlanError> {
+        for rows in self.chunks(name, sum, pooling, targets)? {
+            self.chunk(name, sum, rows, pooling, targets)?;
+        }
+        Ok(())
     }
 
     /// Output channels per dispatch, so that the packed weights of each fit one binding.
@@ -123,7 +163,7 @@ impl Emitter {
         name: &str,
         sum: &Sum,
         pooling: Option<Pooling>,
-        targets: &[(Range<usize>, usize)],
+        targets: &[Written],
     ) -> Result<Vec<Range<usize>>, PlanError> {
         let limit = self.target.max_binding_bytes;
         let bytes = |rows: usize| packed_weight_bytes(&self.conv_spec(sum, 0..rows, pooling, targets).0);
@@ -149,7 +189,7 @@ impl Emitter {
         sum: &Sum,
         rows: Range<usize>,
         pooling: Option<Pooling>,
-        targets: &[(Range<usize>, usize)],
+        targets: &[Written],
     ) -> (ConvSpec, Vec<BufferId>, Vec<BufferId>) {
         let mut reads: Vec<BufferId> = vec![];
         let mut bind = |operand: Operand| {
@@ -189,12 +229,12 @@ impl Emitter {
         }
         let mut outputs = vec![];
         let mut writes = vec![];
-        for (range, buffer) in targets {
+        for Written { channels: range, buffer, first_channel } in targets {
             let (lo, hi) = (rows.start.max(range.start), rows.end.min(range.end));
             if lo < hi {
                 let shape = self.buffers[*buffer].shape;
                 let channels = lo - rows.start..hi - rows.start;
-                outputs.push(Output { channels, shape, first_channel: lo - range.start });
+                outputs.push(Output { channels, shape, first_channel: first_channel + lo - range.start });
                 writes.push(BufferId(*buffer));
             }
         }
@@ -218,7 +258,7 @@ impl Emitter {
         sum: &Sum,
         rows: Range<usize>,
         pooling: Option<Pooling>,
-        targets: &[(Range<usize>, usize)],
+        targets: &[Written],
     ) -> Result<(), PlanError> {
         let (spec, reads, writes) = self.conv_spec(sum, rows.clone(), pooling, targets);
         let bindings = reads.len() + writes.len() + 1;
@@ -334,6 +374,25 @@ impl Emitter {
         let whole = copied.pop().expect("one buffer without cuts");
         Ok(Segment { non_negative: segment.is_non_negative(), ..whole })
     }
+}
+
+/// Channels of a sum, and where they go: a buffer, from a channel of it on.
+struct Written {
+    channels: Range<usize>,
+    buffer: usize,
+    first_channel: usize,
+}
+
+/// Refuses activations that no kernel has side by side.
+fn supported(name: &str, sum: &Sum) -> Result<(), PlanError> {
+    let has = |of: fn(&Activation) -> bool| sum.activation.iter().any(|(_, a)| of(a));
+    if has(|a| matches!(a, Activation::PRelu(_)))
+        && has(|a| matches!(a, Activation::Relu6 | Activation::Sigmoid))
+    {
+        let what = "PReLU beside ReLU6 or sigmoid in one range".into();
+        return Err(PlanError::Unsupported { layer: name.into(), what });
+    }
+    Ok(())
 }
 
 /// Output channels are spread over dispatches in multiples of this: kernels pad to at most as many.

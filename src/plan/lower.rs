@@ -136,6 +136,12 @@ impl Lowering<'_> {
             (Op::MaxPool(_) | Op::GlobalAverage, _) if !self.values[v.index()].is_empty() => {
                 Ok(std::mem::take(&mut self.values[v.index()])) // computed with the convolution
             }
+            (Op::MaxPool(pool), Some(x)) if self.is_output_of_parts(v, x) => {
+                self.pooled_sum(v, x, Pooling::Max(*pool))
+            }
+            (Op::GlobalAverage, Some(x)) if self.is_output_of_parts(v, x) => {
+                self.pooled_sum(v, x, Pooling::Average)
+            }
             (Op::MaxPool(pool), Some(x)) => {
                 self.per_segment(v, x, |this, s, to| this.emitter.max_pool(s, *pool, to))
             }
@@ -160,13 +166,19 @@ impl Lowering<'_> {
     /// Writes the output where it is a view of another value.
     fn output(&mut self) -> Result<(), PlanError> {
         let v = self.graph.output();
-        let place = |s: &Segment| self.emitter.buffers[s.buffer].place;
-        if self.values[v.index()].iter().all(|s| place(s) == Place::Output) {
+        if self.emitter.buffers.iter().any(|b| b.place == Place::Output) {
             return Ok(());
         }
         let shape = self.graph.shape(v);
         let mut sum = Sum::new(shape.channels, shape.size());
-        self.add_value(v, &mut sum)?;
+        match self.values[v.index()].clone().as_slice() {
+            // An epilogue cannot add means, a K range of one factor per channel takes them.
+            [means] if means.mean_pool => {
+                let ones = vec![1.0; shape.channels];
+                self.diagonal(v, means.clone(), ones.into(), 0, [1, 1], &mut sum)?;
+            }
+            _ => self.add_value(v, &mut sum)?,
+        }
         let to = self.buffer_shape(v, shape.channels);
         let name = self.name(v).to_string();
         self.emitter.sum(&name, sum, None, to, &[]).map(drop)
@@ -192,6 +204,21 @@ impl Lowering<'_> {
         PlanError::Unsupported { layer: self.name(v).into(), what: what.into() }
     }
 
+    /// Whether a pooling is the output, which is one buffer, and what it pools is several.
+    fn is_output_of_parts(&self, v: ValueId, x: ValueId) -> bool {
+        v == self.graph.output() && self.values[x.index()].len() > 1
+    }
+
+    /// The pooling of a value of several segments into one buffer, as one dispatch.
+    fn pooled_sum(&mut self, v: ValueId, x: ValueId, pooling: Pooling) -> Result<Vec<Segment>, PlanError> {
+        let shape = self.graph.shape(x);
+        let mut sum = Sum::new(shape.channels, shape.size());
+        self.add_value(x, &mut sum)?;
+        let to = self.buffer_shape(v, shape.channels);
+        let name = self.name(v).to_string();
+        self.emitter.sum(&name, sum, Some(pooling), to, &[])
+    }
+
     /// An operation that treats channels apart: one dispatch per segment.
     fn per_segment(
         &mut self,
@@ -200,9 +227,6 @@ impl Lowering<'_> {
         mut emit: impl FnMut(&mut Self, (&str, Segment), BufferShape) -> Result<Segment, PlanError>,
     ) -> Result<Vec<Segment>, PlanError> {
         let segments = self.values[x.index()].clone();
-        if segments.len() > 1 && v == self.graph.output() {
-            return Err(self.unsupported(v, "an output of several channel ranges"));
-        }
         let mut result = vec![];
         for s in segments {
             let plain = s.is_plain() && s.first_channel.is_multiple_of(4);

@@ -25,16 +25,30 @@ impl Lowering<'_> {
         let input = self.values[x.index()].clone();
         let result_value = pooling.map(|p| p.0).or(add.map(|a| a.0)).unwrap_or(v);
         let ranges = row_ranges(conv);
-        if result_value == self.graph.output() && ranges.len() > 1 {
-            return Err(self.unsupported(v, "an output of several channel ranges"));
-        }
+        let name = self.name(v).to_string();
+        // The output is one buffer: its channel ranges are written there, one dispatch each.
+        let output = match result_value == self.graph.output() && ranges.len() > 1 {
+            true => Some(self.emitter.buffer(&name, self.buffer_shape(result_value, conv.out_channels))?),
+            false => None,
+        };
         let mut result = vec![];
         for rows in ranges {
             if add.is_none()
                 && pooling.is_none()
                 && let Some(view) = self.view(v, conv, (x, &input), &rows)?
             {
-                result.extend(view);
+                let Some(output) = output else {
+                    result.extend(view);
+                    continue;
+                };
+                let mut sum = Sum::new(rows.len(), self.graph.shape(v).size());
+                let mut first = 0;
+                for segment in view {
+                    let channels = segment.channels;
+                    self.add_segment(x, segment, first, [1, 1], &mut sum)?;
+                    first += channels;
+                }
+                self.emitter.sum_into(&name, sum, output, rows.start)?;
                 continue;
             }
             let mut sum = Sum::new(rows.len(), self.graph.shape(v).size());
@@ -49,8 +63,11 @@ impl Lowering<'_> {
                 sum.activation = vec![(0..rows.len(), activation.clone())];
                 self.add_value(other, &mut sum)?;
             }
+            if let Some(output) = output {
+                self.emitter.sum_into(&name, sum, output, rows.start)?;
+                continue;
+            }
             let to = self.buffer_shape(result_value, rows.len());
-            let name = self.name(v).to_string();
             let mut cuts = if rows.len() == conv.out_channels {
                 self.cuts(result_value)
             } else {
@@ -69,6 +86,9 @@ impl Lowering<'_> {
             cuts.sort_unstable();
             cuts.dedup();
             result.extend(self.emitter.sum(&name, sum, pooling.map(|p| p.1), to, &cuts)?);
+        }
+        if let Some(output) = output {
+            result = vec![self.emitter.whole(output, false)];
         }
         if let Some((node, _)) = pooling {
             self.values[node.index()] = std::mem::take(&mut result);
@@ -288,7 +308,7 @@ impl Lowering<'_> {
     }
 
     /// Adds a segment times a factor per channel to output channels from `first_out` on, as a K range.
-    fn diagonal(
+    pub(super) fn diagonal(
         &mut self,
         x: ValueId,
         segment: Segment,

@@ -32,7 +32,7 @@ pub struct BufferId(pub usize);
 pub enum Place {
     /// The caller's input, planar `[batch, channels, height, width]`.
     Input,
-    /// The caller's output, planar `[batch, classes]`.
+    /// The caller's output, planar `[batch, channels, height, width]`: logits are `[batch, classes, 1, 1]`.
     Output,
     /// A slot of the plan, from its first byte.
     Slot(usize),

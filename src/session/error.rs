@@ -1,5 +1,6 @@
 //! Errors of the public face: those of every stage below it.
 
+use super::OutputError;
 use crate::checkpoint::CheckpointError;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::cpu::CpuError;
@@ -39,22 +40,25 @@ pub enum SessionError {
     #[cfg(not(target_arch = "wasm32"))]
     #[error(transparent)]
     Cpu(#[from] CpuError),
-    /// A run whose logits are NaN or infinite: a layer of the network overflows its precision.
+    /// The network has no such value as [`Options::output`](super::Options::output) names.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// A run whose output is NaN or infinite somewhere: a layer of the network overflows its precision.
     #[error(
-        "logit {class} of image {image} of the batch is {value}: a layer overflows {precision}; \
-         `rmnet verify --precision {precision} --bisect` names it"
+        "{} of the batch is {value}: a layer overflows {precision}; \
+         `rmnet verify --precision {precision} --bisect` names it", position(.at, .shape)
     )]
     NotFinite {
         /// Of the run.
         precision: Precision,
-        /// Position in the batch of the first such image.
-        image: usize,
-        /// Its first class that is not finite.
-        class: usize,
-        /// That logit.
+        /// Image, channel, row and column of the first such value.
+        at: [usize; 4],
+        /// `[batch, channels, height, width]` of the output.
+        shape: [usize; 4],
+        /// That value.
         value: f32,
-        /// What the run gave, `[batch, classes]`.
-        logits: Vec<f32>,
+        /// What the run gave, planar.
+        output: Vec<f32>,
     },
     /// Two forms of one network gave different logits: an error of ours or of the driver's.
     #[error("the merged form gives other logits, off by {relative:.1e} of the largest: please report it")]
@@ -84,4 +88,12 @@ pub enum SessionError {
     /// Something only a GPU session has was asked of one on the CPU.
     #[error("a session on the CPU has no GPU commands to encode: make it on a GPU")]
     NotOnGpu,
+}
+
+/// Where a value is, for people; rows and columns are those of a map.
+fn position([image, channel, y, x]: &[usize; 4], shape: &[usize; 4]) -> String {
+    match shape[2..] {
+        [1, 1] => format!("output {channel} of image {image}"),
+        _ => format!("the output at channel {channel}, row {y}, column {x} of image {image}"),
+    }
 }

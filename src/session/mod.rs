@@ -18,6 +18,7 @@ mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod measure;
 mod options;
+mod output;
 mod prune;
 #[cfg(not(target_arch = "wasm32"))]
 mod timing;
@@ -26,6 +27,7 @@ pub use error::SessionError;
 #[cfg(not(target_arch = "wasm32"))]
 pub use measure::{MergeTiming, faster_merged};
 pub use options::{Device, Options};
+pub use output::{OutputChoice, OutputError, preserved_layers};
 pub use prune::{Judge, PrunedModel, pruned};
 
 use crate::checkpoint::Checkpoint;
@@ -49,8 +51,10 @@ pub struct Prepared {
 /// Rewrites and plans a model for `target`, and replays the plan. Needs no device.
 ///
 /// # Errors
-/// [`SessionError::Plan`] names the layer that cannot be planned, with the figures.
+/// [`SessionError::Output`] where the model has no such value as [`Options::output`] names; [`SessionError::Plan`] names the layer that
+/// cannot be planned, with the figures.
 pub fn prepare(model: &Model, options: &Options, target: Target) -> Result<Prepared, SessionError> {
+    let model = options.output.of(model)?;
     let rewritten = rewrite::for_mode(&model.graph, Form { mode: options.mode, merge: options.merge })?;
     let planned = plan::Options {
         batch: options.batch,
@@ -170,13 +174,14 @@ impl Session {
         Ok(Session { executor, blocks: rewritten.blocks, passed_over: vec![] })
     }
 
-    /// Runs one batch, planar `[batch, channels, height, width]` f32, and gives the logits, `[batch, classes]`. Blocks.
+    /// Runs one batch, planar `[batch, channels, height, width]` f32, and gives the output, planar as [`Session::output_shape`] says:
+    /// logits are `[batch, classes]`. Blocks.
     ///
     /// Values of the input are to be finite, which is not looked at: a GPU may take the larger of NaN and 0 for 0, and hide one.
     ///
     /// # Errors
     /// An input of another length; a device lost; [`SessionError::NotFinite`] where a layer overflows its precision. The CPU hands
-    /// every NaN on to the logits. In f32 a GPU may take the larger of NaN and 0 for 0, so that an overflow before a ReLU need not
+    /// every NaN on to the output. In f32 a GPU may take the larger of NaN and 0 for 0, so that an overflow before a ReLU need not
     /// show there: [`verify`](crate::verify) finds it.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, SessionError> {
@@ -186,13 +191,19 @@ impl Session {
         })
     }
 
-    /// Refuses logits that are NaN or infinite.
-    fn finite(&self, logits: Vec<f32>) -> Result<Vec<f32>, SessionError> {
-        let Some(at) = logits.iter().position(|v| !v.is_finite()) else { return Ok(logits) };
-        let [_, classes] = self.output_shape();
-        let (image, class, value) = (at / classes, at % classes, logits[at]);
+    /// Refuses an output that is NaN or infinite somewhere.
+    fn finite(&self, output: Vec<f32>) -> Result<Vec<f32>, SessionError> {
+        let Some(at) = output.iter().position(|v| !v.is_finite()) else { return Ok(output) };
+        let shape @ [_, channels, height, width] = self.output_shape();
+        let value = output[at];
+        let at = [
+            at / (channels * height * width),
+            at / (height * width) % channels,
+            at / width % height,
+            at % width,
+        ];
         let precision = self.plan().precision();
-        Err(SessionError::NotFinite { precision, image, class, value, logits })
+        Err(SessionError::NotFinite { precision, at, shape, value, output })
     }
 
     /// [`Session::run`] that awaits the GPU. On the CPU it runs at once.
@@ -209,8 +220,8 @@ impl Session {
 
     /// Records a run into the app's own command buffer: nothing is submitted, copied or read back.
     ///
-    /// `input` holds planar `[batch, channels, height, width]` f32, `output` gets `[batch, classes]` f32; both with usage
-    /// `STORAGE`, on the session's device. A value that left the range of f16 makes logits NaN, which nobody looks for here.
+    /// `input` holds planar `[batch, channels, height, width]` f32, `output` gets planar f32 of [`Session::output_shape`]; both with
+    /// usage `STORAGE`, on the session's device. A value that left the range of f16 makes the output NaN, which nobody looks for here.
     ///
     /// # Errors
     /// [`SessionError::NotOnGpu`] on the CPU; a buffer too small or of another usage.
@@ -273,10 +284,10 @@ impl Session {
         self.input_shape().iter().product()
     }
 
-    /// `[batch, classes]` of the output.
-    pub fn output_shape(&self) -> [usize; 2] {
+    /// `[batch, channels, height, width]` of the output. Logits and features have height and width 1, channels are the classes.
+    pub fn output_shape(&self) -> [usize; 4] {
         let s = self.plan().output().shape;
-        [s.batch, s.channels * s.height * s.width]
+        [s.batch, s.channels, s.height, s.width]
     }
 
     /// The adapter, or `cpu` with the number of threads.

@@ -1,5 +1,6 @@
 //! What a session can be asked for.
 
+use super::OutputChoice;
 use crate::gpu::{AdapterChoice, Tuning};
 use crate::kernel::Precision;
 use crate::rewrite::Mode;
@@ -25,6 +26,8 @@ pub enum Device {
 pub struct Options {
     /// Images per run.
     pub batch: usize,
+    /// Which value of the network a run gives.
+    pub output: OutputChoice,
     /// Which form of the network runs.
     pub mode: Mode,
     /// Whether neighbouring linear 1x1 convolutions (MobileNetV2's) are multiplied into one:
@@ -47,6 +50,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             batch: 1,
+            output: OutputChoice::default(),
             mode: Mode::default(),
             merge: false,
             precision: Precision::F32,

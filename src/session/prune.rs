@@ -8,6 +8,7 @@ use crate::plan::{self, Plan};
 use crate::reference;
 use crate::rewrite::prune::{ChannelMeans, Criterion, Options, Pruned, batch_norm_scales, prune};
 use crate::rewrite::{self, Mode};
+use std::collections::BTreeMap;
 
 /// What channels are judged by; see [`Criterion`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,6 +60,7 @@ pub fn pruned(model: &Model, judge: Judge<'_>, options: &Options) -> Result<Prun
         family: format!("{}, pruned", model.family),
         naming: Naming::Saved,
         blocks: vec![],
+        layers: BTreeMap::new(),
         ..model.clone()
     };
     Ok(PrunedModel { model, pruned, plans, parameters })

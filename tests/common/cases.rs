@@ -131,6 +131,48 @@ fn deep() -> Vec<(String, ConvSpec)> {
     specs
 }
 
+/// Maps as an app has them: what an output that is no vector needs.
+fn planar_maps() -> Vec<(String, ConvSpec)> {
+    let mut specs = vec![];
+    let three = |out: usize| conv(vec![range(whole(0, packed(2, 8, 7, 9)), 3, 1, 1, 1)], out);
+    for out in [1, 3, 8, 22, 37] {
+        specs.push((format!("{out} channels"), three(out)));
+        specs.push((
+            format!("1x1, {out} channels"),
+            conv(vec![range(whole(0, packed(2, 8, 5, 7)), 1, 1, 0, 1)], out),
+        ));
+        specs.push((format!("a sum of {out}"), add(three(out), whole(1, packed(2, out, 7, 9)), 0)));
+        specs.push((format!("prelu of {out}"), activated(three(out), Function::PRelu)));
+    }
+    specs.push(("a strided sum".into(), {
+        let view = Operand { first_channel: 4, channels: 8, stride: 2, ..whole(1, packed(2, 14, 13, 17)) };
+        add(three(16), view, 4)
+    }));
+    specs.push(("a projection".into(), projection(packed(2, 10, 7, 8), packed(2, 6, 13, 15), 20, 3, 2)));
+    specs.push(("gated".into(), gated(add(three(16), whole(1, packed(2, 16, 7, 9)), 0), 2, 16, 0)));
+    let twelve = conv(vec![range(whole(0, packed(2, 12, 7, 9)), 3, 2, 1, 1)], 12);
+    specs.push(("depthwise".into(), activated(grouped(twelve.clone(), 12), Function::Relu6)));
+    specs.push(("groups".into(), grouped(twelve, 3)));
+    let means = |channels: usize| of_means(packed(2, channels, 7, 6), channels);
+    specs.push(("depthwise means".into(), grouped(means(6), 6)));
+    let mut sum = add(three(8), whole(0, packed(2, 8, 7, 9)), 0);
+    sum.k_ranges.clear();
+    specs.push(("what is added alone".into(), sum.clone()));
+    specs.push(("what is added alone, pooled".into(), pooled(sum, 3, 2, 1)));
+    let image = conv(vec![range(whole(0, planar(2, 3, 33, 29)), 7, 2, 3, 1)], 20);
+    specs.push(("a stem".into(), image.clone()));
+    specs.push(("a pooled stem".into(), pooled(image, 3, 2, 1)));
+    specs.push(("pooled".into(), pooled(three(10), 2, 2, 0)));
+    // Some channels of the output, from any on.
+    for (out, first) in [(8, 4), (13, 5), (6, 3), (37, 1)] {
+        let mut part = three(out);
+        part.outputs[0].first_channel = first;
+        part.outputs[0].shape.channels = first + out + 2;
+        specs.push((format!("{out} channels from {first} on"), part));
+    }
+    specs
+}
+
 /// Every case, named.
 pub fn all() -> Vec<(String, Spec)> {
     let mut specs: Vec<(String, ConvSpec)> = vec![];
@@ -302,6 +344,9 @@ pub fn all() -> Vec<(String, Spec)> {
     for (name, spec) in averages() {
         push(&format!("average of {name}"), averaged(spec));
     }
+    for (name, spec) in planar_maps() {
+        push(&format!("planar map, {name}"), to_planar(spec));
+    }
     for (name, spec) in deep() {
         push(&format!("average of deep {name}"), averaged(spec.clone()));
         push(&format!("deep {name}"), spec);
@@ -315,8 +360,10 @@ pub fn all() -> Vec<(String, Spec)> {
         for shape in [packed(2, 10, 9, 12), planar(2, 5, 11, 8)] {
             let pool = MaxPool { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2] };
             let [height, width] = pool.output_size([shape.height, shape.width]).expect("the window fits");
-            let to = BufferShape { height, width, layout: Layout::Packed, ..shape };
-            specs.push(("max pool".into(), Spec::MaxPool(PoolSpec { from: whole(0, shape), pool, to })));
+            for layout in [Layout::Packed, Layout::Planar] {
+                let to = BufferShape { height, width, layout, ..shape };
+                specs.push(("max pool".into(), Spec::MaxPool(PoolSpec { from: whole(0, shape), pool, to })));
+            }
         }
     }
     for (shape, layout) in [

@@ -12,7 +12,7 @@ use crate::graph::{Graph, GraphError, Shape, ValueId};
 use crate::output;
 use layer::{SavedNode, read_op, saved_op};
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Key of the chain in a file's metadata.
@@ -113,6 +113,9 @@ pub struct About {
     /// What was assumed of the checkpoint it came from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub assumed: Vec<Assumption>,
+    /// Names of the original's blocks and poolings, each with the node of the chain that gives its value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub layers: BTreeMap<String, String>,
 }
 
 impl About {
@@ -125,6 +128,7 @@ impl About {
             output: Output::Logits,
             scores: Scores::Softmax,
             assumed: vec![],
+            layers: BTreeMap::new(),
         }
     }
 
@@ -137,6 +141,7 @@ impl About {
             output: model.output,
             scores: model.scores,
             assumed: model.assumed.clone(),
+            layers: model.layers.clone(),
         }
     }
 }
@@ -223,6 +228,10 @@ fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedErro
     };
     let size = format!("{:?}", [height, width]);
     same("preprocess.size", size, format!("{:?}", chain.about.preprocess.size))?;
+    if let Some((name, node)) = chain.about.layers.iter().find(|(_, node)| graph.find(node).is_none()) {
+        let expected = format!("a node of the chain for {name}");
+        return Err(SavedError::Mismatch { what: "layers", expected, found: node.clone() });
+    }
     if let Some(labels) = &chain.about.labels {
         let classes = graph.shape(graph.output()).len();
         same("labels", format!("{classes} names"), format!("{} names", labels.len()))?;

@@ -96,8 +96,11 @@ fn check_conv(c: &ConvSpec, weights: Option<&ConvWeights>) -> Result<(), String>
     };
     let whole = partition(c.outputs.iter().map(|o| &o.channels).collect())
         && partition(c.activation.iter().map(|(r, _)| r).collect());
-    let aligned =
-        c.outputs.iter().all(|o| o.channels.start.is_multiple_of(4) && o.first_channel.is_multiple_of(4));
+    // A planar buffer can be written from any channel on.
+    let aligned = c.outputs.iter().all(|o| {
+        let packed = o.shape.layout == Layout::Packed;
+        o.channels.start.is_multiple_of(4) && (!packed || o.first_channel.is_multiple_of(4))
+    });
     match whole && aligned && c.out_channels > 0 {
         true => Ok(()),
         false => Err("outputs or activations do not cover its channels once, from multiples of 4".into()),
