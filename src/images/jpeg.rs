@@ -77,8 +77,17 @@ struct Frame {
     precision: u8,
     width: usize,
     height: usize,
-    /// Sampling factors, horizontal and vertical.
-    components: Vec<(u8, u8)>,
+    components: Vec<Component>,
+}
+
+/// A component of a frame.
+struct Component {
+    id: u8,
+    /// Sampling factors.
+    horizontal: u8,
+    vertical: u8,
+    /// By coefficient, in zigzag order: the lowest bit that a scan has sent; none at first.
+    sent: [Option<u8>; 64],
 }
 
 /// What the markers of a file say.
@@ -130,7 +139,10 @@ impl<'a> Markers<'a> {
             let segment = bytes.get(at + 2..at + length).ok_or_else(cut)?;
             at += length;
             match marker {
-                0xda => scans += 1,
+                0xda => {
+                    scans += 1;
+                    frame.as_mut().ok_or_else(|| damaged("a scan before its frame".into()))?.scan(segment)?;
+                }
                 0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf if frame.is_some() => {
                     return Err(unsupported("hierarchical, more than one frame".into()));
                 }
@@ -153,13 +165,34 @@ impl Frame {
     fn parse(kind: u8, segment: &[u8]) -> Result<Frame, ImageError> {
         let short = || damaged("a frame header that is too short".into());
         let &[precision, h1, h0, w1, w0, count, ref rest @ ..] = segment else { return Err(short()) };
-        let components = rest.chunks_exact(3).take(usize::from(count)).map(|c| (c[1] >> 4, c[1] & 15));
-        let components: Vec<(u8, u8)> = components.collect();
+        let components = rest.chunks_exact(3).take(usize::from(count)).map(|c| Component {
+            id: c[0],
+            horizontal: c[1] >> 4,
+            vertical: c[1] & 15,
+            sent: [None; 64],
+        });
+        let components: Vec<Component> = components.collect();
         if components.len() != usize::from(count) {
             return Err(short());
         }
         let (height, width) = (u16::from_be_bytes([h1, h0]).into(), u16::from_be_bytes([w1, w0]).into());
         Ok(Frame { kind, precision, width, height, components })
+    }
+
+    /// Notes what a scan sends.
+    fn scan(&mut self, segment: &[u8]) -> Result<(), ImageError> {
+        let short = || damaged("a scan header that is too short".into());
+        let count = usize::from(*segment.first().ok_or_else(short)?);
+        let (ids, rest) = segment[1..].split_at_checked(2 * count).ok_or_else(short)?;
+        let &[first, last, bits, ..] = rest else { return Err(short()) };
+        let (coefficients, low) = match self.kind {
+            0xc2 => (usize::from(first)..usize::from(last.min(63)) + 1, bits & 15),
+            _ => (0..64, 0),
+        };
+        for component in self.components.iter_mut().filter(|c| ids.chunks_exact(2).any(|i| i[0] == c.id)) {
+            component.sent.get_mut(coefficients.clone()).ok_or_else(short)?.fill(Some(low));
+        }
+        Ok(())
     }
 
     /// Refuses what is not decoded, by its name.
@@ -169,6 +202,7 @@ impl Frame {
             0xc5 | 0xc6 | 0xcd | 0xce => "hierarchical (a differential frame)",
             0xc7 | 0xcf => "lossless hierarchical",
             0xcb => "lossless, arithmetic coding",
+            0xc9 | 0xca => "arithmetic coding",
             _ => "",
         };
         if !mode.is_empty() {
@@ -186,17 +220,25 @@ impl Frame {
         if !matches!(self.components.len(), 1 | 3 | 4) {
             return Err(unsupported(format!("{} components, expected 1, 3 or 4", self.components.len())));
         }
-        if self.components.iter().any(|(h, v)| !(1..=4).contains(h) || !(1..=4).contains(v)) {
+        let factors: Vec<(u8, u8)> = self.components.iter().map(|c| (c.horizontal, c.vertical)).collect();
+        if factors.iter().any(|(h, v)| !(1..=4).contains(h) || !(1..=4).contains(v)) {
             return Err(damaged("a sampling factor that is not from 1 to 4".into()));
         }
-        let most = |axis: fn(&(u8, u8)) -> u8| self.components.iter().map(axis).max().unwrap_or(1);
+        let most = |axis: fn(&(u8, u8)) -> u8| factors.iter().map(axis).max().unwrap_or(1);
         let (h_most, v_most) = (most(|c| c.0), most(|c| c.1));
-        let list = || self.components.iter().map(|(h, v)| format!("{h}x{v}")).collect::<Vec<_>>().join(", ");
-        if self.components[0] != (h_most, v_most) && self.components.len() > 1 {
+        let list = || factors.iter().map(|(h, v)| format!("{h}x{v}")).collect::<Vec<_>>().join(", ");
+        if factors[0] != (h_most, v_most) {
             return Err(unsupported(format!("luma sampled less than chroma ({})", list())));
         }
-        if self.components.iter().any(|(h, v)| h_most % h != 0 || v_most % v != 0) {
+        if factors.iter().any(|(h, v)| h_most % h != 0 || v_most % v != 0) {
             return Err(unsupported(format!("fractional sampling ({})", list())));
+        }
+        if self.components.iter().any(|c| c.sent[0].is_none()) {
+            return Err(damaged("a component that no scan holds".into()));
+        }
+        // libjpeg guesses these, to smooth the blocks of an image that is still arriving.
+        if self.components.iter().any(|c| c.sent[1..10].iter().any(|low| *low != Some(0))) {
+            return Err(damaged("progressive scans that leave coefficients unfinished".into()));
         }
         if markers.scans > MAX_SCANS {
             return Err(unsupported(format!("{} scans, expected up to {MAX_SCANS}", markers.scans)));
@@ -206,8 +248,7 @@ impl Frame {
         let samples = |(h, v): &(u8, u8)| {
             area * u64::from(*h) * u64::from(*v) / (u64::from(h_most) * u64::from(v_most))
         };
-        let coefficients =
-            if markers.scans > 1 { 2 * self.components.iter().map(samples).sum::<u64>() } else { 0 };
-        check_size(self.width, self.height, area * self.components.len() as u64 + coefficients)
+        let coefficients = if markers.scans > 1 { 2 * factors.iter().map(samples).sum::<u64>() } else { 0 };
+        check_size(self.width, self.height, area * factors.len() as u64 + coefficients)
     }
 }

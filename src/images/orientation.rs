@@ -23,33 +23,47 @@ pub(super) fn from_exif(mut block: &[u8]) -> Option<i64> {
         let bytes = block.get(at..at.checked_add(4)?)?.try_into().ok()?;
         Some(if little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) })
     };
-    let directory = u32_at(4)? as usize;
-    let entries = usize::from(u16_at(directory)?);
-    // At most 65535 entries of 12 bytes; the first value that can be read counts.
-    (0..entries).map_while(|i| Some(directory + 2 + 12 * i).filter(|at| at + 12 <= block.len())).find_map(
-        |entry| {
-            if u16_at(entry)? != ORIENTATION {
-                return None;
+    let mut entry = u32_at(4)? as usize;
+    let entries = u16_at(entry)?;
+    entry += 2;
+    let mut far = 0;
+    for _ in 0..entries {
+        let (tag, kind, count) = (u16_at(entry)?, u16_at(entry + 2)?, u32_at(entry + 4)? as usize);
+        u32_at(entry + 8)?;
+        let size = match kind {
+            1 | 2 | 6 | 7 => 1,
+            3 | 8 => 2,
+            4 | 9 | 11 | 13 => 4,
+            5 | 10 | 12 | 16 => 8,
+            _ => 0,
+        };
+        let bytes = count.saturating_mul(size);
+        let mut at = entry + 8;
+        entry += 12;
+        if bytes == 0 {
+            continue;
+        }
+        if bytes > 4 {
+            // Pillow skips values that cannot be in the block, and stops at one that runs over its end.
+            far += bytes.min(block.len() + 1);
+            if far > block.len() {
+                continue;
             }
-            let (kind, count) = (u16_at(entry + 2)?, u32_at(entry + 4)? as usize);
-            let size = match kind {
-                6 => 1,
-                3 | 8 => 2,
-                4 | 9 => 4,
-                _ => return None,
-            };
-            let bytes = count.checked_mul(size).filter(|b| *b > 0)?;
-            let at = if bytes > 4 { u32_at(entry + 8)? as usize } else { entry + 8 };
+            at = u32_at(at)? as usize;
             block.get(at..at.checked_add(bytes)?)?;
-            Some(match kind {
-                6 => i64::from(block[at] as i8),
-                3 => i64::from(u16_at(at)?),
-                8 => i64::from(u16_at(at)? as i16),
-                4 => i64::from(u32_at(at)?),
-                _ => i64::from(u32_at(at)? as i32),
-            })
-        },
-    )
+        }
+        if tag == ORIENTATION {
+            return match kind {
+                6 => Some(i64::from(block[at] as i8)),
+                3 => Some(i64::from(u16_at(at)?)),
+                8 => Some(i64::from(u16_at(at)? as i16)),
+                4 => Some(i64::from(u32_at(at)?)),
+                9 => Some(i64::from(u32_at(at)? as i32)),
+                _ => None,
+            };
+        }
+    }
+    None
 }
 
 /// `tiff:Orientation` of an XMP packet: the first as an attribute or an element, of one digit.

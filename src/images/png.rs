@@ -143,8 +143,8 @@ impl Samples<'_> {
         };
         match (self.color, self.depth, self.transparency) {
             (ColorType::Indexed, _, Some(table)) => Ok(Alpha::Palette(table)),
-            (ColorType::Grayscale, BitDepth::Eight, Some(&[_, v])) => Ok(Alpha::Colour([v; 3])),
-            (ColorType::Rgb, BitDepth::Eight, Some(&[_, r, _, g, _, b])) => Ok(Alpha::Colour([r, g, b])),
+            (ColorType::Grayscale, BitDepth::Eight, Some(&[v])) => Ok(Alpha::Colour([v; 3])),
+            (ColorType::Rgb, BitDepth::Eight, Some(&[r, g, b])) => Ok(Alpha::Colour([r, g, b])),
             _ => Err(ImageError::NoAlpha { found: found.into() }),
         }
     }
