@@ -51,8 +51,9 @@ fn pixels_equal_pillows() {
             },
             crop_pct: 1.0,
             rescale: 1.0,
-            mean: [0.0; 3],
-            std: [1.0; 3],
+            mean: vec![0.0],
+            std: vec![1.0],
+            ..Preprocess::imagenet()
         };
         let found = apply(&plain, &image(&case));
         let plane = height * width;

@@ -142,7 +142,9 @@ pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, 
         Naming::Torchvision if architecture.is_some() => Naming::Timm,
         naming => naming,
     };
-    let preprocess = preprocess(checkpoint, (scheme.preprocess)(checkpoint))?;
+    let stated = stated_preprocess(checkpoint, scheme.model_types)?;
+    let assumed = stated.is_none();
+    let preprocess = stated.unwrap_or_else(|| (scheme.preprocess)(checkpoint));
     let size = size.unwrap_or(preprocess.size);
     check_size(size)?;
     let preprocess = preprocess.with_size(size);
@@ -150,6 +152,10 @@ pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, 
     let mut reader = Reader::new(checkpoint, naming);
     let built = (scheme.build)(&mut reader, config, size)?;
     reader.finish()?;
+    let preprocess = match assumed {
+        true => preprocess.for_channels(built.graph.input_shape().channels),
+        false => preprocess,
+    };
     let labels = config::labels(config, built.classes)?;
     match architecture {
         Some(_) => timm::agrees(config, built.classes)?,
@@ -193,15 +199,22 @@ fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Re
     Ok(Model { graph, family, naming: Naming::Saved, blocks: vec![], preprocess, labels, output })
 }
 
-/// The preprocessing of the config files, or that of the network's kind.
-fn preprocess(checkpoint: &Checkpoint, of_kind: Preprocess) -> Result<Preprocess, ModelError> {
+/// The preprocessing of the config files, where they have one. A processor's file that names no class is the network's.
+fn stated_preprocess(
+    checkpoint: &Checkpoint,
+    model_types: &[&str],
+) -> Result<Option<Preprocess>, ModelError> {
     let config = checkpoint.config();
     // Older timm files have no inner object.
     let flat = || config.filter(|c| c.get("input_size").is_some());
     let timm = config.and_then(|c| c.get("pretrained_cfg")).filter(|v| !v.is_null()).or_else(flat);
+    let class = match model_types.contains(&"mobilenet_v2") {
+        true => "MobileNetV2ImageProcessor",
+        false => "ConvNextImageProcessor",
+    };
     Ok(match (timm, checkpoint.preprocessor_config()) {
-        (Some(timm), _) => Preprocess::from_timm(timm)?,
-        (None, Some(hugging_face)) => Preprocess::from_hugging_face(hugging_face)?,
-        (None, None) => of_kind,
+        (Some(timm), _) => Some(Preprocess::from_timm(timm)?),
+        (None, Some(hugging_face)) => Some(Preprocess::from_hugging_face_as(hugging_face, class)?),
+        (None, None) => None,
     })
 }
