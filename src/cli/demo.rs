@@ -3,6 +3,7 @@
 use super::args::DemoArgs;
 use super::{Failure, Report, device, mib, timed};
 use rmnet::checkpoint::Checkpoint;
+use rmnet::images;
 use rmnet::models::{self, Model};
 use rmnet::rewrite::Outcome;
 use rmnet::{Device, Mode, Options, Session, reference, verify};
@@ -92,7 +93,7 @@ pub fn demo(args: &DemoArgs) -> Result<Report, Failure> {
     let mut right = 0;
     for ((name, _), scores) in IMAGES.iter().zip(logits.chunks(classes)) {
         let label = name.trim_end_matches(".png").rsplit('_').next().unwrap_or_default();
-        let (best, probability) = super::run::top(scores, 1)[0];
+        let (best, probability) = super::scores::top(scores, 1, super::scores::Kind::Softmax)[0];
         let predicted = model.labels.as_ref().map_or_else(|| best.to_string(), |l| l[best].clone());
         right += usize::from(predicted == label);
         let mark = if predicted == label { "" } else { "  wrong" };
@@ -122,9 +123,9 @@ fn images(model: &Model) -> Result<Vec<f32>, Failure> {
     let mut input = vec![];
     for (name, png) in IMAGES {
         let refuse = |e: &dyn std::fmt::Display| Failure::input(format!("{name}: {e}"));
-        let rgb = image::load_from_memory(png).map_err(|e| refuse(&e))?.into_rgb8();
-        let (width, height) = (rgb.width() as usize, rgb.height() as usize);
-        input.extend(model.preprocess.apply(rgb.as_raw(), width, height).map_err(|e| refuse(&e))?);
+        let pixels =
+            images::decode(png, images::Mode::Rgb, images::Orientation::Apply).map_err(|e| refuse(&e))?;
+        input.extend(model.preprocess.apply_view((&pixels).into()).map_err(|e| refuse(&e))?);
     }
     Ok(input)
 }

@@ -233,7 +233,7 @@ mod tests {
     fn a_panicking_decoder_is_an_error() {
         // A quiet hook for this test alone would race with other tests: the message on stderr stays.
         let panics: Decoder = |_, _| panic!("index out of bounds");
-        let error = || decode_with(panics, Format::Jpeg, b"", Mode::Rgb, Orientation::Apply).unwrap_err();
+        let error = move || decode_with(panics, Format::Jpeg, b"", Mode::Rgb, Orientation::Apply).unwrap_err();
         for found in [error(), std::thread::spawn(error).join().unwrap()] {
             assert!(matches!(&found, ImageError::Damaged { format: Format::Jpeg, .. }), "{found}");
         }

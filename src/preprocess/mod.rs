@@ -248,8 +248,17 @@ impl Preprocess {
         }
     }
 
+    /// Judges what does not depend on an image: whether images of `channels` can be prepared at all.
+    ///
+    /// # Errors
+    /// [`PreprocessError::Config`] as [`Preprocess::apply_view`] has it.
+    pub fn check(&self, channels: usize) -> Result<(), PreprocessError> {
+        self.check_sizes()?;
+        self.tables(channels).map(drop)
+    }
+
     /// Sizes may come from a file: none may be 0, or so large that the result cannot be held.
-    fn check(&self) -> Result<(), PreprocessError> {
+    fn check_sizes(&self) -> Result<(), PreprocessError> {
         if let Some(UnsupportedKey { key, expected, found }) = self.unsupported.clone() {
             return Err(PreprocessError::Config { key, expected, found });
         }
@@ -273,6 +282,13 @@ impl Preprocess {
 
     /// What `mean` and `std` are for each channel.
     fn per_channel(&self, channels: usize) -> Result<Vec<[f64; 2]>, PreprocessError> {
+        if self.reverse_channels && channels != 3 {
+            return Err(PreprocessError::Config {
+                key: "do_flip_channel_order".into(),
+                expected: "RGB images".into(),
+                found: format!("images of {channels} channels"),
+            });
+        }
         let each = |key: &str, values: &[f64]| match values.len() {
             1 => Ok(vec![values[0]; channels]),
             n if n == channels => Ok(values.to_vec()),
@@ -290,6 +306,23 @@ impl Preprocess {
         let rescaled = (f64::from(v) * self.rescale) as f32 - self.offset as f32;
         let normalised = (rescaled - mean as f32) / std as f32;
         if self.divide_twice { normalised / std as f32 } else { normalised }
+    }
+
+    /// The values of all 256 pixel values, for each channel.
+    fn tables(&self, channels: usize) -> Result<Vec<Vec<f32>>, PreprocessError> {
+        let mut tables = vec![];
+        for norm in self.per_channel(channels)? {
+            let values: Vec<f32> = (0..=255).map(|v| self.value(v, norm)).collect();
+            if let Some(v) = values.iter().find(|v| !v.is_finite()) {
+                return Err(PreprocessError::Config {
+                    key: "rescale, mean, std".into(),
+                    expected: "numbers that give finite inputs".into(),
+                    found: format!("{v} of a pixel"),
+                });
+            }
+            tables.push(values);
+        }
+        Ok(tables)
     }
 
     /// The input for one RGB image: `rgb` holds `height` rows of `width` interleaved pixels, the result is planar
@@ -313,7 +346,7 @@ impl Preprocess {
         let refuse =
             |expected: String, found: String| Err(PreprocessError::Image { width, height, expected, found });
         let sides = 1..=MAX_SIDE;
-        self.check()?;
+        self.check_sizes()?;
         if !sides.contains(&width) || !sides.contains(&height) {
             return refuse(format!("sides from 1 to {MAX_SIDE} pixels"), format!("{width}x{height}"));
         }
@@ -327,26 +360,12 @@ impl Preprocess {
                 pixels.len().to_string(),
             );
         }
-        if self.reverse_channels && channels != 3 {
-            return refuse("3 channels, as its config reverses RGB".into(), channels.to_string());
-        }
         if self.resize == Resize::Required && [height, width] != self.size {
             let [h, w] = self.size;
             let expected = format!("an image of {w}x{h}, as its config neither resizes nor crops");
             return refuse(expected, format!("{width}x{height}"));
         }
-        let mut tables = vec![];
-        for norm in self.per_channel(channels)? {
-            let values: Vec<f32> = (0..=255).map(|v| self.value(v, norm)).collect();
-            if let Some(v) = values.iter().find(|v| !v.is_finite()) {
-                return Err(PreprocessError::Config {
-                    key: "rescale, mean, std".into(),
-                    expected: "numbers that give finite inputs".into(),
-                    found: format!("{v} of a pixel"),
-                });
-            }
-            tables.push(values);
-        }
+        let tables = self.tables(channels)?;
         let [out_height, out_width] = self.size;
         let size = self.resize.output_size([height, width]);
         let (top, rows) = self.crop_rule.place(size[0], out_height);
