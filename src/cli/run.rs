@@ -50,7 +50,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
     let batch = args.batch.map_or(DEFAULT_BATCH, |b| b as usize).min(inputs.len());
     // What cannot be read is said before a device is opened for it.
     let first = batches.next(batch);
-    if let ([Input { name, values: Err(why) }], 1) = (&first[..], inputs.len()) {
+    if let ([Input { name, values: Err(why) }], 1, true) = (&first[..], inputs.len(), form != Form::Lines) {
         return Err(Failure::input(format!("{name}: {why}")));
     }
 

@@ -13,7 +13,7 @@ const MAX_SCANS: usize = 500;
 pub(super) fn decode(bytes: &[u8], mode: Mode) -> Result<Decoded, ImageError> {
     let markers = Markers::walk(bytes)?;
     let frame = &markers.frame;
-    frame.check(&markers)?;
+    frame.check(&markers, mode)?;
     if mode == Mode::Rgba {
         return Err(ImageError::NoAlpha { found: "a JPEG image".into() });
     }
@@ -196,8 +196,8 @@ impl Frame {
     }
 
     /// Refuses what is not decoded, by its name.
-    fn check(&self, markers: &Markers<'_>) -> Result<(), ImageError> {
-        let mode = match self.kind {
+    fn check(&self, markers: &Markers<'_>, mode: Mode) -> Result<(), ImageError> {
+        let kind = match self.kind {
             0xc3 => "lossless",
             0xc5 | 0xc6 | 0xcd | 0xce => "hierarchical (a differential frame)",
             0xc7 | 0xcf => "lossless hierarchical",
@@ -205,8 +205,8 @@ impl Frame {
             0xc9 | 0xca => "arithmetic coding",
             _ => "",
         };
-        if !mode.is_empty() {
-            return Err(unsupported(mode.into()));
+        if !kind.is_empty() {
+            return Err(unsupported(kind.into()));
         }
         if self.precision != 8 {
             return Err(unsupported(format!("{}-bit samples, expected 8", self.precision)));
@@ -243,12 +243,13 @@ impl Frame {
         if markers.scans > MAX_SCANS {
             return Err(unsupported(format!("{} scans, expected up to {MAX_SCANS}", markers.scans)));
         }
-        // Pixels; and for frames of many scans a coefficient of 2 bytes for every sample.
+        // Pixels as they are stored and as they are asked for; for frames of many scans, 2 bytes a coefficient.
         let area = self.width as u64 * self.height as u64;
         let samples = |(h, v): &(u8, u8)| {
             area * u64::from(*h) * u64::from(*v) / (u64::from(h_most) * u64::from(v_most))
         };
         let coefficients = if markers.scans > 1 { 2 * factors.iter().map(samples).sum::<u64>() } else { 0 };
-        check_size(self.width, self.height, area * factors.len() as u64 + coefficients)
+        let made = if factors.len() == mode.channels() { 0 } else { mode.channels() };
+        check_size(self.width, self.height, area * (factors.len() + made) as u64 + coefficients)
     }
 }

@@ -6,10 +6,10 @@
 //! ```
 //! use rmnet::images::{self, Mode, Orientation};
 //!
-//! # let bytes = include_bytes!("../../assets/digits/7.png");
-//! let pixels = images::decode(bytes, Mode::Rgb, Orientation::Apply)?;
+//! let bytes = std::fs::read("assets/digits/images/0374_7.png")?;
+//! let pixels = images::decode(&bytes, Mode::Rgb, Orientation::Apply)?;
 //! assert_eq!(pixels.data.len(), pixels.width * pixels.height * 3);
-//! # Ok::<(), rmnet::images::ImageError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod guard;
@@ -233,7 +233,8 @@ mod tests {
     fn a_panicking_decoder_is_an_error() {
         // A quiet hook for this test alone would race with other tests: the message on stderr stays.
         let panics: Decoder = |_, _| panic!("index out of bounds");
-        let error = move || decode_with(panics, Format::Jpeg, b"", Mode::Rgb, Orientation::Apply).unwrap_err();
+        let error =
+            move || decode_with(panics, Format::Jpeg, b"", Mode::Rgb, Orientation::Apply).unwrap_err();
         for found in [error(), std::thread::spawn(error).join().unwrap()] {
             assert!(matches!(&found, ImageError::Damaged { format: Format::Jpeg, .. }), "{found}");
         }

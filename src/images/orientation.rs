@@ -77,7 +77,7 @@ pub(super) fn from_xmp(packet: &[u8]) -> Option<i64> {
     })
 }
 
-/// The orientation of a file: EXIF counts before XMP, and what is neither 2 to 8 changes nothing.
+/// The orientation of a file: EXIF counts before XMP, and a value that is not from 1 to 8 is ignored.
 pub(super) fn decide(exif: Option<&[u8]>, xmp: Option<&[u8]>) -> u8 {
     let found = exif.and_then(from_exif).or_else(|| xmp.and_then(from_xmp));
     found.and_then(|v| u8::try_from(v).ok()).filter(|v| (1..=8).contains(v)).unwrap_or(1)

@@ -28,10 +28,10 @@ pub(super) fn decode(bytes: &[u8], mode: Mode) -> Result<Decoded, ImageError> {
     let (width, height) = {
         let header = decoder.read_header_info().map_err(refuse)?;
         let (width, height) = (header.width as usize, header.height as usize);
-        // The stored samples and the pixels made of them.
-        let stored =
-            header.color_type.samples() as u64 * if header.bit_depth == BitDepth::Sixteen { 2 } else { 1 };
-        check_size(width, height, width as u64 * height as u64 * (stored + mode.channels() as u64))?;
+        let deep = header.bit_depth == BitDepth::Sixteen;
+        let stored = header.color_type.samples() as u64 * if deep { 2 } else { 1 };
+        let made = if is_stored(header.color_type, header.bit_depth, mode) { 0 } else { mode.channels() };
+        check_size(width, height, width as u64 * height as u64 * (stored + made as u64))?;
         (width, height)
     };
     let mut reader = decoder.read_info().map_err(refuse)?;
@@ -41,6 +41,11 @@ pub(super) fn decode(bytes: &[u8], mode: Mode) -> Result<Decoded, ImageError> {
     // To the end of the file: a cut one is refused, and an orientation may stand behind the pixels.
     reader.finish().map_err(refuse)?;
     let info = reader.info();
+    let orientation = orientation(info);
+    if is_stored(frame.color_type, frame.bit_depth, mode) && frame.line_size == width * mode.channels() {
+        let pixels = Pixels { width, height, channels: mode.channels(), data: stored };
+        return Ok(Decoded { pixels, orientation });
+    }
 
     let samples = Samples {
         width,
@@ -54,7 +59,16 @@ pub(super) fn decode(bytes: &[u8], mode: Mode) -> Result<Decoded, ImageError> {
     };
     let data = samples.to_mode(mode)?;
     let pixels = Pixels { width, height, channels: mode.channels(), data };
-    Ok(Decoded { pixels, orientation: orientation(info) })
+    Ok(Decoded { pixels, orientation })
+}
+
+/// Whether the file stores the pixels that are asked for.
+fn is_stored(color: ColorType, depth: BitDepth, mode: Mode) -> bool {
+    let same = matches!(
+        (color, mode),
+        (ColorType::Grayscale, Mode::Gray) | (ColorType::Rgb, Mode::Rgb) | (ColorType::Rgba, Mode::Rgba)
+    );
+    same && depth == BitDepth::Eight
 }
 
 /// The samples of an image as the file stores them, rows padded to whole bytes.
