@@ -7,6 +7,8 @@ pub mod checkpoint;
 pub mod cpu;
 pub mod gpu;
 pub mod graph;
+#[cfg(feature = "images")]
+pub mod images;
 pub mod kernel;
 pub mod memory;
 pub mod models;

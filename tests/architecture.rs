@@ -10,6 +10,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("output", 0),
     ("memory", 0),
     ("graph", 1),
+    ("images", 1),
     ("checkpoint", 1),
     ("kernel", 2),
     ("preprocess", 2),

@@ -179,6 +179,6 @@ fn sizes_labels_and_preprocessing_come_from_the_configs() {
     // The linear layer over the last map, 3x3 after four strides, fixes the size.
     let face = Model::open(fixture("iresnet"), None).unwrap();
     assert_eq!((face.preprocess.size, face.preprocess.resize), ([48, 48], Resize::Exact([48, 48])));
-    assert_eq!((face.preprocess.mean, face.preprocess.std), ([0.5; 3], [0.5; 3]));
+    assert_eq!((face.preprocess.mean, face.preprocess.std), (vec![0.5; 3], vec![0.5; 3]));
     assert_eq!((face.output, cifar.output), (Output::Embedding, Output::Logits));
 }

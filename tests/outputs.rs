@@ -311,13 +311,7 @@ fn through_a_file(model: &Model, form: impl Into<Form>) -> Model {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("saved.safetensors");
     let rewritten = rewrite::for_mode(&model.graph, form).unwrap();
-    let about = About {
-        family: model.family.clone(),
-        preprocess: model.preprocess.clone(),
-        labels: model.labels.clone(),
-        output: model.output,
-        layers: preserved_layers(model, &rewritten),
-    };
+    let about = About { layers: preserved_layers(model, &rewritten), ..About::model(model) };
     saved::save(&path, &rewritten.graph, &about).unwrap();
     models::load(&Checkpoint::open(&path).unwrap(), None).unwrap()
 }
@@ -365,13 +359,7 @@ fn a_file_of_a_map() {
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("saved.safetensors");
-    let about = About {
-        family: saved.family.clone(),
-        preprocess: saved.preprocess.clone(),
-        labels: None,
-        output: saved.output,
-        layers: saved.layers.clone(),
-    };
+    let about = About { labels: None, ..About::model(&saved) };
     saved::save(&path, &saved.graph, &about).unwrap();
     let wider = Model::open(&path, Some([64, 96])).unwrap();
     let Shape { height, width, .. } = wider.graph.shape(wider.graph.output());

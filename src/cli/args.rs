@@ -1,8 +1,8 @@
 //! The command line as data: the contract that scripts rely on.
 
 use super::assumed;
-pub use super::choices::{CriterionArg, FormatArg, MergeArg, ModeArg, PassArg, PrecisionArg};
-use super::choices::{at_least, limit, seconds, size};
+pub use super::choices::{CriterionArg, ExifArg, FormatArg, MergeArg, ModeArg, PassArg, PrecisionArg, Shard};
+use super::choices::{at_least, limit, seconds, shard, size};
 use clap::{Args, Parser, Subcommand};
 use rmnet::OutputChoice;
 use rmnet::rewrite::prune::AtLeast;
@@ -173,9 +173,12 @@ pub struct PruneArgs {
     /// What channels are judged by
     #[arg(long, value_enum, default_value_t)]
     pub criterion: CriterionArg,
-    /// For `--criterion mean`: images, or one `.safetensors` with a tensor `input` [N, 3, H, W] f32
+    /// For `--criterion mean`: images, folders of images, or one `.safetensors` with a tensor `input` [N, C, H, W]
     #[arg(long, num_args = 1.., value_name = "INPUT")]
     pub calibration: Vec<PathBuf>,
+    /// What becomes of the images' EXIF orientation
+    #[arg(long, value_enum, default_value_t)]
+    pub exif: ExifArg,
     /// What every layer keeps: a number of channels, or with a decimal point a share of them [default: 1]
     #[arg(long, value_parser = at_least, value_name = "N|FRACTION", allow_negative_numbers = true)]
     pub keep_at_least: Option<AtLeast>,
@@ -224,9 +227,19 @@ pub struct PlanArgs {
 pub struct RunArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Images, or one `.safetensors` with a tensor `input` [N, 3, H, W] f32
+    /// PNG and JPEG images, folders of them (not those inside), `-` for standard input, or one `.safetensors` with a tensor
+    /// `input` [N, C, H, W], which is run at its own size
     #[arg(required = true)]
     pub inputs: Vec<PathBuf>,
+    /// What becomes of the images' EXIF orientation
+    #[arg(long, value_enum, default_value_t)]
+    pub exif: ExifArg,
+    /// Run every N-th image from the I-th, `1/N` to `N/N`: N runs share all images out
+    #[arg(long, value_parser = shard, value_name = "I/N")]
+    pub shard: Option<Shard>,
+    /// Print one JSON object a line for each image as it goes, instead of a report
+    #[arg(long)]
+    pub jsonl: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Images per run, never more than there are inputs [default: 8]
@@ -241,7 +254,8 @@ pub struct RunArgs {
     /// Classes to print per image
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub top: u32,
-    /// Write the output, a tensor of the name given with --output: `logits` [N, classes], `features` [N, C] or LAYER [N, C, H, W], f32
+    /// Write the output, a tensor of the name given with --output: `logits` [N, classes], `features` [N, C] or LAYER [N, C, H, W], f32;
+    /// a row for each input that could be read, whose names the metadata's `inputs` lists
     #[arg(long, value_name = "OUT.safetensors")]
     pub logits: Option<PathBuf>,
     /// Class names, one a line
@@ -254,8 +268,12 @@ pub struct RunArgs {
 pub struct VerifyArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// What is run: images, or one `.safetensors` with a tensor `input` [N, 3, H, W] f32 [default: noise]
+    /// What is run: images, folders of images, `-`, or one `.safetensors` with a tensor `input` [N, C, H, W], as `run` takes
+    /// them [default: noise]
     pub inputs: Vec<PathBuf>,
+    /// What becomes of the images' EXIF orientation
+    #[arg(long, value_enum, default_value_t)]
+    pub exif: ExifArg,
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Check every layer on the device by its rounding bound, and name the first that is over

@@ -1,6 +1,7 @@
 //! What options can be set to, and how their values are read.
 
 use clap::ValueEnum;
+use rmnet::images::Orientation;
 use rmnet::models::MAX_SIDE;
 use rmnet::rewrite::prune::AtLeast;
 use std::path::Path;
@@ -53,6 +54,41 @@ impl FormatArg {
         [FormatArg::Safetensors, FormatArg::Onnx]
             .into_iter()
             .find(|f| extension.eq_ignore_ascii_case(f.name()))
+    }
+}
+
+/// What becomes of an image's EXIF orientation.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExifArg {
+    /// Images are turned upright, as Pillow's `exif_transpose` turns them
+    #[default]
+    Apply,
+    /// Pixels stay in the file's order, as loaders have them that do not look at EXIF
+    Ignore,
+}
+
+impl From<ExifArg> for Orientation {
+    fn from(exif: ExifArg) -> Orientation {
+        match exif {
+            ExifArg::Apply => Orientation::Apply,
+            ExifArg::Ignore => Orientation::Ignore,
+        }
+    }
+}
+
+/// One share of the inputs: the `index`-th, from 1, of `of`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    pub index: usize,
+    pub of: usize,
+}
+
+/// `I/N`
+pub fn shard(text: &str) -> Result<Shard, String> {
+    let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    match parts {
+        Some((index, of)) if index >= 1 && index <= of => Ok(Shard { index, of }),
+        _ => Err("expected I/N with I from 1 to N, as 2/4".into()),
     }
 }
 

@@ -4,6 +4,7 @@ use super::args::DemoArgs;
 use super::{Failure, Report, device, mib, place, timed};
 use rmnet::checkpoint::Checkpoint;
 use rmnet::gpu::{self, AdapterChoice, AdapterReport};
+use rmnet::images;
 use rmnet::models::{self, Model};
 use rmnet::rewrite::Outcome;
 use rmnet::verify::{self, Difference};
@@ -218,7 +219,8 @@ fn predictions(model: &Model, logits: &[f32], text: &mut String) -> (usize, Vec<
     let mut right = 0;
     for ((name, _), scores) in IMAGES.iter().zip(logits.chunks(classes)) {
         let label = name.trim_end_matches(".png").rsplit('_').next().unwrap_or_default();
-        let (best, probability) = super::run::top(scores, 1)[0];
+        let (best, probability) = super::scores::top(scores, 1, model.scores)[0];
+        let probability = probability.unwrap_or_default();
         let predicted = model.labels.as_ref().map_or_else(|| best.to_string(), |l| l[best].clone());
         right += usize::from(predicted == label);
         let mark = if predicted == label { "" } else { "  wrong" };
@@ -262,9 +264,9 @@ fn images(model: &Model) -> Result<Vec<f32>, Failure> {
     let mut input = vec![];
     for (name, png) in IMAGES {
         let refuse = |e: &dyn std::fmt::Display| Failure::input(format!("{name}: {e}"));
-        let rgb = image::load_from_memory(png).map_err(|e| refuse(&e))?.into_rgb8();
-        let (width, height) = (rgb.width() as usize, rgb.height() as usize);
-        input.extend(model.preprocess.apply(rgb.as_raw(), width, height).map_err(|e| refuse(&e))?);
+        let pixels =
+            images::decode(png, images::Mode::Rgb, images::Orientation::Apply).map_err(|e| refuse(&e))?;
+        input.extend(model.preprocess.apply_view((&pixels).into()).map_err(|e| refuse(&e))?);
     }
     Ok(input)
 }

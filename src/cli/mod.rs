@@ -16,6 +16,8 @@ mod plan;
 mod profile;
 mod prune;
 mod run;
+mod scores;
+mod sink;
 mod timed;
 mod tune;
 mod verify;
@@ -48,6 +50,13 @@ pub struct Report {
     pub text: String,
     /// For scripts; an object.
     pub json: Value,
+}
+
+impl Report {
+    /// All that there was to print has been printed.
+    pub fn printed() -> Report {
+        Report { text: String::new(), json: Value::Null }
+    }
 }
 
 /// Why a verb failed, and the exit code that says so.
@@ -193,7 +202,7 @@ pub fn main(cli: Cli) -> u8 {
         Verb::Convert(args) => convert::convert(&args),
         Verb::Prune(args) => prune::prune(&args),
         Verb::Plan(args) => plan::plan(&args),
-        Verb::Run(args) => run::run(&args),
+        Verb::Run(args) => run::run(&args, cli.json),
         Verb::Verify(args) => verify::verify(&args),
         Verb::Bench(args) => bench::bench(&args),
         Verb::Profile(args) => profile::profile(&args),
@@ -204,6 +213,9 @@ pub fn main(cli: Cli) -> u8 {
     };
     let print = |text: String, value: Value| {
         use std::io::Write;
+        if text.is_empty() && value.is_null() {
+            return 0;
+        }
         let line = if cli.json { versioned(value).to_string() } else { text };
         // A closed pipe (`rmnet plan .. | head`) is the reader's choice, no failure.
         match writeln!(std::io::stdout(), "{line}") {
@@ -236,12 +248,17 @@ fn versioned(mut value: Value) -> Value {
 }
 
 fn load(args: &ModelArgs) -> Result<Model, Failure> {
+    load_at(args, args.size)
+}
+
+/// The same for inputs of `size`, where a tensor says it.
+fn load_at(args: &ModelArgs, size: Option<[usize; 2]>) -> Result<Model, Failure> {
     let checkpoint = Checkpoint::open(&args.checkpoint).map_err(Failure::input)?;
     let mut assume = Assume::default();
     for (key, value) in &args.assume {
         assume.state(key, value).map_err(Failure::usage)?;
     }
-    let model = models::load_assuming(&checkpoint, args.size, &assume).map_err(|e| {
+    let model = models::load_assuming(&checkpoint, size, &assume).map_err(|e| {
         let how = match &e {
             ModelError::Ambiguous { key, found, .. } => {
                 found.last().map(|one| format!("--assume {key}={one}"))

@@ -1,7 +1,8 @@
 //! `prune`: writes the residual-free model with fewer channels.
 
 use super::args::{CriterionArg, FormatArg, PruneArgs};
-use super::{Failure, Report, check_overwrite, check_target, image_input, load, mib};
+use super::image_input::Inputs;
+use super::{Failure, Report, check_overwrite, check_target, load_at, mib};
 use rmnet::models::saved::{self, About};
 use rmnet::rewrite::prune::{AtLeast, Options, Target};
 use rmnet::{Judge, PrunedModel, pruned};
@@ -36,9 +37,11 @@ pub fn prune(args: &PruneArgs) -> Result<Report, Failure> {
         coupled: args.coupled,
         reserved: args.reserved,
     };
-    let model = load(&args.model)?;
+    let inputs = Inputs::open(&args.calibration, None)?;
+    let size = if calibrated { inputs.size(args.model.size)? } else { args.model.size };
+    let model = load_at(&args.model, size)?;
     let images = match calibrated {
-        true => image_input::read(&args.calibration, model.graph.input_shape(), &model.preprocess)?.values,
+        true => inputs.batches(model.graph.input_shape(), &model.preprocess, args.exif.into())?.read_all()?.1,
         false => vec![],
     };
     let judge = match args.criterion {

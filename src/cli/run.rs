@@ -1,25 +1,26 @@
-//! `run`: images or a tensor in, classes out.
+//! `run`: images or a tensor in, classes out, batch by batch.
 
 use super::args::RunArgs;
+use super::image_input::{Batches, Input, Inputs};
 use super::place::Place;
-use super::{Failure, Report, check_target, image_input, load, merge, output_shape, precision_note, write};
+use super::sink::{Form, Sink};
+use super::{Failure, Report, assumed, check_target, load_at, merge, output_shape, precision_note};
 use rmnet::models::Output;
-use rmnet::{Options, OutputChoice};
-use safetensors::tensor::{Dtype, TensorView, serialize};
-use serde_json::{Value, json};
+use rmnet::{Options, Session};
+use serde_json::json;
 use std::fmt::Write;
-use std::path::Path;
+use std::sync::mpsc::sync_channel;
 
 /// Images per run where the command line says nothing.
 const DEFAULT_BATCH: usize = 8;
 
-pub fn run(args: &RunArgs) -> Result<Report, Failure> {
+pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
     if let Some(path) = &args.logits {
         let read = args.inputs.iter().chain(&args.labels).chain([&args.model.checkpoint]);
         check_target(path, &read.map(|p| p.as_path()).collect::<Vec<_>>())?;
     }
-    let model = load(&args.model)?;
-    let inputs = image_input::read(&args.inputs, model.graph.input_shape(), &model.preprocess)?;
+    let inputs = Inputs::open(&args.inputs, args.shard)?;
+    let model = load_at(&args.model, inputs.size(args.model.size)?)?;
     let without_classes = match model.output {
         Output::Embedding => Some("the network gives embeddings, which have no classes"),
         Output::Features => Some("what is given are features, which have no classes"),
@@ -29,96 +30,127 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
         return Err(Failure::usage(format!("--labels {}: {why}", path.display())));
     }
     let labels = labels(args, model.labels.as_deref(), model.graph.shape(model.graph.output()).channels)?;
-    let output = output_shape(&model.graph);
-    let count = inputs.names.len();
-    let batch = args.batch.map_or(DEFAULT_BATCH, |b| b as usize).min(count);
+    let mut batches = inputs.batches(model.graph.input_shape(), &model.preprocess, args.exif.into())?;
+    if inputs.skipped() > 0 {
+        eprintln!("{} files that are no PNG or JPEG image are skipped", inputs.skipped());
+    }
+    let form = if args.jsonl {
+        Form::Lines
+    } else if json {
+        Form::Object
+    } else {
+        Form::Text
+    };
+    if inputs.len() == 0 {
+        // A share of nothing is no mistake: there are more shards than inputs.
+        let text = "no inputs in this shard";
+        return Ok(match form {
+            Form::Lines => Report::printed(),
+            _ => Report { text: text.into(), json: json!({ "images": [] }) },
+        });
+    }
+    let batch = args.batch.map_or(DEFAULT_BATCH, |b| b as usize).min(inputs.len());
+    // What cannot be read is said before a device is opened for it.
+    let first = batches.next(batch);
+    if let ([Input { name, values: Err(why) }], 1, true) = (&first[..], inputs.len(), form != Form::Lines) {
+        return Err(Failure::input(format!("{name}: {why}")));
+    }
+
     let place = Place::open(&args.device)?;
     let options = Options { batch, mode: args.mode.into(), ..place.options() };
     let decided = merge::decide(args.merge, &model, &options)?;
     let precision = options.precision;
     let session = place.session(&model, &Options { merge: decided.merge, ..options })?;
+    // Of one input: its classes, or the values of what else the session gives.
+    let row: usize = session.output_shape()[1..].iter().product();
 
-    // Whole batches; the last one is filled up with zeros, whose outputs are dropped.
-    let image = session.input_len() / batch;
-    let values: usize = output.iter().product();
-    let mut logits = Vec::with_capacity(count * values);
-    for part in inputs.values.chunks(batch * image) {
-        let mut part = part.to_vec();
-        let wanted = part.len() / image * values;
-        part.resize(batch * image, 0.0);
-        logits.extend_from_slice(&session.run(&part)?[..wanted]);
+    let mut head = format!("{} on {}{}\n", model.family, session.device_name(), precision_note(precision));
+    for note in [place.tuning_note(&session), decided.note.clone()].iter().flatten() {
+        let _ = writeln!(head, "{note}");
     }
+    head += &assumed::text(&model);
+    let top = args.top as usize;
+    let mut sink = Sink::new(form, &model, labels, top, args.logits.is_some());
+    if form == Form::Text {
+        sink.print(&head);
+    }
+    stream(&session, batches, first, batch, &mut sink)?;
     place.keep_shaders();
-    if let Some(path) = &args.logits {
-        write_output(path, &args.model.output, &logits, count, output)?;
-    }
-
-    let mut text = format!("{} on {}{}\n", model.family, session.device_name(), precision_note(precision));
-    for note in [place.tuning_note(&session), decided.note].iter().flatten() {
-        let _ = writeln!(text, "{note}");
-    }
-    let mut images = vec![];
-    for (name, values) in inputs.names.iter().zip(logits.chunks(values)) {
-        let _ = writeln!(text, "{name}");
-        images.push(match model.output {
-            Output::Embedding => embedding(name, values, &logits[..values.len()], &mut text),
-            Output::Features => features(name, values, output, &mut text),
-            _ => classified(name, values, labels.as_deref(), args.top as usize, &mut text),
-        });
+    let Sink { failed, images, rows, .. } = sink;
+    let output = output_shape(&model.graph);
+    if let (Some(path), Some(rows)) = (&args.logits, rows) {
+        rows.write(path, &args.model.output, output)?;
     }
     let json = json!({
         "family": model.family, "device": session.device_name(), "precision": precision.to_string(), "batch": batch,
-        "classes": (model.output == Output::Logits).then_some(values), "output_value": args.model.output.to_string(),
+        "classes": (model.output == Output::Logits).then_some(row), "output_value": args.model.output.to_string(),
         "output_shape": output, "images": images, "merge": decided.json, "tuning": place.tuning_json(&session),
-        "passed_over": place.passed_over_json(),
+        "passed_over": place.passed_over_json(), "assumed": assumed::json(&model), "ignored": model.ignored,
     });
-    Ok(Report { text: text.trim_end().into(), json })
-}
-
-/// An image's most probable classes, added to the text and as JSON.
-fn classified(name: &str, scores: &[f32], labels: Option<&[String]>, k: usize, text: &mut String) -> Value {
-    let name_of = |class: usize| labels.map_or_else(|| format!("class {class}"), |l| l[class].clone());
-    let mut top_classes = vec![];
-    for (class, probability) in top(scores, k) {
-        let label = name_of(class);
-        let _ = writeln!(text, "  {:>6.2} %  {label}", probability * 100.0);
-        top_classes.push(json!({
-            "class": class, "label": label, "probability": probability, "logit": scores[class],
-        }));
+    let report = match form {
+        Form::Object => Report { text: String::new(), json },
+        _ => Report::printed(),
+    };
+    if failed == 0 {
+        return Ok(report);
     }
-    json!({ "input": name, "top": top_classes })
+    let message = format!("{failed} of {} inputs could not be read", inputs.len());
+    let mut report = (report.text, report.json);
+    if let Some(object) = report.1.as_object_mut() {
+        object.insert("error".into(), message.clone().into());
+    }
+    Err(Failure { code: 3, message, report: Some(report) })
 }
 
-/// An image's embedding: its length, and how near it is to the first image's.
-fn embedding(name: &str, values: &[f32], first: &[f32], text: &mut String) -> Value {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    let norm = dot(values, values).sqrt();
-    let cosine = dot(values, first) / (norm * dot(first, first).sqrt());
-    let _ = writeln!(
-        text,
-        "  {} values of norm {norm:.4}, cosine with the first image {cosine:.4} (--logits writes the values)",
-        values.len()
-    );
-    json!({ "input": name, "norm": norm, "cosine_with_first": cosine })
+/// Runs all inputs: while one batch runs, the next is read.
+fn stream(
+    session: &Session,
+    mut batches: Batches<'_>,
+    first: Vec<Input>,
+    batch: usize,
+    sink: &mut Sink,
+) -> Result<(), Failure> {
+    let image = session.input_len() / batch;
+    std::thread::scope(|scope| {
+        // A batch that is ready waits to be taken: at no time are there more than that, the one that runs and the one read.
+        let (send, receive) = sync_channel(0);
+        scope.spawn(move || {
+            let mut inputs = first;
+            // Nobody takes them any more where a run failed.
+            while !inputs.is_empty() && send.send(inputs).is_ok() {
+                inputs = batches.next(batch);
+            }
+        });
+        for inputs in receive {
+            // Whole batches; the last one is filled up with zeros, whose logits are dropped.
+            let mut values = Vec::with_capacity(batch * image);
+            inputs.iter().flat_map(|i| &i.values).for_each(|v| values.extend_from_slice(v));
+            let logits = if values.is_empty() {
+                vec![]
+            } else {
+                values.resize(batch * image, 0.0);
+                session.run(&values)?
+            };
+            let mut rows = logits.chunks(sink.row);
+            for input in inputs {
+                match input.values {
+                    Err(why) => sink.failure(&input.name, &why),
+                    Ok(_) => {
+                        let row =
+                            rows.next().ok_or_else(|| Failure::input("the network gave too few rows"))?;
+                        sink.result(&input.name, row);
+                    }
+                }
+            }
+            if sink.closed {
+                break;
+            }
+        }
+        Ok(())
+    })
 }
 
-/// An image's features: their shape and length.
-fn features(name: &str, values: &[f32], shape: [usize; 3], text: &mut String) -> Value {
-    let norm = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-    let _ = writeln!(text, "  {shape:?}, norm {norm:.4} (--logits writes the values)");
-    json!({ "input": name, "shape": shape, "norm": norm })
-}
-
-/// The `k` most probable classes with their softmax probabilities, most probable first.
-pub fn top(logits: &[f32], k: usize) -> Vec<(usize, f64)> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weights: Vec<f64> = logits.iter().map(|v| f64::from(v - max).exp()).collect();
-    let sum: f64 = weights.iter().sum();
-    let mut classes: Vec<usize> = (0..logits.len()).collect();
-    classes.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
-    classes.into_iter().take(k).map(|c| (c, weights[c] / sum)).collect()
-}
-
+/// One label a line, as the command line's file has them, else those of the model.
 fn labels(
     args: &RunArgs,
     of_model: Option<&[String]>,
@@ -127,27 +159,11 @@ fn labels(
     let Some(path) = &args.labels else { return Ok(of_model.map(<[String]>::to_vec)) };
     let refuse = |e: String| Failure::input(format!("{}: {e}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|e| refuse(e.to_string()))?;
+    // The byte order mark that some editors put in front is no part of the first label.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let lines: Vec<String> = text.lines().map(|l| l.trim().to_string()).filter(|l| !l.is_empty()).collect();
     if lines.len() != classes {
         return Err(refuse(format!("expected {classes} labels, one a line, found {}", lines.len())));
     }
     Ok(Some(lines))
-}
-
-/// Writes a tensor named as the output that was asked for: `[images, channels]`, or a layer's `[images, channels, height, width]`.
-fn write_output(
-    path: &Path,
-    output: &OutputChoice,
-    values: &[f32],
-    images: usize,
-    [channels, height, width]: [usize; 3],
-) -> Result<(), Failure> {
-    let shape = match (output, [height, width]) {
-        (OutputChoice::Logits | OutputChoice::Features, [1, 1]) => vec![images, channels],
-        _ => vec![images, channels, height, width],
-    };
-    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let view = TensorView::new(Dtype::F32, shape, &bytes).map_err(Failure::input)?;
-    let file = serialize([(output.to_string(), view)], None).map_err(Failure::input)?;
-    write(path, file)
 }

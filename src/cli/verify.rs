@@ -1,8 +1,9 @@
 //! `verify`: the certificate that removal kept the function, in f64 and on the device, and that a precision holds it.
 
 use super::args::VerifyArgs;
+use super::image_input::Inputs;
 use super::place::Place;
-use super::{Failure, Report, assumed, check_target, image_input, inspect, load, precision_note, write};
+use super::{Failure, Report, assumed, check_target, inspect, load_at, precision_note, write};
 use rmnet::memory;
 use rmnet::models::Model;
 use rmnet::rewrite::{self, Rewritten};
@@ -17,7 +18,9 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
         let read = args.inputs.iter().chain([&args.model.checkpoint]);
         check_target(path, &read.map(|p| p.as_path()).collect::<Vec<_>>())?;
     }
-    let model = load(&args.model)?;
+    let inputs = Inputs::open(&args.inputs, None)?;
+    let size = if args.inputs.is_empty() { args.model.size } else { inputs.size(args.model.size)? };
+    let model = load_at(&args.model, size)?;
     let rewritten = rewrite::for_mode(&model.graph, Mode::Structured).map_err(Failure::input)?;
     let shape = model.graph.input_shape();
     let (input, batch) = match args.inputs.is_empty() {
@@ -27,11 +30,10 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
             (noise(shape.len(), args.seed), 1)
         }
         false => {
-            let read = image_input::read(&args.inputs, shape, &model.preprocess)?;
-            let batch = read.names.len();
+            let (batch, values) = inputs.batches(shape, &model.preprocess, args.exif.into())?.read_all()?;
             memory::ask("a run in f64", verify::bytes(&model.graph, &rewritten, batch))
                 .map_err(SessionError::from)?;
-            (read.values, batch)
+            (values, batch)
         }
     };
     let wide: Vec<f64> = input.iter().map(|v| f64::from(*v)).collect();

@@ -267,6 +267,7 @@ mod tests {
             kind: "software",
             backend: "vulkan",
             driver: driver.into(),
+            pci: None,
             subgroup: None,
             timestamps: false,
             f16: false,

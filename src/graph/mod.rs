@@ -262,7 +262,8 @@ impl Graph {
             let inputs = node.inputs.iter().map(|v| moved[v.0]).collect();
             nodes.push(Node { inputs, ..node.clone() });
         }
-        Graph { nodes, output: moved[value.0] }
+        let padding = self.padding.iter().filter(|(i, _)| needed[**i]).map(|(i, n)| (moved[*i].0, *n));
+        Graph { nodes, output: moved[value.0], padding: padding.collect() }
     }
 
     /// For each value, the nodes that read it (a node that reads it twice is listed twice).

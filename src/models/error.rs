@@ -47,6 +47,14 @@ pub enum ModelError {
         /// The scheme assumed.
         naming: Naming,
     },
+    /// A tensor of the network whose element type takes no part in inference.
+    #[error("tensor `{tensor}`: expected dtype F32, F16, BF16 or F64, found {found}")]
+    Dtype {
+        /// The tensor.
+        tensor: String,
+        /// Its element type as safetensors spells it.
+        found: String,
+    },
     /// A value that no trained network has: NaN, an infinity, a negative variance.
     #[error("tensor `{tensor}`: expected {expected}, found {value} at element {index}")]
     Value {

@@ -201,7 +201,7 @@ impl Layers<'_, '_> {
             Conv2d::dense(Weight::new(weight.reshaped(vec![out, channels, 1, 1])), 1, [1, 1], [0, 0]);
         let bias = format!("{name}.bias");
         if self.reader.shape(&bias).is_some() {
-            conv.bias = self.reader.tensor(&bias, &[Some(out)])?.to_f64();
+            conv = conv.with_bias(self.reader.tensor(&bias, &[Some(out)])?.to_f64());
         }
         self.push(name, Op::Conv2d(conv), &[x])
     }

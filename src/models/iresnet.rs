@@ -46,8 +46,8 @@ fn preprocess(dict: &StateDict<'_>) -> Preprocess {
         size,
         resize: Resize::Exact(size),
         crop_pct: 1.0,
-        mean: [0.5; 3],
-        std: [0.5; 3],
+        mean: vec![0.5; 3],
+        std: vec![0.5; 3],
         ..Preprocess::imagenet()
     }
 }

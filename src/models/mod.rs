@@ -193,13 +193,19 @@ pub fn load_assuming(
         Naming::Torchvision if architecture.is_some() => Naming::Timm,
         naming => naming,
     };
-    let preprocess = preprocess(checkpoint, (scheme.preprocess)(&dict))?;
+    let configured = stated_preprocess(checkpoint, scheme.model_types)?;
+    let of_family = configured.is_none();
+    let preprocess = configured.unwrap_or_else(|| (scheme.preprocess)(&dict));
     let size = size.unwrap_or(preprocess.size);
     check_size(size)?;
     let preprocess = preprocess.with_size(size);
 
     let mut reader = Reader::new(dict, naming, stated);
     let built = (scheme.build)(&mut reader, config, size)?;
+    let preprocess = match of_family {
+        true => preprocess.for_channels(built.graph.input_shape().channels),
+        false => preprocess,
+    };
     let family = format!("{naming} {}", built.family);
     let Finished { assumed, mut ignored } = reader.finish(&family, built.graph.input_shape().channels)?;
     ignored.extend(foreign);
@@ -261,15 +267,22 @@ fn reads_whole_map(graph: &Graph) -> bool {
         .any(|(node, conv)| conv.kernel != [1, 1] && conv.kernel == graph.shape(node.inputs[0]).size())
 }
 
-/// The preprocessing of the config files, or that of the network's kind.
-fn preprocess(checkpoint: &Checkpoint, of_kind: Preprocess) -> Result<Preprocess, ModelError> {
+/// The preprocessing of the config files, where they have one. A processor's file that names no class is the network's.
+fn stated_preprocess(
+    checkpoint: &Checkpoint,
+    model_types: &[&str],
+) -> Result<Option<Preprocess>, ModelError> {
     let config = checkpoint.config();
     // Older timm files have no inner object.
     let flat = || config.filter(|c| c.get("input_size").is_some());
     let timm = config.and_then(|c| c.get("pretrained_cfg")).filter(|v| !v.is_null()).or_else(flat);
+    let class = match model_types.contains(&"mobilenet_v2") {
+        true => "MobileNetV2ImageProcessor",
+        false => "ConvNextImageProcessor",
+    };
     Ok(match (timm, checkpoint.preprocessor_config()) {
-        (Some(timm), _) => Preprocess::from_timm(timm)?,
-        (None, Some(hugging_face)) => Preprocess::from_hugging_face(hugging_face)?,
-        (None, None) => of_kind,
+        (Some(timm), _) => Some(Preprocess::from_timm(timm)?),
+        (None, Some(hugging_face)) => Some(Preprocess::from_hugging_face_as(hugging_face, class)?),
+        (None, None) => None,
     })
 }

@@ -74,6 +74,11 @@ impl<'a> Reader<'a> {
     pub(super) fn tensor(&mut self, name: &str, expected: &[Dim]) -> Result<Tensor, ModelError> {
         let Some(tensor) = self.dict.tensor(name) else {
             let expected = text(expected);
+            if let Some((tensor, _, dtype, _)) =
+                self.dict.others().find(|(_, inner, ..)| *inner == Some(name))
+            {
+                return Err(ModelError::Dtype { tensor: tensor.into(), found: dtype.into() });
+            }
             return Err(ModelError::Missing { tensor: self.full(name), expected, naming: self.naming });
         };
         let found = tensor.shape();
@@ -155,6 +160,15 @@ impl<'a> Reader<'a> {
                 Stray::Layer if !no_head && !chosen => return Err(self.beside(name.into(), tensor)),
                 _ => ignored.push(name.into()),
             }
+        }
+        for (name, inner, _, shape) in self.dict.others() {
+            let part = inner.and_then(first).is_some_and(|first| parts.contains(&first));
+            if part {
+                let (tensor, found) = (name.into(), shape.to_vec());
+                let why = "no layer of the network reads it";
+                return Err(ModelError::Unexpected { tensor, found, why, naming: self.naming });
+            }
+            ignored.push(name.into());
         }
         ignored.sort();
         Ok(Finished { assumed: self.conventions.finish(family)?, ignored })

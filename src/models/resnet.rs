@@ -207,7 +207,6 @@ pub(super) fn build(
         kind,
         kinds,
         stem_pool,
-        stem_pool,
     })
 }
 

@@ -16,7 +16,7 @@ pub(super) const SCHEME: Scheme = Scheme {
     own_prefix: "",
     shown_by: "timm ResNetV2 names (`stages.0.blocks.0.norm1.weight`)",
     matches: |dict| dict.names().any(block_norm),
-    preprocess: |_| Preprocess { mean: [0.5; 3], std: [0.5; 3], ..Preprocess::imagenet() },
+    preprocess: |_| Preprocess { mean: vec![0.5; 3], std: vec![0.5; 3], ..Preprocess::imagenet() },
     build,
     model_types: &["resnetv2"],
     timm: |name| match variant(name) {

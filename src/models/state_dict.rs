@@ -74,6 +74,15 @@ impl<'a> StateDict<'a> {
         }
     }
 
+    /// Tensors of the file that cannot be computed with, by the name in the file: those under the prefix with the rest of it.
+    pub(super) fn others(
+        &self,
+    ) -> impl Iterator<Item = (&'a str, Option<&'a str>, &'a str, &'a [usize])> + '_ {
+        self.checkpoint
+            .others()
+            .map(|(name, dtype, shape)| (name, name.strip_prefix(self.prefix), dtype, shape))
+    }
+
     /// Tensors beside the network: the name in the file, and the tensor.
     pub(super) fn beside(&self) -> impl Iterator<Item = (&'a str, &'a Tensor)> + '_ {
         self.beside.values().copied()

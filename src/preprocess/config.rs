@@ -1,10 +1,8 @@
 //! Preprocessing as config files describe it.
 
-use super::{CropRule, Interpolation, MAX_SIDE, Preprocess, PreprocessError, Resize};
+use super::processors::{CONVNEXT, Extent, IMAGENET, NEUTRAL, Processor, READ, Rule};
+use super::{CropRule, Interpolation, MAX_SIDE, Preprocess, PreprocessError, Resize, UnsupportedKey, scaled};
 use serde_json::Value;
-
-const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
-const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
 
 impl Preprocess {
     /// torchvision's for ImageNet: shortest side to 256, bilinear, the central 224x224, ImageNet mean and deviation.
@@ -16,8 +14,12 @@ impl Preprocess {
             crop_rule: CropRule::Torchvision,
             crop_pct: 0.875,
             rescale: 1.0 / 255.0,
-            mean: IMAGENET_MEAN,
-            std: IMAGENET_STD,
+            offset: 0.0,
+            mean: IMAGENET[0].to_vec(),
+            std: IMAGENET[1].to_vec(),
+            divide_twice: false,
+            reverse_channels: false,
+            unsupported: None,
         }
     }
 
@@ -27,8 +29,8 @@ impl Preprocess {
             size: [32, 32],
             resize: Resize::Exact([32, 32]),
             crop_pct: 1.0,
-            mean: [0.4914, 0.4822, 0.4465],
-            std: [0.2023, 0.1994, 0.2010],
+            mean: vec![0.4914, 0.4822, 0.4465],
+            std: vec![0.2023, 0.1994, 0.2010],
             ..Preprocess::imagenet()
         }
     }
@@ -37,8 +39,8 @@ impl Preprocess {
     pub fn mobilenet() -> Preprocess {
         Preprocess {
             crop_rule: CropRule::HuggingFace,
-            mean: [0.5; 3],
-            std: [0.5; 3],
+            mean: vec![0.5; 3],
+            std: vec![0.5; 3],
             ..Preprocess::imagenet()
         }
     }
@@ -46,8 +48,10 @@ impl Preprocess {
     /// From timm's `pretrained_cfg`: the image is resized so that it covers `floor(input_size / crop_pct)`, then cropped.
     ///
     /// # Errors
-    /// [`PreprocessError::Config`] names a key that is not understood.
+    /// [`PreprocessError::Config`] names a number that cannot be. A choice that is not understood is kept in
+    /// [`Preprocess::unsupported`].
     pub fn from_timm(config: &Value) -> Result<Preprocess, PreprocessError> {
+        let mut unsupported = None;
         let size = match get(config, "input_size") {
             None => [224, 224],
             Some(value) => match value.as_array().map(Vec::as_slice) {
@@ -56,13 +60,16 @@ impl Preprocess {
             },
         };
         let crop_pct = percentage(config, 0.875)?;
-        let scaled = size.map(|s| super::scaled(s, crop_pct));
+        let scaled = size.map(|s| scaled(s, crop_pct));
         let resize = match get(config, "crop_mode") {
             None => Resize::cover(scaled),
             Some(mode) => match mode.as_str() {
                 Some("center") => Resize::cover(scaled),
                 Some("squash") => Resize::Exact(scaled),
-                _ => return Err(wrong("crop_mode", "\"center\" or \"squash\"", mode)),
+                _ => {
+                    note(&mut unsupported, "crop_mode", "\"center\" or \"squash\"", mode);
+                    Resize::cover(scaled)
+                }
             },
         };
         let interpolation = match get(config, "interpolation") {
@@ -72,138 +79,305 @@ impl Preprocess {
                 Some("bilinear") => Interpolation::Bilinear,
                 Some("bicubic") => Interpolation::Bicubic,
                 Some("lanczos") => Interpolation::Lanczos,
-                _ => return Err(wrong("interpolation", "nearest, bilinear, bicubic or lanczos", value)),
+                Some("box") => Interpolation::Box,
+                Some("hamming") => Interpolation::Hamming,
+                _ => {
+                    let expected = "nearest, bilinear, bicubic, lanczos, box or hamming";
+                    note(&mut unsupported, "interpolation", expected, value);
+                    Interpolation::Bicubic
+                }
             },
         };
-        Ok(Preprocess {
+        let preprocess = Preprocess {
             size,
             resize,
             interpolation,
             crop_rule: CropRule::Torchvision,
             crop_pct,
-            rescale: 1.0 / 255.0,
-            mean: triple(config, "mean", IMAGENET_MEAN, false)?,
-            std: triple(config, "std", IMAGENET_STD, true)?,
-        })
+            mean: numbers(config, "mean", &IMAGENET[0], false)?,
+            std: numbers(config, "std", &IMAGENET[1], true)?,
+            unsupported,
+            ..Preprocess::imagenet()
+        };
+        preprocess.check_numbers(["mean", "std"])
     }
 
-    /// From Hugging Face's `preprocessor_config.json`.
+    /// From Hugging Face's `preprocessor_config.json`, or the `image_processor` of a `processor_config.json`. A file that
+    /// names no class is taken for ConvNext's, which ResNet uses.
     ///
-    /// ConvNext processors, which ResNet uses, resize the shortest side to `size / crop_pct` and crop, or warp from 384
-    /// on. Others resize to `size` and crop to `crop_size`. What a MobileNet processor leaves out is as
-    /// [`Preprocess::mobilenet`] has it.
+    /// Known are the processors of ConvNext, ViT, DeiT, BiT, CLIP, MobileNetV1 and V2, MobileViT, LeViT, PoolFormer,
+    /// EfficientNet, BEiT, PVT, SegFormer, DPT and SigLIP, under their old and new names; what a file leaves out is as the
+    /// class has it.
     ///
     /// # Errors
-    /// [`PreprocessError::Config`] names a key that is not understood, or one that would leave the size of the result to
-    /// the image.
+    /// [`PreprocessError::Config`] names a number that cannot be. A key that is not understood and may change pixels is
+    /// kept in [`Preprocess::unsupported`].
     pub fn from_hugging_face(config: &Value) -> Result<Preprocess, PreprocessError> {
-        let kind = get(config, "image_processor_type").or_else(|| get(config, "feature_extractor_type"));
-        let is = |name: &str| kind.and_then(Value::as_str).is_some_and(|k| k.starts_with(name));
-        let convnext = is("ConvNext") || get(config, "crop_pct").is_some();
-        let mobilenet = is("MobileNet");
-        let number_is_shortest = convnext || mobilenet;
-        let flag = |key: &str, default: bool| match get(config, key) {
-            None => Ok(default),
-            Some(v) => v.as_bool().ok_or_else(|| wrong(key, "true or false", v)),
-        };
-        let crop = match get(config, "crop_size") {
-            Some(value) if flag("do_center_crop", mobilenet)? => Some(match value {
-                Value::Number(_) => [side("crop_size", value)?; 2],
-                _ => height_width(value).unwrap_or_else(|| Err(wrong("crop_size", "a size", value)))?,
+        Preprocess::from_hugging_face_as(config, "ConvNextImageProcessor")
+    }
+
+    /// The same where a file that names no class is taken for that of `class`, as transformers takes it for that of the
+    /// network.
+    ///
+    /// # Errors
+    /// As [`Preprocess::from_hugging_face`].
+    pub fn from_hugging_face_as(config: &Value, class: &str) -> Result<Preprocess, PreprocessError> {
+        let config = get(config, "image_processor").filter(|v| v.is_object()).unwrap_or(config);
+        let mut unsupported = None;
+        let named = ["image_processor_type", "feature_extractor_type"]
+            .into_iter()
+            .find_map(|key| Some((key, get(config, key)?)));
+        let processor = match named {
+            None => Processor::named(class).unwrap_or(CONVNEXT),
+            Some((key, value)) => value.as_str().and_then(Processor::named).unwrap_or_else(|| {
+                note(&mut unsupported, key, "the processor of an image classifier", value);
+                CONVNEXT
             }),
-            None if mobilenet && flag("do_center_crop", true)? => Some(Preprocess::mobilenet().size),
-            _ => None,
         };
-
-        let (size, resize, crop_pct) = if !flag("do_resize", true)? {
-            let extent = get(config, "size").map(|v| extent(v, number_is_shortest)).transpose()?;
-            match (crop, extent) {
-                (Some(crop), _) => (crop, Resize::None, 1.0),
-                (None, Some(Extent::Exact(size))) => (size, Resize::Required, 1.0),
-                (None, Some(Extent::Shortest(s))) => ([s, s], Resize::Required, 1.0),
-                (None, None) => ([224, 224], Resize::Required, 1.0),
-            }
-        } else {
-            let value = get(config, "size");
-            let default = if mobilenet { 256 } else { 224 };
-            match value
-                .map(|v| extent(v, number_is_shortest))
-                .transpose()?
-                .unwrap_or(Extent::Shortest(default))
-            {
-                Extent::Shortest(s) if convnext && s < 384 => {
-                    let pct = percentage(config, 224.0 / 256.0)?;
-                    (crop.unwrap_or([s, s]), Resize::Shortest(super::scaled(s, pct)), pct)
-                }
-                Extent::Shortest(s) if convnext => (crop.unwrap_or([s, s]), Resize::Exact([s, s]), 1.0),
-                Extent::Exact(s) => {
-                    let crop = crop.unwrap_or(s);
-                    (crop, Resize::Exact(s), crop[0] as f64 / s[0] as f64)
-                }
-                Extent::Shortest(s) => match crop {
-                    Some(crop) => (crop, Resize::Shortest(s), crop[0].min(crop[1]) as f64 / s as f64),
-                    None => {
-                        let value = value.unwrap_or(&Value::Null);
-                        return Err(wrong("size", "a height and width, or a crop_size beside it", value));
-                    }
-                },
-            }
-        };
-
-        let interpolation = match get(config, "resample") {
-            None if mobilenet => Interpolation::Bilinear,
-            None => Interpolation::Bicubic,
-            Some(value) => match value.as_u64() {
-                Some(0) => Interpolation::Nearest,
-                Some(1) => Interpolation::Lanczos,
-                Some(2) => Interpolation::Bilinear,
-                Some(3) => Interpolation::Bicubic,
-                _ => return Err(wrong("resample", "0, 1, 2 or 3", value)),
-            },
-        };
+        let mut reader = Reader { config, processor, named: named.is_some(), unsupported };
+        reader.other_keys();
+        let (size, resize, crop_pct) = reader.geometry()?;
+        let interpolation = reader.resample();
         let rescale = match get(config, "rescale_factor") {
-            _ if !flag("do_rescale", true)? => 1.0,
+            _ if !reader.flag("do_rescale", true) => 1.0,
             None => 1.0 / 255.0,
             Some(v) => v.as_f64().ok_or_else(|| wrong("rescale_factor", "a number", v))?,
         };
-        let (mean, std) = match mobilenet {
-            true => (Preprocess::mobilenet().mean, Preprocess::mobilenet().std),
-            false => (IMAGENET_MEAN, IMAGENET_STD),
+        let [mean, std] = &processor.normal;
+        // Checked even where they are not used.
+        let (image_mean, image_std) =
+            (numbers(config, "image_mean", mean, false)?, numbers(config, "image_std", std, true)?);
+        let normalises = processor.normalises && reader.flag("do_normalize", true);
+        let (offset, divide_twice) = match processor.efficient {
+            true => (f64::from(reader.flag("rescale_offset", false)), reader.flag("include_top", true)),
+            false => (0.0, false),
         };
-        let (mean, std) = match flag("do_normalize", true)? {
-            true => (triple(config, "image_mean", mean, false)?, triple(config, "image_std", std, true)?),
-            false => ([0.0; 3], [1.0; 3]),
+        let reverse_channels =
+            processor.flip.is_some_and(|default| reader.flag("do_flip_channel_order", default));
+        let (mean, std, divide_twice) = match (normalises, divide_twice) {
+            (true, twice) => (image_mean, image_std, twice),
+            (false, true) => (vec![0.0], image_std, false),
+            (false, false) => (vec![0.0], vec![1.0], false),
         };
-        let crop_rule = CropRule::HuggingFace;
-        Ok(Preprocess { size, resize, interpolation, crop_rule, crop_pct, rescale, mean, std })
+        let preprocess = Preprocess {
+            size,
+            resize,
+            interpolation,
+            crop_rule: CropRule::HuggingFace,
+            crop_pct,
+            rescale,
+            offset: if reader.flag("do_rescale", true) { offset } else { 0.0 },
+            mean,
+            std,
+            divide_twice,
+            reverse_channels,
+            unsupported: reader.unsupported,
+        };
+        preprocess.check_numbers(["image_mean", "image_std"])
+    }
+
+    /// Numbers by which a pixel has no finite value, or that do not go with one another.
+    fn check_numbers(self, keys: [&str; 2]) -> Result<Preprocess, PreprocessError> {
+        let (mean, std) = (self.mean.len(), self.std.len());
+        if mean != std && mean > 1 && std > 1 {
+            let found = Value::from(std).to_string() + " numbers";
+            return Err(PreprocessError::Config {
+                key: keys[1].into(),
+                expected: format!("{mean} numbers, as many as `{}`, or one", keys[0]),
+                found,
+            });
+        }
+        for channel in self.per_channel(mean.max(std))? {
+            if let Some(v) = [0, 255].into_iter().find(|v| !self.value(*v, channel).is_finite()) {
+                let rescale = (255.0 * self.rescale) as f32;
+                let key = if rescale.is_finite() { keys[1] } else { "rescale_factor" };
+                return Err(PreprocessError::Config {
+                    key: key.into(),
+                    expected: "numbers that give finite inputs".into(),
+                    found: format!("{} of a pixel of {v}", self.value(v, channel)),
+                });
+            }
+        }
+        Ok(self)
     }
 }
 
-/// What `size` of a Hugging Face config asks for.
-enum Extent {
-    Shortest(usize),
-    Exact([usize; 2]),
+/// A processor's config, and the first key of it that is not understood.
+struct Reader<'a> {
+    config: &'a Value,
+    processor: Processor,
+    /// Whether the config names its class.
+    named: bool,
+    unsupported: Option<UnsupportedKey>,
 }
 
-/// A number was the shortest side for ConvNext and MobileNet processors and a square for others.
-fn extent(value: &Value, number_is_shortest: bool) -> Result<Extent, PreprocessError> {
-    if value.is_number() {
-        let s = side("size", value)?;
-        return Ok(if number_is_shortest { Extent::Shortest(s) } else { Extent::Exact([s, s]) });
+impl Reader<'_> {
+    fn note(&mut self, key: &str, expected: &str, found: &Value) {
+        note(&mut self.unsupported, key, expected, found);
     }
-    if let Some(s) = get(value, "shortest_edge") {
-        return Ok(Extent::Shortest(side("size.shortest_edge", s)?));
+
+    fn flag(&mut self, key: &str, default: bool) -> bool {
+        match get(self.config, key) {
+            None => default,
+            Some(Value::Bool(v)) => *v,
+            Some(v) => {
+                self.note(key, "true or false", v);
+                default
+            }
+        }
     }
-    match height_width(value) {
-        Some(size) => size.map(Extent::Exact),
-        None => Err(wrong("size", "a shortest_edge, or a height and width", value)),
+
+    /// Keys that nothing here reads: those that are off, or neutral, are passed over.
+    fn other_keys(&mut self) {
+        let Processor { efficient, flip, .. } = self.processor;
+        let Some(object) = self.config.as_object() else { return };
+        for (key, value) in object {
+            let off = match value {
+                Value::Null | Value::Bool(false) => true,
+                // DPT's way to say: any size.
+                _ => key == "ensure_multiple_of" && value.as_u64() == Some(1),
+            };
+            let read = READ.contains(&key.as_str())
+                || NEUTRAL.contains(&key.as_str())
+                || key.starts_with('_')
+                || (efficient && matches!(key.as_str(), "rescale_offset" | "include_top"))
+                || (flip.is_some() && key == "do_flip_channel_order");
+            if !off && !read {
+                self.note(key, "a key that is known to this processor, or none", value);
+            }
+        }
+    }
+
+    /// The size of the result, the resize before, and the share of it that is kept.
+    fn geometry(&mut self) -> Result<([usize; 2], Resize, f64), PreprocessError> {
+        let Processor { rule, size, crop, crop_size, crop_pct: default_pct, .. } = self.processor;
+        // The class says how a bare number is read, its file may say otherwise.
+        let to_square = self.flag("default_to_square", self.processor.default_to_square);
+        let extent = match get(self.config, "size") {
+            None => size,
+            Some(value) => self.extent(value, to_square)?.unwrap_or(size),
+        };
+        let crop_size = match get(self.config, "crop_size") {
+            None => crop_size,
+            Some(value) => match self.extent(value, true)? {
+                Some(Extent::Exact(size)) => Some(size),
+                _ => {
+                    self.note("crop_size", "a height and width", value);
+                    crop_size
+                }
+            },
+        };
+        let pct = percentage(self.config, default_pct)?;
+        let crop = match self.flag("do_center_crop", crop) {
+            true if crop_size.is_none() => {
+                self.note("crop_size", "a height and width, as do_center_crop is on", &Value::Null);
+                None
+            }
+            true => crop_size,
+            false => None,
+        };
+        let square = |extent| match extent {
+            Extent::Exact(size) => size,
+            Extent::Shortest(s) => [s, s],
+        };
+        if !self.flag("do_resize", true) {
+            return Ok(match crop {
+                Some(crop) => (crop, Resize::None, 1.0),
+                None => (square(extent), Resize::Required, 1.0),
+            });
+        }
+        let kept = |crop: [usize; 2], of: [usize; 2]| crop[0].min(crop[1]) as f64 / of[0].min(of[1]) as f64;
+        let resize = match (rule, extent) {
+            // A file that names no class but crops by itself does what it says.
+            (Rule::ConvNext, Extent::Shortest(s))
+                if self.named || crop.is_none() || get(self.config, "crop_pct").is_some() =>
+            {
+                if let Some(other) = crop.filter(|c| *c != [s, s]) {
+                    let found = Value::from(other.to_vec());
+                    self.note("crop_size", &format!("{s}x{s}, as `size` crops to it"), &found);
+                }
+                return Ok(match s < 384 {
+                    true => ([s, s], Resize::Shortest(scaled(s, pct)), pct),
+                    false => ([s, s], Resize::Exact([s, s]), 1.0),
+                });
+            }
+            (Rule::ConvNext, Extent::Exact(_)) if self.named => {
+                let found = get(self.config, "size").cloned().unwrap_or_default();
+                self.note("size", "a shortest_edge", &found);
+                Resize::Exact(square(extent))
+            }
+            (Rule::Levit, Extent::Shortest(s)) => {
+                Resize::Shortest(((256.0 / 224.0 * s as f64) as usize).max(1))
+            }
+            (Rule::PoolFormer, Extent::Shortest(s)) => Resize::Shortest(scaled(s, pct)),
+            (Rule::PoolFormer, Extent::Exact([h, w])) if h == w => Resize::Shortest(scaled(h, pct)),
+            (Rule::PoolFormer, Extent::Exact(size)) => Resize::Exact(size.map(|s| scaled(s, pct))),
+            (_, Extent::Shortest(s)) => Resize::Shortest(s),
+            (_, Extent::Exact(size)) => Resize::Exact(size),
+        };
+        Ok(match (resize, crop) {
+            (Resize::Exact(size), None) => (size, resize, 1.0),
+            (Resize::Exact(size), Some(crop)) => (crop, resize, kept(crop, size)),
+            (Resize::Shortest(s), Some(crop)) => (crop, resize, kept(crop, [s, s])),
+            _ => {
+                let found = get(self.config, "size").cloned().unwrap_or_default();
+                self.note("size", "a height and width, or a crop_size beside it", &found);
+                (square(extent), resize, 1.0)
+            }
+        })
+    }
+
+    /// `size` and `crop_size` in their forms; `None` of what is not understood.
+    fn extent(&mut self, value: &Value, to_square: bool) -> Result<Option<Extent>, PreprocessError> {
+        let expected = "a shortest_edge, or a height and width";
+        match value {
+            Value::Number(_) => {
+                let s = side("size", value)?;
+                return Ok(Some(if to_square { Extent::Exact([s, s]) } else { Extent::Shortest(s) }));
+            }
+            Value::Array(list) if list.len() == 2 => {
+                return Ok(Some(Extent::Exact([side("size", &list[0])?, side("size", &list[1])?])));
+            }
+            _ => {}
+        }
+        let known = ["shortest_edge", "height", "width"];
+        let [shortest, height, width] = known.map(|key| get(value, key));
+        let other = value
+            .as_object()
+            .is_some_and(|o| o.iter().any(|(k, v)| !v.is_null() && !known.contains(&&k[..])));
+        Ok(match (shortest, height, width) {
+            (Some(s), None, None) if !other => Some(Extent::Shortest(side("size.shortest_edge", s)?)),
+            (None, Some(h), Some(w)) if !other => {
+                Some(Extent::Exact([side("height", h)?, side("width", w)?]))
+            }
+            _ => {
+                self.note("size", expected, value);
+                None
+            }
+        })
+    }
+
+    fn resample(&mut self) -> Interpolation {
+        let Some(value) = get(self.config, "resample") else { return self.processor.resample };
+        match value.as_u64() {
+            Some(0) => Interpolation::Nearest,
+            Some(1) => Interpolation::Lanczos,
+            Some(2) => Interpolation::Bilinear,
+            Some(3) => Interpolation::Bicubic,
+            Some(4) => Interpolation::Box,
+            Some(5) => Interpolation::Hamming,
+            _ => {
+                self.note("resample", "a number from 0 to 5", value);
+                self.processor.resample
+            }
+        }
     }
 }
 
-/// `{"height": h, "width": w}`
-fn height_width(value: &Value) -> Option<Result<[usize; 2], PreprocessError>> {
-    let (height, width) = (get(value, "height")?, get(value, "width")?);
-    Some(side("height", height).and_then(|h| Ok([h, side("width", width)?])))
+/// Keeps the first key that is not understood.
+fn note(unsupported: &mut Option<UnsupportedKey>, key: &str, expected: &str, found: &Value) {
+    let (key, expected, found) = (key.into(), expected.into(), found.to_string());
+    unsupported.get_or_insert(UnsupportedKey { key, expected, found });
 }
 
 fn get<'c>(config: &'c Value, key: &str) -> Option<&'c Value> {
@@ -215,8 +389,10 @@ fn wrong(key: &str, expected: &str, found: &Value) -> PreprocessError {
 }
 
 fn side(key: &str, value: &Value) -> Result<usize, PreprocessError> {
-    let side = value.as_u64().and_then(|v| usize::try_from(v).ok());
-    side.filter(|s| (1..=MAX_SIDE).contains(s))
+    // Some libraries write whole numbers with a point.
+    let whole = value.as_f64().filter(|v| v.fract() == 0.0 && (0.0..=1e9).contains(v)).map(|v| v as usize);
+    whole
+        .filter(|s| (1..=MAX_SIDE).contains(s))
         .ok_or_else(|| wrong(key, &format!("a side from 1 to {MAX_SIDE} pixels"), value))
 }
 
@@ -227,18 +403,15 @@ fn percentage(config: &Value, default: f64) -> Result<f64, PreprocessError> {
     pct.ok_or_else(|| wrong("crop_pct", "a share above 0, mostly up to 1", value))
 }
 
-/// Three numbers, or one for all; deviations are divided by and so not 0.
-fn triple(config: &Value, key: &str, default: [f64; 3], divisor: bool) -> Result<[f64; 3], PreprocessError> {
-    let Some(value) = get(config, key) else { return Ok(default) };
-    let refuse = || wrong(key, if divisor { "three numbers above 0" } else { "three numbers" }, value);
+/// A number for each channel, or one for all; deviations are divided by and so not 0.
+fn numbers(config: &Value, key: &str, default: &[f64], divisor: bool) -> Result<Vec<f64>, PreprocessError> {
+    let Some(value) = get(config, key) else { return Ok(default.to_vec()) };
     let number = |v: &Value| v.as_f64().filter(|v| (*v as f32).is_finite() && (!divisor || *v as f32 > 0.0));
-    let numbers: Option<Vec<f64>> = match value {
+    let list: Option<Vec<f64>> = match value {
         Value::Array(list) => list.iter().map(number).collect(),
         other => number(other).map(|v| vec![v]),
     };
-    match numbers.as_deref() {
-        Some([a, b, c]) => Ok([*a, *b, *c]),
-        Some([all]) => Ok([*all; 3]),
-        _ => Err(refuse()),
-    }
+    let expected =
+        if divisor { "numbers above 0, one or one per channel" } else { "numbers, one or one per channel" };
+    list.filter(|l| !l.is_empty()).ok_or_else(|| wrong(key, expected, value))
 }

@@ -1,4 +1,4 @@
-//! From an 8-bit RGB image to the values a network was trained on: resize, central crop, rescale, normalise.
+//! From an 8-bit image to the values a network was trained on: resize, central crop, rescale, normalise.
 //!
 //! The resampling equals Pillow's pixel for pixel, the sizes and crops those of torchvision, timm or Hugging Face.
 //!
@@ -13,11 +13,11 @@
 //! ```
 
 mod config;
+mod processors;
 mod resample;
 
 pub use resample::Interpolation;
 
-use resample::Image;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -97,6 +97,8 @@ impl CropRule {
 }
 
 /// How an image becomes an input. It belongs to the model: another resize costs accuracy.
+///
+/// `mean` and `std` have one number for all channels, or one each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocess {
     /// `[height, width]` of the result: the central crop, padded with zeros where the resized image is smaller.
@@ -111,10 +113,78 @@ pub struct Preprocess {
     pub crop_pct: f64,
     /// Multiplies the 8-bit values first, mostly 1/255.
     pub rescale: f64,
-    /// Subtracted after that, per channel.
-    pub mean: [f64; 3],
+    /// Subtracted after that from all channels: 1 for the processors that have `rescale_offset`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub offset: f64,
+    /// Subtracted next, per channel.
+    #[serde(deserialize_with = "one_or_more")]
+    pub mean: Vec<f64>,
     /// Divides after that, per channel.
-    pub std: [f64; 3],
+    #[serde(deserialize_with = "one_or_more")]
+    pub std: Vec<f64>,
+    /// Divides by `std` once more, as EfficientNet's processor does with `include_top`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub divide_twice: bool,
+    /// Puts the channels in reverse order last: BGR of RGB.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub reverse_channels: bool,
+    /// A key of the config that is not understood and may change pixels: images are refused by its name. Tensors need no
+    /// preprocessing, so loading a network does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsupported: Option<UnsupportedKey>,
+}
+
+/// A key of a preprocessing config that is not understood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnsupportedKey {
+    /// The key.
+    pub key: String,
+    /// What it may be.
+    pub expected: String,
+    /// Its value.
+    pub found: String,
+}
+
+fn is_zero(v: &f64) -> bool {
+    *v == 0.0
+}
+
+fn is_false(v: &bool) -> bool {
+    !*v
+}
+
+/// A number or a list of them.
+fn one_or_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Numbers {
+        One(f64),
+        Each(Vec<f64>),
+    }
+    Ok(match Numbers::deserialize(deserializer)? {
+        Numbers::One(v) => vec![v],
+        Numbers::Each(list) => list,
+    })
+}
+
+/// An 8-bit image: rows of interleaved pixels.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageView<'a> {
+    /// `height * width * channels` bytes.
+    pub pixels: &'a [u8],
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Bytes of a pixel: 1 (gray), 3 (RGB) or 4 (RGBA).
+    pub channels: usize,
+}
+
+#[cfg(feature = "images")]
+impl<'a> From<&'a crate::images::Pixels> for ImageView<'a> {
+    fn from(image: &'a crate::images::Pixels) -> ImageView<'a> {
+        ImageView { pixels: &image.data, width: image.width, height: image.height, channels: image.channels }
+    }
 }
 
 /// An image or a config that cannot be used.
@@ -168,8 +238,30 @@ impl Preprocess {
         Preprocess { size, resize, ..self.clone() }
     }
 
+    /// The same for a network of `channels` inputs where no config says its `mean` and `std`: for one channel those of gray
+    /// images, the means of the three.
+    pub fn for_channels(self, channels: usize) -> Preprocess {
+        let gray = |v: &[f64]| vec![v.iter().sum::<f64>() / v.len().max(1) as f64];
+        match channels {
+            1 => Preprocess { mean: gray(&self.mean), std: gray(&self.std), ..self },
+            _ => self,
+        }
+    }
+
+    /// Judges what does not depend on an image: whether images of `channels` can be prepared at all.
+    ///
+    /// # Errors
+    /// [`PreprocessError::Config`] as [`Preprocess::apply_view`] has it.
+    pub fn check(&self, channels: usize) -> Result<(), PreprocessError> {
+        self.check_sizes()?;
+        self.tables(channels).map(drop)
+    }
+
     /// Sizes may come from a file: none may be 0, or so large that the result cannot be held.
-    fn check(&self) -> Result<(), PreprocessError> {
+    fn check_sizes(&self) -> Result<(), PreprocessError> {
+        if let Some(UnsupportedKey { key, expected, found }) = self.unsupported.clone() {
+            return Err(PreprocessError::Config { key, expected, found });
+        }
         let resize = match self.resize {
             Resize::None | Resize::Required => [1, 1],
             Resize::Shortest(side) => [side, side],
@@ -188,50 +280,108 @@ impl Preprocess {
         Ok(())
     }
 
-    /// The input for one image: `rgb` holds `height` rows of `width` interleaved pixels, the result is planar
+    /// What `mean` and `std` are for each channel.
+    fn per_channel(&self, channels: usize) -> Result<Vec<[f64; 2]>, PreprocessError> {
+        if self.reverse_channels && channels != 3 {
+            return Err(PreprocessError::Config {
+                key: "do_flip_channel_order".into(),
+                expected: "RGB images".into(),
+                found: format!("images of {channels} channels"),
+            });
+        }
+        let each = |key: &str, values: &[f64]| match values.len() {
+            1 => Ok(vec![values[0]; channels]),
+            n if n == channels => Ok(values.to_vec()),
+            _ => Err(PreprocessError::Config {
+                key: key.into(),
+                expected: format!("one number, or one for each of {channels} channels"),
+                found: format!("{values:?}"),
+            }),
+        };
+        Ok(each("mean", &self.mean)?.into_iter().zip(each("std", &self.std)?).map(|(m, s)| [m, s]).collect())
+    }
+
+    /// An 8-bit value as the network reads it, each step rounded to f32 as the reference libraries round it.
+    fn value(&self, v: u8, [mean, std]: [f64; 2]) -> f32 {
+        let rescaled = (f64::from(v) * self.rescale) as f32 - self.offset as f32;
+        let normalised = (rescaled - mean as f32) / std as f32;
+        if self.divide_twice { normalised / std as f32 } else { normalised }
+    }
+
+    /// The values of all 256 pixel values, for each channel.
+    fn tables(&self, channels: usize) -> Result<Vec<Vec<f32>>, PreprocessError> {
+        let mut tables = vec![];
+        for norm in self.per_channel(channels)? {
+            let values: Vec<f32> = (0..=255).map(|v| self.value(v, norm)).collect();
+            if let Some(v) = values.iter().find(|v| !v.is_finite()) {
+                return Err(PreprocessError::Config {
+                    key: "rescale, mean, std".into(),
+                    expected: "numbers that give finite inputs".into(),
+                    found: format!("{v} of a pixel"),
+                });
+            }
+            tables.push(values);
+        }
+        Ok(tables)
+    }
+
+    /// The input for one RGB image: `rgb` holds `height` rows of `width` interleaved pixels, the result is planar
     /// `[3, size[0], size[1]]`, row-major.
     ///
     /// # Errors
-    /// [`PreprocessError::Config`] when a size of `self` is 0 or absurd. [`PreprocessError::Image`] when a side of the image
-    /// is 0 or above [`MAX_SIDE`], the bytes are not `3 * width * height`, or the config resizes nothing and the image is
-    /// not of the input's size.
+    /// As [`Preprocess::apply_view`].
     pub fn apply(&self, rgb: &[u8], width: usize, height: usize) -> Result<Vec<f32>, PreprocessError> {
+        self.apply_view(ImageView { pixels: rgb, width, height, channels: 3 })
+    }
+
+    /// The input for one image, planar `[channels, size[0], size[1]]`, row-major.
+    ///
+    /// # Errors
+    /// [`PreprocessError::Config`] when a key of the config is not understood, a size of `self` is 0 or absurd, or `mean` or
+    /// `std` do not fit the channels or make values that are no numbers. [`PreprocessError::Image`] when a side of the image
+    /// is 0 or above [`MAX_SIDE`], the bytes are not `channels * width * height`, or the config resizes nothing and the image
+    /// is not of the input's size.
+    pub fn apply_view(&self, image: ImageView<'_>) -> Result<Vec<f32>, PreprocessError> {
+        let ImageView { pixels, width, height, channels } = image;
         let refuse =
             |expected: String, found: String| Err(PreprocessError::Image { width, height, expected, found });
         let sides = 1..=MAX_SIDE;
-        self.check()?;
+        self.check_sizes()?;
         if !sides.contains(&width) || !sides.contains(&height) {
             return refuse(format!("sides from 1 to {MAX_SIDE} pixels"), format!("{width}x{height}"));
         }
-        if rgb.len() != width * height * 3 {
-            return refuse(format!("{} bytes of RGB", width * height * 3), rgb.len().to_string());
+        if !matches!(channels, 1 | 3 | 4) {
+            return refuse("1, 3 or 4 channels".into(), channels.to_string());
+        }
+        if pixels.len() != width * height * channels {
+            let name = if channels == 3 { "RGB".into() } else { format!("{channels} channels") };
+            return refuse(
+                format!("{} bytes of {name}", width * height * channels),
+                pixels.len().to_string(),
+            );
         }
         if self.resize == Resize::Required && [height, width] != self.size {
             let [h, w] = self.size;
             let expected = format!("an image of {w}x{h}, as its config neither resizes nor crops");
             return refuse(expected, format!("{width}x{height}"));
         }
+        let tables = self.tables(channels)?;
         let [out_height, out_width] = self.size;
         let size = self.resize.output_size([height, width]);
         let (top, rows) = self.crop_rule.place(size[0], out_height);
         let (left, columns) = self.crop_rule.place(size[1], out_width);
-        let image = Image { rgb, height, width };
-        let pixels = resample::resize(&image, size, rows.clone(), columns.clone(), self.interpolation);
+        let pixels = resample::resize(image, size, rows.clone(), columns.clone(), self.interpolation);
 
-        // All 256 values of a channel, each step rounded to f32 as the reference libraries round it.
-        let value = |c: usize, v: usize| {
-            let rescaled = (v as f64 * self.rescale) as f32;
-            (rescaled - self.mean[c] as f32) / self.std[c] as f32
-        };
-        let mut out = Vec::with_capacity(3 * out_height * out_width);
-        for c in 0..3 {
-            let values: Vec<f32> = (0..256).map(|v| value(c, v)).collect();
-            let plane = out.len();
-            out.resize(plane + out_height * out_width, values[0]);
+        let mut out = Vec::with_capacity(channels * out_height * out_width);
+        for plane in 0..channels {
+            let c = if self.reverse_channels { channels - 1 - plane } else { plane };
+            let values = &tables[c];
+            let start = out.len();
+            out.resize(start + out_height * out_width, values[0]);
             for y in 0..rows.len() {
-                let from = &pixels[y * columns.len() * 3..(y + 1) * columns.len() * 3];
-                let to = &mut out[plane + (top + y) * out_width + left..][..columns.len()];
-                for (to, pixel) in to.iter_mut().zip(from.chunks_exact(3)) {
+                let from = &pixels[y * columns.len() * channels..(y + 1) * columns.len() * channels];
+                let to = &mut out[start + (top + y) * out_width + left..][..columns.len()];
+                for (to, pixel) in to.iter_mut().zip(from.chunks_exact(channels)) {
                     *to = values[usize::from(pixel[c])];
                 }
             }

@@ -1,8 +1,9 @@
-//! Pillow's `Image.resize` on 8-bit RGB, pixel for pixel.
+//! Pillow's `Image.resize` on 8-bit images of 1, 3 or 4 channels, pixel for pixel.
 //!
 //! As in its `Resample.c`: antialiased, coefficients in f64, normalised, rounded to 22-bit fixed point; two passes with 8
-//! bits between them. Nearest is its affine scaling.
+//! bits between them. Nearest is its affine scaling. Four channels are RGBA, resized with premultiplied alpha as Pillow does.
 
+use super::ImageView;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -18,6 +19,10 @@ pub enum Interpolation {
     Bicubic,
     /// A sinc windowed by a sinc, three lobes.
     Lanczos,
+    /// The mean of the pixels covered.
+    Box,
+    /// A sinc windowed by Hamming's cosine, one lobe.
+    Hamming,
 }
 
 impl Interpolation {
@@ -28,6 +33,8 @@ impl Interpolation {
             Interpolation::Bilinear => Some(1.0),
             Interpolation::Bicubic => Some(2.0),
             Interpolation::Lanczos => Some(3.0),
+            Interpolation::Box => Some(0.5),
+            Interpolation::Hamming => Some(1.0),
         }
     }
 
@@ -50,6 +57,12 @@ impl Interpolation {
             },
             Interpolation::Lanczos if (-3.0..3.0).contains(&x) => sinc(x) * sinc(x / 3.0),
             Interpolation::Lanczos => 0.0,
+            Interpolation::Box => f64::from(x > -0.5 && x <= 0.5),
+            Interpolation::Hamming => match x.abs() {
+                0.0 => 1.0,
+                x if x < 1.0 => sinc(x) * (0.54 + 0.46 * (x * std::f64::consts::PI).cos()),
+                _ => 0.0,
+            },
         }
     }
 }
@@ -89,11 +102,11 @@ fn taps(input: usize, output: usize, window: Range<usize>, filter: Interpolation
     window.map(one).collect()
 }
 
-/// The weighted sum of pixels `stride` bytes apart, all three channels.
-fn gather(bytes: &[u8], at: usize, stride: usize, coefficients: &[i32]) -> [u8; 3] {
-    let mut sum = [1i32 << (PRECISION_BITS - 1); 3];
+/// The weighted sum of pixels `stride` bytes apart, in all `N` channels.
+fn gather<const N: usize>(bytes: &[u8], at: usize, stride: usize, coefficients: &[i32]) -> [u8; N] {
+    let mut sum = [1i32 << (PRECISION_BITS - 1); N];
     for (i, &k) in coefficients.iter().enumerate() {
-        let pixel = &bytes[at + i * stride..at + i * stride + 3];
+        let pixel = &bytes[at + i * stride..at + i * stride + N];
         for (s, &p) in sum.iter_mut().zip(pixel) {
             *s = s.wrapping_add(i32::from(p).wrapping_mul(k));
         }
@@ -109,29 +122,30 @@ fn span(taps: &mut [Taps]) -> Range<usize> {
     first..last.max(first)
 }
 
-/// An RGB image, rows of interleaved pixels.
-pub(super) struct Image<'a> {
-    pub(super) rgb: &'a [u8],
-    pub(super) height: usize,
-    pub(super) width: usize,
+/// An image of `N` channels, rows of interleaved pixels.
+struct Image<'a, const N: usize> {
+    pixels: &'a [u8],
+    height: usize,
+    width: usize,
 }
 
-impl Image<'_> {
+impl<const N: usize> Image<'_, N> {
     /// Some rows, resized horizontally.
     fn horizontal(&self, rows: Range<usize>, taps: &[Taps]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(rows.len() * taps.len() * 3);
-        for row in self.rgb.chunks_exact(self.width * 3).skip(rows.start).take(rows.len()) {
-            out.extend(taps.iter().flat_map(|(start, k)| gather(row, start * 3, 3, k)));
+        let mut out = Vec::with_capacity(rows.len() * taps.len() * N);
+        for row in self.pixels.chunks_exact(self.width * N).skip(rows.start).take(rows.len()) {
+            out.extend(taps.iter().flat_map(|(start, k)| gather::<N>(row, start * N, N, k)));
         }
         out
     }
 
     /// Some columns, resized vertically.
     fn vertical(&self, columns: Range<usize>, taps: &[Taps]) -> Vec<u8> {
-        let stride = self.width * 3;
-        let mut out = Vec::with_capacity(columns.len() * taps.len() * 3);
+        let stride = self.width * N;
+        let mut out = Vec::with_capacity(columns.len() * taps.len() * N);
         for (start, k) in taps {
-            out.extend(columns.clone().flat_map(|x| gather(self.rgb, start * stride + x * 3, stride, k)));
+            let from = start * stride;
+            out.extend(columns.clone().flat_map(|x| gather::<N>(self.pixels, from + x * N, stride, k)));
         }
         out
     }
@@ -139,7 +153,7 @@ impl Image<'_> {
 
 /// Whether the vertical pass is the first: in Pillow since version 13 where the height shrinks by more than twice what the
 /// width does. Found by trying both orders on thousands of sizes; rounding between the passes tells them apart.
-fn vertical_first(image: &Image<'_>, size: [usize; 2]) -> bool {
+fn vertical_first<const N: usize>(image: &Image<'_, N>, size: [usize; 2]) -> bool {
     let shrinks = |from: usize, to: usize| from as i64 - to as i64;
     let (height, width) = (shrinks(image.height, size[0]), shrinks(image.width, size[1]));
     height > 0 && height > 2 * width
@@ -147,7 +161,51 @@ fn vertical_first(image: &Image<'_>, size: [usize; 2]) -> bool {
 
 /// The window `rows` x `columns` of the image resized to `size` (`[height, width]`): only that much is computed.
 pub(super) fn resize(
-    image: &Image<'_>,
+    image: ImageView<'_>,
+    size: [usize; 2],
+    rows: Range<usize>,
+    columns: Range<usize>,
+    filter: Interpolation,
+) -> Vec<u8> {
+    let ImageView { pixels, width, height, channels } = image;
+    match channels {
+        1 => resize_channels(&Image::<1> { pixels, height, width }, size, rows, columns, filter),
+        3 => resize_channels(&Image::<3> { pixels, height, width }, size, rows, columns, filter),
+        _ if size == [height, width] || filter == Interpolation::Nearest => {
+            resize_channels(&Image::<4> { pixels, height, width }, size, rows, columns, filter)
+        }
+        _ => {
+            let pixels = &premultiply(pixels);
+            let image = Image::<4> { pixels, height, width };
+            unmultiply(resize_channels(&image, size, rows, columns, filter))
+        }
+    }
+}
+
+/// Pillow's `RGBA` to `RGBa`.
+fn premultiply(rgba: &[u8]) -> Vec<u8> {
+    let by_alpha = |v: u8, alpha: u8| {
+        let t = u32::from(v) * u32::from(alpha) + 128;
+        (((t >> 8) + t) >> 8) as u8
+    };
+    rgba.chunks_exact(4)
+        .flat_map(|p| [by_alpha(p[0], p[3]), by_alpha(p[1], p[3]), by_alpha(p[2], p[3]), p[3]])
+        .collect()
+}
+
+/// Pillow's `RGBa` to `RGBA`.
+fn unmultiply(mut pixels: Vec<u8>) -> Vec<u8> {
+    for pixel in pixels.chunks_exact_mut(4) {
+        let alpha = u32::from(pixel[3]);
+        if alpha != 0 && alpha != 255 {
+            pixel[..3].iter_mut().for_each(|v| *v = (255 * u32::from(*v) / alpha).min(255) as u8);
+        }
+    }
+    pixels
+}
+
+fn resize_channels<const N: usize>(
+    image: &Image<'_, N>,
     size: [usize; 2],
     rows: Range<usize>,
     columns: Range<usize>,
@@ -159,16 +217,21 @@ pub(super) fn resize(
     let mut across = taps(image.width, size[1], columns, filter, support);
     if vertical_first(image, size) {
         let needed = span(&mut across);
-        let rgb = &image.vertical(needed.clone(), &down);
-        Image { rgb, height, width: needed.len() }.horizontal(0..height, &across)
+        let pixels = &image.vertical(needed.clone(), &down);
+        Image::<N> { pixels, height, width: needed.len() }.horizontal(0..height, &across)
     } else {
         let needed = span(&mut down);
-        let rgb = &image.horizontal(needed.clone(), &across);
-        Image { rgb, height: needed.len(), width }.vertical(0..width, &down)
+        let pixels = &image.horizontal(needed.clone(), &across);
+        Image::<N> { pixels, height: needed.len(), width }.vertical(0..width, &down)
     }
 }
 
-fn nearest(image: &Image<'_>, size: [usize; 2], rows: Range<usize>, columns: Range<usize>) -> Vec<u8> {
+fn nearest<const N: usize>(
+    image: &Image<'_, N>,
+    size: [usize; 2],
+    rows: Range<usize>,
+    columns: Range<usize>,
+) -> Vec<u8> {
     // Positions are summed up one step at a time, as Pillow does: their rounding is part of the result.
     let positions = |input: usize, output: usize, window: Range<usize>| -> Vec<usize> {
         let step = input as f64 / output as f64;
@@ -185,8 +248,8 @@ fn nearest(image: &Image<'_>, size: [usize; 2], rows: Range<usize>, columns: Ran
     let xs = positions(image.width, size[1], columns);
     positions(image.height, size[0], rows)
         .into_iter()
-        .flat_map(|y| xs.iter().map(move |x| (y * image.width + x) * 3))
-        .flat_map(|at| [image.rgb[at], image.rgb[at + 1], image.rgb[at + 2]])
+        .flat_map(|y| xs.iter().map(move |x| (y * image.width + x) * N))
+        .flat_map(|at| image.pixels[at..at + N].iter().copied())
         .collect()
 }
 
@@ -229,11 +292,11 @@ mod tests {
         for (from, size, filter, expected) in cases {
             let [height, width] = from;
             let rgb: Vec<u8> = (0..height * width * 3).map(|i| ((i * i * 7 + i * 31) % 256) as u8).collect();
-            let image = Image { rgb: &rgb, height, width };
-            let found = resize(&image, size, 0..size[0], 0..size[1], filter);
+            let image = ImageView { pixels: &rgb, width, height, channels: 3 };
+            let found = resize(image, size, 0..size[0], 0..size[1], filter);
             assert_eq!(found, expected, "{from:?} to {size:?}");
             // A window of it is the same pixels.
-            let window = resize(&image, size, 1..2, 1..3, filter);
+            let window = resize(image, size, 1..2, 1..3, filter);
             let at = (size[1] + 1) * 3;
             assert_eq!(window, expected[at..at + 6], "{from:?} to {size:?}");
         }

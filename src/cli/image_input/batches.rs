@@ -1,0 +1,95 @@
+//! Inputs as a network reads them, a batch at a time, so that memory does not grow with their number.
+
+use super::tensor::TensorInput;
+use super::{Failure, Inputs, Kind, Source};
+use rayon::prelude::*;
+use rmnet::graph::Shape;
+use rmnet::images::{self, Mode, Orientation};
+use rmnet::preprocess::{ImageView, Preprocess};
+
+/// One image of a batch.
+pub struct Input {
+    pub name: String,
+    /// Planar values, or why the image could not be read.
+    pub values: Result<Vec<f32>, String>,
+}
+
+/// Inputs in order, for a network and its preprocessing.
+pub struct Batches<'a> {
+    inputs: &'a Inputs,
+    preprocess: &'a Preprocess,
+    orientation: Orientation,
+    mode: Mode,
+    next: usize,
+}
+
+impl Inputs {
+    /// Judges what holds for all inputs: a tensor's shape and values, or whether the network reads images, and by a
+    /// preprocessing that is understood.
+    pub fn batches<'a>(
+        &'a self,
+        shape: Shape,
+        preprocess: &'a Preprocess,
+        orientation: Orientation,
+    ) -> Result<Batches<'a>, Failure> {
+        let mode = match &self.kind {
+            Kind::Tensor(tensor) => {
+                tensor.check(shape)?;
+                Mode::Rgb
+            }
+            Kind::Images(_) => {
+                let mode = Mode::of_channels(shape.channels).ok_or_else(|| {
+                    Failure::input(format!(
+                        "the network reads {} channels, an image has 1, 3 or 4: expected a tensor `input` in a .safetensors",
+                        shape.channels
+                    ))
+                })?;
+                preprocess.check(shape.channels).map_err(Failure::input)?;
+                mode
+            }
+        };
+        Ok(Batches { inputs: self, preprocess, orientation, mode, next: 0 })
+    }
+}
+
+impl Batches<'_> {
+    /// The next inputs, up to `batch`; none at the end.
+    pub fn next(&mut self, batch: usize) -> Vec<Input> {
+        let start = self.next;
+        let end = start.saturating_add(batch).min(self.inputs.len());
+        self.next = end;
+        match &self.inputs.kind {
+            Kind::Images(sources) => sources[start..end].par_iter().map(|s| self.image(s)).collect(),
+            Kind::Tensor(tensor) => (start..end).map(|i| row(tensor, i)).collect(),
+        }
+    }
+
+    fn image(&self, source: &Source) -> Input {
+        let read = || {
+            let bytes = source.bytes()?;
+            let pixels = images::decode(&bytes, self.mode, self.orientation).map_err(|e| e.to_string())?;
+            self.preprocess.apply_view(ImageView::from(&pixels)).map_err(|e| e.to_string())
+        };
+        Input { name: source.name.clone(), values: read() }
+    }
+
+    /// All that are left, in flat memory; the first that cannot be read is an error.
+    pub fn read_all(mut self) -> Result<(usize, Vec<f32>), Failure> {
+        let (mut count, mut all) = (0, vec![]);
+        loop {
+            let inputs = self.next(rayon::current_num_threads());
+            if inputs.is_empty() {
+                return Ok((count, all));
+            }
+            for input in inputs {
+                let refuse = |e| Failure::input(format!("{}: {e}", input.name));
+                all.extend(input.values.map_err(refuse)?);
+                count += 1;
+            }
+        }
+    }
+}
+
+fn row(tensor: &TensorInput, image: usize) -> Input {
+    Input { name: tensor.name(image), values: Ok(tensor.values(image..image + 1)) }
+}

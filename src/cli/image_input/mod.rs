@@ -1,0 +1,240 @@
+//! Inputs of `run`, `verify` and `prune`: images from files, folders, pipes and standard input, or a tensor.
+//!
+//! What the command line names is found out first ([`Inputs::open`]), so that a tensor can say the size of the network; pixels
+//! are read batch by batch ([`Batches`]).
+
+mod batches;
+mod tensor;
+
+pub use batches::{Batches, Input};
+
+use super::Failure;
+use super::args::Shard;
+use rmnet::images;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use tensor::TensorInput;
+
+/// The largest image file that is read, in bytes.
+const MAX_IMAGE_FILE: u64 = 512 << 20;
+
+/// The largest tensor that is read from a pipe or standard input, in bytes: one in a file is mapped, not read.
+const MAX_PIPED_TENSOR: u64 = 4 << 30;
+
+/// What the command line names.
+pub struct Inputs {
+    kind: Kind,
+    /// Members of folders that are no images.
+    skipped: usize,
+}
+
+enum Kind {
+    Images(Vec<Source>),
+    Tensor(TensorInput),
+}
+
+/// An image that is not decoded yet.
+pub struct Source {
+    name: String,
+    place: Place,
+}
+
+enum Place {
+    File(PathBuf),
+    /// Read from a pipe or standard input.
+    Read(Vec<u8>),
+}
+
+/// What the first bytes of an input say it is.
+#[derive(PartialEq, Eq)]
+enum Content {
+    Image,
+    Tensor,
+    Other,
+}
+
+/// As many bytes as [`Content::of`] looks at.
+const START: usize = 12;
+
+impl Content {
+    fn of(start: &[u8]) -> Content {
+        // The length of a safetensors header, and the object it begins with.
+        let tensor = |s: &[u8]| s.len() > 8 && s[8] == b'{' && s[4..8] == [0; 4];
+        match start {
+            s if images::format(s).is_some() => Content::Image,
+            s if tensor(s) => Content::Tensor,
+            _ => Content::Other,
+        }
+    }
+
+    fn of_file(path: &Path) -> io::Result<Content> {
+        let mut start = vec![];
+        File::open(path)?.take(START as u64).read_to_end(&mut start)?;
+        Ok(Content::of(&start))
+    }
+}
+
+impl Inputs {
+    /// Finds out what the paths are: any number of images and folders of images, or one tensor. Images that cannot be read are
+    /// not judged here.
+    pub fn open(paths: &[PathBuf], shard: Option<Shard>) -> Result<Inputs, Failure> {
+        let (mut sources, mut skipped) = (vec![], 0);
+        let mut stdin = false;
+        for path in paths {
+            let found = if path.as_os_str() == "-" {
+                if std::mem::replace(&mut stdin, true) {
+                    return Err(Failure::usage("-: standard input is read once, found it named twice"));
+                }
+                piped("-", &mut io::stdin().lock())?
+            } else {
+                match fs::metadata(path) {
+                    Ok(m) if m.is_dir() => {
+                        let members = members(path, &mut skipped)?;
+                        sources.extend(members.into_iter().map(Source::file));
+                        continue;
+                    }
+                    Ok(m) if !m.is_file() => {
+                        let name = path.display().to_string();
+                        let mut file =
+                            File::open(path).map_err(|e| Failure::input(format!("{name}: {e}")))?;
+                        piped(&name, &mut file)?
+                    }
+                    _ if is_tensor(path) => Found::Tensor(TensorInput::open(path)?),
+                    // A file that is not there is reported when its turn comes.
+                    _ => Found::Image(Source::file(path.clone())),
+                }
+            };
+            match found {
+                Found::Image(source) => sources.push(source),
+                Found::Tensor(_) if paths.len() > 1 => {
+                    return Err(Failure::usage(format!(
+                        "{}: a tensor is run alone, found {} inputs",
+                        path.display(),
+                        paths.len()
+                    )));
+                }
+                Found::Tensor(_) if shard.is_some() => {
+                    let path = path.display();
+                    return Err(Failure::usage(format!(
+                        "--shard: images are shared out, found a tensor, {path}"
+                    )));
+                }
+                Found::Tensor(tensor) => return Ok(Inputs { kind: Kind::Tensor(tensor), skipped }),
+            }
+        }
+        if let Some(Shard { index, of }) = shard {
+            sources = sources.into_iter().skip(index - 1).step_by(of).collect();
+        }
+        Ok(Inputs { kind: Kind::Images(sources), skipped })
+    }
+
+    /// How many there are; of a tensor, images in it.
+    pub fn len(&self) -> usize {
+        match &self.kind {
+            Kind::Images(sources) => sources.len(),
+            Kind::Tensor(tensor) => tensor.len(),
+        }
+    }
+
+    /// Members of folders that are no images by their first bytes.
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+
+    /// The size to load a network at: a tensor's own, else what `--size` says.
+    pub fn size(&self, asked: Option<[usize; 2]>) -> Result<Option<[usize; 2]>, Failure> {
+        match &self.kind {
+            Kind::Images(_) => Ok(asked),
+            Kind::Tensor(tensor) => tensor.size(asked).map(Some),
+        }
+    }
+}
+
+enum Found {
+    Image(Source),
+    Tensor(TensorInput),
+}
+
+impl Source {
+    fn file(path: PathBuf) -> Source {
+        Source { name: path.display().to_string(), place: Place::File(path) }
+    }
+}
+
+/// A regular file that holds a tensor, by its name or its first bytes.
+fn is_tensor(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"))
+        || Content::of_file(path).is_ok_and(|c| c == Content::Tensor)
+}
+
+/// What comes out of a pipe: judged by its first bytes before the rest is read.
+fn piped(name: &str, mut from: &mut dyn Read) -> Result<Found, Failure> {
+    let refuse = |e: String| Failure::input(format!("{name}: {e}"));
+    let mut bytes = vec![];
+    (&mut from).take(START as u64).read_to_end(&mut bytes).map_err(|e| refuse(e.to_string()))?;
+    let content = Content::of(&bytes);
+    let most = match content {
+        Content::Image => MAX_IMAGE_FILE,
+        Content::Tensor => MAX_PIPED_TENSOR,
+        Content::Other => {
+            let why = images::decode(&bytes, images::Mode::Rgb, Default::default());
+            return Err(refuse(
+                why.map_or_else(|e| e.to_string() + ", and no .safetensors", |_| String::new()),
+            ));
+        }
+    };
+    from.take(most + 1 - START as u64).read_to_end(&mut bytes).map_err(|e| refuse(e.to_string()))?;
+    if bytes.len() as u64 > most {
+        return Err(refuse(format!("expected up to {} MiB, found more", most >> 20)));
+    }
+    Ok(match content {
+        Content::Tensor => Found::Tensor(TensorInput::from_bytes(name, bytes)?),
+        _ => Found::Image(Source { name: name.into(), place: Place::Read(bytes) }),
+    })
+}
+
+/// The images of a folder, by name. Folders in it are not looked into; what neither begins like an image nor is named like one
+/// is counted as skipped.
+fn members(folder: &Path, skipped: &mut usize) -> Result<Vec<PathBuf>, Failure> {
+    let refuse = |e: String| Failure::input(format!("{}: {e}", folder.display()));
+    let mut images = vec![];
+    for entry in fs::read_dir(folder).map_err(|e| refuse(e.to_string()))? {
+        let path = entry.map_err(|e| refuse(e.to_string()))?.path();
+        let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
+        let named = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+        let named = named.is_some_and(|e| matches!(&*e, "png" | "jpg" | "jpeg" | "jpe" | "jfif" | "mpo"));
+        // A pipe in a folder would be waited for without end.
+        let regular = fs::metadata(&path).map_or(named, |m| m.is_file());
+        if !hidden && regular && (named || Content::of_file(&path).is_ok_and(|c| c == Content::Image)) {
+            images.push(path);
+        } else {
+            *skipped += 1;
+        }
+    }
+    if images.is_empty() {
+        return Err(refuse("expected a folder of images, found no PNG or JPEG image in it".into()));
+    }
+    images.sort();
+    Ok(images)
+}
+
+impl Source {
+    fn bytes(&self) -> Result<std::borrow::Cow<'_, [u8]>, String> {
+        match &self.place {
+            Place::Read(bytes) => Ok(bytes.into()),
+            Place::File(path) => {
+                let file = File::open(path).map_err(|e| e.to_string())?;
+                let mut bytes = vec![];
+                file.take(MAX_IMAGE_FILE + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+                if bytes.len() as u64 > MAX_IMAGE_FILE {
+                    return Err(format!(
+                        "expected an image file of up to {} MiB, found more",
+                        MAX_IMAGE_FILE >> 20
+                    ));
+                }
+                Ok(bytes.into())
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! JPEG, by `libjpeg-turbo-rs`, whose pixels are libjpeg-turbo's and so Pillow's to the bit.
+//!
+//! The markers are walked first: a file without its end, a frame of a mode that is not decoded and one too large are refused
+//! before the decoder sees them, and EXIF is found on the way.
+
+use super::pillow::{cmyk_to_rgb, luma};
+use super::{Decoded, Format, ImageError, Mode, Pixels, check_size, orientation};
+use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
+
+/// Scripts of progressive files have about ten scans; each of a hostile file's costs time.
+const MAX_SCANS: usize = 500;
+
+pub(super) fn decode(bytes: &[u8], mode: Mode) -> Result<Decoded, ImageError> {
+    let markers = Markers::walk(bytes)?;
+    let frame = &markers.frame;
+    frame.check(&markers, mode)?;
+    if mode == Mode::Rgba {
+        return Err(ImageError::NoAlpha { found: "a JPEG image".into() });
+    }
+    let (format, stored) = match frame.components.len() {
+        1 => (PixelFormat::Grayscale, 1),
+        3 => (PixelFormat::Rgb, 3),
+        _ => (PixelFormat::Cmyk, 4),
+    };
+    let limits = DecodeLimits { max_scans: MAX_SCANS, ..DecodeLimits::default() };
+    let refuse = |e: JpegError| match e {
+        JpegError::Unsupported(mode) => unsupported(mode),
+        JpegError::AllocationFailed { bytes, .. } => {
+            damaged(format!("memory for {bytes} bytes is not to be had"))
+        }
+        other => damaged(other.to_string()),
+    };
+    let mut decoder = Decoder::new_with_limits(&bytes[..markers.end], limits).map_err(refuse)?;
+    decoder.set_output_format(format);
+    let image = decoder.decode_image().map_err(refuse)?;
+    if image.data.len() != frame.width * frame.height * stored {
+        return Err(damaged(format!(
+            "{} bytes of pixels for {}x{}",
+            image.data.len(),
+            frame.width,
+            frame.height
+        )));
+    }
+    let to_rgb = |pixel: &[u8]| match *pixel {
+        [gray] => [gray; 3],
+        [r, g, b] => [r, g, b],
+        // Pillow takes Adobe's polarity for granted: 255 is no ink.
+        [c, m, y, k] => cmyk_to_rgb([255 - c, 255 - m, 255 - y, 255 - k]),
+        _ => [0; 3],
+    };
+    let data = match (mode, format) {
+        (Mode::Gray, PixelFormat::Grayscale) | (Mode::Rgb, PixelFormat::Rgb) => image.data,
+        (Mode::Gray, _) => image.data.chunks_exact(stored).map(|p| luma(to_rgb(p))).collect(),
+        _ => {
+            let mut data = Vec::with_capacity(frame.width * frame.height * 3);
+            image.data.chunks_exact(stored).for_each(|p| data.extend(to_rgb(p)));
+            data
+        }
+    };
+    let pixels = Pixels { width: frame.width, height: frame.height, channels: mode.channels(), data };
+    let exif = (!markers.exif.is_empty()).then_some(&markers.exif[..]);
+    Ok(Decoded { pixels, orientation: orientation::decide(exif, markers.xmp) })
+}
+
+fn damaged(reason: String) -> ImageError {
+    ImageError::Damaged { format: Format::Jpeg, reason }
+}
+
+fn unsupported(mode: String) -> ImageError {
+    ImageError::Unsupported { format: Format::Jpeg, mode }
+}
+
+/// A frame header.
+struct Frame {
+    /// The second byte of its marker, 0xc0 to 0xcf.
+    kind: u8,
+    precision: u8,
+    width: usize,
+    height: usize,
+    components: Vec<Component>,
+}
+
+/// A component of a frame.
+struct Component {
+    id: u8,
+    /// Sampling factors.
+    horizontal: u8,
+    vertical: u8,
+    /// By coefficient, in zigzag order: the lowest bit that a scan has sent; none at first.
+    sent: [Option<u8>; 64],
+}
+
+/// What the markers of a file say.
+struct Markers<'a> {
+    frame: Frame,
+    scans: usize,
+    exif: Vec<u8>,
+    xmp: Option<&'a [u8]>,
+    /// Behind the end-of-image marker: what follows is no part of the image.
+    end: usize,
+}
+
+const EXIF: &[u8] = b"Exif\0\0";
+const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+
+impl<'a> Markers<'a> {
+    /// Goes from start to end of the first image.
+    fn walk(bytes: &'a [u8]) -> Result<Markers<'a>, ImageError> {
+        let cut = || damaged("the file ends before its end-of-image marker".into());
+        let (mut frame, mut scans, mut exif, mut xmp) = (None, 0, vec![], None);
+        let mut at = 2;
+        loop {
+            // Up to the next marker: entropy-coded bytes, restart markers, or bytes that decoders skip.
+            let marker = loop {
+                let skip = bytes.get(at..).and_then(|b| b.iter().position(|b| *b == 0xff)).ok_or_else(cut)?;
+                at += skip;
+                match *bytes.get(at + 1).ok_or_else(cut)? {
+                    0xff => at += 1,
+                    0x00 | 0x01 | 0xd0..=0xd7 => at += 2,
+                    marker => break marker,
+                }
+            };
+            at += 2;
+            if marker == 0xd9 {
+                let frame = frame.ok_or_else(|| damaged("no frame before the end-of-image marker".into()))?;
+                if scans == 0 {
+                    return Err(damaged("no scan before the end-of-image marker".into()));
+                }
+                return Ok(Markers { frame, scans, exif, xmp, end: at });
+            }
+            if marker == 0xd8 {
+                return Err(damaged(format!("a second start of image at byte {}", at - 2)));
+            }
+            let length = bytes.get(at..at + 2).ok_or_else(cut)?;
+            let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+            if length < 2 {
+                return Err(damaged(format!("a segment of {length} bytes at byte {at}, expected 2 or more")));
+            }
+            let segment = bytes.get(at + 2..at + length).ok_or_else(cut)?;
+            at += length;
+            match marker {
+                0xda => {
+                    scans += 1;
+                    frame.as_mut().ok_or_else(|| damaged("a scan before its frame".into()))?.scan(segment)?;
+                }
+                0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf if frame.is_some() => {
+                    return Err(unsupported("hierarchical, more than one frame".into()));
+                }
+                0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
+                    frame = Some(Frame::parse(marker, segment)?);
+                }
+                0xde => return Err(unsupported("hierarchical".into())),
+                0xf7 => return Err(unsupported("JPEG-LS".into())),
+                0xe1 if scans == 0 && segment.starts_with(EXIF) => {
+                    exif.extend(if exif.is_empty() { segment } else { &segment[EXIF.len()..] });
+                }
+                0xe1 if scans == 0 && segment.starts_with(XMP) => xmp = Some(&segment[XMP.len()..]),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Frame {
+    fn parse(kind: u8, segment: &[u8]) -> Result<Frame, ImageError> {
+        let short = || damaged("a frame header that is too short".into());
+        let &[precision, h1, h0, w1, w0, count, ref rest @ ..] = segment else { return Err(short()) };
+        let components = rest.chunks_exact(3).take(usize::from(count)).map(|c| Component {
+            id: c[0],
+            horizontal: c[1] >> 4,
+            vertical: c[1] & 15,
+            sent: [None; 64],
+        });
+        let components: Vec<Component> = components.collect();
+        if components.len() != usize::from(count) {
+            return Err(short());
+        }
+        let (height, width) = (u16::from_be_bytes([h1, h0]).into(), u16::from_be_bytes([w1, w0]).into());
+        Ok(Frame { kind, precision, width, height, components })
+    }
+
+    /// Notes what a scan sends.
+    fn scan(&mut self, segment: &[u8]) -> Result<(), ImageError> {
+        let short = || damaged("a scan header that is too short".into());
+        let count = usize::from(*segment.first().ok_or_else(short)?);
+        let (ids, rest) = segment[1..].split_at_checked(2 * count).ok_or_else(short)?;
+        let &[first, last, bits, ..] = rest else { return Err(short()) };
+        let (coefficients, low) = match self.kind {
+            0xc2 => (usize::from(first)..usize::from(last.min(63)) + 1, bits & 15),
+            _ => (0..64, 0),
+        };
+        for component in self.components.iter_mut().filter(|c| ids.chunks_exact(2).any(|i| i[0] == c.id)) {
+            component.sent.get_mut(coefficients.clone()).ok_or_else(short)?.fill(Some(low));
+        }
+        Ok(())
+    }
+
+    /// Refuses what is not decoded, by its name.
+    fn check(&self, markers: &Markers<'_>, mode: Mode) -> Result<(), ImageError> {
+        let kind = match self.kind {
+            0xc3 => "lossless",
+            0xc5 | 0xc6 | 0xcd | 0xce => "hierarchical (a differential frame)",
+            0xc7 | 0xcf => "lossless hierarchical",
+            0xcb => "lossless, arithmetic coding",
+            0xc9 | 0xca => "arithmetic coding",
+            _ => "",
+        };
+        if !kind.is_empty() {
+            return Err(unsupported(kind.into()));
+        }
+        if self.precision != 8 {
+            return Err(unsupported(format!("{}-bit samples, expected 8", self.precision)));
+        }
+        if self.height == 0 {
+            return Err(unsupported("its height stands behind the first scan (DNL)".into()));
+        }
+        if self.width == 0 {
+            return Err(damaged("a width of 0".into()));
+        }
+        if !matches!(self.components.len(), 1 | 3 | 4) {
+            return Err(unsupported(format!("{} components, expected 1, 3 or 4", self.components.len())));
+        }
+        let factors: Vec<(u8, u8)> = self.components.iter().map(|c| (c.horizontal, c.vertical)).collect();
+        if factors.iter().any(|(h, v)| !(1..=4).contains(h) || !(1..=4).contains(v)) {
+            return Err(damaged("a sampling factor that is not from 1 to 4".into()));
+        }
+        let most = |axis: fn(&(u8, u8)) -> u8| factors.iter().map(axis).max().unwrap_or(1);
+        let (h_most, v_most) = (most(|c| c.0), most(|c| c.1));
+        let list = || factors.iter().map(|(h, v)| format!("{h}x{v}")).collect::<Vec<_>>().join(", ");
+        if factors[0] != (h_most, v_most) {
+            return Err(unsupported(format!("luma sampled less than chroma ({})", list())));
+        }
+        if factors.iter().any(|(h, v)| h_most % h != 0 || v_most % v != 0) {
+            return Err(unsupported(format!("fractional sampling ({})", list())));
+        }
+        if self.components.iter().any(|c| c.sent[0].is_none()) {
+            return Err(damaged("a component that no scan holds".into()));
+        }
+        // libjpeg guesses these, to smooth the blocks of an image that is still arriving.
+        if self.components.iter().any(|c| c.sent[1..10].iter().any(|low| *low != Some(0))) {
+            return Err(damaged("progressive scans that leave coefficients unfinished".into()));
+        }
+        if markers.scans > MAX_SCANS {
+            return Err(unsupported(format!("{} scans, expected up to {MAX_SCANS}", markers.scans)));
+        }
+        // Pixels as they are stored and as they are asked for; for frames of many scans, 2 bytes a coefficient.
+        let area = self.width as u64 * self.height as u64;
+        let samples = |(h, v): &(u8, u8)| {
+            area * u64::from(*h) * u64::from(*v) / (u64::from(h_most) * u64::from(v_most))
+        };
+        let coefficients = if markers.scans > 1 { 2 * factors.iter().map(samples).sum::<u64>() } else { 0 };
+        let made = if factors.len() == mode.channels() { 0 } else { mode.channels() };
+        check_size(self.width, self.height, area * (factors.len() + made) as u64 + coefficients)
+    }
+}

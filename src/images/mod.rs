@@ -1,0 +1,253 @@
+//! The bytes of a PNG or JPEG file to pixels, equal to those that Pillow's `Image.open(file).convert(mode)` gives.
+//!
+//! A file that is damaged or cut short anywhere is refused, never decoded in part. EXIF orientation is applied where
+//! asked, as Pillow's `ImageOps.exif_transpose` does it.
+//!
+//! ```
+//! use rmnet::images::{self, Mode, Orientation};
+//!
+//! let bytes = std::fs::read("assets/digits/images/0374_7.png")?;
+//! let pixels = images::decode(&bytes, Mode::Rgb, Orientation::Apply)?;
+//! assert_eq!(pixels.data.len(), pixels.width * pixels.height * 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod guard;
+mod jpeg;
+mod orientation;
+mod pillow;
+mod png;
+
+#[doc(hidden)] // The program's panic hook asks it.
+pub use guard::is_decoding;
+
+/// The longest side of an image, in pixels.
+pub const MAX_SIDE: usize = 1 << 16;
+
+/// The most memory that the pixels of one image may take while it is decoded, in bytes: 512 MiB.
+pub const MAX_BYTES: usize = 512 << 20;
+
+/// What a pixel holds, by Pillow's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Mode {
+    /// One channel, `L`: colour becomes luma by ITU-R 601.
+    Gray,
+    /// Three channels, `RGB`: transparency is dropped.
+    Rgb,
+    /// Four channels, `RGBA`: only images that have transparency are accepted.
+    Rgba,
+}
+
+impl Mode {
+    /// The mode of that many channels: 1, 3 or 4.
+    pub fn of_channels(channels: usize) -> Option<Mode> {
+        match channels {
+            1 => Some(Mode::Gray),
+            3 => Some(Mode::Rgb),
+            4 => Some(Mode::Rgba),
+            _ => None,
+        }
+    }
+
+    /// Bytes of a pixel.
+    pub fn channels(self) -> usize {
+        match self {
+            Mode::Gray => 1,
+            Mode::Rgb => 3,
+            Mode::Rgba => 4,
+        }
+    }
+}
+
+/// What becomes of a file's EXIF orientation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Orientation {
+    /// The image is turned upright.
+    #[default]
+    Apply,
+    /// Pixels stay in the order of the file, as loaders have them that do not look at EXIF.
+    Ignore,
+}
+
+/// A decoded image: rows of interleaved 8-bit pixels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pixels {
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Bytes of a pixel: 1, 3 or 4.
+    pub channels: usize,
+    /// `height * width * channels` bytes.
+    pub data: Vec<u8>,
+}
+
+/// The kinds of file that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// Portable Network Graphics.
+    Png,
+    /// JPEG, also the first image of an MPO.
+    Jpeg,
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Format::Png => "PNG",
+            Format::Jpeg => "JPEG",
+        })
+    }
+}
+
+/// Why a file gives no pixels.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// Neither PNG nor JPEG.
+    #[error("expected a PNG or JPEG image, found {found}")]
+    Format {
+        /// What the first bytes say it is.
+        found: String,
+    },
+    /// A file that breaks its format's rules, or ends too early.
+    #[error("a {format} image that is damaged or cut short: {reason}")]
+    Damaged {
+        /// Its format.
+        format: Format,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// A whole file of a kind that is not decoded.
+    #[error("a {format} image of a kind that is not supported: {mode}")]
+    Unsupported {
+        /// Its format.
+        format: Format,
+        /// The kind, by its name.
+        mode: String,
+    },
+    /// Too many pixels.
+    #[error("expected an image of sides up to {MAX_SIDE} that decodes in {} MiB, found {width}x{height} pixels{needs}", MAX_BYTES >> 20)]
+    TooLarge {
+        /// Pixels in a row.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// The memory that would be needed, as a clause; empty where a side is too long.
+        needs: String,
+    },
+    /// [`Mode::Rgba`] was asked of an image without transparency.
+    #[error("expected an image with an alpha channel, found {found}")]
+    NoAlpha {
+        /// What its pixels are.
+        found: String,
+    },
+}
+
+/// The format that the first bytes of a file show.
+pub fn format(bytes: &[u8]) -> Option<Format> {
+    if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+        Some(Format::Png)
+    } else if bytes.starts_with(b"\xff\xd8\xff") {
+        Some(Format::Jpeg)
+    } else {
+        None
+    }
+}
+
+/// Decodes a PNG or JPEG file to pixels of `mode`.
+///
+/// # Errors
+/// [`ImageError`] says what the file is that was not expected, or what is wrong with it. No file makes this panic.
+pub fn decode(bytes: &[u8], mode: Mode, orientation: Orientation) -> Result<Pixels, ImageError> {
+    let format = format(bytes).ok_or_else(|| ImageError::Format { found: describe(bytes) })?;
+    let decoder = match format {
+        Format::Png => png::decode,
+        Format::Jpeg => jpeg::decode,
+    };
+    decode_with(decoder, format, bytes, mode, orientation)
+}
+
+type Decoder = fn(&[u8], Mode) -> Result<Decoded, ImageError>;
+
+/// Pixels as they are stored, and how to turn them: 1 to 8 as EXIF counts.
+struct Decoded {
+    pixels: Pixels,
+    orientation: u8,
+}
+
+fn decode_with(
+    decoder: Decoder,
+    format: Format,
+    bytes: &[u8],
+    mode: Mode,
+    orientation: Orientation,
+) -> Result<Pixels, ImageError> {
+    let panicked =
+        || ImageError::Damaged { format, reason: "the decoder gave up on its contents".to_string() };
+    let Decoded { pixels, orientation: stored } =
+        guard::guarded(|| decoder(bytes, mode)).unwrap_or_else(|| Err(panicked()))?;
+    Ok(match orientation {
+        Orientation::Apply => orientation::transpose(pixels, stored),
+        Orientation::Ignore => pixels,
+    })
+}
+
+/// Refuses sizes that no memory is to be asked for: `bytes` is what decoding takes.
+fn check_size(width: usize, height: usize, bytes: u64) -> Result<(), ImageError> {
+    if width.max(height) > MAX_SIDE {
+        return Err(ImageError::TooLarge { width, height, needs: String::new() });
+    }
+    if bytes > MAX_BYTES as u64 {
+        let needs = format!(", which takes {} MiB", bytes.div_ceil(1 << 20));
+        return Err(ImageError::TooLarge { width, height, needs });
+    }
+    Ok(())
+}
+
+/// What a file is that is no PNG or JPEG.
+fn describe(bytes: &[u8]) -> String {
+    let at = |offset: usize, magic: &[u8]| bytes.get(offset..).is_some_and(|b| b.starts_with(magic));
+    let known = [
+        (at(0, b"GIF8"), "a GIF image"),
+        (at(0, b"BM"), "a BMP image"),
+        (at(0, b"RIFF") && at(8, b"WEBP"), "a WebP image"),
+        (at(0, b"II*\0") || at(0, b"MM\0*"), "a TIFF image"),
+        (at(4, b"ftypavif"), "an AVIF image"),
+        (at(4, b"ftyphei") || at(4, b"ftypmif1"), "a HEIC image"),
+        (at(0, b"\0\0\0\x0cjP  ") || at(0, b"\xff\x4f\xff\x51"), "a JPEG 2000 image"),
+        (at(0, b"\xff\x0a") || at(0, b"\0\0\0\x0cJXL "), "a JPEG XL image"),
+        (bytes.is_empty(), "an empty file"),
+    ];
+    known.iter().find(|(is, _)| *is).map_or("a file that is no image", |(_, name)| name).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A decoder that panics is a damaged file, whatever its payload, on this thread and on others.
+    #[test]
+    fn a_panicking_decoder_is_an_error() {
+        // A quiet hook for this test alone would race with other tests: the message on stderr stays.
+        let panics: Decoder = |_, _| panic!("index out of bounds");
+        let error =
+            move || decode_with(panics, Format::Jpeg, b"", Mode::Rgb, Orientation::Apply).unwrap_err();
+        for found in [error(), std::thread::spawn(error).join().unwrap()] {
+            assert!(matches!(&found, ImageError::Damaged { format: Format::Jpeg, .. }), "{found}");
+        }
+        assert!(!is_decoding());
+    }
+
+    #[test]
+    fn other_files_are_named() {
+        let refuse = |bytes: &[u8]| decode(bytes, Mode::Rgb, Orientation::Apply).unwrap_err().to_string();
+        for (bytes, name) in
+            [(&b"GIF89a"[..], "GIF"), (b"RIFF0000WEBPVP8 ", "WebP"), (b"", "empty"), (b"hello", "no image")]
+        {
+            assert!(refuse(bytes).contains(name), "{}", refuse(bytes));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! PNG, by the `png` crate up to the stored samples, and Pillow's conversions from there.
+
+use super::pillow::luma;
+use super::{Decoded, Format, ImageError, Mode, Pixels, check_size, orientation};
+use ::png::{BitDepth, ColorType, DecodeOptions, DecodingError, Info, Limits, Transformations};
+use std::io::Cursor;
+
+/// The most memory that text chunks, profiles and the like may take.
+const MAX_METADATA: usize = 64 << 20;
+
+/// The longest text chunk that is looked at for an orientation, once it is unpacked.
+const MAX_TEXT: usize = 1 << 20;
+
+pub(super) fn decode(bytes: &[u8], mode: Mode) -> Result<Decoded, ImageError> {
+    let damaged = |reason: String| ImageError::Damaged { format: Format::Png, reason };
+    let refuse = |e: DecodingError| match e {
+        DecodingError::IoError(_) => damaged("the file ends in the middle of a chunk".into()),
+        DecodingError::LimitsExceeded => damaged(format!("chunks of more than {} MiB", MAX_METADATA >> 20)),
+        other => damaged(other.to_string()),
+    };
+    let mut options = DecodeOptions::default();
+    options.set_ignore_checksums(false);
+    // Pillow refuses these too.
+    options.set_skip_ancillary_crc_failures(false);
+    let mut decoder = ::png::Decoder::new_with_options(Cursor::new(bytes), options);
+    decoder.set_limits(Limits { bytes: MAX_METADATA });
+    decoder.set_transformations(Transformations::IDENTITY);
+    let (width, height) = {
+        let header = decoder.read_header_info().map_err(refuse)?;
+        let (width, height) = (header.width as usize, header.height as usize);
+        let deep = header.bit_depth == BitDepth::Sixteen;
+        let stored = header.color_type.samples() as u64 * if deep { 2 } else { 1 };
+        let made = if is_stored(header.color_type, header.bit_depth, mode) { 0 } else { mode.channels() };
+        check_size(width, height, width as u64 * height as u64 * (stored + made as u64))?;
+        (width, height)
+    };
+    let mut reader = decoder.read_info().map_err(refuse)?;
+    let size = reader.output_buffer_size().ok_or_else(|| damaged("sizes beyond memory".into()))?;
+    let mut stored = vec![0; size];
+    let frame = reader.next_frame(&mut stored).map_err(refuse)?;
+    // To the end of the file: a cut one is refused, and an orientation may stand behind the pixels.
+    reader.finish().map_err(refuse)?;
+    let info = reader.info();
+    let orientation = orientation(info);
+    if is_stored(frame.color_type, frame.bit_depth, mode) && frame.line_size == width * mode.channels() {
+        let pixels = Pixels { width, height, channels: mode.channels(), data: stored };
+        return Ok(Decoded { pixels, orientation });
+    }
+
+    let samples = Samples {
+        width,
+        height,
+        depth: frame.bit_depth,
+        color: frame.color_type,
+        line: frame.line_size,
+        bytes: &stored,
+        palette: info.palette.as_deref().unwrap_or_default(),
+        transparency: info.trns.as_deref(),
+    };
+    let data = samples.to_mode(mode)?;
+    let pixels = Pixels { width, height, channels: mode.channels(), data };
+    Ok(Decoded { pixels, orientation })
+}
+
+/// Whether the file stores the pixels that are asked for.
+fn is_stored(color: ColorType, depth: BitDepth, mode: Mode) -> bool {
+    let same = matches!(
+        (color, mode),
+        (ColorType::Grayscale, Mode::Gray) | (ColorType::Rgb, Mode::Rgb) | (ColorType::Rgba, Mode::Rgba)
+    );
+    same && depth == BitDepth::Eight
+}
+
+/// The samples of an image as the file stores them, rows padded to whole bytes.
+struct Samples<'a> {
+    width: usize,
+    height: usize,
+    depth: BitDepth,
+    color: ColorType,
+    line: usize,
+    bytes: &'a [u8],
+    palette: &'a [u8],
+    transparency: Option<&'a [u8]>,
+}
+
+impl Samples<'_> {
+    fn to_mode(&self, mode: Mode) -> Result<Vec<u8>, ImageError> {
+        let mut out = Vec::with_capacity(self.width * self.height * mode.channels());
+        let alpha = match mode {
+            Mode::Rgba => Some(self.alpha()?),
+            _ => None,
+        };
+        let channels = self.color.samples();
+        for row in self.bytes.chunks_exact(self.line.max(1)).take(self.height) {
+            for x in 0..self.width {
+                let sample = |c: usize| self.sample(row, x * channels + c);
+                let rgb = match self.color {
+                    ColorType::Grayscale | ColorType::GrayscaleAlpha => [sample(0); 3],
+                    ColorType::Rgb | ColorType::Rgba => [sample(0), sample(1), sample(2)],
+                    ColorType::Indexed => self.colour(usize::from(sample(0))),
+                };
+                match mode {
+                    Mode::Gray => out.push(luma(rgb)),
+                    _ => out.extend(rgb),
+                }
+                out.extend(alpha.map(|alpha| match alpha {
+                    Alpha::Stored => sample(channels - 1),
+                    Alpha::Palette(table) => table.get(usize::from(sample(0))).copied().unwrap_or(255),
+                    Alpha::Colour(clear) => {
+                        if rgb == clear {
+                            0
+                        } else {
+                            255
+                        }
+                    }
+                }));
+            }
+        }
+        Ok(out)
+    }
+
+    /// A sample as 8 bits: gray of fewer bits is spread over the range, gray of 16 bits is clipped at 255 (Pillow's `I;16`),
+    /// other samples of 16 bits give their high byte, a palette index stays.
+    fn sample(&self, row: &[u8], i: usize) -> u8 {
+        let bits = self.depth as usize;
+        if bits == 16 {
+            let (high, low) = (row[2 * i], row[2 * i + 1]);
+            return match self.color {
+                ColorType::Grayscale if high > 0 => 255,
+                ColorType::Grayscale => low,
+                _ => high,
+            };
+        }
+        let per_byte = 8 / bits;
+        let most = (0xff >> (8 - bits)) as u8;
+        let value = (row[i / per_byte] >> ((per_byte - 1 - i % per_byte) * bits)) & most;
+        match self.color {
+            ColorType::Indexed => value,
+            _ => value * (255 / most),
+        }
+    }
+
+    /// A colour of the palette; black past its end.
+    fn colour(&self, index: usize) -> [u8; 3] {
+        match self.palette.get(3 * index..3 * index + 3) {
+            Some(&[r, g, b]) => [r, g, b],
+            _ => [0; 3],
+        }
+    }
+
+    fn alpha(&self) -> Result<Alpha<'_>, ImageError> {
+        let found = match self.color {
+            ColorType::GrayscaleAlpha | ColorType::Rgba => return Ok(Alpha::Stored),
+            ColorType::Indexed => "a palette of opaque colours",
+            ColorType::Grayscale => "a gray image",
+            ColorType::Rgb => "an RGB image",
+        };
+        match (self.color, self.depth, self.transparency) {
+            (ColorType::Indexed, _, Some(table)) => Ok(Alpha::Palette(table)),
+            (ColorType::Grayscale, BitDepth::Eight, Some(&[v])) => Ok(Alpha::Colour([v; 3])),
+            (ColorType::Rgb, BitDepth::Eight, Some(&[r, g, b])) => Ok(Alpha::Colour([r, g, b])),
+            _ => Err(ImageError::NoAlpha { found: found.into() }),
+        }
+    }
+}
+
+/// Where the fourth channel comes from.
+#[derive(Clone, Copy)]
+enum Alpha<'a> {
+    /// The last sample of a pixel.
+    Stored,
+    /// By the index into the palette; opaque past its end.
+    Palette(&'a [u8]),
+    /// One colour is clear.
+    Colour([u8; 3]),
+}
+
+/// By the `eXIf` chunk, else a `Raw profile type exif` text as ImageMagick writes it, else XMP.
+fn orientation(info: &Info<'_>) -> u8 {
+    let raw_profile = || {
+        let latin = info.uncompressed_latin1_text.iter().map(|t| (t.keyword.as_str(), Some(t.text.clone())));
+        let packed = info.compressed_latin1_text.iter().map(|t| {
+            let mut t = t.clone();
+            let text = t.decompress_text_with_limit(MAX_TEXT).is_ok().then(|| t.get_text().ok()).flatten();
+            (info_keyword(&t.keyword), text)
+        });
+        let text = latin.chain(packed).find(|(keyword, _)| *keyword == RAW_PROFILE)?.1?;
+        // Three lines of heading, then hexadecimal digits.
+        let digits: Vec<u8> =
+            text.split('\n').skip(3).flat_map(str::bytes).filter(|b| !b.is_ascii_whitespace()).collect();
+        digits
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+            .collect::<Option<Vec<u8>>>()
+    };
+    let exif = info.exif_metadata.as_deref().map(<[u8]>::to_vec).or_else(raw_profile);
+    let xmp = info.utf8_text.iter().find(|t| t.keyword == "XML:com.adobe.xmp").and_then(|t| {
+        let mut t = t.clone();
+        t.decompress_text_with_limit(MAX_TEXT).ok()?;
+        t.get_text().ok()
+    });
+    orientation::decide(exif.as_deref(), xmp.as_deref().map(str::as_bytes))
+}
+
+const RAW_PROFILE: &str = "Raw profile type exif";
+
+/// The one keyword that is looked for, or nothing.
+fn info_keyword(keyword: &str) -> &'static str {
+    if keyword == RAW_PROFILE { RAW_PROFILE } else { "" }
+}
