@@ -351,7 +351,7 @@ fn outputs_other_than_the_logits() {
     for verb in [&["plan"] as &[&str], &["verify", "--no-device"], &["inspect"], &["wgsl"]] {
         json(&[verb, &[RESNET, "--output", "layer2.1"]].concat());
     }
-    fails(&["run", RESNET, &input, "--output", "layer7"], 2, &["--output `layer7`", "layer1.0", "features"]);
+    fails(&["run", RESNET, &input, "--output", "layer7"], 2, &["output `layer7`", "layer1.0", "features"]);
     fails(
         &["run", text(&converted), &input, "--output", "layer1.0.conv1"],
         2,

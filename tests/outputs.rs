@@ -9,9 +9,9 @@ use proptest::prelude::*;
 use rmnet::checkpoint::Checkpoint;
 use rmnet::cpu::CpuExecutor;
 use rmnet::gpu::{AdapterChoice, ExecOptions, Gpu, GpuExecutor, GpuKind};
-use rmnet::graph::{Graph, Op, Shape, ValueId};
+use rmnet::graph::{Activation, Graph, Op, Shape, ValueId};
 use rmnet::models::saved::{self, About};
-use rmnet::models::{self, Model, Output};
+use rmnet::models::{self, Model, Naming, Output};
 use rmnet::plan::{self, Place, Plan, Target};
 use rmnet::rewrite::{self, Form, Mode};
 use rmnet::{Device, Options, OutputChoice, OutputError, Precision, Session, SessionError};
@@ -138,7 +138,8 @@ fn gpus() -> Vec<(String, Gpu)> {
 
 #[test]
 fn some_of_every_family_on_every_gpu() {
-    for (gpu_name, gpu) in gpus() {
+    // Sessions take long to make on software: each GPU has other blocks and forms of each network.
+    for (g, (gpu_name, gpu)) in gpus().into_iter().enumerate() {
         for (i, (name, blocks)) in SOME.iter().enumerate() {
             let f = fixture(name);
             let run = |output: OutputChoice, precision, mode| {
@@ -148,23 +149,22 @@ fn some_of_every_family_on_every_gpu() {
                 assert_eq!(found.len(), session.output_shape().iter().product::<usize>());
                 found
             };
-            for (b, block) in blocks.iter().enumerate() {
-                let expected = &f.blocks.iter().find(|(n, _)| n == block).expect("a stored block").1;
-                let mode = [Mode::Structured, Mode::Residual, Mode::Literal][(i + b) % 3];
-                let (_, relative) = difference(&run(self::block(block), Precision::F32, mode), expected);
-                assert!(relative < BOUND, "{gpu_name} {name} {block} {mode}: {relative:e}");
-                if b == 1 {
-                    let half = run(self::block(block), Precision::F16, mode);
-                    let (_, relative) = difference(&half, expected);
-                    let bound = verify::logits_bound(Precision::F16);
-                    assert!(relative < bound, "{gpu_name} {name} {block} f16: {relative:e}");
-                }
+            let block = blocks[(g + i) % 2];
+            let expected = &f.blocks.iter().find(|(n, _)| n == block).expect("a stored block").1;
+            let mode = [Mode::Structured, Mode::Structured, Mode::Residual, Mode::Literal][(g + i) % 4];
+            let precision = if i == 0 { Precision::F16 } else { Precision::F32 };
+            let (_, relative) = difference(&run(self::block(block), precision, mode), expected);
+            assert!(
+                relative < verify::logits_bound(precision),
+                "{gpu_name} {name} {block} {mode} {precision}: {relative:e}"
+            );
+            if (g + i) % 2 == 0 {
+                let pooled = OutputChoice::Features.of(&f.model).unwrap();
+                let pool = &pooled.graph.node(pooled.graph.output()).name;
+                let found = run(OutputChoice::Features, Precision::F32, Mode::Structured);
+                let (_, relative) = difference(&found, &oracle(&f, pool));
+                assert!(relative < BOUND, "{gpu_name} {name} {pool}: {relative:e}");
             }
-            let pooled = OutputChoice::Features.of(&f.model).unwrap();
-            let pool = &pooled.graph.node(pooled.graph.output()).name;
-            let found = run(OutputChoice::Features, Precision::F32, Mode::Structured);
-            let (_, relative) = difference(&found, &oracle(&f, pool));
-            assert!(relative < BOUND, "{gpu_name} {name} {pool}: {relative:e}");
         }
     }
 }
@@ -201,7 +201,8 @@ fn a_map_goes_into_an_apps_buffer() {
     assert_eq!(found, expected);
 }
 
-/// Up to a value a network has the dispatches that it has as part of the whole, and not one more.
+/// A network that ends with a block has the dispatches that it has up to there as part of the whole network, and not one more. Only a
+/// chain whose block has carried channels in its value needs one for them: they lie in another buffer.
 #[test]
 fn an_output_costs_no_dispatch_of_its_own() {
     for name in fixtures::names() {
@@ -219,7 +220,12 @@ fn an_output_costs_no_dispatch_of_its_own() {
                 let last = &cut.plan.dispatches.last().unwrap().name;
                 let upto = whole.plan.dispatches.iter().rposition(|d| d.name == *last);
                 let upto = 1 + upto.unwrap_or_else(|| panic!("{name} {mode} {b}: {last} in\n{}", whole.plan));
-                assert!(cut.plan.dispatches.len() <= upto, "{name} {mode} {b}: {upto} of\n{}", cut.plan);
+                let carries = usize::from(f.model.naming == Naming::RmNet);
+                assert!(
+                    cut.plan.dispatches.len() <= upto + carries,
+                    "{name} {mode} {b}: {upto} of\n{}",
+                    cut.plan
+                );
                 assert!(!last.ends_with(".copy"), "{name} {mode} {b}:\n{}", cut.plan);
             }
         }
@@ -269,7 +275,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1, ..ProptestConfig::default() })]
 
     #[test]
     fn any_value_of_random_networks_on_every_gpu(seed: u64, batch in 1usize..3) {
@@ -277,7 +283,7 @@ proptest! {
             let execute = |plan: &Plan, input: &[f32]| {
                 GpuExecutor::new(&gpu, plan, &ExecOptions::default()).unwrap().run(input).unwrap()
             };
-            judge_values(&network(seed), batch, 5, gpu.plan_target(), &execute);
+            judge_values(&network(seed), batch, 9, gpu.plan_target(), &execute);
         }
     }
 }
@@ -303,7 +309,7 @@ fn carried_channels_on_a_gpu() {
     let execute = |plan: &Plan, input: &[f32]| {
         GpuExecutor::new(&gpu, plan, &ExecOptions::default()).unwrap().run(input).unwrap()
     };
-    judge_values(&chain, 1, 3, gpu.plan_target(), &execute);
+    judge_values(&chain, 1, 4, gpu.plan_target(), &execute);
 }
 
 /// Saves a model in a form and loads it.
@@ -340,7 +346,11 @@ fn converted_files_know_the_blocks() {
             let error = block("layer1.0.conv1").of(model).unwrap_err();
             assert!(matches!(error, OutputError::UnknownLayer { converted: true, .. }), "{error}");
             assert!(error.to_string().contains(f.model.blocks[0].as_str()), "{error}");
-            assert_eq!(OutputChoice::Features.of(model).unwrap().output, Output::Features);
+            let wanted = match f.model.output {
+                Output::Embedding => Output::Embedding,
+                _ => Output::Features,
+            };
+            assert_eq!(OutputChoice::Features.of(model).unwrap().output, wanted, "{name}");
         }
     }
 }
@@ -394,12 +404,23 @@ fn names_that_a_user_knows() {
         let text = error.to_string();
         assert!(text.contains(&format!("`{name}`")) && text.contains("layer4.1"), "{text}");
     }
-    // The block's two convolutions are read apart by its sum and its projection.
-    let several = Session::new(&f.model, &Options { output: block("layer2.0.x"), ..Options::default() });
-    assert!(matches!(several.err(), Some(SessionError::Output(OutputError::UnknownLayer { .. }))));
+    let session = Session::new(&f.model, &Options { output: block("layer9"), ..Options::default() });
+    assert!(matches!(session.err(), Some(SessionError::Output(OutputError::UnknownLayer { .. }))));
     for choice in ["logits", "features", "layer1.0"] {
         assert_eq!(block(choice).to_string(), choice);
     }
+}
+
+#[test]
+fn a_module_with_two_outputs_is_refused() {
+    let mut graph = Graph::new(Shape { channels: 2, height: 3, width: 3 });
+    let a = graph.push("m.a", Op::Activation(Activation::Relu), &[ValueId::INPUT]).unwrap();
+    let b = graph.push("m.b", Op::Activation(Activation::Relu6), &[ValueId::INPUT]).unwrap();
+    graph.push("sum", Op::Add(Activation::Identity), &[a, b]).unwrap();
+    let model = Model { graph, blocks: vec![], ..fixture("tv_resnet18").model };
+    let error = block("m").of(&model).unwrap_err();
+    assert_eq!(error, OutputError::Several { name: "m".into(), values: vec!["m.a".into(), "m.b".into()] });
+    assert!(error.to_string().contains("m.a, m.b"), "{error}");
 }
 
 #[test]
@@ -414,12 +435,12 @@ fn what_is_not_pooled_has_no_features() {
 /// Where a value is not finite the error says where in the map.
 #[test]
 fn a_value_that_is_not_finite_is_found_in_the_map() {
-    let bytes = common::spoil::scaled("tv_resnet18", "layer1.0.conv1.weight", 1e38);
+    let bytes = common::spoil::scaled("tv_resnet18", "layer3.0.conv1.weight", 1e38);
     let model = models::load(&Checkpoint::from_bytes(bytes, None).unwrap(), None).unwrap();
-    let options = Options { device: Device::Cpu, output: block("layer1.0"), ..Options::default() };
+    let options = Options { device: Device::Cpu, output: block("layer4.1"), ..Options::default() };
     let session = Session::new(&model, &options).unwrap();
     let input: Vec<f32> = (0..session.input_len()).map(|i| ((i * 37) % 101) as f32 / 50.5 - 1.0).collect();
-    let error = session.run(&input).unwrap_err();
+    let error = session.run(&input).err().expect("an overflow");
     assert!(error.to_string().contains("row"), "{error}");
     let SessionError::NotFinite { at: [image, c, y, x], shape, value, output, .. } = error else {
         panic!("{error}")
