@@ -4,8 +4,7 @@
 //! anew is refused rather than inflated into memory. Checksums are not compared, as PyTorch itself does not: that
 //! would read the whole file to open it.
 
-use super::Refusal;
-use super::machine::{refuse, shown};
+use super::{Refusal, refuse, shown};
 use rawzip::{CompressionMethod, ZipArchive};
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -2,8 +2,9 @@
 
 use super::Refusal;
 use super::globals::{Element, Global, Rebuild, U8};
-use super::machine::{Machine, refuse, shown};
+use super::machine::Machine;
 use super::value::{Data, Object, Storage, TensorRecord, Value};
+use super::{refuse, shown};
 
 /// The most arguments of a function that makes tensors.
 const MAX_ARGUMENTS: usize = 8;

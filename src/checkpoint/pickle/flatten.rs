@@ -1,8 +1,7 @@
 //! The tensors of a pickled object by name: keys of dictionaries and places in lists, joined with dots.
 
-use super::Refusal;
-use super::machine::{refuse, shown};
 use super::value::{Object, Pickle, TensorRecord, Value};
+use super::{Refusal, refuse, shown};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 

@@ -5,8 +5,8 @@
 //! says of the system is of no use.
 
 use super::Refusal;
-use super::machine::{self, refuse, shown};
 use super::value::{Object, Pickle, Value};
+use super::{machine, refuse, shown};
 use std::collections::BTreeMap;
 use std::ops::Range;
 

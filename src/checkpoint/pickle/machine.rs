@@ -4,9 +4,9 @@
 //! every value that is kept on the stack, in the memo or in an object is counted. Every opcode does a bounded amount of
 //! work, so that time is linear in the pickle's length.
 
-use super::Refusal;
 use super::globals::{self, Global};
 use super::value::{Object, Pickle, Value};
+use super::{Refusal, refuse, shown};
 use std::collections::HashMap;
 
 /// The most values that a pickle may hold. A training checkpoint of a thousand tensors, optimizer included, has about
@@ -440,14 +440,4 @@ fn global(module: &[u8], name: &[u8]) -> Result<Global, Refusal> {
     let known = str::from_utf8(module).ok().zip(str::from_utf8(name).ok());
     let found = known.and_then(|(module, name)| globals::find(module, name));
     found.ok_or_else(|| Refusal::Global(format!("{}.{}", shown(module), shown(name))))
-}
-
-/// Text of the file for a message: printable, and not long.
-pub(super) fn shown(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&text[..text.len().min(120)]).escape_debug().to_string();
-    text.chars().take(160).collect()
-}
-
-pub(super) fn refuse<T>(reason: String) -> Result<T, Refusal> {
-    Err(Refusal::Reason(reason))
 }

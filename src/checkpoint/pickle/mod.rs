@@ -33,6 +33,16 @@ enum Refusal {
     Reason(String),
 }
 
+/// Text of the file for a message: printable, and not long.
+fn shown(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&text[..text.len().min(120)]).escape_debug().to_string();
+    text.chars().take(160).collect()
+}
+
+fn refuse<T>(reason: String) -> Result<T, Refusal> {
+    Err(Refusal::Reason(reason))
+}
+
 /// The tensors of a file of `format`, which is one of PyTorch's.
 pub(super) fn read(owner: &Owner, origin: &str, format: Format) -> Result<Contents, CheckpointError> {
     let contents = match format {
@@ -51,7 +61,7 @@ fn read_archive(owner: &Owner) -> Result<Contents, Refusal> {
     let bytes = archive.entry("data.pkl").unwrap_or_default();
     let pickle = machine::run(bytes)?;
     if pickle.length < bytes.len() {
-        return machine::refuse(format!("{} bytes after the end of the pickle", bytes.len() - pickle.length));
+        return refuse(format!("{} bytes after the end of the pickle", bytes.len() - pickle.length));
     }
     let storage = |key: &[u8]| archive.storage(key);
     contents(&pickle, Source::new(owner, &storage, big_endian))
@@ -70,9 +80,8 @@ fn contents(pickle: &Pickle, mut source: Source) -> Result<Contents, Refusal> {
             continue;
         }
         let placed = source.place(record);
-        let placed = placed.map_err(|reason| {
-            Refusal::Reason(format!("tensor `{}`: {reason}", machine::shown(name.as_bytes())))
-        })?;
+        let placed = placed
+            .map_err(|reason| Refusal::Reason(format!("tensor `{}`: {reason}", shown(name.as_bytes()))))?;
         match placed {
             Placed::Tensor(tensor) => drop(contents.tensors.insert(name, tensor)),
             Placed::Other(dtype) => {
@@ -81,7 +90,7 @@ fn contents(pickle: &Pickle, mut source: Source) -> Result<Contents, Refusal> {
         }
     }
     if contents.tensors.is_empty() && contents.others.is_empty() {
-        return machine::refuse("no tensor in it; expected a state dict".into());
+        return refuse("no tensor in it; expected a state dict".into());
     }
     Ok(contents)
 }

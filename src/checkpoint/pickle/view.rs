@@ -1,6 +1,6 @@
 //! Tensors over the storages of a file: views of it where values lie in order, copies made when they are first read where they do not.
 
-use super::machine::shown;
+use super::shown;
 use super::value::{Data, TensorRecord};
 use crate::tensor::{Bytes, Dtype, Owner, Tensor};
 use std::ops::Range;
