@@ -47,6 +47,9 @@ pub(super) fn decode(bytes: &[u8], mode: Mode) -> Result<Decoded, ImageError> {
         return Ok(Decoded { pixels, orientation });
     }
 
+    if frame.color_type == ColorType::Indexed && info.palette.as_deref().is_none_or(<[u8]>::is_empty) {
+        return Err(damaged("indices into a palette that is not there".into()));
+    }
     let samples = Samples {
         width,
         height,

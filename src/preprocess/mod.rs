@@ -282,13 +282,6 @@ impl Preprocess {
 
     /// What `mean` and `std` are for each channel.
     fn per_channel(&self, channels: usize) -> Result<Vec<[f64; 2]>, PreprocessError> {
-        if self.reverse_channels && channels != 3 {
-            return Err(PreprocessError::Config {
-                key: "do_flip_channel_order".into(),
-                expected: "RGB images".into(),
-                found: format!("images of {channels} channels"),
-            });
-        }
         let each = |key: &str, values: &[f64]| match values.len() {
             1 => Ok(vec![values[0]; channels]),
             n if n == channels => Ok(values.to_vec()),
@@ -310,6 +303,13 @@ impl Preprocess {
 
     /// The values of all 256 pixel values, for each channel.
     fn tables(&self, channels: usize) -> Result<Vec<Vec<f32>>, PreprocessError> {
+        if self.reverse_channels && channels != 3 {
+            return Err(PreprocessError::Config {
+                key: "do_flip_channel_order".into(),
+                expected: "RGB images".into(),
+                found: format!("images of {channels} channels"),
+            });
+        }
         let mut tables = vec![];
         for norm in self.per_channel(channels)? {
             let values: Vec<f32> = (0..=255).map(|v| self.value(v, norm)).collect();
