@@ -50,7 +50,14 @@ pub fn run(args: &RunArgs) -> Result<Report, Failure> {
     }
     place.keep_shaders();
     if let Some(path) = &args.logits {
-        write_output(path, &args.model.output, &logits, count, output)?;
+        // A file that ends with features has those as its own output.
+        let name = match (&args.model.output, model.output) {
+            (OutputChoice::Logits, Output::Features) => "features".to_string(),
+            (choice, _) => choice.to_string(),
+        };
+        let vector = output[1..] == [1, 1] && !matches!(args.model.output, OutputChoice::Layer(_));
+        let shape = [&[count][..], if vector { &output[..1] } else { &output[..] }].concat();
+        write_output(path, name, shape, &logits)?;
     }
 
     let mut text = format!("{} on {}{}\n", model.family, session.device_name(), precision_note(precision));
@@ -133,20 +140,10 @@ fn labels(
     Ok(Some(lines))
 }
 
-/// Writes a tensor named as the output that was asked for: `[images, channels]`, or a layer's `[images, channels, height, width]`.
-fn write_output(
-    path: &Path,
-    output: &OutputChoice,
-    values: &[f32],
-    images: usize,
-    [channels, height, width]: [usize; 3],
-) -> Result<(), Failure> {
-    let shape = match (output, [height, width]) {
-        (OutputChoice::Logits | OutputChoice::Features, [1, 1]) => vec![images, channels],
-        _ => vec![images, channels, height, width],
-    };
+/// Writes one tensor.
+fn write_output(path: &Path, name: String, shape: Vec<usize>, values: &[f32]) -> Result<(), Failure> {
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     let view = TensorView::new(Dtype::F32, shape, &bytes).map_err(Failure::input)?;
-    let file = serialize([(output.to_string(), view)], None).map_err(Failure::input)?;
+    let file = serialize([(name, view)], None).map_err(Failure::input)?;
     write(path, file)
 }
