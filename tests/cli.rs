@@ -322,7 +322,7 @@ fn outputs_other_than_the_logits() {
         let file = Checkpoint::open(&values).expect("a file of values");
         let mut tensors = file.tensors();
         let (name, tensor) = tensors.next().expect("a tensor");
-        let expected = more.last().unwrap_or(&"logits");
+        let expected = more.last().unwrap_or(&"features");
         assert_eq!((name, tensors.count()), (*expected, 0));
         (report["output_shape"].clone(), tensor.shape().to_vec(), tensor.to_f64())
     };
@@ -331,7 +331,7 @@ fn outputs_other_than_the_logits() {
         let off = a.iter().zip(b).fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
         assert!(a.len() == b.len() && off <= 1e-5 * largest, "{off:e} of {largest:e}");
     };
-    for output in ["features", "layer2.1"] {
+    for output in ["features", "layer3.1"] {
         let (shape, of_tensor, expected) = run(RESNET, &["--output", output]);
         let dims: Vec<u64> = shape.as_array().expect("a shape").iter().filter_map(Value::as_u64).collect();
         match output {
@@ -349,7 +349,7 @@ fn outputs_other_than_the_logits() {
         close(&expected, &found);
     }
     for verb in [&["plan"] as &[&str], &["verify", "--no-device"], &["inspect"], &["wgsl"]] {
-        json(&[verb, &[RESNET, "--output", "layer2.1"]].concat());
+        json(&[verb, &[RESNET, "--output", "layer3.1"]].concat());
     }
     fails(&["run", RESNET, &input, "--output", "layer7"], 2, &["output `layer7`", "layer1.0", "features"]);
     fails(

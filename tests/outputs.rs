@@ -105,8 +105,8 @@ fn features_are_what_the_classifier_reads() {
             continue;
         }
         // The last average is the main path's: gates' come before the block's end.
-        let pools = f.model.graph.nodes().iter().filter(|n| matches!(n.op, Op::GlobalAverage));
-        let last = pools.last().expect("a pooled network");
+        let mut pools = f.model.graph.nodes().iter().filter(|n| matches!(n.op, Op::GlobalAverage));
+        let last = pools.next_back().expect("a pooled network");
         assert_eq!(last.shape.channels, channels, "{name}");
         let (_, relative) = difference(&found, &oracle(&f, &last.name));
         assert!(relative < BOUND, "{name}: {relative:e}");
@@ -440,7 +440,7 @@ fn a_value_that_is_not_finite_is_found_in_the_map() {
     let options = Options { device: Device::Cpu, output: block("layer4.1"), ..Options::default() };
     let session = Session::new(&model, &options).unwrap();
     let input: Vec<f32> = (0..session.input_len()).map(|i| ((i * 37) % 101) as f32 / 50.5 - 1.0).collect();
-    let error = session.run(&input).err().expect("an overflow");
+    let error = session.run(&input).expect_err("an overflow");
     assert!(error.to_string().contains("row"), "{error}");
     let SessionError::NotFinite { at: [image, c, y, x], shape, value, output, .. } = error else {
         panic!("{error}")

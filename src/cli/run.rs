@@ -79,7 +79,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
     let Sink { failed, images, rows, .. } = sink;
     let output = output_shape(&model.graph);
     if let (Some(path), Some(rows)) = (&args.logits, rows) {
-        rows.write(path, &args.model.output, output)?;
+        rows.write(path, &args.model.output, model.output, output)?;
     }
     let json = json!({
         "family": model.family, "device": session.device_name(), "precision": precision.to_string(), "batch": batch,

@@ -162,12 +162,13 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Writes a tensor named as the output that was asked for, `[rows, channels]` or a layer's `[rows, channels, height, width]`,
-    /// and the names of the rows as a JSON list, `inputs` of the metadata.
+    /// Writes a tensor named as the output that was asked for, `[rows, channels]` or a layer's `[rows, channels, height, width]`;
+    /// what a network without a head gives by itself is called `features`. And the names of the rows as a JSON list, `inputs` of the metadata.
     pub fn write(
         self,
         path: &Path,
         output: &OutputChoice,
+        kind: Output,
         [channels, height, width]: [usize; 3],
     ) -> Result<(), Failure> {
         let rows = self.names.len();
@@ -175,9 +176,13 @@ impl Rows {
             (OutputChoice::Logits | OutputChoice::Features, [1, 1]) => vec![rows, channels],
             _ => vec![rows, channels, height, width],
         };
+        let name = match (output, kind) {
+            (OutputChoice::Logits, Output::Features) => "features".to_string(),
+            _ => output.to_string(),
+        };
         let bytes: Vec<u8> = self.values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let view = TensorView::new(Dtype::F32, shape, &bytes).map_err(Failure::input)?;
         let names = HashMap::from([("inputs".to_string(), json!(self.names).to_string())]);
-        write(path, serialize([(output.to_string(), view)], Some(names)).map_err(Failure::input)?)
+        write(path, serialize([(name, view)], Some(names)).map_err(Failure::input)?)
     }
 }
