@@ -63,7 +63,7 @@ impl<'a> StateDict<'a> {
     /// Takes what lies beside under a name into the network, unless the network has that name itself.
     pub(super) fn adopt(&mut self, name: &str) {
         let of = |n: &&str| n.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
-        if self.tensors.keys().any(|n| of(n)) {
+        if self.tensors.keys().any(of) {
             return;
         }
         let adopted: Vec<&str> = self.beside.keys().copied().filter(of).collect();

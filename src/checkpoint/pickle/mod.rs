@@ -5,7 +5,7 @@
 //! the bytes of the file: nothing is copied unless values are out of order, so that pages leave memory as they are read, as with
 //! safetensors.
 //!
-//! `pytorch-reader` was tried for this: it copies a tensor into memory to read it and keeps a handle of the file of its own, so that
+//! `pytorch-reader` was read for this: it copies a tensor into memory to read it and keeps a handle of the file of its own, so that
 //! tensors could not be views of the memory map and a file could not come from an app's memory.
 
 mod archive;
