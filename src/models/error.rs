@@ -108,8 +108,8 @@ pub enum ModelError {
     },
     /// A tensor beside the network that may be a layer of it, which nothing reads.
     #[error(
-        "tensor `{tensor}` of shape {found:?} is no layer of the network (read as {naming}): if it belongs to the last layers, \
-         state the assumption `head` with their name; `head=none` gives the pooled features and leaves it out"
+        "tensor `{tensor}` of shape {found:?} is no layer of the network (read as {naming}) and may be a part of its function; \
+         the assumption `head` with the name of the last layers, or none for the pooled features, leaves everything else out"
     )]
     Beside {
         /// The tensor.

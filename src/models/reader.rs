@@ -133,9 +133,9 @@ impl<'a> Reader<'a> {
     /// What the network rests on and what it leaves out. Refuses a tensor under the name of a layer that was not read, one beside
     /// the network that may be a layer of it, and an assumption that nothing depends on. `channels` are those of the input.
     pub(super) fn finish(mut self, family: &str, channels: usize) -> Result<Finished, ModelError> {
-        // Who names the network, or says that it has no head, has seen what else there is.
-        let chosen = self.conventions.is_stated(Key::Prefix) && !self.dict.prefix().is_empty();
-        let no_head = self.conventions.is_stated(Key::Head) && self.conventions.word(Key::Head, "") == "none";
+        // Who names the network or its head has seen what else there is.
+        let prefix = self.conventions.is_stated(Key::Prefix) && !self.dict.prefix().is_empty();
+        let chosen = prefix || self.conventions.is_stated(Key::Head);
         if self.conventions.is_stated(Key::Prefix) {
             self.conventions.word(Key::Prefix, "");
         }
@@ -151,13 +151,13 @@ impl<'a> Reader<'a> {
                 return Err(self.unexpected(name, "no layer of the network reads it"));
             }
             match judge(name, tensor, channels) {
-                Stray::Layer if !no_head => return Err(self.beside(self.full(name), tensor)),
+                Stray::Layer if !chosen => return Err(self.beside(self.full(name), tensor)),
                 _ => ignored.push(self.full(name)),
             }
         }
         for (name, tensor) in self.dict.beside() {
             match judge(name, tensor, channels) {
-                Stray::Layer if !no_head && !chosen => return Err(self.beside(name.into(), tensor)),
+                Stray::Layer if !chosen => return Err(self.beside(name.into(), tensor)),
                 _ => ignored.push(name.into()),
             }
         }
