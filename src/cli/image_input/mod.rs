@@ -96,8 +96,7 @@ impl Inputs {
                     }
                     Ok(m) if !m.is_file() => {
                         let name = path.display().to_string();
-                        let mut file =
-                            File::open(path).map_err(|e| Failure::input(format!("{name}: {e}")))?;
+                        let file = File::open(path).map_err(|e| Failure::input(format!("{name}: {e}")))?;
                         piped(&name, file)?
                     }
                     _ if is_tensor(path) => Found::Tensor(TensorInput::open(path)?),
