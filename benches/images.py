@@ -69,7 +69,7 @@ def main():
                     image.save(data, "jpeg", quality=quality, subsampling=subsampling, progressive=progressive)
                     files[f"made{width}x{height}q{quality}s{subsampling}p{progressive}.jpg"] = data.getvalue()
 
-    table, cuts = collections.defaultdict(collections.Counter), collections.Counter()
+    table = collections.defaultdict(collections.Counter)
     runs = collections.defaultdict(list)
     for name, data in files.items():
         path = WORK / name
@@ -80,7 +80,7 @@ def main():
         except Exception:
             expected, size = None, (9, 13)
         runs[size if size[0] * size[1] < 4000 else (9, 13)].append((name, path, expected))
-        if not name.startswith("trailing") and len(cuts) < 1e9 and expected is not None:
+        if not name.startswith(("trailing", "two")) and expected is not None:
             for part in (0.3, 0.6, 0.9):
                 cut = WORK / f"cut{part}-{name}"
                 cut.write_bytes(data[: int(len(data) * part)])

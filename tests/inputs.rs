@@ -49,7 +49,7 @@ fn label(line: &Value) -> &str {
 /// A `.safetensors` with a tensor `input` of zeros and ones.
 fn tensor(dtype: Dtype, shape: &[usize], one: &[u8]) -> Vec<u8> {
     let bytes: Vec<u8> = (0..shape.iter().product())
-        .flat_map(|i: usize| if i % 3 == 0 { one.to_vec() } else { vec![0; one.len()] })
+        .flat_map(|i: usize| if i.is_multiple_of(3) { one.to_vec() } else { vec![0; one.len()] })
         .collect();
     serialize([("input", TensorView::new(dtype, shape.to_vec(), &bytes).unwrap())], None).unwrap()
 }

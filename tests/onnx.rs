@@ -10,6 +10,7 @@ use common::random::{self, Builder};
 use common::{difference, fixtures};
 use prost::Message;
 use rmnet::graph::{Activation, Block, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight};
+use rmnet::models::Output;
 use rmnet::models::saved::About;
 use rmnet::onnx::{self, OnnxError, proto};
 use rmnet::preprocess::Preprocess;

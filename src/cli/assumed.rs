@@ -1,6 +1,6 @@
 //! What a network rests on and no tensor shows, and what of its file is no part of it: said by every verb that runs it.
 
-use rmnet::models::{self, Assume, Model};
+use rmnet::models::{self, Assume, Assumption, Key, Model};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -16,15 +16,15 @@ pub fn option(text: &str) -> Result<(String, String), String> {
     Ok((key.into(), value.into()))
 }
 
-/// Lines for people, each with its newline; none where nothing is assumed or ignored.
-pub fn text(model: &Model) -> String {
-    let mut text = String::new();
+/// What is said, by what it is: stated, assumed and ignored, where there is any.
+fn said(model: &Model) -> Vec<(&'static str, String)> {
     let (stated, assumed): (Vec<_>, Vec<_>) = model.assumed.iter().cloned().partition(|a| a.stated);
+    let mut said = vec![];
     if !stated.is_empty() {
-        let _ = writeln!(text, "stated: {}", models::in_words(&stated));
+        said.push(("stated", models::in_words(&stated)));
     }
     if !assumed.is_empty() {
-        let _ = writeln!(text, "assumed: {}", models::in_words(&assumed));
+        said.push(("assumed", models::in_words(&assumed)));
     }
     if !model.ignored.is_empty() {
         let named: Vec<String> =
@@ -33,21 +33,30 @@ pub fn text(model: &Model) -> String {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        let _ = writeln!(text, "ignored: {}{more}", named.join(", "));
+        said.push(("ignored", format!("{}{more}", named.join(", "))));
     }
-    text
+    said
 }
 
-/// How other values are stated, with those that are assumed.
-pub fn how(model: &Model) -> String {
-    let assumed: Vec<String> = model.assumed.iter().filter(|a| !a.stated).map(|a| a.to_string()).collect();
-    match assumed.is_empty() {
-        true => String::new(),
-        false => format!(
-            "         no tensor shows these; --assume KEY=VALUE, or \"rmnet\" in config.json, states others than\n         {}\n",
+/// Lines for people, each with its newline; none where nothing is assumed or ignored.
+pub fn text(model: &Model) -> String {
+    said(model).into_iter().map(|(what, words)| format!("{what}: {words}\n")).collect()
+}
+
+/// The same as rows of `inspect`, and how other values are stated.
+pub fn rows(model: &Model) -> String {
+    let mut text: String =
+        said(model).into_iter().map(|(what, words)| format!("{what:<11} {words}\n")).collect();
+    let can_be_stated = |a: &&Assumption| !a.stated && a.key != Key::Preprocess;
+    let assumed: Vec<String> = model.assumed.iter().filter(can_be_stated).map(|a| a.to_string()).collect();
+    if !assumed.is_empty() {
+        let _ = writeln!(
+            text,
+            "            no tensor shows what is assumed; --assume KEY=VALUE, or \"rmnet\" in config.json, states others than\n            {}",
             assumed.join(" ")
-        ),
+        );
     }
+    text
 }
 
 /// The same for scripts: a list of assumptions.

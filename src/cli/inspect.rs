@@ -20,8 +20,7 @@ pub fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
         let _ = writeln!(text, "input       {shape}");
         let _ = writeln!(text, "parameters  {:.3} M", parameters as f64 / 1e6);
         let _ = writeln!(text, "MACs        {:.3} G, {:.3} G after removal", giga(macs.0), giga(macs.1));
-        text += &assumed::text(&model);
-        text += &assumed::how(&model);
+        text += &assumed::rows(&model);
         if !removed.recognised.is_empty() {
             let layers = removed.recognised.len();
             let _ = writeln!(

@@ -207,8 +207,11 @@ pub fn load_assuming(
         false => preprocess,
     };
     let family = format!("{naming} {}", built.family);
-    let Finished { assumed, mut ignored } = reader.finish(&family, built.graph.input_shape().channels)?;
+    let Finished { mut assumed, mut ignored } = reader.finish(&family, built.graph.input_shape().channels)?;
     ignored.extend(foreign);
+    if of_family {
+        assumed.push(Assumption { key: Key::Preprocess, value: preprocess.to_string(), stated: false });
+    }
     let labels = built.classes.map(|n| config::labels(config, n)).transpose()?.flatten();
     match (architecture, built.classes) {
         (Some(_), classes) => timm::agrees(config, classes.unwrap_or(0))?,

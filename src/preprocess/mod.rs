@@ -19,6 +19,7 @@ mod resample;
 pub use resample::Interpolation;
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::ops::Range;
 
 /// The longest side, in pixels, of an image and of a network's input.
@@ -132,6 +133,22 @@ pub struct Preprocess {
     /// preprocessing, so loading a network does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsupported: Option<UnsupportedKey>,
+}
+
+impl fmt::Display for Preprocess {
+    /// `to 256 at the shorter side, bilinear, cropped to 224x224, mean 0.485 0.456 0.406, deviation 0.229 0.224 0.225`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers = |values: &[f64]| values.iter().map(f64::to_string).collect::<Vec<_>>().join(" ");
+        match self.resize {
+            Resize::None => f.write_str("not resized")?,
+            Resize::Required => f.write_str("of that size")?,
+            Resize::Shortest(side) => write!(f, "to {side} at the shorter side, {}", self.interpolation)?,
+            Resize::Cover([h, w]) => write!(f, "to cover {h}x{w}, {}", self.interpolation)?,
+            Resize::Exact([h, w]) => write!(f, "to {h}x{w}, {}", self.interpolation)?,
+        }
+        let [h, w] = self.size;
+        write!(f, ", cropped to {h}x{w}, mean {}, deviation {}", numbers(&self.mean), numbers(&self.std))
+    }
 }
 
 /// A key of a preprocessing config that is not understood.

@@ -5,6 +5,7 @@
 
 use super::ImageView;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::ops::Range;
 
 /// How a resized pixel follows from those it covers.
@@ -23,6 +24,19 @@ pub enum Interpolation {
     Box,
     /// A sinc windowed by Hamming's cosine, one lobe.
     Hamming,
+}
+
+impl fmt::Display for Interpolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Interpolation::Nearest => "nearest",
+            Interpolation::Bilinear => "bilinear",
+            Interpolation::Bicubic => "bicubic",
+            Interpolation::Lanczos => "lanczos",
+            Interpolation::Box => "box",
+            Interpolation::Hamming => "hamming",
+        })
+    }
 }
 
 impl Interpolation {

@@ -86,7 +86,7 @@ impl Inputs {
                 if std::mem::replace(&mut stdin, true) {
                     return Err(Failure::usage("-: standard input is read once, found it named twice"));
                 }
-                piped("-", &mut io::stdin().lock())?
+                piped("-", io::stdin().lock())?
             } else {
                 match fs::metadata(path) {
                     Ok(m) if m.is_dir() => {
@@ -96,9 +96,8 @@ impl Inputs {
                     }
                     Ok(m) if !m.is_file() => {
                         let name = path.display().to_string();
-                        let mut file =
-                            File::open(path).map_err(|e| Failure::input(format!("{name}: {e}")))?;
-                        piped(&name, &mut file)?
+                        let file = File::open(path).map_err(|e| Failure::input(format!("{name}: {e}")))?;
+                        piped(&name, file)?
                     }
                     _ if is_tensor(path) => Found::Tensor(TensorInput::open(path)?),
                     // A file that is not there is reported when its turn comes.
@@ -169,7 +168,7 @@ fn is_tensor(path: &Path) -> bool {
 }
 
 /// What comes out of a pipe: judged by its first bytes before the rest is read.
-fn piped(name: &str, mut from: &mut dyn Read) -> Result<Found, Failure> {
+fn piped(name: &str, mut from: impl Read) -> Result<Found, Failure> {
     let refuse = |e: String| Failure::input(format!("{name}: {e}"));
     let mut bytes = vec![];
     (&mut from).take(START as u64).read_to_end(&mut bytes).map_err(|e| refuse(e.to_string()))?;

@@ -49,9 +49,12 @@ pub enum Key {
     HeadActivation,
     /// `prefix`: what the names of the network begin with, such as `teacher.backbone`.
     Prefix,
+    /// `preprocess`: how an image becomes the input, where no config file says so; a `preprocessor_config.json` beside the weights
+    /// states it.
+    Preprocess,
 }
 
-const KEYS: [(Key, &str, &str); 13] = [
+const KEYS: [(Key, &str, &str); 14] = [
     (Key::StemStride, "stem_stride", "a stride from 1 to 64"),
     (Key::StemPool, "stem_pool", "true or false"),
     (Key::StageStrides, "stage_strides", "a stride per stage, such as 1,2,2,2"),
@@ -65,6 +68,7 @@ const KEYS: [(Key, &str, &str); 13] = [
     (Key::Head, "head", "the name of the last layers, or none"),
     (Key::HeadActivation, "head_activation", "relu or none"),
     (Key::Prefix, "prefix", "what the names of the network begin with"),
+    (Key::Preprocess, "preprocess", "a preprocessor_config.json beside the weights instead"),
 ];
 
 /// The largest stride, dilation or blur that can be stated.
@@ -93,6 +97,7 @@ impl Key {
             Key::HeadActivation => matches!(value, "relu" | "none"),
             Key::Head => !value.is_empty(),
             Key::Prefix => true,
+            Key::Preprocess => false,
         }
     }
 }
@@ -232,6 +237,7 @@ mod tests {
             ("batch_norm_eps", "nan"),
             ("activation", "gelu"),
             ("head", ""),
+            ("preprocess", "imagenet"),
         ];
         for (key, value) in refused {
             let error = Assume::default().state(key, value).unwrap_err().to_string();

@@ -37,6 +37,7 @@ pub fn in_words(assumptions: &[Assumption]) -> String {
             (Key::Head, v) => format!("head `{v}`"),
             (Key::HeadActivation, "relu") => "ReLU between the layers of the head".into(),
             (Key::HeadActivation, _) => "nothing between the layers of the head".into(),
+            (Key::Preprocess, v) => format!("images {v}"),
             (Key::Prefix, v) => format!("the network `{v}`"),
             (Key::StemStride | Key::StemPool | Key::StageStrides | Key::BlockStrides | Key::StrideIn, _) => {
                 continue;
