@@ -91,6 +91,31 @@ fn a_head_beside_the_network_is_its_head() {
     }
 }
 
+/// The children of a ResNet in a sequence, as feature extractors are made, and what is put behind them.
+#[test]
+fn numbered_children_are_a_network() {
+    let bare = varied(torchvision());
+    let numbered = {
+        let mut file = bare.clone();
+        for (from, to) in [("conv1.", "0."), ("bn1.", "1."), ("layer1.", "4."), ("layer2.", "5.")] {
+            file.rename(from, to);
+        }
+        file
+    };
+    let with = |from: &str, to: &str| renamed(&numbered, from, to);
+    let expected = computed(&load(&bare, &[]).unwrap().graph);
+    for (file, prefix) in
+        [(with("fc.", "9."), ""), (with("fc.", "10."), ""), (with("fc.", "9.1."), "module.")]
+    {
+        let model = load(&renamed(&file, "", prefix), &[]).unwrap_or_else(|e| panic!("{prefix}: {e}"));
+        assert_eq!(computed(&model.graph), expected);
+    }
+    let mut cut = numbered.clone();
+    cut.remove("fc.weight");
+    cut.remove("fc.bias");
+    assert_eq!(load(&cut, &[]).unwrap().output, Output::Features);
+}
+
 #[test]
 fn what_training_leaves_is_listed_and_what_may_be_a_layer_is_refused() {
     let bare = varied(torchvision());

@@ -100,15 +100,15 @@ impl Layers<'_, '_> {
         }
     }
 
-    /// The modules that follow the network in a `nn.Sequential` of both: their names are numbers, as its own is. Empty where the
-    /// output is the pooled features.
+    /// The modules that follow the network in a `nn.Sequential` of both: their names are numbers, as its own is, or as those of its
+    /// layers are. Empty where the output is the pooled features.
     fn sisters(&mut self) -> Result<Found, ModelError> {
         let dict = self.reader.dict();
         let own: Option<usize> =
             dict.prefix().trim_end_matches('.').rsplit('.').next().and_then(|segment| segment.parse().ok());
         let number = |name: &str| name.split('.').next()?.parse::<usize>().ok();
-        let mut places: Vec<usize> =
-            dict.names_beside().filter_map(number).filter(|n| own.is_some_and(|o| *n > o)).collect();
+        let beside = dict.names_beside().filter_map(number).filter(|n| own.is_some_and(|o| *n > o));
+        let mut places: Vec<usize> = beside.chain(self.reader.unread().filter_map(number)).collect();
         places.sort_unstable();
         places.dedup();
         if self.reader.conventions.is_stated(Key::Head) || places.is_empty() {

@@ -178,6 +178,13 @@ impl<'a> Reader<'a> {
         ModelError::Beside { tensor: name, found: tensor.shape().to_vec(), naming: self.naming }
     }
 
+    /// Names of the network under whose first part nothing was read yet.
+    pub(super) fn unread(&self) -> impl Iterator<Item = &'a str> + '_ {
+        let first = |name: &str| name.split('.').next().map(String::from);
+        let parts: BTreeSet<String> = self.used.iter().filter_map(|name| first(name)).collect();
+        self.names().filter(move |name| first(name).is_some_and(|first| !parts.contains(&first)))
+    }
+
     /// Takes the tensors under a name beside the network into it.
     pub(super) fn adopt(&mut self, name: &str) {
         self.dict.adopt(name);
