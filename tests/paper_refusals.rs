@@ -120,7 +120,7 @@ fn embeddings_of_another_shape() {
         &[
             (|f| f.remove("prelu.weight"), &["missing", "`prelu.weight`", "[4]", "insightface"]),
             (|f| f.remove("layer1.0.downsample.0.weight"), &["missing", "`layer1.0.downsample.0.weight`"]),
-            (|f| f.set("layer2.0.prelu.weight", &[1]), &["`layer2.0.prelu.weight`", "expected shape [8]"]),
+            (|f| f.set("layer2.0.prelu.weight", &[3]), &["`layer2.0.prelu.weight`", "expected shape [8]"]),
             (|f| f.set("layer2.0.bn3.bias", &[4]), &["`layer2.0.bn3.bias`", "[8]"]),
             (|f| f.set("fc.weight", &[5, 33]), &["`fc.weight`", "8 channels of a square map", "[5, 33]"]),
             (|f| f.remove("features.running_var"), &["missing", "`features.running_var`", "[5]"]),
@@ -176,7 +176,7 @@ fn networks_of_the_rmnet_repository() {
         &[
             (|f| f.remove("layer2.0.downsample.weight"), &["missing", "`layer2.0.downsample.weight`"]),
             (|f| f.statistics("layer2.0.running", 8), &["`layer2.0.running.running_mean`", "[4]"]),
-            (|f| f.norm("bn1", 8), &["unexpected", "`bn1.bias`"]),
+            (|f| f.norm("bn1", 8), &["`bn1.bias`", "no layer of the network"]),
             (
                 |f| f.set("layer1.0.downsample.weight", &[4, 4, 1, 1]),
                 &["unexpected", "`layer1.0.downsample.weight`"],

@@ -145,7 +145,7 @@ fn what_training_leaves_is_listed_and_what_may_be_a_layer_is_refused() {
     ] {
         let mut file = strays.clone();
         file.set(name, shape);
-        refused(&file, &[], &[&format!("`{name}`"), "no layer of the network", "`head`"]);
+        refused(&file, &[], &[&format!("`{name}`"), "no layer of the network", "`head=none`"]);
         // Who names the head, or says that there is none, has seen the rest.
         let model = load(&file, &[("head", "fc")]).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(computed(&model.graph), expected, "{name}");
@@ -155,6 +155,12 @@ fn what_training_leaves_is_listed_and_what_may_be_a_layer_is_refused() {
         assert!(features.ignored.contains(&"module.fc.weight".to_string()), "{:?}", features.ignored);
     }
     // Under a block's own names everything must be read.
+    // A single learned value may be a part of the function as well.
+    for name in ["module.global_pool.p", "temperature", "scale.s"] {
+        let mut file = strays.clone();
+        file.set(name, &[1]);
+        refused(&file, &[], &[&format!("`{name}`"), "part of its function"]);
+    }
     for name in ["module.layer1.0.extra", "module.conv1.scale"] {
         let mut file = strays.clone();
         file.set(name, &[1]);
@@ -178,10 +184,21 @@ fn of_two_networks_one_is_named() {
         assert_eq!(computed(&model.graph), computed(&load(file, &[]).unwrap().graph));
         assert_eq!(model.ignored.len(), student.tensors.len());
     }
-    refused(&both, &[("prefix", "other")], &["unknown network"]);
+    refused(&both, &[("prefix", "other")], &["`prefix=other`", "`student`", "`teacher`"]);
     // Twice the same values are one network.
-    let twice = load(&of(&student), &[("prefix", "student")]).unwrap();
+    let twice = load(&of(&student), &[]).unwrap();
     assert_eq!(computed(&twice.graph), computed(&load(&student, &[]).unwrap().graph));
+    assert_eq!(twice.ignored, ["teacher.* (the same network again)"]);
+    // A part of a prefix will do where it names one.
+    let deep =
+        renamed(&renamed(&both, "student.", "student.module.backbone."), "teacher.", "teacher.backbone.");
+    let chosen = load(&deep, &[("prefix", "teacher")]).unwrap();
+    assert_eq!(computed(&chosen.graph), computed(&load(&teacher, &[]).unwrap().graph));
+    refused(&deep, &[("prefix", "backbone")], &["`student.module.backbone`", "`teacher.backbone`"]);
+    // Who names a network has not seen what is in it.
+    let mut neck = deep.clone();
+    neck.set("teacher.backbone.neck.weight", &[8, 8]);
+    refused(&neck, &[("prefix", "teacher")], &["`teacher.backbone.neck.weight`"]);
 }
 
 #[test]
@@ -217,7 +234,7 @@ fn heads_of_every_form_load() {
         (&[("classifier.weight", &[5, 8]), ("classifier.bias", &[5])], 0),
         (&[("last_linear.weight", &[5, 8]), ("last_linear.bias", &[5])], 0),
         (&[("fc.0.weight", &[6, 8]), ("fc.2.weight", &[5, 6])], 1),
-        (&[("fc.0.weight", &[6, 8]), ("fc.1.weight", &[5, 6])], 0),
+        (&[("fc.0.0.weight", &[6, 8]), ("fc.1.weight", &[5, 6])], 1),
         (&[("head.fc1.weight", &[6, 8]), ("head.fc2.weight", &[5, 6])], 1),
     ];
     for (layers, between) in cases {
@@ -233,10 +250,34 @@ fn heads_of_every_form_load() {
     norm.norm("fc.1", 6);
     assert_eq!(relus(&load(&norm, &[]).unwrap()), 1);
 
+    // A batch norm in front, as fastai has it: no ReLU before the first linear layer. Behind it two places are free.
+    let mut fastai = with(&[("fc.2.weight", &[6, 8]), ("fc.6.weight", &[5, 6])]);
+    fastai.norm("fc.0", 8);
+    assert_eq!(relus(&load(&fastai, &[]).unwrap()), 1);
+    fastai.norm("fc.4", 6);
+    let model = load(&fastai, &[]).unwrap();
+    assert!(model.graph.find("fc.4.relu").is_some() && relus(&model) == 1);
+    // Neighbours have no place between them: a list of modules, or no function at all.
+    let list = with(&[("fc.0.weight", &[6, 8]), ("fc.1.weight", &[5, 6])]);
+    refused(&list, &[], &["`fc.0`", "`fc.1`", "`head_activation`"]);
+    assert_eq!(relus(&load(&list, &[("head_activation", "none")]).unwrap()), 0);
+    assert_eq!(relus(&load(&list, &[("head_activation", "relu")]).unwrap()), 1);
+    // Names without numbers have no order, unless it is stated; a neck is a part of the head that is stated.
+    let named = with(&[("head.proj.weight", &[8, 8]), ("head.cls.weight", &[5, 8])]);
+    refused(&named, &[], &["order", "`head.cls`", "`head.proj`"]);
+    let model = load(&named, &[("head", "head.proj,head.cls"), ("head_activation", "none")]).unwrap();
+    let at = |name: &str| model.graph.find(name).expect(name);
+    assert!(at("head.proj") < at("head.cls"));
+    let mut neck = with(&[("classifier.weight", &[5, 8])]);
+    neck.norm("bottleneck", 8);
+    refused(&neck, &[], &["`bottleneck.", "`head=classifier`"]);
+    let model = load(&neck, &[("head", "bottleneck,classifier")]).unwrap();
+    assert!(model.graph.find("bottleneck") < model.graph.find("classifier") && model.ignored.is_empty());
+
     let two = with(&[("fc.weight", &[5, 8]), ("classifier.weight", &[5, 8])]);
     refused(&two, &[], &["several heads", "`fc`", "`classifier`"]);
     let own = with(&[("my_head.weight", &[4, 8])]);
-    refused(&own, &[], &["`my_head.weight`", "`head`"]);
+    refused(&own, &[], &["`my_head.weight`", "`head=my_head`"]);
     assert_eq!(load(&own, &[("head", "my_head")]).unwrap().graph.nodes().last().unwrap().shape.channels, 4);
     assert_eq!(load(&own, &[("head", "none")]).unwrap().ignored, ["my_head.weight"]);
     refused(&own, &[("head", "other")], &["`head=other`", "no tensor of that name"]);
@@ -262,7 +303,8 @@ fn what_no_tensor_shows_is_listed_and_can_be_stated() {
     let model = load(&file, &[]).unwrap();
     assert_eq!(
         models::in_words(&model.assumed),
-        "stem stride 2, max-pool; stage strides 1 2; no dilation; batch norm eps 1e-5; ReLU; no anti-aliasing"
+        "stem stride 2, max-pool; stage strides 1 2; no dilation; batch norm eps 1e-5; ReLU; no anti-aliasing; average pool at the \
+         end; images to 36 at the shorter side, bilinear, cropped to 32x32, mean 0.485 0.456 0.406, deviation 0.229 0.224 0.225"
     );
     assert!(model.assumed.iter().all(|a| !a.stated));
 

@@ -177,6 +177,14 @@ impl Checkpoint {
         self.tensors.iter().map(|(name, t)| (name.as_str(), t))
     }
 
+    /// Those whose names begin with a prefix.
+    pub(crate) fn tensors_from<'a>(&'a self, prefix: &str) -> impl Iterator<Item = (&'a str, &'a Tensor)> {
+        let range = (std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded);
+        let prefix = prefix.to_string();
+        let named = self.tensors.range::<str, _>(range).map(|(name, t)| (name.as_str(), t));
+        named.take_while(move |(name, _)| name.starts_with(&prefix))
+    }
+
     /// Tensors that cannot be computed with, sorted by name: name, dtype and shape.
     ///
     /// The dtype is as safetensors spells it (`I64`, `BOOL`, `F8_E4M3`), or says which form a pickle has it in (`sparse`, `quantized`).

@@ -66,7 +66,8 @@ fn choose(names: &[String]) -> Option<Vec<&str>> {
     };
     let exactly = |name: &str| names.iter().find(|n| *n == name).map(|n| vec![n.as_str()]);
     let files = |index: &str, ends: &[&str]| match (ending(&[index]), ending(ends)) {
-        (_, Some(files)) if files.len() == 1 => Some(files),
+        // One shard alone is not the checkpoint.
+        (_, Some(files)) if files.len() == 1 && !files[0].contains("-of-") => Some(files),
         (Some(index), _) => Some(index),
         (None, files) => files,
     };
@@ -160,7 +161,8 @@ pub(super) fn json_up_to(path: &Path, most: u64) -> Result<Option<Value>, Checkp
         let reason = format!("expected a JSON file of {most} bytes at most");
         return Err(io_error(path)(io::Error::new(io::ErrorKind::FileTooLarge, reason)));
     }
-    parse(&bytes, &path.display().to_string()).map(Some)
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    parse(text, &path.display().to_string()).map(Some)
 }
 
 /// `preprocessor_config.json` of a folder, else `processor_config.json`: in that, the part for images where it has parts.

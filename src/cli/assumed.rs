@@ -1,4 +1,5 @@
-//! What a network rests on and no tensor shows, and what of its file is no part of it: said by every verb that runs it.
+//! What a network rests on and no tensor shows, and what of its file is no part of it. `inspect`, `run` and `verify` print it with
+//! their report, other verbs on standard error.
 
 use rmnet::models::{self, Assume, Assumption, Key, Model};
 use serde_json::{Value, json};
@@ -27,15 +28,29 @@ fn said(model: &Model) -> Vec<(&'static str, String)> {
         said.push(("assumed", models::in_words(&assumed)));
     }
     if !model.ignored.is_empty() {
-        let named: Vec<String> =
-            model.ignored.iter().take(NAMED).map(|n| n.escape_debug().to_string()).collect();
+        let named: Vec<String> = model.ignored.iter().take(NAMED).map(|n| printable(n)).collect();
         let more = match model.ignored.len() - named.len() {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        said.push(("ignored", format!("{}{more}", named.join(", "))));
+        // A network that normalises its own input is run without that.
+        let normalises = model.ignored.iter().any(|name| models::normalises(name));
+        let note = if normalises { "; inputs are taken as normalised already" } else { "" };
+        said.push(("ignored", format!("{}{more}{note}", named.join(", "))));
     }
     said
+}
+
+/// A name without control characters.
+fn printable(name: &str) -> String {
+    name.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
+}
+
+/// Notes on standard error, of verbs whose report has no place for it.
+pub fn note(model: &Model) {
+    said(model).iter().for_each(|(what, words)| eprintln!("note: {what}: {words}"));
 }
 
 /// Lines for people, each with its newline; none where nothing is assumed or ignored.
@@ -45,8 +60,10 @@ pub fn text(model: &Model) -> String {
 
 /// The same as rows of `inspect`, and how other values are stated.
 pub fn rows(model: &Model) -> String {
-    let mut text: String =
-        said(model).into_iter().map(|(what, words)| format!("{what:<11} {words}\n")).collect();
+    let row = |(what, words): &(&str, String)| format!("{what:<11} {words}\n");
+    let (ignored, others): (Vec<_>, Vec<_>) =
+        said(model).into_iter().partition(|(what, _)| *what == "ignored");
+    let mut text: String = others.iter().map(row).collect();
     let can_be_stated = |a: &&Assumption| !a.stated && a.key != Key::Preprocess;
     let assumed: Vec<String> = model.assumed.iter().filter(can_be_stated).map(|a| a.to_string()).collect();
     if !assumed.is_empty() {
@@ -56,6 +73,7 @@ pub fn rows(model: &Model) -> String {
             assumed.join(" ")
         );
     }
+    text.extend(ignored.iter().map(row));
     text
 }
 

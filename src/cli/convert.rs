@@ -2,7 +2,7 @@
 
 use super::args::{ConvertArgs, FormatArg};
 use super::{
-    Failure, Report, check_overwrite, check_target, device, inspect, load, merge, mib, output_shape,
+    Failure, Report, assumed, check_overwrite, check_target, device, inspect, load, merge, mib, output_shape,
 };
 use rmnet::models::saved::{self, About};
 use rmnet::rewrite::{self, Form, Mode, Outcome};
@@ -56,7 +56,7 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
         kept.into_iter().map(|(block, reason)| json!({ "block": block, "reason": reason })).collect();
     let json = json!({
         "output": args.out, "format": format, "form": mode.to_string(), "bytes": bytes, "blocks": rewritten.blocks.len(),
-        "removed": removed, "kept": kept, "merge": decided.json, "output_value": args.model.output.to_string(),
+        "assumed": assumed::json(&model), "ignored": model.ignored, "removed": removed, "kept": kept, "merge": decided.json, "output_value": args.model.output.to_string(),
         "output_shape": output_shape(&rewritten.graph),
         "deviation": rewritten.deviation,
     });

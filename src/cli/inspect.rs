@@ -1,13 +1,13 @@
 //! `inspect`: what the checkpoint is, what becomes of each block, the graph before and after.
 
 use super::args::{InspectArgs, PassArg};
-use super::{Failure, Report, assumed, draw, load};
+use super::{Failure, Report, assumed, draw, load_at};
 use rmnet::rewrite::{self, BlockReport, Mode, Outcome, Rewritten, Shortcut};
 use serde_json::json;
 use std::fmt::Write;
 
 pub fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
-    let model = load(&args.model)?;
+    let model = load_at(&args.model, args.model.size)?;
     let folded = rewrite::for_mode(&model.graph, Mode::Residual).map_err(Failure::input)?.graph;
     let removed = rewrite::for_mode(&model.graph, Mode::Structured).map_err(Failure::input)?;
     let mut text = String::new();

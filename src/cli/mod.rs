@@ -248,10 +248,12 @@ fn versioned(mut value: Value) -> Value {
 }
 
 fn load(args: &ModelArgs) -> Result<Model, Failure> {
-    load_at(args, args.size)
+    let model = load_at(args, args.size)?;
+    assumed::note(&model);
+    Ok(model)
 }
 
-/// The same for inputs of `size`, where a tensor says it.
+/// The same for inputs of `size`, without a word of what is assumed: the verb's report has it.
 fn load_at(args: &ModelArgs, size: Option<[usize; 2]>) -> Result<Model, Failure> {
     let checkpoint = Checkpoint::open(&args.checkpoint).map_err(Failure::input)?;
     let mut assume = Assume::default();
@@ -263,7 +265,7 @@ fn load_at(args: &ModelArgs, size: Option<[usize; 2]>) -> Result<Model, Failure>
             ModelError::Ambiguous { key, found, .. } => {
                 found.last().map(|one| format!("--assume {key}={one}"))
             }
-            ModelError::Beside { .. } => Some("--assume head=none".into()),
+            ModelError::Beside { advice, .. } => Some(format!("--assume {advice}")),
             ModelError::Unsupported { why, .. } if why.contains("`block_strides`") => {
                 Some("--assume block_strides=1,2,..".into())
             }

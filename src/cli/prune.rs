@@ -2,7 +2,7 @@
 
 use super::args::{CriterionArg, FormatArg, PruneArgs};
 use super::image_input::Inputs;
-use super::{Failure, Report, check_overwrite, check_target, load_at, mib};
+use super::{Failure, Report, assumed, check_overwrite, check_target, load_at, mib};
 use rmnet::models::saved::{self, About};
 use rmnet::rewrite::prune::{AtLeast, Options, Target};
 use rmnet::{Judge, PrunedModel, pruned};
@@ -40,6 +40,7 @@ pub fn prune(args: &PruneArgs) -> Result<Report, Failure> {
     let inputs = Inputs::open(&args.calibration, None)?;
     let size = if calibrated { inputs.size(args.model.size)? } else { args.model.size };
     let model = load_at(&args.model, size)?;
+    assumed::note(&model);
     let images = match calibrated {
         true => inputs.batches(model.graph.input_shape(), &model.preprocess, args.exif.into())?.read_all()?.1,
         false => vec![],

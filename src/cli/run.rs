@@ -71,8 +71,10 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
     head += &assumed::text(&model);
     let top = args.top as usize;
     let mut sink = Sink::new(form, &model, labels, top, args.logits.is_some());
-    if form == Form::Text {
-        sink.print(&head);
+    match form {
+        Form::Text => sink.print(&head),
+        Form::Lines => assumed::note(&model),
+        Form::Object => {}
     }
     stream(&session, batches, first, batch, &mut sink)?;
     place.keep_shaders();

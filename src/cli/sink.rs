@@ -150,6 +150,7 @@ fn embedding(name: &str, values: &[f32], first: &[f32], text: &mut String) -> Va
 /// An image's features: their shape and length.
 fn features(name: &str, values: &[f32], shape: [usize; 3], text: &mut String) -> Value {
     let norm = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+    let shape = if shape[1..] == [1, 1] { &shape[..1] } else { &shape[..] };
     let _ = writeln!(text, "  {shape:?}, norm {norm:.4} (--logits writes the values)");
     json!({ "input": name, "shape": shape, "norm": norm })
 }

@@ -4,7 +4,7 @@
 //! names of a known network begin.
 
 use super::ModelError;
-use super::assume::Key;
+use super::key::Key;
 use super::resnet_v2;
 use super::scheme::{SCHEMES, Scheme};
 use super::state_dict::StateDict;
@@ -23,18 +23,12 @@ pub(super) fn network<'a>(
     checkpoint: &'a Checkpoint,
     stated: Option<&str>,
 ) -> Result<(StateDict<'a>, &'static Scheme), ModelError> {
-    let all = prefixes(checkpoint);
-    let candidates: Vec<&str> = match stated {
-        None => all.iter().copied().collect(),
-        Some(prefix) => {
-            all.iter().copied().filter(|p| p.trim_end_matches('.') == prefix.trim_end_matches('.')).collect()
-        }
-    };
+    let candidates: Vec<&str> = prefixes(checkpoint).into_iter().collect();
     let mut found: Vec<(StateDict<'a>, &'static Scheme)> = vec![];
     for prefix in &candidates {
-        let dict = StateDict::under(checkpoint, prefix);
+        let dict = StateDict::behind(checkpoint, prefix);
         if let Some(scheme) = SCHEMES.iter().find(|s| (s.matches)(&dict)) {
-            // `resnet.` begins the names of a whole network and is none of a wrapper's.
+            // A Hugging Face network is found at its own prefix, and again behind `resnet.`: that is the same network.
             let known = |(outer, s): &(StateDict<'_>, &Scheme)| {
                 s.naming == scheme.naming && outer.prefix().to_string() + s.own_prefix == *prefix
             };
@@ -43,17 +37,32 @@ pub(super) fn network<'a>(
             }
         }
     }
-    match found.len() {
-        0 => Err(unknown(checkpoint, &candidates)),
-        1 => Ok(()),
-        _ if found.iter().all(|(dict, _)| dict.same_values(&found[0].0)) => Ok(()),
-        _ => Err(ModelError::Ambiguous {
-            what: "networks",
-            found: found.iter().map(|(dict, _)| dict.prefix().trim_end_matches('.').into()).collect(),
-            key: Key::Prefix,
-        }),
-    }?;
-    let (dict, scheme) = found.swap_remove(0);
+    let of = |(dict, _): &(StateDict<'a>, _)| dict.prefix().trim_end_matches('.').to_string();
+    let all: Vec<String> = found.iter().map(of).collect();
+    if all.is_empty() {
+        return Err(unknown(checkpoint, &candidates));
+    }
+    if let Some(stated) = stated {
+        let stated = stated.trim_end_matches('.');
+        // The whole prefix, or whole segments of one alone.
+        let parts = |found: &String| format!(".{found}.").contains(&format!(".{stated}."));
+        let exact = all.iter().position(|found| found == stated);
+        let mut some = (0..all.len()).filter(|i| parts(&all[*i]));
+        let chosen = exact.or_else(|| some.next().filter(|_| some.next().is_none()));
+        let Some(chosen) = chosen else {
+            let names: Vec<String> = all.iter().map(|name| format!("`{name}`")).collect();
+            let why =
+                format!("expected what one of these begins with or has a part of: {}", names.join(", "));
+            return Err(ModelError::Assumption { key: Key::Prefix.to_string(), value: stated.into(), why });
+        };
+        found = vec![found.swap_remove(chosen)];
+    }
+    if !found.iter().all(|(dict, _)| dict.same_values(&found[0].0)) {
+        return Err(ModelError::Ambiguous { what: "networks", found: all, key: Key::Prefix });
+    }
+    let (first, scheme) = &found[0];
+    let copies = found[1..].iter().map(|(dict, _)| dict.prefix()).collect();
+    let dict = StateDict::under(checkpoint, first.prefix(), copies);
     match unsupported(&dict) {
         Some((what, why)) => Err(ModelError::Unsupported { what: what.into(), why }),
         None => Ok((dict, scheme)),
@@ -76,7 +85,7 @@ fn prefixes(checkpoint: &Checkpoint) -> BTreeSet<&str> {
 fn unknown(checkpoint: &Checkpoint, candidates: &[&str]) -> ModelError {
     let shared = |prefix: &&&str| checkpoint.names().all(|name| name.starts_with(**prefix));
     for prefix in candidates.iter().filter(shared) {
-        if let Some((what, why)) = unsupported(&StateDict::under(checkpoint, prefix)) {
+        if let Some((what, why)) = unsupported(&StateDict::behind(checkpoint, prefix)) {
             return ModelError::Unsupported { what: what.into(), why };
         }
     }
@@ -125,6 +134,9 @@ fn unsupported(dict: &StateDict<'_>) -> Option<(&'static str, String)> {
     }
     if !dict.names().any(|n| n.starts_with("layer1.")) {
         return None;
+    }
+    if let Some(name) = contains(".aa.") {
+        return Some(("an anti-aliased ResNet", seen(name)));
     }
     if let Some(name) = contains(".se.conv.") {
         return Some(("ECA-ResNet (efficient channel attention)", seen(name)));

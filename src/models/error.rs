@@ -1,7 +1,7 @@
 //! Why a checkpoint is not a network this crate can run.
 
 use super::Naming;
-use super::assume::Key;
+use super::key::Key;
 use crate::checkpoint::CheckpointError;
 use crate::graph::GraphError;
 use crate::preprocess::PreprocessError;
@@ -109,7 +109,7 @@ pub enum ModelError {
     /// A tensor beside the network that may be a layer of it, which nothing reads.
     #[error(
         "tensor `{tensor}` of shape {found:?} is no layer of the network (read as {naming}) and may be a part of its function; \
-         the assumption `head` with the name of the last layers, or none for the pooled features, leaves everything else out"
+         stating `{advice}` leaves out what is not named, `head=none` gives the pooled features"
     )]
     Beside {
         /// The tensor.
@@ -118,6 +118,8 @@ pub enum ModelError {
         found: Vec<usize>,
         /// The scheme assumed.
         naming: Naming,
+        /// An assumption that can be stated, such as `head=fc`.
+        advice: String,
     },
     /// A config file that contradicts the tensors, or says something that is not understood.
     #[error("config.json: `{key}` is {found}, but expected {expected}")]

@@ -1,7 +1,8 @@
 //! What follows the global average: no layer at all, a classifier under any of its usual names, or several layers.
 
-use super::assume::Key;
+use super::key::Key;
 use super::layers::Layers;
+use super::state_dict::{is_under, leading_number};
 use super::{ModelError, config};
 use crate::graph::{Activation, Conv2d, Op, ValueId, Weight};
 use serde_json::{Value, json};
@@ -9,73 +10,113 @@ use serde_json::{Value, json};
 /// Names that last layers commonly have, whatever the network's own library calls them.
 const NAMES: [&str; 7] = ["fc", "head", "classifier", "linear", "last_linear", "cls_head", "logits"];
 
-/// A layer of a head.
-enum Layer {
+/// What a layer of a head is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
     /// `[out, in]`, or `[out, in, 1, 1]`.
-    Linear(String),
+    Linear,
     /// A batch norm.
-    Norm(String),
+    Norm,
 }
 
-/// The layers of a head in order, each with its place among its sisters where their names are numbers.
-type Found = Vec<(Layer, Option<usize>)>;
+/// A layer of a head.
+struct Layer {
+    name: String,
+    kind: Kind,
+    /// The number of each module that it is in, outermost first; `None` for one that has a name.
+    path: Vec<Option<usize>>,
+}
+
+/// Whether there may be a function between two layers that follow one another: they are no direct neighbours in one sequence.
+fn apart(a: &Layer, b: &Layer) -> bool {
+    let shared = a.path.iter().zip(&b.path).take_while(|(a, b)| a == b && a.is_some()).count();
+    match (&a.path[shared..], &b.path[shared..]) {
+        ([Some(a)], [Some(b)]) => *b > a + 1,
+        _ => true,
+    }
+}
 
 impl Layers<'_, '_> {
     /// Averages over the map and appends the head: the one that is stated, else `own`, the network's own name for it, else
     /// the only other one that the file has. Without any the average is the output: the pooled features. The number of classes,
     /// where it has a head.
     pub(super) fn head(&mut self, average: &str, own: &str, x: ValueId) -> Result<Option<usize>, ModelError> {
-        let x = self.push(average, Op::GlobalAverage, &[x])?;
-        let layers = match self.head_name(own)? {
-            Some(name) => {
-                self.reader.adopt(&name);
-                self.head_layers(&name)?
-            }
-            None => self.sisters()?,
-        };
-        if layers.is_empty() {
-            return Ok(None);
+        self.reader.conventions.word(Key::GlobalPool, "avg");
+        let mut value = self.push(average, Op::GlobalAverage, &[x])?;
+        let names = self.head_names(own)?;
+        let mut layers = vec![];
+        for (place, name) in names.iter().enumerate() {
+            self.reader.adopt(name);
+            let outer = if names.len() > 1 { vec![Some(place)] } else { vec![] };
+            self.collect(name, outer, &mut layers)?;
         }
-        let mut value = x;
-        for (i, (layer, place)) in layers.iter().enumerate() {
-            let before = i.checked_sub(1).map(|i| &layers[i]);
-            // A place that no tensor has holds a function, or a dropout.
-            let gap = match (before, place) {
-                (Some((_, Some(before))), Some(place)) => place - before > 1,
-                // Named layers: functions between them leave no gap.
-                (Some((_, None)), _) => matches!(layer, Layer::Linear(_)),
-                _ => false,
-            };
-            if gap && self.reader.conventions.word(Key::HeadActivation, "relu") == "relu" {
-                let (Layer::Linear(next) | Layer::Norm(next)) = layer;
-                value = self.push(format!("{next}.relu"), Op::Activation(Activation::Relu), &[value])?;
+        if layers.is_empty() {
+            layers = self.sisters()?;
+        }
+        let Some(first) = layers.first() else {
+            self.reader.conventions.word(Key::Head, "none");
+            return Ok(None);
+        };
+        self.reader.head = Some(names.first().unwrap_or(&first.name).clone());
+        let relus = self.relus(&layers)?;
+        for (layer, relu) in layers.iter().zip(relus) {
+            let name = &layer.name;
+            if relu {
+                value = self.push(format!("{name}.relu"), Op::Activation(Activation::Relu), &[value])?;
             }
-            value = match layer {
-                Layer::Linear(name) => self.matrix(name, value)?,
-                Layer::Norm(name) => self.norm(name, value)?,
+            value = match layer.kind {
+                Kind::Linear => self.matrix(name, value)?,
+                Kind::Norm => self.norm(name, value)?,
             };
         }
         Ok(Some(self.channels(value)))
     }
 
-    /// Whether the network, or what lies beside it, has a tensor under a name.
-    fn has(&self, name: &str) -> bool {
-        let layer = |n: &str| n.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
-        self.reader.names().any(layer) || self.reader.dict().names_beside().any(layer)
+    /// Whether a ReLU stands in front of each layer: of the places between two linear layers where a function may be, the first
+    /// one after the linear layer. Other places are dropouts.
+    fn relus(&mut self, layers: &[Layer]) -> Result<Vec<bool>, ModelError> {
+        let mut relus = vec![false; layers.len()];
+        let linear: Vec<usize> = (0..layers.len()).filter(|i| layers[*i].kind == Kind::Linear).collect();
+        for pair in linear.windows(2) {
+            let place = (pair[0] + 1..=pair[1]).find(|i| apart(&layers[i - 1], &layers[*i]));
+            if place.is_none() && !self.reader.conventions.is_stated(Key::HeadActivation) {
+                let [a, b] = [pair[0], pair[1]].map(|i| &layers[i].name);
+                return Err(ModelError::Unsupported {
+                    what: "a head whose activation its names do not show".into(),
+                    why: format!(
+                        "`{a}` and `{b}` follow one another: state the assumption `head_activation`, relu or none"
+                    ),
+                });
+            }
+            let relu = self.reader.conventions.word(Key::HeadActivation, "relu") == "relu";
+            relus[place.unwrap_or(pair[0] + 1)] = relu;
+        }
+        Ok(relus)
     }
 
-    /// The name of the head; `None` where there is none.
-    fn head_name(&mut self, own: &str) -> Result<Option<String>, ModelError> {
+    /// Whether the network, or what lies beside it, has a tensor under a name.
+    fn has(&self, name: &str) -> bool {
+        self.reader.names().any(|n| is_under(n, name))
+            || self.reader.dict().names_beside().any(|n| is_under(n, name))
+    }
+
+    /// The names of the head's modules in order; none where there is no head.
+    fn head_names(&mut self, own: &str) -> Result<Vec<String>, ModelError> {
         if self.reader.conventions.is_stated(Key::Head) {
             let stated = self.reader.conventions.word(Key::Head, "");
             if stated == "none" {
-                return Ok(None);
+                return Ok(vec![]);
             }
-            if !self.has(&stated) {
-                let why = "the file has no tensor of that name".into();
-                return Err(self.reader.conventions.refuse(Key::Head, why));
+            let mut names = vec![];
+            for name in stated.split(',') {
+                let relative = self.reader.dict().relative(name);
+                let Some(name) = [name, relative].into_iter().find(|name| self.has(name)) else {
+                    let why = format!("the file has no tensor of the name `{name}`");
+                    return Err(self.reader.conventions.refuse(Key::Head, why));
+                };
+                names.push(name.to_string());
             }
-            return Ok(Some(stated));
+            return Ok(names);
         }
         // `classifier.1` is the module 1 of `classifier`.
         let base = own.split('.').next().unwrap_or(own);
@@ -86,15 +127,13 @@ impl Layers<'_, '_> {
             }
         }
         match found.as_slice() {
-            [] if expected(self.reader.dict().config()) => {
-                // Reading it says so.
-                Ok(Some(own.into()))
-            }
-            [] => Ok(None),
-            [only] => Ok(Some((*only).into())),
-            [first, second, ..] => Err(ModelError::Ambiguous {
+            // Reading it says so.
+            [] if expected(self.reader.dict().config()) => Ok(vec![own.into()]),
+            [] => Ok(vec![]),
+            [only] => Ok(vec![(*only).into()]),
+            several => Err(ModelError::Ambiguous {
                 what: "heads",
-                found: vec![(*first).into(), (*second).into()],
+                found: several.iter().map(|name| name.to_string()).collect(),
                 key: Key::Head,
             }),
         }
@@ -102,84 +141,78 @@ impl Layers<'_, '_> {
 
     /// The modules that follow the network in a `nn.Sequential` of both: their names are numbers, as its own is, or as those of its
     /// layers are. Empty where the output is the pooled features.
-    fn sisters(&mut self) -> Result<Found, ModelError> {
+    fn sisters(&mut self) -> Result<Vec<Layer>, ModelError> {
+        if self.reader.conventions.is_stated(Key::Head) {
+            return Ok(vec![]);
+        }
         let dict = self.reader.dict();
         let own: Option<usize> =
-            dict.prefix().trim_end_matches('.').rsplit('.').next().and_then(|segment| segment.parse().ok());
-        let number = |name: &str| name.split('.').next()?.parse::<usize>().ok();
-        let beside = dict.names_beside().filter_map(number).filter(|n| own.is_some_and(|o| *n > o));
-        let mut places: Vec<usize> = beside.chain(self.reader.unread().filter_map(number)).collect();
+            dict.prefix().trim_end_matches('.').rsplit('.').next().and_then(|p| p.parse().ok());
+        let beside =
+            dict.names_beside().filter_map(leading_number).filter(|n| own.is_some_and(|own| *n > own));
+        let mut places: Vec<usize> = beside.chain(self.reader.unread().filter_map(leading_number)).collect();
         places.sort_unstable();
         places.dedup();
-        if self.reader.conventions.is_stated(Key::Head) || places.is_empty() {
-            self.reader.conventions.word(Key::Head, "none");
-            return Ok(vec![]);
+        if let Some(place) = places.iter().find(|place| Some(**place) == dict.pool_child()) {
+            return Err(ModelError::Unsupported {
+                what: "a sequence with a layer between the last stage and the pool".into(),
+                why: format!("`{}` follows the last stage at once", dict.file_name(&place.to_string())),
+            });
         }
         let mut layers = vec![];
         for place in places {
             let name = place.to_string();
             self.reader.adopt(&name);
-            let inner = self.head_layers(&name)?;
-            layers.extend(inner.into_iter().map(|(layer, _)| (layer, Some(place))));
+            self.collect(&name, vec![Some(place)], &mut layers)?;
         }
         Ok(layers)
     }
 
-    /// The layers under a name: itself, or modules that are numbered, or the one module that it wraps.
-    fn head_layers(&self, name: &str) -> Result<Found, ModelError> {
-        let reader = &self.reader;
-        let under = |name: &str| -> Vec<String> {
-            let prefix = format!("{name}.");
-            let mut children: Vec<String> = reader
-                .names()
-                .filter_map(|n| n.strip_prefix(&prefix)?.split('.').next().map(String::from))
-                .collect();
-            children.sort();
-            children.dedup();
-            children
-        };
-        let children = under(name);
-        let leaf = |child: &String| reader.dict().tensor(&format!("{name}.{child}")).is_some();
+    /// Appends the layers under a name: itself, or its modules in the order of their numbers. `path` is where it stands.
+    fn collect(
+        &self,
+        name: &str,
+        path: Vec<Option<usize>>,
+        layers: &mut Vec<Layer>,
+    ) -> Result<(), ModelError> {
+        let dict = self.reader.dict();
+        let under = format!("{name}.");
+        let child = |n: &str| n.strip_prefix(&under)?.split('.').next().map(String::from);
+        let mut children: Vec<String> = dict.names().filter_map(child).collect();
+        children.dedup();
+        let leaf = |child: &String| dict.tensor(&format!("{name}.{child}")).is_some();
         if children.is_empty() || children.iter().any(leaf) {
             let norm = children.iter().any(|c| c == "running_mean");
-            return Ok(vec![(
-                if norm { Layer::Norm(name.into()) } else { Layer::Linear(name.into()) },
-                None,
-            )]);
+            let kind = if norm { Kind::Norm } else { Kind::Linear };
+            layers.push(Layer { name: name.into(), kind, path });
+            return Ok(());
         }
-        let numbers: Option<Vec<usize>> = children.iter().map(|c| c.parse().ok()).collect();
-        let mut places: Vec<(String, Option<usize>)> = match numbers {
-            Some(mut numbers) => {
-                numbers.sort_unstable();
-                numbers.into_iter().map(|n| (format!("{name}.{n}"), Some(n))).collect()
-            }
-            None => children.iter().map(|c| (format!("{name}.{c}"), None)).collect(),
+        // `fc2` comes before `fc10`.
+        let number = |child: &str| {
+            let stem = child.trim_end_matches(|c: char| c.is_ascii_digit());
+            (stem.to_string(), child[stem.len()..].parse::<usize>().ok())
         };
-        if places.len() == 1 {
-            let (child, place) = places.remove(0);
-            let mut layers = self.head_layers(&child)?;
-            if let [(_, at)] = layers.as_mut_slice() {
-                *at = place;
-            }
-            return Ok(layers);
+        children.sort_by_key(|child| number(child));
+        children.dedup();
+        let stem = |child: &String| number(child).0;
+        let ordered = children.iter().all(|c| number(c).1.is_some() && stem(c) == stem(&children[0]));
+        if children.len() > 1 && !ordered {
+            let names: Vec<String> =
+                children.iter().map(|c| format!("`{}`", dict.file_name(&format!("{name}.{c}")))).collect();
+            return Err(ModelError::Unsupported {
+                what: "a head whose order its names do not show".into(),
+                why: format!(
+                    "it has {}: state the assumption `head`, their names in order with commas between",
+                    names.join(", ")
+                ),
+            });
         }
-        let mut layers = vec![];
-        for (child, place) in places {
-            let inner = self.head_layers(&child)?;
-            if let (None, Some((Layer::Norm(norm), _))) =
-                (place, inner.iter().find(|(l, _)| matches!(l, Layer::Norm(_))))
-            {
-                return Err(ModelError::Unsupported {
-                    what: "a head whose order its names do not show".into(),
-                    why: format!(
-                        "`{}` is one of several layers that are not numbered",
-                        reader.dict().file_name(norm)
-                    ),
-                });
-            }
-            layers.extend(inner.into_iter().map(|(layer, own)| (layer, place.or(own))));
+        for child in children {
+            let place = child.parse().ok();
+            let inner = path.iter().copied().chain([place]).collect();
+            self.collect(&format!("{name}.{child}"), inner, layers)?;
         }
-        Ok(layers)
+        Ok(())
     }
 
     /// A linear layer on a map of one pixel, its weight `[out, in]` or `[out, in, 1, 1]`, with a bias where the file has one.
@@ -188,7 +221,7 @@ impl Layers<'_, '_> {
         let tensor = format!("{name}.weight");
         let weight = match self.reader.shape(&tensor) {
             Some([_, _, _, _]) => self.reader.tensor(&tensor, &[None, Some(channels), Some(1), Some(1)])?,
-            Some([_]) if self.reader.shape(&tensor) == Some(&[channels]) => {
+            Some([_]) => {
                 return Err(ModelError::Unsupported {
                     what: "a head with another layer than linear ones and batch norms".into(),
                     why: format!("`{}` is a vector", self.reader.dict().file_name(&tensor)),
@@ -197,8 +230,8 @@ impl Layers<'_, '_> {
             _ => self.reader.tensor(&tensor, &[None, Some(channels)])?,
         };
         let out = weight.shape()[0];
-        let mut conv =
-            Conv2d::dense(Weight::new(weight.reshaped(vec![out, channels, 1, 1])), 1, [1, 1], [0, 0]);
+        let weight = Weight::new(weight.reshaped(vec![out, channels, 1, 1]));
+        let mut conv = Conv2d::dense(weight, 1, [1, 1], [0, 0]);
         let bias = format!("{name}.bias");
         if self.reader.shape(&bias).is_some() {
             conv = conv.with_bias(self.reader.tensor(&bias, &[Some(out)])?.to_f64());
@@ -212,10 +245,10 @@ fn expected(config: Option<&Value>) -> bool {
     let architectures = config::get(config, "architectures").and_then(Value::as_array);
     let classifies = |a: &Value| a.as_str().is_some_and(|a| a.ends_with("ForImageClassification"));
     let counted = |level: Option<&Value>| config::get(level, "num_classes").is_some_and(|n| *n != json!(0));
+    let of_timm = match config::get(config, "num_classes") {
+        Some(_) => counted(config),
+        None => counted(config::get(config, "model_args")),
+    };
     architectures.is_some_and(|a| a.iter().any(classifies))
-        || config::get(config, "architecture").is_some()
-            && match config::get(config, "num_classes") {
-                Some(_) => counted(config),
-                None => counted(config::get(config, "model_args")),
-            }
+        || config::get(config, "architecture").is_some() && of_timm
 }

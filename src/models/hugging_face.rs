@@ -1,7 +1,8 @@
 //! Hugging Face's names: `resnet.embedder`, `resnet.encoder.stages.{s}.layers.{i}.layer.{n}`, `classifier.1`, and the
 //! `config.json` that says where blocks stride.
 
-use super::assume::{Conventions, Key};
+use super::assume::Conventions;
+use super::key::Key;
 use super::layers;
 use super::reader::Reader;
 use super::resnet::{self, Kind, Layout, Names, ResNet, Stem};
@@ -148,10 +149,10 @@ pub(super) fn agrees(config: Option<&Value>, net: &ResNet) -> Result<(), ModelEr
 fn activation(config: Option<&Value>) -> Result<(), ModelError> {
     match config::get(config, "hidden_act") {
         None => Ok(()),
-        Some(act) if act == "relu" => Ok(()),
+        Some(act) if act == "relu" || act == "relu6" => Ok(()),
         Some(act) => Err(ModelError::Unsupported {
             what: "a Hugging Face ResNet with another activation".into(),
-            why: format!("config.json has `hidden_act` {act}, only \"relu\" is known"),
+            why: format!("config.json has `hidden_act` {act}, only \"relu\" and \"relu6\" are known"),
         }),
     }
 }

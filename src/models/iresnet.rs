@@ -1,11 +1,12 @@
 //! IResNet (ArcFace) in insightface's names: a batch norm before each block, PReLU with a slope per channel, no activation
 //! after the sum, and a linear layer over the whole last map. Its output is an embedding of a face, not scores of classes.
 
-use super::assume::Key;
-use super::layers::{self, Layers, Window, depths};
+use super::key::Key;
+use super::layers::{Layers, Window, depths};
 use super::reader::Reader;
 use super::scheme::{self, Built, Scheme};
 use super::state_dict::StateDict;
+use super::steps;
 use super::{ModelError, Naming};
 use crate::graph::ValueId;
 use crate::preprocess::{Preprocess, Resize};
@@ -15,7 +16,11 @@ pub(super) const SCHEME: Scheme = Scheme {
     naming: Naming::InsightFace,
     own_prefix: "",
     shown_by: "insightface IResNet names (`prelu.weight`, `layer1.0.prelu.weight`)",
-    matches: |dict| dict.names().any(|n| n.starts_with("layer") && n.ends_with(".prelu.weight")),
+    matches: |dict| {
+        // A ResNet with slopes has neither of the last two batch norms.
+        let last = dict.shape("features.weight").or(dict.shape("bn2.weight")).is_some();
+        last && dict.names().any(|n| n.starts_with("layer") && n.ends_with(".prelu.weight"))
+    },
     preprocess,
     build,
     model_types: &["iresnet"],
@@ -54,9 +59,9 @@ fn preprocess(dict: &StateDict<'_>) -> Preprocess {
 
 fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
     let depths = depths(reader.names());
-    let strides = layers::stage_strides(reader, &depths, 2)?;
+    let strides = steps::strides(reader, &depths, 2)?;
     let stem_stride = reader.conventions.count(Key::StemStride, 1);
-    let shrinks = strides.iter().fold(stem_stride, |n, s| n.saturating_mul(*s));
+    let shrinks = strides.iter().flatten().fold(stem_stride, |n, s| n.saturating_mul(*s));
     let mut net = Layers::reading(reader, "conv1", size);
     let mut x = net.conv("conv1", Window::new(3, stem_stride), None, ValueId::INPUT)?;
     x = net.norm("bn1", x)?;
@@ -65,7 +70,7 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
     for (stage, &depth) in depths.iter().enumerate() {
         for index in 0..depth {
             let name = format!("layer{}.{index}", stage + 1);
-            let stride = if index == 0 { strides[stage] } else { 1 };
+            let stride = strides[stage][index];
             x = block(&mut net, &name, stride, index == 0, x)?;
             blocks.push(name);
         }

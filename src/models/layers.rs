@@ -1,7 +1,7 @@
 //! Layers appended to a graph as their tensors are read.
 
 use super::ModelError;
-use super::assume::{Key, Rectifier};
+use super::assume::Rectifier;
 use super::reader::{Dim, Reader};
 use crate::graph::{Activation, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight};
 use std::collections::BTreeMap;
@@ -210,9 +210,11 @@ pub(super) fn stage_depths<'n>(
     block_of: impl Fn(&str) -> Option<(usize, usize)>,
 ) -> Vec<usize> {
     let mut last: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut found = 0;
     for (stage, index) in names.filter_map(block_of) {
         let end = last.entry(stage).or_default();
         *end = (*end).max(index);
+        found += 1;
     }
     let mut depths = vec![];
     for (stage, index) in last {
@@ -220,19 +222,10 @@ pub(super) fn stage_depths<'n>(
             depths.push(1);
             break;
         }
-        depths.push(index.saturating_add(1));
+        // More blocks than tensors: the gap shows all the same.
+        depths.push(index.min(found) + 1);
     }
     if depths.is_empty() { vec![1] } else { depths }
-}
-
-/// Stride of the first block of each stage: as stated, or by convention `first` and then 2.
-pub(super) fn stage_strides(
-    reader: &mut Reader<'_>,
-    depths: &[usize],
-    first: usize,
-) -> Result<Vec<usize>, ModelError> {
-    let strides: Vec<usize> = (0..depths.len()).map(|stage| if stage == 0 { first } else { 2 }).collect();
-    reader.conventions.counts(Key::StageStrides, &strides, "stages")
 }
 
 /// The same by the names `layer{stage}.{block}.`, from stage 1 on.

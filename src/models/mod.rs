@@ -11,6 +11,7 @@ mod error;
 mod head;
 mod hugging_face;
 mod iresnet;
+mod key;
 mod layers;
 mod mobilenet_v2;
 mod reader;
@@ -22,12 +23,15 @@ pub mod saved;
 mod scheme;
 mod sequential;
 mod state_dict;
+mod steps;
 mod stray;
 mod timm;
 mod torchvision;
 
-pub use assume::{Assume, Assumption, Key, in_words};
+pub use assume::{Assume, Assumption, in_words};
 pub use error::{MAX_SIDE, ModelError};
+pub use key::Key;
+pub use stray::normalises;
 
 use crate::checkpoint::Checkpoint;
 use crate::graph::{Graph, Shape};
@@ -173,8 +177,8 @@ pub fn load_assuming(
     let mut foreign = None;
     match saved::load(checkpoint) {
         Some(Ok((graph, about))) => {
-            // Its strides and the like are written out.
-            Conventions::new(stated).finish("file of rmnet")?;
+            // Its strides and the like are written out. What a config beside it states is of the file that it came from.
+            Conventions::new(assume.clone()).finish("file of rmnet")?;
             return from_saved(graph, about, size);
         }
         Some(Err(saved::SavedError::Foreign)) => {

@@ -1,6 +1,7 @@
 //! Reads tensors by name, checks what they hold, and remembers which were read.
 
-use super::assume::{Assume, Assumption, Conventions, Key};
+use super::assume::{Assume, Assumption, Conventions};
+use super::key::Key;
 use super::state_dict::StateDict;
 use super::stray::{Stray, judge};
 use super::{ModelError, Naming};
@@ -21,6 +22,8 @@ pub(super) struct Reader<'a> {
     dict: StateDict<'a>,
     naming: Naming,
     used: BTreeSet<String>,
+    /// The name of the head, once it is found.
+    pub(super) head: Option<String>,
     /// What no tensor shows.
     pub(super) conventions: Conventions,
 }
@@ -34,14 +37,14 @@ pub(super) struct Finished {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(dict: StateDict<'a>, naming: Naming, stated: Assume) -> Reader<'a> {
-        Reader { dict, naming, used: BTreeSet::new(), conventions: Conventions::new(stated) }
+        Reader { dict, naming, used: BTreeSet::new(), head: None, conventions: Conventions::new(stated) }
     }
 
     pub(super) fn dict(&self) -> &StateDict<'a> {
         &self.dict
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &'a str> + '_ {
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.dict.names()
     }
 
@@ -133,62 +136,88 @@ impl<'a> Reader<'a> {
     /// What the network rests on and what it leaves out. Refuses a tensor under the name of a layer that was not read, one beside
     /// the network that may be a layer of it, and an assumption that nothing depends on. `channels` are those of the input.
     pub(super) fn finish(mut self, family: &str, channels: usize) -> Result<Finished, ModelError> {
-        // Who names the network or its head has seen what else there is.
+        // Who names the network has seen what lies beside it, and who names the head what else there is.
+        let head = self.conventions.is_stated(Key::Head);
         let prefix = self.conventions.is_stated(Key::Prefix) && !self.dict.prefix().is_empty();
-        let chosen = prefix || self.conventions.is_stated(Key::Head);
         if self.conventions.is_stated(Key::Prefix) {
             self.conventions.word(Key::Prefix, "");
         }
-        let first = |name: &str| name.split('.').next().map(String::from);
-        let parts: BTreeSet<String> = self.used.iter().filter_map(|name| first(name)).collect();
+        let parts = self.parts();
+        // `stage5` where there are `stage1` to `stage4`, `3` in a chain of numbers.
+        let stem = |part: &str| part.trim_end_matches(|c: char| c.is_ascii_digit()).to_string();
+        let sisters: BTreeSet<String> =
+            parts.iter().filter(|part| stem(part) != **part).map(|part| stem(part)).collect();
+        let is_part = |name: &str| {
+            let part = first(name);
+            parts.contains(part) || stem(part) != part && sisters.contains(&stem(part))
+        };
         let mut ignored = vec![];
-        for name in self.dict.names() {
-            if self.used.contains(name) {
-                continue;
-            }
+        for name in self.dict.names().filter(|name| !self.used.contains(*name)) {
             let tensor = self.dict.tensor(name).expect("a tensor of that name");
-            if first(name).is_some_and(|first| parts.contains(&first)) {
+            if is_part(name) {
                 return Err(self.unexpected(name, "no layer of the network reads it"));
             }
-            match judge(name, tensor, channels) {
-                Stray::Layer if !chosen => return Err(self.beside(self.full(name), tensor)),
+            match judge(name, tensor, channels, self.head.is_some()) {
+                Stray::Layer if !head => return Err(self.beside(&self.full(name), tensor, false)),
                 _ => ignored.push(self.full(name)),
             }
         }
         for (name, tensor) in self.dict.beside() {
-            match judge(name, tensor, channels) {
-                Stray::Layer if !chosen => return Err(self.beside(name.into(), tensor)),
+            match judge(name, tensor, channels, self.head.is_some()) {
+                Stray::Layer if !head && !prefix => return Err(self.beside(name, tensor, true)),
                 _ => ignored.push(name.into()),
             }
         }
         for (name, inner, _, shape) in self.dict.others() {
-            let part = inner.and_then(first).is_some_and(|first| parts.contains(&first));
-            if part {
+            if inner.is_some_and(is_part) {
                 let (tensor, found) = (name.into(), shape.to_vec());
                 let why = "no layer of the network reads it";
                 return Err(ModelError::Unexpected { tensor, found, why, naming: self.naming });
             }
             ignored.push(name.into());
         }
+        ignored.extend(self.dict.copies().iter().map(|copy| format!("{copy}* (the same network again)")));
         ignored.sort();
         Ok(Finished { assumed: self.conventions.finish(family)?, ignored })
     }
 
-    fn beside(&self, name: String, tensor: &Tensor) -> ModelError {
-        ModelError::Beside { tensor: name, found: tensor.shape().to_vec(), naming: self.naming }
+    /// An error that says how the tensor can be left out, or named as the head.
+    fn beside(&self, name: &str, tensor: &Tensor, outside: bool) -> ModelError {
+        let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
+        let prefix = self.dict.prefix().trim_end_matches('.');
+        let advice = match &self.head {
+            Some(_) if outside && !prefix.is_empty() => format!("prefix={prefix}"),
+            Some(head) => format!("head={head}"),
+            None => format!("head={module}"),
+        };
+        ModelError::Beside {
+            tensor: name.into(),
+            found: tensor.shape().to_vec(),
+            naming: self.naming,
+            advice,
+        }
+    }
+
+    /// The first parts of the names that were read.
+    fn parts(&self) -> BTreeSet<String> {
+        self.used.iter().map(|name| first(name).to_string()).collect()
     }
 
     /// Names of the network under whose first part nothing was read yet.
-    pub(super) fn unread(&self) -> impl Iterator<Item = &'a str> + '_ {
-        let first = |name: &str| name.split('.').next().map(String::from);
-        let parts: BTreeSet<String> = self.used.iter().filter_map(|name| first(name)).collect();
-        self.names().filter(move |name| first(name).is_some_and(|first| !parts.contains(&first)))
+    pub(super) fn unread(&self) -> impl Iterator<Item = &str> {
+        let parts = self.parts();
+        self.names().filter(move |name| !parts.contains(first(name)))
     }
 
     /// Takes the tensors under a name beside the network into it.
     pub(super) fn adopt(&mut self, name: &str) {
         self.dict.adopt(name);
     }
+}
+
+/// A name up to its first dot.
+fn first(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
 }
 
 /// The first value that is NaN or infinite, and where it is; looks only where a cheaper look found one.

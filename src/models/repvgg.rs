@@ -1,10 +1,11 @@
 //! RepVGG (arXiv 2101.03697) as a graph: parallel 3x3, 1x1 and batch-norm branches as trained, or one 3x3 as deployed, block
 //! by block as the tensors have it. The names are its authors' or timm's.
 
-use super::assume::Key;
+use super::key::Key;
 use super::layers::{self, Layers};
 use super::reader::Reader;
 use super::scheme::{self, Built, Scheme};
+use super::steps;
 use super::{ModelError, Naming, timm};
 use crate::graph::{Activation, Conv2d, Graph, Op, Shape, ValueId, Weight};
 use crate::preprocess::{Interpolation, Preprocess};
@@ -102,14 +103,14 @@ fn build(reader: &mut Reader<'_>, names: &Names, size: [usize; 2]) -> Result<(Bu
         // Missing or misshapen: reading it says so.
         _ => 3,
     };
-    let strides = layers::stage_strides(reader, &depths, 2)?;
+    let strides = steps::strides(reader, &depths, 2)?;
     let stem_stride = reader.conventions.count(Key::StemStride, 2);
     let graph = Graph::new(Shape { channels: in_channels, height: size[0], width: size[1] });
     let mut b = Builder { layers: Layers { reader, graph }, names, blocks: vec![], groups: 1 };
     let mut x = b.block(names.stem.into(), stem_stride, ValueId::INPUT)?;
     for (s, depth) in depths.iter().enumerate() {
         for i in 0..*depth {
-            x = b.block(format!("{}.{i}", stage(s)), if i == 0 { strides[s] } else { 1 }, x)?;
+            x = b.block(format!("{}.{i}", stage(s)), strides[s][i], x)?;
         }
     }
     let classes = b.layers.head(names.head[0], names.head[1], x)?;

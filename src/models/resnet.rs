@@ -4,10 +4,12 @@
 //! Widths, depths and groups are read off the shapes.
 
 use super::ModelError;
-use super::assume::{Key, Rectifier};
+use super::assume::Rectifier;
+use super::key::Key;
 use super::layers::{self, Layers, Window};
 use super::reader::Reader;
 use super::scheme::Built;
+use super::steps::{self, Step};
 use crate::graph::{Graph, Op, ValueId};
 use std::fmt;
 
@@ -60,20 +62,12 @@ pub(super) struct Layout {
 struct Steps {
     stem_stride: usize,
     stem_pool: bool,
-    /// Stride and dilations of every block: of its first convolution wider than one tap, and of later ones.
-    blocks: Vec<Step>,
+    /// By stage.
+    blocks: Vec<Vec<Step>>,
     /// A bottleneck strides on its first 1x1, not on its 3x3.
     stride_in_first: bool,
     /// Strides are stated, so that a projection may be where none would be needed.
     stated: bool,
-}
-
-/// How a block steps over its input.
-#[derive(Clone, Copy)]
-struct Step {
-    stride: usize,
-    first_dilation: usize,
-    dilation: usize,
 }
 
 /// Names of layers, which are also names of nodes.
@@ -183,7 +177,7 @@ pub(super) fn build(
     let (mut blocks, mut widths) = (vec![], vec![]);
     for (number, &(stage, index)) in places.iter().enumerate() {
         let name = names.block(stage, index);
-        x = b.block(&name, kinds[number], b.steps.blocks[number], index == 0, x)?;
+        x = b.block(&name, kinds[number], b.steps.blocks[stage][index], index == 0, x)?;
         blocks.push(name);
         if index + 1 == depths[stage] {
             widths.push(b.layers.channels(x));
@@ -241,47 +235,18 @@ fn steps(
         c.known(Key::StemPool, false)?;
     }
     let stem_pool = c.flag(Key::StemPool, !cifar);
-    let dilations = c.counts(Key::Dilation, &vec![1; depths.len()], "stages")?;
-    let before = |stage: usize| if stage == 0 { 1 } else { dilations[stage - 1] };
-    // What a stage dilates more than the one before, it strides less.
-    let strides: Vec<usize> = (0..depths.len())
-        .map(|stage| {
-            let stride = if stage == 0 { layout.first_stage_stride } else { 2 };
-            (stride * before(stage) / dilations[stage]).max(1)
-        })
-        .collect();
-    let mut steps = vec![];
-    let by_block = c.is_stated(Key::BlockStrides);
-    let stated = by_block || c.is_stated(Key::StageStrides) || c.is_stated(Key::Dilation);
-    let of_stages = if by_block { strides } else { c.counts(Key::StageStrides, &strides, "stages")? };
-    for (stage, &depth) in depths.iter().enumerate() {
-        for index in 0..depth {
-            let stride = if index == 0 { of_stages[stage] } else { 1 };
-            let first_dilation = if index == 0 { before(stage) } else { dilations[stage] };
-            steps.push(Step { stride, first_dilation, dilation: dilations[stage] });
-        }
-    }
-    if by_block {
-        let strides: Vec<usize> = steps.iter().map(|s| s.stride).collect();
-        let strides = c.counts(Key::BlockStrides, &strides, "blocks")?;
-        steps.iter_mut().zip(strides).for_each(|(step, stride)| step.stride = stride);
-    }
+    let stated = [Key::BlockStrides, Key::StageStrides, Key::Dilation].iter().any(|key| c.is_stated(*key));
+    let blocks = steps::steps(reader, depths, layout.first_stage_stride)?;
+    let c = &mut reader.conventions;
     let bottleneck = kinds.contains(&Kind::Bottleneck);
     let stride_in_first = bottleneck && c.word(Key::StrideIn, "3x3") == "1x1";
-    let blur = c.count(Key::AntiAlias, 0);
-    if blur != 0 {
-        return Err(ModelError::Unsupported {
-            what: "an anti-aliased ResNet".into(),
-            why: format!("its strides blur by {blur}, which this version cannot run"),
-        });
-    }
-    if layout.pooled && dilations.iter().any(|d| *d > 1) {
+    if layout.pooled && blocks.iter().flatten().any(|step| step.dilation > 1) {
         return Err(ModelError::Unsupported {
             what: "a dilated ResNet with average-pool shortcuts".into(),
             why: "its shortcuts average at stride 1".into(),
         });
     }
-    Ok(Steps { stem_stride, stem_pool, blocks: steps, stride_in_first, stated })
+    Ok(Steps { stem_stride, stem_pool, blocks, stride_in_first, stated })
 }
 
 struct Builder<'r, 'c, N> {
@@ -376,7 +341,7 @@ impl<N: Names> Builder<'_, '_, N> {
 
         let out = self.layers.channels(y);
         if projected && stride == 1 && out == input && !self.steps.stated {
-            let why = "a block of stride 1 that keeps its channels has no projection";
+            let why = "a block of stride 1 that keeps its channels has no projection; where it strides, state the assumption `stage_strides`";
             return Err(self.layers.reader.unexpected(&projection, why));
         }
         let shortcut = if projected { self.projection(name, out, stride, x)? } else { x };
@@ -394,6 +359,13 @@ impl<N: Names> Builder<'_, '_, N> {
         mut x: ValueId,
     ) -> Result<ValueId, ModelError> {
         let [pool, conv, norm] = self.names.shortcut(block);
+        if self.layout.pooled && stride > 2 {
+            let c = &self.layers.reader.conventions;
+            let key = if c.is_stated(Key::BlockStrides) { Key::BlockStrides } else { Key::StageStrides };
+            return Err(
+                c.refuse(key, format!("the average-pool shortcut of `{block}` takes strides 1 and 2"))
+            );
+        }
         let pooled = self.layout.pooled && stride == 2;
         if pooled {
             x = self.layers.push(pool, Op::MeanPool2, &[x])?;

@@ -1,11 +1,12 @@
 //! timm's pre-activation ResNetV2 with batch norm: `stem.conv`, `stages.{s}.blocks.{i}.norm{n}/conv{n}`, `downsample.conv`,
 //! `norm`, `head.fc`. A batch norm and a ReLU stand before each convolution, and nothing after a block's sum.
 
-use super::assume::Key;
+use super::key::Key;
 use super::layers::{self, Layers, Window};
 use super::reader::Reader;
 use super::resnet::Kind;
 use super::scheme::{Built, Scheme};
+use super::steps::{self, Step};
 use super::{ModelError, Naming, config, timm};
 use crate::graph::{Op, ValueId};
 use crate::preprocess::Preprocess;
@@ -56,18 +57,25 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
 
     let depths = layers::stage_depths(reader.names(), block_of);
     let (first, side) = if deep { ("stem.conv1", 3) } else { ("stem.conv", 7) };
-    let strides = layers::stage_strides(reader, &depths, 1)?;
+    let steps = steps::steps(reader, &depths, 1)?;
+    if pooled && steps.iter().flatten().any(|step| step.dilation > 1 || step.stride > 2) {
+        return Err(ModelError::Unsupported {
+            what: "a ResNetV2 with average-pool shortcuts of other strides than 1 and 2, or dilated".into(),
+            why: "its shortcuts would average otherwise".into(),
+        });
+    }
+    let in_first = !basic && reader.conventions.word(Key::StrideIn, "3x3") == "1x1";
     let stem_stride = reader.conventions.count(Key::StemStride, 2);
     let stem_pool = reader.conventions.flag(Key::StemPool, true);
-    let mut b = Builder { layers: Layers::new(reader, first, side, size)?, basic, pooled };
+    let layers = Layers::new(reader, first, side, size)?;
+    let mut b = Builder { layers, basic, pooled, in_first };
     let in_channels = b.layers.channels(ValueId::INPUT);
     let mut x = b.stem(deep, stem_stride, stem_pool)?;
     let mut blocks = vec![];
     for (stage, &depth) in depths.iter().enumerate() {
         for index in 0..depth {
-            let stride = if index == 0 { strides[stage] } else { 1 };
             let name = format!("stages.{stage}.blocks.{index}");
-            x = b.block(&name, stride, index == 0, x)?;
+            x = b.block(&name, steps[stage][index], index == 0, x)?;
             blocks.push(name);
         }
     }
@@ -128,6 +136,8 @@ struct Builder<'r, 'c> {
     basic: bool,
     /// A shortcut of stride 2 is an average pool and a convolution of stride 1.
     pooled: bool,
+    /// A bottleneck strides on its first 1x1.
+    in_first: bool,
 }
 
 impl Builder<'_, '_> {
@@ -152,14 +162,18 @@ impl Builder<'_, '_> {
     }
 
     /// One residual block; only the `first` of a stage may have a projection, which reads what the first norm gives.
-    fn block(&mut self, name: &str, stride: usize, first: bool, x: ValueId) -> Result<ValueId, ModelError> {
+    fn block(&mut self, name: &str, step: Step, first: bool, x: ValueId) -> Result<ValueId, ModelError> {
         let part = |what: &str| format!("{name}.{what}");
+        let stride = step.stride;
         let projection = part("downsample.conv");
         let shown = self.layers.reader.shape(&format!("{projection}.weight")).is_some();
-        let projected = first && (stride != 1 || shown);
+        let projected = stride != 1 || first && shown;
         let input = self.layers.channels(x);
 
-        let (sides, strided): (&[usize], usize) = if self.basic { (&[3, 3], 0) } else { (&[1, 3, 1], 1) };
+        let (sides, strided): (&[usize], usize) = match (self.basic, self.in_first) {
+            (true, _) => (&[3, 3], 0),
+            (false, first) => (&[1, 3, 1], if first { 0 } else { 1 }),
+        };
         let activated = self.activated(&part("norm1"), x)?;
         let mut y = activated;
         for (i, &side) in sides.iter().enumerate() {
@@ -168,7 +182,13 @@ impl Builder<'_, '_> {
             }
             let out = (i + 1 == sides.len() && !projected).then_some(input);
             let stride = if i == strided { stride } else { 1 };
-            y = self.layers.conv(&part(&format!("conv{}", i + 1)), Window::new(side, stride), out, y)?;
+            let dilation = match (side, i == 0 || !self.basic) {
+                (1, _) => 1,
+                (_, true) => step.first_dilation,
+                (_, false) => step.dilation,
+            };
+            let window = Window { dilation, ..Window::new(side, stride) };
+            y = self.layers.conv(&part(&format!("conv{}", i + 1)), window, out, y)?;
         }
 
         let mut shortcut = x;

@@ -46,7 +46,7 @@ pub(super) const SCHEME: Scheme = Scheme {
 };
 
 /// Whether every tensor has a number for a layer, but nothing says what the layers are.
-pub(super) fn undescribed<'a>(dict: &StateDict<'a>) -> Option<&'a str> {
+pub(super) fn undescribed<'d>(dict: &'d StateDict<'_>) -> Option<&'d str> {
     let numbered = |n: &str| {
         n.split_once('.').is_some_and(|(i, what)| i.parse::<usize>().is_ok() && !what.contains('.'))
     };

@@ -3,7 +3,11 @@
 use crate::checkpoint::Checkpoint;
 use crate::tensor::Tensor;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+/// A name in the file, and the tensor.
+type Stored<'a> = (&'a str, &'a Tensor);
 
 /// What a checkpoint holds under one prefix: names begin after it. What lies beside it, such as a head that a wrapper added, is
 /// kept apart.
@@ -12,10 +16,14 @@ pub(super) struct StateDict<'a> {
     checkpoint: &'a Checkpoint,
     /// What the names of the network begin with in the file; ends with a dot, or is empty.
     prefix: &'a str,
-    /// By name in the network: the name in the file, and the tensor.
-    tensors: BTreeMap<&'a str, (&'a str, &'a Tensor)>,
-    /// The same of what lies beside; names without the segments that they share with the prefix.
-    beside: BTreeMap<&'a str, (&'a str, &'a Tensor)>,
+    /// By name in the network.
+    tensors: BTreeMap<Cow<'a, str>, Stored<'a>>,
+    /// What lies beside, by names without the segments that they share with the prefix.
+    beside: BTreeMap<&'a str, Stored<'a>>,
+    /// Prefixes of networks with the same values.
+    copies: Vec<&'a str>,
+    /// Number of what follows the stages, where the network is the children of a ResNet in a sequence.
+    pool_child: Option<usize>,
 }
 
 /// The part of a name after the whole segments that it shares with a prefix.
@@ -30,20 +38,74 @@ fn after_shared<'n>(name: &'n str, prefix: &str) -> &'n str {
     rest
 }
 
+/// Whether a tensor's name is of a module.
+pub(super) fn is_under(name: &str, module: &str) -> bool {
+    name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// The number that a name begins with.
+pub(super) fn leading_number(name: &str) -> Option<usize> {
+    name.split('.').next()?.parse().ok()
+}
+
 impl<'a> StateDict<'a> {
-    pub(super) fn under(checkpoint: &'a Checkpoint, prefix: &'a str) -> StateDict<'a> {
-        let (mut tensors, mut beside) = (BTreeMap::new(), BTreeMap::new());
-        for (name, tensor) in checkpoint.tensors() {
-            match name.strip_prefix(prefix) {
-                Some(inner) => drop(tensors.insert(inner, (name, tensor))),
-                None => {
-                    let relative = after_shared(name, prefix);
-                    let key = if beside.contains_key(relative) { name } else { relative };
-                    beside.insert(key, (name, tensor));
+    /// The names behind a prefix alone: enough to tell what they are.
+    pub(super) fn behind(checkpoint: &'a Checkpoint, prefix: &'a str) -> StateDict<'a> {
+        let inner = |(name, tensor): Stored<'a>| (Cow::Borrowed(&name[prefix.len()..]), (name, tensor));
+        let tensors = checkpoint.tensors_from(prefix).map(inner).collect();
+        let mut dict = StateDict {
+            checkpoint,
+            prefix,
+            tensors,
+            beside: BTreeMap::new(),
+            copies: vec![],
+            pool_child: None,
+        };
+        dict.name_children();
+        dict
+    }
+
+    /// The same with all that lies beside. Of two that come to one name, the one that shares more of the prefix has it.
+    pub(super) fn under(checkpoint: &'a Checkpoint, prefix: &'a str, copies: Vec<&'a str>) -> StateDict<'a> {
+        let mut dict = StateDict { copies, ..StateDict::behind(checkpoint, prefix) };
+        for (name, tensor) in checkpoint.tensors().filter(|(name, _)| !name.starts_with(prefix)) {
+            let relative = after_shared(name, prefix);
+            match dict.beside.insert(relative, (name, tensor)) {
+                Some(nearer) if nearer.0.len() > name.len() => {
+                    dict.beside.insert(relative, nearer);
+                    dict.beside.insert(name, (name, tensor));
                 }
+                Some(farther) => drop(dict.beside.insert(farther.0, farther)),
+                None => {}
             }
         }
-        StateDict { checkpoint, prefix, tensors, beside }
+        dict
+    }
+
+    /// Gives the children of a ResNet in a sequence, `nn.Sequential(*resnet.children())` whole or cut, their names again:
+    /// convolution, batch norm, then stages of blocks. What follows the stages keeps its number.
+    fn name_children(&mut self) {
+        let shape = |name: &str| self.tensors.get(name).map(|(_, tensor)| tensor.shape().len());
+        let stem = shape("0.weight").or(shape("0.0.weight")) == Some(4) && shape("1.running_mean").is_some();
+        let block = |name: &&Cow<'_, str>| name.ends_with(".0.conv1.weight");
+        let mut stages: Vec<usize> =
+            self.tensors.keys().filter(block).filter_map(|n| leading_number(n)).collect();
+        stages.sort_unstable();
+        if !stem || stages.first().is_none_or(|first| *first < 2) {
+            return;
+        }
+        let name = |child: usize| match child {
+            0 => Some("conv1".to_string()),
+            1 => Some("bn1".to_string()),
+            _ => stages.iter().position(|s| *s == child).map(|stage| format!("layer{}", stage + 1)),
+        };
+        let named = |(old, stored): (Cow<'a, str>, Stored<'a>)| {
+            let new = leading_number(&old).and_then(|child| Some((name(child)?, old.split_once('.')?.1)));
+            let new = new.map(|(name, rest)| Cow::Owned(format!("{name}.{rest}")));
+            (new.unwrap_or(old), stored)
+        };
+        self.tensors = std::mem::take(&mut self.tensors).into_iter().map(named).collect();
+        self.pool_child = stages.last().map(|last| last + 1);
     }
 
     pub(super) fn prefix(&self) -> &'a str {
@@ -51,8 +113,8 @@ impl<'a> StateDict<'a> {
     }
 
     /// Names under the prefix, sorted.
-    pub(super) fn names(&self) -> impl ExactSizeIterator<Item = &'a str> + '_ {
-        self.tensors.keys().copied()
+    pub(super) fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.tensors.keys().map(Cow::as_ref)
     }
 
     /// Names beside the prefix, sorted.
@@ -62,16 +124,31 @@ impl<'a> StateDict<'a> {
 
     /// Takes what lies beside under a name into the network, unless the network has that name itself.
     pub(super) fn adopt(&mut self, name: &str) {
-        let of = |n: &&str| n.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
-        if self.tensors.keys().any(of) {
+        if self.names().any(|n| is_under(n, name)) {
             return;
         }
-        let adopted: Vec<&str> = self.beside.keys().copied().filter(of).collect();
+        let adopted: Vec<&str> = self.names_beside().filter(|n| is_under(n, name)).collect();
         for name in adopted {
             if let Some(found) = self.beside.remove(name) {
-                self.tensors.insert(name, found);
+                self.tensors.insert(Cow::Borrowed(name), found);
             }
         }
+    }
+
+    /// Tensors beside the network that are of no copy of it.
+    pub(super) fn beside(&self) -> impl Iterator<Item = Stored<'a>> + '_ {
+        let copied = |name: &str| self.copies.iter().any(|copy| name.starts_with(copy));
+        self.beside.values().copied().filter(move |(name, _)| !copied(name))
+    }
+
+    /// The number of the pool, or of whatever else follows the stages, among the children of a ResNet in a sequence.
+    pub(super) fn pool_child(&self) -> Option<usize> {
+        self.pool_child
+    }
+
+    /// Prefixes of networks with the same values.
+    pub(super) fn copies(&self) -> &[&'a str] {
+        &self.copies
     }
 
     /// Tensors of the file that cannot be computed with, by the name in the file: those under the prefix with the rest of it.
@@ -81,11 +158,6 @@ impl<'a> StateDict<'a> {
         self.checkpoint
             .others()
             .map(|(name, dtype, shape)| (name, name.strip_prefix(self.prefix), dtype, shape))
-    }
-
-    /// Tensors beside the network: the name in the file, and the tensor.
-    pub(super) fn beside(&self) -> impl Iterator<Item = (&'a str, &'a Tensor)> + '_ {
-        self.beside.values().copied()
     }
 
     pub(super) fn tensor(&self, name: &str) -> Option<&'a Tensor> {
@@ -99,6 +171,11 @@ impl<'a> StateDict<'a> {
     /// The name that a tensor has in the file, or would have.
     pub(super) fn file_name(&self, name: &str) -> String {
         self.tensors.get(name).map_or_else(|| format!("{}{name}", self.prefix), |(full, _)| full.to_string())
+    }
+
+    /// What a name of the file is called here.
+    pub(super) fn relative<'n>(&self, name: &'n str) -> &'n str {
+        after_shared(name, self.prefix)
     }
 
     /// `config.json`.

@@ -1,29 +1,57 @@
 //! Tensors of a file that no layer of its network reads: which may be left unread, and which would make the answer wrong.
 //!
 //! Training leaves counters, queues, the weights of a loss and the state of an optimizer beside a network. They are listed, not
-//! fatal. Anything else that is shaped like a layer may be a part of the function, so that it is an error until a person says
-//! otherwise.
+//! fatal. Anything else may be a part of the function, a single value too (a temperature, the exponent of a pool), so that it is
+//! an error until a person says otherwise.
 
 use crate::tensor::Tensor;
 
-/// Words of names, between dots and underscores, of what takes no part in inference.
-const TRAINING: [&str; 16] = [
-    "loss",
-    "losses",
-    "criterion",
-    "criteria",
-    "queue",
-    "optim",
-    "optimizer",
-    "optimizers",
-    "scheduler",
-    "schedulers",
-    "scaler",
-    "metric",
-    "metrics",
-    "accuracy",
-    "ema",
-    "hparams",
+/// Modules that take part in training alone.
+const LOSSES: [&str; 7] = ["loss", "losses", "loss_fn", "loss_func", "criterion", "criteria", "criterions"];
+
+/// What an optimizer keeps of each parameter.
+const STATE: [&str; 9] = [
+    "exp_avg",
+    "exp_avg_sq",
+    "max_exp_avg_sq",
+    "momentum_buffer",
+    "square_avg",
+    "grad_avg",
+    "acc_delta",
+    "exp_inf",
+    "ema_sq",
+];
+
+/// Single numbers that count, or note how well training went.
+const COUNTERS: [&str; 14] = [
+    "n_averaged",
+    "num_updates",
+    "epoch",
+    "epochs",
+    "step",
+    "steps",
+    "global_step",
+    "iter",
+    "iteration",
+    "iterations",
+    "last_epoch",
+    "best",
+    "best_acc",
+    "best_loss",
+];
+
+/// Of a normalisation of the input.
+const NORMALISE: [&str; 10] = [
+    "mean",
+    "std",
+    "var",
+    "pixel_mean",
+    "pixel_std",
+    "image_mean",
+    "image_std",
+    "img_mean",
+    "img_std",
+    "norm_mean",
 ];
 
 /// What became of a tensor that is not read.
@@ -35,14 +63,26 @@ pub(super) enum Stray {
     Layer,
 }
 
-/// Judges a tensor under a name of no block. `channels` are those of the network's input.
-pub(super) fn judge(name: &str, tensor: &Tensor, channels: usize) -> Stray {
-    let last = name.rsplit('.').next().unwrap_or(name);
-    let training = name.split(['.', '_']).any(|word| TRAINING.iter().any(|t| word.eq_ignore_ascii_case(t)));
-    // What a normalisation of the input keeps; a layer's vectors are called otherwise.
+/// Whether a name is of the mean or deviation with which a network normalises its own input.
+pub fn normalises(name: &str) -> bool {
+    name.rsplit('.').next().is_some_and(|last| NORMALISE.contains(&last))
+}
+
+/// Judges a tensor under a name of no block. `channels` are those of the network's input, `head` is whether it has a head.
+pub(super) fn judge(name: &str, tensor: &Tensor, channels: usize, head: bool) -> Stray {
+    let parts: Vec<&str> = name.split('.').collect();
+    let last = parts.last().copied().unwrap_or_default();
     let layer = ["weight", "bias", "running_mean", "running_var"].contains(&last);
-    let normalise = !layer && tensor.len() <= channels.max(3);
-    match training || tensor.len() <= 1 && !layer || normalise {
+    // A matrix of a loss may be the head that the file has no other of.
+    let loss = parts.iter().any(|part| LOSSES.contains(part)) && (head || tensor.shape().len() < 2);
+    let numbered = parts.windows(2).any(|pair| pair[0] == "state" && pair[1].parse::<usize>().is_ok());
+    let first = parts.first().copied().unwrap_or_default();
+    let training = ["optim", "lr_sched", "sched", "scaler", "amp"].iter().any(|word| first.starts_with(word));
+    let state = STATE.contains(&last) || numbered || training && !layer;
+    let queue = parts.contains(&"queue") || last.starts_with("queue_ptr");
+    let counter = tensor.len() <= 1 && COUNTERS.contains(&last);
+    let normalise = normalises(name) && tensor.len() <= channels.max(3);
+    match loss || state || queue || counter || normalise {
         true => Stray::Ignored,
         false => Stray::Layer,
     }
@@ -55,7 +95,7 @@ mod tests {
     #[test]
     fn what_training_leaves_is_ignored_and_layers_are_not() {
         let judged = |name: &str, shape: &[usize]| {
-            judge(name, &Tensor::from_f32(shape.to_vec(), vec![0.0; shape.iter().product()]), 3)
+            judge(name, &Tensor::from_f32(shape.to_vec(), vec![0.0; shape.iter().product()]), 3, true)
         };
         for (name, shape) in [
             ("queue", &[128, 64][..]),
@@ -66,7 +106,8 @@ mod tests {
             ("loss_fn.weight", &[10, 512]),
             ("normalize.mean", &[1, 3, 1, 1]),
             ("pixel_std", &[3]),
-            ("logit_scale", &[]),
+            ("opt.state.0.exp_avg", &[64, 3, 7, 7]),
+            ("adam.exp_avg_sq", &[64]),
             ("optimizer.state.0.exp_avg", &[64, 3, 7, 7]),
             ("optimizer_state_dict.state.0.exp_avg", &[64]),
         ] {
@@ -78,6 +119,13 @@ mod tests {
             ("bottleneck.bias", &[1]),
             ("decoder.conv.weight", &[8, 8, 3, 3]),
             ("scale", &[512]),
+            ("logit_scale", &[]),
+            ("global_pool.p", &[1]),
+            ("gamma", &[3]),
+            ("metric_fc.weight", &[7, 40]),
+            ("queue_fc.weight", &[7, 40]),
+            ("optim_head.weight", &[7, 40]),
+            ("scaler.weight", &[40]),
         ] {
             assert_eq!(judged(name, shape), Stray::Layer, "{name}");
         }

@@ -1,7 +1,7 @@
 //! torchvision's names: `conv1`, `bn1`, `layer{1-4}.{i}.conv{n}/bn{n}`, `downsample.{0,1}`, `fc`. timm's are the same, and for
 //! its variants: `conv1.{0-6}` for a deep stem, `downsample.{1,2}` behind an average pool, `se.fc{1,2}`, `maxpool.{0,1}`.
 
-use super::assume::Key;
+use super::key::Key;
 use super::reader::Reader;
 use super::resnet::{self, Layout, Names, Stem};
 use super::scheme::{Built, Scheme};
@@ -18,7 +18,7 @@ pub(super) const SCHEME: Scheme = Scheme {
         let starts = |prefix: &str| dict.names().any(|n| n.starts_with(prefix));
         let stage =
             |n: &str| n.strip_prefix("layer").is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()));
-        are_children(dict) || starts("layer1.") || dict.names().any(stage) && starts("conv1.")
+        starts("layer1.") || dict.names().any(stage) && starts("conv1.")
     },
     preprocess: |dict| match is_cifar(dict) {
         true => Preprocess::cifar(),
@@ -29,48 +29,26 @@ pub(super) const SCHEME: Scheme = Scheme {
     timm: timm::resnet,
 };
 
-/// Number of the first stage among the children of a ResNet: convolution, batch norm, ReLU and max-pool come before it.
-const FIRST_STAGE: usize = 4;
-
-/// Whether the names are those of `nn.Sequential(*resnet.children())`, whole or cut, as feature extractors are made.
-fn are_children(dict: &StateDict<'_>) -> bool {
-    let stem = dict.shape("0.weight").or(dict.shape("0.0.weight")).is_some_and(|shape| shape.len() == 4);
-    stem && dict.shape("1.running_mean").is_some() && dict.shape("4.0.conv1.weight").is_some()
-}
-
 struct Torchvision {
-    /// Layers have the numbers of [`are_children`].
-    children: bool,
     /// An average pool is the first module of a shortcut, a convolution and its batch norm the next ones.
     pooled: bool,
 }
 
 impl Names for Torchvision {
     fn stem(&self) -> [String; 4] {
-        let names = if self.children { ["0", "1", "2", "3"] } else { ["conv1", "bn1", "relu", "maxpool"] };
-        names.map(String::from)
+        ["conv1", "bn1", "relu", "maxpool"].map(String::from)
     }
 
     fn block(&self, stage: usize, index: usize) -> String {
-        match self.children {
-            true => format!("{}.{index}", stage + FIRST_STAGE),
-            false => format!("layer{}.{index}", stage + 1),
-        }
+        format!("layer{}.{index}", stage + 1)
     }
 
     fn block_of(&self, tensor: &str) -> Option<(usize, usize)> {
-        let (rest, first) = match self.children {
-            true => (tensor, FIRST_STAGE),
-            false => (tensor.strip_prefix("layer")?, 1),
-        };
-        let mut parts = rest.split('.');
+        let mut parts = tensor.strip_prefix("layer")?.split('.');
         let stage: usize = parts.next()?.parse().ok()?;
         let index = parts.next()?.parse().ok()?;
-        // A layer of a block has a name; modules of a head in a sequence have tensors.
-        let layer = parts.next()?;
-        let of_block =
-            !self.children || !matches!(layer, "weight" | "bias") && layer.parse::<usize>().is_err();
-        of_block.then_some((stage.checked_sub(first)?, index))
+        parts.next()?;
+        Some((stage.checked_sub(1)?, index))
     }
 
     fn unit(&self, block: &str, i: usize) -> [String; 3] {
@@ -90,19 +68,16 @@ impl Names for Torchvision {
     }
 
     fn head(&self) -> [String; 2] {
-        // What follows the pool of such children is found by its number.
-        [if self.children { "8" } else { "avgpool" }, "fc"].map(String::from)
+        ["avgpool", "fc"].map(String::from)
     }
 }
 
 /// Basic blocks, bottlenecks or both, grouped or wide, with squeeze-and-excitation or without; any of the stems and shortcuts.
 fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
     let has = |test: &dyn Fn(&str) -> bool| reader.names().any(test);
-    let children = are_children(reader.dict());
-    let [conv, _, _, pool] = Torchvision { children, pooled: false }.stem();
-    let stem = match reader.shape(&format!("{conv}.weight")) {
+    let stem = match reader.shape("conv1.weight") {
         Some([_, _, 3, 3]) => Stem::Cifar,
-        _ if reader.shape(&format!("{conv}.0.weight")).is_some() => Stem::Deep,
+        _ if has(&|name| name == "conv1.0.weight") => Stem::Deep,
         _ => Stem::Plain,
     };
     // Without a pool this is the batch norm's vector.
@@ -118,7 +93,7 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
     });
     let layout = Layout {
         stem,
-        conv_pool: stem != Stem::Cifar && reader.shape(&format!("{pool}.0.weight")).is_some(),
+        conv_pool: stem != Stem::Cifar && has(&|name| name == "maxpool.0.weight"),
         first_stage_stride: 1,
         grouped: true,
         pooled,
@@ -128,7 +103,7 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
         reader.conventions.known(Key::Activation, "prelu")?;
     }
     timm::resnet_arguments(config)?;
-    let names = Torchvision { children, pooled };
+    let names = Torchvision { pooled };
     let stages = layers::stage_depths(reader.names(), |n| names.block_of(n)).len();
     timm::resnet_known(&mut reader.conventions, config, stages)?;
     hugging_face::known(&mut reader.conventions, config)?;

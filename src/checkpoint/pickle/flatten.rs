@@ -12,6 +12,8 @@ const MAX_DEPTH: usize = 64;
 /// stand for any number of them.
 const MAX_VISITS: usize = 1 << 20;
 
+/// The most bytes of one key of a dictionary.
+const MAX_KEY: usize = 4096;
 /// The most bytes of all names together.
 const MAX_NAMES: usize = 8 << 20;
 
@@ -56,8 +58,16 @@ impl<'a> Walk<'_, 'a> {
                 }
             }
             Object::Dict(entries) => {
-                for (key, value) in entries {
+                // Nothing is called after what is no object.
+                let objects = entries.iter().filter(|(_, value)| matches!(value, Value::Object(_)));
+                for (key, value) in objects {
                     match key {
+                        Value::Str(key) if key.len() > MAX_KEY => {
+                            return refuse(format!(
+                                "a key of {} bytes, expected at most {MAX_KEY}",
+                                key.len()
+                            ));
+                        }
                         Value::Str(key) => self.enter(&String::from_utf8_lossy(key), *value)?,
                         Value::Int(key) => self.enter(key, *value)?,
                         // No name can be made of another key.

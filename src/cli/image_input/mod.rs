@@ -212,7 +212,7 @@ fn members(folder: &Path, skipped: &mut usize) -> Result<Vec<PathBuf>, Failure> 
         }
     }
     if images.is_empty() {
-        return Err(refuse("expected a folder of images, found no PNG or JPEG image in it".into()));
+        return Err(refuse("expected a folder of images, found no PNG or JPEG image in it (folders inside are not looked into)".into()));
     }
     images.sort();
     Ok(images)

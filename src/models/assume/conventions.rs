@@ -1,7 +1,8 @@
 //! The conventions of one network while it is built: what is stated, what the file shows, and what is left to take.
 
-use super::{Assume, Assumption, Key};
+use super::{Assume, Assumption};
 use crate::models::ModelError;
+use crate::models::key::Key;
 use std::collections::BTreeMap;
 use std::fmt;
 

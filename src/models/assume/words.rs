@@ -1,6 +1,7 @@
 //! Assumptions in words.
 
-use super::{Assumption, Key};
+use super::Assumption;
+use crate::models::key::Key;
 
 /// Assumptions in words: `stem stride 2 with max-pool; strides 1 2 2 2 in the 3x3; batch norm eps 1e-5; ReLU`.
 pub fn in_words(assumptions: &[Assumption]) -> String {
@@ -33,6 +34,7 @@ pub fn in_words(assumptions: &[Assumption]) -> String {
             (Key::Activation, v) => v.to_string(),
             (Key::AntiAlias, "0") => "no anti-aliasing".into(),
             (Key::AntiAlias, v) => format!("anti-aliasing of {v}"),
+            (Key::GlobalPool, _) => "average pool at the end".into(),
             (Key::Head, "none") => "no head: the output is the pooled features".into(),
             (Key::Head, v) => format!("head `{v}`"),
             (Key::HeadActivation, "relu") => "ReLU between the layers of the head".into(),

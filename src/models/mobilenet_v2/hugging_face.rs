@@ -1,8 +1,9 @@
 //! Hugging Face's names: `mobilenet_v2.conv_stem`, `.layer.{i}`, `.conv_1x1`, `classifier`, and the `config.json` that says how
 //! convolutions pad, where they stride, and what each width was computed from.
 
-use super::super::assume::{Key, Rectifier};
+use super::super::assume::Rectifier;
 use super::super::config::{agrees, boolean, get, wrong};
+use super::super::key::Key;
 use super::super::reader::Reader;
 use super::super::scheme::{self, Built, Scheme};
 use super::super::state_dict::StateDict;

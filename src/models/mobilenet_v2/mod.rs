@@ -13,10 +13,12 @@ pub(super) use timm::SCHEME as TIMM;
 pub(super) use torchvision::SCHEME as TORCHVISION;
 
 use super::ModelError;
-use super::assume::{Key, Rectifier};
+use super::assume::Rectifier;
+use super::key::Key;
 use super::layers::Layers;
 use super::reader::Reader;
 use super::scheme::Built;
+use super::steps;
 use crate::graph::{Activation, Conv2d, Graph, Op, Shape, ValueId, Weight};
 
 /// Blocks per stage, as published.
@@ -77,6 +79,7 @@ impl Net {
 
 /// Stride of every block, for stages of these depths: as stated, or as published.
 fn strides(reader: &mut Reader<'_>, depths: &[usize; 7]) -> Result<Vec<usize>, ModelError> {
+    steps::not_anti_aliased(reader)?;
     let c = &mut reader.conventions;
     let by_block = c.is_stated(Key::BlockStrides);
     let of_stages =

@@ -1,7 +1,8 @@
 //! timm's names: `conv_stem`, `blocks.{s}.{i}.conv_pw/conv_dw/conv_pwl`, `conv_head`, `classifier`. Its EfficientNets have
 //! them too, so that `config.json` should say which network it is.
 
-use super::super::assume::{Key, Rectifier};
+use super::super::assume::Rectifier;
+use super::super::key::Key;
 use super::super::reader::Reader;
 use super::super::scheme::{Built, Scheme};
 use super::super::{ModelError, Naming, config, layers, timm};

@@ -1,6 +1,7 @@
 //! torchvision's names: `features.{n}`, a block's layers in `conv`, the classifier in `classifier.1`.
 
-use super::super::assume::{Key, Rectifier};
+use super::super::assume::Rectifier;
+use super::super::key::Key;
 use super::super::reader::Reader;
 use super::super::scheme::{self, Built, Scheme};
 use super::super::{ModelError, Naming, layers};

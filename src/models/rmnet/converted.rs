@@ -2,10 +2,11 @@
 //! block a plain `nn.Sequential` of convolutions with bias and ReLU.
 
 use crate::graph::ValueId;
-use crate::models::assume::Key;
-use crate::models::layers::{self, Layers, Window, depths};
+use crate::models::key::Key;
+use crate::models::layers::{Layers, Window, depths};
 use crate::models::reader::Reader;
 use crate::models::scheme::{self, Built, Scheme};
+use crate::models::steps;
 use crate::models::{ModelError, Naming, sequential};
 use crate::preprocess::Preprocess;
 use serde_json::Value;
@@ -27,7 +28,7 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
     let count = if reader.shape("layer1.0.4.weight").is_some() { 3 } else { 2 };
     // Batch norms are folded: all convolutions of blocks have a bias, or none has.
     let bias = reader.names().any(|n| n.starts_with("layer") && n.ends_with(".bias"));
-    let of_stages = layers::stage_strides(reader, &depths, 1)?;
+    let of_stages = steps::strides(reader, &depths, 1)?;
     let stem_stride = reader.conventions.count(Key::StemStride, 2);
     let pool = reader.conventions.flag(Key::StemPool, true);
     let mut net = Layers::reading(reader, "conv1", size);
@@ -42,9 +43,9 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
             for number in 0..count {
                 let name = format!("layer{}.{index}.{}", stage + 1, 2 * number);
                 // The 3x3 that strides: the first of a basic block, the second of a bottleneck.
-                let strides = index == 0 && number + 2 == count;
+                let strides = number + 2 == count;
                 let side = if count == 2 || number == 1 { 3 } else { 1 };
-                let stride = if strides { of_stages[stage] } else { 1 };
+                let stride = if strides { of_stages[stage][index] } else { 1 };
                 let window = sequential::Window { kernel: [side; 2], stride, padding: side / 2, bias };
                 x = sequential::conv(&mut net, &name, window, x)?;
                 x = net.relu(format!("{name}.relu"), x)?;

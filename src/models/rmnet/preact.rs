@@ -3,10 +3,11 @@
 
 use super::statistics;
 use crate::graph::ValueId;
-use crate::models::assume::Key;
-use crate::models::layers::{self, Layers, Window, depths};
+use crate::models::key::Key;
+use crate::models::layers::{Layers, Window, depths};
 use crate::models::reader::Reader;
 use crate::models::scheme::{self, Built, Scheme};
+use crate::models::steps;
 use crate::models::{ModelError, Naming};
 use crate::preprocess::Preprocess;
 use serde_json::Value;
@@ -24,7 +25,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
 
 fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
     let depths = depths(reader.names());
-    let strides = layers::stage_strides(reader, &depths, 1)?;
+    let strides = steps::strides(reader, &depths, 1)?;
     let stem_stride = reader.conventions.count(Key::StemStride, 1);
     let mut net = Layers::reading(reader, "conv1", size);
     let mut x = net.conv("conv1", Window::new(3, stem_stride), None, ValueId::INPUT)?;
@@ -32,7 +33,7 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
     for (stage, &depth) in depths.iter().enumerate() {
         for index in 0..depth {
             let name = format!("layer{}.{index}", stage + 1);
-            let stride = if index == 0 { strides[stage] } else { 1 };
+            let stride = strides[stage][index];
             x = block(&mut net, &name, stride, stage > 0 && index == 0, x)?;
             blocks.push(name);
         }

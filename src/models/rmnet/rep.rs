@@ -4,10 +4,11 @@
 //! Strides are not in the tensors, but `bn00` is: a block has one exactly where its stride is 1 and its width stays.
 
 use crate::graph::{Activation, BatchNorm, Block, BlockWeight, Conv2d, Op, ValueId};
-use crate::models::assume::Key;
+use crate::models::key::Key;
 use crate::models::layers::Layers;
 use crate::models::reader::{Dim, Reader};
 use crate::models::scheme::{self, Built, Scheme};
+use crate::models::steps;
 use crate::models::{ModelError, Naming};
 use crate::preprocess::Preprocess;
 use serde_json::Value;
@@ -28,12 +29,15 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
 
 fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
     let number = |name: &str| name.strip_prefix("feature.")?.split('.').next()?.parse::<usize>().ok();
-    let depth = reader.names().filter_map(number).max().map_or(1, |last| last.saturating_add(1));
+    let blocks = || reader.names().filter_map(number);
+    // More blocks than tensors: the gap shows when it is read.
+    let depth = blocks().max().map_or(1, |last| last.min(blocks().count()) + 1);
     let excited = reader.shape("feature.0.se.down.weight").is_some();
     if excited && size[0] != size[1] {
         let why = "its squeezes average a square window, which is the whole map of a square image only";
         return Err(ModelError::FixedSize { size, expected: "a square".into(), why: why.into() });
     }
+    steps::not_anti_aliased(reader)?;
     let stated = match reader.conventions.is_stated(Key::BlockStrides) {
         true => Some(reader.conventions.counts(Key::BlockStrides, &vec![1; depth], "blocks")?),
         false => None,

@@ -3,10 +3,11 @@
 
 use super::statistics;
 use crate::graph::{Conv2d, Op, ValueId, Weight};
-use crate::models::assume::Key;
-use crate::models::layers::{self, Layers, Window, depths};
+use crate::models::key::Key;
+use crate::models::layers::{Layers, Window, depths};
 use crate::models::reader::Reader;
 use crate::models::scheme::{self, Built, Scheme};
+use crate::models::steps;
 use crate::models::{ModelError, Naming};
 use crate::preprocess::Preprocess;
 use crate::tensor::Tensor;
@@ -33,7 +34,7 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
     let depths = depths(reader.names());
     let masked = reader.names().any(|n| n.contains("mask"));
     let small = matches!(reader.shape("conv1.weight"), Some([_, _, 3, 3]));
-    let strides = layers::stage_strides(reader, &depths, 1)?;
+    let strides = steps::strides(reader, &depths, 1)?;
     let stem_stride = reader.conventions.count(Key::StemStride, if small { 1 } else { 2 });
     let pool = reader.conventions.flag(Key::StemPool, !small);
     let mut net = Layers::reading(reader, "conv1", size);
@@ -47,7 +48,7 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
     let mut blocks = vec![];
     for (stage, &depth) in depths.iter().enumerate() {
         for index in 0..depth {
-            let stride = if index == 0 { strides[stage] } else { 1 };
+            let stride = strides[stage][index];
             let name = format!("layer{}.{index}", stage + 1);
             x = block(&mut net, &name, stride, index == 0, masked, x)?;
             blocks.push(name);

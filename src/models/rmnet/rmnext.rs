@@ -2,10 +2,11 @@
 
 use super::{rep, statistics};
 use crate::graph::ValueId;
-use crate::models::assume::Key;
+use crate::models::key::Key;
 use crate::models::layers::{self, Layers, Window, depths};
 use crate::models::reader::Reader;
 use crate::models::scheme::{self, Built, Scheme};
+use crate::models::steps::{self, Step};
 use crate::models::{ModelError, Naming};
 use crate::preprocess::Preprocess;
 use serde_json::Value;
@@ -31,7 +32,7 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
         Some(_) => (&["layer0"], 1),
         None => (&["layer0.0", "layer0.1"], 2),
     };
-    let strides = layers::stage_strides(reader, &depths, 1)?;
+    let steps = steps::steps(reader, &depths, 1)?;
     let stem_stride = reader.conventions.count(Key::StemStride, stride);
     let mut net = Layers::reading(reader, &format!("{}.conv33", stem[0]), size);
     let mut x = ValueId::INPUT;
@@ -43,9 +44,8 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
     let mut groups = vec![];
     for (stage, &depth) in depths.iter().enumerate() {
         for index in 0..depth {
-            let stride = if index == 0 { strides[stage] } else { 1 };
             let name = format!("layer{}.{index}", stage + 1);
-            let (y, of_block) = bottleneck(&mut net, &name, stride, index == 0, x)?;
+            let (y, of_block) = bottleneck(&mut net, &name, steps[stage][index], index == 0, x)?;
             x = y;
             groups.push(of_block);
             blocks.push(name);
@@ -62,7 +62,7 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
 fn bottleneck(
     net: &mut Layers<'_, '_>,
     name: &str,
-    stride: usize,
+    Step { stride, first_dilation, .. }: Step,
     first: bool,
     x: ValueId,
 ) -> Result<(ValueId, usize), ModelError> {
@@ -73,7 +73,12 @@ fn bottleneck(
     y = net.relu(layer("relu1"), y)?;
     let inner = net.channels(y);
     let groups = layers::groups(net.reader, &layer("conv2"), inner, "3, 3", None)?;
-    y = net.conv(&layer("conv2"), Window { side: 3, stride, groups, dilation: 1 }, Some(inner), y)?;
+    y = net.conv(
+        &layer("conv2"),
+        Window { side: 3, stride, groups, dilation: first_dilation },
+        Some(inner),
+        y,
+    )?;
     y = net.norm(&layer("bn2"), y)?;
     y = net.relu(layer("relu2"), y)?;
     y = net.conv(&layer("conv3"), Window::new(1, 1), (!first).then_some(input), y)?;

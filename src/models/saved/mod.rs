@@ -195,7 +195,7 @@ fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedErro
     }
     // Ours is an object with a version and nodes, however wrong.
     let ours = serde_json::from_str::<serde_json::Value>(json)
-        .is_ok_and(|v| v.get("version").is_some() || v.get("nodes").is_some());
+        .is_ok_and(|v| v.get("nodes").is_some() || v.get("version").is_some_and(serde_json::Value::is_u64));
     if !ours {
         return Err(SavedError::Foreign);
     }

@@ -7,8 +7,9 @@ mod names;
 use names::{blocks, refused, variant};
 pub(super) use names::{plain, resnet};
 
-use super::assume::{Conventions, Key};
+use super::assume::Conventions;
 use super::config;
+use super::key::Key;
 use super::resnet::{Kind, ResNet, Stem};
 use super::scheme::Scheme;
 use serde_json::{Value, json};

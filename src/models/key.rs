@@ -1,0 +1,133 @@
+//! Keys of assumptions, and the values that each can have.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// What can be assumed of a network, as [`Assume`](super::Assume) and the object `"rmnet"` in `config.json` spell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Key {
+    /// `stem_stride`: stride of the first convolution.
+    StemStride,
+    /// `stem_pool`: whether a 3x3 max-pool of stride 2 follows the stem, `true` or `false`.
+    StemPool,
+    /// `stage_strides`: stride of the first block of each stage, `1,2,2,2`.
+    StageStrides,
+    /// `block_strides`: stride of every block, where a stage does not say it.
+    BlockStrides,
+    /// `stride_in`: the convolution of a bottleneck that strides, `1x1` (its first) or `3x3`.
+    StrideIn,
+    /// `dilation`: of each stage, `1,1,2,4`. The first block of a stage convolves with the dilation of the stage before, and a stage
+    /// that dilates more has so much less stride, unless `stage_strides` are stated too.
+    Dilation,
+    /// `shortcut_pool`: whether a strided shortcut averages 2x2 pixels before its convolution, `true` or `false`.
+    ShortcutPool,
+    /// `batch_norm_eps`: what is added to every variance.
+    BatchNormEps,
+    /// `activation`: `relu`, `relu6` or `prelu`.
+    Activation,
+    /// `anti_alias`: size of the blur before strides; 0, none, is the only one supported.
+    AntiAlias,
+    /// `global_pool`: what the last map is pooled by; `avg` is the only one supported.
+    GlobalPool,
+    /// `head`: the name of the last layers, such as `my_head`, or `none` for the pooled features.
+    Head,
+    /// `head_activation`: between two linear layers of the head, `relu` or `none`.
+    HeadActivation,
+    /// `prefix`: what the names of the network begin with, such as `teacher.backbone`.
+    Prefix,
+    /// `preprocess`: how an image becomes the input, where no config file says so; a `preprocessor_config.json` beside the weights
+    /// states it.
+    Preprocess,
+}
+
+const KEYS: [(Key, &str, &str); 15] = [
+    (Key::StemStride, "stem_stride", "a stride from 1 to 64"),
+    (Key::StemPool, "stem_pool", "true or false"),
+    (Key::StageStrides, "stage_strides", "a stride per stage, such as 1,2,2,2"),
+    (Key::BlockStrides, "block_strides", "a stride per block, such as 1,1,2,1"),
+    (Key::StrideIn, "stride_in", "1x1 or 3x3"),
+    (Key::Dilation, "dilation", "a dilation per stage, such as 1,1,2,4"),
+    (Key::ShortcutPool, "shortcut_pool", "true or false"),
+    (Key::BatchNormEps, "batch_norm_eps", "a number from 0 to 1"),
+    (Key::Activation, "activation", "relu, relu6 or prelu"),
+    (Key::AntiAlias, "anti_alias", "the size of a blur, 0 for none"),
+    (Key::GlobalPool, "global_pool", "avg"),
+    (Key::Head, "head", "the name of the last layers, or none"),
+    (Key::HeadActivation, "head_activation", "relu or none"),
+    (Key::Prefix, "prefix", "what the names of the network begin with"),
+    (Key::Preprocess, "preprocess", "a preprocessor_config.json beside the weights instead"),
+];
+
+/// The largest stride, dilation or blur that can be stated.
+const LARGEST: usize = 64;
+
+impl Key {
+    fn row(self) -> &'static (Key, &'static str, &'static str) {
+        KEYS.iter().find(|(key, ..)| *key == self).expect("every key has a row")
+    }
+
+    /// What its values are.
+    pub(super) fn expected(self) -> &'static str {
+        self.row().2
+    }
+
+    /// Whether such a value can be stated.
+    pub(super) fn accepts(self, value: &str) -> bool {
+        let count = |text: &str, least: usize| {
+            text.trim().parse().is_ok_and(|n: usize| (least..=LARGEST).contains(&n))
+        };
+        match self {
+            Key::StemStride => count(value, 1),
+            Key::AntiAlias => count(value, 0),
+            Key::StageStrides | Key::BlockStrides | Key::Dilation => {
+                value.split(',').all(|part| count(part, 1))
+            }
+            Key::StemPool | Key::ShortcutPool => matches!(value, "true" | "false"),
+            Key::StrideIn => matches!(value, "1x1" | "3x3"),
+            Key::BatchNormEps => value.parse().is_ok_and(|v: f64| (0.0..=1.0).contains(&v)),
+            Key::GlobalPool => value == "avg",
+            Key::Activation => matches!(value, "relu" | "relu6" | "prelu"),
+            Key::HeadActivation => matches!(value, "relu" | "none"),
+            Key::Head => !value.is_empty(),
+            Key::Prefix => true,
+            Key::Preprocess => false,
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.row().1)
+    }
+}
+
+impl FromStr for Key {
+    /// Says which keys there are.
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Key, String> {
+        let known = KEYS.iter().find(|(_, name, _)| *name == text).map(|(key, ..)| *key);
+        known.ok_or_else(|| {
+            let names: Vec<&str> = KEYS.iter().map(|(_, name, _)| *name).collect();
+            format!("no such assumption; there are {}", names.join(", "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_read_and_written_alike() {
+        for (key, name, _) in KEYS {
+            assert_eq!(name.parse::<Key>().unwrap(), key);
+            assert_eq!(serde_json::to_value(key).unwrap(), serde_json::json!(name));
+        }
+        let error = "stem".parse::<Key>().unwrap_err();
+        assert!(error.contains("stem_stride"), "{error}");
+    }
+}
