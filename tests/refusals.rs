@@ -58,7 +58,7 @@ fn tensors_that_are_missing_left_over_or_misshapen() {
             (|f| f.rename("layer2.0", "layer2.1"), &["missing", "`layer2.0.conv1.weight`"]),
             (|f| f.rename("layer2", "layer3"), &["missing", "`layer2.0.conv1.weight`"]),
             (|f| f.rename("layer1", "layer99999999999"), &["missing", "`layer1.0.conv1.weight`"]),
-            (|f| f.set("extra", &[1]), &["unexpected", "`extra`", "[1]"]),
+            (|f| f.set("extra", &[1]), &["`extra`", "[1]", "no layer of the network", "`head=fc`"]),
             (|f| f.set("conv1.bias", &[4]), &["unexpected", "`conv1.bias`"]),
             (|f| f.set("layer1.0.relu.alpha", &[4]), &["unexpected", "`layer1.0.relu.alpha`"]),
             (

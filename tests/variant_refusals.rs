@@ -119,7 +119,7 @@ fn variants_that_are_not_whole() {
                 &["missing", "`stages.1.blocks.0.norm1"],
             ),
             (|f| f.norm("stages.0.blocks.0.norm2", 3), &["`stages.0.blocks.0.norm2.weight`", "[2]"]),
-            (|f| f.set("head.fc.weight", &[5, 8]), &["`head.fc.weight`", "[any, 8, 1, 1]", "[5, 8]"]),
+            (|f| f.set("head.fc.weight", &[5, 9]), &["`head.fc.weight`", "[any, 8]", "[5, 9]"]),
         ],
     );
 }

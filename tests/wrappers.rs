@@ -280,7 +280,7 @@ fn heads_of_every_form_load() {
     refused(&own, &[], &["`my_head.weight`", "`head=my_head`"]);
     assert_eq!(load(&own, &[("head", "my_head")]).unwrap().graph.nodes().last().unwrap().shape.channels, 4);
     assert_eq!(load(&own, &[("head", "none")]).unwrap().ignored, ["my_head.weight"]);
-    refused(&own, &[("head", "other")], &["`head=other`", "no tensor of that name"]);
+    refused(&own, &[("head", "other")], &["`head=other`", "no tensor of the name"]);
     refused(&with(&[("fc.weight", &[5, 9])]), &[], &["`fc.weight`", "[any, 8]", "[5, 9]"]);
     refused(&with(&[("fc.weight", &[8])]), &[], &["`fc.weight`", "vector"]);
     // A config that says that there is a classifier is believed.

@@ -80,12 +80,8 @@ impl Names for HuggingFace {
 fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
     activation(config)?;
     let body = if reader.names().any(|name| name.starts_with(BODY)) { BODY } else { "" };
-    let stem = match reader.shape(&format!("{body}embedder.embedder.convolution.weight")) {
-        Some([_, _, 3, 3]) => Stem::Cifar,
-        _ => Stem::Plain,
-    };
     let layout = Layout {
-        stem,
+        stem: Stem::Plain,
         conv_pool: false,
         first_stage_stride: 1,
         grouped: false,
