@@ -67,10 +67,9 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
     x = net.norm("bn1", x)?;
     x = net.prelu("prelu", x)?;
     let mut blocks = vec![];
-    for (stage, &depth) in depths.iter().enumerate() {
-        for index in 0..depth {
+    for (stage, strides) in strides.iter().enumerate() {
+        for (index, &stride) in strides.iter().enumerate() {
             let name = format!("layer{}.{index}", stage + 1);
-            let stride = strides[stage][index];
             x = block(&mut net, &name, stride, index == 0, x)?;
             blocks.push(name);
         }

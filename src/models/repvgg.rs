@@ -108,9 +108,9 @@ fn build(reader: &mut Reader<'_>, names: &Names, size: [usize; 2]) -> Result<(Bu
     let graph = Graph::new(Shape { channels: in_channels, height: size[0], width: size[1] });
     let mut b = Builder { layers: Layers { reader, graph }, names, blocks: vec![], groups: 1 };
     let mut x = b.block(names.stem.into(), stem_stride, ValueId::INPUT)?;
-    for (s, depth) in depths.iter().enumerate() {
-        for i in 0..*depth {
-            x = b.block(format!("{}.{i}", stage(s)), strides[s][i], x)?;
+    for (s, strides) in strides.iter().enumerate() {
+        for (i, &stride) in strides.iter().enumerate() {
+            x = b.block(format!("{}.{i}", stage(s)), stride, x)?;
         }
     }
     let classes = b.layers.head(names.head[0], names.head[1], x)?;

@@ -72,10 +72,10 @@ fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> R
     let in_channels = b.layers.channels(ValueId::INPUT);
     let mut x = b.stem(deep, stem_stride, stem_pool)?;
     let mut blocks = vec![];
-    for (stage, &depth) in depths.iter().enumerate() {
-        for index in 0..depth {
+    for (stage, steps) in steps.iter().enumerate() {
+        for (index, &step) in steps.iter().enumerate() {
             let name = format!("stages.{stage}.blocks.{index}");
-            x = b.block(&name, steps[stage][index], index == 0, x)?;
+            x = b.block(&name, step, index == 0, x)?;
             blocks.push(name);
         }
     }

@@ -38,14 +38,14 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
     if pool {
         x = net.max_pool("maxpool", x)?;
     }
-    for (stage, &depth) in depths.iter().enumerate() {
-        for index in 0..depth {
+    for (stage, of_blocks) in of_stages.iter().enumerate() {
+        for (index, &of_block) in of_blocks.iter().enumerate() {
             for number in 0..count {
                 let name = format!("layer{}.{index}.{}", stage + 1, 2 * number);
                 // The 3x3 that strides: the first of a basic block, the second of a bottleneck.
                 let strides = number + 2 == count;
                 let side = if count == 2 || number == 1 { 3 } else { 1 };
-                let stride = if strides { of_stages[stage][index] } else { 1 };
+                let stride = if strides { of_block } else { 1 };
                 let window = sequential::Window { kernel: [side; 2], stride, padding: side / 2, bias };
                 x = sequential::conv(&mut net, &name, window, x)?;
                 x = net.relu(format!("{name}.relu"), x)?;

@@ -30,10 +30,9 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
     let mut net = Layers::reading(reader, "conv1", size);
     let mut x = net.conv("conv1", Window::new(3, stem_stride), None, ValueId::INPUT)?;
     let mut blocks = vec![];
-    for (stage, &depth) in depths.iter().enumerate() {
-        for index in 0..depth {
+    for (stage, strides) in strides.iter().enumerate() {
+        for (index, &stride) in strides.iter().enumerate() {
             let name = format!("layer{}.{index}", stage + 1);
-            let stride = strides[stage][index];
             x = block(&mut net, &name, stride, stage > 0 && index == 0, x)?;
             blocks.push(name);
         }

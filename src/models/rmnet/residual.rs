@@ -46,9 +46,8 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
         x = net.max_pool("maxpool", x)?;
     }
     let mut blocks = vec![];
-    for (stage, &depth) in depths.iter().enumerate() {
-        for index in 0..depth {
-            let stride = strides[stage][index];
+    for (stage, strides) in strides.iter().enumerate() {
+        for (index, &stride) in strides.iter().enumerate() {
             let name = format!("layer{}.{index}", stage + 1);
             x = block(&mut net, &name, stride, index == 0, masked, x)?;
             blocks.push(name);

@@ -42,10 +42,10 @@ fn build(reader: &mut Reader<'_>, _: Option<&Value>, size: [usize; 2]) -> Result
         blocks.push(name.into());
     }
     let mut groups = vec![];
-    for (stage, &depth) in depths.iter().enumerate() {
-        for index in 0..depth {
+    for (stage, steps) in steps.iter().enumerate() {
+        for (index, &step) in steps.iter().enumerate() {
             let name = format!("layer{}.{index}", stage + 1);
-            let (y, of_block) = bottleneck(&mut net, &name, steps[stage][index], index == 0, x)?;
+            let (y, of_block) = bottleneck(&mut net, &name, step, index == 0, x)?;
             x = y;
             groups.push(of_block);
             blocks.push(name);
