@@ -108,8 +108,9 @@ pub enum ModelError {
     },
     /// A tensor beside the network that may be a layer of it, which nothing reads.
     #[error(
-        "tensor `{tensor}` of shape {found:?} is no layer of the network (read as {naming}) and may be a part of its function; \
-         stating `{advice}` leaves out what is not named, `head=none` gives the pooled features"
+        "tensor `{tensor}` of shape {found:?} is no layer of the network (read as {naming}) and may be a part of its function, which \
+         cannot be run then; where it takes no part in inference, stating `{advice}` leaves it out, and `head=none` gives the pooled \
+         features; where it is a part of the head, `head` names all its parts in order, with commas between"
     )]
     Beside {
         /// The tensor.
