@@ -132,8 +132,8 @@ def wrappers():
 
     out = {f"`{p}`" if p else "none": prefixed(p) for p in PREFIXES}
     strays = {"n_averaged": torch.tensor(5), "epoch": torch.tensor([3]), "queue": torch.randn(16, 32), "queue_ptr": torch.zeros(1, dtype=torch.long),
-              "criterion.weight": torch.rand(7), "loss_fn.centers": torch.rand(7, 40), "normalize.mean": torch.rand(1, 3, 1, 1), "normalize.std": torch.rand(3),
-              "logit_scale": torch.tensor(2.5), "best": torch.tensor(True)}
+              "criterion.weight": torch.rand(7), "loss_fn.class_weights": torch.rand(7), "normalize.mean": torch.rand(1, 3, 1, 1), "normalize.std": torch.rand(3),
+              "opt.state.0.exp_avg": torch.randn(8, 3), "best": torch.tensor(True)}
     out["strays beside"] = lambda state, head: {**state, **strays}
     out["`module.` and strays"] = lambda state, head: {**{"module." + k: v for k, v in state.items()}, **strays}
     out["AveragedModel of compiled"] = lambda state, head: {**{"module._orig_mod." + k: v for k, v in state.items()}, "n_averaged": torch.tensor(9)}
