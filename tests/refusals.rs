@@ -62,8 +62,8 @@ fn tensors_that_are_missing_left_over_or_misshapen() {
             (|f| f.set("conv1.bias", &[4]), &["unexpected", "`conv1.bias`"]),
             (|f| f.set("layer1.0.relu.alpha", &[4]), &["unexpected", "`layer1.0.relu.alpha`"]),
             (
-                |f| f.set("conv1.weight", &[4, 3, 5, 5]),
-                &["`conv1.weight`", "[any, any, 7, 7]", "[4, 3, 5, 5]"],
+                |f| f.set("conv1.weight", &[4, 3, 6, 6]),
+                &["`conv1.weight`", "[any, any, 7, 7]", "[4, 3, 6, 6]"],
             ),
             (|f| f.set("conv1.weight", &[0, 3, 7, 7]), &["`conv1.weight`", "found [0, 3, 7, 7]"]),
             (|f| f.set("layer1.0.conv1.weight", &[4, 4]), &["`layer1.0.conv1.weight`", "found [4, 4]"]),

@@ -249,6 +249,11 @@ fn heads_of_every_form_load() {
     let mut norm = with(&[("fc.0.weight", &[6, 8]), ("fc.3.weight", &[5, 6])]);
     norm.norm("fc.1", 6);
     assert_eq!(relus(&load(&norm, &[]).unwrap()), 1);
+    // The same a module deeper: neighbours under one name are neighbours.
+    let mut deeper = with(&[("head.fc.1.weight", &[6, 8]), ("head.fc.5.weight", &[5, 6])]);
+    deeper.norm("head.fc.2", 6);
+    let model = load(&deeper, &[]).unwrap();
+    assert!(model.graph.find("head.fc.5.relu").is_some() && relus(&model) == 1);
 
     // A batch norm in front, as fastai has it: no ReLU before the first linear layer. Behind it two places are free.
     let mut fastai = with(&[("fc.2.weight", &[6, 8]), ("fc.6.weight", &[5, 6])]);

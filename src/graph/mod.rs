@@ -343,9 +343,10 @@ impl Graph {
         })
     }
 
-    /// Says that a reader added so many channels to a batch norm of the file: they hold no learned values.
-    pub(crate) fn pad_norm(&mut self, norm: ValueId, channels: usize) {
-        self.padding.insert(norm.0, channels);
+    /// Says that a reader gave so many channels of a batch norm, or slopes of an activation, that the file has not: padding, or
+    /// values that several layers share.
+    pub(crate) fn pad(&mut self, value: ValueId, channels: usize) {
+        self.padding.insert(value.0, channels);
     }
 
     /// Channels of all batch norms that a file has.
@@ -360,12 +361,13 @@ impl Graph {
     /// Learned values, as the field counts them: weights, biases, slopes, and the scales and shifts of batch norms, but not
     /// their running [statistics](Graph::statistics).
     pub fn parameters(&self) -> usize {
-        let of = |node: &Node| match &node.op {
+        let of = |(i, node): (usize, &Node)| match &node.op {
             Op::Conv2d(conv) => conv.parameters(),
-            Op::Activation(a) | Op::Add(a) => a.parameters(),
+            Op::Activation(a) => a.parameters() - self.padding.get(&i).unwrap_or(&0),
+            Op::Add(a) => a.parameters(),
             _ => 0,
         };
-        2 * self.norm_channels() + self.nodes.iter().map(of).sum::<usize>()
+        2 * self.norm_channels() + self.nodes.iter().enumerate().map(of).sum::<usize>()
     }
 
     /// Running means and variances of batch norms: values that training tracks and does not learn.

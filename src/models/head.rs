@@ -23,15 +23,18 @@ enum Kind {
 struct Layer {
     name: String,
     kind: Kind,
-    /// The number of each module that it is in, outermost first; `None` for one that has a name.
-    path: Vec<Option<usize>>,
+    /// The modules that it is in, outermost first, and its own place there: numbers where modules are numbered.
+    path: Vec<String>,
 }
 
 /// Whether there may be a function between two layers that follow one another: they are no direct neighbours in one sequence.
 fn apart(a: &Layer, b: &Layer) -> bool {
-    let shared = a.path.iter().zip(&b.path).take_while(|(a, b)| a == b && a.is_some()).count();
+    let shared = a.path.iter().zip(&b.path).take_while(|(a, b)| a == b).count();
     match (&a.path[shared..], &b.path[shared..]) {
-        ([Some(a)], [Some(b)]) => *b > a + 1,
+        ([a], [b]) => match (a.parse::<usize>(), b.parse::<usize>()) {
+            (Ok(a), Ok(b)) => b > a + 1,
+            _ => true,
+        },
         _ => true,
     }
 }
@@ -47,7 +50,7 @@ impl Layers<'_, '_> {
         let mut layers = vec![];
         for (place, name) in names.iter().enumerate() {
             self.reader.adopt(name);
-            let outer = if names.len() > 1 { vec![Some(place)] } else { vec![] };
+            let outer = if names.len() > 1 { vec![place.to_string()] } else { vec![] };
             self.collect(name, outer, &mut layers)?;
         }
         if layers.is_empty() {
@@ -163,18 +166,13 @@ impl Layers<'_, '_> {
         for place in places {
             let name = place.to_string();
             self.reader.adopt(&name);
-            self.collect(&name, vec![Some(place)], &mut layers)?;
+            self.collect(&name, vec![name.clone()], &mut layers)?;
         }
         Ok(layers)
     }
 
     /// Appends the layers under a name: itself, or its modules in the order of their numbers. `path` is where it stands.
-    fn collect(
-        &self,
-        name: &str,
-        path: Vec<Option<usize>>,
-        layers: &mut Vec<Layer>,
-    ) -> Result<(), ModelError> {
+    fn collect(&self, name: &str, path: Vec<String>, layers: &mut Vec<Layer>) -> Result<(), ModelError> {
         let dict = self.reader.dict();
         let under = format!("{name}.");
         let child = |n: &str| n.strip_prefix(&under)?.split('.').next().map(String::from);
@@ -208,8 +206,7 @@ impl Layers<'_, '_> {
             });
         }
         for child in children {
-            let place = child.parse().ok();
-            let inner = path.iter().copied().chain([place]).collect();
+            let inner = path.iter().cloned().chain([child.clone()]).collect();
             self.collect(&format!("{name}.{child}"), inner, layers)?;
         }
         Ok(())

@@ -113,31 +113,41 @@ impl<'r, 'c> Layers<'r, 'c> {
         convention: Rectifier,
         x: ValueId,
     ) -> Result<ValueId, ModelError> {
+        let mut padded = 0;
         let activation = match self.reader.conventions.rectifier(convention) {
             Rectifier::Relu => Activation::Relu,
             Rectifier::Relu6 => Activation::Relu6,
             Rectifier::PRelu => {
                 let has = |module: &&String| self.reader.shape(&format!("{module}.weight")).is_some();
                 let module = modules.iter().find(has).or(modules.first());
-                self.slopes(module.map_or("activation", String::as_str), x)?
+                let (slopes, shared) = self.slopes(module.map_or("activation", String::as_str), x)?;
+                padded = shared;
+                slopes
             }
         };
-        self.push(name, Op::Activation(activation), &[x])
+        let value = self.push(name, Op::Activation(activation), &[x])?;
+        self.graph.pad(value, padded);
+        Ok(value)
     }
 
-    /// `{name}.weight` as one slope per channel, or one for all.
-    fn slopes(&mut self, name: &str, x: ValueId) -> Result<Activation, ModelError> {
+    /// `{name}.weight` as one slope per channel, or one for all; and how many of the slopes are no values of their own, since
+    /// channels or layers share them.
+    fn slopes(&mut self, name: &str, x: ValueId) -> Result<(Activation, usize), ModelError> {
         let (tensor, channels) = (format!("{name}.weight"), self.channels(x));
+        let again = self.reader.has_read(&tensor);
         let one = self.reader.shape(&tensor) == Some(&[1]);
         let slopes = self.reader.tensor(&tensor, &[Some(if one { 1 } else { channels })])?.to_f64();
         let slopes = if one { vec![slopes[0]; channels] } else { slopes };
-        Ok(Activation::PRelu(slopes.into()))
+        let own = if again { 0 } else { self.reader.shape(&tensor).map_or(0, |shape| shape[0]) };
+        Ok((Activation::PRelu(slopes.into()), channels - own))
     }
 
     /// A PReLU, whatever the activation of the network is.
     pub(super) fn prelu(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
-        let slopes = self.slopes(name, x)?;
-        self.push(name, Op::Activation(slopes), &[x])
+        let (slopes, shared) = self.slopes(name, x)?;
+        let value = self.push(name, Op::Activation(slopes), &[x])?;
+        self.graph.pad(value, shared);
+        Ok(value)
     }
 
     pub(super) fn add(

@@ -58,6 +58,11 @@ impl<'a> Reader<'a> {
         self.dict.shape(tensor)
     }
 
+    /// Whether a tensor was read before.
+    pub(super) fn has_read(&self, tensor: &str) -> bool {
+        self.used.contains(tensor)
+    }
+
     /// The name that a tensor has in the file.
     fn full(&self, tensor: &str) -> String {
         self.dict.file_name(tensor)

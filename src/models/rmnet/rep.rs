@@ -156,7 +156,7 @@ fn branches(
     }
     let norm = padded(net.reader.norm(&layer("bn00"), input - reserved)?, reserved);
     let own = net.push(layer("bn00"), Op::BatchNorm(norm), &[x])?;
-    net.graph.pad_norm(own, reserved);
+    net.graph.pad(own, reserved);
     let mut sum = net.add(layer(if reserved > 0 { "add2" } else { "add1" }), wide, narrow)?;
     if reserved > 0 {
         sum = net.add(layer("add1"), sum, own)?;
@@ -188,7 +188,7 @@ fn branch(
     let y = net.push(conv, Op::Conv2d(c), &[x])?;
     let bn = padded(net.reader.norm(norm, own)?, reserved);
     let y = net.push(norm, Op::BatchNorm(bn), &[y])?;
-    net.graph.pad_norm(y, reserved);
+    net.graph.pad(y, reserved);
     Ok(y)
 }
 
