@@ -193,9 +193,11 @@ fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedErro
     struct Versioned {
         version: u32,
     }
-    // Ours is an object with a version and nodes, however wrong.
-    let ours = serde_json::from_str::<serde_json::Value>(json)
-        .is_ok_and(|v| v.get("nodes").is_some() || v.get("version").is_some_and(serde_json::Value::is_u64));
+    // Ours has nodes, or at least a version, however wrong it is otherwise.
+    let ours = match serde_json::from_str::<serde_json::Value>(json) {
+        Ok(v) => v.get("nodes").is_some() || v.get("version").is_some_and(serde_json::Value::is_u64),
+        Err(_) => json.contains("\"nodes\""),
+    };
     if !ours {
         return Err(SavedError::Foreign);
     }
