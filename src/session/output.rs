@@ -31,7 +31,7 @@ use std::str::FromStr;
 /// assert_eq!(features.len(), channels);
 ///
 /// // A block's map has those features as its means.
-/// let ([_, _, height, width], map) = run("layer3.0".parse()?)? else { unreachable!() };
+/// let ([_, _, height, width], map) = run("layer3.2".parse()?)? else { unreachable!() };
 /// let mean = map[..height * width].iter().sum::<f32>() / (height * width) as f32;
 /// assert!((mean - features[0]).abs() < 1e-5);
 /// # Ok(())
