@@ -96,6 +96,14 @@ pub enum ModelError {
         /// The assumption that chooses one.
         key: Key,
     },
+    /// Something that neither names nor shapes show, and no convention settles.
+    #[error("{what}: {why}")]
+    Unclear {
+        /// What it is.
+        what: String,
+        /// Where it is, and the assumption that settles it.
+        why: String,
+    },
     /// An assumption that is unknown, that cannot have such a value, or that the file contradicts.
     #[error("assumption `{key}={value}`: {why}")]
     Assumption {

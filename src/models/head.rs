@@ -84,7 +84,7 @@ impl Layers<'_, '_> {
             let place = (pair[0] + 1..=pair[1]).find(|i| apart(&layers[i - 1], &layers[*i]));
             if place.is_none() && !self.reader.conventions.is_stated(Key::HeadActivation) {
                 let [a, b] = [pair[0], pair[1]].map(|i| &layers[i].name);
-                return Err(ModelError::Unsupported {
+                return Err(ModelError::Unclear {
                     what: "a head whose activation its names do not show".into(),
                     why: format!(
                         "`{a}` and `{b}` follow one another: state the assumption `head_activation`, relu or none"
@@ -197,7 +197,7 @@ impl Layers<'_, '_> {
         if children.len() > 1 && !ordered {
             let names: Vec<String> =
                 children.iter().map(|c| format!("`{}`", dict.file_name(&format!("{name}.{c}")))).collect();
-            return Err(ModelError::Unsupported {
+            return Err(ModelError::Unclear {
                 what: "a head whose order its names do not show".into(),
                 why: format!(
                     "it has {}: state the assumption `head`, their names in order with commas between",
