@@ -110,6 +110,12 @@ fn numbered_children_are_a_network() {
         let model = load(&renamed(&file, "", prefix), &[]).unwrap_or_else(|e| panic!("{prefix}: {e}"));
         assert_eq!(computed(&model.graph), expected);
     }
+    // Beside layers that have names a number is no place in a sequence.
+    let mut stray = bare.clone();
+    stray.remove("fc.weight");
+    stray.remove("fc.bias");
+    stray.set("9.weight", &[5, 8]);
+    refused(&stray, &[], &["`9.weight`", "no layer of the network"]);
     let mut cut = numbered.clone();
     cut.remove("fc.weight");
     cut.remove("fc.bias");

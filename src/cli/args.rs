@@ -63,7 +63,7 @@ pub struct ModelArgs {
     #[arg(long, value_parser = size, value_name = "HxW")]
     pub size: Option<[usize; 2]>,
     /// What no tensor shows, where it is not as `inspect` says that it is assumed: stem_stride, stem_pool, stage_strides,
-    /// block_strides, stride_in, dilation, shortcut_pool, batch_norm_eps, activation, anti_alias, head, head_activation or prefix; may
+    /// block_strides, stride_in, dilation, shortcut_pool, batch_norm_eps, activation, anti_alias, global_pool, head, head_activation or prefix; may
     /// be given many times
     #[arg(long, value_parser = assumed::option, value_name = "KEY=VALUE")]
     pub assume: Vec<(String, String)>,

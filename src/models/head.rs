@@ -151,9 +151,12 @@ impl Layers<'_, '_> {
         let dict = self.reader.dict();
         let own: Option<usize> =
             dict.prefix().trim_end_matches('.').rsplit('.').next().and_then(|p| p.parse().ok());
+        // Numbers among the network's own names are modules of that sequence only where its layers are.
+        let children = dict.pool_child().is_some();
         let beside =
             dict.names_beside().filter_map(leading_number).filter(|n| own.is_some_and(|own| *n > own));
-        let mut places: Vec<usize> = beside.chain(self.reader.unread().filter_map(leading_number)).collect();
+        let mut places: Vec<usize> =
+            beside.chain(self.reader.unread().filter(|_| children).filter_map(leading_number)).collect();
         places.sort_unstable();
         places.dedup();
         if let Some(place) = places.iter().find(|place| Some(**place) == dict.pool_child()) {

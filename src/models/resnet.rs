@@ -207,17 +207,10 @@ pub(super) fn build(
 /// What a block is made of, by the window of its first convolution.
 fn kind(reader: &Reader<'_>, names: &impl Names, block: &str) -> Kind {
     let shape = |i: usize| reader.shape(&format!("{}.weight", names.unit(block, i)[0]));
+    // Where it is missing or misshapen, reading it says so.
     match (shape(0), shape(2)) {
-        (Some([_, _, 1, 1]), _) => Kind::Bottleneck,
-        (Some([_, _, 3, 3]), None) => Kind::Basic,
-        // Missing or misshapen: reading it says so.
-        (_, last) => {
-            if last.is_some() {
-                Kind::Bottleneck
-            } else {
-                Kind::Basic
-            }
-        }
+        (Some([_, _, 1, 1]), _) | (_, Some(_)) => Kind::Bottleneck,
+        (_, None) => Kind::Basic,
     }
 }
 
