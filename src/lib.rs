@@ -22,6 +22,7 @@ pub mod reference;
 pub mod rewrite;
 mod session;
 pub mod tensor;
+pub mod threads;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod tune;
 pub mod verify;
@@ -33,3 +34,5 @@ pub use session::{Judge, PrunedModel, pruned};
 #[cfg(not(target_arch = "wasm32"))]
 pub use session::{MergeTiming, faster_merged};
 pub use session::{OutputChoice, OutputError, preserved_layers};
+#[cfg(not(target_arch = "wasm32"))]
+pub use threads::{Threads, ThreadsError};

@@ -4,7 +4,7 @@
 //! with the planner. Values are planar, `[batch, channels, height, width]`.
 
 use crate::graph::{BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight};
-use rayon::prelude::*;
+use crate::threads;
 
 /// Runs a graph on `input`, `[batch, channels, height, width]` f64, and gives the value of its output.
 ///
@@ -124,7 +124,7 @@ fn conv2d(conv: &Conv2d, x: &[f64], shape: Shape, out: Shape, batch: usize) -> V
     let centre = conv.centre().unwrap_or([0, 0]);
     let activation: Vec<_> =
         conv.activation.iter().flat_map(|(r, a)| r.clone().map(move |o| (o - r.start, a))).collect();
-    result.par_chunks_mut(out_plane).enumerate().for_each(|(i, sum)| {
+    threads::each_part(&mut result, out_plane, |i, sum| {
         let (image, o) = (i / out.channels, i % out.channels);
         let channel = |c: usize| &x[(image * shape.channels + c) * in_plane..][..in_plane];
         sum.fill(conv.bias[o]);

@@ -6,7 +6,6 @@ mod common;
 use common::difference;
 use common::random::{Rng, images};
 use rmnet::checkpoint::Checkpoint;
-use rmnet::cpu::CpuExecutor;
 use rmnet::graph::{Activation, Block, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight};
 use rmnet::models;
 use rmnet::models::saved::{self, About};
@@ -102,7 +101,7 @@ fn every_form_is_the_same(graph: &Graph) -> Rewritten {
         for graph in [&form, &loaded] {
             let plan = plan::compile(graph, &plan::Options { batch: 2, ..plan::Options::default() }).unwrap();
             plan::check(&plan).unwrap_or_else(|e| panic!("{e}\n{plan}\n{graph}"));
-            let found = CpuExecutor::new(&plan).run(&input).unwrap();
+            let found = common::cpu(&plan).run(&input).unwrap();
             let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
             let (_, off) = difference(&found, &expected);
             assert!(off < 1e-5, "{mode}, merge {merge}: {off:e}\n{plan}");

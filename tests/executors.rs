@@ -7,10 +7,11 @@ use common::random::{f32_error, images, network};
 use proptest::prelude::*;
 use rmnet::cpu::{CpuError, CpuExecutor};
 use rmnet::gpu::{AdapterChoice, ExecOptions, Gpu, GpuError, GpuExecutor, GpuKind};
-use rmnet::graph::Graph;
+use rmnet::graph::{Conv2d, Graph, Op, Shape, ValueId, Weight};
 use rmnet::plan::{self, Options, Plan, Target};
 use rmnet::reference;
 use rmnet::rewrite::{self, Form, Mode};
+use rmnet::tensor::Tensor;
 use std::sync::OnceLock;
 
 /// Rounding of f32 through the random networks' few layers; a wrong tap is off by far more.
@@ -59,18 +60,20 @@ fn oracle(graph: &Graph, input: &[f32], batch: usize, name: &str) -> Vec<f64> {
 type Execute<'a> = &'a dyn Fn(&Plan, &[f32], &[String]) -> (Vec<f32>, Vec<Vec<f32>>);
 
 fn on_cpu(plan: &Plan, input: &[f32], keep: &[String]) -> (Vec<f32>, Vec<Vec<f32>>) {
-    let cpu = CpuExecutor::new(plan);
+    let cpu = common::cpu(plan);
     let first = cpu.run(input).unwrap();
-    assert_eq!(cpu.run(input).unwrap(), first, "a second run");
-    (first, keep.iter().map(|name| cpu.read_kept(name).unwrap()).collect())
+    let values = cpu.run_keeping(input).unwrap();
+    assert_eq!(values.output, first, "a second run");
+    (first, keep.iter().map(|name| values.kept[name].clone()).collect())
 }
 
 fn on_gpu(gpu: &Gpu, plan: &Plan, input: &[f32], keep: &[String], safe: bool) -> (Vec<f32>, Vec<Vec<f32>>) {
-    let gpu =
-        GpuExecutor::new(gpu, plan, &ExecOptions { safe_shaders: safe, ..ExecOptions::default() }).unwrap();
+    let options = ExecOptions { safe_shaders: safe, ..ExecOptions::default() };
+    let gpu = GpuExecutor::new(gpu, &common::checked(plan), &options).unwrap();
     let first = gpu.run(input).unwrap();
-    assert_eq!(gpu.run(input).unwrap(), first, "a second run");
-    (first, keep.iter().map(|name| gpu.read_kept(name).unwrap()).collect())
+    let values = gpu.run_keeping(input).unwrap();
+    assert_eq!(values.output, first, "a second run");
+    (first, keep.iter().map(|name| values.kept[name].clone()).collect())
 }
 
 /// Every mode of a random network, its block outputs kept or not.
@@ -139,28 +142,34 @@ fn buffer(gpu: &Gpu, floats: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
     })
 }
 
-#[test]
-fn weights_beyond_memory_are_refused() {
-    let (mut plan, _) = small(1, &[]);
-    let weights = plan.dispatches.iter_mut().find_map(|d| d.weights.as_mut()).unwrap();
-    weights.k_ranges[0].shape = [1 << 31, 1 << 20, 1, 1];
-    let error = CpuExecutor::try_new(&plan).err().expect("8 PiB of weights");
-    assert!(matches!(error, CpuError::OutOfMemory(_)) && error.to_string().contains("weights"), "{error}");
+/// A plan without limits of a network of one ReLU, on a map of so many pixels a side.
+fn large(side: usize) -> Plan {
+    let mut graph = Graph::new(Shape { channels: 1, height: side, width: side });
+    let weight = Weight::new(Tensor::from_f32(vec![1, 1, 1, 1], vec![1.0]));
+    let conv = Conv2d::dense(weight, 1, [1, 1], [0, 0]);
+    graph.push("conv", Op::Conv2d(conv), &[ValueId::INPUT]).unwrap();
+    plan::compile(&graph, &Options { target: Target::CPU, ..Options::default() }).unwrap()
 }
 
 #[test]
-fn wrong_inputs_and_names_are_refused() {
+fn activations_beyond_memory_are_refused() {
+    let error = CpuExecutor::new(&common::checked(&large(1 << 25))).err().expect("4 PiB of activations");
+    assert!(
+        matches!(error, CpuError::OutOfMemory(_)) && error.to_string().contains("activations"),
+        "{error}"
+    );
+}
+
+#[test]
+fn wrong_inputs_are_refused() {
     let (plan, mut input) = small(1, &[]);
     let expected = input.len();
     input.pop();
-    let cpu = CpuExecutor::new(&plan);
+    let cpu = common::cpu(&plan);
     let found = expected - 1;
     assert_eq!(cpu.run(&input).unwrap_err(), CpuError::InputLength { expected, found });
-    assert!(matches!(cpu.read_kept("conv1"), Err(CpuError::NotKept { .. })));
-    let gpu = GpuExecutor::new(gpu(), &plan, &ExecOptions::default()).unwrap();
+    let gpu = GpuExecutor::new(gpu(), &common::checked(&plan), &ExecOptions::default()).unwrap();
     assert_eq!(gpu.run(&input).unwrap_err(), GpuError::InputLength { expected, found });
-    let error = gpu.read_kept("conv1").unwrap_err();
-    assert_eq!(error.to_string(), "`conv1` was not kept; kept values: none");
 }
 
 #[test]
@@ -176,7 +185,7 @@ fn a_run_goes_between_threads() {
         value
     }
     let (plan, input) = small(6, &[]);
-    let executor = GpuExecutor::new(gpu(), &plan, &ExecOptions::default()).unwrap();
+    let executor = GpuExecutor::new(gpu(), &common::checked(&plan), &ExecOptions::default()).unwrap();
     let logits = pollster::block_on(send(executor.run_async(&input))).unwrap();
     assert_eq!(logits, executor.run(&input).unwrap());
 }
@@ -188,7 +197,7 @@ fn an_apps_buffers_give_the_same_logits() {
     // As an app would: its own device, here with default features and limits only.
     let ours = gpu();
     let app = Gpu::from_device(ours.device().clone(), ours.queue().clone());
-    let executor = GpuExecutor::new(&app, &plan, &ExecOptions::default()).unwrap();
+    let executor = GpuExecutor::new(&app, &common::checked(&plan), &ExecOptions::default()).unwrap();
     let expected = executor.run(&input).unwrap();
 
     let from = buffer(&app, input.len(), Usage::STORAGE | Usage::COPY_DST);
@@ -219,7 +228,7 @@ fn an_apps_buffers_give_the_same_logits() {
 #[test]
 fn runs_from_several_threads_do_not_mix() {
     let (plan, input) = small(3, &[]);
-    let executor = GpuExecutor::new(gpu(), &plan, &ExecOptions::default()).unwrap();
+    let executor = GpuExecutor::new(gpu(), &common::checked(&plan), &ExecOptions::default()).unwrap();
     let inputs: Vec<Vec<f32>> = (0..4).map(|i| input.iter().map(|v| v * (i + 1) as f32).collect()).collect();
     let expected: Vec<Vec<f32>> = inputs.iter().map(|i| executor.run(i).unwrap()).collect();
     std::thread::scope(|scope| {
@@ -242,21 +251,21 @@ fn runs_from_several_threads_do_not_mix() {
 fn a_lost_device_is_an_error() {
     let gpu = Gpu::new(&AdapterChoice::Best).unwrap();
     let (plan, input) = small(4, &[]);
-    let executor = GpuExecutor::new(&gpu, &plan, &ExecOptions::default()).unwrap();
+    let executor = GpuExecutor::new(&gpu, &common::checked(&plan), &ExecOptions::default()).unwrap();
     executor.run(&input).unwrap();
     gpu.device().destroy();
     for _ in 0..2 {
         let error = executor.run(&input).unwrap_err();
         assert!(matches!(error, GpuError::DeviceLost { .. }), "{error}");
     }
-    let again = GpuExecutor::new(&gpu, &plan, &ExecOptions::default()).err();
+    let again = GpuExecutor::new(&gpu, &common::checked(&plan), &ExecOptions::default()).err();
     assert!(matches!(again, Some(GpuError::DeviceLost { .. })), "{again:?}");
 }
 
 #[test]
 fn a_plan_for_a_larger_adapter_is_refused() {
-    let (mut plan, _) = small(5, &[]);
-    plan.buffers[1].shape.batch = usize::try_from(gpu().plan_target().max_binding_bytes).unwrap();
-    let error = GpuExecutor::new(gpu(), &plan, &ExecOptions::default()).err();
+    let pixels = gpu().plan_target().max_binding_bytes / 4 + 1;
+    let plan = large(pixels.isqrt() as usize + 1);
+    let error = GpuExecutor::new(gpu(), &common::checked(&plan), &ExecOptions::default()).err();
     assert!(matches!(error, Some(GpuError::LimitTooSmall { .. })), "{error:?}");
 }

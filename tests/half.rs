@@ -71,8 +71,7 @@ fn logits_and_layers_stay_within_their_bounds() {
             assert!(relative > rmnet::verify::F32_LOGITS_BOUND, "{device_name} {name}: {relative:e}");
 
             let session = Session::new(&f.model, &Options { keep: keep.clone(), ..options }).unwrap();
-            session.run(&f.input).unwrap();
-            let values = keep.iter().map(|n| (n.clone(), session.read_kept(n).unwrap())).collect();
+            let values = session.run_keeping(&f.input).unwrap().kept.into_iter().collect();
             for layer in verify::check_layers(&graph, &f.input, f.batch, &values, Precision::F16, |n| {
                 session.rounding(n)
             }) {

@@ -7,7 +7,6 @@ use common::{devices, difference, fixtures};
 use fixtures::Fixture;
 use proptest::prelude::*;
 use rmnet::checkpoint::Checkpoint;
-use rmnet::cpu::CpuExecutor;
 use rmnet::gpu::{AdapterChoice, ExecOptions, Gpu, GpuExecutor, GpuKind};
 use rmnet::graph::{Activation, Graph, Op, Shape, ValueId};
 use rmnet::models::saved::{self, About};
@@ -270,7 +269,7 @@ proptest! {
     #[test]
     fn any_value_of_random_networks_on_the_cpu(seed: u64, batch in 1usize..3, fuse: bool) {
         let target = Target { averaged_pixels: if fuse { usize::MAX } else { 0 }, ..Target::default() };
-        judge_values(&network(seed), batch, 1, target, &|plan, input| CpuExecutor::new(plan).run(input).unwrap());
+        judge_values(&network(seed), batch, 1, target, &|plan, input| common::cpu(plan).run(input).unwrap());
     }
 }
 
@@ -281,7 +280,7 @@ proptest! {
     fn any_value_of_random_networks_on_every_gpu(seed: u64, batch in 1usize..3) {
         for (_, gpu) in gpus() {
             let execute = |plan: &Plan, input: &[f32]| {
-                GpuExecutor::new(&gpu, plan, &ExecOptions::default()).unwrap().run(input).unwrap()
+                GpuExecutor::new(&gpu, &common::checked(plan), &ExecOptions::default()).unwrap().run(input).unwrap()
             };
             judge_values(&network(seed), batch, 9, gpu.plan_target(), &execute);
         }
@@ -296,7 +295,7 @@ fn carried_channels_are_part_of_a_chains_values() {
     {
         let f = fixture(name);
         let chain = rewrite::for_mode(&f.model.graph, Mode::Structured).unwrap().graph;
-        let run = |plan: &Plan, input: &[f32]| CpuExecutor::new(plan).run(input).unwrap();
+        let run = |plan: &Plan, input: &[f32]| common::cpu(plan).run(input).unwrap();
         judge_values(&chain, 2, 1, Target::default(), &run);
     }
 }
@@ -307,7 +306,7 @@ fn carried_channels_on_a_gpu() {
         rewrite::for_mode(&fixture("tv_basic_odd_widths").model.graph, Mode::Structured).unwrap().graph;
     let gpu = Gpu::new(&AdapterChoice::Best).unwrap();
     let execute = |plan: &Plan, input: &[f32]| {
-        GpuExecutor::new(&gpu, plan, &ExecOptions::default()).unwrap().run(input).unwrap()
+        GpuExecutor::new(&gpu, &common::checked(plan), &ExecOptions::default()).unwrap().run(input).unwrap()
     };
     judge_values(&chain, 1, 4, gpu.plan_target(), &execute);
 }
@@ -442,9 +441,9 @@ fn a_value_that_is_not_finite_is_found_in_the_map() {
     let input: Vec<f32> = (0..session.input_len()).map(|i| ((i * 37) % 101) as f32 / 50.5 - 1.0).collect();
     let error = session.run(&input).expect_err("an overflow");
     assert!(error.to_string().contains("row"), "{error}");
-    let SessionError::NotFinite { at: [image, c, y, x], shape, value, output, .. } = error else {
+    let SessionError::NotFinite { at: [image, c, y, x], shape, value, values, .. } = error else {
         panic!("{error}")
     };
     let [_, channels, height, width] = shape;
-    assert_eq!(output[((image * channels + c) * height + y) * width + x].to_bits(), value.to_bits());
+    assert_eq!(values.output[((image * channels + c) * height + y) * width + x].to_bits(), value.to_bits());
 }

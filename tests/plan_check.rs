@@ -8,7 +8,7 @@ use common::random::{images, network};
 use proptest::prelude::*;
 use rmnet::cpu::CpuExecutor;
 use rmnet::kernel::{BufferShape, Function, Layout, Operand, Pooling, Spec};
-use rmnet::plan::{self, BufferId, Options, Place, Plan, Target};
+use rmnet::plan::{self, BufferId, CheckedPlan, Options, Place, Plan, Target};
 use rmnet::rewrite::{self, Mode};
 
 /// Whether a plan spoilt there and still accepted has to give the same values. What only the graph tells, such as where a window
@@ -174,10 +174,9 @@ fn planned(seed: u64) -> (Plan, Vec<f32>) {
 /// The output and the kept values.
 fn values(plan: &Plan, input: &[f32]) -> Option<Vec<Vec<f32>>> {
     // A slot may be larger than it needs to be, but not beyond the machine.
-    let executor = CpuExecutor::try_new(plan).ok()?;
-    let output = executor.run(input).ok()?;
-    let kept = plan.kept.iter().map(|k| executor.read_kept(&k.name).unwrap());
-    Some(std::iter::once(output).chain(kept).collect())
+    let executor = CpuExecutor::new(&CheckedPlan::new(plan.clone()).ok()?).ok()?;
+    let values = executor.run_keeping(input).ok()?;
+    Some(std::iter::once(values.output).chain(values.kept.into_values()).collect())
 }
 
 fn judge(plan: &Plan, spoilt: &Plan, input: &[f32], what: &str, seen: Seen) -> Result<(), TestCaseError> {

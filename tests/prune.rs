@@ -7,7 +7,6 @@ use common::seeded::{self, RESNET18, RESNET50};
 use common::{difference, fixtures};
 use proptest::prelude::*;
 use rmnet::checkpoint::Checkpoint;
-use rmnet::cpu::CpuExecutor;
 use rmnet::graph::{Activation, Block, BlockWeight, Conv2d, Graph, Op, Shape, ValueId, Weight};
 use rmnet::models::saved::{self, About};
 use rmnet::models::{self, Model};
@@ -111,7 +110,7 @@ fn channels(graph: &Graph) -> usize {
 fn check_plan(graph: &Graph, input: &[f32], batch: usize) -> plan::Plan {
     let planned = plan::compile(graph, &plan::Options { batch, ..plan::Options::default() }).unwrap();
     plan::check(&planned).unwrap();
-    let found = CpuExecutor::new(&planned).run(input).unwrap();
+    let found = common::cpu(&planned).run(input).unwrap();
     let relative = f32_error(graph, input, batch, &found);
     assert!(relative < F32_BOUND, "{relative:e}\n{planned}\n{graph}");
     planned
@@ -358,7 +357,7 @@ fn pruned_models_are_saved_and_loaded_bit_for_bit() {
     let logits = |graph: &Graph| {
         let graph = rewrite::for_mode(graph, Mode::Structured).unwrap().graph;
         let plan = plan::compile(&graph, &plan::Options::default()).unwrap();
-        CpuExecutor::new(&plan).run(&input).unwrap()
+        common::cpu(&plan).run(&input).unwrap()
     };
     assert_eq!(logits(&loaded.graph), logits(&found.pruned.graph));
     // Pruned once more, by what the file still has.

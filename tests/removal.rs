@@ -5,7 +5,6 @@ mod common;
 use common::random::{f32_error, images, network};
 use common::{difference, fixtures};
 use proptest::prelude::*;
-use rmnet::cpu::CpuExecutor;
 use rmnet::graph::{Activation, Block, BlockWeight, Conv2d, Graph, Op};
 use rmnet::plan::{self, Options, Place, PlanError, Target};
 use rmnet::reference;
@@ -84,7 +83,7 @@ proptest! {
             plan::check(&plan).unwrap();
             let most = plan.dispatches.iter().map(|d| d.reads.len() + d.writes.len()).max().unwrap_or(0);
             prop_assert!(most < max_storage_buffers as usize, "{plan}");
-            let found = CpuExecutor::new(&plan).run(&input).unwrap();
+            let found = common::cpu(&plan).run(&input).unwrap();
             let relative = f32_error(&original, &input, 2, &found);
             prop_assert!(relative < F32_LOGITS_BOUND, "{relative:e}\n{plan}\n{graph}");
         }
@@ -149,7 +148,7 @@ fn an_add_beside_a_convolution_in_blocks() {
     let graph = rewrite::fuse_activation(&rewrite::fold_batch_norm(&b.graph).unwrap()).unwrap();
     let plan = plan::compile(&graph, &Options::default()).unwrap();
     plan::check(&plan).unwrap();
-    let found = rmnet::cpu::CpuExecutor::new(&plan).run(&input).unwrap();
+    let found = common::cpu(&plan).run(&input).unwrap();
     let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
     assert!(difference(&found, &expected).1 < 1e-5);
 }
@@ -182,7 +181,7 @@ fn outputs_of_rows_handed_on_are_one_buffer() {
         let graph = rewrite::fuse_activation(&rewrite::fold_batch_norm(&b.graph).unwrap()).unwrap();
         let plan = plan::compile(&graph, &Options { batch: 2, ..Options::default() }).unwrap();
         plan::check(&plan).unwrap();
-        let found = rmnet::cpu::CpuExecutor::new(&plan).run(&input).unwrap();
+        let found = common::cpu(&plan).run(&input).unwrap();
         let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
         assert!(difference(&found, &expected).1 < 1e-5, "averaged: {averaged}");
     }
@@ -287,7 +286,7 @@ fn mobilenet_v2_merges_into_mobilenet_v1() {
             "{name}: {} dispatches",
             plan.dispatches.len()
         );
-        let found = rmnet::cpu::CpuExecutor::new(&plan).run(&f.input).unwrap();
+        let found = common::cpu(&plan).run(&f.input).unwrap();
         let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
         assert!(difference(&found, &f.logits).1 < F32_LOGITS_BOUND, "{name}");
         seen[usize::from(quads)] += 1;

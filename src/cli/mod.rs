@@ -86,14 +86,16 @@ impl From<SessionError> for Failure {
     fn from(e: SessionError) -> Failure {
         let code = match &e {
             SessionError::Gpu(gpu) => match gpu {
-                GpuError::DeviceLost { .. } | GpuError::OutOfMemory { .. } | GpuError::Refused { .. } => 6,
-                GpuError::InputLength { .. }
-                | GpuError::Buffer { .. }
-                | GpuError::NotKept { .. }
-                | GpuError::Overflow { .. } => 3,
+                GpuError::DeviceLost { .. }
+                | GpuError::OutOfMemory { .. }
+                | GpuError::Refused { .. }
+                | GpuError::Timeout { .. } => 6,
+                GpuError::InputLength { .. } | GpuError::Buffer { .. } | GpuError::Overflow { .. } => 3,
                 _ => 4,
             },
-            SessionError::Cpu(CpuError::OutOfMemory(_)) | SessionError::OutOfMemory(_) => 6,
+            SessionError::Cpu(CpuError::OutOfMemory(_) | CpuError::Threads(_))
+            | SessionError::OutOfMemory(_)
+            | SessionError::Threads(_) => 6,
             SessionError::Output(_) => 2,
             SessionError::Plan(e) => plan_code(e),
             SessionError::Prune(e) => match e {

@@ -244,5 +244,7 @@ fn with_shaders(gpu: Gpu, folder: &Path) -> (Gpu, Option<(PathBuf, Vec<u8>)>) {
     let path = folder.join(name);
     let small = fs::metadata(&path).is_ok_and(|m| m.len() <= LARGEST_CACHE);
     let kept = if small { fs::read(&path).unwrap_or_default() } else { vec![] };
-    (gpu.with_pipeline_cache(&kept), Some((path, kept)))
+    // SAFETY: the folder is the user's own, or the one that the user named for this, and this program wrote the file.
+    let gpu = unsafe { gpu.with_pipeline_cache(&kept) };
+    (gpu, Some((path, kept)))
 }

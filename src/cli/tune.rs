@@ -116,7 +116,7 @@ fn kept(args: &TuneArgs, file: &Path) -> Result<Tuning, Failure> {
 }
 
 /// Measures, with a bar on a terminal.
-fn measure(gpu: &Gpu, plan: &rmnet::plan::Plan) -> Result<Tune, TuneError> {
+fn measure(gpu: &Gpu, plan: &rmnet::plan::CheckedPlan) -> Result<Tune, TuneError> {
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
         bar.set_style(style);

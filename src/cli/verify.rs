@@ -6,9 +6,10 @@ use super::place::Place;
 use super::{Failure, Report, assumed, check_target, inspect, load_at, precision_note, write};
 use rmnet::memory;
 use rmnet::models::Model;
+use rmnet::plan::Values;
 use rmnet::rewrite::{self, Rewritten};
 use rmnet::verify::{self, BlockCheck, BlockOutcome, Difference, LayerCheck, LayerRange, LogitsBound};
-use rmnet::{Mode, Options, Precision, Session, SessionError};
+use rmnet::{Mode, Options, Precision, SessionError};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -239,7 +240,7 @@ fn run(
     let options = Options { batch, ..place.options() };
     let precision = options.precision;
     let session = place.session(model, &options)?;
-    let logits = logits(&session, input)?;
+    let logits = values(session.run_keeping(input))?.output;
     let graph = &rewritten.graph;
     let keep: Vec<String> = match args.bisect {
         true => graph.nodes()[1..].iter().map(|n| n.name.clone()).collect(),
@@ -247,9 +248,7 @@ fn run(
     };
     let keeping = place.session(model, &Options { keep: keep.clone(), ..options })?;
     place.keep_shaders();
-    self::logits(&keeping, input)?;
-    let values: HashMap<String, Vec<f32>> =
-        keep.into_iter().map(|n| Ok((n.clone(), keeping.read_kept(&n)?))).collect::<Result<_, Failure>>()?;
+    let values: HashMap<String, Vec<f32>> = values(keeping.run_keeping(input))?.kept.into_iter().collect();
     let rounding = |name: &str| keeping.rounding(name);
     let layers = args.bisect.then(|| verify::check_layers(graph, input, batch, &values, precision, rounding));
     let (tuning_note, tuning) = (place.tuning_note(&session), place.tuning_json(&session));
@@ -265,10 +264,10 @@ fn run(
     })
 }
 
-/// The logits of a run, finite or not: what is wrong with them is to be found out.
-fn logits(session: &Session, input: &[f32]) -> Result<Vec<f32>, SessionError> {
-    match session.run(input) {
-        Err(SessionError::NotFinite { output, .. }) => Ok(output),
+/// What a run gave, finite or not: what is wrong with it is to be found out.
+fn values(run: Result<Values, SessionError>) -> Result<Values, SessionError> {
+    match run {
+        Err(SessionError::NotFinite { values, .. }) => Ok(values),
         result => result,
     }
 }

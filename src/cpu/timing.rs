@@ -19,12 +19,13 @@ impl CpuExecutor {
     pub fn dispatch_times(&self, input: &[f32]) -> Result<Vec<[Duration; 2]>, CpuError> {
         let mut times = vec![];
         let mut start = None;
-        self.run_each(input, |run| {
+        let each = |run: &mut dyn FnMut()| {
             let start = *start.get_or_insert_with(Instant::now);
             let begin = start.elapsed();
             run();
             times.push([begin, start.elapsed()]);
-        })?;
+        };
+        self.run_each(input, each, |_| ())?;
         Ok(times)
     }
 
@@ -32,13 +33,16 @@ impl CpuExecutor {
     pub fn weight_bytes_by_dispatch(&self) -> Vec<usize> {
         self.convs.iter().map(|c| c.as_ref().map_or(0, PackedConv::bytes)).collect()
     }
+
+    /// Measures the processor: f32 multiplications and additions per second of the GEMM library on all threads of the executor, and
+    /// bytes copied (read and written) per second.
+    pub fn peak(&self) -> (f64, f64) {
+        self.threads.run(|| peak(self.threads.count()))
+    }
 }
 
-/// Measures the processor: f32 multiplications and additions per second of the GEMM library on all threads, and bytes copied
-/// (read and written) per second.
-pub fn peak() -> (f64, f64) {
+fn peak(threads: usize) -> (f64, f64) {
     let (a, b) = (vec![1.0f32; SIDE * SIDE], vec![0.5f32; SIDE * SIDE]);
-    let threads = rayon::current_num_threads();
     let mut products = vec![vec![0.0f32; SIDE * SIDE]; threads];
     let multiply = best(|| products.par_iter_mut().for_each(|c| super::product::multiply(SIDE, &a, &b, c)));
     let flops = (2 * SIDE * SIDE * SIDE * threads) as f64 / multiply;

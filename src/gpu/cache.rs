@@ -11,13 +11,15 @@ impl Gpu {
     /// the next such bytes. Bytes of another adapter, driver or version of this crate, damaged ones and none at all are a fresh
     /// start. Executors made of this value and its clones take part. Does nothing where the device has no `PIPELINE_CACHE`.
     ///
-    /// The bytes carry a checksum against accidents; who can forge them can do to the driver what a forged driver cache can.
-    pub fn with_pipeline_cache(mut self, data: &[u8]) -> Gpu {
+    /// # Safety
+    /// A driver trusts what is in its cache. The bytes must come from [`Gpu::pipeline_cache`], by way of nobody else: a checksum finds
+    /// accidents, not forgeries. Keep them where only the user's own programs write.
+    pub unsafe fn with_pipeline_cache(mut self, data: &[u8]) -> Gpu {
         if self.has_pipeline_cache() {
             let data = open(data, &self.identity());
             let descriptor = PipelineCacheDescriptor { label: Some("rmnet"), data, fallback: true };
-            // SAFETY: the data is what `PipelineCache::get_data` gave to `Gpu::pipeline_cache` on an adapter of the same name,
-            // ids, driver and backend, by this version of the crate: `open` refuses anything whose header or checksum differs.
+            // SAFETY: the caller vouches that the data is what `PipelineCache::get_data` gave to `Gpu::pipeline_cache`; `open` refuses
+            // that of an adapter of another name, ids, driver or backend, or of another version of the crate, and what was damaged.
             self.cache = Some(unsafe { self.device().create_pipeline_cache(&descriptor) });
         }
         self

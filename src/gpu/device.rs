@@ -1,16 +1,23 @@
 //! A device with its queue: our own, or the app's.
 
 use super::adapter::{self, AdapterReport};
+#[cfg(not(target_arch = "wasm32"))]
+use super::wait::Waits;
 use super::{AdapterChoice, GpuError};
 use crate::kernel::Capabilities;
 use crate::plan::Target;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use wgpu::{DeviceType, ErrorFilter, Features};
 
 /// What kernels for matrix units are written with.
 const MATRIX_FEATURES: Features =
     Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(Features::SHADER_F16).union(Features::SUBGROUP);
+
+/// How long a wait for the driver lasts by default. A driver resets a hardware GPU that works on one thing for some seconds; software
+/// GPUs may take minutes for a large batch.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Kinds of GPU that get kernels of their own; for [`Gpu::with_kernels_for`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +37,10 @@ pub struct Gpu {
     capabilities: Capabilities,
     /// Why the device was lost, once it is. Of an app's own device nothing is known until a call fails.
     lost: Arc<Mutex<Option<String>>>,
+    pub(super) timeout: Duration,
+    /// Waits that a thread of their own does.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) waits: Arc<Waits>,
     /// What the driver compiled, where that is kept.
     pub(super) cache: Option<wgpu::PipelineCache>,
 }
@@ -55,23 +66,16 @@ impl Gpu {
     /// Opens an adapter that was found.
     pub(super) async fn open(adapter: &wgpu::Adapter) -> Result<Gpu, GpuError> {
         let info = adapter.get_info();
-        let mut wanted = Features::SUBGROUP
-            | Features::TIMESTAMP_QUERY
-            | Features::TIMESTAMP_QUERY_INSIDE_PASSES
-            | Features::PIPELINE_CACHE;
-        if info.device_type == DeviceType::Cpu {
-            // What is the host's memory anyway is filled there, without a copy.
-            wanted |= Features::SHADER_INT64 | Features::MAPPABLE_PRIMARY_BUFFERS;
-        }
+        let mut required_features = Gpu::features_for(adapter);
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if matrix_units(adapter) {
-            wanted |= MATRIX_FEATURES;
+            required_features |= MATRIX_FEATURES;
             // SAFETY: asks for no more than matrices, whose use by kernels is checked against the f64 oracle like that of others.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("rmnet"),
-            required_features: adapter.features() & wanted,
+            required_features,
             required_limits: adapter.limits(),
             experimental_features,
             // Small blocks: a whole network is tens of MiB.
@@ -92,8 +96,41 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// The app's own device. Kernels are chosen by the features and limits it was opened with: `SUBGROUP` makes some of
-    /// them faster, and large limits allow large networks.
+    /// The features of an adapter that kernels, timing and the pipeline cache can use: for an app that opens its own device, whose
+    /// limits are best the adapter's own, as large limits allow large networks. Matrix units are experimental in wgpu and not among
+    /// them; see [`Gpu::with_matrix_units`].
+    ///
+    /// ```
+    /// use rmnet::gpu::Gpu;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    /// let adapter = pollster::block_on(instance.request_adapter(&Default::default()));
+    /// let Ok(adapter) = adapter else { return Ok(()) }; // no GPU here
+    /// let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+    ///     required_features: Gpu::features_for(&adapter), // and the app's own
+    ///     required_limits: adapter.limits(),
+    ///     ..Default::default()
+    /// }))?;
+    /// let gpu = Gpu::from_device(device, queue);
+    /// println!("{}", gpu.adapter());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn features_for(adapter: &wgpu::Adapter) -> Features {
+        let mut useful = Features::SUBGROUP
+            | Features::TIMESTAMP_QUERY
+            | Features::TIMESTAMP_QUERY_INSIDE_PASSES
+            | Features::PIPELINE_CACHE;
+        if adapter.get_info().device_type == DeviceType::Cpu {
+            // What is the host's memory anyway is filled there, without a copy.
+            useful |= Features::SHADER_INT64 | Features::MAPPABLE_PRIMARY_BUFFERS;
+        }
+        adapter.features() & useful
+    }
+
+    /// The app's own device. Kernels are chosen by the features and limits it was opened with: [`Gpu::features_for`] says which are of
+    /// use.
     ///
     /// Its error handler and its device-lost callback stay the app's.
     pub fn from_device(device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
@@ -111,7 +148,17 @@ impl Gpu {
             max_binding_bytes: report.max_binding_bytes,
             max_storage_buffers: report.max_storage_buffers,
         };
-        Gpu { device, queue, report, capabilities, lost: Arc::default(), cache: None }
+        Gpu {
+            device,
+            queue,
+            report,
+            capabilities,
+            lost: Arc::default(),
+            timeout: TIMEOUT,
+            #[cfg(not(target_arch = "wasm32"))]
+            waits: Arc::default(),
+            cache: None,
+        }
     }
 
     /// Lets kernels in f16 use the matrix units of a device that was opened on `adapter` with the features
@@ -132,6 +179,13 @@ impl Gpu {
         let Capabilities { software, int64, discrete, matrix_units, .. } = &mut self.capabilities;
         (*software, *int64, *matrix_units) = (false, false, false);
         *discrete = kind == GpuKind::Discrete;
+        self
+    }
+
+    /// Waits at most so long for the driver, 5 minutes by default, before a run or an upload fails with [`GpuError::Timeout`]. What was
+    /// submitted is not taken back: the next run waits behind it. A browser waits as long as it likes.
+    pub fn with_timeout(mut self, timeout: Duration) -> Gpu {
+        self.timeout = timeout;
         self
     }
 
@@ -175,9 +229,43 @@ impl Gpu {
         self.check_lost()
     }
 
-    /// Lets the device tell what it has done.
-    pub(super) fn poll(&self, doing: &str, how: wgpu::PollType) -> Result<(), GpuError> {
-        polled(&self.device, how).map_err(|e| self.failed(doing, e))
+    /// [`GpuError::DeviceLost`] where the device is lost, though nobody told: of an app's device. A lost one maps nothing.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn check_alive(&self) -> Result<(), GpuError> {
+        let probe = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("probe"),
+            size: 4,
+            usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: true,
+        });
+        let mapped = probe.get_mapped_range_mut(..).map(drop);
+        mapped.map_err(|e| self.failed("mapping a buffer", e))
+    }
+
+    /// Lets the device tell what it has done until a submission is done: in short waits, so that nothing in wgpu is held for long, and
+    /// no longer than the timeout after `since`.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn wait_since(
+        &self,
+        since: std::time::Instant,
+        doing: &str,
+        index: wgpu::SubmissionIndex,
+    ) -> Result<(), GpuError> {
+        loop {
+            let left = self.timeout.saturating_sub(since.elapsed());
+            let how = wgpu::PollType::Wait {
+                submission_index: Some(index.clone()),
+                timeout: Some(left.min(WAIT_AT_A_TIME)),
+            };
+            match polled(&self.device, how) {
+                Ok(()) => return Ok(()),
+                Err(Unanswered::Timeout) if left.is_zero() => {
+                    return Err(GpuError::Timeout { doing: doing.into(), after: self.timeout });
+                }
+                Err(Unanswered::Timeout) => self.check_lost()?,
+                Err(Unanswered::Failed(why)) => return Err(self.failed(doing, why)),
+            }
+        }
     }
 
     /// A result that did not come back although every call was legal: the device is lost.
@@ -212,12 +300,24 @@ impl Gpu {
     }
 }
 
+/// How long one call waits.
+#[cfg(not(target_arch = "wasm32"))]
+const WAIT_AT_A_TIME: Duration = Duration::from_millis(250);
+
+/// Why a device did not tell.
+enum Unanswered {
+    Timeout,
+    Failed(String),
+}
+
 /// Polls a device. Of one that is lost wgpu panics there: an error here.
-fn polled(device: &wgpu::Device, how: wgpu::PollType) -> Result<(), String> {
+fn polled(device: &wgpu::Device, how: wgpu::PollType) -> Result<(), Unanswered> {
     let poll = std::panic::AssertUnwindSafe(|| device.poll(how));
     match std::panic::catch_unwind(poll) {
-        Ok(polled) => polled.map(drop).map_err(|e| e.to_string()),
-        Err(_) => Err("the driver lost it".into()),
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(wgpu::PollError::Timeout)) => Err(Unanswered::Timeout),
+        Ok(Err(e)) => Err(Unanswered::Failed(e.to_string())),
+        Err(_) => Err(Unanswered::Failed("the driver lost it".into())),
     }
 }
 

@@ -55,6 +55,14 @@ pub enum GpuError {
         /// What the driver said.
         reason: String,
     },
+    /// The driver gave no answer in the time that is waited for one ([`Gpu::with_timeout`](super::Gpu::with_timeout)).
+    #[error("{doing}: the GPU driver gave no answer within {after:?}")]
+    Timeout {
+        /// What was being done.
+        doing: String,
+        /// How long it was waited for.
+        after: std::time::Duration,
+    },
     /// The device has no memory left.
     #[error("out of GPU memory for {doing}")]
     OutOfMemory {
@@ -90,14 +98,6 @@ pub enum GpuError {
         which: &'static str,
         /// Expected and found.
         problem: String,
-    },
-    /// A value that was not asked for when the network was planned.
-    #[error("`{name}` was not kept; kept values: {}", if .kept.is_empty() { "none".into() } else { .kept.join(", ") })]
-    NotKept {
-        /// The name asked for.
-        name: String,
-        /// The names that can be read.
-        kept: Vec<String>,
     },
 }
 

@@ -5,9 +5,11 @@ use super::program::{Compiled, Ends, Program};
 use super::slots::{Slots, Starts};
 use super::turn::Turn;
 use super::upload::Uploader;
+use super::wait::Mapped;
 use super::{Gpu, GpuError, Tuned, Tuning};
 use crate::kernel::{Kernel, Rounding, Spec};
-use crate::plan::{Dispatch, Plan};
+use crate::plan::{BufferId, CheckedPlan, Dispatch, Place, Plan};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use wgpu::{Buffer, BufferDescriptor, BufferUsages, CommandEncoder};
@@ -35,14 +37,11 @@ pub struct GpuMemory {
     pub transfer: usize,
 }
 
-/// Pairs of app buffers whose bind groups are remembered.
-const REMEMBERED: usize = 16;
-
 /// Runs one plan on one device. `Send` and `Sync` where wgpu is; runs from several threads queue up on the device.
 pub struct GpuExecutor {
     pub(super) gpu: Gpu,
     /// Without its weights.
-    pub(super) plan: Plan,
+    pub(super) plan: CheckedPlan,
     pub(super) program: Program,
     tuned: Tuned,
     weight_bytes: usize,
@@ -60,9 +59,13 @@ struct Shared {
     turns: Vec<Turn>,
     /// Held by every turn there is.
     token: Arc<()>,
-    /// Of the app's buffers, oldest first.
-    foreign: Vec<(Buffer, Buffer, Arc<Ends>)>,
+    /// Runs that were submitted, oldest first, also those that nobody awaits any more.
+    in_flight: VecDeque<Mapped>,
 }
+
+/// Runs of one executor that may be in flight; the next one waits for the oldest. A run that is dropped before it is done still has its
+/// buffers.
+const MOST_IN_FLIGHT: usize = 16;
 
 /// The executor's own input and output.
 #[derive(Clone)]
@@ -78,19 +81,23 @@ impl GpuExecutor {
     /// # Errors
     /// As there.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn new(gpu: &Gpu, plan: &Plan, options: &ExecOptions) -> Result<GpuExecutor, GpuError> {
+    pub fn new(gpu: &Gpu, plan: &CheckedPlan, options: &ExecOptions) -> Result<GpuExecutor, GpuError> {
         pollster::block_on(GpuExecutor::new_async(gpu, plan, options))
     }
 
     /// Allocates slots, packs and uploads the weights one dispatch at a time, compiles the shaders. The plan's tensors
     /// are not needed afterwards.
     ///
-    /// `plan` should have been compiled for [`Gpu::plan_target`] and must pass [`check`](crate::plan::check).
+    /// `plan` should have been compiled for [`Gpu::plan_target`].
     ///
     /// # Errors
     /// [`GpuError::LimitTooSmall`] and [`GpuError::Kernel`] for a plan made for a larger adapter,
     /// [`GpuError::Overflow`], [`GpuError::OutOfMemory`], [`GpuError::DeviceLost`], [`GpuError::Refused`].
-    pub async fn new_async(gpu: &Gpu, plan: &Plan, options: &ExecOptions) -> Result<GpuExecutor, GpuError> {
+    pub async fn new_async(
+        gpu: &Gpu,
+        plan: &CheckedPlan,
+        options: &ExecOptions,
+    ) -> Result<GpuExecutor, GpuError> {
         gpu.check_lost()?;
         check_limits(gpu, plan)?;
         let starts = Starts::new(plan, gpu.capabilities());
@@ -99,7 +106,11 @@ impl GpuExecutor {
         let kernels: Vec<Kernel> = (0..plan.dispatches.len()).map(choose).collect::<Result<_, _>>()?;
 
         let stopwatch = Stopwatch::start();
-        let compiled = Compiled::new(gpu, kernels, options.safe_shaders).await?;
+        let mut compiled = Compiled::new(gpu, kernels, options.safe_shaders).await?;
+        if !Uploader::writes_in_place(gpu) {
+            // Uploads wait for the queue: they would be booked what compiles there.
+            compiled.finish(gpu)?;
+        }
         let mut compile = stopwatch.elapsed();
 
         let stopwatch = Stopwatch::start();
@@ -122,12 +133,11 @@ impl GpuExecutor {
 
         let slots = Slots::new(gpu, plan, starts.as_ref()).await?;
         let stopwatch = Stopwatch::start();
+        compiled.finish(gpu)?;
         let program = Program::new(gpu, plan, compiled, slots, weights).await?;
         compile += stopwatch.elapsed();
 
-        let mut plan = plan.clone();
-        plan.dispatches.iter_mut().for_each(|d| d.weights = None);
-        let gpu = gpu.clone();
+        let (gpu, plan) = (gpu.clone(), plan.without_weights());
         Ok(GpuExecutor { gpu, plan, program, tuned, weight_bytes, upload, compile, shared: Mutex::default() })
     }
 
@@ -137,7 +147,7 @@ impl GpuExecutor {
     }
 
     /// The plan, without its weights.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &CheckedPlan {
         &self.plan
     }
 
@@ -188,7 +198,7 @@ impl GpuExecutor {
         let ends = self.plan.input().shape.bytes() + self.plan.output().shape.bytes();
         GpuMemory {
             weights: self.weight_bytes,
-            activations: self.plan.activation_bytes(),
+            activations: self.program.slot_bytes(),
             scratch: self.program.scratch_bytes(),
             transfer: ends * (usize::from(shared.own.is_some()) + Arc::strong_count(&shared.token) - 1),
         }
@@ -198,10 +208,12 @@ impl GpuExecutor {
     /// `output`, planar f32 of the plan's output shape, is written, nothing comes back to the host.
     ///
     /// Runs of one executor share its slots: their order in the queue keeps them apart, so submit what is recorded to
-    /// the queue of this device, in order. Bind groups of a pair of buffers are made at first sight and remembered.
+    /// the queue of this device, in order. The buffers are bound anew each time and not kept alive beyond the commands.
     ///
     /// # Errors
-    /// [`GpuError::Buffer`] when a buffer is too small, lacks the usage `STORAGE`, or is given as both.
+    /// [`GpuError::Buffer`] when a buffer is too small, lacks the usage `STORAGE`, is given as both, is destroyed or of another device;
+    /// [`GpuError::DeviceLost`]. The encoder of another device is an error of wgpu's when it is finished. In a browser, where errors
+    /// come later, the app's error handler has those of destroyed and foreign buffers.
     pub fn encode(
         &self,
         encoder: &mut CommandEncoder,
@@ -214,19 +226,20 @@ impl GpuExecutor {
         if input == output {
             return Err(GpuError::Buffer { which: "output", problem: "is the input buffer too".into() });
         }
+        let bind = || self.program.ends(&self.gpu, &self.plan, input, output);
+        #[cfg(target_arch = "wasm32")]
+        let ends = bind();
+        #[cfg(not(target_arch = "wasm32"))]
         let ends = {
-            let foreign = &mut self.shared().foreign;
-            match foreign.iter().find(|(i, o, _)| i == input && o == output) {
-                Some((_, _, ends)) => ends.clone(),
-                None => {
-                    let ends = Arc::new(self.program.ends(&self.gpu, &self.plan, input, output));
-                    if foreign.len() == REMEMBERED {
-                        foreign.remove(0);
-                    }
-                    foreign.push((input.clone(), output.clone(), ends.clone()));
-                    ends
-                }
-            }
+            let bound = pollster::block_on(self.gpu.scoped("the app's buffers", bind));
+            self.gpu.check_alive()?;
+            bound.map_err(|e| match e {
+                GpuError::Refused { message, .. } => GpuError::Buffer {
+                    which: "input or output",
+                    problem: format!("cannot be bound: {message}"),
+                },
+                e => e,
+            })?
         };
         self.record(encoder, &ends);
         Ok(())
@@ -240,8 +253,8 @@ impl GpuExecutor {
         self.program.record(&mut pass, ends, 0..self.program.len());
     }
 
-    /// The commands of one run through a turn's staging buffers.
-    pub(super) fn commands(&self, turn: &Turn) -> wgpu::CommandBuffer {
+    /// The commands of one run through a turn's staging buffers; the slots of kept values are copied in its end.
+    pub(super) fn commands(&self, turn: &Turn, kept: &[(BufferId, Buffer)]) -> wgpu::CommandBuffer {
         let own = self.own();
         let mut encoder = self
             .gpu
@@ -250,6 +263,14 @@ impl GpuExecutor {
         encoder.copy_buffer_to_buffer(&turn.upload, 0, &own.input, 0, turn.upload.size());
         self.record(&mut encoder, &own.ends);
         encoder.copy_buffer_to_buffer(&own.output, 0, &turn.download, 0, turn.download.size());
+        for (id, to) in kept {
+            let (from, offset) = match self.plan.buffer(*id).place {
+                Place::Slot(slot) => self.program.slot(slot),
+                Place::Input => (&own.input, 0),
+                Place::Output => (&own.output, 0),
+            };
+            encoder.copy_buffer_to_buffer(from, offset, to, 0, to.size());
+        }
         encoder.finish()
     }
 
@@ -297,9 +318,27 @@ impl GpuExecutor {
         Turn { upload, download, commands: None, _token: token }
     }
 
-    /// Gives a turn back after its run.
+    /// Gives a turn back after its run. As many wait for the next runs as are in use, and one: what a crowd of runs made goes again
+    /// when the crowd is gone.
     pub(super) fn return_turn(&self, turn: Turn) {
-        self.shared().turns.push(turn);
+        let mut shared = self.shared();
+        let all = Arc::strong_count(&shared.token) - 1;
+        let in_use = all.saturating_sub(shared.turns.len() + 1);
+        if shared.turns.len() <= in_use {
+            shared.turns.push(turn);
+        }
+    }
+
+    /// Where too many runs are in flight, the one to wait for.
+    pub(super) fn oldest_in_flight(&self) -> Option<Mapped> {
+        let mut shared = self.shared();
+        shared.in_flight.retain(|run| !run.is_ready());
+        shared.in_flight.front().filter(|_| shared.in_flight.len() >= MOST_IN_FLIGHT).cloned()
+    }
+
+    /// Remembers a run that was submitted.
+    pub(super) fn is_in_flight(&self, run: Mapped) {
+        self.shared().in_flight.push_back(run);
     }
 }
 

@@ -33,6 +33,6 @@ pub use error::GpuError;
 pub use executor::{ExecOptions, GpuExecutor, GpuMemory};
 pub use hardware::{HardwareGpu, PassedOver};
 #[cfg(not(target_arch = "wasm32"))]
-pub use trial::{Attempt, Trial};
+pub(crate) use trial::{Attempt, Trial};
 pub use tuning::{Tuned, TunedKernel, Tuning, TuningError};
 pub use turn::Phases;

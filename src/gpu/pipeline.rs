@@ -39,9 +39,9 @@ pub(super) fn whole_from(buffer: &Buffer, offset: u64) -> BindingResource<'_> {
 }
 
 /// Dispatches no workgroup of every shader: a software driver compiles a shader at its first dispatch, and does so on a thread of its
-/// own while this one packs weights.
+/// own while this one packs weights. Done when the submission is.
 #[cfg(not(target_arch = "wasm32"))]
-pub(super) fn compile_aside(gpu: &Gpu, pipelines: &[Pipeline], shaders: &[&Shader]) {
+pub(super) fn compile_aside(gpu: &Gpu, pipelines: &[Pipeline], shaders: &[&Shader]) -> wgpu::SubmissionIndex {
     let device = gpu.device();
     let buffer = || {
         let usage = wgpu::BufferUsages::STORAGE;
@@ -60,7 +60,7 @@ pub(super) fn compile_aside(gpu: &Gpu, pipelines: &[Pipeline], shaders: &[&Shade
         pass.dispatch_workgroups(0, 0, 0);
     }
     drop(pass);
-    gpu.queue().submit([encoder.finish()]);
+    gpu.queue().submit([encoder.finish()])
 }
 
 /// Compiles on all cores.
@@ -70,10 +70,9 @@ pub(super) async fn make_pipelines(
     sources: &[(String, Shader)],
     safe: bool,
 ) -> Result<Vec<Pipeline>, GpuError> {
-    use rayon::prelude::*;
     // Error scopes belong to threads; each pipeline opens and closes its own where it is made.
     let make = |(name, shader): &(String, Shader)| pollster::block_on(make_pipeline(gpu, name, shader, safe));
-    sources.par_iter().map(make).collect()
+    crate::threads::map(sources.len(), |i| make(&sources[i])).into_iter().collect()
 }
 
 /// A browser compiles aside by itself.

@@ -73,7 +73,7 @@ impl Gpu {
             let commands = encoder.finish();
             let stopwatch = Stopwatch::start();
             let index = self.queue().submit([commands]);
-            wait(self, index)?;
+            wait(self, "a measurement of the device", index)?;
             Ok(stopwatch.elapsed())
         };
         run(1)?;

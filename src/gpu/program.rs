@@ -38,6 +38,9 @@ pub(super) type Ends = Vec<(usize, BindGroups)>;
 pub(super) struct Compiled {
     pipelines: Vec<Pipeline>,
     steps: Vec<Step>,
+    /// What the driver compiles aside is compiled when this is done.
+    #[cfg(not(target_arch = "wasm32"))]
+    aside: Option<wgpu::SubmissionIndex>,
 }
 
 impl Compiled {
@@ -60,11 +63,29 @@ impl Compiled {
         drop(known);
         let pipelines = make_pipelines(gpu, &sources, safe).await?;
         #[cfg(not(target_arch = "wasm32"))]
-        if gpu.capabilities().software {
-            let shaders: Vec<&Shader> = sources.iter().map(|(_, shader)| shader).collect();
-            gpu.scoped("a shader", || super::pipeline::compile_aside(gpu, &pipelines, &shaders)).await?;
+        let aside = match gpu.capabilities().software {
+            true => {
+                let shaders: Vec<&Shader> = sources.iter().map(|(_, shader)| shader).collect();
+                let compile = || super::pipeline::compile_aside(gpu, &pipelines, &shaders);
+                Some(gpu.scoped("a shader", compile).await?)
+            }
+            false => None,
+        };
+        Ok(Compiled {
+            pipelines,
+            steps,
+            #[cfg(not(target_arch = "wasm32"))]
+            aside,
+        })
+    }
+
+    /// Waits for what the driver compiles aside.
+    pub(super) fn finish(&mut self, _gpu: &Gpu) -> Result<(), GpuError> {
+        #[cfg(not(target_arch = "wasm32"))]
+        if let Some(index) = self.aside.take() {
+            super::wait::wait(_gpu, "compiling the shaders", index)?;
         }
-        Ok(Compiled { pipelines, steps })
+        Ok(())
     }
 
     /// The kernels, by dispatch, without their texts.
@@ -82,7 +103,7 @@ impl Program {
         slots: Slots,
         weights: Vec<Option<Buffer>>,
     ) -> Result<Program, GpuError> {
-        let Compiled { pipelines, steps } = compiled;
+        let Compiled { pipelines, steps, .. } = compiled;
         let bytes = steps.iter().map(|s| s.kernel.scratch).max().unwrap_or(0);
         let scratch = scratch(gpu, bytes).await?;
         let mut program = Program { pipelines, steps, slots, scratch, weights, inner: vec![] };
@@ -99,6 +120,11 @@ impl Program {
     /// Number of distinct shaders.
     pub(super) fn pipelines(&self) -> usize {
         self.pipelines.len()
+    }
+
+    /// Bytes of the slots, and of what lies between them in an arena.
+    pub(super) fn slot_bytes(&self) -> usize {
+        self.slots.bytes()
     }
 
     /// Bytes that kernels hand on between their own shaders.

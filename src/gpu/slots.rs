@@ -84,6 +84,12 @@ impl Slots {
         (buffer, *start)
     }
 
+    /// Bytes of all buffers.
+    pub(super) fn bytes(&self) -> usize {
+        let bytes = |buffer: &Buffer| buffer.size() as usize;
+        self.arena.as_ref().map_or_else(|| self.parts.iter().map(|(buffer, _)| bytes(buffer)).sum(), bytes)
+    }
+
     /// The buffer that all slots are in, where there is one.
     pub(super) fn arena(&self) -> Option<&Buffer> {
         self.arena.as_ref()

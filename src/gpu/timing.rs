@@ -86,7 +86,7 @@ impl GpuExecutor {
             (index, staging)
         };
         let (index, staging) = self.gpu.scoped("timing a run", submit).await?;
-        let ticks: Vec<u64> = super::wait::read_back_blocking(&self.gpu, index, &staging, "timing a run")?;
+        let ticks: Vec<u64> = super::wait::read_back(&self.gpu, index, &staging, "timing a run")?;
         durations(&self.gpu, &ticks).map(Some)
     }
 }

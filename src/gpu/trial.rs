@@ -4,16 +4,16 @@ use super::pipeline::{Pipeline, make_pipeline, whole_from};
 use super::program::scratch;
 use super::timing::durations;
 use super::upload::Uploader;
-use super::wait::{read_back_blocking, wait};
+use super::wait::{read_back, wait};
 use super::{Gpu, GpuError};
 use crate::kernel::{Kernel, Role, Shader};
-use crate::plan::Plan;
+use crate::plan::CheckedPlan;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 use wgpu::{BindGroup, Buffer, BufferDescriptor, BufferUsages, CommandEncoder, QuerySet};
 
 /// The buffers of a dispatch.
-pub struct Trial<'a> {
+pub(crate) struct Trial<'a> {
     gpu: &'a Gpu,
     reads: Vec<Buffer>,
     /// What each written buffer holds before a dispatch, and the buffer.
@@ -27,7 +27,7 @@ pub struct Trial<'a> {
 }
 
 /// A kernel compiled for a [`Trial`], with its weights.
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// Of each of its shaders what runs, what it binds, and its grid.
     shaders: Vec<(Pipeline, BindGroup, [u32; 3])>,
 }
@@ -37,9 +37,9 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     /// [`GpuError::OutOfMemory`], [`GpuError::DeviceLost`], [`GpuError::Refused`].
-    pub fn new(
+    pub(crate) fn new(
         gpu: &'a Gpu,
-        plan: &Plan,
+        plan: &CheckedPlan,
         dispatch: usize,
         reads: &[Vec<u32>],
         writes: &[Vec<u32>],
@@ -112,7 +112,7 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     /// As [`Trial::new`]; [`GpuError::Refused`] where the driver does not take the shader.
-    pub fn attempt(&self, kernel: &Kernel, weights: &[u32]) -> Result<Attempt, GpuError> {
+    pub(crate) fn attempt(&self, kernel: &Kernel, weights: &[u32]) -> Result<Attempt, GpuError> {
         let mut uploader = Uploader::new(self.gpu);
         let weights = match weights.is_empty() {
             true => None,
@@ -142,7 +142,7 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     /// As [`Trial::new`].
-    pub fn answer(&self, attempt: &Attempt) -> Result<Vec<Vec<u32>>, GpuError> {
+    pub(crate) fn answer(&self, attempt: &Attempt) -> Result<Vec<Vec<u32>>, GpuError> {
         let submit = || {
             let mut encoder = self.restored();
             attempt.record(&mut encoder, 1, None);
@@ -154,7 +154,7 @@ impl<'a> Trial<'a> {
             (self.gpu.queue().submit([encoder.finish()]), staging)
         };
         let (index, staging) = pollster::block_on(self.gpu.scoped("a trial", submit))?;
-        let read = |staging| read_back_blocking(self.gpu, index.clone(), staging, "a trial");
+        let read = |staging| read_back(self.gpu, index.clone(), staging, "a trial");
         staging.iter().map(read).collect()
     }
 
@@ -163,7 +163,7 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     /// As [`Trial::new`]; [`GpuError::Timestamps`].
-    pub fn time(&self, attempt: &Attempt, dispatches: u32) -> Result<Duration, GpuError> {
+    pub(crate) fn time(&self, attempt: &Attempt, dispatches: u32) -> Result<Duration, GpuError> {
         let record = || {
             let mut encoder = self.restored();
             let set = self.clock.as_ref().map(|(set, _)| set);
@@ -181,12 +181,12 @@ impl<'a> Trial<'a> {
         let whole = match staging {
             Some(staging) => {
                 let doing = "timing a trial";
-                let ticks: Vec<u64> = read_back_blocking(self.gpu, index, &staging, doing)?;
+                let ticks: Vec<u64> = read_back(self.gpu, index, &staging, doing)?;
                 let [begin, end] = durations(self.gpu, &ticks)?[0];
                 end.saturating_sub(begin)
             }
             None => {
-                wait(self.gpu, index)?;
+                wait(self.gpu, "a trial", index)?;
                 start.elapsed()
             }
         };

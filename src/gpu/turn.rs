@@ -1,12 +1,14 @@
-//! One run with data from and to the host: copy in, all dispatches, copy out, one submission, one wait.
+//! One run with data from and to the host: copy in, all dispatches, copy out, one submission, one wait. Values that are kept are copied
+//! out by the same submission, so that they are this run's whatever runs next.
 
 use super::clock::Stopwatch;
 #[cfg(not(target_arch = "wasm32"))]
 use super::wait::wait;
-use super::wait::{Mapped, read, read_back, wait_aside};
+use super::wait::{Mapped, read, wait_aside};
 use super::{GpuError, GpuExecutor};
 use crate::kernel::{BufferShape, Precision};
-use crate::plan::{Part, Place};
+use crate::plan::{BufferId, Kept, Part, Values};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use wgpu::{Buffer, BufferUsages, CommandBuffer, MapMode, SubmissionIndex};
@@ -28,6 +30,8 @@ pub(super) struct Turn {
 /// A run that has been submitted.
 pub(super) struct InFlight {
     turn: Turn,
+    /// What buffers of kept values are copied to.
+    kept: Vec<(BufferId, Buffer)>,
     index: SubmissionIndex,
     mapped: Mapped,
     #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "a browser has no clock to fill it by"))]
@@ -65,15 +69,29 @@ impl GpuExecutor {
     /// As [`GpuExecutor::run`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run_timed(&self, input: &[f32]) -> Result<(Vec<f32>, Phases), GpuError> {
-        let in_flight = pollster::block_on(self.submit(input))?;
+        self.run_blocking(input, false).map(|(values, phases)| (values.output, phases))
+    }
+
+    /// [`GpuExecutor::run`], with the values that the plan keeps.
+    ///
+    /// # Errors
+    /// As [`GpuExecutor::run`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn run_keeping(&self, input: &[f32]) -> Result<Values, GpuError> {
+        self.run_blocking(input, true).map(|(values, _)| values)
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn run_blocking(&self, input: &[f32], keep: bool) -> Result<(Values, Phases), GpuError> {
+        let in_flight = pollster::block_on(self.submit(input, keep))?;
         let mut phases = in_flight.phases;
         let stopwatch = Stopwatch::start();
-        wait(&self.gpu, in_flight.index.clone())?;
+        wait(&self.gpu, "a run", in_flight.index.clone()).inspect_err(|e| in_flight.mapped.fail(e))?;
         phases.wait = stopwatch.elapsed();
         let stopwatch = Stopwatch::start();
-        let output = pollster::block_on(self.finish(in_flight))?;
+        let values = pollster::block_on(self.finish(in_flight))?;
         phases.readback = stopwatch.elapsed();
-        Ok((output, phases))
+        Ok((values, phases))
     }
 
     /// [`GpuExecutor::run`] without blocking: for a browser, and for apps with an async runtime. Needs no particular
@@ -82,22 +100,42 @@ impl GpuExecutor {
     /// # Errors
     /// As [`GpuExecutor::run`].
     pub async fn run_async(&self, input: &[f32]) -> Result<Vec<f32>, GpuError> {
-        let in_flight = self.submit(input).await?;
+        self.run_aside(input, false).await.map(|values| values.output)
+    }
+
+    /// [`GpuExecutor::run_keeping`] without blocking, as [`GpuExecutor::run_async`].
+    ///
+    /// # Errors
+    /// As [`GpuExecutor::run`].
+    pub async fn run_keeping_async(&self, input: &[f32]) -> Result<Values, GpuError> {
+        self.run_aside(input, true).await
+    }
+
+    async fn run_aside(&self, input: &[f32], keep: bool) -> Result<Values, GpuError> {
+        let in_flight = self.submit(input, keep).await?;
         wait_aside(&self.gpu, in_flight.index.clone(), &in_flight.mapped);
         self.finish(in_flight).await
     }
 
     /// Copies the input and submits the run.
-    async fn submit(&self, input: &[f32]) -> Result<InFlight, GpuError> {
+    async fn submit(&self, input: &[f32], keep: bool) -> Result<InFlight, GpuError> {
         let expected = self.plan.input().shape.elements();
         if input.len() != expected {
             return Err(GpuError::InputLength { expected, found: input.len() });
         }
         self.gpu.check_lost()?;
+        while let Some(oldest) = self.oldest_in_flight() {
+            // How it ends is for those to hear who asked for it.
+            let _ = oldest.await;
+        }
         let submit = || {
             let stopwatch = Stopwatch::start();
             let mut turn = self.take_turn();
-            let commands = turn.commands.take().unwrap_or_else(|| self.commands(&turn));
+            let kept = if keep { self.staging_of_kept() } else { vec![] };
+            let commands = match turn.commands.take().filter(|_| kept.is_empty()) {
+                Some(commands) => commands,
+                None => self.commands(&turn, &kept),
+            };
             match turn.upload.get_mapped_range_mut(..) {
                 Ok(mut view) => copy(view.slice(..), bytemuck::cast_slice(input)),
                 Err(e) => return Err(self.gpu.failed("mapping the input", e)),
@@ -107,111 +145,94 @@ impl GpuExecutor {
             let mapped = Mapped::default();
             turn.download.map_async(MapMode::Read, .., mapped.callback());
             turn.upload.map_async(MapMode::Write, .., mapped.callback());
+            kept.iter().for_each(|(_, to)| to.map_async(MapMode::Read, .., mapped.callback()));
+            self.is_in_flight(mapped.clone());
             let mut phases = Phases { submit: stopwatch.elapsed(), ..Phases::default() };
             // While the device works, the next run is recorded.
             let stopwatch = Stopwatch::start();
-            turn.commands = Some(self.commands(&turn));
+            turn.commands = Some(self.commands(&turn, &[]));
             phases.encode = stopwatch.elapsed();
-            Ok(InFlight { turn, index, mapped, phases })
+            Ok(InFlight { turn, kept, index, mapped, phases })
         };
         self.gpu.scoped("a run", submit).await?
     }
 
-    async fn finish(&self, in_flight: InFlight) -> Result<Vec<f32>, GpuError> {
+    async fn finish(&self, in_flight: InFlight) -> Result<Values, GpuError> {
         // A turn whose run failed is dropped.
-        in_flight.mapped.clone().await.map_err(|e| self.gpu.failed("a run", e))?;
+        in_flight.mapped.clone().await.map_err(|e| e.of(&self.gpu, "a run"))?;
         let output = read(&self.gpu, &in_flight.turn.download)?;
         in_flight.turn.download.unmap();
-        self.return_turn(in_flight.turn);
-        Ok(output)
-    }
-
-    /// A kept value of the run submitted last, planar `[batch, channels, height, width]`. Blocks.
-    ///
-    /// # Errors
-    /// [`GpuError::NotKept`] when the plan keeps no value of that name; else as [`GpuExecutor::run`].
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn read_kept(&self, name: &str) -> Result<Vec<f32>, GpuError> {
-        pollster::block_on(self.read_kept_async(name))
-    }
-
-    /// [`GpuExecutor::read_kept`] without blocking.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn read_kept_async(&self, name: &str) -> Result<Vec<f32>, GpuError> {
-        let Some(kept) = self.plan.kept.iter().find(|k| k.name == name) else {
-            let kept = self.plan.kept.iter().map(|k| k.name.clone()).collect();
-            return Err(GpuError::NotKept { name: name.into(), kept });
+        let mut buffers = BTreeMap::new();
+        for (id, buffer) in &in_flight.kept {
+            buffers.insert(*id, self.read_buffer(self.plan.buffer(*id).shape, buffer)?);
+        }
+        let kept = match in_flight.kept.is_empty() {
+            true => BTreeMap::new(),
+            false => self.plan.kept.iter().map(|k| (k.name.clone(), self.kept(k, &buffers))).collect(),
         };
-        let mut parts = vec![];
-        for part in &kept.parts {
-            let shape = self.plan.buffer(part.buffer).shape;
-            parts.push((part, shape, self.read_buffer(part, shape).await?));
-        }
-        let mut value = vec![];
-        for image in 0..self.plan.batch {
-            for (part, shape, elements) in &parts {
-                for c in part.first_channel..part.first_channel + part.channels {
-                    for y in (0..shape.height).step_by(part.stride) {
-                        let row = (0..shape.width).step_by(part.stride);
-                        value.extend(row.map(|x| elements[shape.index(image, c, y, x)]));
-                    }
-                }
-            }
-        }
-        Ok(value)
+        self.return_turn(in_flight.turn);
+        Ok(Values { output, kept })
     }
 
-    /// The whole buffer of a part, in its own layout.
-    async fn read_buffer(&self, part: &Part, shape: BufferShape) -> Result<Vec<f32>, GpuError> {
-        let size = shape.bytes() as u64;
-        let (index, staging) = self
-            .gpu
-            .scoped("reading a kept value", || {
-                let own = self.own();
-                let (from, offset) = match self.plan.buffer(part.buffer).place {
-                    Place::Slot(slot) => self.program.slot(slot),
-                    Place::Input => (&own.input, 0),
-                    Place::Output => (&own.output, 0),
-                };
-                let device = self.gpu.device();
-                let staging = device.create_buffer(&wgpu::BufferDescriptor {
-                    label: Some("kept value"),
-                    size,
-                    usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
-                    mapped_at_creation: false,
-                });
-                let mut encoder = device.create_command_encoder(&Default::default());
-                encoder.copy_buffer_to_buffer(from, offset, &staging, 0, size);
-                (self.gpu.queue().submit([encoder.finish()]), staging)
-            })
-            .await?;
-        let doing = "reading a kept value";
+    /// A buffer to copy to for every buffer that kept values are in.
+    fn staging_of_kept(&self) -> Vec<(BufferId, Buffer)> {
+        let parts = self.plan.kept.iter().flat_map(|k| &k.parts);
+        let ids: std::collections::BTreeSet<BufferId> = parts.map(|p| p.buffer).collect();
+        let staging = |id: BufferId| {
+            let descriptor = wgpu::BufferDescriptor {
+                label: Some("kept value"),
+                size: self.plan.buffer(id).shape.bytes() as u64,
+                usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            };
+            (id, self.gpu.device().create_buffer(&descriptor))
+        };
+        ids.into_iter().map(staging).collect()
+    }
+
+    /// The elements of a mapped buffer, in its own layout.
+    fn read_buffer(&self, shape: BufferShape, mapped: &Buffer) -> Result<Vec<f32>, GpuError> {
         match shape.precision {
-            Precision::F32 => read_back(&self.gpu, index, &staging, doing).await,
+            Precision::F32 => read(&self.gpu, mapped),
             Precision::F16 => {
-                let bits: Vec<u16> = read_back(&self.gpu, index, &staging, doing).await?;
+                let bits: Vec<u16> = read(&self.gpu, mapped)?;
                 Ok(bits.into_iter().map(|b| half::f16::from_bits(b).to_f32()).collect())
             }
         }
+    }
+
+    /// A kept value out of the buffers it is in.
+    fn kept(&self, kept: &Kept, buffers: &BTreeMap<BufferId, Vec<f32>>) -> Vec<f32> {
+        let planar = |part: &Part| {
+            let (shape, elements) = (self.plan.buffer(part.buffer).shape, &buffers[&part.buffer]);
+            let mut planar = vec![];
+            for image in 0..self.plan.batch {
+                for c in part.first_channel..part.first_channel + part.channels {
+                    for y in (0..shape.height).step_by(part.stride) {
+                        let row = (0..shape.width).step_by(part.stride);
+                        planar.extend(row.map(|x| elements[shape.index(image, c, y, x)]));
+                    }
+                }
+            }
+            planar
+        };
+        kept.joined(self.plan.batch, &kept.parts.iter().map(planar).collect::<Vec<_>>())
     }
 }
 
 /// Copies into mapped memory of the same size, a large input on several threads: one alone is slower than the bus behind it.
 fn copy(mut to: wgpu::WriteOnly<'_, [u8]>, from: &[u8]) {
     #[cfg(not(target_arch = "wasm32"))]
-    // Not on a thread of rayon's: while it waited there, it might take up other work of the app, another run among it.
-    if from.len() > PART && from.len() == to.len() && rayon::current_thread_index().is_none() {
-        use rayon::prelude::*;
+    if from.len() > PART && from.len() == to.len() {
         use std::sync::atomic::{AtomicPtr, Ordering};
         // Views of mapped memory stay on their thread; its address may go to others.
         let start = AtomicPtr::new(to.as_raw_element_ptr().as_ptr());
-        from.par_chunks(PART).enumerate().for_each(|(i, part)| {
+        let parts: Vec<&[u8]> = from.chunks(PART).collect();
+        crate::threads::map(parts.len(), |i| {
             // SAFETY: part `i` of `to`, which is as long as `from` and borrowed for all of this; parts do not overlap.
             unsafe {
                 let at = start.load(Ordering::Relaxed).add(i * PART);
-                std::ptr::copy_nonoverlapping(part.as_ptr(), at, part.len());
+                std::ptr::copy_nonoverlapping(parts[i].as_ptr(), at, parts[i].len());
             }
         });
         return;

@@ -21,6 +21,12 @@ impl<'a> Uploader<'a> {
         Uploader { gpu, in_flight: 0, bytes: 0 }
     }
 
+    /// Whether weights are written where they stay, without the queue.
+    pub(super) fn writes_in_place(gpu: &Gpu) -> bool {
+        let features = gpu.device().features();
+        gpu.capabilities().software && features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
+    }
+
     /// A read-only storage buffer that holds `values`.
     pub(super) async fn buffer(&mut self, label: &str, values: &[u32]) -> Result<Buffer, GpuError> {
         self.buffer_for(label, values, BufferUsages::STORAGE).await
@@ -35,8 +41,7 @@ impl<'a> Uploader<'a> {
     ) -> Result<Buffer, GpuError> {
         let bytes: &[u8] = bytemuck::cast_slice(values);
         let device = self.gpu.device();
-        let mapped = self.gpu.capabilities().software
-            && device.features().contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS);
+        let mapped = Uploader::writes_in_place(self.gpu);
         let how = if mapped { BufferUsages::MAP_WRITE } else { BufferUsages::COPY_DST };
         let descriptor = BufferDescriptor {
             label: Some(label),
@@ -77,7 +82,9 @@ impl<'a> Uploader<'a> {
             return Ok(());
         }
         self.in_flight = 0;
-        self.gpu.scoped("the weights", || self.gpu.queue().submit([])).await?;
-        self.gpu.poll("uploading weights", wgpu::PollType::wait_indefinitely())
+        let _index = self.gpu.scoped("the weights", || self.gpu.queue().submit([])).await?;
+        #[cfg(not(target_arch = "wasm32"))]
+        super::wait::wait(self.gpu, "uploading weights", _index)?;
+        Ok(())
     }
 }

@@ -1,46 +1,35 @@
 //! Waiting for what was submitted, and reading what it left.
+//!
+//! Why no wait is lost: a [`Mapped`] counts what it waits for under its lock, and [`Open::drop`] takes the wakers under that same lock
+//! once the count is 0, so that a future that looked before registers its waker in time, and one that looks after finds it ready. Why
+//! none lasts for ever: whatever is counted ends by a callback of wgpu, by the thread of [`Waits`], which gives up after the device's
+//! timeout, or by a drop on the way out of an error. Why nothing waits in a circle: no lock is held while the driver is waited for.
 
 use super::{Gpu, GpuError};
+#[cfg(not(target_arch = "wasm32"))]
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use wgpu::{Buffer, MapMode, SubmissionIndex};
-
-/// What a submission left in a staging buffer, once it is done.
-pub(super) async fn read_back<T: bytemuck::Pod>(
-    gpu: &Gpu,
-    index: SubmissionIndex,
-    staging: &Buffer,
-    doing: &'static str,
-) -> Result<Vec<T>, GpuError> {
-    let mapped = map(gpu, staging, doing).await?;
-    wait_aside(gpu, index, &mapped);
-    mapped.await.map_err(|e| gpu.failed(doing, e))?;
-    read(gpu, staging)
-}
-
-/// [`read_back`], waiting on this thread.
 #[cfg(not(target_arch = "wasm32"))]
-pub(super) fn read_back_blocking<T: bytemuck::Pod>(
+use std::time::Instant;
+use wgpu::{Buffer, SubmissionIndex};
+
+/// What a submission left in a staging buffer, once it is done. Blocks.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn read_back<T: bytemuck::Pod>(
     gpu: &Gpu,
     index: SubmissionIndex,
     staging: &Buffer,
     doing: &'static str,
 ) -> Result<Vec<T>, GpuError> {
-    let mapped = pollster::block_on(map(gpu, staging, doing))?;
-    wait(gpu, index)?;
-    pollster::block_on(mapped).map_err(|e| gpu.failed(doing, e))?;
+    let mapped = Mapped::default();
+    let map = || staging.map_async(wgpu::MapMode::Read, .., mapped.callback());
+    pollster::block_on(gpu.scoped(doing, map))?;
+    wait(gpu, doing, index)?;
+    pollster::block_on(mapped).map_err(|e| e.of(gpu, doing))?;
     read(gpu, staging)
-}
-
-async fn map(gpu: &Gpu, staging: &Buffer, doing: &'static str) -> Result<Mapped, GpuError> {
-    let map = || {
-        let mapped = Mapped::default();
-        staging.map_async(MapMode::Read, .., mapped.callback());
-        mapped
-    };
-    gpu.scoped(doing, map).await
 }
 
 /// What is in a buffer that is mapped.
@@ -49,41 +38,112 @@ pub(super) fn read<T: bytemuck::Pod>(gpu: &Gpu, mapped: &Buffer) -> Result<Vec<T
     Ok(bytemuck::pod_collect_to_vec(&view))
 }
 
-/// Blocks until the device has done a submission and told so.
+/// Blocks until the device has done a submission and told so, or the device's timeout has passed.
 #[cfg(not(target_arch = "wasm32"))]
-pub(super) fn wait(gpu: &Gpu, index: SubmissionIndex) -> Result<(), GpuError> {
-    gpu.poll("waiting for the device", wgpu::PollType::Wait { submission_index: Some(index), timeout: None })
+pub(super) fn wait(gpu: &Gpu, doing: &str, index: SubmissionIndex) -> Result<(), GpuError> {
+    gpu.wait_since(Instant::now(), doing, index)
+}
+
+/// Submissions that are waited for by a thread of the device's own, one for all of them, in the order of their submission. It ends
+/// when there is none left.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Debug, Default)]
+pub(super) struct Waits(Mutex<Queue>);
+
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    has_thread: bool,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Debug)]
+struct Waiting {
+    since: Instant,
+    index: SubmissionIndex,
+    open: Open,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Waits {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for all that is in the queue of a device. Who has the last result may drop the device, or leave `main`, and is not met inside
+/// the driver by this thread: it lets go of the device before it tells.
+#[cfg(not(target_arch = "wasm32"))]
+fn wait_for_all(gpu: Gpu) {
+    let waits = gpu.waits.clone();
+    loop {
+        let next = {
+            let mut queue = waits.queue();
+            let next = queue.waiting.pop_front();
+            queue.has_thread = next.is_some();
+            next
+        };
+        let Some(Waiting { since, index, open }) = next else { return };
+        let waited = gpu.wait_since(since, "a run", index);
+        let last = {
+            let mut queue = waits.queue();
+            queue.has_thread = !queue.waiting.is_empty();
+            !queue.has_thread
+        };
+        if last {
+            drop(gpu);
+            open.end(waited);
+            return;
+        }
+        open.end(waited);
+    }
 }
 
 /// Lets a thread wait for a submission; a browser tells by itself. Buffers count as mapped once the thread has let go of the device as
-/// well: who has their result may drop the device, or leave `main`, and is not met inside the driver by this thread. Where waiting
-/// fails they count as failed, since nobody maps buffers of a lost device.
+/// well. Where waiting fails they count as failed, since nobody maps buffers of a lost device.
 pub(super) fn wait_aside(gpu: &Gpu, index: SubmissionIndex, mapped: &Mapped) {
     #[cfg(not(target_arch = "wasm32"))]
     {
-        let (own, at, open) = (gpu.clone(), index.clone(), mapped.open());
-        let waiting = move || {
-            let waited = wait(&own, at);
-            drop(own);
-            open.end(waited.map_err(|_| wgpu::BufferAsyncError));
-        };
-        if std::thread::Builder::new().name("rmnet wait".into()).spawn(waiting).is_err() {
-            mapped.open().end(wait(gpu, index).map_err(|_| wgpu::BufferAsyncError));
+        let waiting = Waiting { since: Instant::now(), index, open: mapped.open() };
+        {
+            let mut queue = gpu.waits.queue();
+            queue.waiting.push_back(waiting);
+            if std::mem::replace(&mut queue.has_thread, true) {
+                return;
+            }
+        }
+        let own = gpu.clone();
+        let thread = std::thread::Builder::new().name("rmnet wait".into());
+        if thread.spawn(move || wait_for_all(own)).is_err() {
+            wait_for_all(gpu.clone());
         }
     }
     #[cfg(target_arch = "wasm32")]
     let _ = (gpu, index, mapped);
 }
 
-/// Buffers being mapped, and threads that wait for them: ready once all are, or as soon as one fails.
-#[derive(Clone, Default)]
+/// Buffers being mapped, and threads that wait for them: ready once all are, or as soon as one fails. Clones are of the same buffers,
+/// and may be awaited by several tasks.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Mapped(Arc<Mutex<Mapping>>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Mapping {
     open: usize,
-    error: Option<wgpu::BufferAsyncError>,
-    waker: Option<Waker>,
+    error: Option<Unmapped>,
+    wakers: Vec<Waker>,
+}
+
+/// Why buffers were not mapped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unmapped {
+    /// wgpu does not say why.
+    #[error("a buffer could not be mapped")]
+    Refused,
+    /// Waiting for the device failed.
+    #[error(transparent)]
+    Wait(GpuError),
 }
 
 impl Mapping {
@@ -92,14 +152,37 @@ impl Mapping {
     }
 }
 
+impl Unmapped {
+    /// What it means for what was being done.
+    pub(super) fn of(self, gpu: &Gpu, doing: &str) -> GpuError {
+        match self {
+            Unmapped::Wait(e) => e,
+            Unmapped::Refused => gpu.failed(doing, self),
+        }
+    }
+}
+
 /// One of what a [`Mapped`] waits for, until the drop.
+#[derive(Debug)]
 struct Open(Mapped);
 
 impl Open {
-    fn end(self, result: Result<(), wgpu::BufferAsyncError>) {
+    fn end(self, result: Result<(), impl Into<Unmapped>>) {
         if let Err(e) = result {
-            self.0.lock().error.get_or_insert(e);
+            self.0.lock().error.get_or_insert(e.into());
         }
+    }
+}
+
+impl From<wgpu::BufferAsyncError> for Unmapped {
+    fn from(_: wgpu::BufferAsyncError) -> Unmapped {
+        Unmapped::Refused
+    }
+}
+
+impl From<GpuError> for Unmapped {
+    fn from(e: GpuError) -> Unmapped {
+        Unmapped::Wait(e)
     }
 }
 
@@ -107,6 +190,17 @@ impl Mapped {
     fn open(&self) -> Open {
         self.lock().open += 1;
         Open(self.clone())
+    }
+
+    /// Whether it would give something now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.lock().is_ready()
+    }
+
+    /// Nobody waits for the device any more.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn fail(&self, why: &GpuError) {
+        self.open().end(Err(why.clone()));
     }
 
     pub(super) fn callback(&self) -> impl FnOnce(Result<(), wgpu::BufferAsyncError>) + use<> {
@@ -121,24 +215,24 @@ impl Mapped {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let waker = {
+        let wakers = {
             let mut mapping = self.0.lock();
             mapping.open -= 1;
-            if mapping.is_ready() { mapping.waker.take() } else { None }
+            if mapping.is_ready() { std::mem::take(&mut mapping.wakers) } else { vec![] }
         };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
 impl Future for Mapped {
-    type Output = Result<(), wgpu::BufferAsyncError>;
+    type Output = Result<(), Unmapped>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut mapping = self.lock();
         if !mapping.is_ready() {
-            mapping.waker = Some(context.waker().clone());
+            if !mapping.wakers.iter().any(|w| w.will_wake(context.waker())) {
+                mapping.wakers.push(context.waker().clone());
+            }
             return Poll::Pending;
         }
         Poll::Ready(mapping.error.clone().map_or(Ok(()), Err))
@@ -160,7 +254,7 @@ mod tests {
     }
 
     /// What a future gives now, and a counter of its wakes.
-    fn poll(mapped: &Mapped, wakes: &Arc<Wakes>) -> Poll<Result<(), wgpu::BufferAsyncError>> {
+    fn poll(mapped: &Mapped, wakes: &Arc<Wakes>) -> Poll<Result<(), Unmapped>> {
         Pin::new(&mut mapped.clone()).poll(&mut Context::from_waker(&wakes.clone().into()))
     }
 
@@ -171,8 +265,9 @@ mod tests {
         download(Ok(()));
         upload(Ok(()));
         assert_eq!(poll(&mapped, &wakes), Poll::Pending);
+        assert_eq!(poll(&mapped, &wakes), Poll::Pending);
         assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
-        thread.end(Ok(()));
+        thread.end(Ok::<(), GpuError>(()));
         assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
         assert_eq!(poll(&mapped, &wakes), Poll::Ready(Ok(())));
     }
@@ -182,8 +277,20 @@ mod tests {
         let (mapped, wakes) = (Mapped::default(), Arc::new(Wakes(0.into())));
         let (_download, _upload, thread) = (mapped.callback(), mapped.callback(), mapped.open());
         assert_eq!(poll(&mapped, &wakes), Poll::Pending);
-        thread.end(Err(wgpu::BufferAsyncError));
+        let lost = GpuError::DeviceLost { reason: "gone".into() };
+        thread.end(Err(lost.clone()));
         assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
-        assert_eq!(poll(&mapped, &wakes), Poll::Ready(Err(wgpu::BufferAsyncError)));
+        assert_eq!(poll(&mapped, &wakes), Poll::Ready(Err(Unmapped::Wait(lost))));
+    }
+
+    #[test]
+    fn everybody_who_waits_is_woken() {
+        let mapped = Mapped::default();
+        let wakes = [0, 1, 2].map(|_| Arc::new(Wakes(0.into())));
+        let thread = mapped.open();
+        assert!(wakes.iter().all(|w| poll(&mapped, w) == Poll::Pending));
+        mapped.fail(&GpuError::Timeout { doing: "a run".into(), after: std::time::Duration::ZERO });
+        assert!(mapped.is_ready() && wakes.iter().all(|w| w.0.load(Ordering::Relaxed) == 1));
+        drop(thread);
     }
 }

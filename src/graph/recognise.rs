@@ -1,11 +1,14 @@
 //! Block structure found again in a plain weight: the other way round from [`Weight::flattened`].
 
 use super::{Block, BlockWeight, Conv2d, Weight};
-use rayon::prelude::*;
+use crate::threads;
 use std::ops::Range;
 
 /// Fewest channels that are worth a block of their own. Structure is made of channel ranges; a shorter run is chance.
 const SHORTEST: usize = 4;
+
+/// Rows whose columns one thread counts at a time.
+const ROWS_A_PART: usize = 64;
 
 /// Most ranges of rows, or of columns beside each other, that are worth telling apart: what a chain carries is one range. More are
 /// what pruning left of one, and would cost a dispatch each.
@@ -63,7 +66,7 @@ impl Conv2d {
         let means = self.stride == [2, 2] && self.dilation == [1, 1] && even;
         let view =
             View { conv: self, weight, groups, centre: centre[0] * self.kernel[1] + centre[1], tolerance };
-        let rows: Vec<Row> = (0..self.out_channels).into_par_iter().map(|o| view.row(o, means)).collect();
+        let rows: Vec<Row> = threads::map(self.out_channels, |o| view.row(o, means));
 
         let mut bias = self.bias.clone();
         let mut deviation = 0.0f64;
@@ -200,18 +203,21 @@ impl View<'_> {
             return vec![Block { out: rows, input: first * per_in..end * per_in, weight }];
         }
         let empty = || vec![Column::default(); per_in];
-        let columns = rows
-            .clone()
-            .into_par_iter()
-            .fold(empty, |mut columns, row| {
+        let of_part = |part: usize| {
+            let mut columns = empty();
+            for row in (rows.start + part * ROWS_A_PART..rows.end).take(ROWS_A_PART) {
                 for (i, v) in self.weight.row(row).into_iter().enumerate().filter(|(_, v)| *v != 0.0) {
                     let c = &mut columns[i / taps];
                     let beside = usize::from(i % taps != self.centre);
                     *c = Column { count: c.count + 1, beside: c.beside + beside, row, value: v };
                 }
-                columns
-            })
-            .reduce(empty, |a, b| a.iter().zip(&b).map(|(a, b)| Column::joined(*a, *b)).collect());
+            }
+            columns
+        };
+        let parts = threads::map(rows.len().div_ceil(ROWS_A_PART), of_part).into_iter();
+        let joined =
+            |a: Vec<Column>, b: Vec<Column>| a.iter().zip(&b).map(|(a, b)| Column::joined(*a, *b)).collect();
+        let columns: Vec<Column> = parts.reduce(joined).unwrap_or_else(empty);
         let mut blocks: Vec<Block> = vec![];
         let mut found = ranges(&columns, taps > 1);
         if found.len() > MOST_RANGES {
@@ -253,14 +259,11 @@ impl View<'_> {
     fn groups_of(&self, weight: &Weight) -> usize {
         let [out, inputs, ..] = weight.shape();
         let taps = self.taps();
-        let spans: Vec<Option<(usize, usize)>> = (0..out)
-            .into_par_iter()
-            .map(|o| {
-                let row = weight.row(o);
-                let first = row.iter().position(|v| *v != 0.0)?;
-                Some((first / taps, row.iter().rposition(|v| *v != 0.0)? / taps))
-            })
-            .collect();
+        let spans: Vec<Option<(usize, usize)>> = threads::map(out, |o| {
+            let row = weight.row(o);
+            let first = row.iter().position(|v| *v != 0.0)?;
+            Some((first / taps, row.iter().rposition(|v| *v != 0.0)? / taps))
+        });
         let fits = |groups: &usize| {
             let (per_out, per_in) = (out / groups, inputs / groups);
             spans.iter().enumerate().all(|(o, span)| {

@@ -4,6 +4,7 @@
 //! is legal, and gives each buffer a slot; [`check`] replays the finished plan and proves that every read sees its value.
 
 mod check;
+mod checked;
 mod display;
 mod emit;
 mod in_place;
@@ -13,10 +14,12 @@ mod memory;
 mod segment;
 mod sum;
 mod svg;
+mod values;
 mod weights;
 
 pub use check::{CheckError, check};
-
+pub use checked::CheckedPlan;
+pub use values::Values;
 pub use weights::{ConvWeights, KWeight};
 
 use crate::graph::{Block, BlockWeight, Graph, Op, Shape};

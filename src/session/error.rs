@@ -9,7 +9,9 @@ use crate::graph::GraphError;
 use crate::kernel::Precision;
 use crate::memory::OutOfMemory;
 use crate::models::ModelError;
-use crate::plan::{CheckError, PlanError};
+use crate::plan::{CheckError, PlanError, Values};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::threads::ThreadsError;
 
 /// Why a session could not be made, or a run not done.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,10 @@ pub enum SessionError {
     /// The values of a network, which pruning judges by, are too large for the machine.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
+    /// Threads that the system does not give.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[error(transparent)]
+    Threads(#[from] ThreadsError),
     /// The CPU executor refused an input, or has too little memory.
     #[cfg(not(target_arch = "wasm32"))]
     #[error(transparent)]
@@ -57,8 +63,24 @@ pub enum SessionError {
         shape: [usize; 4],
         /// That value.
         value: f32,
-        /// What the run gave, planar.
-        output: Vec<f32>,
+        /// What the run gave.
+        values: Values,
+    },
+    /// An input with a NaN or an infinity: what it would do need not show in the output.
+    #[error("the input is {value} at {}: expected finite values", input_position(.at))]
+    InputNotFinite {
+        /// Image, channel, row and column of the first such value.
+        at: [usize; 4],
+        /// That value.
+        value: f32,
+    },
+    /// A value to keep that the network does not have.
+    #[error("there is no value `{name}` to keep; there are {}", some(.names))]
+    Keep {
+        /// The name asked for.
+        name: String,
+        /// Names there are: blocks, then nodes of the rewritten graph.
+        names: Vec<String>,
     },
     /// Two forms of one network gave different logits: an error of ours or of the driver's.
     #[error("the merged form gives other logits, off by {relative:.1e} of the largest: please report it")]
@@ -88,6 +110,22 @@ pub enum SessionError {
     /// Something only a GPU session has was asked of one on the CPU.
     #[error("a session on the CPU has no GPU commands to encode: make it on a GPU")]
     NotOnGpu,
+}
+
+/// Where a value of the input is, for people.
+fn input_position([image, channel, y, x]: &[usize; 4]) -> String {
+    format!("channel {channel}, row {y}, column {x} of image {image}")
+}
+
+/// Most names that an error lists.
+const LISTED: usize = 40;
+
+fn some(names: &[String]) -> String {
+    let listed = names[..names.len().min(LISTED)].join(", ");
+    match names.len().saturating_sub(LISTED) {
+        0 => listed,
+        more => format!("{listed} and {more} more"),
+    }
 }
 
 /// Where a value is, for people; rows and columns are those of a map.

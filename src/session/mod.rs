@@ -36,42 +36,73 @@ use crate::cpu::CpuExecutor;
 use crate::gpu::{ExecOptions, Gpu, GpuExecutor, PassedOver, Tuned};
 use crate::kernel::Rounding;
 use crate::models::{self, Model};
-use crate::plan::{self, Plan, Target};
+use crate::plan::{self, CheckedPlan, Target, Values};
 use crate::rewrite::{self, BlockReport, Form, Rewritten};
+use crate::tensor::all_finite;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::threads::Threads;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A network taken to the form that runs, and planned: everything short of a device.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     /// The rewritten graph and the report per block.
     pub rewritten: Rewritten,
-    /// Its plan, checked.
-    pub plan: Plan,
+    /// Its plan.
+    pub plan: CheckedPlan,
+    /// Of every name of [`Options::keep`] the node of the rewritten graph that makes the value.
+    pub kept: BTreeMap<String, String>,
 }
 
 /// Rewrites and plans a model for `target`, and replays the plan. Needs no device.
 ///
 /// # Errors
-/// [`SessionError::Output`] where the model has no such value as [`Options::output`] names; [`SessionError::Plan`] names the layer that
-/// cannot be planned, with the figures.
+/// [`SessionError::Output`] and [`SessionError::Keep`] where the model has no such value as [`Options::output`] or [`Options::keep`] names;
+/// [`SessionError::Plan`] names the layer that cannot be planned, with the figures.
 pub fn prepare(model: &Model, options: &Options, target: Target) -> Result<Prepared, SessionError> {
     let model = options.output.of(model)?;
     let rewritten = rewrite::for_mode(&model.graph, Form { mode: options.mode, merge: options.merge })?;
+    let kept = kept(&model, &rewritten, &options.keep)?;
+    let nodes: BTreeSet<&String> = kept.values().collect();
     let planned = plan::Options {
         batch: options.batch,
-        keep: options.keep.clone(),
+        keep: nodes.into_iter().cloned().collect(),
         target,
         precision: options.precision,
         ..plan::Options::default()
     };
-    let plan = plan::compile(&rewritten.graph, &planned)?;
-    plan::check(&plan)?;
-    Ok(Prepared { rewritten, plan })
+    let plan = CheckedPlan::new(plan::compile(&rewritten.graph, &planned)?)?;
+    Ok(Prepared { rewritten, plan, kept })
+}
+
+/// The node of each name: of a block, or of a layer of the original that a converted file names, the node that gives its value; else
+/// the node itself.
+fn kept(
+    model: &Model,
+    rewritten: &Rewritten,
+    names: &[String],
+) -> Result<BTreeMap<String, String>, SessionError> {
+    let (graph, blocks) = (&rewritten.graph, &rewritten.blocks);
+    let node = |name: &String| {
+        let block = blocks.iter().find(|b| b.block == *name).map(|b| &b.output);
+        let candidates = [block, model.layers.get(name), Some(name)];
+        candidates.into_iter().flatten().find(|n| graph.find(n).is_some()).cloned()
+    };
+    let unknown = |name: &String| {
+        let nodes = graph.nodes().iter().map(|n| &n.name);
+        let names = blocks.iter().map(|b| &b.block).chain(nodes).cloned().collect();
+        SessionError::Keep { name: name.clone(), names }
+    };
+    names.iter().map(|name| Ok((name.clone(), node(name).ok_or_else(|| unknown(name))?))).collect()
 }
 
 /// A network on a device, ready to run. `Send + Sync` where wgpu's types are.
 pub struct Session {
     executor: Executor,
     blocks: Vec<BlockReport>,
+    /// Of every name to keep the node that makes the value.
+    kept: BTreeMap<String, String>,
+    check_input: bool,
     passed_over: Vec<PassedOver>,
 }
 
@@ -82,14 +113,23 @@ enum Executor {
 }
 
 /// Bytes a session holds on its device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Activations: the plan's slots.
+    /// Activations: the plan's slots; on the CPU those of every run that goes on or went on side by side.
     pub activations: usize,
-    /// What kernels of several shaders hand on between them: transformed tiles of Winograd's, on software adapters.
+    /// What kernels of several shaders hand on between them; on the CPU what threads gather to multiply.
     pub scratch: usize,
     /// Packed weights and biases.
     pub weights: usize,
+    /// Inputs and outputs, and on a GPU the buffers they pass through from and to the host.
+    pub transfer: usize,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(&self) -> usize {
+        self.activations + self.scratch + self.weights + self.transfer
+    }
 }
 
 impl Session {
@@ -157,53 +197,49 @@ impl Session {
     /// # Errors
     /// As [`Session::open`].
     pub async fn on(gpu: &Gpu, model: &Model, options: &Options) -> Result<Session, SessionError> {
-        let Prepared { rewritten, plan } = prepare(model, options, gpu.plan_target())?;
+        let Prepared { rewritten, plan, kept } = prepare(model, options, gpu.plan_target())?;
         let exec = ExecOptions { safe_shaders: options.safe_shaders, tuning: options.tuning.clone() };
         let executor = GpuExecutor::new_async(gpu, &plan, &exec).await?;
         Ok(Session {
             executor: Executor::Gpu(Box::new(executor)),
             blocks: rewritten.blocks,
+            kept,
+            check_input: options.check_input,
             passed_over: vec![],
         })
     }
 
     #[cfg(not(target_arch = "wasm32"))]
     fn on_cpu(model: &Model, options: &Options) -> Result<Session, SessionError> {
-        let Prepared { rewritten, plan } = prepare(model, options, Target::CPU)?;
-        let executor = Executor::Cpu(Box::new(CpuExecutor::try_new(&plan)?));
-        Ok(Session { executor, blocks: rewritten.blocks, passed_over: vec![] })
-    }
-
-    /// Runs one batch, planar `[batch, channels, height, width]` f32, and gives the output, planar as [`Session::output_shape`] says:
-    /// logits are `[batch, classes]`. Blocks.
-    ///
-    /// Values of the input are to be finite, which is not looked at: a GPU may take the larger of NaN and 0 for 0, and hide one.
-    ///
-    /// # Errors
-    /// An input of another length; a device lost; [`SessionError::NotFinite`] where a layer overflows its precision. The CPU hands
-    /// every NaN on to the output. In f32 a GPU may take the larger of NaN and 0 for 0, so that an overflow before a ReLU need not
-    /// show there: [`verify`](crate::verify) finds it.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, SessionError> {
-        self.finite(match &self.executor {
-            Executor::Gpu(gpu) => gpu.run(input)?,
-            Executor::Cpu(cpu) => cpu.run(input)?,
+        let Prepared { rewritten, plan, kept } = prepare(model, options, Target::CPU)?;
+        let threads = options.threads.clone().map_or_else(Threads::shared, Ok)?;
+        Ok(Session {
+            executor: Executor::Cpu(Box::new(CpuExecutor::on(&threads, &plan)?)),
+            blocks: rewritten.blocks,
+            kept,
+            check_input: options.check_input,
+            passed_over: vec![],
         })
     }
 
-    /// Refuses an output that is NaN or infinite somewhere.
-    fn finite(&self, output: Vec<f32>) -> Result<Vec<f32>, SessionError> {
-        let Some(at) = output.iter().position(|v| !v.is_finite()) else { return Ok(output) };
-        let shape @ [_, channels, height, width] = self.output_shape();
-        let value = output[at];
-        let at = [
-            at / (channels * height * width),
-            at / (height * width) % channels,
-            at / width % height,
-            at % width,
-        ];
-        let precision = self.plan().precision();
-        Err(SessionError::NotFinite { precision, at, shape, value, output })
+    /// Runs one batch, planar `[batch, channels, height, width]` f32, and gives the output, planar as [`Session::output_shape`] says:
+    /// logits are `[batch, classes]`. Blocks. May be called from any thread, several at a time, those of the app's own pools too.
+    ///
+    /// What it gives is finite, and of an input that is finite: both are looked at ([`Options::check_input`]). In between the CPU hands
+    /// every NaN on to the output. In f32 a GPU may take the larger of NaN and 0 for 0, so that an overflow before a ReLU need not show
+    /// there: [`verify`](crate::verify) finds it.
+    ///
+    /// # Errors
+    /// An input of another length; [`SessionError::InputNotFinite`]; a device lost, or one that gives no answer
+    /// ([`Gpu::with_timeout`]); [`SessionError::NotFinite`] where a layer overflows its precision.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, SessionError> {
+        self.check(input)?;
+        let output = match &self.executor {
+            Executor::Gpu(gpu) => gpu.run(input)?,
+            Executor::Cpu(cpu) => cpu.run(input)?,
+        };
+        self.finite(Values { output, ..Values::default() }).map(|values| values.output)
     }
 
     /// [`Session::run`] that awaits the GPU. On the CPU it runs at once.
@@ -211,11 +247,64 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub async fn run_async(&self, input: &[f32]) -> Result<Vec<f32>, SessionError> {
-        self.finite(match &self.executor {
+        self.check(input)?;
+        let output = match &self.executor {
             Executor::Gpu(gpu) => gpu.run_async(input).await?,
             #[cfg(not(target_arch = "wasm32"))]
             Executor::Cpu(cpu) => cpu.run(input)?,
+        };
+        self.finite(Values { output, ..Values::default() }).map(|values| values.output)
+    }
+
+    /// [`Session::run`], with the values named in [`Options::keep`]: those of this very run, whatever else runs meanwhile.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn run_keeping(&self, input: &[f32]) -> Result<Values, SessionError> {
+        self.check(input)?;
+        self.named(match &self.executor {
+            Executor::Gpu(gpu) => gpu.run_keeping(input)?,
+            Executor::Cpu(cpu) => cpu.run_keeping(input)?,
         })
+    }
+
+    /// [`Session::run_keeping`] that awaits the GPU. On the CPU it runs at once.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub async fn run_keeping_async(&self, input: &[f32]) -> Result<Values, SessionError> {
+        self.check(input)?;
+        self.named(match &self.executor {
+            Executor::Gpu(gpu) => gpu.run_keeping_async(input).await?,
+            #[cfg(not(target_arch = "wasm32"))]
+            Executor::Cpu(cpu) => cpu.run_keeping(input)?,
+        })
+    }
+
+    /// Kept values under the names they were asked for by.
+    fn named(&self, values: Values) -> Result<Values, SessionError> {
+        let Values { output, kept } = values;
+        let named = self.kept.iter().filter_map(|(name, node)| Some((name.clone(), kept.get(node)?.clone())));
+        self.finite(Values { output, kept: named.collect() })
+    }
+
+    /// Refuses an input that is NaN or infinite somewhere, unless told not to look.
+    fn check(&self, input: &[f32]) -> Result<(), SessionError> {
+        if !self.check_input || all_finite(input) {
+            return Ok(());
+        }
+        let at = input.iter().position(|v| !v.is_finite()).unwrap_or_default();
+        Err(SessionError::InputNotFinite { at: position(at, self.input_shape()), value: input[at] })
+    }
+
+    /// Refuses an output that is NaN or infinite somewhere.
+    fn finite(&self, values: Values) -> Result<Values, SessionError> {
+        let Some(at) = values.output.iter().position(|v| !v.is_finite()) else { return Ok(values) };
+        let shape = self.output_shape();
+        let value = values.output[at];
+        let precision = self.plan().precision();
+        Err(SessionError::NotFinite { precision, at: position(at, shape), shape, value, values })
     }
 
     /// Records a run into the app's own command buffer: nothing is submitted, copied or read back.
@@ -238,29 +327,17 @@ impl Session {
         }
     }
 
-    /// A value named in [`Options::keep`], of the last run: planar `[batch, channels, height, width]`.
-    ///
-    /// # Errors
-    /// When no value of that name was kept.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn read_kept(&self, name: &str) -> Result<Vec<f32>, SessionError> {
-        Ok(match &self.executor {
-            Executor::Gpu(gpu) => gpu.read_kept(name)?,
-            Executor::Cpu(cpu) => cpu.read_kept(name)?,
-        })
-    }
-
     /// How far a kept value may be from the exact one, by the kernels that make it.
     pub fn rounding(&self, name: &str) -> Rounding {
         match &self.executor {
-            Executor::Gpu(gpu) => gpu.rounding(name),
+            Executor::Gpu(gpu) => gpu.rounding(self.kept.get(name).map_or(name, |node| node)),
             #[cfg(not(target_arch = "wasm32"))]
             Executor::Cpu(_) => Rounding::DIRECT,
         }
     }
 
     /// The plan that runs, without its weights.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &CheckedPlan {
         match &self.executor {
             Executor::Gpu(gpu) => gpu.plan(),
             #[cfg(not(target_arch = "wasm32"))]
@@ -295,7 +372,7 @@ impl Session {
         match &self.executor {
             Executor::Gpu(gpu) => gpu.gpu().adapter().to_string(),
             #[cfg(not(target_arch = "wasm32"))]
-            Executor::Cpu(_) => format!("cpu, {} threads", rayon::current_num_threads()),
+            Executor::Cpu(cpu) => format!("cpu, {} threads", cpu.threads().count()),
         }
     }
 
@@ -314,19 +391,26 @@ impl Session {
         }
     }
 
-    /// Bytes held on the device.
+    /// Bytes held on the device by now: what the first run that needs it makes is not there before. What drivers and allocators set
+    /// aside beside is not counted.
     pub fn memory(&self) -> Memory {
         match &self.executor {
             Executor::Gpu(gpu) => {
-                let memory = gpu.memory();
-                Memory { activations: memory.activations, scratch: memory.scratch, weights: memory.weights }
+                let crate::gpu::GpuMemory { activations, scratch, weights, transfer } = gpu.memory();
+                Memory { activations, scratch, weights, transfer }
             }
             #[cfg(not(target_arch = "wasm32"))]
             Executor::Cpu(cpu) => {
-                Memory { activations: cpu.activation_bytes(), scratch: 0, weights: cpu.weight_bytes() }
+                let crate::cpu::CpuMemory { activations, scratch, weights, transfer } = cpu.memory();
+                Memory { activations, scratch, weights, transfer }
             }
         }
     }
+}
+
+/// Image, channel, row and column of a value of a planar tensor.
+fn position(at: usize, [_, channels, height, width]: [usize; 4]) -> [usize; 4] {
+    [at / (channels * height * width), at / (height * width) % channels, at / width % height, at % width]
 }
 
 /// Names of adapters in a sentence.

@@ -4,6 +4,8 @@ use super::OutputChoice;
 use crate::gpu::{AdapterChoice, Tuning};
 use crate::kernel::Precision;
 use crate::rewrite::Mode;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::threads::Threads;
 
 /// Where a network runs. A choice that cannot be met is an error; the device is never changed silently.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,8 +40,16 @@ pub struct Options {
     pub precision: Precision,
     /// Where it runs. Not read by [`Session::on`](super::Session::on), which is given a device.
     pub device: Device,
-    /// Names of nodes of the rewritten graph whose values stay readable after a run.
+    /// Names of values that [`Session::run_keeping`](super::Session::run_keeping) gives with the output: blocks
+    /// ([`Model::blocks`](crate::models::Model::blocks)), or nodes of the rewritten graph, such as a converted file has.
     pub keep: Vec<String>,
+    /// Whether a run looks through its input for NaN and infinities, which costs one read of it, and refuses them. A network may hide
+    /// what they do: ReLU takes minus infinity for 0, and a GPU the larger of NaN and 0 for 0. On by default.
+    pub check_input: bool,
+    /// The threads of the CPU executor. By default those that all sessions share ([`Threads::shared`]), which are none of the
+    /// app's own; on a GPU it is not read.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub threads: Option<Threads>,
     /// Compile shaders with wgpu's run-time checks. Plans are checked, so they are off by default.
     pub safe_shaders: bool,
     /// Kernels measured to be the fastest. Empty by default: the static choice. On the CPU it is not read.
@@ -56,6 +66,9 @@ impl Default for Options {
             precision: Precision::F32,
             device: Device::default(),
             keep: vec![],
+            check_input: true,
+            #[cfg(not(target_arch = "wasm32"))]
+            threads: None,
             safe_shaders: false,
             tuning: Tuning::default(),
         }

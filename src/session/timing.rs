@@ -2,6 +2,7 @@
 
 use super::{Executor, Session, SessionError};
 use crate::gpu::Phases;
+use crate::plan::Values;
 use std::time::{Duration, Instant};
 
 impl Session {
@@ -10,7 +11,8 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub fn run_timed(&self, input: &[f32]) -> Result<(Vec<f32>, Phases), SessionError> {
-        let (logits, phases) = match &self.executor {
+        self.check(input)?;
+        let (output, phases) = match &self.executor {
             Executor::Gpu(gpu) => gpu.run_timed(input)?,
             Executor::Cpu(cpu) => {
                 let start = Instant::now();
@@ -18,7 +20,7 @@ impl Session {
                 (output, Phases { wait: start.elapsed(), ..Phases::default() })
             }
         };
-        Ok((self.finite(logits)?, phases))
+        Ok((self.finite(Values { output, ..Values::default() })?.output, phases))
     }
 
     /// The GPU's own time for one run; `None` on the CPU, and where the adapter has no timestamps.
@@ -52,7 +54,7 @@ impl Session {
     pub fn peak(&self) -> Result<(f64, f64), SessionError> {
         match &self.executor {
             Executor::Gpu(gpu) => Ok(gpu.gpu().peak()?),
-            Executor::Cpu(_) => Ok(crate::cpu::peak()),
+            Executor::Cpu(cpu) => Ok(cpu.peak()),
         }
     }
 

@@ -6,7 +6,7 @@ mod data;
 
 use crate::gpu::{Attempt, Gpu, GpuError, Trial, TunedKernel, Tuning};
 use crate::kernel::{ConvSpec, Kernel, Rounding, Spec};
-use crate::plan::Plan;
+use crate::plan::CheckedPlan;
 use data::Data;
 use std::time::{Duration, Instant};
 
@@ -91,7 +91,11 @@ pub enum TuneError {
 ///
 /// # Errors
 /// [`TuneError`] names the dispatch.
-pub fn tune(gpu: &Gpu, plan: &Plan, mut progress: impl FnMut(Progress<'_>)) -> Result<Tune, TuneError> {
+pub fn tune(
+    gpu: &Gpu,
+    plan: &CheckedPlan,
+    mut progress: impl FnMut(Progress<'_>),
+) -> Result<Tune, TuneError> {
     let mut specs: Vec<(usize, &ConvSpec, Vec<Kernel>, Choice)> = vec![];
     let mut without_choice = 0;
     for (i, d) in plan.dispatches.iter().enumerate() {
@@ -125,7 +129,7 @@ pub fn tune(gpu: &Gpu, plan: &Plan, mut progress: impl FnMut(Progress<'_>)) -> R
 /// Checks and times the kernels of one spec.
 fn measure(
     gpu: &Gpu,
-    plan: &Plan,
+    plan: &CheckedPlan,
     dispatch: usize,
     spec: &ConvSpec,
     kernels: &[Kernel],

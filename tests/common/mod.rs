@@ -52,3 +52,13 @@ pub fn devices() -> Vec<(String, Device)> {
     }
     devices
 }
+
+/// A plan that executors take.
+pub fn checked(plan: &rmnet::plan::Plan) -> rmnet::plan::CheckedPlan {
+    rmnet::plan::CheckedPlan::new(plan.clone()).expect("a plan that holds")
+}
+
+/// A plan on the CPU.
+pub fn cpu(plan: &rmnet::plan::Plan) -> rmnet::cpu::CpuExecutor {
+    rmnet::cpu::CpuExecutor::new(&checked(plan)).expect("threads and memory")
+}

@@ -2,10 +2,10 @@
 
 use super::tensor::TensorInput;
 use super::{Failure, Inputs, Kind, Source};
-use rayon::prelude::*;
 use rmnet::graph::Shape;
 use rmnet::images::{self, Mode, Orientation};
 use rmnet::preprocess::{ImageView, Preprocess};
+use rmnet::threads::{self, Threads};
 
 /// One image of a batch.
 pub struct Input {
@@ -59,7 +59,7 @@ impl Batches<'_> {
         let end = start.saturating_add(batch).min(self.inputs.len());
         self.next = end;
         match &self.inputs.kind {
-            Kind::Images(sources) => sources[start..end].par_iter().map(|s| self.image(s)).collect(),
+            Kind::Images(sources) => threads::map(end - start, |i| self.image(&sources[start + i])),
             Kind::Tensor(tensor) => (start..end).map(|i| row(tensor, i)).collect(),
         }
     }
@@ -76,8 +76,9 @@ impl Batches<'_> {
     /// All that are left, in flat memory; the first that cannot be read is an error.
     pub fn read_all(mut self) -> Result<(usize, Vec<f32>), Failure> {
         let (mut count, mut all) = (0, vec![]);
+        let at_once = Threads::shared().map_or(1, |threads| threads.count());
         loop {
-            let inputs = self.next(rayon::current_num_threads());
+            let inputs = self.next(at_once);
             if inputs.is_empty() {
                 return Ok((count, all));
             }

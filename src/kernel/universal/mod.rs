@@ -26,7 +26,7 @@ use super::{
     Arena, Binding, BufferShape, Capabilities, Function, Kernel, Packing, Precision, Role, Shader, Values,
     best_first,
 };
-use rayon::prelude::*;
+use crate::threads;
 use text::text;
 
 /// 32-bit words of a pair of quads, the element of the weight binding.
@@ -271,8 +271,9 @@ impl UniversalLayout {
         assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
         let mut words = vec![0; self.pairs() * PAIR];
         words[..self.header.len()].copy_from_slice(&self.header);
-        let blocks = words[self.header.len()..].par_chunks_exact_mut(self.block * PAIR);
-        blocks.enumerate().for_each(|(tile, block)| self.pack_block(spec, tile, block, weights, bias));
+        let blocks = &mut words[self.header.len()..];
+        let pack = |tile: usize, block: &mut [u32]| self.pack_block(spec, tile, block, weights, bias);
+        threads::each_part(blocks, self.block * PAIR, pack);
         words
     }
 

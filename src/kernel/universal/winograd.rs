@@ -14,7 +14,7 @@ use super::super::{Arena, Binding, Capabilities, Kernel, Packing, Role, Rounding
 use super::text::text;
 use super::winograd_text::{input, output};
 use super::{PAIR, RANGE_SIZES, best_tile, bounds, plain, products, read, step, tables};
-use rayon::prelude::*;
+use crate::threads;
 
 /// Pairs in front of the weights: sizes and output table of the GEMM, then from here the sizes of the transforms.
 pub(super) const SIZES: usize = super::SIZES + 1;
@@ -290,8 +290,9 @@ impl WinogradPasses {
         for (word, value) in words[self.biases..].iter_mut().zip(bias) {
             *word = value.to_bits();
         }
-        let places = words[self.header.len()..].par_chunks_exact_mut(self.tiles * self.block * PAIR);
-        places.enumerate().for_each(|(place, words)| self.pack_place(spec, place, words, weights));
+        let places = &mut words[self.header.len()..];
+        let pack = |place: usize, words: &mut [u32]| self.pack_place(spec, place, words, weights);
+        threads::each_part(places, self.tiles * self.block * PAIR, pack);
         words
     }
 

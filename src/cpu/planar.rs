@@ -1,0 +1,52 @@
+//! Values as callers have them, `[batch, channels, height, width]`, and as they lie inside, NHWC.
+
+use crate::kernel::BufferShape;
+
+/// Values of a buffer: NHWC has no padded channels.
+pub(super) fn elements(shape: BufferShape) -> usize {
+    shape.batch * shape.channels * shape.height * shape.width
+}
+
+/// `[batch, channels, height, width]` to NHWC.
+pub(super) fn from_planar(shape: BufferShape, planar: &[f32], to: &mut [f32]) {
+    let pixels = shape.height * shape.width;
+    let image = shape.channels * pixels;
+    for (from, to) in planar.chunks_exact(image).zip(to.chunks_exact_mut(image)) {
+        for (c, plane) in from.chunks_exact(pixels).enumerate() {
+            for (value, pixel) in plane.iter().zip(to.chunks_exact_mut(shape.channels)) {
+                pixel[c] = *value;
+            }
+        }
+    }
+}
+
+/// Pixels of NHWC that are taken apart at a time: their channels stay in the cache while every plane gets its part.
+const PIXELS_AT_ONCE: usize = 16;
+
+/// NHWC to `[batch, channels, height, width]`, of a channel range, every `stride`-th row and column.
+pub(super) fn to_planar(
+    shape: BufferShape,
+    values: &[f32],
+    channels: std::ops::Range<usize>,
+    stride: usize,
+) -> Vec<f32> {
+    let [height, width] = [shape.height, shape.width].map(|n| n.div_ceil(stride));
+    let pixels = height * width;
+    let mut planar = vec![0.0; shape.batch * channels.len() * pixels];
+    for (image, planes) in planar.chunks_exact_mut(channels.len() * pixels).enumerate() {
+        let image = &values[image * shape.height * shape.width * shape.channels..];
+        for start in (0..pixels).step_by(PIXELS_AT_ONCE) {
+            let end = (start + PIXELS_AT_ONCE).min(pixels);
+            for (c, plane) in channels.clone().zip(planes.chunks_exact_mut(pixels)) {
+                for (pixel, value) in (start..end).zip(&mut plane[start..end]) {
+                    let from = match stride {
+                        1 => pixel,
+                        _ => pixel / width * stride * shape.width + pixel % width * stride,
+                    };
+                    *value = image[from * shape.channels + c];
+                }
+            }
+        }
+    }
+    planar
+}

@@ -1,0 +1,196 @@
+//! What a run writes, and how runs share it.
+
+use super::CpuError;
+use super::planar::elements;
+use crate::kernel::{Pooling, Spec};
+use crate::memory::{self, OutOfMemory};
+use crate::plan::{Dispatch, Place, Plan};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Runs that go on side by side: while one is in a part that one thread does, the others do theirs. More would take more memory and
+/// no less time.
+pub const RUNS_AT_ONCE: usize = 2;
+
+/// Bytes a thread needs beside: patches, and what packing takes for a moment.
+pub(super) const WORKING_BYTES: usize = 4 << 20;
+
+/// The values of one run.
+pub(super) struct State {
+    pub(super) input: Vec<f32>,
+    pub(super) output: Vec<f32>,
+    pub(super) slots: Vec<Vec<f32>>,
+    pub(super) scratch: Vec<Scratch>,
+}
+
+/// Working memory of one thread.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub(super) patches: Vec<f32>,
+    pub(super) rows: Vec<f32>,
+}
+
+/// Elements of each slot.
+fn slots(plan: &Plan) -> impl Iterator<Item = usize> {
+    plan.slots.iter().map(|bytes| bytes.div_ceil(plan.precision().bytes()))
+}
+
+/// Values of the largest map that is made to be averaged.
+fn averaged(plan: &Plan) -> usize {
+    let values = |d: &Dispatch| match &d.spec {
+        Spec::Conv(c) if c.pooling == Some(Pooling::Average) => {
+            plan.batch.saturating_mul(c.size[0] * c.size[1] * c.out_channels)
+        }
+        _ => 0,
+    };
+    plan.dispatches.iter().map(values).max().unwrap_or(0)
+}
+
+impl State {
+    pub(super) fn new(plan: &Plan, threads: usize) -> State {
+        State {
+            input: vec![0.0; elements(plan.input().shape)],
+            output: vec![0.0; elements(plan.output().shape)],
+            slots: slots(plan).map(|elements| vec![0.0; elements]).collect(),
+            scratch: (0..threads).map(|_| Scratch::default()).collect(),
+        }
+    }
+
+    /// Bytes that one takes, working memory of so many threads included.
+    pub(super) fn needed(plan: &Plan, threads: usize) -> usize {
+        let own = [elements(plan.input().shape), elements(plan.output().shape), averaged(plan)];
+        let values = slots(plan).chain(own).fold(0, usize::saturating_add);
+        values.saturating_mul(4).saturating_add(threads * WORKING_BYTES)
+    }
+
+    /// Bytes of the slots.
+    pub(super) fn slot_bytes(&self) -> usize {
+        4 * self.slots.iter().map(Vec::len).sum::<usize>()
+    }
+
+    /// Bytes of input and output.
+    pub(super) fn end_bytes(&self) -> usize {
+        4 * (self.input.len() + self.output.len())
+    }
+
+    /// Bytes of working memory, as it has grown.
+    pub(super) fn scratch_bytes(&self) -> usize {
+        4 * self.scratch.iter().map(|s| s.patches.capacity() + s.rows.capacity()).sum::<usize>()
+    }
+
+    pub(super) fn place(&mut self, place: Place) -> &mut Vec<f32> {
+        match place {
+            Place::Input => &mut self.input,
+            Place::Output => &mut self.output,
+            Place::Slot(s) => &mut self.slots[s],
+        }
+    }
+
+    pub(super) fn values(&self, place: Place) -> &[f32] {
+        match place {
+            Place::Input => &self.input,
+            Place::Output => &self.output,
+            Place::Slot(s) => &self.slots[s],
+        }
+    }
+}
+
+/// The states of one executor. No lock is held while one of them is used.
+pub(super) struct States {
+    held: Mutex<Held>,
+    given_back: Condvar,
+}
+
+struct Held {
+    free: Vec<State>,
+    /// States in use.
+    out: usize,
+    /// States there may be; fewer where memory for a second one is not to be had.
+    most: usize,
+    /// Bytes of slots, input and output, and working memory of the states in use, as they were when taken.
+    out_bytes: [usize; 3],
+}
+
+/// A state in use. Given back by [`Taken::give_back`]; a run that panics leaves its values half moved, so that a drop is a loss.
+pub(super) struct Taken<'a> {
+    states: &'a States,
+    state: Option<State>,
+    bytes: [usize; 3],
+}
+
+fn bytes(state: &State) -> [usize; 3] {
+    [state.slot_bytes(), state.end_bytes(), state.scratch_bytes()]
+}
+
+impl States {
+    pub(super) fn new(first: State) -> States {
+        let held = Held { free: vec![first], out: 0, most: RUNS_AT_ONCE, out_bytes: [0; 3] };
+        States { held: Mutex::new(held), given_back: Condvar::new() }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A state nobody uses. Where as many runs go on as may, the caller sleeps until one is given back, or, where it must not sleep
+    /// (a thread that computes may have the run that it would wait for on its own stack), gets one more.
+    pub(super) fn take(&self, plan: &Plan, threads: usize, may_sleep: bool) -> Result<Taken<'_>, CpuError> {
+        let mut held = self.held();
+        loop {
+            if let Some(state) = held.free.pop() {
+                return Ok(self.taken(&mut held, state));
+            }
+            if held.out < held.most || !may_sleep {
+                match memory::ask("a run beside another one", State::needed(plan, threads)) {
+                    Ok(()) => {
+                        let state = State::new(plan, threads);
+                        return Ok(self.taken(&mut held, state));
+                    }
+                    Err(e) if !may_sleep || held.out == 0 => return Err(OutOfMemory::into(e)),
+                    Err(_) => held.most = held.out,
+                }
+            }
+            held = self.given_back.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn taken(&self, held: &mut Held, state: State) -> Taken<'_> {
+        let bytes = bytes(&state);
+        held.out += 1;
+        held.out_bytes.iter_mut().zip(bytes).for_each(|(all, n)| *all += n);
+        Taken { states: self, state: Some(state), bytes }
+    }
+
+    /// Bytes of slots, of input and output, and of working memory, of all states there are.
+    pub(super) fn bytes(&self) -> [usize; 3] {
+        let held = self.held();
+        held.free.iter().fold(held.out_bytes, |all, state| {
+            let own = bytes(state);
+            [0, 1, 2].map(|i| all[i] + own[i])
+        })
+    }
+}
+
+impl Taken<'_> {
+    pub(super) fn state(&mut self) -> &mut State {
+        self.state.as_mut().expect("it is there until it is given back")
+    }
+
+    /// For the next run.
+    pub(super) fn give_back(mut self) {
+        let state = self.state.take();
+        let mut held = self.states.held();
+        if held.free.len() < held.most {
+            held.free.extend(state);
+        }
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut held = self.states.held();
+        held.out -= 1;
+        held.out_bytes.iter_mut().zip(self.bytes).for_each(|(all, n)| *all -= n);
+        drop(held);
+        self.states.given_back.notify_one();
+    }
+}

@@ -1,0 +1,194 @@
+//! Pools of threads.
+
+use super::handover::hand_over;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Threads that compute: [`Options::threads`](crate::Options::threads). Clones are the same threads.
+///
+/// ```
+/// use rmnet::{Device, Options, Session, Threads};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/digits");
+/// let options = Options { device: Device::Cpu, threads: Some(Threads::new(2)?), ..Options::default() };
+/// let session = Session::open(folder, None, &options)?;
+/// assert_eq!(session.device_name(), "cpu, 2 threads");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Threads(Arc<rayon::ThreadPool>);
+
+/// Threads that the system does not give.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} cannot be had: {reason}", threads(.count))]
+pub struct ThreadsError {
+    /// How many were asked for; 0 for one on every core.
+    pub count: usize,
+    /// What the system said.
+    pub reason: String,
+}
+
+fn threads(count: &usize) -> String {
+    match count {
+        0 => "a thread on every core".into(),
+        1 => "a thread".into(),
+        n => format!("{n} threads"),
+    }
+}
+
+impl Threads {
+    /// A pool of its own of `count` threads. They end with the last clone.
+    ///
+    /// # Errors
+    /// [`ThreadsError`] where the system does not give them.
+    pub fn new(count: usize) -> Result<Threads, ThreadsError> {
+        Threads::made(count.max(1))
+    }
+
+    /// The pool that all sessions share which are not given one: made when first needed, a thread on every core, or as many as
+    /// the environment's `RAYON_NUM_THREADS` says.
+    ///
+    /// # Errors
+    /// [`ThreadsError`] where the system does not give them; asked again, it tries again.
+    pub fn shared() -> Result<Threads, ThreadsError> {
+        static SHARED: Mutex<Option<Threads>> = Mutex::new(None);
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(threads) = &*shared {
+            return Ok(threads.clone());
+        }
+        Ok(shared.insert(Threads::made(0)?).clone())
+    }
+
+    /// The app's own pool. A run waits until one of its threads is free: it is for the app not to keep them all busy. A run that
+    /// begins on one of them uses that one, and its parts may wait there, as rayon has it, while it takes up other work of the app.
+    pub fn of_pool(pool: Arc<rayon::ThreadPool>) -> Threads {
+        Threads(pool)
+    }
+
+    fn made(count: usize) -> Result<Threads, ThreadsError> {
+        let builder =
+            rayon::ThreadPoolBuilder::new().num_threads(count).thread_name(|i| format!("rmnet {i}"));
+        let pool = builder.build().map_err(|e| ThreadsError { count, reason: e.to_string() })?;
+        // Allocators may set much aside for a thread when it first asks (glibc 64 MiB of addresses). That is done here, so that what
+        // memory is there is asked after it. Nothing else is on these threads yet: the broadcast waits for nobody.
+        pool.broadcast(|_| drop(std::hint::black_box(vec![0u8; 1024])));
+        Ok(Threads(Arc::new(pool)))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.current_num_threads()
+    }
+
+    /// Whether the caller is one of them.
+    pub(crate) fn has_current(&self) -> bool {
+        self.0.current_thread_index().is_some()
+    }
+
+    /// Does `work` on one of them, where rayon's loops use all of them; sleeps until it is done. On one of them it is done at once.
+    ///
+    /// # Panics
+    /// Where `work` does, with what it panicked with.
+    pub(crate) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match self.has_current() {
+            true => work(),
+            false => hand_over(|job| self.0.spawn(job), work),
+        }
+    }
+}
+
+impl fmt::Debug for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Threads({})", self.count())
+    }
+}
+
+impl PartialEq for Threads {
+    /// Whether they are the same threads.
+    fn eq(&self, other: &Threads) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Threads {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rayon::prelude::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
+    #[test]
+    fn work_runs_on_the_pool_and_gives_its_value() {
+        for count in [1, 2, 4, 8] {
+            let threads = Threads::new(count).unwrap();
+            assert_eq!(threads.count(), count);
+            assert!(!threads.has_current());
+            let inside = threads.clone();
+            let values: Vec<usize> = (0..1000).collect();
+            let sum = threads.run(|| {
+                assert!(inside.has_current());
+                assert_eq!(rayon::current_num_threads(), count);
+                // What it asks of its own pool is done at once.
+                inside.run(|| values.par_iter().sum::<usize>())
+            });
+            assert_eq!(sum, 499_500);
+        }
+    }
+
+    #[test]
+    fn a_panic_comes_back() {
+        let threads = Threads::new(2).unwrap();
+        let caught = catch_unwind(AssertUnwindSafe(|| threads.run(|| panic!("{}", 7))));
+        assert_eq!(caught.unwrap_err().downcast_ref::<String>().unwrap(), "7");
+        assert_eq!(threads.run(|| 3), 3);
+    }
+
+    /// A thread of another pool that waits for work takes up no other work of its pool: work of ours would begin inside of ours.
+    #[test]
+    fn who_waits_takes_up_nothing_else() {
+        let ours = Threads::new(2).unwrap();
+        let theirs = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let inside = AtomicUsize::new(0);
+        theirs.install(|| {
+            (0..64).into_par_iter().for_each(|_| {
+                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "a job began inside another one");
+                ours.run(|| (0..100).into_par_iter().sum::<usize>());
+                inside.fetch_sub(1, Ordering::SeqCst);
+            });
+        });
+    }
+
+    #[test]
+    fn shared_threads_serve_while_every_thread_of_the_global_pool_is_busy() {
+        let (busy, is_busy) = mpsc::channel();
+        let (free, until) = mpsc::channel::<()>();
+        let until = Arc::new(Mutex::new(until));
+        for _ in 0..rayon::current_num_threads() {
+            let (busy, until) = (busy.clone(), until.clone());
+            rayon::spawn(move || {
+                busy.send(()).unwrap();
+                let _ = until.lock().unwrap().recv();
+            });
+        }
+        is_busy.recv().unwrap();
+        assert_eq!(super::super::map(100, |i| i * i).iter().sum::<usize>(), 328_350);
+        let mut values = [1u8; 1000];
+        super::super::each_part(&mut values, 7, |i, part| part.fill(i as u8));
+        assert_eq!([values[6], values[7], values[993], values[994]], [0, 1, 141, 1]);
+        drop(free);
+    }
+
+    #[test]
+    fn a_pool_given_is_the_one_that_computes() {
+        let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap());
+        let threads = Threads::of_pool(pool.clone());
+        assert!(threads.run(|| pool.current_thread_index().is_some()));
+        assert_eq!(threads, Threads::of_pool(pool));
+        assert_ne!(threads, Threads::new(3).unwrap());
+    }
+}
