@@ -191,7 +191,7 @@ fn a_device_lost_in_the_middle_of_runs_ends_all_of_them() {
     }
 }
 
-/// A driver that does not answer in the time it is given: here one that has minutes of work.
+/// A driver that does not answer in the time it is given: here one that has other work before it.
 #[test]
 fn a_driver_that_does_not_answer_in_time_is_an_error() {
     let (plan, input) = small(5);
@@ -211,7 +211,7 @@ fn a_driver_that_does_not_answer_in_time_is_an_error() {
     }
 }
 
-/// Work for a second or so.
+/// Work for a good part of a second.
 struct Busy {
     gpu: Gpu,
     pipeline: wgpu::ComputePipeline,
@@ -223,7 +223,7 @@ impl Busy {
         let source = "@group(0) @binding(0) var<storage, read_write> sum: array<u32>;
             @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) at: vec3u) {
                 var x = at.x;
-                for (var i = 0u; i < 400000u; i++) { x = x * 1664525u + 1013904223u + i; }
+                for (var i = 0u; i < 200000u; i++) { x = x * 1664525u + 1013904223u + i; }
                 sum[at.x] = x;
             }";
         let device = gpu.device();
@@ -254,7 +254,7 @@ impl Busy {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             pass.set_pipeline(&self.pipeline);
             pass.set_bind_group(0, &self.group, &[]);
-            pass.dispatch_workgroups(1 << 10, 1, 1);
+            pass.dispatch_workgroups(64, 1, 1);
         }
         self.gpu.queue().submit([encoder.finish()]);
     }

@@ -171,6 +171,19 @@ fn planned(seed: u64) -> (Plan, Vec<f32>) {
     (plan, images(&original, 2, seed))
 }
 
+#[test]
+fn a_plan_whose_weights_are_gone_runs_nowhere() {
+    let (plan, _) = planned(3);
+    let mut spoilt = plan.clone();
+    spoilt.dispatches.iter_mut().for_each(|d| d.weights = None);
+    plan::check(&spoilt).expect("as a plan it holds");
+    let error = CheckedPlan::new(spoilt).unwrap_err();
+    assert!(error.to_string().contains("without weights"), "{error}");
+    // So it is with the plan that an executor gives back.
+    let executor = CpuExecutor::new(&CheckedPlan::new(plan).unwrap()).unwrap();
+    CheckedPlan::new(executor.plan().clone()).unwrap_err();
+}
+
 /// The output and the kept values.
 fn values(plan: &Plan, input: &[f32]) -> Option<Vec<Vec<f32>>> {
     // A slot may be larger than it needs to be, but not beyond the machine.

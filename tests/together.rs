@@ -58,10 +58,11 @@ fn run_in_a_loop(session: &Session, pool: &rayon::ThreadPool, jobs: usize) {
 #[test]
 fn an_apps_own_rayon_loop_over_one_session_ends() {
     for (name, device) in devices() {
+        let session = Session::new(&digits(), &Options { device, ..Options::default() }).unwrap();
+        let session = Arc::new(session);
         for threads in [1, 2, 4, 8] {
-            let (device, what) = (device.clone(), format!("{name}, {threads} threads"));
-            in_time(&what, move || {
-                let session = Session::new(&digits(), &Options { device, ..Options::default() }).unwrap();
+            let session = session.clone();
+            in_time(&format!("{name}, {threads} threads"), move || {
                 run_in_a_loop(&session, &pool(threads), 2 * threads + 3);
             });
         }
@@ -95,8 +96,11 @@ fn so_it_does_where_the_session_computes_on_the_apps_own_pool() {
 
 #[test]
 fn a_pool_that_is_busy_keeps_nobody_waiting() {
-    for threads in [1, 2, 4, 8] {
-        for (name, device) in devices() {
+    for (name, device) in devices() {
+        // A software GPU compiles for a second or more.
+        let all: &[usize] = if device == Device::Cpu { &[1, 2, 4, 8] } else { &[1, 4] };
+        for &threads in all {
+            let device = device.clone();
             in_time(&format!("{name}, {threads} threads"), move || {
                 let pool = pool(threads);
                 let stop = Arc::new(AtomicBool::new(false));
@@ -204,10 +208,8 @@ fn dropped_runs_leave_nothing_behind() {
             let drop_some = |runs: usize| {
                 for i in 0..runs {
                     let mut run = Box::pin(session.run_async(&input));
-                    if i % 3 > 0 {
-                        let _ = poll_once(&mut run);
-                    }
-                    if i % 50 == 49 {
+                    let done = i % 3 > 0 && poll_once(&mut run).is_ready();
+                    if i % 50 == 49 && !done {
                         assert_eq!(pollster::block_on(run).unwrap(), expected);
                     }
                 }

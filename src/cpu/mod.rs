@@ -20,7 +20,7 @@ pub use state::RUNS_AT_ONCE;
 
 use crate::kernel::{Precision, Spec};
 use crate::memory;
-use crate::plan::{BufferId, CheckedPlan, Dispatch, Kept, Values};
+use crate::plan::{BufferId, CheckedPlan, Dispatch, Kept, Plan, Values};
 use crate::threads::Threads;
 use conv::PackedConv;
 use planar::{elements, from_planar, to_planar};
@@ -86,7 +86,7 @@ impl CpuExecutor {
     }
 
     /// The plan, without its weights.
-    pub fn plan(&self) -> &CheckedPlan {
+    pub fn plan(&self) -> &Plan {
         &self.plan
     }
 

@@ -147,7 +147,7 @@ impl GpuExecutor {
     }
 
     /// The plan, without its weights.
-    pub fn plan(&self) -> &CheckedPlan {
+    pub fn plan(&self) -> &Plan {
         &self.plan
     }
 

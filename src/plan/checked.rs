@@ -1,6 +1,7 @@
 //! Plans that have been replayed.
 
 use super::{CheckError, Plan, check};
+use crate::kernel::Spec;
 use std::fmt;
 use std::ops::Deref;
 
@@ -16,13 +17,21 @@ use std::ops::Deref;
 pub struct CheckedPlan(Plan);
 
 impl CheckedPlan {
-    /// Replays a plan.
+    /// Replays a plan, and sees that every convolution has its weights: executors take them when they are made, and the plan that one
+    /// gives back has none.
     ///
     /// # Errors
     /// As [`check`].
     pub fn new(plan: Plan) -> Result<CheckedPlan, CheckError> {
         check(&plan)?;
-        Ok(CheckedPlan(plan))
+        let mut dispatches = plan.dispatches.iter().enumerate();
+        match dispatches.find(|(_, d)| matches!(d.spec, Spec::Conv(_)) && d.weights.is_none()) {
+            Some((dispatch, d)) => {
+                let what = "a convolution without weights".into();
+                Err(CheckError { dispatch, name: d.name.clone(), what })
+            }
+            None => Ok(CheckedPlan(plan)),
+        }
     }
 
     /// The plan, to be changed.

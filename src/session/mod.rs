@@ -36,7 +36,7 @@ use crate::cpu::CpuExecutor;
 use crate::gpu::{ExecOptions, Gpu, GpuExecutor, PassedOver, Tuned};
 use crate::kernel::Rounding;
 use crate::models::{self, Model};
-use crate::plan::{self, CheckedPlan, Target, Values};
+use crate::plan::{self, CheckedPlan, Plan, Target, Values};
 use crate::rewrite::{self, BlockReport, Form, Rewritten};
 use crate::tensor::all_finite;
 #[cfg(not(target_arch = "wasm32"))]
@@ -337,7 +337,7 @@ impl Session {
     }
 
     /// The plan that runs, without its weights.
-    pub fn plan(&self) -> &CheckedPlan {
+    pub fn plan(&self) -> &Plan {
         match &self.executor {
             Executor::Gpu(gpu) => gpu.plan(),
             #[cfg(not(target_arch = "wasm32"))]
