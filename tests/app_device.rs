@@ -10,11 +10,19 @@ use rmnet::rewrite::{self, Mode};
 use std::time::Duration;
 use wgpu::BufferUsages as Usage;
 
-/// Every Vulkan adapter, each opened anew as an app does it.
-fn apps() -> Vec<(String, Gpu)> {
+fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::VULKAN;
-    let instance = wgpu::Instance::new(descriptor);
+    wgpu::Instance::new(descriptor)
+}
+
+/// Every Vulkan adapter, each opened anew as an app does it.
+fn apps() -> Vec<(String, Gpu)> {
+    static ONE: std::sync::OnceLock<wgpu::Instance> = std::sync::OnceLock::new();
+    apps_of(ONE.get_or_init(instance))
+}
+
+fn apps_of(instance: &wgpu::Instance) -> Vec<(String, Gpu)> {
     let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::VULKAN));
     let open = |adapter: wgpu::Adapter| {
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
@@ -80,6 +88,11 @@ fn destroyed_and_foreign_buffers_are_refused_and_nothing_panics() {
             let error = executor.encode(&mut encoder, input, output).unwrap_err();
             assert!(matches!(error, GpuError::Buffer { .. }), "{name}: {error}");
         }
+        // Of an instance of its own, which made many buffers before: no such one is known here.
+        let (_, stranger) = apps_of(&instance()).remove(0);
+        let many: Vec<_> = (0..2000).map(|_| storage(&stranger, "strange", input.len())).collect();
+        let error = executor.encode(&mut encoder, &many[1999], &to).unwrap_err();
+        assert!(matches!(error, GpuError::Buffer { .. }), "{name}: {error}");
         // One that is destroyed after it served once.
         executor.encode(&mut encoder, &from, &to).unwrap();
         gpu.queue().submit([encoder.finish()]);
@@ -173,7 +186,7 @@ fn a_device_lost_in_the_middle_of_runs_ends_all_of_them() {
                                 _ => pollster::block_on(executor.run_async(input)),
                             };
                             match result {
-                                Ok(logits) => assert_eq!(logits.len(), output_len(executor.plan())),
+                                Ok(logits) => assert_eq!(logits.len(), executor.plan().output().shape.elements()),
                                 Err(e) => return e,
                             }
                         }

@@ -232,6 +232,9 @@ impl Gpu {
     /// [`GpuError::DeviceLost`] where the device is lost, though nobody told: of an app's device. A lost one maps nothing.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn check_alive(&self) -> Result<(), GpuError> {
+        self.check_lost()?;
+        let filters = [ErrorFilter::Validation, ErrorFilter::Internal, ErrorFilter::OutOfMemory];
+        let scopes = filters.map(|filter| self.device.push_error_scope(filter));
         let probe = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("probe"),
             size: 4,
@@ -239,7 +242,17 @@ impl Gpu {
             mapped_at_creation: true,
         });
         let mapped = probe.get_mapped_range_mut(..).map(drop);
-        mapped.map_err(|e| self.failed("mapping a buffer", e))
+        let errors = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop())).count();
+        match mapped {
+            // Without memory there is no telling.
+            Err(e) if errors == 0 => Err(self.failed("mapping a buffer", e)),
+            _ => Ok(()),
+        }
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    fn check_alive(&self) -> Result<(), GpuError> {
+        self.hear_lost()
     }
 
     /// Lets the device tell what it has done until a submission is done: in short waits, so that nothing in wgpu is held for long, and
@@ -294,7 +307,7 @@ impl Gpu {
             match errors.into_iter().flatten().next() {
                 None => Ok(made),
                 // Of a lost device everything is refused.
-                Some(error) => Err(gpu.hear_lost().err().unwrap_or(GpuError::from_wgpu(error, doing))),
+                Some(error) => Err(gpu.check_alive().err().unwrap_or(GpuError::from_wgpu(error, doing))),
             }
         }
     }

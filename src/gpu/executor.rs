@@ -212,8 +212,9 @@ impl GpuExecutor {
     ///
     /// # Errors
     /// [`GpuError::Buffer`] when a buffer is too small, lacks the usage `STORAGE`, is given as both, is destroyed or of another device;
-    /// [`GpuError::DeviceLost`]. The encoder of another device is an error of wgpu's when it is finished. In a browser, where errors
-    /// come later, the app's error handler has those of destroyed and foreign buffers.
+    /// [`GpuError::DeviceLost`]. The encoder of another device is an error of wgpu's when it is finished. A buffer of another
+    /// `wgpu::Instance` cannot always be told from one of this instance: do not mix them. In a browser, where errors come later, the
+    /// app's error handler has those of destroyed and foreign buffers.
     pub fn encode(
         &self,
         encoder: &mut CommandEncoder,
@@ -231,15 +232,20 @@ impl GpuExecutor {
         let ends = bind();
         #[cfg(not(target_arch = "wasm32"))]
         let ends = {
+            let unbound = |why: &str| {
+                let problem = format!("cannot be bound: {why}");
+                GpuError::Buffer { which: "input or output", problem }
+            };
+            // wgpu panics at a buffer that its instance does not know.
+            let bind = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(bind));
             let bound = pollster::block_on(self.gpu.scoped("the app's buffers", bind));
             self.gpu.check_alive()?;
-            bound.map_err(|e| match e {
-                GpuError::Refused { message, .. } => GpuError::Buffer {
-                    which: "input or output",
-                    problem: format!("cannot be bound: {message}"),
-                },
-                e => e,
-            })?
+            match bound {
+                Ok(Ok(ends)) => ends,
+                Ok(Err(_)) => return Err(unbound("it is of another wgpu instance")),
+                Err(GpuError::Refused { message, .. }) => return Err(unbound(&message)),
+                Err(e) => return Err(e),
+            }
         };
         self.record(encoder, &ends);
         Ok(())
