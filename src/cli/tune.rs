@@ -2,7 +2,7 @@
 
 use super::args::TuneArgs;
 use super::timed::ms;
-use super::{Failure, Report, check_target, device, load, place, precision_note, unwritable};
+use super::{Failure, Report, check_target, device, load, place, precision_note, terminal, unwritable};
 use indicatif::{ProgressBar, ProgressStyle};
 use rmnet::gpu::{self, Gpu, HardwareGpu, Tuning};
 use rmnet::tune::{Choice, Tune, TuneError};
@@ -68,7 +68,7 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
     let json = json!({
         "family": model.family, "device": gpu.adapter().to_string(), "driver": gpu.adapter().driver,
         "mode": options.mode.to_string(), "precision": options.precision.to_string(), "batch": options.batch,
-        "input": [shape.channels, shape.height, shape.width], "gpu_time": found.gpu_time, "file": file,
+        "input": [shape.channels, shape.height, shape.width], "gpu_time": found.gpu_time, "file": file.to_string_lossy(),
         "choices": found.choices.iter().map(choice_json).collect::<Vec<_>>(),
         "without_choice": found.without_choice, "default_total_ns": nanos(default_total), "total_ns": nanos(total),
     });
@@ -124,7 +124,7 @@ fn measure(gpu: &Gpu, plan: &rmnet::plan::Plan) -> Result<Tune, TuneError> {
     let found = rmnet::tune::tune(gpu, plan, |p| {
         bar.set_length(p.of as u64);
         bar.set_position(p.done as u64);
-        bar.set_message(p.dispatch.to_string());
+        bar.set_message(terminal::line(p.dispatch).into_owned());
     });
     bar.finish_and_clear();
     found
