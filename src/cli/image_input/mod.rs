@@ -4,20 +4,22 @@
 //! are read batch by batch ([`Batches`]).
 
 mod batches;
+mod budget;
 mod tensor;
 
 pub use batches::{Batches, Input};
 
 use super::Failure;
 use super::args::Shard;
+use budget::{Budget, Share};
 use rmnet::{files, images};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use tensor::TensorInput;
 
-/// The largest image file that is read, in bytes.
-const MAX_IMAGE_FILE: u64 = 512 << 20;
+/// The largest image file that is read, in bytes, and the most of all that are read at a time.
+const MAX_IMAGE_FILE: usize = 256 << 20;
 
 /// The largest tensor that is read from standard input, in bytes: one in a file is mapped, not read.
 const MAX_PIPED_TENSOR: u64 = 4 << 30;
@@ -173,7 +175,7 @@ fn piped(name: &str, mut from: impl Read) -> Result<Found, Failure> {
     (&mut from).take(START as u64).read_to_end(&mut bytes).map_err(|e| refuse(e.to_string()))?;
     let content = Content::of(&bytes);
     let most = match content {
-        Content::Image => MAX_IMAGE_FILE,
+        Content::Image => MAX_IMAGE_FILE as u64,
         Content::Tensor => MAX_PIPED_TENSOR,
         Content::Other => {
             let why = images::decode(&bytes, images::Mode::Rgb, Default::default());
@@ -217,14 +219,25 @@ fn members(folder: &Path, skipped: &mut usize) -> Result<Vec<PathBuf>, Failure> 
     Ok(images)
 }
 
+/// A file in memory, as a share of what all files may take.
+struct Loaded<'s> {
+    bytes: std::borrow::Cow<'s, [u8]>,
+    _share: Option<Share<'s>>,
+}
+
 impl Source {
-    fn bytes(&self) -> Result<std::borrow::Cow<'_, [u8]>, String> {
-        match &self.place {
-            Place::Read(bytes) => Ok(bytes.into()),
-            Place::File(path) => {
-                let bytes = files::read(path, MAX_IMAGE_FILE).map_err(|e| e.to_string())?;
-                Ok(bytes.into())
-            }
-        }
+    fn read<'s>(&'s self, budget: &'s Budget) -> Result<Loaded<'s>, String> {
+        let path = match &self.place {
+            Place::Read(bytes) => return Ok(Loaded { bytes: bytes.into(), _share: None }),
+            Place::File(path) => path,
+        };
+        let file = files::open(path).map_err(|e| e.to_string())?;
+        let length = file.metadata().map_err(|e| e.to_string())?.len();
+        let share = usize::try_from(length).ok().and_then(|n| budget.take(n)).ok_or_else(|| {
+            format!("expected an image file of up to {} MiB, found {length} bytes", budget.total() >> 20)
+        })?;
+        // No more than was asked for: a file that grows meanwhile is not whole.
+        let bytes = files::read_from(file, length).map_err(|e| e.to_string())?;
+        Ok(Loaded { bytes: bytes.into(), _share: Some(share) })
     }
 }
