@@ -53,6 +53,16 @@ fn tensors_outlive_their_checkpoint() {
 }
 
 #[test]
+fn a_file_that_is_cut_later_is_there_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    fs::write(&path, file(&["a", "b"])).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+    assert_eq!(checkpoint.tensor("b").unwrap().to_f64(), [1.0, 1.0]);
+}
+
+#[test]
 fn a_folder_must_hold_one_file() {
     let folder = tempfile::tempdir().unwrap();
     let open = || Checkpoint::open(folder.path()).unwrap_err();

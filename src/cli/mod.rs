@@ -201,6 +201,12 @@ pub fn parse() -> Cli {
     })
 }
 
+/// A line of the log, which may quote a file.
+pub fn write_log(out: &mut env_logger::fmt::Formatter, record: &log::Record<'_>) -> std::io::Result<()> {
+    let message = record.args().to_string();
+    writeln!(out, "[{} {}] {}", record.level(), record.target(), terminal::text(&message))
+}
+
 /// Runs the verb and prints its report; gives the exit code.
 pub fn main(cli: Cli) -> u8 {
     signals::watch(cli.json);

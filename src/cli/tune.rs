@@ -25,10 +25,8 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
     if args.out.is_none() {
         place::make_folder(&file)
             .map_err(|e| Failure::input(format!("cannot make the folder of {}: {e}", file.display())))?;
-    } else if file.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-        return Err(Failure::input(format!("-o {}: there is no such folder", file.display())));
+        rmnet::output::try_write(&file).map_err(unwritable(&file))?;
     }
-    rmnet::output::try_write(&file).map_err(unwritable(&file))?;
     let model = load(&args.model)?;
     let gpu = open(&device)?;
     let options = Options {
