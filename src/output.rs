@@ -1,7 +1,8 @@
 //! Files that appear only when they are whole.
 //!
-//! A file is written under a short name in the folder where it is to be, and takes its own when it is whole. Symbolic links are
-//! followed: the link stays, and what it leads to is replaced. Other names of the same file (hard links) keep what it held.
+//! A file is written in a folder of its own, of a short name, beside the place where it is to be, and moves there when it is whole: whatever
+//! its writer makes on the way is in that folder too. Symbolic links are followed: the link stays, and what it leads to is replaced. Other
+//! names of the same file (hard links) keep what it held.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,11 +12,11 @@ use std::{fs, io};
 /// The most symbolic links that are followed, as on Linux.
 const MAX_LINKS: usize = 40;
 
-/// Files that are being written.
+/// Folders of files that are being written.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(vec![]);
 
-/// Has `fill` write a file beside `path`, which takes that name when it is whole; where anything fails it is gone again and
-/// what was at `path` is as it was. No other file is touched.
+/// Has `fill` write a file, which takes the name `path` when it is whole; where anything fails it is gone again and what was at `path` is as
+/// it was. No other file is touched.
 ///
 /// # Errors
 /// Those of the file system, among them that what is at `path` may not be written, and those of `fill`;
@@ -23,10 +24,10 @@ static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(vec![]);
 pub fn write_whole(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let target = target(path)?;
     let (partial, permissions) = Partial::beside(&target)?;
-    fill(&partial.0)?;
+    fill(&partial.file())?;
     // `fill` may make it with others.
-    fs::set_permissions(&partial.0, permissions)?;
-    fs::rename(&partial.0, &target)
+    fs::set_permissions(partial.file(), permissions)?;
+    fs::rename(partial.file(), &target)
 }
 
 /// Whether [`write_whole`] could begin: asked before what takes long.
@@ -40,8 +41,13 @@ pub fn try_write(path: &Path) -> io::Result<()> {
 /// Removes the files that are not whole yet, and lets no other begin: for the last moments of a process that a signal ends.
 pub fn remove_unfinished() {
     let unfinished = unfinished();
-    for partial in unfinished.iter() {
-        let _ = fs::remove_file(partial);
+    for folder in unfinished.iter() {
+        // Another thread may be making a file in it just now.
+        for _ in 0..100 {
+            if fs::remove_dir_all(folder).is_ok() || !folder.exists() {
+                break;
+            }
+        }
     }
     std::mem::forget(unfinished);
 }
@@ -90,12 +96,12 @@ fn folder(path: &Path) -> &Path {
     }
 }
 
-/// A file that is being written. It goes when this is dropped, unless it has another name by then.
+/// The folder of a file that is being written. It goes when this is dropped, with what is still in it.
 struct Partial(PathBuf);
 
 impl Partial {
-    /// A new file of a name that nothing has, in the folder of `path`, with the permissions that it is to have in the end: those of
-    /// the file at `path`, which may be written, or else those that the user's mask gives.
+    /// A new folder of a name that nothing has, beside `path`, with an empty file; and the permissions that the file is to have in the end:
+    /// those of the file at `path`, which may be written, or else those that the user's mask gives.
     fn beside(path: &Path) -> io::Result<(Partial, fs::Permissions)> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let before = fs::metadata(path).ok();
@@ -111,26 +117,30 @@ impl Partial {
             let partial = folder(path).join(name);
             // Held, so that no file comes to be which `remove_unfinished` does not see.
             let mut unfinished = unfinished();
-            match fs::OpenOptions::new().write(true).create_new(true).open(&partial) {
+            match fs::create_dir(&partial) {
                 // Left by a process of the same number that was killed.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => (),
                 Err(e) => return Err(e),
-                Ok(file) => {
+                Ok(()) => {
                     unfinished.push(partial.clone());
                     drop(unfinished);
                     let partial = Partial(partial);
+                    let file = fs::File::create_new(partial.file())?;
                     let permissions = before.map_or_else(|| file.metadata(), Ok)?.permissions();
                     return Ok((partial, permissions));
                 }
             }
         }
     }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("new")
+    }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // Not there any more where it was renamed.
-        let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_dir_all(&self.0);
         unfinished().retain(|partial| *partial != self.0);
     }
 }

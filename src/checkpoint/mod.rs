@@ -126,7 +126,7 @@ impl Checkpoint {
     ///
     /// # Safety
     /// No process may change or shorten the file (of shards, any of them) while the checkpoint or a tensor of it lives: a network that was
-    /// loaded from it, too, until its [`Graph`](crate::graph::Graph) is dropped. Bytes that change while they are read are undefined
+    /// loaded from it, too, until its graph is dropped. Bytes that change while they are read are undefined
     /// behaviour, and bytes that are gone end the process by SIGBUS (Unix) or an exception (Windows). A file that is replaced
     /// by another of its name, as by a rename, stays as it was for who has it mapped.
     ///

@@ -291,12 +291,15 @@ fn nearest<const N: usize>(
         }
         all
     };
-    let xs = positions(image.width, size[1], columns);
-    positions(image.height, size[0], rows)
-        .into_iter()
-        .flat_map(|y| xs.iter().map(move |x| (y * image.width + x) * N))
-        .flat_map(|at| image.pixels[at..at + N].iter().copied())
-        .collect()
+    let (xs, ys) = (positions(image.width, size[1], columns), positions(image.height, size[0], rows));
+    let mut out = Vec::with_capacity(ys.len() * xs.len() * N);
+    for y in ys {
+        for x in &xs {
+            let at = (y * image.width + x) * N;
+            out.extend_from_slice(&image.pixels[at..at + N]);
+        }
+    }
+    out
 }
 
 #[cfg(test)]
