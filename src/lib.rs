@@ -5,6 +5,8 @@ pub mod bench;
 pub mod checkpoint;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cpu;
+#[doc(hidden)] // The program's own use.
+pub mod files;
 pub mod gpu;
 pub mod graph;
 #[cfg(feature = "images")]

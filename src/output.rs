@@ -1,26 +1,33 @@
 //! Files that appear only when they are whole.
+//!
+//! A file is written in a folder of its own, of a short name, beside the place where it is to be, and moves there when it is whole: whatever
+//! its writer makes on the way is in that folder too. Symbolic links are followed: the link stays, and what it leads to is replaced. Other
+//! names of the same file (hard links) keep what it held.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{fs, io};
 
-/// Has `fill` write a file beside `path`, which takes that name when it is whole; where anything fails it is gone again and
-/// what was at `path` is as it was. No other file is touched.
+/// The most symbolic links that are followed, as on Linux.
+const MAX_LINKS: usize = 40;
+
+/// Folders of files that are being written.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(vec![]);
+
+/// Has `fill` write a file, which takes the name `path` when it is whole; where anything fails it is gone again and what was at `path` is as
+/// it was. No other file is touched.
 ///
 /// # Errors
-/// Those of the file system, among them that what is at `path` may not be written, and those of `fill`.
+/// Those of the file system, among them that what is at `path` may not be written, and those of `fill`;
+/// [`io::ErrorKind::InvalidInput`] where `path` is, or leads to, something else than a regular file or nothing.
 pub fn write_whole(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-    let (partial, made) = create_beside(path)?;
-    let write = || {
-        // With the permissions that the user's mask gives a new file: `fill` may make it with others.
-        let permissions = made.metadata()?.permissions();
-        fill(&partial)?;
-        fs::set_permissions(&partial, permissions)?;
-        fs::rename(&partial, path)
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(&partial);
-    })
+    let target = target(path)?;
+    let (partial, permissions) = Partial::beside(&target)?;
+    fill(&partial.file())?;
+    // `fill` may make it with others.
+    fs::set_permissions(partial.file(), permissions)?;
+    fs::rename(partial.file(), &target)
 }
 
 /// Whether [`write_whole`] could begin: asked before what takes long.
@@ -28,33 +35,127 @@ pub fn write_whole(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> i
 /// # Errors
 /// As [`write_whole`].
 pub fn try_write(path: &Path) -> io::Result<()> {
-    create_beside(path).and_then(|(partial, _)| fs::remove_file(partial))
+    Partial::beside(&target(path)?).map(drop)
 }
 
-/// A new file of a name that nothing has, which begins as that of `path`; what is at `path` may be written.
-fn create_beside(path: &Path) -> io::Result<(PathBuf, fs::File)> {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    // Taking its place would ask for the folder's permission alone.
-    if fs::metadata(path).is_ok_and(|m| m.is_file()) {
-        fs::OpenOptions::new().write(true).open(path)?;
-    }
-    // A browser has neither processes nor files, and says so below.
-    let process = if cfg!(target_arch = "wasm32") { 0 } else { std::process::id() };
-    loop {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{process}-{}.tmp", COUNT.fetch_add(1, Ordering::Relaxed)));
-        let partial = PathBuf::from(name);
-        match fs::OpenOptions::new().write(true).create_new(true).open(&partial) {
-            // Left by a process of the same number that was killed.
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => (),
-            made => return made.map(|file| (partial, file)),
+/// Removes the files that are not whole yet, and lets no other begin: for the last moments of a process that a signal ends.
+pub fn remove_unfinished() {
+    let unfinished = unfinished();
+    for folder in unfinished.iter() {
+        // Another thread may be making a file in it just now.
+        for _ in 0..100 {
+            if fs::remove_dir_all(folder).is_ok() || !folder.exists() {
+                break;
+            }
         }
+    }
+    std::mem::forget(unfinished);
+}
+
+fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn refuse<T>(reason: &str) -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
+}
+
+/// The file that a path means, whether it is there or not: what symbolic links lead to.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    let mut at = path.to_path_buf();
+    for _ in 0..MAX_LINKS {
+        if at.file_name().is_none() || at.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            return refuse("expected the name of a file to write");
+        }
+        let found = match fs::symlink_metadata(&at) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(at),
+            found => found?,
+        };
+        if found.is_file() {
+            return Ok(at);
+        }
+        if !found.is_symlink() {
+            let what = if found.is_dir() { "a folder" } else { "a pipe, a device or the like" };
+            return refuse(&format!("expected a regular file to write, found {what}"));
+        }
+        let folder = folder(&at);
+        // `/dev/stdout` is a link to a file that some program has open: replacing that would leave it with the old one.
+        if folder.canonicalize().is_ok_and(|f| f.starts_with("/proc") || f.starts_with("/dev/fd")) {
+            return refuse("expected a regular file to write, found one that a process has open");
+        }
+        at = folder.join(fs::read_link(&at)?);
+    }
+    refuse(&format!("expected a file to write, found more than {MAX_LINKS} symbolic links that lead on"))
+}
+
+/// The folder that a file is in.
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// The folder of a file that is being written. It goes when this is dropped, with what is still in it.
+struct Partial(PathBuf);
+
+impl Partial {
+    /// A new folder of a name that nothing has, beside `path`, with an empty file; and the permissions that the file is to have in the end:
+    /// those of the file at `path`, which may be written, or else those that the user's mask gives.
+    fn beside(path: &Path) -> io::Result<(Partial, fs::Permissions)> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let before = fs::metadata(path).ok();
+        if before.is_some() {
+            // Taking its place would ask for the folder's permission alone.
+            fs::OpenOptions::new().write(true).open(path)?;
+        }
+        // A browser has neither processes nor files, and says so below.
+        let process = if cfg!(target_arch = "wasm32") { 0 } else { std::process::id() };
+        loop {
+            // Short: the name of `path` may be as long as a name can be.
+            let name = format!(".rmnet-{process}-{}.tmp", COUNT.fetch_add(1, Ordering::Relaxed));
+            let partial = folder(path).join(name);
+            // Held, so that no file comes to be which `remove_unfinished` does not see.
+            let mut unfinished = unfinished();
+            match fs::create_dir(&partial) {
+                // Left by a process of the same number that was killed.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => (),
+                Err(e) => return Err(e),
+                Ok(()) => {
+                    unfinished.push(partial.clone());
+                    drop(unfinished);
+                    let partial = Partial(partial);
+                    let file = fs::File::create_new(partial.file())?;
+                    let permissions = before.map_or_else(|| file.metadata(), Ok)?.permissions();
+                    return Ok((partial, permissions));
+                }
+            }
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("new")
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+        unfinished().retain(|partial| *partial != self.0);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Names in a folder, sorted.
+    fn names(folder: &Path) -> Vec<String> {
+        let name = |e: io::Result<fs::DirEntry>| e.unwrap().file_name().to_string_lossy().into_owned();
+        let mut names: Vec<String> = fs::read_dir(folder).unwrap().map(name).collect();
+        names.sort();
+        names
+    }
 
     #[test]
     fn nothing_else_is_touched_and_nothing_is_left() {
@@ -73,8 +174,12 @@ mod tests {
         write_whole(&path, |p| fs::write(p, "whole")).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
         assert_eq!(fs::read_to_string(&beside).unwrap(), "precious");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        assert_eq!(names(folder.path()), ["out", "out.tmp"]);
         assert!(try_write(&folder.path().join("none/out")).is_err());
+        for no_name in [Path::new(""), Path::new("/"), Path::new(".."), &folder.path().join("new/")] {
+            assert!(try_write(no_name).is_err(), "{}", no_name.display());
+        }
+        assert_eq!(try_write(folder.path()).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]
@@ -82,10 +187,72 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
         let taken: Vec<PathBuf> =
-            (0..64).map(|n| folder.path().join(format!("out.{}-{n}.tmp", std::process::id()))).collect();
+            (0..64).map(|n| folder.path().join(format!(".rmnet-{}-{n}.tmp", std::process::id()))).collect();
         taken.iter().for_each(|t| fs::write(t, "taken").unwrap());
         write_whole(&path, |p| fs::write(p, "whole")).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
         assert!(taken.iter().all(|t| fs::read_to_string(t).unwrap() == "taken"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_stay() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("far")).unwrap();
+        fs::write(at("far/there"), "before").unwrap();
+        fs::hard_link(at("far/there"), at("far/same")).unwrap();
+        symlink("far/there", at("near")).unwrap();
+        symlink("near", at("link")).unwrap();
+        symlink("far/new", at("dangling")).unwrap();
+        symlink("loop", at("loop")).unwrap();
+        symlink("far", at("to-folder")).unwrap();
+        symlink("none/there", at("nowhere")).unwrap();
+        for link in ["link", "dangling"] {
+            write_whole(&at(link), |p| fs::write(p, "whole")).unwrap();
+            assert!(fs::symlink_metadata(at(link)).unwrap().is_symlink(), "{link}");
+            assert_eq!(fs::read_to_string(at(link)).unwrap(), "whole", "{link}");
+        }
+        assert_eq!(fs::read_to_string(at("far/same")).unwrap(), "before", "another name of the same file");
+        for link in ["loop", "to-folder", "nowhere"] {
+            assert!(try_write(&at(link)).is_err(), "{link}");
+            assert!(fs::symlink_metadata(at(link)).unwrap().is_symlink(), "{link}");
+        }
+        assert_eq!(names(&at("far")), ["new", "same", "there"]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_no_file_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [&pipe, Path::new("/dev/null"), Path::new("/dev/full"), Path::new("/dev/stdin")] {
+            let error = try_write(path).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{}: {error}", path.display());
+        }
+        assert_eq!(names(folder.path()), ["pipe"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_longest_names_and_names_that_are_no_text() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let long = "x".repeat(255);
+        for name in [OsStr::new(&long), OsStr::from_bytes(b"a\xff\n")] {
+            let path = folder.path().join(name);
+            write_whole(&path, |p| fs::write(p, "whole")).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
+        }
+        assert!(try_write(&folder.path().join("x".repeat(256))).is_err());
+        // Who could not read the file before cannot read the new one.
+        let path = folder.path().join(&long);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        write_whole(&path, |p| fs::write(p, "again")).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

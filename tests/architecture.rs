@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Modules from the ground up: each may use those of lower floors only.
 const FLOORS: &[(&str, u32)] = &[
     ("tensor", 0),
+    ("files", 0),
     ("output", 0),
     ("memory", 0),
     ("graph", 1),

@@ -135,7 +135,7 @@ fn one_bad_image_does_not_end_the_rest() {
 }
 
 #[test]
-fn standard_input_and_pipes() {
+fn standard_input() {
     let seven = fs::read(SEVEN).expect("an image");
     let (code, found, said) = lines(&["run", DIGITS, "-", "--jsonl"], &seven);
     assert_eq!((code, found.len()), (0, 1), "{said}");
@@ -151,9 +151,12 @@ fn standard_input_and_pipes() {
     assert_eq!(lines(&["run", DIGITS, "-", "-"], &seven).0, 2);
     #[cfg(unix)]
     {
-        // Endless, and no image.
-        let (code, _, said) = lines(&["run", DIGITS, "/dev/zero"], b"");
-        assert!(code == 3 && said.contains("/dev/zero: expected a PNG or JPEG image"), "{said}");
+        // Endless, and no file; standard input has a name of its own.
+        for device in ["/dev/zero", "/dev/stdin"] {
+            let (code, _, said) = lines(&["run", DIGITS, device], &seven);
+            let expected = format!("{device}: expected a regular file or a folder");
+            assert!(code == 3 && said.contains(&expected) && said.contains("`-`"), "{said}");
+        }
     }
 }
 

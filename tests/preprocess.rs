@@ -1,8 +1,10 @@
 //! Pixels equal to Pillow's, and whole pipelines equal to those of torchvision, timm and Hugging Face.
 
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 use rmnet::checkpoint::Checkpoint;
 use rmnet::images::{Mode, Orientation, Pixels};
-use rmnet::preprocess::{CropRule, ImageView, Interpolation, Preprocess, PreprocessError, Resize};
+use rmnet::preprocess::{CropRule, ImageView, Interpolation, MAX_VALUE, Preprocess, PreprocessError, Resize};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use std::fs;
@@ -149,7 +151,7 @@ fn keys_that_are_not_understood_refuse_images() {
         (vit("size", json!("large")), "size"),
         (vit("size", json!({ "shortest_edge": 8 })), "size"),
         (vit("size", json!({ "shortest_edge": 8, "longest_edge": 9 })), "size"),
-        (vit("resample", json!(7)), "resample"),
+        (vit("resample", json!("bilinear")), "resample"),
         (vit("do_resize", json!(1)), "do_resize"),
         (timm("interpolation", json!("random")), "interpolation"),
         (timm("crop_mode", json!("border")), "crop_mode"),
@@ -190,12 +192,242 @@ fn numbers_that_cannot_be_are_named_at_once() {
         (json!({ "crop_pct": -1 }), "crop_pct"),
         (json!({ "size": 70000 }), "size"),
         (json!({ "size": 0 }), "size"),
+        (json!({ "size": -1 }), "size"),
+        (json!({ "size": 1e9 }), "size"),
+        (json!({ "size": 224.5 }), "size"),
+        (json!({ "crop_size": 1e30 }), "size"),
+        (json!({ "size": { "height": 0, "width": 8 } }), "height"),
+        (json!({ "size": { "height": 8, "width": -8 } }), "width"),
+        (json!({ "size": { "shortest_edge": "NaN" } }), "size.shortest_edge"),
+        (json!({ "resample": 7 }), "resample"),
+        (json!({ "resample": -1 }), "resample"),
+        (json!({ "resample": 2.5 }), "resample"),
+        (json!({ "image_std": "NaN" }), "image_std"),
+        (json!({ "image_std": ["Infinity", 1, 1] }), "image_std"),
+        (json!({ "image_mean": ["-Infinity", 1, 1] }), "image_mean"),
+        (json!({ "image_mean": true }), "image_mean"),
+        (json!({ "rescale_factor": 0 }), "rescale_factor"),
+        (json!({ "rescale_factor": -1 }), "rescale_factor"),
+        // Also where it is not used.
+        (json!({ "do_rescale": false, "rescale_factor": 1e300 }), "rescale_factor"),
+        (json!({ "do_normalize": false, "image_std": 0 }), "image_std"),
+        (json!({ "crop_pct": 1e-300 }), "crop_pct"),
+        (json!({ "crop_pct": "0.9" }), "crop_pct"),
+        // Each in its range, and together beyond what an input may be.
+        (json!({ "rescale_factor": 1e5, "image_std": 1e-5 }), "rescale_factor, image_mean, image_std"),
     ];
     for (config, key) in cases {
         match Preprocess::from_hugging_face(&config) {
             Err(PreprocessError::Config { key: found, .. }) => assert_eq!(found, key, "{config}"),
             other => panic!("{config}: {other:?}"),
         }
+    }
+}
+
+/// Numbers as files have them: common ones, those at the ends of ranges, and absurd ones, also as words.
+fn number() -> impl Strategy<Value = Value> {
+    let fixed = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        2.0,
+        3.0,
+        7.0,
+        8.0,
+        32.0,
+        224.0,
+        0.229,
+        0.485,
+        1.0 / 255.0,
+        1e-6,
+        1e6,
+        1e-45,
+        1e38,
+    ]
+    .into_iter()
+    .chain([1e39, -1e39, 1e300, f64::MIN_POSITIVE, 65536.0, 65537.0, 1e9, 2.5, 100.0, 0.01]);
+    let fixed: Vec<Value> = fixed.map(Value::from).collect();
+    let words = ["NaN", "Infinity", "-Infinity", "", "1"].map(Value::from).to_vec();
+    prop_oneof![
+        6 => proptest::sample::select(fixed),
+        3 => any::<f64>().prop_map(|v| if v.is_finite() { v.into() } else { Value::Null }),
+        2 => (-20i64..300).prop_map(Value::from),
+        1 => proptest::sample::select(words),
+        1 => Just(Value::Null),
+    ]
+}
+
+/// Mostly one of these, else any, or a list of any.
+fn mostly<T: Into<Value>>(sane: impl IntoIterator<Item = T>) -> BoxedStrategy<Value> {
+    let sane: Vec<Value> = sane.into_iter().map(Into::into).collect();
+    let any =
+        prop_oneof![3 => number(), 1 => proptest::collection::vec(number(), 0..5).prop_map(Value::from)];
+    prop_oneof![8 => proptest::sample::select(sane), 1 => any].boxed()
+}
+
+fn side() -> BoxedStrategy<Value> {
+    mostly([1, 7, 8, 32, 224])
+}
+
+/// One for all channels, or one each.
+fn each(sane: &'static [f64]) -> BoxedStrategy<Value> {
+    let one = mostly(sane.iter().copied());
+    prop_oneof![one.clone(), proptest::collection::vec(one, 3).prop_map(Value::from)].boxed()
+}
+
+const MEANS: &[f64] = &[0.0, 0.485, -1.0, 127.5, 1e6];
+const STDS: &[f64] = &[1.0, 0.229, 58.0, 1e-2, 1e6];
+const RESCALES: [f64; 5] = [1.0 / 255.0, 1.0, 1.0 / 127.5, 1e-6, 100.0];
+
+fn hugging_face_config() -> impl Strategy<Value = Value> {
+    let classes = ["ConvNext", "ViT", "EfficientNet", "MobileViT", "CLIP", "PoolFormer", "Levit"];
+    let class = proptest::sample::select(classes.to_vec());
+    let size = prop_oneof![
+        side(),
+        side().prop_map(|s| json!({ "shortest_edge": s })),
+        (side(), side()).prop_map(|(h, w)| json!({ "height": h, "width": w })),
+    ];
+    let numbers = (mostly(RESCALES), mostly([0.875, 1.0, 0.5]), mostly([0, 2, 3, 5]));
+    let flags = (any::<[bool; 5]>(), side());
+    (class, size, each(MEANS), each(STDS), numbers, flags).prop_map(
+        |(class, size, mean, std, (rescale, pct, resample), (flags, crop))| {
+            json!({
+                "image_processor_type": format!("{class}ImageProcessor"), "size": size, "image_mean": mean,
+                "image_std": std, "rescale_factor": rescale, "crop_pct": pct, "resample": resample,
+                "do_rescale": flags[0], "do_normalize": flags[1], "do_resize": flags[2], "do_center_crop": flags[3],
+                "rescale_offset": flags[4], "crop_size": crop,
+            })
+        },
+    )
+}
+
+fn timm_config() -> impl Strategy<Value = Value> {
+    let size = proptest::collection::vec(side(), 3);
+    (size, mostly([0.875, 1.0]), each(MEANS), each(STDS)).prop_map(
+        |(size, pct, mean, std)| json!({ "input_size": size, "crop_pct": pct, "mean": mean, "std": std }),
+    )
+}
+
+/// As a saved file has it.
+fn saved() -> impl Strategy<Value = Value> {
+    let resize = prop_oneof![
+        Just(json!("none")),
+        side().prop_map(|s| json!({ "shortest": s })),
+        (side(), side()).prop_map(|(h, w)| json!({ "exact": [h, w] })),
+        (side(), side()).prop_map(|(h, w)| json!({ "cover": [h, w] })),
+    ];
+    let numbers = (mostly([0.875, 1.0]), mostly(RESCALES), mostly([0.0, 1.0]));
+    (resize, side(), side(), numbers, each(MEANS), each(STDS), any::<bool>()).prop_map(
+        |(resize, h, w, (pct, rescale, offset), mean, std, twice)| {
+            json!({
+                "size": [h, w], "resize": resize, "interpolation": "bilinear", "crop_rule": "torchvision", "crop_pct": pct,
+                "rescale": rescale, "offset": offset, "mean": mean, "std": std, "divide_twice": twice,
+            })
+        },
+    )
+}
+
+/// Refused, or finite and in bounds for every 8-bit value.
+fn refused_or_bounded(preprocess: Result<Preprocess, impl std::fmt::Display>) -> Result<bool, TestCaseError> {
+    let Ok(preprocess) = preprocess else { return Ok(false) };
+    // What is asked for may be too large for memory; how large is of no interest here.
+    let small = Preprocess { size: preprocess.size.map(|s| s.min(40)), ..preprocess };
+    let mut applied = false;
+    for (width, height) in [(16, 16), (1, 256), (40, 7)] {
+        for channels in [1, 3, 4] {
+            let pixels: Vec<u8> = (0..width * height * channels).map(|i| (i / channels) as u8).collect();
+            if let Ok(values) = small.apply_view(ImageView { pixels: &pixels, width, height, channels }) {
+                let bounded = |v: &f32| v.abs() <= MAX_VALUE;
+                prop_assert!(
+                    values.iter().all(bounded),
+                    "{small:?}: {:?}",
+                    values.iter().find(|v| !bounded(v))
+                );
+                applied = true;
+            }
+        }
+    }
+    Ok(applied)
+}
+
+/// Random configs of every kind; enough of them are accepted for that to say something.
+#[test]
+fn any_config_is_refused_or_gives_finite_values() {
+    let mut runner = TestRunner::new(Config { cases: 3000, failure_persistence: None, ..Config::default() });
+    let accepted = std::cell::Cell::new([0; 3]);
+    let count = |kind: usize, applied: bool| {
+        let mut now = accepted.get();
+        now[kind] += usize::from(applied);
+        accepted.set(now);
+    };
+    let all = (hugging_face_config(), timm_config(), saved());
+    runner
+        .run(&all, |(hugging_face, timm, saved)| {
+            count(0, refused_or_bounded(Preprocess::from_hugging_face(&hugging_face))?);
+            count(1, refused_or_bounded(Preprocess::from_timm(&timm))?);
+            count(2, refused_or_bounded(serde_json::from_value(saved))?);
+            Ok(())
+        })
+        .unwrap_or_else(|e| panic!("{e}"));
+    let accepted = accepted.get();
+    assert!(accepted.iter().all(|n| *n > 100), "accepted of each kind: {accepted:?}");
+}
+
+/// A saved file is refused when it is loaded, by the name of the number.
+#[test]
+fn a_saved_file_is_refused_by_its_numbers() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/digits");
+    let model = rmnet::models::Model::open(path, None).unwrap();
+    let graph = rmnet::rewrite::for_mode(&model.graph, rmnet::Mode::Structured).unwrap().graph;
+    let about = rmnet::models::saved::About::model(&model);
+    let plain = || about.preprocess.clone();
+    let cases = [
+        (Preprocess { std: vec![0.0], ..plain() }, "`std`"),
+        (Preprocess { std: vec![1.0, -1.0, 1.0], ..plain() }, "`std`"),
+        (Preprocess { std: vec![1e-45], ..plain() }, "`std`"),
+        (Preprocess { mean: vec![1e39], ..plain() }, "`mean`"),
+        (Preprocess { mean: vec![], ..plain() }, "`mean`"),
+        (Preprocess { rescale: 1e38, ..plain() }, "`rescale`"),
+        (Preprocess { rescale: -1.0, ..plain() }, "`rescale`"),
+        (Preprocess { offset: 1e7, ..plain() }, "`offset`"),
+        (Preprocess { crop_pct: 0.0, ..plain() }, "`crop_pct`"),
+        (Preprocess { crop_pct: -0.5, ..plain() }, "`crop_pct`"),
+        (Preprocess { resize: Resize::Shortest(0), ..plain() }, "`resize`"),
+        (Preprocess { resize: Resize::Exact([1 << 40, 1]), ..plain() }, "`resize`"),
+        (Preprocess { rescale: 1e6, std: vec![1e-6], ..plain() }, "`rescale, mean, std`"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (preprocess, key) in cases {
+        let file = folder.path().join("model.safetensors");
+        let about = rmnet::models::saved::About { preprocess, ..about.clone() };
+        rmnet::models::saved::save(&file, &graph, &about).unwrap();
+        let error = rmnet::models::Model::open(&file, None).unwrap_err().to_string();
+        assert!(error.contains(key) && error.contains("metadata `rmnet`"), "{key}: {error}");
+        assert!(error.contains("expected") && error.contains("found"), "{error}");
+    }
+}
+
+/// The file is named, and numbers that no JSON has.
+#[test]
+fn the_file_of_a_number_is_named() {
+    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/digits/model.safetensors");
+    let cases = [
+        ("config.json", r#"{"pretrained_cfg": {"std": [0, 0, 0]}}"#, "`std`"),
+        ("config.json", r#"{"pretrained_cfg": {"input_size": [0, 8, 8]}}"#, "`input_size`"),
+        ("config.json", r#"{"pretrained_cfg": {"crop_pct": NaN}}"#, "config.json"),
+        ("preprocessor_config.json", r#"{"rescale_factor": 1e38}"#, "`rescale_factor`"),
+        ("preprocessor_config.json", r#"{"image_std": Infinity}"#, "JSON"),
+        ("preprocessor_config.json", r#"{"image_mean": 1e999}"#, "JSON"),
+        ("processor_config.json", r#"{"image_processor": {"image_std": 1e-45}}"#, "`image_std`"),
+    ];
+    for (name, text, word) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy(&weights, folder.path().join("model.safetensors")).unwrap();
+        fs::write(folder.path().join(name), text).unwrap();
+        let error = rmnet::models::Model::open(folder.path(), None).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(word), "{name}: {error}");
     }
 }
 

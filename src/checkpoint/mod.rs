@@ -1,7 +1,7 @@
 //! An opened checkpoint (safetensors, sharded safetensors, PyTorch's pickles), its tensors as borrowed views, and the config files beside it.
 //!
 //! Everything is checked once, here: the header, the offsets, the element types. What follows reads tensors without
-//! copying them; a file stays memory-mapped for as long as any tensor of it lives.
+//! copying them; a file stays in memory, or memory-mapped, for as long as any tensor of it lives.
 //!
 //! Pickles are read without running a byte of them, by the feature `pickle`, which the program has on.
 //!
@@ -29,6 +29,7 @@ mod shards;
 pub use error::CheckpointError;
 
 use crate::tensor::{Owner, Tensor};
+use open::Access;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -85,7 +86,8 @@ pub struct Checkpoint {
     others: BTreeMap<String, OtherTensor>,
     metadata: BTreeMap<String, String>,
     config: Option<Value>,
-    preprocessor: Option<Value>,
+    /// The name of the file, and what is in it.
+    preprocessor: Option<(&'static str, Value)>,
     file_size: usize,
 }
 
@@ -96,10 +98,10 @@ impl Checkpoint {
     /// the first of these is taken: `model.safetensors`; the only `*.safetensors`, or the index of several; `pytorch_model.bin`;
     /// the only `*.pth`, `*.pt`, `*.bin`, `*.ckpt` or `*.tar`, or the index of several `*.bin`.
     ///
-    /// The file is memory-mapped and must not change while the checkpoint or a tensor of it lives. It is read when a model is loaded and
-    /// again when its weights are packed or written, and leaves memory after each, so that a slow disk may be asked twice. `config.json` and
-    /// `preprocessor_config.json` (or else `processor_config.json`) are read from the same folder where they exist, also when `path` is the
-    /// file.
+    /// The file is read into memory, where it stays for as long as the checkpoint or a tensor of it lives;
+    /// [`Checkpoint::open_mapped`] takes less. It must be a regular file: a pipe or a device is refused, not waited for. `config.json` and
+    /// `preprocessor_config.json` (or else `processor_config.json`) are read from the same folder where they exist, also when `path` is
+    /// the file.
     ///
     /// Tensors of a pickle are called by the keys that lead to them, joined with dots: `state_dict.conv1.weight`,
     /// `optimizer.state.0.exp_avg`. Values that are no tensors are left out, and so are tensors in objects that are neither
@@ -109,12 +111,39 @@ impl Checkpoint {
     /// [`CheckpointError`]: unreadable, ambiguous; contents that do not fit the file or one another; a pickle that names what no tensor is
     /// made of; a config file that is not a JSON object, or over 1 MiB.
     pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
-        let file = open::find(path.as_ref())?;
+        Checkpoint::open_with(path.as_ref(), Access::Copied)
+    }
+
+    /// The same with the file memory-mapped. It is read when a model is loaded and again when its weights are packed or written, and leaves
+    /// memory after each, so that a slow disk may be asked twice: converting a file takes much less memory than the file has bytes.
+    ///
+    /// ```no_run
+    /// # use rmnet::checkpoint::Checkpoint;
+    /// // SAFETY: the file is this app's own, and nothing writes it after its download.
+    /// let checkpoint = unsafe { Checkpoint::open_mapped("resnet50.safetensors") }?;
+    /// # Ok::<(), rmnet::checkpoint::CheckpointError>(())
+    /// ```
+    ///
+    /// # Safety
+    /// No process may change or shorten the file (of shards, any of them) while the checkpoint or a tensor of it lives: a network that was
+    /// loaded from it, too, until its graph is dropped. Bytes that change while they are read are undefined
+    /// behaviour, and bytes that are gone end the process by SIGBUS (Unix) or an exception (Windows). A file that is replaced
+    /// by another of its name, as by a rename, stays as it was for who has it mapped.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub unsafe fn open_mapped(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
+        Checkpoint::open_with(path.as_ref(), Access::Mapped)
+    }
+
+    fn open_with(path: &Path, access: Access) -> Result<Checkpoint, CheckpointError> {
+        let file = open::find(path)?;
         let origin = file.display().to_string();
         let (contents, format, size) = if open::is_index(&file) {
-            shards::open(&file)?
+            shards::open(&file, access)?
         } else {
-            let owner = open::map(&file)?;
+            let owner = open::bytes(&file, access)?;
             let (contents, format) = read(&owner, &origin)?;
             (contents, format, owner.size())
         };
@@ -148,7 +177,7 @@ impl Checkpoint {
     /// # Errors
     /// [`CheckpointError::Config`] when the text is not a JSON object.
     pub fn with_preprocessor_config(mut self, text: &str) -> Result<Checkpoint, CheckpointError> {
-        self.preprocessor = Some(open::parse(text.as_bytes(), "preprocessor config")?);
+        self.preprocessor = Some((open::PREPROCESSOR, open::parse(text.as_bytes(), "preprocessor config")?));
         Ok(self)
     }
 
@@ -215,7 +244,12 @@ impl Checkpoint {
 
     /// `preprocessor_config.json`, a JSON object, where there is one; else that of `processor_config.json` for images.
     pub fn preprocessor_config(&self) -> Option<&Value> {
-        self.preprocessor.as_ref()
+        self.preprocessor.as_ref().map(|(_, config)| config)
+    }
+
+    /// The name of the file that [`Checkpoint::preprocessor_config`] is from.
+    pub(crate) fn preprocessor_file(&self) -> &'static str {
+        self.preprocessor.as_ref().map_or(open::PREPROCESSOR, |(file, _)| file)
     }
 
     /// What the checkpoint is stored as.

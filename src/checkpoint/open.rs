@@ -1,12 +1,14 @@
 //! Finding and mapping the file, and the JSON files beside it.
 
 use super::CheckpointError;
+use crate::files;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::tensor::Bytes;
 use crate::tensor::Owner;
 use serde_json::Value;
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 #[cfg(not(target_arch = "wasm32"))]
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -34,17 +36,15 @@ pub(super) fn find(path: &Path) -> Result<PathBuf, CheckpointError> {
     let mut names = vec![];
     for entry in fs::read_dir(path).map_err(io_error(path))? {
         let file = entry.map_err(io_error(path))?;
-        if let Ok(name) = file.file_name().into_string()
-            && file.path().is_file()
-        {
-            names.push(name);
+        if file.path().is_file() {
+            names.push(file.file_name());
         }
     }
     names.sort();
     match choose(&names) {
         Some(one) if one.len() == 1 => Ok(path.join(one[0])),
         Some(several) => {
-            let found = several.iter().map(|name| name.to_string()).collect();
+            let found = several.iter().map(|name| name.to_string_lossy().into_owned()).collect();
             Err(CheckpointError::Ambiguous { folder: path.to_path_buf(), found })
         }
         None => Err(CheckpointError::NoFile { folder: path.to_path_buf() }),
@@ -58,16 +58,17 @@ pub(super) fn is_index(path: &Path) -> bool {
 
 /// The file of weights among the files of a folder, or those of the kind that goes first where there are several.
 /// An index goes before the several files that it is the index of.
-fn choose(names: &[String]) -> Option<Vec<&str>> {
-    let ending = |ends: &[&str]| -> Option<Vec<&str>> {
-        let named = |name: &&String| ends.iter().any(|end| name.ends_with(end));
-        let found: Vec<&str> = names.iter().filter(named).map(String::as_str).collect();
+fn choose(names: &[OsString]) -> Option<Vec<&OsStr>> {
+    let ends_with = |name: &OsStr, end: &str| name.as_encoded_bytes().ends_with(end.as_bytes());
+    let ending = |ends: &[&str]| -> Option<Vec<&OsStr>> {
+        let named = |name: &&OsStr| ends.iter().any(|end| ends_with(name, end));
+        let found: Vec<&OsStr> = names.iter().map(OsString::as_os_str).filter(named).collect();
         (!found.is_empty()).then_some(found)
     };
-    let exactly = |name: &str| names.iter().find(|n| *n == name).map(|n| vec![n.as_str()]);
+    let exactly = |name: &str| names.iter().find(|n| *n == name).map(|n| vec![n.as_os_str()]);
     let files = |index: &str, ends: &[&str]| match (ending(&[index]), ending(ends)) {
         // One shard alone is not the checkpoint.
-        (_, Some(files)) if files.len() == 1 && !files[0].contains("-of-") => Some(files),
+        (_, Some(files)) if files.len() == 1 && !files[0].to_string_lossy().contains("-of-") => Some(files),
         (Some(index), _) => Some(index),
         (None, files) => files,
     };
@@ -77,7 +78,7 @@ fn choose(names: &[String]) -> Option<Vec<&str>> {
         .or_else(|| files(".bin.index.json", &[".pth", ".pt", ".bin", ".ckpt", ".tar"]))
 }
 
-/// A mapped file.
+/// A memory-mapped file.
 #[cfg(not(target_arch = "wasm32"))]
 struct Mapped(memmap2::Mmap);
 
@@ -111,28 +112,27 @@ impl Bytes for Mapped {
     }
 }
 
-/// The bytes of a file: mapped, so that only what is read is loaded.
-#[cfg(not(target_arch = "wasm32"))]
-pub(super) fn map(path: &Path) -> Result<Owner, CheckpointError> {
-    let found = fs::metadata(path).map_err(io_error(path))?;
-    // A pipe would be waited for.
-    if !found.is_file() {
-        return Err(not_regular(path));
-    }
-    let file = fs::File::open(path).map_err(io_error(path))?;
-    if file.metadata().map_err(io_error(path))?.len() == 0 {
-        return Ok(Arc::new(Vec::new()));
-    }
-    // SAFETY: the map is read-only and private to this process. That no one shortens or rewrites the file meanwhile is
-    // the caller's part of the contract (`Checkpoint::open` states it), as for every reader of memory-mapped files.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io_error(path))?;
-    Ok(Arc::new(Mapped(map)))
+/// How the bytes of files are had.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Read into memory.
+    Copied,
+    /// Memory-mapped, so that only what is read is loaded. Nobody may change or shorten the file while its bytes are in use.
+    #[cfg(not(target_arch = "wasm32"))]
+    Mapped,
 }
 
-/// The bytes of a file, read: there is nothing to map on this target.
-#[cfg(target_arch = "wasm32")]
-pub(super) fn map(path: &Path) -> Result<Owner, CheckpointError> {
-    Ok(Arc::new(fs::read(path).map_err(io_error(path))?))
+/// The bytes of a file.
+pub(super) fn bytes(path: &Path, access: Access) -> Result<Owner, CheckpointError> {
+    let file = files::open(path).map_err(io_error(path))?;
+    #[cfg(not(target_arch = "wasm32"))]
+    if access == Access::Mapped && file.metadata().map_err(io_error(path))?.len() > 0 {
+        // SAFETY: the map is read-only. That nobody changes the file meanwhile is what `Access::Mapped` promises.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io_error(path))?;
+        return Ok(Arc::new(Mapped(map)));
+    }
+    let _ = access;
+    Ok(Arc::new(files::read_from(file, u64::MAX - 1).map_err(io_error(path))?))
 }
 
 /// The most bytes of a config file.
@@ -145,37 +145,32 @@ pub(super) fn json(path: &Path) -> Result<Option<Value>, CheckpointError> {
 
 /// The JSON object in a file of at most so many bytes; `None` where there is no such file.
 pub(super) fn json_up_to(path: &Path, most: u64) -> Result<Option<Value>, CheckpointError> {
-    let found = match fs::metadata(path) {
-        Ok(found) => found,
+    let bytes = match files::read(path, most) {
+        Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(io_error(path)(e)),
     };
-    // A pipe would be waited for, a device read without end.
-    if !found.is_file() {
-        return Err(not_regular(path));
-    }
-    let mut bytes = vec![];
-    let mut file = fs::File::open(path).map_err(io_error(path))?.take(most + 1);
-    file.read_to_end(&mut bytes).map_err(io_error(path))?;
-    if bytes.len() as u64 > most {
-        let reason = format!("expected a JSON file of {most} bytes at most");
-        return Err(io_error(path)(io::Error::new(io::ErrorKind::FileTooLarge, reason)));
-    }
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     parse(text, &path.display().to_string()).map(Some)
 }
 
 /// `preprocessor_config.json` of a folder, else `processor_config.json`: in that, the part for images where it has parts.
-pub(super) fn preprocessor(folder: &Path) -> Result<Option<Value>, CheckpointError> {
-    if let Some(config) = json(&folder.join("preprocessor_config.json"))? {
-        return Ok(Some(config));
+pub(super) fn preprocessor(folder: &Path) -> Result<Option<(&'static str, Value)>, CheckpointError> {
+    if let Some(config) = json(&folder.join(PREPROCESSOR))? {
+        return Ok(Some((PREPROCESSOR, config)));
     }
-    let config = json(&folder.join("processor_config.json"))?;
-    Ok(config.map(|mut config| match config.get_mut("image_processor") {
+    let config = json(&folder.join(PROCESSOR))?;
+    let of_images = |mut config: Value| match config.get_mut("image_processor") {
         Some(images @ Value::Object(_)) => images.take(),
         _ => config,
-    }))
+    };
+    Ok(config.map(|config| (PROCESSOR, of_images(config))))
 }
+
+/// Hugging Face's config of preprocessing.
+pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
+/// The same, of networks that read more than images.
+const PROCESSOR: &str = "processor_config.json";
 
 /// The JSON object in a text.
 pub(super) fn parse(text: &[u8], origin: &str) -> Result<Value, CheckpointError> {

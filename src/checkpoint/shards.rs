@@ -1,6 +1,7 @@
 //! A checkpoint that is split over several files, by its index: `model.safetensors.index.json`, `pytorch_model.bin.index.json`.
 
-use super::{CheckpointError, Contents, Format, open, read};
+use super::open::{self, Access};
+use super::{CheckpointError, Contents, Format, read};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
@@ -9,7 +10,7 @@ use std::path::{Component, Path};
 const MAX_INDEX: u64 = 64 << 20;
 
 /// The tensors of all shards, the format of the first, and the bytes of all.
-pub(super) fn open(index: &Path) -> Result<(Contents, Format, usize), CheckpointError> {
+pub(super) fn open(index: &Path, access: Access) -> Result<(Contents, Format, usize), CheckpointError> {
     let refuse = |reason: String| CheckpointError::Index { index: index.to_path_buf(), reason };
     let json = open::json_up_to(index, MAX_INDEX)?.ok_or_else(|| refuse("no such file".into()))?;
     let map = json.get("weight_map").and_then(Value::as_object);
@@ -37,7 +38,7 @@ pub(super) fn open(index: &Path) -> Result<(Contents, Format, usize), Checkpoint
         if path.try_exists().is_ok_and(|exists| !exists) {
             return Err(refuse(format!("shard `{shown}` is missing; it holds {} tensors", tensors.len())));
         }
-        let owner = open::map(&path)?;
+        let owner = open::bytes(&path, access)?;
         let (shard, of) = read(&owner, &path.display().to_string())?;
         format.get_or_insert(of);
         size = size.saturating_add(owner.size());

@@ -53,6 +53,16 @@ fn tensors_outlive_their_checkpoint() {
 }
 
 #[test]
+fn a_file_that_is_cut_later_is_there_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    fs::write(&path, file(&["a", "b"])).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+    assert_eq!(checkpoint.tensor("b").unwrap().to_f64(), [1.0, 1.0]);
+}
+
+#[test]
 fn a_folder_must_hold_one_file() {
     let folder = tempfile::tempdir().unwrap();
     let open = || Checkpoint::open(folder.path()).unwrap_err();
@@ -215,7 +225,8 @@ fn what_is_released_leaves_memory_and_is_read_again() {
     let data: Vec<u8> = (0..values).flat_map(|i| (i as f32).to_le_bytes()).collect();
     let view = TensorView::new(safetensors::Dtype::F32, vec![values], &data).unwrap();
     fs::write(&path, safetensors::serialize([("a", view)], None).unwrap()).unwrap();
-    let checkpoint = Checkpoint::open(&path).unwrap();
+    // SAFETY: nothing else knows this file.
+    let checkpoint = unsafe { Checkpoint::open_mapped(&path) }.unwrap();
     // KiB of the file that this process holds.
     let resident = || {
         let maps = fs::read_to_string("/proc/self/smaps").unwrap();

@@ -94,12 +94,12 @@ pub struct DeviceArgs {
 #[derive(Args)]
 pub struct KeptArgs {
     /// A file of `rmnet tune`, or `none` [default: what `rmnet tune` kept for this adapter]
-    #[arg(long, value_name = "FILE|none", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub tuning: Option<String>,
+    #[arg(long, value_name = "FILE|none")]
+    pub tuning: Option<PathBuf>,
     /// Folder of the kept tuning and of shaders that the driver compiled, or `none` [default: RMNET_CACHE_DIR, else `rmnet` in
     /// the user's cache folder]
-    #[arg(long, value_name = "DIR|none", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub cache: Option<String>,
+    #[arg(long, value_name = "DIR|none")]
+    pub cache: Option<PathBuf>,
 }
 
 /// `demo`
@@ -359,8 +359,8 @@ pub struct TuneArgs {
     #[arg(short, long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Folder of the file that other verbs read [default: RMNET_CACHE_DIR, else `rmnet` in the user's cache folder]
-    #[arg(long, value_name = "DIR|none", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub cache: Option<String>,
+    #[arg(long, value_name = "DIR|none")]
+    pub cache: Option<PathBuf>,
 }
 
 /// `wgsl`

@@ -1,6 +1,7 @@
 //! What a network rests on and no tensor shows, and what of its file is no part of it. `inspect`, `run` and `verify` print it with
 //! their report, other verbs on standard error.
 
+use super::terminal;
 use rmnet::models::{self, Assume, Assumption, Key, Model};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -28,7 +29,8 @@ fn said(model: &Model) -> Vec<(&'static str, String)> {
         said.push(("assumed", models::in_words(&assumed)));
     }
     if !model.ignored.is_empty() {
-        let named: Vec<String> = model.ignored.iter().take(NAMED).map(|n| printable(n)).collect();
+        let named: Vec<String> =
+            model.ignored.iter().take(NAMED).map(|n| terminal::line(n).into_owned()).collect();
         let more = match model.ignored.len() - named.len() {
             0 => String::new(),
             more => format!(" and {more} more"),
@@ -38,19 +40,12 @@ fn said(model: &Model) -> Vec<(&'static str, String)> {
         let note = if normalises { "; inputs are taken as normalised already" } else { "" };
         said.push(("ignored", format!("{}{more}{note}", named.join(", "))));
     }
-    said
-}
-
-/// A name without control characters.
-fn printable(name: &str) -> String {
-    name.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
+    said.into_iter().map(|(what, words)| (what, terminal::line(&words).into_owned())).collect()
 }
 
 /// Notes on standard error, of verbs whose report has no place for it.
 pub fn note(model: &Model) {
-    said(model).iter().for_each(|(what, words)| eprintln!("note: {what}: {words}"));
+    said(model).iter().for_each(|(what, words)| terminal::say(&format!("note: {what}: {words}")));
 }
 
 /// Lines for people, each with its newline; none where nothing is assumed or ignored.

@@ -4,8 +4,12 @@ use super::args::BenchArgs;
 use super::timed::{Timed, ms};
 use super::{Failure, Report, mib, versioned};
 use rmnet::bench::{self, Comparison, Peak, Repeat, Stats};
+use rmnet::files;
 use serde_json::{Value, json};
 use std::fmt::Write;
+
+/// The most bytes of an earlier report.
+const MAX_BASELINE: u64 = 1 << 20;
 
 pub fn bench(args: &BenchArgs) -> Result<Report, Failure> {
     // Read first: a baseline that cannot be used should not cost a measurement.
@@ -140,7 +144,7 @@ fn nanos(time: std::time::Duration) -> u64 {
 
 fn read(path: &std::path::Path) -> Result<(&std::path::Path, Value), Failure> {
     let refuse = |e: String| Failure::input(format!("{}: {e}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|e| refuse(e.to_string()))?;
+    let text = files::read_text(path, MAX_BASELINE).map_err(|e| refuse(e.to_string()))?;
     let value: Value = serde_json::from_str(&text)
         .map_err(|e| refuse(format!("not a report of `rmnet bench --json`: {e}")))?;
     match value.get("warm") {

@@ -55,7 +55,7 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     let kept: Vec<_> =
         kept.into_iter().map(|(block, reason)| json!({ "block": block, "reason": reason })).collect();
     let json = json!({
-        "output": args.out, "format": format, "form": mode.to_string(), "bytes": bytes, "blocks": rewritten.blocks.len(),
+        "output": args.out.to_string_lossy(), "format": format, "form": mode.to_string(), "bytes": bytes, "blocks": rewritten.blocks.len(),
         "assumed": assumed::json(&model), "ignored": model.ignored, "removed": removed, "kept": kept, "merge": decided.json, "output_value": args.model.output.to_string(),
         "output_shape": output_shape(&rewritten.graph),
         "deviation": rewritten.deviation,

@@ -17,7 +17,9 @@ mod profile;
 mod prune;
 mod run;
 mod scores;
+mod signals;
 mod sink;
+mod terminal;
 mod timed;
 mod tune;
 mod verify;
@@ -37,7 +39,7 @@ use rmnet::rewrite::prune::PruneError;
 use rmnet::{Device, Mode, Precision, Session, SessionError};
 use serde_json::{Value, json};
 use std::fmt::Display;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -123,11 +125,11 @@ fn plan_code(e: &PlanError) -> u8 {
     }
 }
 
-/// Refuses a file to write that is no regular file, or that is one of the files read.
+/// Refuses a file to write that is no regular file, or that is one of the files read, or that cannot be written: before anything
+/// that takes long.
 fn check_target(target: &Path, read: &[&Path]) -> Result<(), Failure> {
     let refuse = |why: &str| Err(Failure::usage(format!("{}: {why}", target.display())));
-    let Ok(found) = std::fs::metadata(target) else { return Ok(()) };
-    if !found.is_file() {
+    if std::fs::metadata(target).is_ok_and(|found| !found.is_file()) {
         return refuse("expected a file to write, found something that is no regular file");
     }
     let same = |p: &Path| match (p.canonicalize(), target.canonicalize()) {
@@ -145,7 +147,7 @@ fn check_target(target: &Path, read: &[&Path]) -> Result<(), Failure> {
             "expected a file of its own to write, found one that is read from, or beside what is read",
         );
     }
-    Ok(())
+    rmnet::output::try_write(target).map_err(unwritable(target))
 }
 
 /// Writes a file, whole or not at all.
@@ -159,7 +161,7 @@ fn unwritable(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
 
 /// Refuses to write over a file that is no model of that format.
 fn check_overwrite(target: &Path, format: FormatArg) -> Result<(), Failure> {
-    let Ok(file) = std::fs::File::open(target) else { return Ok(()) };
+    let Ok(file) = rmnet::files::open(target) else { return Ok(()) };
     let mut start = vec![];
     let length = file.metadata().map_or(0, |m| m.len());
     file.take(9).read_to_end(&mut start).map_err(Failure::input)?;
@@ -187,17 +189,29 @@ fn check_overwrite(target: &Path, format: FormatArg) -> Result<(), Failure> {
 /// standard output too.
 pub fn parse() -> Cli {
     Cli::try_parse().unwrap_or_else(|error| {
-        if error.use_stderr() && std::env::args_os().any(|a| a == "--json") {
-            let rendered = error.render().to_string();
-            let message = rendered.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
-            println!("{}", versioned(json!({ "error": message })));
+        if !error.use_stderr() {
+            error.exit()
         }
-        error.exit()
+        let rendered = error.render().to_string();
+        if std::env::args_os().any(|a| a == "--json") {
+            let message = rendered.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+            let _ = terminal::print(&(error_line(message) + "\n"));
+        }
+        // Arguments may be names of files.
+        let _ = write!(std::io::stderr(), "{}", terminal::text(&rendered));
+        std::process::exit(error.exit_code())
     })
+}
+
+/// A line of the log, which may quote a file.
+pub fn write_log(out: &mut env_logger::fmt::Formatter, record: &log::Record<'_>) -> std::io::Result<()> {
+    let message = record.args().to_string();
+    writeln!(out, "[{} {}] {}", record.level(), record.target(), terminal::text(&message))
 }
 
 /// Runs the verb and prints its report; gives the exit code.
 pub fn main(cli: Cli) -> u8 {
+    signals::watch(cli.json);
     let result = match cli.verb.unwrap_or_else(|| Verb::Demo(Default::default())) {
         Verb::Demo(args) => demo::demo(&args),
         Verb::Inspect(args) => inspect::inspect(&args),
@@ -214,15 +228,15 @@ pub fn main(cli: Cli) -> u8 {
         Verb::Doctor => devices::doctor(),
     };
     let print = |text: String, value: Value| {
-        use std::io::Write;
         if text.is_empty() && value.is_null() {
             return 0;
         }
-        let line = if cli.json { versioned(value).to_string() } else { text };
+        let lines =
+            if cli.json { terminal::json(&versioned(value)) } else { terminal::text(&text).into_owned() };
         // A closed pipe (`rmnet plan .. | head`) is the reader's choice, no failure.
-        match writeln!(std::io::stdout(), "{line}") {
+        match terminal::print(&(lines + "\n")) {
             Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-                eprintln!("error: cannot write to standard output: {e}");
+                terminal::say(&format!("error: cannot write to standard output: {e}"));
                 3
             }
             _ => 0,
@@ -236,10 +250,15 @@ pub fn main(cli: Cli) -> u8 {
                 None if cli.json => drop(print(String::new(), json!({ "error": failure.message }))),
                 None => {}
             }
-            eprintln!("error: {}", failure.message);
+            terminal::say(&format!("error: {}", failure.message));
             failure.code
         }
     }
+}
+
+/// What `--json` prints of an error.
+fn error_line(message: &str) -> String {
+    terminal::json(&versioned(json!({ "error": message })))
 }
 
 fn versioned(mut value: Value) -> Value {
@@ -247,6 +266,13 @@ fn versioned(mut value: Value) -> Value {
         object.insert("schema_version".into(), SCHEMA_VERSION.into());
     }
     value
+}
+
+/// A checkpoint of the command line, memory-mapped.
+fn open(path: &Path) -> Result<Checkpoint, Failure> {
+    // SAFETY: as every program that maps its files, this one has its user's word that nothing rewrites them meanwhile; `signals`
+    // answers where one is cut short.
+    unsafe { Checkpoint::open_mapped(path) }.map_err(Failure::input)
 }
 
 fn load(args: &ModelArgs) -> Result<Model, Failure> {
@@ -257,7 +283,7 @@ fn load(args: &ModelArgs) -> Result<Model, Failure> {
 
 /// The same for inputs of `size`, without a word of what is assumed: the verb's report has it.
 fn load_at(args: &ModelArgs, size: Option<[usize; 2]>) -> Result<Model, Failure> {
-    let checkpoint = Checkpoint::open(&args.checkpoint).map_err(Failure::input)?;
+    let checkpoint = open(&args.checkpoint)?;
     let mut assume = Assume::default();
     for (key, value) in &args.assume {
         assume.state(key, value).map_err(Failure::usage)?;

@@ -1,7 +1,8 @@
 //! Where a verb runs, with what is kept on disk for that adapter: the tuning, and what the driver compiled.
 
 use super::args::{DeviceArgs, KeptArgs};
-use super::{Failure, device};
+use super::{Failure, device, terminal};
+use rmnet::files;
 use rmnet::gpu::{Gpu, HardwareGpu, PassedOver, Tuned, Tuning};
 use rmnet::models::Model;
 use rmnet::{Device, Options, Precision, Session, SessionError};
@@ -51,9 +52,10 @@ impl Place {
             if device == Device::Auto {
                 say_on_cpu(&passed_over);
             }
-            if let Some(file) = args.kept.tuning.as_deref().filter(|t| *t != "none") {
+            if let Some(file) = args.kept.tuning.as_deref().filter(|t| t.as_os_str() != "none") {
                 return Err(Failure::usage(format!(
-                    "--tuning {file}: the CPU executor has no kernels to choose from"
+                    "--tuning {}: the CPU executor has no kernels to choose from",
+                    file.display()
                 )));
             }
             return Ok(Place {
@@ -120,14 +122,14 @@ impl Place {
             return;
         }
         if let Err(e) = make_folder(path).and_then(|()| gpu.write_pipeline_cache(path)) {
-            eprintln!("warning: compiled shaders are not kept: {}: {e}", path.display());
+            terminal::say(&format!("warning: compiled shaders are not kept: {}: {e}", path.display()));
         }
     }
 }
 
 /// Says on standard error that a default device is the CPU executor, and why.
 pub fn say_on_cpu(passed_over: &[PassedOver]) {
-    eprintln!("note: {}", on_cpu(passed_over));
+    terminal::say(&format!("note: {}", on_cpu(passed_over)));
 }
 
 /// Why the default device is the CPU executor: what was passed over, and how to ask for it.
@@ -160,7 +162,7 @@ impl FoundTuning {
     /// The tuning of `--tuning`, else the stored one where there is one.
     pub fn find(args: &KeptArgs) -> Result<FoundTuning, Failure> {
         match args.tuning.as_deref() {
-            Some("none") => Ok(FoundTuning::default()),
+            Some(none) if none.as_os_str() == "none" => Ok(FoundTuning::default()),
             Some(file) => {
                 let tuning = Tuning::read(file).map_err(Failure::input)?;
                 Ok(FoundTuning { tuning, file: Some(file.into()), named: true })
@@ -191,7 +193,7 @@ impl FoundTuning {
     /// The same for scripts; null where there is no tuning.
     pub fn json(&self, tuned: &Tuned) -> Value {
         self.file.as_ref().map_or(Value::Null, |file| {
-            json!({ "file": file, "dispatches": tuned.dispatches, "unknown_kernels": tuned.unknown.len() })
+            json!({ "file": file.to_string_lossy(), "dispatches": tuned.dispatches, "unknown_kernels": tuned.unknown.len() })
         })
     }
 
@@ -204,7 +206,7 @@ impl FoundTuning {
         if self.named {
             return Err(Failure::input(message));
         }
-        eprintln!("warning: {message}; they run untuned, `rmnet tune` measures again");
+        terminal::say(&format!("warning: {message}; they run untuned, `rmnet tune` measures again"));
         Ok(())
     }
 }
@@ -214,17 +216,17 @@ pub fn read_stored(file: &Path) -> Option<Tuning> {
     if !file.exists() {
         return None;
     }
-    let warn = |e| eprintln!("warning: {e}; it is not used, `rmnet tune` writes it anew");
+    let warn = |e| terminal::say(&format!("warning: {e}; it is not used, `rmnet tune` writes it anew"));
     Tuning::read(file).map_err(warn).ok()
 }
 
 /// Where `tune` keeps its choices; `None` where nothing is kept.
-pub fn stored(cache: Option<&str>) -> Option<PathBuf> {
+pub fn stored(cache: Option<&Path>) -> Option<PathBuf> {
     Some(folder(cache)?.join("tuning.json"))
 }
 
 /// The folder of kept files: `--cache`, else `RMNET_CACHE_DIR`, else the user's cache folder.
-fn folder(cache: Option<&str>) -> Option<PathBuf> {
+fn folder(cache: Option<&Path>) -> Option<PathBuf> {
     use etcetera::BaseStrategy;
     match cache.map(Into::into).or_else(|| std::env::var_os("RMNET_CACHE_DIR")) {
         Some(given) if given == "none" || given.is_empty() => None,
@@ -242,8 +244,7 @@ pub fn make_folder(file: &Path) -> std::io::Result<()> {
 fn with_shaders(gpu: Gpu, folder: &Path) -> (Gpu, Option<(PathBuf, Vec<u8>)>) {
     let Some(name) = gpu.pipeline_cache_name() else { return (gpu, None) };
     let path = folder.join(name);
-    let small = fs::metadata(&path).is_ok_and(|m| m.len() <= LARGEST_CACHE);
-    let kept = if small { fs::read(&path).unwrap_or_default() } else { vec![] };
+    let kept = files::read(&path, LARGEST_CACHE).unwrap_or_default();
     // SAFETY: the folder is the user's own, or the one that the user named for this, and this program wrote the file.
     let gpu = unsafe { gpu.with_pipeline_cache(&kept) };
     (gpu, Some((path, kept)))

@@ -117,7 +117,7 @@ pub fn prune(args: &PruneArgs) -> Result<Report, Failure> {
         .collect();
     let left: Vec<_> = pruned.left.iter().map(|l| json!({ "layer": l.layer, "reason": l.reason })).collect();
     let json = json!({
-        "output": args.out, "bytes": bytes, "channels": pruned.channels, "removed": pruned.removed,
+        "output": args.out.to_string_lossy(), "bytes": bytes, "channels": pruned.channels, "removed": pruned.removed,
         "layers": layers, "left": left, "macs": pair(macs), "parameters": pair(parameters),
         "planned_macs": pair(plans.each_ref().map(|p| p.macs())),
         "activation_bytes": pair(activations), "dispatches": pair(dispatches),

@@ -4,7 +4,8 @@ use super::args::RunArgs;
 use super::image_input::{Batches, Input, Inputs};
 use super::place::Place;
 use super::sink::{Form, Sink};
-use super::{Failure, Report, assumed, check_target, load_at, merge, output_shape, precision_note};
+use super::{Failure, Report, assumed, check_target, load_at, merge, output_shape, precision_note, terminal};
+use rmnet::files;
 use rmnet::models::Output;
 use rmnet::{Options, Session};
 use serde_json::json;
@@ -13,6 +14,9 @@ use std::sync::mpsc::sync_channel;
 
 /// Images per run where the command line says nothing.
 const DEFAULT_BATCH: usize = 8;
+
+/// The most bytes of a file of class names.
+const MAX_LABELS: u64 = 16 << 20;
 
 pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
     if let Some(path) = &args.logits {
@@ -32,7 +36,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
     let labels = labels(args, model.labels.as_deref(), model.graph.shape(model.graph.output()).channels)?;
     let mut batches = inputs.batches(model.graph.input_shape(), &model.preprocess, args.exif.into())?;
     if inputs.skipped() > 0 {
-        eprintln!("{} files that are no PNG or JPEG image are skipped", inputs.skipped());
+        terminal::say(&format!("{} files that are no PNG or JPEG image are skipped", inputs.skipped()));
     }
     let form = if args.jsonl {
         Form::Lines
@@ -114,15 +118,20 @@ fn stream(
 ) -> Result<(), Failure> {
     let image = session.input_len() / batch;
     std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().name("images".into());
         // A batch that is ready waits to be taken: at no time are there more than that, the one that runs and the one read.
         let (send, receive) = sync_channel(0);
-        scope.spawn(move || {
+        let read = move || {
             let mut inputs = first;
             // Nobody takes them any more where a run failed.
             while !inputs.is_empty() && send.send(inputs).is_ok() {
                 inputs = batches.next(batch);
             }
-        });
+        };
+        reader.spawn_scoped(scope, read).map_err(|e| Failure {
+            code: 6,
+            ..Failure::input(format!("a thread that reads images cannot be started: {e}"))
+        })?;
         for inputs in receive {
             // Whole batches; the last one is filled up with zeros, whose logits are dropped.
             let mut values = Vec::with_capacity(batch * image);
@@ -160,9 +169,7 @@ fn labels(
 ) -> Result<Option<Vec<String>>, Failure> {
     let Some(path) = &args.labels else { return Ok(of_model.map(<[String]>::to_vec)) };
     let refuse = |e: String| Failure::input(format!("{}: {e}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|e| refuse(e.to_string()))?;
-    // The byte order mark that some editors put in front is no part of the first label.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let text = files::read_text(path, MAX_LABELS).map_err(|e| refuse(e.to_string()))?;
     let lines: Vec<String> = text.lines().map(|l| l.trim().to_string()).filter(|l| !l.is_empty()).collect();
     if lines.len() != classes {
         return Err(refuse(format!("expected {classes} labels, one a line, found {}", lines.len())));

@@ -1,14 +1,14 @@
 //! What `run` prints and writes of each input, as it goes.
 
 use super::scores;
-use super::{Failure, output_shape, versioned, write};
+use super::{Failure, output_shape, terminal, versioned, write};
 use rmnet::OutputChoice;
 use rmnet::models::{Model, Output, Scores};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 /// How results are told.
@@ -66,11 +66,10 @@ impl Sink {
 
     /// Prints; a closed pipe (`rmnet run .. | head`) is the reader's choice, no failure.
     pub fn print(&mut self, text: &str) {
-        let mut out = io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        match terminal::print(&terminal::text(text)) {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => self.closed = true,
             Err(e) => {
-                eprintln!("error: cannot write to standard output: {e}");
+                terminal::say(&format!("error: cannot write to standard output: {e}"));
                 self.closed = true;
             }
             Ok(()) => {}
@@ -80,7 +79,7 @@ impl Sink {
     /// An input that could not be read: said at once.
     pub fn failure(&mut self, name: &str, why: &str) {
         self.failed += 1;
-        eprintln!("error: {name}: {why}");
+        terminal::say(&format!("error: {name}: {why}"));
         self.object(json!({ "input": name, "error": why }));
     }
 
@@ -89,7 +88,7 @@ impl Sink {
         if self.first.is_empty() {
             self.first = values.to_vec();
         }
-        let mut text = format!("{name}\n");
+        let mut text = format!("{}\n", terminal::line(name));
         let object = match self.output {
             Output::Embedding => embedding(name, values, &self.first, &mut text),
             Output::Features => features(name, values, self.shape, &mut text),
@@ -108,7 +107,7 @@ impl Sink {
     fn object(&mut self, object: Value) {
         match self.form {
             Form::Text => {}
-            Form::Lines => self.print(&(versioned(object).to_string() + "\n")),
+            Form::Lines => self.print(&(terminal::json(&versioned(object)) + "\n")),
             Form::Object => self.images.push(object),
         }
     }
@@ -123,8 +122,8 @@ impl Sink {
         for (class, probability) in scores::top(logits, self.top, self.scores) {
             let label = label(class);
             let _ = match probability {
-                Some(p) => writeln!(text, "  {:>6.2} %  {label}", p * 100.0),
-                None => writeln!(text, "  {:>8.4}  {label}", logits[class]),
+                Some(p) => writeln!(text, "  {:>6.2} %  {}", p * 100.0, terminal::line(&label)),
+                None => writeln!(text, "  {:>8.4}  {}", logits[class], terminal::line(&label)),
             };
             top_classes.push(json!({
                 "class": class, "label": label, "probability": probability, "logit": logits[class],

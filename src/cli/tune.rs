@@ -2,7 +2,7 @@
 
 use super::args::TuneArgs;
 use super::timed::ms;
-use super::{Failure, Report, check_target, device, load, place, precision_note, unwritable};
+use super::{Failure, Report, check_target, device, load, place, precision_note, terminal, unwritable};
 use indicatif::{ProgressBar, ProgressStyle};
 use rmnet::gpu::{self, Gpu, HardwareGpu, Tuning};
 use rmnet::tune::{Choice, Tune, TuneError};
@@ -25,10 +25,8 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
     if args.out.is_none() {
         place::make_folder(&file)
             .map_err(|e| Failure::input(format!("cannot make the folder of {}: {e}", file.display())))?;
-    } else if file.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-        return Err(Failure::input(format!("-o {}: there is no such folder", file.display())));
+        rmnet::output::try_write(&file).map_err(unwritable(&file))?;
     }
-    rmnet::output::try_write(&file).map_err(unwritable(&file))?;
     let model = load(&args.model)?;
     let gpu = open(&device)?;
     let options = Options {
@@ -68,7 +66,7 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
     let json = json!({
         "family": model.family, "device": gpu.adapter().to_string(), "driver": gpu.adapter().driver,
         "mode": options.mode.to_string(), "precision": options.precision.to_string(), "batch": options.batch,
-        "input": [shape.channels, shape.height, shape.width], "gpu_time": found.gpu_time, "file": file,
+        "input": [shape.channels, shape.height, shape.width], "gpu_time": found.gpu_time, "file": file.to_string_lossy(),
         "choices": found.choices.iter().map(choice_json).collect::<Vec<_>>(),
         "without_choice": found.without_choice, "default_total_ns": nanos(default_total), "total_ns": nanos(total),
     });
@@ -124,7 +122,7 @@ fn measure(gpu: &Gpu, plan: &rmnet::plan::CheckedPlan) -> Result<Tune, TuneError
     let found = rmnet::tune::tune(gpu, plan, |p| {
         bar.set_length(p.of as u64);
         bar.set_position(p.done as u64);
-        bar.set_message(p.dispatch.to_string());
+        bar.set_message(terminal::line(p.dispatch).into_owned());
     });
     bar.finish_and_clear();
     found

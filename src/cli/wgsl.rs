@@ -23,7 +23,8 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
         },
     };
     let found = match (&gpu, &args.kept.tuning) {
-        (None, Some(file)) if file != "none" => {
+        (None, Some(file)) if file.as_os_str() != "none" => {
+            let file = file.display();
             return Err(Failure::usage(format!("--tuning {file}: say whose shaders with --adapter")));
         }
         (None, _) => FoundTuning::default(),

@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 /// Version of the file format, the keys of specs included.
 const SCHEMA_VERSION: u32 = 1;
 
+/// The most bytes of a tuning file: a network has some ten kilobytes on an adapter.
+#[cfg(not(target_arch = "wasm32"))]
+const MAX_FILE: u64 = 16 << 20;
+
 /// Which kernel runs which spec on which adapter. Empty by default: every choice is the static one.
 ///
 /// An entry is used on the very adapter, driver and version of this crate that it was measured with, where the kernel it names is
@@ -181,7 +185,7 @@ impl Tuning {
         text
     }
 
-    /// Reads a tuning file.
+    /// Reads a tuning file, which is a regular file of up to 16 MiB.
     ///
     /// # Errors
     /// [`TuningError::File`] names the file; also where its content is no tuning.
@@ -189,13 +193,7 @@ impl Tuning {
     pub fn read(path: impl AsRef<Path>) -> Result<Tuning, TuningError> {
         let path = path.as_ref();
         let failed = |source| TuningError::File { path: path.into(), source };
-        let text = std::fs::read(path).map_err(failed)?;
-        let text = String::from_utf8(text).map_err(|_| {
-            failed(std::io::Error::new(
-                std::io::ErrorKind::InvalidData,
-                "expected a tuning file, found no text",
-            ))
-        })?;
+        let text = crate::files::read_text(path, MAX_FILE).map_err(failed)?;
         Tuning::from_json(&text)
             .map_err(|e| failed(std::io::Error::new(std::io::ErrorKind::InvalidData, e.to_string())))
     }

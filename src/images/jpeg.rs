@@ -4,11 +4,20 @@
 //! before the decoder sees them, and EXIF is found on the way.
 
 use super::pillow::{cmyk_to_rgb, luma};
-use super::{Decoded, Format, ImageError, Mode, Pixels, check_size, orientation};
+use super::{Decoded, Format, ImageError, MAX_BYTES, Mode, Needs, Pixels, check_size, orientation, turned};
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 
 /// Scripts of progressive files have about ten scans; each of a hostile file's costs time.
 const MAX_SCANS: usize = 500;
+
+/// What the decoder holds beside planes, coefficients and pixels, at most.
+const DECODER: u64 = 1 << 20;
+
+/// What [`decode`] needs.
+pub(super) fn needs(bytes: &[u8], mode: Mode) -> Result<Needs, ImageError> {
+    let markers = Markers::walk(bytes)?;
+    markers.frame.check(&markers, mode)
+}
 
 pub(super) fn decode(bytes: &[u8], mode: Mode) -> Result<Decoded, ImageError> {
     let markers = Markers::walk(bytes)?;
@@ -196,7 +205,7 @@ impl Frame {
     }
 
     /// Refuses what is not decoded, by its name.
-    fn check(&self, markers: &Markers<'_>, mode: Mode) -> Result<(), ImageError> {
+    fn check(&self, markers: &Markers<'_>, mode: Mode) -> Result<Needs, ImageError> {
         let kind = match self.kind {
             0xc3 => "lossless",
             0xc5 | 0xc6 | 0xcd | 0xce => "hierarchical (a differential frame)",
@@ -243,13 +252,20 @@ impl Frame {
         if markers.scans > MAX_SCANS {
             return Err(unsupported(format!("{} scans, expected up to {MAX_SCANS}", markers.scans)));
         }
-        // Pixels as they are stored and as they are asked for; for frames of many scans, 2 bytes a coefficient.
-        let area = self.width as u64 * self.height as u64;
-        let samples = |(h, v): &(u8, u8)| {
-            area * u64::from(*h) * u64::from(*v) / (u64::from(h_most) * u64::from(v_most))
-        };
-        let coefficients = if markers.scans > 1 { 2 * factors.iter().map(samples).sum::<u64>() } else { 0 };
+        // Planes of whole blocks as they are sampled; pixels as they are stored and as they are asked for; for frames of many scans, 2 bytes
+        // a coefficient.
+        let [width, height] = [self.width as u64, self.height as u64];
+        let area = width * height;
+        let blocks = |side: u64, most: u8| side.div_ceil(8 * u64::from(most)) * 8;
+        let [across, down] = [blocks(width, h_most), blocks(height, v_most)];
+        let samples: u64 = factors.iter().map(|(h, v)| across * u64::from(*h) * down * u64::from(*v)).sum();
+        let coefficients = if markers.scans > 1 { 2 * samples } else { 0 };
         let made = if factors.len() == mode.channels() { 0 } else { mode.channels() };
-        check_size(self.width, self.height, area * (factors.len() + made) as u64 + coefficients)
+        let own = DECODER + 2 * markers.exif.len() as u64;
+        let decoded = samples + coefficients + area * (factors.len() + made) as u64 + own;
+        check_size(self.width, self.height, decoded)?;
+        let upright = turned(area * mode.channels() as u64) + own;
+        let bytes = decoded.max(upright.min(MAX_BYTES as u64)) as usize;
+        Ok(Needs { width: self.width, height: self.height, bytes })
     }
 }

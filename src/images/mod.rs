@@ -24,7 +24,8 @@ pub use guard::is_decoding;
 /// The longest side of an image, in pixels.
 pub const MAX_SIDE: usize = 1 << 16;
 
-/// The most memory that the pixels of one image may take while it is decoded, in bytes: 512 MiB.
+/// The most memory that one image may take while it is decoded, in bytes: 512 MiB. Its pixels count, as they are stored and as they are
+/// asked for, those of a copy that is turned upright, and what the decoder needs; the bytes of the file do not.
 pub const MAX_BYTES: usize = 512 << 20;
 
 /// What a pixel holds, by Pillow's names.
@@ -157,12 +158,46 @@ pub fn format(bytes: &[u8]) -> Option<Format> {
     }
 }
 
-/// Decodes a PNG or JPEG file to pixels of `mode`.
+/// What the header of a file says that its pixels take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Pixels in a row, as the file stores them.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Bytes of memory that [`decode`] takes at most, its result included: up to [`MAX_BYTES`].
+    pub bytes: usize,
+}
+
+/// What [`decode`] will need, by the headers of a file alone: for a program that decodes several images at a time in a memory that is
+/// bounded.
 ///
 /// # Errors
-/// [`ImageError`] says what the file is that was not expected, or what is wrong with it. No file makes this panic.
+/// As [`decode`], where the headers show it: so for an image that is too large.
+pub fn needs(bytes: &[u8], mode: Mode) -> Result<Needs, ImageError> {
+    let format = known_format(bytes)?;
+    let needs = match format {
+        Format::Png => png::needs,
+        Format::Jpeg => jpeg::needs,
+    };
+    guard::guarded(|| needs(bytes, mode)).unwrap_or_else(|| Err(panicked(format)))
+}
+
+fn known_format(bytes: &[u8]) -> Result<Format, ImageError> {
+    format(bytes).ok_or_else(|| ImageError::Format { found: describe(bytes) })
+}
+
+fn panicked(format: Format) -> ImageError {
+    ImageError::Damaged { format, reason: "the decoder gave up on its contents".to_string() }
+}
+
+/// Decodes a PNG or JPEG file to pixels of `mode`, in a memory of [`MAX_BYTES`] at most.
+///
+/// # Errors
+/// [`ImageError`] says what the file is that was not expected, or what is wrong with it. An image that is too large is refused by its
+/// headers, before memory is asked for. No file makes this panic.
 pub fn decode(bytes: &[u8], mode: Mode, orientation: Orientation) -> Result<Pixels, ImageError> {
-    let format = format(bytes).ok_or_else(|| ImageError::Format { found: describe(bytes) })?;
+    let format = known_format(bytes)?;
     let decoder = match format {
         Format::Png => png::decode,
         Format::Jpeg => jpeg::decode,
@@ -185,14 +220,20 @@ fn decode_with(
     mode: Mode,
     orientation: Orientation,
 ) -> Result<Pixels, ImageError> {
-    let panicked =
-        || ImageError::Damaged { format, reason: "the decoder gave up on its contents".to_string() };
     let Decoded { pixels, orientation: stored } =
-        guard::guarded(|| decoder(bytes, mode)).unwrap_or_else(|| Err(panicked()))?;
-    Ok(match orientation {
-        Orientation::Apply => orientation::transpose(pixels, stored),
-        Orientation::Ignore => pixels,
-    })
+        guard::guarded(|| decoder(bytes, mode)).unwrap_or_else(|| Err(panicked(format)))?;
+    match orientation {
+        Orientation::Apply if stored != 1 => {
+            check_size(pixels.width, pixels.height, turned(pixels.data.len() as u64))?;
+            Ok(orientation::transpose(pixels, stored))
+        }
+        _ => Ok(pixels),
+    }
+}
+
+/// Bytes that turning takes, of pixels of so many: a copy.
+fn turned(pixels: u64) -> u64 {
+    2 * pixels
 }
 
 /// Refuses sizes that no memory is to be asked for: `bytes` is what decoding takes.

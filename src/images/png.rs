@@ -1,7 +1,7 @@
 //! PNG, by the `png` crate up to the stored samples, and Pillow's conversions from there.
 
 use super::pillow::luma;
-use super::{Decoded, Format, ImageError, Mode, Pixels, check_size, orientation};
+use super::{Decoded, Format, ImageError, MAX_BYTES, Mode, Needs, Pixels, check_size, orientation, turned};
 use ::png::{BitDepth, ColorType, DecodeOptions, DecodingError, Info, Limits, Transformations};
 use std::io::Cursor;
 
@@ -11,29 +11,71 @@ const MAX_METADATA: usize = 64 << 20;
 /// The longest text chunk that is looked at for an orientation, once it is unpacked.
 const MAX_TEXT: usize = 1 << 20;
 
-pub(super) fn decode(bytes: &[u8], mode: Mode) -> Result<Decoded, ImageError> {
-    let damaged = |reason: String| ImageError::Damaged { format: Format::Png, reason };
-    let refuse = |e: DecodingError| match e {
+/// What the decoder holds beside pixels and chunks, at most: rows of the longest side, the window and tables of zlib, an orientation that
+/// is unpacked.
+const DECODER: u64 = 8 << 20;
+
+type Decoder<'a> = ::png::Decoder<Cursor<&'a [u8]>>;
+
+fn damaged(reason: String) -> ImageError {
+    ImageError::Damaged { format: Format::Png, reason }
+}
+
+fn refuse(e: DecodingError) -> ImageError {
+    match e {
         DecodingError::IoError(_) => damaged("the file ends in the middle of a chunk".into()),
         DecodingError::LimitsExceeded => damaged(format!("chunks of more than {} MiB", MAX_METADATA >> 20)),
         other => damaged(other.to_string()),
-    };
+    }
+}
+
+/// Bytes of all chunks but pixels: the decoder keeps them.
+fn metadata(bytes: &[u8]) -> u64 {
+    let (mut at, mut sum) = (8usize, 0u64);
+    while let Some(header) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let length = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
+        if &header[4..] != b"IDAT" {
+            sum += u64::from(length).min(bytes.len() as u64);
+        }
+        at = at.saturating_add(12).saturating_add(length as usize);
+    }
+    // Cloned where an orientation is looked for in it.
+    2 * sum.min(MAX_METADATA as u64)
+}
+
+/// A decoder that has read the header, and what its image needs.
+fn open(bytes: &[u8], mode: Mode) -> Result<(Decoder<'_>, Needs), ImageError> {
     let mut options = DecodeOptions::default();
     options.set_ignore_checksums(false);
     // Pillow refuses these too.
     options.set_skip_ancillary_crc_failures(false);
+    // No use for it, and it would be unpacked.
+    options.set_ignore_iccp_chunk(true);
     let mut decoder = ::png::Decoder::new_with_options(Cursor::new(bytes), options);
     decoder.set_limits(Limits { bytes: MAX_METADATA });
     decoder.set_transformations(Transformations::IDENTITY);
-    let (width, height) = {
-        let header = decoder.read_header_info().map_err(refuse)?;
-        let (width, height) = (header.width as usize, header.height as usize);
-        let deep = header.bit_depth == BitDepth::Sixteen;
-        let stored = header.color_type.samples() as u64 * if deep { 2 } else { 1 };
-        let made = if is_stored(header.color_type, header.bit_depth, mode) { 0 } else { mode.channels() };
-        check_size(width, height, width as u64 * height as u64 * (stored + made as u64))?;
-        (width, height)
-    };
+    let header = decoder.read_header_info().map_err(refuse)?;
+    let (width, height) = (header.width as usize, header.height as usize);
+    let deep = header.bit_depth == BitDepth::Sixteen;
+    let stored = header.color_type.samples() as u64 * if deep { 2 } else { 1 };
+    let made = if is_stored(header.color_type, header.bit_depth, mode) { 0 } else { mode.channels() };
+    let area = width as u64 * height as u64;
+    let own = DECODER + metadata(bytes);
+    let decoded = area.saturating_mul(stored + made as u64).saturating_add(own);
+    check_size(width, height, decoded)?;
+    // An orientation may stand behind the pixels: then it is looked at again.
+    let upright = turned(area * mode.channels() as u64).saturating_add(own);
+    let bytes = decoded.max(upright.min(MAX_BYTES as u64)) as usize;
+    Ok((decoder, Needs { width, height, bytes }))
+}
+
+/// What [`decode`] needs.
+pub(super) fn needs(bytes: &[u8], mode: Mode) -> Result<Needs, ImageError> {
+    open(bytes, mode).map(|(_, needs)| needs)
+}
+
+pub(super) fn decode(bytes: &[u8], mode: Mode) -> Result<Decoded, ImageError> {
+    let (decoder, Needs { width, height, .. }) = open(bytes, mode)?;
     let mut reader = decoder.read_info().map_err(refuse)?;
     let size = reader.output_buffer_size().ok_or_else(|| damaged("sizes beyond memory".into()))?;
     let mut stored = vec![0; size];

@@ -159,9 +159,14 @@ pub enum ModelError {
     /// The file cannot be opened.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The config's preprocessing is not understood.
-    #[error(transparent)]
-    Preprocess(#[from] PreprocessError),
+    /// The preprocessing of a config file has a number that is out of range.
+    #[error("{file}: {source}")]
+    Preprocess {
+        /// The name of the file.
+        file: &'static str,
+        /// The key, what was expected and what was found.
+        source: PreprocessError,
+    },
     /// The network does not fit its input, such as an image smaller than a window.
     #[error("layer {0}")]
     Graph(#[from] GraphError),

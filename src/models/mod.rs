@@ -34,7 +34,7 @@ pub use key::Key;
 pub use stray::normalises;
 
 use crate::checkpoint::Checkpoint;
-use crate::graph::{Graph, Shape};
+use crate::graph::{Graph, GraphError, Shape};
 use crate::preprocess::Preprocess;
 use assume::Conventions;
 use reader::{Finished, Reader};
@@ -216,6 +216,7 @@ pub fn load_assuming(
     if of_family {
         assumed.push(Assumption { key: Key::Preprocess, value: preprocess.to_string(), stated: false });
     }
+    names_are_text(&built.graph)?;
     let labels = built.classes.map(|n| config::labels(config, n)).transpose()?.flatten();
     match (architecture, built.classes) {
         (Some(_), classes) => timm::agrees(config, classes.unwrap_or(0))?,
@@ -233,6 +234,19 @@ pub fn load_assuming(
     Ok(Model { graph, family, naming, blocks, preprocess, labels, output, scores, assumed, ignored, layers })
 }
 
+/// Refuses layers whose names, which are those of a file's tensors, have characters that no name needs: they are printed, and written
+/// into shaders and other files.
+fn names_are_text(graph: &Graph) -> Result<(), GraphError> {
+    match graph.nodes().iter().find(|n| n.name.chars().any(char::is_control)) {
+        None => Ok(()),
+        Some(node) => Err(GraphError {
+            node: node.name.escape_debug().to_string(),
+            expected: "a name without control characters".into(),
+            found: "some".into(),
+        }),
+    }
+}
+
 fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
     match size.iter().all(|s| (1..=MAX_SIDE).contains(s)) {
         true => Ok(()),
@@ -241,6 +255,7 @@ fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
 }
 
 fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+    names_are_text(&graph)?;
     let saved::About { family, preprocess, labels, output, scores, assumed, layers } = about;
     let (graph, preprocess) = match size {
         Some([h, w]) => {
@@ -288,8 +303,14 @@ fn stated_preprocess(
         false => "ConvNextImageProcessor",
     };
     Ok(match (timm, checkpoint.preprocessor_config()) {
-        (Some(timm), _) => Some(Preprocess::from_timm(timm)?),
-        (None, Some(hugging_face)) => Some(Preprocess::from_hugging_face_as(hugging_face, class)?),
+        (Some(timm), _) => {
+            let wrong = |source| ModelError::Preprocess { file: "config.json", source };
+            Some(Preprocess::from_timm(timm).map_err(wrong)?)
+        }
+        (None, Some(hugging_face)) => {
+            let wrong = |source| ModelError::Preprocess { file: checkpoint.preprocessor_file(), source };
+            Some(Preprocess::from_hugging_face_as(hugging_face, class).map_err(wrong)?)
+        }
         (None, None) => None,
     })
 }

@@ -1,8 +1,14 @@
 //! Preprocessing as config files describe it.
 
+use super::limits::{self, CROP_PCT, FACTOR, Keys, SHIFT};
 use super::processors::{CONVNEXT, Extent, IMAGENET, NEUTRAL, Processor, READ, Rule};
 use super::{CropRule, Interpolation, MAX_SIDE, Preprocess, PreprocessError, Resize, UnsupportedKey, scaled};
 use serde_json::Value;
+use std::ops::RangeInclusive;
+
+/// What Hugging Face calls its numbers.
+const KEYS: Keys =
+    Keys { rescale: "rescale_factor", offset: "rescale_offset", mean: "image_mean", std: "image_std" };
 
 impl Preprocess {
     /// torchvision's for ImageNet: shortest side to 256, bilinear, the central 224x224, ImageNet mean and deviation.
@@ -55,7 +61,10 @@ impl Preprocess {
         let size = match get(config, "input_size") {
             None => [224, 224],
             Some(value) => match value.as_array().map(Vec::as_slice) {
-                Some([_, height, width]) => [side("input_size", height)?, side("input_size", width)?],
+                Some([channels, height, width]) => {
+                    side("input_size", channels)?;
+                    [side("input_size", height)?, side("input_size", width)?]
+                }
                 _ => return Err(wrong("input_size", "[channels, height, width]", value)),
             },
         };
@@ -94,12 +103,14 @@ impl Preprocess {
             interpolation,
             crop_rule: CropRule::Torchvision,
             crop_pct,
-            mean: numbers(config, "mean", &IMAGENET[0], false)?,
-            std: numbers(config, "std", &IMAGENET[1], true)?,
+            mean: numbers(config, "mean", &IMAGENET[0], &SHIFT)?,
+            std: numbers(config, "std", &IMAGENET[1], &FACTOR)?,
             unsupported,
             ..Preprocess::imagenet()
         };
-        preprocess.check_numbers(["mean", "std"])
+        preprocess.check_sides()?;
+        preprocess.check_numbers(&Keys::OWN)?;
+        Ok(preprocess)
     }
 
     /// From Hugging Face's `preprocessor_config.json`, or the `image_processor` of a `processor_config.json`. A file that
@@ -137,16 +148,18 @@ impl Preprocess {
         let mut reader = Reader { config, processor, named: named.is_some(), unsupported };
         reader.other_keys();
         let (size, resize, crop_pct) = reader.geometry()?;
-        let interpolation = reader.resample();
-        let rescale = match get(config, "rescale_factor") {
-            _ if !reader.flag("do_rescale", true) => 1.0,
+        let interpolation = reader.resample()?;
+        // Numbers are checked even where they are not used.
+        let factor = match get(config, "rescale_factor") {
             None => 1.0 / 255.0,
-            Some(v) => v.as_f64().ok_or_else(|| wrong("rescale_factor", "a number", v))?,
+            Some(v) => v.as_f64().filter(|v| FACTOR.contains(v)).ok_or_else(|| {
+                wrong("rescale_factor", &format!("a number from {}", limits::between(&FACTOR)), v)
+            })?,
         };
+        let rescale = if reader.flag("do_rescale", true) { factor } else { 1.0 };
         let [mean, std] = &processor.normal;
-        // Checked even where they are not used.
-        let (image_mean, image_std) =
-            (numbers(config, "image_mean", mean, false)?, numbers(config, "image_std", std, true)?);
+        let image_mean = numbers(config, "image_mean", mean, &SHIFT)?;
+        let image_std = numbers(config, "image_std", std, &FACTOR)?;
         let normalises = processor.normalises && reader.flag("do_normalize", true);
         let (offset, divide_twice) = match processor.efficient {
             true => (f64::from(reader.flag("rescale_offset", false)), reader.flag("include_top", true)),
@@ -173,32 +186,9 @@ impl Preprocess {
             reverse_channels,
             unsupported: reader.unsupported,
         };
-        preprocess.check_numbers(["image_mean", "image_std"])
-    }
-
-    /// Numbers by which a pixel has no finite value, or that do not go with one another.
-    fn check_numbers(self, keys: [&str; 2]) -> Result<Preprocess, PreprocessError> {
-        let (mean, std) = (self.mean.len(), self.std.len());
-        if mean != std && mean > 1 && std > 1 {
-            let found = Value::from(std).to_string() + " numbers";
-            return Err(PreprocessError::Config {
-                key: keys[1].into(),
-                expected: format!("{mean} numbers, as many as `{}`, or one", keys[0]),
-                found,
-            });
-        }
-        for channel in self.per_channel(mean.max(std))? {
-            if let Some(v) = [0, 255].into_iter().find(|v| !self.value(*v, channel).is_finite()) {
-                let rescale = (255.0 * self.rescale) as f32;
-                let key = if rescale.is_finite() { keys[1] } else { "rescale_factor" };
-                return Err(PreprocessError::Config {
-                    key: key.into(),
-                    expected: "numbers that give finite inputs".into(),
-                    found: format!("{} of a pixel of {v}", self.value(v, channel)),
-                });
-            }
-        }
-        Ok(self)
+        preprocess.check_sides()?;
+        preprocess.check_numbers(&KEYS)?;
+        Ok(preprocess)
     }
 }
 
@@ -357,26 +347,27 @@ impl Reader<'_> {
         })
     }
 
-    fn resample(&mut self) -> Interpolation {
-        let Some(value) = get(self.config, "resample") else { return self.processor.resample };
-        match value.as_u64() {
+    fn resample(&mut self) -> Result<Interpolation, PreprocessError> {
+        let Some(value) = get(self.config, "resample") else { return Ok(self.processor.resample) };
+        Ok(match value.as_u64() {
             Some(0) => Interpolation::Nearest,
             Some(1) => Interpolation::Lanczos,
             Some(2) => Interpolation::Bilinear,
             Some(3) => Interpolation::Bicubic,
             Some(4) => Interpolation::Box,
             Some(5) => Interpolation::Hamming,
+            _ if value.is_number() => return Err(wrong("resample", "a number from 0 to 5", value)),
             _ => {
                 self.note("resample", "a number from 0 to 5", value);
                 self.processor.resample
             }
-        }
+        })
     }
 }
 
 /// Keeps the first key that is not understood.
 fn note(unsupported: &mut Option<UnsupportedKey>, key: &str, expected: &str, found: &Value) {
-    let (key, expected, found) = (key.into(), expected.into(), found.to_string());
+    let (key, expected, found) = (key.into(), expected.into(), shown(found));
     unsupported.get_or_insert(UnsupportedKey { key, expected, found });
 }
 
@@ -385,7 +376,16 @@ fn get<'c>(config: &'c Value, key: &str) -> Option<&'c Value> {
 }
 
 fn wrong(key: &str, expected: &str, found: &Value) -> PreprocessError {
-    PreprocessError::Config { key: key.into(), expected: expected.into(), found: found.to_string() }
+    PreprocessError::Config { key: key.into(), expected: expected.into(), found: shown(found) }
+}
+
+/// A value for a message, which a file may have made long.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(80) {
+        Some((cut, _)) => format!("{}...", &text[..cut]),
+        None => text,
+    }
 }
 
 fn side(key: &str, value: &Value) -> Result<usize, PreprocessError> {
@@ -399,19 +399,24 @@ fn side(key: &str, value: &Value) -> Result<usize, PreprocessError> {
 fn percentage(config: &Value, default: f64) -> Result<f64, PreprocessError> {
     let Some(value) = get(config, "crop_pct") else { return Ok(default) };
     // Below a hundredth, nothing of an image would be left.
-    let pct = value.as_f64().filter(|p| (0.01..=100.0).contains(p));
-    pct.ok_or_else(|| wrong("crop_pct", "a share above 0, mostly up to 1", value))
+    let pct = value.as_f64().filter(|p| CROP_PCT.contains(p));
+    let expected = format!("a share from {} to {}", CROP_PCT.start(), CROP_PCT.end());
+    pct.ok_or_else(|| wrong("crop_pct", &expected, value))
 }
 
-/// A number for each channel, or one for all; deviations are divided by and so not 0.
-fn numbers(config: &Value, key: &str, default: &[f64], divisor: bool) -> Result<Vec<f64>, PreprocessError> {
+/// A number for each channel, or one for all.
+fn numbers(
+    config: &Value,
+    key: &str,
+    default: &[f64],
+    range: &RangeInclusive<f64>,
+) -> Result<Vec<f64>, PreprocessError> {
     let Some(value) = get(config, key) else { return Ok(default.to_vec()) };
-    let number = |v: &Value| v.as_f64().filter(|v| (*v as f32).is_finite() && (!divisor || *v as f32 > 0.0));
+    let number = |v: &Value| v.as_f64().filter(|v| range.contains(v));
     let list: Option<Vec<f64>> = match value {
         Value::Array(list) => list.iter().map(number).collect(),
         other => number(other).map(|v| vec![v]),
     };
-    let expected =
-        if divisor { "numbers above 0, one or one per channel" } else { "numbers, one or one per channel" };
-    list.filter(|l| !l.is_empty()).ok_or_else(|| wrong(key, expected, value))
+    let expected = format!("numbers from {}, one or one per channel", limits::between(range));
+    list.filter(|l| !l.is_empty()).ok_or_else(|| wrong(key, &expected, value))
 }

@@ -13,10 +13,14 @@
 //! ```
 
 mod config;
+mod limits;
 mod processors;
 mod resample;
 
+pub use limits::{MAX_BYTES, MAX_VALUE};
 pub use resample::Interpolation;
+
+use limits::{Keys, MAX_SCALED, Window};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -232,9 +236,6 @@ pub enum PreprocessError {
     },
 }
 
-/// The longest side before the crop: a hundredth of it is the least a crop keeps.
-const MAX_SCALED: usize = 100 * MAX_SIDE;
-
 /// A side before the crop: `floor(side / crop_pct)`, as timm and Hugging Face compute it.
 fn scaled(side: usize, crop_pct: f64) -> usize {
     ((side as f64 / crop_pct) as usize).clamp(1, MAX_SCALED)
@@ -265,36 +266,25 @@ impl Preprocess {
         }
     }
 
-    /// Judges what does not depend on an image: whether images of `channels` can be prepared at all.
+    /// Judges what does not depend on an image: whether images of `channels` can be prepared at all. Then the values of any image are
+    /// finite, and no larger than [`MAX_VALUE`].
     ///
     /// # Errors
     /// [`PreprocessError::Config`] as [`Preprocess::apply_view`] has it.
     pub fn check(&self, channels: usize) -> Result<(), PreprocessError> {
         self.check_sizes()?;
+        self.check_numbers(&Keys::OWN)?;
+        self.check_result(channels)?;
         self.tables(channels).map(drop)
     }
 
-    /// Sizes may come from a file: none may be 0, or so large that the result cannot be held.
-    fn check_sizes(&self) -> Result<(), PreprocessError> {
-        if let Some(UnsupportedKey { key, expected, found }) = self.unsupported.clone() {
-            return Err(PreprocessError::Config { key, expected, found });
-        }
-        let resize = match self.resize {
-            Resize::None | Resize::Required => [1, 1],
-            Resize::Shortest(side) => [side, side],
-            Resize::Cover(size) | Resize::Exact(size) => size,
-        };
-        for (key, size, most) in [("size", self.size, MAX_SIDE), ("resize", resize, MAX_SCALED)] {
-            if size.iter().any(|s| !(1..=most).contains(s)) {
-                let expected = format!("sides from 1 to {most} pixels");
-                return Err(PreprocessError::Config {
-                    key: key.into(),
-                    expected,
-                    found: format!("{size:?}"),
-                });
-            }
-        }
-        Ok(())
+    /// Judges numbers and sizes alone, by the names they have here: those of a saved file.
+    ///
+    /// # Errors
+    /// [`PreprocessError::Config`] names the number that is out of range.
+    pub(crate) fn check_own(&self) -> Result<(), PreprocessError> {
+        self.check_sides()?;
+        self.check_numbers(&Keys::OWN)
     }
 
     /// What `mean` and `std` are for each channel.
@@ -327,19 +317,8 @@ impl Preprocess {
                 found: format!("images of {channels} channels"),
             });
         }
-        let mut tables = vec![];
-        for norm in self.per_channel(channels)? {
-            let values: Vec<f32> = (0..=255).map(|v| self.value(v, norm)).collect();
-            if let Some(v) = values.iter().find(|v| !v.is_finite()) {
-                return Err(PreprocessError::Config {
-                    key: "rescale, mean, std".into(),
-                    expected: "numbers that give finite inputs".into(),
-                    found: format!("{v} of a pixel"),
-                });
-            }
-            tables.push(values);
-        }
-        Ok(tables)
+        let norms = self.per_channel(channels)?;
+        Ok(norms.into_iter().map(|norm| (0..=255).map(|v| self.value(v, norm)).collect()).collect())
     }
 
     /// The input for one RGB image: `rgb` holds `height` rows of `width` interleaved pixels, the result is planar
@@ -354,22 +333,19 @@ impl Preprocess {
     /// The input for one image, planar `[channels, size[0], size[1]]`, row-major.
     ///
     /// # Errors
-    /// [`PreprocessError::Config`] when a key of the config is not understood, a size of `self` is 0 or absurd, or `mean` or
-    /// `std` do not fit the channels or make values that are no numbers. [`PreprocessError::Image`] when a side of the image
-    /// is 0 or above [`MAX_SIDE`], the bytes are not `channels * width * height`, or the config resizes nothing and the image
-    /// is not of the input's size.
+    /// [`PreprocessError::Config`] when a key of the config is not understood, a number of `self` is out of range, or `mean` or
+    /// `std` do not fit the channels or make values over [`MAX_VALUE`]. [`PreprocessError::Image`] when a side of the image
+    /// is 0 or above [`MAX_SIDE`], the bytes are not `channels * width * height`, resizing takes more than [`MAX_BYTES`], or the config
+    /// resizes nothing and the image is not of the input's size. Memory is asked for after all that.
     pub fn apply_view(&self, image: ImageView<'_>) -> Result<Vec<f32>, PreprocessError> {
         let ImageView { pixels, width, height, channels } = image;
         let refuse =
             |expected: String, found: String| Err(PreprocessError::Image { width, height, expected, found });
-        let sides = 1..=MAX_SIDE;
-        self.check_sizes()?;
-        if !sides.contains(&width) || !sides.contains(&height) {
-            return refuse(format!("sides from 1 to {MAX_SIDE} pixels"), format!("{width}x{height}"));
-        }
+        self.bytes(width, height, channels)?;
         if !matches!(channels, 1 | 3 | 4) {
             return refuse("1, 3 or 4 channels".into(), channels.to_string());
         }
+        self.check_numbers(&Keys::OWN)?;
         if pixels.len() != width * height * channels {
             let name = if channels == 3 { "RGB".into() } else { format!("{channels} channels") };
             return refuse(
@@ -384,9 +360,7 @@ impl Preprocess {
         }
         let tables = self.tables(channels)?;
         let [out_height, out_width] = self.size;
-        let size = self.resize.output_size([height, width]);
-        let (top, rows) = self.crop_rule.place(size[0], out_height);
-        let (left, columns) = self.crop_rule.place(size[1], out_width);
+        let Window { size, top, left, rows, columns } = self.window([height, width]);
         let pixels = resample::resize(image, size, rows.clone(), columns.clone(), self.interpolation);
 
         let mut out = Vec::with_capacity(channels * out_height * out_width);

@@ -167,10 +167,42 @@ impl<const N: usize> Image<'_, N> {
 
 /// Whether the vertical pass is the first: in Pillow since version 13 where the height shrinks by more than twice what the
 /// width does. Found by trying both orders on thousands of sizes; rounding between the passes tells them apart.
-fn vertical_first<const N: usize>(image: &Image<'_, N>, size: [usize; 2]) -> bool {
+fn vertical_first(image: [usize; 2], size: [usize; 2]) -> bool {
     let shrinks = |from: usize, to: usize| from as i64 - to as i64;
-    let (height, width) = (shrinks(image.height, size[0]), shrinks(image.width, size[1]));
+    let (height, width) = (shrinks(image[0], size[0]), shrinks(image[1], size[1]));
     height > 0 && height > 2 * width
+}
+
+/// Bytes that [`resize`] takes at most for an image of `[height, width]`, its result included.
+pub(super) fn bytes(
+    [height, width]: [usize; 2],
+    channels: usize,
+    size: [usize; 2],
+    rows: Range<usize>,
+    columns: Range<usize>,
+    filter: Interpolation,
+) -> u64 {
+    let product = |factors: &[usize]| factors.iter().fold(1u64, |n, f| n.saturating_mul(*f as u64));
+    let result = product(&[channels, rows.len(), columns.len()]);
+    let Some(support) = filter.support() else {
+        let positions = product(&[size_of::<usize>(), rows.len().saturating_add(columns.len())]);
+        return result.saturating_add(positions);
+    };
+    // A coefficient is in f64 before it is rounded; those of one output at a time.
+    let taps = |input: usize, output: usize, count: usize| {
+        let reach = if input == output { 0.0 } else { support * (input as f64 / output as f64).max(1.0) };
+        let each = (2.0 * reach) as usize + 3;
+        let all = product(&[count, each.saturating_mul(size_of::<i32>()) + size_of::<Taps>()]);
+        all.saturating_add(product(&[each, size_of::<f64>()]))
+    };
+    let taps = taps(height, size[0], rows.len()).saturating_add(taps(width, size[1], columns.len()));
+    // All rows of the kept columns, or all columns of the kept rows; what is resized may be the window alone.
+    let between = match vertical_first([height, width], size) {
+        true => product(&[channels, width, rows.len()]),
+        false => product(&[channels, height, columns.len()]),
+    };
+    let premultiplied = if channels == 4 { product(&[4, height, width]) } else { 0 };
+    [taps, between, premultiplied].iter().fold(result, |sum, n| sum.saturating_add(*n))
 }
 
 /// The window `rows` x `columns` of the image resized to `size` (`[height, width]`): only that much is computed.
@@ -229,7 +261,7 @@ fn resize_channels<const N: usize>(
     let (height, width) = (rows.len(), columns.len());
     let mut down = taps(image.height, size[0], rows, filter, support);
     let mut across = taps(image.width, size[1], columns, filter, support);
-    if vertical_first(image, size) {
+    if vertical_first([image.height, image.width], size) {
         let needed = span(&mut across);
         let pixels = &image.vertical(needed.clone(), &down);
         Image::<N> { pixels, height, width: needed.len() }.horizontal(0..height, &across)
@@ -259,12 +291,15 @@ fn nearest<const N: usize>(
         }
         all
     };
-    let xs = positions(image.width, size[1], columns);
-    positions(image.height, size[0], rows)
-        .into_iter()
-        .flat_map(|y| xs.iter().map(move |x| (y * image.width + x) * N))
-        .flat_map(|at| image.pixels[at..at + N].iter().copied())
-        .collect()
+    let (xs, ys) = (positions(image.width, size[1], columns), positions(image.height, size[0], rows));
+    let mut out = Vec::with_capacity(ys.len() * xs.len() * N);
+    for y in ys {
+        for x in &xs {
+            let at = (y * image.width + x) * N;
+            out.extend_from_slice(&image.pixels[at..at + N]);
+        }
+    }
+    out
 }
 
 #[cfg(test)]

@@ -1,11 +1,19 @@
 //! Inputs as a network reads them, a batch at a time, so that memory does not grow with their number.
 
+use super::budget::{Budget, Share};
 use super::tensor::TensorInput;
-use super::{Failure, Inputs, Kind, Source};
+use super::{Failure, Inputs, Kind, MAX_IMAGE_FILE, Source};
 use rmnet::graph::Shape;
-use rmnet::images::{self, Mode, Orientation};
+use rmnet::images::{self, Mode, Needs, Orientation};
 use rmnet::preprocess::{ImageView, Preprocess};
 use rmnet::threads::{self, Threads};
+
+/// Files of images that all threads hold at a time.
+static FILES: Budget = Budget::new(MAX_IMAGE_FILE);
+
+/// Pixels, copies of them and what decoders need, of all threads at a time. Who waits for a share of these holds the file already, and who
+/// holds one waits for nothing.
+static PIXELS: Budget = Budget::new(768 << 20);
 
 /// One image of a batch.
 pub struct Input {
@@ -66,11 +74,32 @@ impl Batches<'_> {
 
     fn image(&self, source: &Source) -> Input {
         let read = || {
-            let bytes = source.bytes()?;
-            let pixels = images::decode(&bytes, self.mode, self.orientation).map_err(|e| e.to_string())?;
+            let file = source.read(&FILES)?;
+            let needs = images::needs(&file.bytes, self.mode).map_err(|e| e.to_string())?;
+            let _share = self.share(&needs)?;
+            let pixels =
+                images::decode(&file.bytes, self.mode, self.orientation).map_err(|e| e.to_string())?;
+            drop(file);
             self.preprocess.apply_view(ImageView::from(&pixels)).map_err(|e| e.to_string())
         };
         Input { name: source.name.clone(), values: read() }
+    }
+
+    /// Waits for the memory in which an image is decoded and then resized.
+    fn share(&self, needs: &Needs) -> Result<Share<'static>, String> {
+        let Needs { width, height, bytes } = *needs;
+        let channels = self.mode.channels();
+        // Upright it may lie the other way round, which is not known yet: one of the two is refused later, where it is that one.
+        let prepared = [(width, height), (height, width)].map(|(w, h)| self.preprocess.bytes(w, h, channels));
+        let prepared = match prepared {
+            [Err(e), Err(_)] => return Err(e.to_string()),
+            ways => ways.into_iter().flatten().max().unwrap_or_default(),
+        };
+        let needed = bytes.max((width * height * channels).saturating_add(prepared));
+        PIXELS.take(needed).ok_or_else(|| {
+            let [needed, most] = [needed, PIXELS.total()].map(|n| n.div_ceil(1 << 20));
+            format!("expected an image that is decoded and resized in {most} MiB, found {width}x{height} pixels, which take {needed} MiB")
+        })
     }
 
     /// All that are left, in flat memory; the first that cannot be read is an error.

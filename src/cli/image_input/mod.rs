@@ -1,25 +1,27 @@
-//! Inputs of `run`, `verify` and `prune`: images from files, folders, pipes and standard input, or a tensor.
+//! Inputs of `run`, `verify` and `prune`: images from files, folders and standard input, or a tensor.
 //!
 //! What the command line names is found out first ([`Inputs::open`]), so that a tensor can say the size of the network; pixels
 //! are read batch by batch ([`Batches`]).
 
 mod batches;
+mod budget;
 mod tensor;
 
 pub use batches::{Batches, Input};
 
 use super::Failure;
 use super::args::Shard;
-use rmnet::images;
-use std::fs::{self, File};
+use budget::{Budget, Share};
+use rmnet::{files, images};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use tensor::TensorInput;
 
-/// The largest image file that is read, in bytes.
-const MAX_IMAGE_FILE: u64 = 512 << 20;
+/// The largest image file that is read, in bytes, and the most of all that are read at a time.
+const MAX_IMAGE_FILE: usize = 256 << 20;
 
-/// The largest tensor that is read from a pipe or standard input, in bytes: one in a file is mapped, not read.
+/// The largest tensor that is read from standard input, in bytes: one in a file is mapped, not read.
 const MAX_PIPED_TENSOR: u64 = 4 << 30;
 
 /// What the command line names.
@@ -42,7 +44,7 @@ pub struct Source {
 
 enum Place {
     File(PathBuf),
-    /// Read from a pipe or standard input.
+    /// Read from standard input.
     Read(Vec<u8>),
 }
 
@@ -70,7 +72,7 @@ impl Content {
 
     fn of_file(path: &Path) -> io::Result<Content> {
         let mut start = vec![];
-        File::open(path)?.take(START as u64).read_to_end(&mut start)?;
+        files::open(path)?.take(START as u64).read_to_end(&mut start)?;
         Ok(Content::of(&start))
     }
 }
@@ -95,9 +97,8 @@ impl Inputs {
                         continue;
                     }
                     Ok(m) if !m.is_file() => {
-                        let name = path.display().to_string();
-                        let file = File::open(path).map_err(|e| Failure::input(format!("{name}: {e}")))?;
-                        piped(&name, file)?
+                        let why = "expected a regular file or a folder, found a pipe, a device or the like; `-` reads standard input";
+                        return Err(Failure::input(format!("{}: {why}", path.display())));
                     }
                     _ if is_tensor(path) => Found::Tensor(TensorInput::open(path)?),
                     // A file that is not there is reported when its turn comes.
@@ -167,14 +168,14 @@ fn is_tensor(path: &Path) -> bool {
         || Content::of_file(path).is_ok_and(|c| c == Content::Tensor)
 }
 
-/// What comes out of a pipe: judged by its first bytes before the rest is read.
+/// What standard input gives: judged by its first bytes before the rest is read.
 fn piped(name: &str, mut from: impl Read) -> Result<Found, Failure> {
     let refuse = |e: String| Failure::input(format!("{name}: {e}"));
     let mut bytes = vec![];
     (&mut from).take(START as u64).read_to_end(&mut bytes).map_err(|e| refuse(e.to_string()))?;
     let content = Content::of(&bytes);
     let most = match content {
-        Content::Image => MAX_IMAGE_FILE,
+        Content::Image => MAX_IMAGE_FILE as u64,
         Content::Tensor => MAX_PIPED_TENSOR,
         Content::Other => {
             let why = images::decode(&bytes, images::Mode::Rgb, Default::default());
@@ -218,22 +219,25 @@ fn members(folder: &Path, skipped: &mut usize) -> Result<Vec<PathBuf>, Failure> 
     Ok(images)
 }
 
+/// A file in memory, as a share of what all files may take.
+struct Loaded<'s> {
+    bytes: std::borrow::Cow<'s, [u8]>,
+    _share: Option<Share<'s>>,
+}
+
 impl Source {
-    fn bytes(&self) -> Result<std::borrow::Cow<'_, [u8]>, String> {
-        match &self.place {
-            Place::Read(bytes) => Ok(bytes.into()),
-            Place::File(path) => {
-                let file = File::open(path).map_err(|e| e.to_string())?;
-                let mut bytes = vec![];
-                file.take(MAX_IMAGE_FILE + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-                if bytes.len() as u64 > MAX_IMAGE_FILE {
-                    return Err(format!(
-                        "expected an image file of up to {} MiB, found more",
-                        MAX_IMAGE_FILE >> 20
-                    ));
-                }
-                Ok(bytes.into())
-            }
-        }
+    fn read<'s>(&'s self, budget: &'s Budget) -> Result<Loaded<'s>, String> {
+        let path = match &self.place {
+            Place::Read(bytes) => return Ok(Loaded { bytes: bytes.into(), _share: None }),
+            Place::File(path) => path,
+        };
+        let file = files::open(path).map_err(|e| e.to_string())?;
+        let length = file.metadata().map_err(|e| e.to_string())?.len();
+        let share = usize::try_from(length).ok().and_then(|n| budget.take(n)).ok_or_else(|| {
+            format!("expected an image file of up to {} MiB, found {length} bytes", budget.total() >> 20)
+        })?;
+        // No more than was asked for: a file that grows meanwhile is not whole.
+        let bytes = files::read_from(file, length).map_err(|e| e.to_string())?;
+        Ok(Loaded { bytes: bytes.into(), _share: Some(share) })
     }
 }

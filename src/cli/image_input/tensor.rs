@@ -16,7 +16,7 @@ pub struct TensorInput {
 
 impl TensorInput {
     pub fn open(path: &Path) -> Result<TensorInput, Failure> {
-        let file = Checkpoint::open(path).map_err(Failure::input)?;
+        let file = super::super::open(path)?;
         TensorInput::of(path.display().to_string(), &file)
     }
 

@@ -7,7 +7,7 @@ use super::super::key::Key;
 use super::super::reader::Reader;
 use super::super::scheme::{self, Built, Scheme};
 use super::super::state_dict::StateDict;
-use super::super::{ModelError, Naming};
+use super::super::{MAX_SIDE, ModelError, Naming};
 use super::{Block, DEPTHS, Layout, Net, Unit};
 use crate::preprocess::Preprocess;
 use serde_json::{Value, json};
@@ -37,6 +37,11 @@ fn preprocess(dict: &StateDict<'_>) -> Preprocess {
 
 /// The first block stands in the stem and never has a shortcut; 16 others follow.
 fn build(reader: &mut Reader<'_>, config: Option<&Value>, size: [usize; 2]) -> Result<Built, ModelError> {
+    if let Some(side) = get(config, "image_size")
+        && !side.as_u64().is_some_and(|s| (1..=MAX_SIDE as u64).contains(&s))
+    {
+        return Err(wrong("image_size", &format!("a side from 1 to {MAX_SIDE} pixels"), side));
+    }
     let body = if reader.names().any(|n| n.starts_with(BODY)) { BODY } else { "" };
     let stem_expands = reader.names().any(|n| n.starts_with(&format!("{body}conv_stem.expand_1x1.")));
     agrees(config, "first_layer_is_expansion", &json!(!stem_expands))?;

@@ -10,6 +10,7 @@ use super::{Assumption, MAX_SIDE, Model, Output, Preprocess, Scores};
 use crate::checkpoint::Checkpoint;
 use crate::graph::{Graph, GraphError, Shape, ValueId};
 use crate::output;
+use crate::preprocess::PreprocessError;
 use layer::{SavedNode, read_op, saved_op};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -68,6 +69,9 @@ pub enum SavedError {
         /// What the file says.
         found: String,
     },
+    /// A preprocessing of numbers that are out of range.
+    #[error("metadata `{METADATA_KEY}`: {0}")]
+    Preprocess(#[from] PreprocessError),
     /// A chain whose operations do not fit each other.
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -206,6 +210,12 @@ fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedErro
         return Err(SavedError::Version { found: version });
     }
     let chain: Chain = serde_json::from_str(json)?;
+    chain.about.preprocess.check_own()?;
+    if chain.about.family.chars().any(char::is_control) {
+        let (expected, found) =
+            ("text without control characters".into(), format!("{:?}", chain.about.family));
+        return Err(SavedError::Mismatch { what: "family", expected, found });
+    }
     let [channels, height, width] = chain.input;
     let bounds = [MOST_CHANNELS, MAX_SIDE, MAX_SIDE];
     if chain.input.iter().zip(bounds).any(|(n, most)| !(1..=most).contains(n)) {
