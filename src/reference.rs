@@ -31,7 +31,7 @@ pub fn bytes(graph: &Graph, batch: usize) -> usize {
         for i in &graph.node(v).inputs {
             uses[i.index()] -= 1;
             if uses[i.index()] == 0 {
-                live -= of(*i);
+                live = live.saturating_sub(of(*i));
             }
         }
     }

@@ -186,7 +186,9 @@ fn a_device_lost_in_the_middle_of_runs_ends_all_of_them() {
                                 _ => pollster::block_on(executor.run_async(input)),
                             };
                             match result {
-                                Ok(logits) => assert_eq!(logits.len(), executor.plan().output().shape.elements()),
+                                Ok(logits) => {
+                                    assert_eq!(logits.len(), executor.plan().output().shape.elements())
+                                }
                                 Err(e) => return e,
                             }
                         }

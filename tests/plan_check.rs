@@ -147,11 +147,12 @@ fn spoil(plan: &mut Plan, pick: usize) -> (String, Seen) {
         (16, Spec::Conv(c)) if c.size != [1, 1] && c.max_pool().is_none() => {
             c.pooling = if c.pooling.is_none() { Some(Pooling::Average) } else { None };
         }
-        // An operand moved by one channel: between quads.
+        // An operand moved by one channel: between quads, where nothing but an add without a gate may begin.
         (_, Spec::Conv(c)) => {
-            for a in c.adds.iter_mut().skip(c.in_place).filter(|a| a.from.channels > 1) {
+            for a in c.adds.iter_mut().filter(|a| a.from.channels > 1) {
                 (a.from.first_channel, a.from.channels) = (a.from.first_channel + 1, a.from.channels - 1);
             }
+            return (format!("an add of dispatch {t}"), Graph);
         }
         (_, Spec::MaxPool(p)) => p.from.channels = 1,
         (_, Spec::Average(a)) => a.from.channels = 1,
@@ -269,7 +270,15 @@ fn what_kernels_would_misread_is_refused() {
     assert!(error.contains("in 0 groups"), "{error}");
     let error = refused(&|p| {
         conv(p, &|c| {
-            for a in c.adds.iter_mut().skip(c.in_place) {
+            for k in c.k_ranges.iter_mut().filter(|k| k.from.is_packed()) {
+                (k.from.first_channel, k.from.channels) = (k.from.first_channel + 1, k.from.channels - 1);
+            }
+        })
+    });
+    assert!(error.contains("between multiples of 4"), "{error}");
+    let error = refused(&|p| {
+        conv(p, &|c| {
+            for a in &mut c.adds[..c.in_place] {
                 (a.from.first_channel, a.from.channels) = (a.from.first_channel + 1, a.from.channels - 1);
             }
         })

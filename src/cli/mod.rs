@@ -120,7 +120,10 @@ impl From<SessionError> for Failure {
 fn plan_code(e: &PlanError) -> u8 {
     match e {
         PlanError::BindingTooLarge { .. } | PlanError::TooManyBuffers { .. } => 4,
-        PlanError::Unsupported { .. } | PlanError::Weights { .. } | PlanError::EmptyBatch => 3,
+        PlanError::Unsupported { .. }
+        | PlanError::Weights { .. }
+        | PlanError::TooLarge { .. }
+        | PlanError::EmptyBatch => 3,
         PlanError::BatchTooLarge { .. } => 6,
     }
 }

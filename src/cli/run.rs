@@ -18,6 +18,9 @@ const DEFAULT_BATCH: usize = 8;
 /// The most bytes of a file of class names.
 const MAX_LABELS: u64 = 16 << 20;
 
+/// Values of a batch that are worth planning for before they are read: 64 MiB.
+const LARGE_BATCH: usize = 1 << 24;
+
 pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
     if let Some(path) = &args.logits {
         let read = args.inputs.iter().chain(&args.labels).chain([&args.model.checkpoint]);
@@ -54,17 +57,27 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
         });
     }
     let batch = args.batch.map_or(DEFAULT_BATCH, |b| b as usize).min(inputs.len());
-    // What cannot be read is said before a device is opened for it.
+    let start = || -> Result<_, Failure> {
+        let place = Place::open(&args.device)?;
+        let options = Options { batch, mode: args.mode.into(), ..place.options() };
+        let decided = merge::decide(args.merge, &model, &options)?;
+        let precision = options.precision;
+        let session = place.session(&model, &Options { merge: decided.merge, ..options })?;
+        Ok((place, decided, precision, session))
+    };
+    // What cannot be read is said before a device is opened for it; but inputs that take long to resize are read only for a network
+    // that can run at their size.
+    let large = model.graph.input_shape().len().saturating_mul(batch) > LARGE_BATCH;
+    let started = large.then(&start).transpose()?;
     let first = batches.next(batch);
     if let ([Input { name, values: Err(why) }], 1, true) = (&first[..], inputs.len(), form != Form::Lines) {
         return Err(Failure::input(format!("{name}: {why}")));
     }
 
-    let place = Place::open(&args.device)?;
-    let options = Options { batch, mode: args.mode.into(), ..place.options() };
-    let decided = merge::decide(args.merge, &model, &options)?;
-    let precision = options.precision;
-    let session = place.session(&model, &Options { merge: decided.merge, ..options })?;
+    let (place, decided, precision, session) = match started {
+        Some(started) => started,
+        None => start()?,
+    };
     // Of one input: its classes, or the values of what else the session gives.
     let row: usize = session.output_shape()[1..].iter().product();
 

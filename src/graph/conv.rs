@@ -4,7 +4,7 @@
 //! range adds a [`BlockWeight::Dirac`] block; merging a projection shortcut adds a [`BlockWeight::Pointwise`] one. Neither
 //! is ever multiplied out, except by the `literal` pass that is there to be compared with.
 
-use super::{Activation, Weight};
+use super::{Activation, MAX_BLOCKS, Weight};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -209,31 +209,35 @@ impl Conv2d {
         [0, 1].map(|i| input[i].div_ceil(self.stride[i]))
     }
 
-    /// Multiplications per output pixel: dense, pointwise and diagonal blocks; a Dirac or a mean multiplies nothing.
+    /// Multiplications per output pixel, at most [`usize::MAX`]: dense, pointwise and diagonal blocks; a Dirac or a mean multiplies
+    /// nothing.
     pub fn macs_per_pixel(&self) -> usize {
         self.blocks
             .iter()
             .map(|b| match &b.weight {
                 BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
-                    weight.shape().iter().product()
+                    weight.shape().iter().fold(1, |n: usize, d| n.saturating_mul(*d))
                 }
                 BlockWeight::Diagonal(scale) => scale.len(),
                 BlockWeight::Dirac | BlockWeight::MeanPool2 => 0,
             })
-            .sum()
+            .fold(0, usize::saturating_add)
     }
 
     /// Learned values: weights, slopes of the activation, and where there is a bias its value for every channel that is computed, not
     /// only handed on by Dirac blocks or means.
     pub fn parameters(&self) -> usize {
-        let computed = |c: usize| {
-            let learned = |b: &Block| !matches!(b.weight, BlockWeight::Dirac | BlockWeight::MeanPool2);
-            self.blocks.iter().any(|b| b.out.contains(&c) && learned(b))
-        };
-        let biases = if self.has_bias { (0..self.out_channels).filter(|c| computed(*c)).count() } else { 0 };
+        let learned = |b: &&Block| !matches!(b.weight, BlockWeight::Dirac | BlockWeight::MeanPool2);
+        let mut computed: Vec<&Range<usize>> = self.blocks.iter().filter(learned).map(|b| &b.out).collect();
+        computed.sort_unstable_by_key(|r| r.start);
+        let (mut biases, mut end) = (0, 0);
+        for rows in computed.into_iter().filter(|_| self.has_bias) {
+            biases += rows.end.saturating_sub(rows.start.max(end));
+            end = end.max(rows.end);
+        }
         let slopes: usize = self.activation.iter().map(|(_, a)| a.parameters()).sum();
         // As many weights as multiplications of a pixel: each is used once.
-        self.macs_per_pixel() + biases + slopes
+        self.macs_per_pixel().saturating_add(biases + slopes)
     }
 
     /// Whether the parts fit each other; if not, what was expected and what was found.
@@ -256,6 +260,13 @@ impl Conv2d {
             return refuse(
                 &format!("a kernel, stride, padding and dilation of at most {LARGEST_WINDOW}"),
                 format!("{window:?}"),
+            );
+        }
+        let parts = self.blocks.len().max(self.activation.len());
+        if parts > MAX_BLOCKS {
+            return refuse(
+                &format!("at most {MAX_BLOCKS} blocks and ranges of activations"),
+                parts.to_string(),
             );
         }
         if self.bias.len() != self.out_channels {

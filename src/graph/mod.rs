@@ -2,19 +2,28 @@
 //!
 //! A [`Graph`] is append-only: [`Graph::push`] infers and checks the shape and returns the id of the new value. Passes in
 //! `rewrite` build a new graph from an old one.
+//!
+//! A graph is bounded: [`MAX_NODES`], [`MAX_NAME`], [`MAX_CHANNELS`], [`MAX_VALUES`], [`MAX_MACS`], [`MAX_BLOCKS`]. `push` refuses what
+//! goes beyond, so that what follows can add up sizes.
 
 mod conv;
 mod display;
+mod limits;
+mod names;
+mod non_negative;
 mod op;
 mod overflow;
 mod recognise;
 mod weight;
 
 pub use conv::{Block, BlockWeight, Conv2d};
+pub use limits::{MAX_BLOCKS, MAX_CHANNELS, MAX_MACS, MAX_NAME, MAX_NODES, MAX_VALUES};
 pub use op::{Activation, BatchNorm, MaxPool, Op};
 pub use recognise::{NEAR_DIRAC, Recognised};
 pub use weight::Weight;
 
+use limits::Totals;
+use names::Names;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -30,9 +39,9 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Elements of one image.
+    /// Elements of one image, at most [`usize::MAX`].
     pub fn len(&self) -> usize {
-        self.channels * self.height * self.width
+        self.channels.saturating_mul(self.height).saturating_mul(self.width)
     }
 
     /// Whether there is no element at all.
@@ -104,19 +113,26 @@ pub struct Graph {
     output: ValueId,
     /// Channels of a batch norm that the file does not have, by the node's position.
     padding: BTreeMap<usize, usize>,
+    names: Names,
+    totals: Totals,
 }
 
 impl Graph {
     /// A graph of only its input, named `input`; the output is the input until something is pushed.
     pub fn new(input: Shape) -> Graph {
         let node = Node { name: "input".into(), op: Op::Input(input), inputs: vec![], shape: input };
-        Graph { nodes: vec![node], output: ValueId(0), padding: BTreeMap::new() }
+        Graph::of(vec![node], ValueId::INPUT, BTreeMap::new())
+    }
+
+    fn of(nodes: Vec<Node>, output: ValueId, padding: BTreeMap<usize, usize>) -> Graph {
+        let (names, totals) = (Names::of(&nodes), Totals::of(&nodes));
+        Graph { nodes, output, padding, names, totals }
     }
 
     /// Appends an operation, which becomes the graph's output, and returns its value.
     ///
     /// # Errors
-    /// [`GraphError`] names the node when its operands do not fit, or when the name is taken.
+    /// [`GraphError`] names the node when its operands do not fit, when the name is taken, or when the graph would be too large.
     pub fn push(
         &mut self,
         name: impl Into<String>,
@@ -125,10 +141,14 @@ impl Graph {
     ) -> Result<ValueId, GraphError> {
         let name = name.into();
         let refuse = |expected: String, found: String| GraphError { node: name.clone(), expected, found };
-        if self.nodes.iter().any(|n| n.name == name) {
-            return Err(refuse("a name of its own".into(), "another node of that name".into()));
-        }
-        let shape = self.infer(&op, inputs).map_err(|(expected, found)| refuse(expected, found))?;
+        let refused = |(expected, found)| refuse(expected, found);
+        self.admits_name(&name).map_err(refused)?;
+        self.admitted()?;
+        let shape = self.infer(&op, inputs).map_err(refused)?;
+        let totals = self.totals.with(&op, shape);
+        totals.check().map_err(refused)?;
+        self.totals = totals;
+        self.names.insert(&name, self.nodes.len());
         self.nodes.push(Node { name, op, inputs: inputs.to_vec(), shape });
         self.output = ValueId(self.nodes.len() - 1);
         Ok(self.output)
@@ -242,7 +262,7 @@ impl Graph {
 
     /// The value of a name.
     pub fn find(&self, name: &str) -> Option<ValueId> {
-        self.nodes.iter().position(|n| n.name == name).map(ValueId)
+        self.names.find(&self.nodes, name).map(ValueId)
     }
 
     /// The graph that computes `value` and ends there, without the nodes that it does not need. Nodes keep their names, the input
@@ -263,7 +283,8 @@ impl Graph {
             nodes.push(Node { inputs, ..node.clone() });
         }
         let padding = self.padding.iter().filter(|(i, _)| needed[**i]).map(|(i, n)| (moved[*i].0, *n));
-        Graph { nodes, output: moved[value.0], padding: padding.collect() }
+        let padding = padding.collect();
+        Graph::of(nodes, moved[value.0], padding)
     }
 
     /// For each value, the nodes that read it (a node that reads it twice is listed twice).
@@ -302,37 +323,9 @@ impl Graph {
         Ok(graph)
     }
 
-    /// For each value, per channel, whether it can be told from the operations that it is never negative.
-    pub fn non_negative(&self) -> Vec<Vec<bool>> {
-        let mut facts: Vec<Vec<bool>> = Vec::with_capacity(self.nodes.len());
-        for node in &self.nodes {
-            let of = |i: usize| &facts[node.inputs[i].0];
-            let fact = match &node.op {
-                Op::Input(shape) => vec![false; shape.channels],
-                Op::BatchNorm(_) => vec![false; node.shape.channels],
-                Op::Conv2d(conv) => conv
-                    .activation
-                    .iter()
-                    .flat_map(|(range, a)| range.clone().map(|_| a.non_negative(false)))
-                    .collect(),
-                Op::Slice(range) => of(0)[range.clone()].to_vec(),
-                Op::Gate { first } => {
-                    let gate = |c: usize| c.checked_sub(*first).and_then(|g| of(1).get(g)).copied();
-                    of(0).iter().enumerate().map(|(c, &x)| x && gate(c).unwrap_or(true)).collect()
-                }
-                Op::Activation(a) => of(0).iter().map(|&x| a.non_negative(x)).collect(),
-                Op::Add(a) => of(0).iter().zip(of(1)).map(|(&x, &y)| a.non_negative(x && y)).collect(),
-                Op::MaxPool(_) | Op::MeanPool2 | Op::GlobalAverage => of(0).clone(),
-            };
-            facts.push(fact);
-        }
-        facts
-    }
-
     /// Multiply-accumulates for one image; a Dirac block counts none.
     pub fn macs(&self) -> usize {
-        let pixels = |n: &Node| n.shape.height * n.shape.width;
-        self.convs().map(|(n, c)| c.macs_per_pixel() * pixels(n)).sum()
+        self.totals.macs()
     }
 
     /// Convolutions with their nodes, in order.

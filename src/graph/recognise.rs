@@ -77,9 +77,13 @@ impl Conv2d {
         let mut rest = 0;
         let mut o = 0;
         while o < rows.len() {
+            if !o.is_multiple_of(unit) {
+                o += 1;
+                continue;
+            }
             let mut end = run(&rows, o);
             end -= end % unit;
-            if !o.is_multiple_of(unit) || end < o + SHORTEST.min(rows.len()) {
+            if end < o + SHORTEST.min(rows.len()) {
                 o += 1;
                 continue;
             }

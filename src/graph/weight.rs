@@ -181,9 +181,31 @@ impl Weight {
         }
     }
 
+    /// Shows every tensor that it is formed of.
+    pub(super) fn stored(&self, see: &mut impl FnMut(&Tensor)) {
+        match &self.source {
+            Source::Tensor(tensor) => see(tensor),
+            Source::Flattened(conv) => conv.stored(see),
+            Source::Tap { weight, .. } | Source::Grouped { weight, .. } | Source::Selected { weight, .. } => {
+                weight.stored(see);
+            }
+        }
+    }
+
     /// All rows in f64, OIHW.
     pub fn to_f64(&self) -> Vec<f64> {
         (0..self.shape[0]).flat_map(|o| self.row(o)).collect()
+    }
+}
+
+impl Conv2d {
+    /// Shows every tensor that its weight is formed of.
+    pub(super) fn stored(&self, see: &mut impl FnMut(&Tensor)) {
+        for block in &self.blocks {
+            if let BlockWeight::Pointwise(weight) | BlockWeight::Dense { weight, .. } = &block.weight {
+                weight.stored(see);
+            }
+        }
     }
 }
 

@@ -92,6 +92,11 @@ fn finish(s: &mut Source, spec: &ConvSpec) {
         let pixel = format!("{row} + {}", times("add_x", from.stride));
         s.line(format!("let pixel{i} = {pixel};"));
         let pixel = format!("pixel{i}");
+        if !add.is_aligned() {
+            let quad = moved(s, i, add, &name, &pixel);
+            s.line(format!("value += {quad};"));
+            continue;
+        }
         if first == 0 && quads == all {
             s.line(format!("value += {};", added(add, &name, "quad", &pixel)));
         } else {
@@ -103,6 +108,45 @@ fn finish(s: &mut Source, spec: &ConvSpec) {
     }
     s.line("return activate(value, quad);");
     s.line("}");
+}
+
+/// The quad of an added value that meets output quad `quad`, where channels move across quads.
+///
+/// Output channel `o` gets channel `first_channel + o - first_out` of the buffer, where that is one of the added ones.
+fn moved(s: &mut Source, i: usize, add: &Add, buffer: &str, pixel: &str) -> String {
+    let (from, shape) = (&add.from, &add.from.shape);
+    let (plane, image) = (shape.height * shape.width, planes(shape));
+    let (start, end) = (add.first_out, add.first_out + from.channels);
+    s.line(format!("let channel{i} = vec4<u32>(4u * quad) + vec4<u32>(0u, 1u, 2u, 3u);"));
+    s.line(format!(
+        "let covered{i} = (channel{i} >= vec4<u32>({start}u)) & (channel{i} < vec4<u32>({end}u));"
+    ));
+    // Outside the range any element will do: it is not taken.
+    s.line(format!(
+        "let source{i} = clamp(channel{i}, vec4<u32>({start}u), vec4<u32>({}u)) - vec4<u32>({start}u) + vec4<u32>({}u);",
+        end - 1,
+        from.first_channel
+    ));
+    let lanes: Vec<String> = match shape.layout {
+        Layout::Planar => (0..4)
+            .map(|c| format!("{buffer}[(image * {image}u + source{i}[{c}]) * {plane}u + {pixel}]"))
+            .collect(),
+        Layout::Packed => {
+            // Four neighbours lie in two quads.
+            for (n, lane) in [("low", 0), ("high", 3)] {
+                s.line(format!(
+                    "let {n}{i} = load_{buffer}((image * {image}u + source{i}[{lane}] / 4u) * {plane}u + {pixel});"
+                ));
+            }
+            let lane = |c: usize| {
+                format!(
+                    "select(high{i}, low{i}, source{i}[{c}] / 4u == source{i}[0] / 4u)[source{i}[{c}] % 4u]"
+                )
+            };
+            (0..4).map(lane).collect()
+        }
+    };
+    format!("select(vec4<f32>(), vec4<f32>({}), covered{i})", lanes.join(", "))
 }
 
 /// A quad of an added value, times its gate.

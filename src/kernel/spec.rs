@@ -77,18 +77,18 @@ pub struct BufferShape {
 }
 
 impl BufferShape {
-    /// Elements, padding counted.
+    /// Elements, padding counted, at most [`usize::MAX`].
     pub fn elements(&self) -> usize {
         let channels = match self.layout {
-            Layout::Packed => self.channels.next_multiple_of(4),
+            Layout::Packed => self.channels.checked_next_multiple_of(4).unwrap_or(usize::MAX),
             Layout::Planar => self.channels,
         };
-        self.batch * channels * self.height * self.width
+        [channels, self.height, self.width].iter().fold(self.batch, |n, f| n.saturating_mul(*f))
     }
 
-    /// Bytes, padding counted.
+    /// Bytes, padding counted, at most [`usize::MAX`].
     pub fn bytes(&self) -> usize {
-        self.elements() * self.precision.bytes()
+        self.elements().saturating_mul(self.precision.bytes())
     }
 
     /// Where element (`image`, `channel`, `y`, `x`) lies, in elements from the start.
@@ -111,7 +111,7 @@ pub struct Operand {
     pub buffer: usize,
     /// The whole buffer.
     pub shape: BufferShape,
-    /// First channel read; a multiple of 4 in a packed buffer.
+    /// First channel read; a multiple of 4 in a packed buffer, but for what is added without a gate.
     pub first_channel: usize,
     /// Channels read.
     pub channels: usize,
@@ -171,10 +171,18 @@ impl KRange {
 pub struct Add {
     /// What is added.
     pub from: Operand,
-    /// First output channel that gets it; a multiple of 4.
+    /// First output channel that gets it; a multiple of 4 where there is a gate.
     pub first_out: usize,
     /// A factor per image and channel that it is multiplied by: `[batch, channels, 1, 1]`.
     pub gate: Option<Operand>,
+}
+
+impl Add {
+    /// Whether whole quads of it are added to whole quads of output channels.
+    pub fn is_aligned(&self) -> bool {
+        let starts = !self.from.is_packed() || self.from.first_channel.is_multiple_of(4);
+        starts && self.first_out.is_multiple_of(4)
+    }
 }
 
 /// One buffer a dispatch writes, with the output channels that go there.

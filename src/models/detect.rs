@@ -3,16 +3,16 @@
 //! Training code wraps networks: `module.`, `model.backbone.`, `state_dict.teacher.`. Any prefix is one behind which the
 //! names of a known network begin.
 
-use super::ModelError;
 use super::key::Key;
 use super::resnet_v2;
 use super::scheme::{SCHEMES, Scheme};
 use super::state_dict::StateDict;
+use super::{ModelError, Naming};
 use crate::checkpoint::Checkpoint;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// The most segments of a prefix that are looked behind.
-const DEEPEST: usize = 8;
+pub(super) const DEEPEST: usize = 8;
 
 /// Finds the network of a checkpoint: behind the prefix that is `stated`, or else the only one there is.
 ///
@@ -25,16 +25,15 @@ pub(super) fn network<'a>(
 ) -> Result<(StateDict<'a>, &'static Scheme), ModelError> {
     let candidates: Vec<&str> = prefixes(checkpoint).into_iter().collect();
     let mut found: Vec<(StateDict<'a>, &'static Scheme)> = vec![];
+    // A Hugging Face network is found at its own prefix, and again behind `resnet.`: that is the same network.
+    let mut known: HashSet<(Naming, String)> = HashSet::new();
     for prefix in &candidates {
         let dict = StateDict::behind(checkpoint, prefix);
-        if let Some(scheme) = SCHEMES.iter().find(|s| (s.matches)(&dict)) {
-            // A Hugging Face network is found at its own prefix, and again behind `resnet.`: that is the same network.
-            let known = |(outer, s): &(StateDict<'_>, &Scheme)| {
-                s.naming == scheme.naming && outer.prefix().to_string() + s.own_prefix == *prefix
-            };
-            if prefix.is_empty() || !found.iter().any(known) {
-                found.push((dict, scheme));
-            }
+        if let Some(scheme) = SCHEMES.iter().find(|s| (s.matches)(&dict))
+            && (prefix.is_empty() || !known.contains(&(scheme.naming, prefix.to_string())))
+        {
+            known.insert((scheme.naming, format!("{prefix}{}", scheme.own_prefix)));
+            found.push((dict, scheme));
         }
     }
     let of = |(dict, _): &(StateDict<'a>, _)| dict.prefix().trim_end_matches('.').to_string();

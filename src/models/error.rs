@@ -175,8 +175,13 @@ pub enum ModelError {
 /// The longest side of a network's input in pixels.
 pub const MAX_SIDE: usize = 1 << 14;
 
-/// `a`, `b`; the empty name in words.
+/// `a`, `b`; the empty name in words, and of many the first ones.
 fn list(names: &[String]) -> String {
+    const MOST: usize = 20;
     let quoted = |name: &String| if name.is_empty() { "the bare names".into() } else { format!("`{name}`") };
-    names.iter().map(quoted).collect::<Vec<_>>().join(", ")
+    let listed = names.iter().take(MOST).map(quoted).collect::<Vec<_>>().join(", ");
+    match names.len().checked_sub(MOST) {
+        None | Some(0) => listed,
+        Some(more) => format!("{listed} and {more} more"),
+    }
 }

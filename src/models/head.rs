@@ -2,13 +2,16 @@
 
 use super::key::Key;
 use super::layers::Layers;
-use super::state_dict::{is_under, leading_number};
+use super::state_dict::leading_number;
 use super::{ModelError, config};
 use crate::graph::{Activation, Conv2d, Op, ValueId, Weight};
 use serde_json::{Value, json};
 
 /// Names that last layers commonly have, whatever the network's own library calls them.
 const NAMES: [&str; 7] = ["fc", "head", "classifier", "linear", "last_linear", "cls_head", "logits"];
+
+/// How deep the modules of a head may be nested.
+const DEEPEST: usize = 16;
 
 /// What a layer of a head is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,8 +102,7 @@ impl Layers<'_, '_> {
 
     /// Whether the network, or what lies beside it, has a tensor under a name.
     fn has(&self, name: &str) -> bool {
-        self.reader.names().any(|n| is_under(n, name))
-            || self.reader.dict().names_beside().any(|n| is_under(n, name))
+        self.reader.dict().has_under(name) || self.reader.dict().has_beside(name)
     }
 
     /// The names of the head's modules in order; none where there is no head.
@@ -177,9 +179,15 @@ impl Layers<'_, '_> {
     /// Appends the layers under a name: itself, or its modules in the order of their numbers. `path` is where it stands.
     fn collect(&self, name: &str, path: Vec<String>, layers: &mut Vec<Layer>) -> Result<(), ModelError> {
         let dict = self.reader.dict();
-        let under = format!("{name}.");
-        let child = |n: &str| n.strip_prefix(&under)?.split('.').next().map(String::from);
-        let mut children: Vec<String> = dict.names().filter_map(child).collect();
+        if path.len() > DEEPEST {
+            let name: String = name.chars().take(100).collect();
+            return Err(ModelError::Unsupported {
+                what: format!("a head of modules nested more than {DEEPEST} deep"),
+                why: format!("the file has `{name}..`"),
+            });
+        }
+        let child = |n: &str| n[name.len() + 1..].split('.').next().map(String::from);
+        let mut children: Vec<String> = dict.names_under(name).filter_map(child).collect();
         children.dedup();
         let leaf = |child: &String| dict.tensor(&format!("{name}.{child}")).is_some();
         if children.is_empty() || children.iter().any(leaf) {

@@ -249,10 +249,7 @@ pub(super) fn depths<'n>(names: impl Iterator<Item = &'n str>) -> Vec<usize> {
 
 /// How many layers have names, counted from 0 without a gap. At least one: that it is not there shows when it is read.
 pub(super) fn count(reader: &Reader<'_>, name: impl Fn(usize) -> String) -> usize {
-    let named = |i: &usize| {
-        let layer = name(*i) + ".";
-        reader.names().any(|tensor| tensor.starts_with(&layer))
-    };
+    let named = |i: &usize| reader.dict().has_under(&name(*i));
     (0..).take_while(named).count().max(1)
 }
 

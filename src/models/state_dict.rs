@@ -3,8 +3,9 @@
 use crate::checkpoint::Checkpoint;
 use crate::tensor::Tensor;
 use serde_json::Value;
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 /// A name in the file, and the tensor.
 type Stored<'a> = (&'a str, &'a Tensor);
@@ -20,7 +21,7 @@ pub(super) struct StateDict<'a> {
     tensors: BTreeMap<Cow<'a, str>, Stored<'a>>,
     /// What lies beside, by names without the segments that they share with the prefix.
     beside: BTreeMap<&'a str, Stored<'a>>,
-    /// Prefixes of networks with the same values.
+    /// Prefixes of networks with the same values, sorted.
     copies: Vec<&'a str>,
     /// Number of what follows the stages, where the network is the children of a ResNet in a sequence.
     pool_child: Option<usize>,
@@ -38,9 +39,17 @@ fn after_shared<'n>(name: &'n str, prefix: &str) -> &'n str {
     rest
 }
 
-/// Whether a tensor's name is of a module.
-pub(super) fn is_under(name: &str, module: &str) -> bool {
-    name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'))
+/// What has names under that of a module, sorted.
+fn under<'m, K, V>(
+    map: &'m BTreeMap<K, V>,
+    module: &str,
+) -> impl Iterator<Item = (&'m K, &'m V)> + use<'m, K, V>
+where
+    K: Borrow<str> + Ord,
+{
+    let first = format!("{module}.");
+    let from = (Bound::Included(first.as_str()), Bound::Unbounded);
+    map.range::<str, _>(from).take_while(move |(name, _)| (*name).borrow().starts_with(&first))
 }
 
 /// The number that a name begins with.
@@ -68,6 +77,7 @@ impl<'a> StateDict<'a> {
     /// The same with all that lies beside. Of two that come to one name, the one that shares more of the prefix has it.
     pub(super) fn under(checkpoint: &'a Checkpoint, prefix: &'a str, copies: Vec<&'a str>) -> StateDict<'a> {
         let mut dict = StateDict { copies, ..StateDict::behind(checkpoint, prefix) };
+        dict.copies.sort_unstable();
         for (name, tensor) in checkpoint.tensors().filter(|(name, _)| !name.starts_with(prefix)) {
             let relative = after_shared(name, prefix);
             match dict.beside.insert(relative, (name, tensor)) {
@@ -97,7 +107,10 @@ impl<'a> StateDict<'a> {
         let name = |child: usize| match child {
             0 => Some("conv1".to_string()),
             1 => Some("bn1".to_string()),
-            _ => stages.iter().position(|s| *s == child).map(|stage| format!("layer{}", stage + 1)),
+            _ => {
+                let stage = stages.partition_point(|s| *s < child);
+                (stages.get(stage) == Some(&child)).then(|| format!("layer{}", stage + 1))
+            }
         };
         let named = |(old, stored): (Cow<'a, str>, Stored<'a>)| {
             let new = leading_number(&old).and_then(|child| Some((name(child)?, old.split_once('.')?.1)));
@@ -122,12 +135,27 @@ impl<'a> StateDict<'a> {
         self.beside.keys().copied()
     }
 
+    /// Whether the network has a tensor under the name of a module.
+    pub(super) fn has_under(&self, module: &str) -> bool {
+        self.names_under(module).next().is_some()
+    }
+
+    /// Names under that of a module, sorted.
+    pub(super) fn names_under(&self, module: &str) -> impl Iterator<Item = &str> {
+        under(&self.tensors, module).map(|(name, _)| name.as_ref())
+    }
+
+    /// Whether a tensor lies beside the network under the name of a module.
+    pub(super) fn has_beside(&self, module: &str) -> bool {
+        under(&self.beside, module).next().is_some()
+    }
+
     /// Takes what lies beside under a name into the network, unless the network has that name itself.
     pub(super) fn adopt(&mut self, name: &str) {
-        if self.names().any(|n| is_under(n, name)) {
+        if self.has_under(name) {
             return;
         }
-        let adopted: Vec<&str> = self.names_beside().filter(|n| is_under(n, name)).collect();
+        let adopted: Vec<&str> = under(&self.beside, name).map(|(n, _)| *n).collect();
         for name in adopted {
             if let Some(found) = self.beside.remove(name) {
                 self.tensors.insert(Cow::Borrowed(name), found);
@@ -137,7 +165,10 @@ impl<'a> StateDict<'a> {
 
     /// Tensors beside the network that are of no copy of it.
     pub(super) fn beside(&self) -> impl Iterator<Item = Stored<'a>> + '_ {
-        let copied = |name: &str| self.copies.iter().any(|copy| name.starts_with(copy));
+        let copied = |name: &str| {
+            let prefixes = name.match_indices('.').map(|(at, _)| &name[..=at]).take(super::detect::DEEPEST);
+            std::iter::once("").chain(prefixes).any(|prefix| self.copies.binary_search(&prefix).is_ok())
+        };
         self.beside.values().copied().filter(move |(name, _)| !copied(name))
     }
 

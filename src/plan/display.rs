@@ -120,9 +120,12 @@ impl Plan {
     }
 }
 
+/// The widest column of names: what is longer stands out alone.
+const MAX_COLUMN: usize = 64;
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wide = self.dispatches.iter().map(|d| d.name.len()).max().unwrap_or(0);
+        let wide = self.dispatches.iter().map(|d| d.name.chars().count()).max().unwrap_or(0).min(MAX_COLUMN);
         for (t, d) in self.dispatches.iter().enumerate() {
             let out = self.buffer(d.writes[0]).shape;
             let channels: usize = d.writes.iter().map(|w| self.buffer(*w).shape.channels).sum();

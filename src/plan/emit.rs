@@ -1,7 +1,7 @@
 //! Collects virtual buffers and dispatches, and keeps each inside the limits of one binding.
 
 use super::segment::{Segment, clip};
-use super::sum::{Sum, Term};
+use super::sum::{Sum, Term, is_little};
 use super::weights::{ConvWeights, KWeight};
 use super::{Buffer, BufferId, Dispatch, Kept, Options, Part, Place, PlanError, Target};
 use crate::graph::{Activation, MaxPool, Weight};
@@ -10,6 +10,7 @@ use crate::kernel::{
     Precision, Spec, packed_weight_bytes,
 };
 use crate::tensor::Tensor;
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// Buffers and dispatches so far. Buffer numbers are virtual until memory is assigned.
@@ -56,7 +57,7 @@ impl Emitter {
         self.fits(name, "an activation buffer", shape.bytes() as u64)?;
         // The place is settled when memory is assigned.
         let place = if shape.layout == Layout::Planar { Place::Output } else { Place::Slot(0) };
-        self.buffers.push(Buffer { name: name.into(), shape, place });
+        self.buffers.push(Buffer { name: label(name), shape, place });
         Ok(self.buffers.len() - 1)
     }
 
@@ -192,10 +193,10 @@ impl Emitter {
         targets: &[Written],
     ) -> (ConvSpec, Vec<BufferId>, Vec<BufferId>) {
         let mut reads: Vec<BufferId> = vec![];
+        let mut bound: HashMap<usize, usize> = HashMap::new();
         let mut bind = |operand: Operand| {
-            let id = BufferId(operand.buffer);
-            let buffer = reads.iter().position(|r| *r == id).unwrap_or_else(|| {
-                reads.push(id);
+            let buffer = *bound.entry(operand.buffer).or_insert_with(|| {
+                reads.push(BufferId(operand.buffer));
                 reads.len() - 1
             });
             Operand { buffer, ..operand }
@@ -295,7 +296,7 @@ impl Emitter {
         writes: Vec<BufferId>,
         weights: Option<ConvWeights>,
     ) {
-        self.dispatches.push(Dispatch { name: name.into(), spec, reads, writes, in_place: None, weights });
+        self.dispatches.push(Dispatch { name: label(name), spec, reads, writes, in_place: None, weights });
     }
 
     pub(super) fn max_pool(
@@ -337,7 +338,9 @@ impl Emitter {
         };
         let ones = vec![1.0; channels];
         match &segment.map {
-            None if !segment.mean_pool && segment.quad_aligned(0) => sum.adds.push((segment.clone(), 0)),
+            None if !segment.mean_pool && (segment.gate.is_none() || segment.quad_aligned(0)) => {
+                sum.adds.push((segment.clone(), 0));
+            }
             None if depthwise && segment.gate.is_none() => {
                 sum.terms.push(Term::pointwise(segment.clone(), [1, 1], channels, diagonal(&ones)));
             }
@@ -362,11 +365,22 @@ impl Emitter {
                 let whole = self.copy(name, &whole)?;
                 return self.copy(name, &whole.sub(own));
             }
-            _ => {
+            _ if is_little(channels, channels) => {
                 let (from, lead) = segment.clone().quad_start();
                 let mut weight = KWeight::zero([channels, from.channels, 1, 1]);
                 weight.add_diagonal(ones.into(), 0, lead, [0, 0]);
                 sum.terms.push(Term::pointwise(from, [1, 1], 1, weight));
+            }
+            // One view after the other: first to whole quads, then mapped, then its means.
+            Some(_) if depthwise => {
+                let mapped = self.copy(name, &Segment { mean_pool: false, ..segment.clone() })?;
+                return self.copy(name, &Segment { mean_pool: true, ..mapped });
+            }
+            _ => {
+                let plain = Segment { map: None, mean_pool: false, ..segment.clone() };
+                let Segment { map, mean_pool, .. } = segment.clone();
+                let plain = self.copy(name, &plain)?;
+                return self.copy(name, &Segment { map, mean_pool, ..plain });
             }
         }
         let to = BufferShape { channels, height, width, layout: Layout::Packed, ..segment.shape };
@@ -381,6 +395,17 @@ struct Written {
     channels: Range<usize>,
     buffer: usize,
     first_channel: usize,
+}
+
+/// The most bytes of a name that dispatches and buffers repeat.
+const MAX_LABEL: usize = 1024;
+
+/// The name of a dispatch or a buffer: one layer may have many.
+fn label(name: &str) -> String {
+    match name.len() <= MAX_LABEL {
+        true => name.into(),
+        false => format!("{}..", &name[..name.floor_char_boundary(MAX_LABEL)]),
+    }
 }
 
 /// Refuses activations that no kernel has side by side.

@@ -2,7 +2,7 @@
 
 use super::emit::Emitter;
 use super::{BufferId, Dispatch};
-use crate::kernel::{BufferShape, ConvSpec, Layout, Spec};
+use crate::kernel::{Add, BufferShape, ConvSpec, Layout, Spec};
 
 /// Decides every in-place add. An output may overwrite an added buffer only if
 /// * each of its channels is added to the output channel of that number, plainly viewed, and the output has the same shape;
@@ -61,12 +61,13 @@ pub(super) fn in_place(lowered: &mut Emitter, widen: bool) -> bool {
 fn legal(spec: &ConvSpec, i: usize) -> bool {
     let [output] = spec.outputs.as_slice() else { return false };
     let adds = || spec.adds.iter().filter(|a| a.from.buffer == i);
+    let plain = |a: &Add| a.from.stride == 1 && !a.from.mean_pool;
     let others = spec.k_ranges.iter().map(|k| k.from.buffer);
     let mut others = others.chain(spec.adds.iter().filter_map(|a| a.gate.as_ref()).map(|g| g.buffer));
     let mut covered: Vec<_> = adds().map(|a| a.first_out..a.first_out + a.from.channels).collect();
     covered.sort_by_key(|r| r.start);
     adds().next().is_some()
-        && adds().all(|a| a.first_out == a.from.first_channel && a.from.stride == 1 && !a.from.mean_pool)
+        && adds().all(|a| a.is_aligned() && a.first_out == a.from.first_channel && plain(a))
         && covered.windows(2).all(|w| w[0].end <= w[1].start)
         && output.first_channel == 0
         && output.channels.len() == spec.out_channels

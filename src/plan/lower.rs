@@ -8,11 +8,12 @@
 use super::emit::Emitter;
 use super::segment::{Gate, Segment, pieces, row_ranges};
 use super::sum::Sum;
-use super::{Options, Place, PlanError};
+use super::{Options, Place, PlanError, limits};
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, Op, Shape, ValueId};
 use crate::kernel::{BufferShape, Layout, Pooling, Precision};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Which values are written as several buffers, and where they are cut.
 pub(super) type Splits = HashMap<ValueId, Vec<usize>>;
@@ -22,9 +23,7 @@ pub(super) fn lower(graph: &Graph, options: &Options, splits: &Splits) -> Result
     if options.batch == 0 {
         return Err(PlanError::EmptyBatch);
     }
-    // Beyond this a size would overflow: copies take a value's bytes again, padding up to four times.
-    let values: usize = graph.nodes().iter().map(|n| n.shape.len()).sum();
-    let most = isize::MAX as usize / (values.saturating_mul(64).saturating_add(graph.macs()));
+    let most = limits::most_images(graph)?;
     if options.batch > most {
         return Err(PlanError::BatchTooLarge { batch: options.batch, most });
     }
@@ -42,11 +41,25 @@ pub(super) fn lower(graph: &Graph, options: &Options, splits: &Splits) -> Result
         options,
         splits,
         consumers: graph.consumers(),
+        unmapped: vec![None; graph.nodes().len()],
+        kept: options.keep.iter().map(String::as_str).collect(),
         values: vec![vec![]; graph.nodes().len()],
         emitter: Emitter::new(input, options),
     };
+    let mut segments = 0;
     for v in graph.values() {
-        lowering.values[v.index()] = lowering.value(v)?;
+        let value = lowering.value(v)?;
+        segments += value.len();
+        lowering.values[v.index()] = value;
+        if segments > limits::MAX_SEGMENTS {
+            let layer = lowering.name(v).into();
+            return Err(limits::too_large(
+                layer,
+                "channel ranges of all values",
+                segments,
+                limits::MAX_SEGMENTS,
+            ));
+        }
     }
     lowering.output()?;
     let Lowering { values, mut emitter, .. } = lowering;
@@ -70,6 +83,9 @@ pub(super) struct Lowering<'a> {
     pub(super) options: &'a Options,
     pub(super) splits: &'a Splits,
     pub(super) consumers: Vec<Vec<ValueId>>,
+    /// Of each value that was asked for, the channels of which some reader can apply no function as it loads them.
+    pub(super) unmapped: Vec<Option<Arc<[Range<usize>]>>>,
+    kept: HashSet<&'a str>,
     pub(super) values: Vec<Vec<Segment>>,
     pub(super) emitter: Emitter,
 }
@@ -80,7 +96,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn kept(&self, v: ValueId) -> bool {
-        self.options.keep.iter().any(|k| k == self.name(v))
+        self.kept.contains(self.name(v))
     }
 
     /// The only node that reads a value that nobody else needs to see.

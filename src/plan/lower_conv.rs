@@ -2,8 +2,8 @@
 
 use super::PlanError;
 use super::lower::Lowering;
-use super::segment::{Map, Segment, clip, pieces, row_ranges};
-use super::sum::{Sum, Term};
+use super::segment::{Map, Segment, clip, pieces, row_ranges, unmappable};
+use super::sum::{Sum, Term, is_little};
 use super::weights::KWeight;
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, Op, ValueId, Weight};
 use crate::kernel::{BufferShape, Function, Layout, Pooling};
@@ -174,22 +174,36 @@ impl Lowering<'_> {
 
     /// Whether every reader of some channels can apply a function as it loads them: ungrouped convolutions, and Dirac rows
     /// that hand them on.
-    fn readers_map(&self, v: ValueId, channels: &Range<usize>) -> bool {
-        let handles = |reader: &ValueId| {
-            let Op::Conv2d(conv) = &self.graph.node(*reader).op else { return false };
-            let read = |b: &&Block| b.input.start < channels.end && channels.start < b.input.end;
-            conv.blocks.iter().filter(read).all(|b| match &b.weight {
-                BlockWeight::Dense { groups, .. } => *groups == 1,
-                BlockWeight::Pointwise(_) => true,
-                _ => {
-                    conv.blocks
-                        .iter()
-                        .all(|o| o.out == b.out || o.out.end <= b.out.start || b.out.end <= o.out.start)
-                        && conv.blocks.iter().filter(|o| o.out == b.out).count() == 1
-                }
-            })
-        };
-        !self.kept(v) && v != self.graph.output() && self.consumers[v.index()].iter().all(handles)
+    fn readers_map(&mut self, v: ValueId, channels: &Range<usize>) -> bool {
+        if self.kept(v) || v == self.graph.output() {
+            return false;
+        }
+        let unmapped = self.unmapped(v);
+        let after = unmapped.partition_point(|r| r.end <= channels.start);
+        unmapped.get(after).is_none_or(|r| r.start >= channels.end)
+    }
+
+    /// The channels of a value of which some reader can apply no function: ranges in order, and apart.
+    fn unmapped(&mut self, v: ValueId) -> Arc<[Range<usize>]> {
+        if let Some(known) = &self.unmapped[v.index()] {
+            return known.clone();
+        }
+        let mut ranges: Vec<Range<usize>> = vec![];
+        for reader in &self.consumers[v.index()] {
+            match &self.graph.node(*reader).op {
+                Op::Conv2d(conv) => ranges.extend(unmappable(conv)),
+                _ => ranges.push(0..self.graph.shape(v).channels),
+            }
+        }
+        ranges.sort_unstable_by_key(|r| r.start);
+        ranges.dedup_by(|next, last| {
+            let touches = next.start <= last.end;
+            last.end = last.end.max(if touches { next.end } else { last.end });
+            touches
+        });
+        let ranges: Arc<[Range<usize>]> = ranges.into();
+        self.unmapped[v.index()] = Some(ranges.clone());
+        ranges
     }
 
     /// Adds one block's share of `rows` to a sum.
@@ -268,7 +282,8 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Adds a segment to output channels from `first_out` on: in the epilogue where quads match, else as a diagonal K range.
+    /// Adds a segment to output channels from `first_out` on, in the epilogue: nothing is multiplied. Where quads do not match the
+    /// epilogue moves channels across them; a view that it cannot apply is copied, or where that is little a diagonal K range.
     pub(super) fn add_segment(
         &mut self,
         x: ValueId,
@@ -277,8 +292,11 @@ impl Lowering<'_> {
         stride: [usize; 2],
         sum: &mut Sum,
     ) -> Result<(), PlanError> {
-        if stride[0] == stride[1] && segment.quad_aligned(first_out) {
-            let view = |s: &Segment| s.strided(stride[0]).filter(Segment::is_strided);
+        let aligned = segment.quad_aligned(first_out);
+        let added = |s: &Segment| s.is_strided() && (aligned || s.gate.is_none());
+        let moved = segment.is_strided() || !is_little(sum.channels, segment.channels);
+        if stride[0] == stride[1] && (aligned || moved) {
+            let view = |s: &Segment| s.strided(stride[0]).filter(added);
             let segment = self.viewed(x, &segment, view)?;
             sum.adds.push((segment, first_out));
             return Ok(());
@@ -307,7 +325,8 @@ impl Lowering<'_> {
         Ok(Segment { non_negative, ..whole })
     }
 
-    /// Adds a segment times a factor per channel to output channels from `first_out` on, as a K range.
+    /// Adds a segment times a factor per channel to output channels from `first_out` on: as a depthwise K range where those are all
+    /// channels of the sum, as a dense one where that is little, else as a sum of its own that is added.
     pub(super) fn diagonal(
         &mut self,
         x: ValueId,
@@ -319,18 +338,33 @@ impl Lowering<'_> {
     ) -> Result<(), PlanError> {
         let channels = segment.channels;
         let aligned = segment.shape.layout == Layout::Packed && segment.first_channel.is_multiple_of(4);
-        if first_out == 0 && channels == sum.channels && aligned {
-            let segment = self.viewed(x, &segment, |s| s.map.is_none().then(|| s.clone()))?;
-            let mut weight = KWeight::zero([channels, 1, 1, 1]);
-            let tensor = Tensor::from_f64(vec![channels, 1, 1, 1], factors.to_vec());
-            weight.add_tensor(&Weight::new(tensor), 0..channels, 0..1, 0, 0, None);
-            sum.terms.push(Term::pointwise(segment, stride, channels, weight));
+        let all = first_out == 0 && channels == sum.channels;
+        if !(all && aligned) && is_little(sum.channels, channels) {
+            let (from, lead) = segment.quad_start();
+            let mut weight = KWeight::zero([sum.channels, from.channels, 1, 1]);
+            weight.add_diagonal(factors, first_out, lead, [0, 0]);
+            sum.terms.push(Term::pointwise(from, stride, 1, weight));
             return Ok(());
         }
-        let (from, lead) = segment.quad_start();
-        let mut weight = KWeight::zero([sum.channels, from.channels, 1, 1]);
-        weight.add_diagonal(factors, first_out, lead, [0, 0]);
-        sum.terms.push(Term::pointwise(from, stride, 1, weight));
+        let segment = match aligned {
+            true => self.viewed(x, &segment, |s| s.map.is_none().then(|| s.clone()))?,
+            false => self.emitter.copy(self.graph.node(x).name.as_str(), &segment)?,
+        };
+        let mut weight = KWeight::zero([channels, 1, 1, 1]);
+        let tensor = Tensor::from_f64(vec![channels, 1, 1, 1], factors.to_vec());
+        weight.add_tensor(&Weight::new(tensor), 0..channels, 0..1, 0, 0, None);
+        let term = Term::pointwise(segment, stride, channels, weight);
+        if all {
+            sum.terms.push(term);
+            return Ok(());
+        }
+        let [height, width] = sum.size;
+        let to = BufferShape { height, width, layout: Layout::Packed, ..self.buffer_shape(x, channels) };
+        let mut own = Sum::new(channels, sum.size);
+        own.terms.push(term);
+        let name = format!("{}.scaled", self.name(x));
+        let mut scaled = self.emitter.sum(&name, own, None, to, &[])?;
+        sum.adds.push((scaled.pop().expect("one buffer without cuts"), first_out));
         Ok(())
     }
 }

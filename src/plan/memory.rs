@@ -2,10 +2,11 @@
 //!
 //! A slot is one GPU buffer. Buffers whose lives do not overlap take turns in it; an in-place output has its operand's slot.
 //! Finding the smallest set of slots is a hard packing problem, so many orders are tried: first fit by size, then by
-//! sizes jittered with a fixed seed, so that a plan is the same every time.
+//! sizes jittered with a fixed seed, so that a plan is the same every time. The larger the plan, the fewer orders.
 
 use super::emit::Emitter;
 use super::{BufferId, Place, Plan};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 /// A set of buffers that share one place from the first write to the last read.
@@ -15,9 +16,16 @@ struct Life {
     span: RangeInclusive<usize>,
 }
 
-impl Life {
-    fn overlaps(&self, other: &Life) -> bool {
-        self.span.start() <= other.span.end() && other.span.start() <= self.span.end()
+/// A slot in the making.
+struct Slot {
+    bytes: usize,
+    /// The lives in it, apart from one another: the end of each by its start.
+    lives: BTreeMap<usize, usize>,
+}
+
+impl Slot {
+    fn is_free(&self, during: &RangeInclusive<usize>) -> bool {
+        self.lives.range(..=during.end()).next_back().is_none_or(|(_, end)| end < during.start())
     }
 }
 
@@ -50,10 +58,7 @@ pub(super) fn assign(lowered: Emitter, batch: usize) -> Plan {
     let roots: Vec<usize> = (0..lives.len()).filter(|&b| lives[b].is_some()).collect();
     let lives: Vec<Life> = lives.into_iter().flatten().collect();
 
-    let lower_bound = (0..=dispatches.len())
-        .map(|t| lives.iter().filter(|l| l.span.contains(&t)).map(|l| l.bytes).sum())
-        .max()
-        .unwrap_or(0);
+    let lower_bound = most_alive(&lives, dispatches.len());
     let (slots, slot_of) = best_slots(&lives, lower_bound);
     for (b, buffer) in buffers.iter_mut().enumerate() {
         if let Place::Slot(slot) = &mut buffer.place
@@ -65,20 +70,43 @@ pub(super) fn assign(lowered: Emitter, batch: usize) -> Plan {
     Plan { batch, buffers, slots, dispatches, kept, lower_bound }
 }
 
+/// Bytes of the largest set of lives that overlap during one of so many dispatches, or after them.
+fn most_alive(lives: &[Life], dispatches: usize) -> usize {
+    let (mut begin, mut end) = (vec![0usize; dispatches + 2], vec![0usize; dispatches + 2]);
+    for life in lives {
+        begin[*life.span.start()] = begin[*life.span.start()].saturating_add(life.bytes);
+        end[life.span.end() + 1] = end[life.span.end() + 1].saturating_add(life.bytes);
+    }
+    let (mut alive, mut most) = (0usize, 0);
+    for (begin, end) in begin.into_iter().zip(end) {
+        alive = alive.saturating_sub(end).saturating_add(begin);
+        most = most.max(alive);
+    }
+    most
+}
+
 /// Orders tried after first fit by size.
-const RESTARTS: u64 = 400;
+const RESTARTS: usize = 400;
+
+/// Lives put into slots in all orders together: beyond some 650 lives there are fewer orders.
+const MAX_PUT: usize = 1 << 18;
+
+/// Slots that a life is tried in, the latest: beyond that a search would take longer than it saves.
+const MAX_TRIED: usize = 1024;
 
 fn best_slots(lives: &[Life], lower_bound: usize) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..lives.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(lives[i].bytes), *lives[i].span.start()));
     let mut best = first_fit(lives, &order);
-    let total = |slots: &[usize]| slots.iter().sum::<usize>();
-    for restart in 1..=RESTARTS {
+    let total = |slots: &[usize]| slots.iter().fold(0, |sum: usize, bytes| sum.saturating_add(*bytes));
+    let restarts = RESTARTS.min(MAX_PUT / lives.len().max(1)) as u64;
+    for restart in 1..=restarts {
         if total(&best.0) == lower_bound {
             break;
         }
-        let jitter =
-            |i: usize| lives[i].bytes as u64 * (512 + hash(restart * 0x1_0000_0001 + i as u64) % 1024);
+        let jitter = |i: usize| {
+            lives[i].bytes as u128 * u128::from(512 + hash(restart * 0x1_0000_0001 + i as u64) % 1024)
+        };
         order.sort_by_key(|&i| (std::cmp::Reverse(jitter(i)), i));
         let tried = first_fit(lives, &order);
         if total(&tried.0) < total(&best.0) {
@@ -98,23 +126,22 @@ fn hash(seed: u64) -> u64 {
 
 /// Puts lives into slots in the given order, each into the free slot that grows least, then fits closest.
 fn first_fit(lives: &[Life], order: &[usize]) -> (Vec<usize>, Vec<usize>) {
-    let mut slots: Vec<(usize, Vec<usize>)> = vec![];
+    let mut slots: Vec<Slot> = vec![];
     let mut slot_of = vec![0; lives.len()];
     for &i in order {
-        let bytes = lives[i].bytes;
-        let free = (0..slots.len()).filter(|&s| !slots[s].1.iter().any(|&j| lives[i].overlaps(&lives[j])));
-        let chosen = free.min_by_key(|&s| (bytes.saturating_sub(slots[s].0), slots[s].0.abs_diff(bytes)));
-        match chosen {
-            Some(s) => {
-                slots[s].0 = slots[s].0.max(bytes);
-                slots[s].1.push(i);
-                slot_of[i] = s;
-            }
-            None => {
-                slot_of[i] = slots.len();
-                slots.push((bytes, vec![i]));
-            }
-        }
+        let Life { bytes, span } = &lives[i];
+        let first = slots.len().saturating_sub(MAX_TRIED);
+        let free = (first..slots.len()).filter(|s| slots[*s].is_free(span));
+        let chosen =
+            free.min_by_key(|s| (bytes.saturating_sub(slots[*s].bytes), slots[*s].bytes.abs_diff(*bytes)));
+        let chosen = chosen.unwrap_or_else(|| {
+            slots.push(Slot { bytes: 0, lives: BTreeMap::new() });
+            slots.len() - 1
+        });
+        let slot = &mut slots[chosen];
+        slot.bytes = slot.bytes.max(*bytes);
+        slot.lives.insert(*span.start(), *span.end());
+        slot_of[i] = chosen;
     }
-    (slots.into_iter().map(|(bytes, _)| bytes).collect(), slot_of)
+    (slots.into_iter().map(|slot| slot.bytes).collect(), slot_of)
 }

@@ -2,12 +2,17 @@
 //!
 //! [`compile`] lowers a graph to dispatches on virtual buffers, lets an output overwrite a value at its last use where that
 //! is legal, and gives each buffer a slot; [`check`] replays the finished plan and proves that every read sees its value.
+//!
+//! A plan is bounded as its graph is: all values of a batch are at most [`MAX_VALUES`](crate::graph::MAX_VALUES), weights at most
+//! [`MAX_WEIGHT_GROWTH`] times the bytes of the graph's tensors and [`FREE_WEIGHT_BYTES`] more. Time and memory to make and to check
+//! one grow with the number of its dispatches, hardly faster.
 
 mod check;
 mod checked;
 mod display;
 mod emit;
 mod in_place;
+mod limits;
 mod lower;
 mod lower_conv;
 mod memory;
@@ -19,12 +24,14 @@ mod weights;
 
 pub use check::{CheckError, check};
 pub use checked::CheckedPlan;
+pub use limits::{FREE_WEIGHT_BYTES, MAX_WEIGHT_GROWTH};
 pub use values::Values;
 pub use weights::{ConvWeights, KWeight};
 
 use crate::graph::{Block, BlockWeight, Graph, Op, Shape};
-use crate::kernel::{BufferShape, Capabilities, Precision, Spec};
+use crate::kernel::{BufferShape, Capabilities, KRange, Precision, Spec};
 use lower::Splits;
+use std::collections::HashMap;
 
 /// A virtual buffer: one value, or one channel range of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -133,28 +140,29 @@ impl Plan {
         if half { Precision::F16 } else { Precision::F32 }
     }
 
-    /// Bytes of all slots: the activations' memory. The caller's input and output are not counted.
+    /// Bytes of all slots, at most [`usize::MAX`]: the activations' memory. The caller's input and output are not counted.
     pub fn activation_bytes(&self) -> usize {
-        self.slots.iter().sum()
+        self.slots.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 
-    /// Multiply-accumulates of one run over the whole batch.
+    /// Multiply-accumulates of one run over the whole batch, at most [`usize::MAX`].
     pub fn macs(&self) -> usize {
-        self.dispatches.iter().map(|d| d.macs(self.batch)).sum()
+        self.dispatches.iter().fold(0, |sum, d| sum.saturating_add(d.macs(self.batch)))
     }
 }
 
 impl Dispatch {
-    /// Multiply-accumulates for `batch` images.
+    /// Multiply-accumulates for `batch` images, at most [`usize::MAX`].
     pub fn macs(&self, batch: usize) -> usize {
+        let product = |factors: &[usize]| factors.iter().fold(1, |n: usize, f| n.saturating_mul(*f));
         match &self.spec {
             Spec::Conv(c) => {
-                let per_pixel: usize = c
-                    .k_ranges
-                    .iter()
-                    .map(|k| c.out_channels * k.from.channels / k.groups * k.kernel[0] * k.kernel[1])
-                    .sum();
-                per_pixel * c.size[0] * c.size[1] * batch
+                let of_range = |k: &KRange| {
+                    let inputs = k.from.channels / k.groups.max(1);
+                    product(&[c.out_channels, inputs, k.kernel[0], k.kernel[1]])
+                };
+                let per_pixel = c.k_ranges.iter().map(of_range).fold(0, usize::saturating_add);
+                product(&[per_pixel, c.size[0], c.size[1], batch])
             }
             Spec::MaxPool(_) | Spec::Average(_) => 0,
         }
@@ -202,10 +210,22 @@ pub enum PlanError {
         /// What is lost, with the figures.
         what: String,
     },
+    /// A network that comes to more than a plan may.
+    #[error("{layer}: expected at most {most} {what}, found {found}")]
+    TooLarge {
+        /// Name of the layer with which it does.
+        layer: String,
+        /// What is counted.
+        what: &'static str,
+        /// How much there is.
+        found: usize,
+        /// How much there may be.
+        most: usize,
+    },
     /// A batch of no images.
     #[error("the batch must hold at least one image, found 0")]
     EmptyBatch,
-    /// More images than can be counted in bytes and multiplies.
+    /// More images than a plan may have, or than can be counted in bytes and multiplies.
     #[error("the batch may hold at most {most} images of this network, found {batch}")]
     BatchTooLarge {
         /// Images asked for.
@@ -274,10 +294,11 @@ impl Default for Options {
 ///
 /// # Errors
 /// [`PlanError`] names the layer that cannot be planned and the figures. In f16 every weight is read, once, for
-/// [`PlanError::Weights`].
+/// [`PlanError::Weights`]; before that [`PlanError::TooLarge`] refuses weights out of proportion.
 pub fn compile(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
     let mut splits = Splits::new();
     let mut best = plan_with(graph, options, &splits)?;
+    limits::check_weights(&best, graph)?;
     weights::check(&best, options.precision)?;
     if !options.split {
         return Ok(best);
@@ -285,9 +306,14 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
     // Values of one shape take turns in one slot, so they are cut together. A cut has to save a twentieth: each is one
     // more binding and K range.
     let mut candidates = split_candidates(graph);
+    let mut tries = MAX_LOWERED / graph.nodes().len();
     while best.activation_bytes() > best.lower_bound {
         let mut found = None;
         for (i, candidate) in candidates.iter().enumerate() {
+            if tries == 0 {
+                return Ok(best);
+            }
+            tries -= 1;
             let mut tried = splits.clone();
             tried.extend(candidate.clone());
             // A cut that cannot be lowered (a fused pool) is no candidate, nor one that a reader has to copy together again
@@ -306,6 +332,9 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
     Ok(best)
 }
 
+/// Nodes lowered again to try cuts, in all tries together: some 500 tries for a network of 500 nodes.
+const MAX_LOWERED: usize = 1 << 18;
+
 fn plan_with(graph: &Graph, options: &Options, splits: &Splits) -> Result<Plan, PlanError> {
     let mut lowered = lower::lower(graph, options, splits)?;
     let mut widened = lowered.clone();
@@ -321,7 +350,8 @@ fn plan_with(graph: &Graph, options: &Options, splits: &Splits) -> Result<Plan, 
 /// Sets of values to cut in halves together: what convolutions compute inside blocks, by shape, two quads of channels at
 /// least. A block's own output is left whole: it is where adds happen in place.
 fn split_candidates(graph: &Graph) -> Vec<Splits> {
-    let mut sets: Vec<(Shape, Splits)> = vec![];
+    let mut sets: Vec<Splits> = vec![];
+    let mut by_shape: HashMap<Shape, usize> = HashMap::new();
     for v in graph.values().filter(|v| *v != graph.output()) {
         let Op::Conv2d(conv) = &graph.node(v).op else { continue };
         let dense = |b: &&Block| matches!(b.weight, BlockWeight::Dense { .. });
@@ -333,10 +363,9 @@ fn split_candidates(graph: &Graph) -> Vec<Splits> {
         }
         let shape = Shape { channels: rows.len(), ..graph.shape(v) };
         let cut = vec![rows.start + (rows.len() / 2).next_multiple_of(4)];
-        match sets.iter_mut().find(|(s, _)| *s == shape) {
-            Some((_, set)) => drop(set.insert(v, cut)),
-            None => sets.push((shape, Splits::from([(v, cut)]))),
-        }
+        let set = *by_shape.entry(shape).or_insert(sets.len());
+        sets.resize_with(sets.len().max(set + 1), Splits::new);
+        sets[set].insert(v, cut);
     }
-    sets.into_iter().map(|(_, set)| set).collect()
+    sets
 }

@@ -1,6 +1,6 @@
 //! What a value is to the planner: channel segments of buffers, seen through views.
 
-use crate::graph::{Activation, BlockWeight, Conv2d};
+use crate::graph::{Activation, Block, BlockWeight, Conv2d};
 use crate::kernel::{BufferShape, Function, Layout, Operand};
 use std::ops::Range;
 use std::sync::Arc;
@@ -172,28 +172,57 @@ impl Segment {
     }
 }
 
+/// Ranges that are not empty, to count those that meet another.
+struct Meeting {
+    starts: Vec<usize>,
+    ends: Vec<usize>,
+}
+
+impl Meeting {
+    fn of<'a>(ranges: impl Iterator<Item = &'a Range<usize>>) -> Meeting {
+        let (mut starts, mut ends): (Vec<usize>, Vec<usize>) = ranges.map(|r| (r.start, r.end)).unzip();
+        starts.sort_unstable();
+        ends.sort_unstable();
+        Meeting { starts, ends }
+    }
+
+    /// How many of them share a channel with a range.
+    fn with(&self, range: &Range<usize>) -> usize {
+        let begun = self.starts.partition_point(|start| *start < range.end);
+        begun - self.ends.partition_point(|end| *end <= range.start)
+    }
+}
+
 /// Output channels cut where blocks begin and end, but for cuts through an ungrouped dense block, whose rows multiply the same
 /// operand, or through a diagonal one that is a term of a sum: such rows are computed together.
 pub(super) fn row_ranges(conv: &Conv2d) -> Vec<Range<usize>> {
-    let through = |cut: &usize| {
-        conv.blocks.iter().any(|b| {
-            let together = match &b.weight {
-                BlockWeight::Dense { groups, .. } => *groups == 1,
-                BlockWeight::Pointwise(_) => true,
-                _ => {
-                    conv.blocks.iter().filter(|o| o.out.start < b.out.end && b.out.start < o.out.end).count()
-                        > 1
-                }
-            };
-            together && b.out.start < *cut && *cut < b.out.end
-        })
-    };
+    let all = Meeting::of(conv.blocks.iter().map(|b| &b.out));
+    let together = conv.blocks.iter().filter(|b| match &b.weight {
+        BlockWeight::Dense { groups, .. } => *groups == 1,
+        BlockWeight::Pointwise(_) => true,
+        _ => all.with(&b.out) > 1,
+    });
+    let together = Meeting::of(together.map(|b| &b.out));
+    // A cut is through a range that begins before it and ends after it.
+    let through = |cut: &usize| *cut > 0 && together.with(&(*cut..*cut)) > 0;
     let mut cuts: Vec<usize> = conv.blocks.iter().flat_map(|b| [b.out.start, b.out.end]).collect();
     cuts.retain(|cut| !through(cut));
     cuts.extend([0, conv.out_channels]);
     cuts.sort_unstable();
     cuts.dedup();
     cuts.windows(2).map(|w| w[0]..w[1]).collect()
+}
+
+/// The input channels of which a convolution can apply no function as it loads them: those of grouped blocks, and those that it
+/// hands on into a sum.
+pub(super) fn unmappable(conv: &Conv2d) -> impl Iterator<Item = Range<usize>> {
+    let all = Meeting::of(conv.blocks.iter().map(|b| &b.out));
+    let handles = move |b: &&Block| match &b.weight {
+        BlockWeight::Dense { groups, .. } => *groups == 1,
+        BlockWeight::Pointwise(_) => true,
+        _ => all.with(&b.out) == 1,
+    };
+    conv.blocks.iter().filter(move |b| !handles(b)).map(|b| b.input.clone())
 }
 
 /// The activations of a channel range, counted from its start.

@@ -5,6 +5,14 @@ use super::weights::KWeight;
 use crate::graph::{Activation, Conv2d};
 use std::ops::Range;
 
+/// The most values of a diagonal that are worth storing, zeros and all, to save a dispatch: 64 x 64.
+const LITTLE: usize = 64 * 64;
+
+/// Whether a diagonal of so many input channels among so many output channels may be a dense K range.
+pub(super) fn is_little(out_channels: usize, channels: usize) -> bool {
+    out_channels.saturating_mul(channels) <= LITTLE
+}
+
 /// One K range in the making.
 #[derive(Clone)]
 pub(super) struct Term {
@@ -32,6 +40,9 @@ impl Term {
         Term { from, kernel: [1, 1], stride, padding: none, padding_end: none, dilation, groups, weight }
     }
 }
+
+/// Terms that are tried as the first of a part.
+const MAX_STARTS: usize = 64;
 
 /// A convolution dispatch in the making.
 pub(super) struct Sum {
@@ -70,7 +81,7 @@ impl Sum {
     pub(super) fn split_off(&mut self, most: usize) -> Option<Sum> {
         let segments = || self.terms.iter().map(|t| &t.from).chain(self.adds.iter().map(|a| &a.0));
         // What reads more buffers than are left is passed over: what comes first decides what fits beside it.
-        let taken = (0..segments().count()).map(|first| {
+        let taken = (0..segments().count().min(MAX_STARTS)).map(|first| {
             let mut taken: Vec<usize> = vec![];
             for segment in segments().skip(first) {
                 let new: Vec<usize> = buffers(segment).filter(|b| !taken.contains(b)).collect();

@@ -2,6 +2,7 @@
 
 use super::display::mib;
 use super::{Buffer, Plan};
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 
@@ -54,10 +55,12 @@ impl Plan {
         picture.axis(&mut svg);
         picture.slots(&mut svg, &self.slots);
         picture.dispatches(&mut svg, self);
-        let mut base = 0;
-        for (slot, bytes) in self.slots.iter().enumerate() {
-            bars.iter().filter(|b| b.slot == slot).for_each(|b| picture.bar(&mut svg, b, base));
-            base += bytes;
+        let mut bars_of: Vec<Vec<&Bar<'_>>> = self.slots.iter().map(|_| vec![]).collect();
+        bars.iter().for_each(|b| bars_of[b.slot].push(b));
+        let mut base = 0usize;
+        for (bars, bytes) in bars_of.iter().zip(&self.slots) {
+            bars.iter().for_each(|b| picture.bar(&mut svg, b, base));
+            base = base.saturating_add(*bytes);
         }
         picture.limits(&mut svg, self.activation_bytes(), self.lower_bound);
         svg + "</svg>\n"
@@ -65,12 +68,20 @@ impl Plan {
 
     fn bars(&self) -> Vec<Bar<'_>> {
         let lives = self.lives();
-        let meets = |slot: usize, at: usize, of: fn(&RangeInclusive<usize>) -> usize, id| {
-            lives.iter().any(|(other, s, span)| *other != id && *s == slot && of(span) == at)
+        // How many buffers of a slot begin, and end, with a dispatch.
+        let (mut begin, mut end) = (HashMap::new(), HashMap::new());
+        for (_, slot, span) in &lives {
+            *begin.entry((*slot, *span.start())).or_insert(0) += 1;
+            *end.entry((*slot, *span.end())).or_insert(0) += 1;
+        }
+        // One that lives during a single dispatch does not meet itself.
+        let meets = |others: &HashMap<(usize, usize), usize>, at: (usize, usize), itself: bool| {
+            others.get(&at).copied().unwrap_or(0) > usize::from(itself)
         };
         let bar = |(id, slot, span): &(super::BufferId, usize, RangeInclusive<usize>)| {
-            let overwrites = meets(*slot, *span.start(), |other| *other.end(), *id);
-            let overwritten = meets(*slot, *span.end(), |other| *other.start(), *id);
+            let single = span.start() == span.end();
+            let overwrites = meets(&end, (*slot, *span.start()), single);
+            let overwritten = meets(&begin, (*slot, *span.end()), single);
             let half = |yes: bool| if yes { 0.5 } else { 0.0 };
             Bar {
                 buffer: self.buffer(*id),

@@ -148,11 +148,12 @@ pub struct ConvWeights {
 }
 
 impl ConvWeights {
-    /// Values of all K ranges and the bias, in f32 bytes before any packing.
+    /// Values of all K ranges and the bias, in f32 bytes before any packing; at most [`usize::MAX`].
     pub fn bytes(&self) -> usize {
-        let values: usize = self.k_ranges.iter().map(|k| k.shape.iter().product::<usize>()).sum();
+        let of_range = |k: &KWeight| k.shape.iter().fold(1, |n: usize, d| n.saturating_mul(*d));
+        let values = self.k_ranges.iter().map(of_range).fold(0, usize::saturating_add);
         let maps: usize = self.maps.iter().flatten().map(|(scale, shift)| scale.len() + shift.len()).sum();
-        (values + self.bias.len() + self.slopes.len() + maps) * 4
+        values.saturating_add(self.bias.len() + self.slopes.len() + maps).saturating_mul(4)
     }
 
     /// Forms every value and hands them over.

@@ -10,6 +10,8 @@ use std::ops::Range;
 /// Multiplies every linear 1x1 convolution that only another 1x1 convolution reads into that one, in f64:
 /// `act(B (A x + a) + b) = act(B A x + B a + b)`. The product has the later one's name.
 ///
+/// Two whose product has many times their values stay apart.
+///
 /// Where the later one also hands the earlier one's output on (a reserved range), those rows are computed with the others,
 /// in one convolution.
 ///
@@ -38,6 +40,7 @@ pub fn fuse_linear(graph: &Graph) -> Result<Graph, GraphError> {
                 && conv.is_linear()
                 && is_pointwise(next)
                 && carried_in_quads(next)
+                && worth_forming(&conv, next)
             {
                 pending[v.index()] = Some((conv, inputs[0]));
                 continue;
@@ -59,6 +62,16 @@ fn is_pointwise(conv: &Conv2d) -> bool {
         && conv.padding == [0, 0]
         && conv.padding_end == [0, 0]
         && !conv.blocks.iter().any(grouped)
+}
+
+/// Values of a product that are always worth forming: 4 MiB.
+const SMALL_PRODUCT: usize = 1 << 19;
+
+/// Whether the product of two is not much larger than they are: a narrow layer between two wide ones may stand for any matrix.
+fn worth_forming(first: &Conv2d, second: &Conv2d) -> bool {
+    let own = first.macs_per_pixel().saturating_add(second.macs_per_pixel());
+    let product = first.in_channels.saturating_mul(second.out_channels);
+    product <= own.saturating_mul(16).max(SMALL_PRODUCT)
 }
 
 /// Whether rows that are handed on end at a multiple of 4: only there can one dispatch write two buffers.

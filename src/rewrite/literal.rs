@@ -6,7 +6,8 @@ use crate::graph::{Block, BlockWeight, Conv2d, Graph, GraphError, Op, Weight};
 /// A weight that is plain already is left as it is, and so is a 2x2 mean that no window can express: at an odd height or
 /// width its last row or column has fewer elements, and a 1x1 window has no taps for it. Where it is multiplied out, the
 /// layer is marked for even sizes ([`Conv2d::even`]). Left too is a block at the centre tap of a window that strides and is
-/// padded for its input's size ([`Conv2d::same`]): padded for another size, that tap lies elsewhere.
+/// padded for its input's size ([`Conv2d::same`]): padded for another size, that tap lies elsewhere. And
+/// left is a kernel of more than 2^28 values, which no file has but as blocks.
 ///
 /// # Errors
 /// [`GraphError`] when a rewritten node does not fit, which a well-formed graph never gives.
@@ -26,13 +27,18 @@ pub fn literal(graph: &Graph) -> Result<Graph, GraphError> {
     Ok(new)
 }
 
+/// The most values of a kernel that is multiplied out: 1 GiB.
+const MAX_LITERAL: usize = 1 << 28;
+
 /// Whether plain taps can do what the blocks do on an input of `[height, width]`.
 fn expressible(conv: &Conv2d, input: [usize; 2]) -> bool {
     let even = input.iter().all(|n| n.is_multiple_of(2));
     let window = conv.kernel.iter().all(|k| *k >= 3) && conv.dilation == [1, 1];
     let centred = conv.blocks.iter().any(|b| !matches!(b.weight, BlockWeight::Dense { .. }));
     let moves = conv.same && conv.stride != [1, 1] && centred;
-    !moves && (!has_means(conv) || even && window)
+    let sizes = [conv.out_channels, conv.in_channels / common_groups(conv), conv.kernel[0], conv.kernel[1]];
+    let small = sizes.iter().fold(1, |n: usize, d| n.saturating_mul(*d)) <= MAX_LITERAL;
+    small && !moves && (!has_means(conv) || even && window)
 }
 
 fn has_means(conv: &Conv2d) -> bool {
@@ -40,7 +46,8 @@ fn has_means(conv: &Conv2d) -> bool {
 }
 
 /// The number of groups that a plain form of the convolution can have: that of its grouped block where every other block
-/// falls into whole groups of the same width (reserved channels are then groups of their own), else 1.
+/// falls into whole groups of the same width (reserved channels are then groups of their own); a group for each channel where no
+/// block has a kernel; else 1.
 fn common_groups(conv: &Conv2d) -> usize {
     let width = conv.blocks.iter().find_map(|b| match &b.weight {
         BlockWeight::Dense { groups, .. } if *groups > 1 => {
@@ -48,6 +55,8 @@ fn common_groups(conv: &Conv2d) -> usize {
         }
         _ => None,
     });
+    let computed = |b: &Block| matches!(b.weight, BlockWeight::Dense { .. } | BlockWeight::Pointwise(_));
+    let width = width.or_else(|| (!conv.blocks.iter().any(computed)).then_some((1, 1)));
     let Some((per_in, per_out)) = width else { return 1 };
     let aligned = |b: &Block| {
         b.input.start.is_multiple_of(per_in)

@@ -10,6 +10,7 @@
 
 use super::{BlockReport, Outcome, Rewritten, Shortcut};
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, GraphError, Op, ValueId};
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// Removes every residual connection it can remove exactly, leaves the others, and says which and why.
@@ -52,19 +53,16 @@ pub(super) fn remove_after(graph: &Graph, earlier: Vec<BlockReport>) -> Result<R
     }
 
     // Nodes that a chain replaces: its convolutions and its projection are rebuilt where the Add was.
-    let mut replaced = vec![false; graph.nodes().len()];
-    for chain in chains.iter().flatten() {
-        for v in chain.values() {
-            replaced[v.index()] = true;
+    // By the Add of the first such chain.
+    let mut replaced: Vec<Option<ValueId>> = vec![None; graph.nodes().len()];
+    for add in graph.values() {
+        for v in chains[add.index()].iter().flat_map(Chain::values) {
+            replaced[v.index()].get_or_insert(add);
         }
     }
     let around = |report: BlockReport| {
-        let value = graph.find(&report.output);
-        let block = graph.values().find_map(|add| {
-            let chain = chains[add.index()].as_ref()?;
-            chain.values().any(|v| Some(v) == value).then_some((chain, add))
-        });
-        match block {
+        let add = graph.find(&report.output).and_then(|v| replaced[v.index()]);
+        match add.and_then(|add| Some((chains[add.index()].as_ref()?, add))) {
             Some((chain, add)) => BlockReport {
                 block: graph.node(add).name.clone(),
                 output: chain.output(graph, add).into(),
@@ -77,12 +75,13 @@ pub(super) fn remove_after(graph: &Graph, earlier: Vec<BlockReport>) -> Result<R
     let mut new = Graph::new(graph.input_shape());
     let mut map: Vec<Option<ValueId>> = vec![None; graph.nodes().len()];
     map[0] = Some(ValueId(0));
-    for v in graph.values().skip(1).filter(|v| !replaced[v.index()]) {
+    for v in graph.values().skip(1).filter(|v| replaced[v.index()].is_none()) {
         let node = graph.node(v);
         let at = |v: ValueId| map[v.index()].expect("operands come first");
         let value = match &chains[v.index()] {
             Some(chain) => {
-                let x_non_negative = non_negative[chain.input.index()].iter().all(|&b| b);
+                let channels = 0..graph.shape(chain.input).channels;
+                let x_non_negative = non_negative[chain.input.index()].first() == Some(&channels);
                 chain.rebuild(graph, v, &mut new, at(chain.input), x_non_negative)?
             }
             None => {
@@ -122,10 +121,11 @@ fn find_chain(graph: &Graph, consumers: &[Vec<ValueId>], add: ValueId) -> Result
     let node = graph.node(add);
     let [lhs, rhs] = [path(graph, consumers, node.inputs[0]), path(graph, consumers, node.inputs[1])];
     // The input is the last value that both paths go through; the main path is the longer one.
+    let right: HashMap<ValueId, usize> = rhs.iter().enumerate().rev().map(|(j, t)| (t.value, j)).collect();
     let (input, l, r) = lhs
         .iter()
         .enumerate()
-        .find_map(|(i, s)| rhs.iter().position(|t| t.value == s.value).map(|j| (s.value, i, j)))
+        .find_map(|(i, s)| right.get(&s.value).map(|j| (s.value, i, *j)))
         .ok_or("its two operands do not come from one value through convolutions alone")?;
     let (mut main, mut side) = (lhs[..l].to_vec(), rhs[..r].to_vec());
     let is_mean = |s: &Step| matches!(graph.node(s.value).op, Op::MeanPool2);

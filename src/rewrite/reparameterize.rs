@@ -23,8 +23,7 @@ pub fn reparameterize(graph: &Graph) -> Result<Rewritten, GraphError> {
         if replaced[v.index()] || !matches!(graph.node(v).op, Op::Add(_)) {
             continue;
         }
-        let (mut inner, mut leaves) = (vec![], vec![]);
-        collect(graph, &consumers, v, &mut inner, &mut leaves);
+        let Some((inner, leaves)) = collect(graph, &consumers, v) else { continue };
         let alone = leaves.iter().all(|l| consumers[l.index()].len() == 1);
         if alone && sum(graph, &leaves).is_some() {
             inner.iter().chain(&leaves).filter(|n| **n != v).for_each(|n| replaced[n.index()] = true);
@@ -67,23 +66,29 @@ pub fn reparameterize(graph: &Graph) -> Result<Rewritten, GraphError> {
     Ok(Rewritten { graph: new, blocks, recognised: vec![], deviation: 0.0 })
 }
 
-/// The linear Adds below `v` that nobody else reads, `v` included, and what they add.
-fn collect(
-    graph: &Graph,
-    consumers: &[Vec<ValueId>],
-    v: ValueId,
-    adds: &mut Vec<ValueId>,
-    leaves: &mut Vec<ValueId>,
-) {
-    adds.push(v);
-    for &input in &graph.node(v).inputs {
-        match graph.node(input).op {
-            Op::Add(Activation::Identity) if consumers[input.index()].len() == 1 => {
-                collect(graph, consumers, input, adds, leaves);
-            }
-            _ => leaves.push(input),
+/// The most branches of a sum: authors have three, MobileOne some more.
+const MAX_BRANCHES: usize = 64;
+
+/// The linear Adds below `v` that nobody else reads, `v` included, and what they add, in order; `None` where that is too much for
+/// a block.
+fn collect(graph: &Graph, consumers: &[Vec<ValueId>], v: ValueId) -> Option<(Vec<ValueId>, Vec<ValueId>)> {
+    let (mut adds, mut leaves) = (vec![], vec![]);
+    let mut open = vec![v];
+    while let Some(next) = open.pop() {
+        let inner = next == v
+            || matches!(graph.node(next).op, Op::Add(Activation::Identity))
+                && consumers[next.index()].len() == 1;
+        if !inner {
+            leaves.push(next);
+            continue;
         }
+        adds.push(next);
+        if adds.len() > MAX_BRANCHES {
+            return None;
+        }
+        open.extend(graph.node(next).inputs.iter().rev());
     }
+    Some((adds, leaves))
 }
 
 /// The sum of the leaves as one convolution, and what it reads; `None` where they are not branches of one value.

@@ -15,7 +15,7 @@ use crate::kernel::Precision;
 use crate::reference;
 use crate::rewrite::{BlockReport, Outcome, Rewritten};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Differences between f64 evaluations of one function: rounding of sums of at most a few ten thousand terms through a
 /// few hundred layers stays below this; anything structural is above it by orders of magnitude.
@@ -119,9 +119,10 @@ pub fn bytes(original: &Graph, rewritten: &Rewritten, batch: usize) -> usize {
 pub fn expected(original: &Graph, blocks: &[BlockReport], input: &[f64], batch: usize) -> Expected {
     let mut values = HashMap::new();
     let mut logits = vec![];
+    let ends: HashSet<&str> = blocks.iter().map(|b| b.block.as_str()).collect();
     reference::visit(original, input, batch, |v, value| {
         let name = &original.node(v).name;
-        if blocks.iter().any(|b| b.block == *name) {
+        if ends.contains(name.as_str()) {
             values.insert(name.clone(), value.to_vec());
         }
         if v == original.output() {

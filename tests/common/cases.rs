@@ -61,6 +61,24 @@ fn variants() -> Vec<(String, ConvSpec)> {
     copy.k_ranges.clear();
     copy.size = [7, 9];
     specs.push(("gated add without a convolution".into(), copy));
+    // Channels that move across quads: (of the buffer, the first added, how many, the first output channel).
+    for (of, first, channels, to) in
+        [(8, 1, 7, 0), (8, 0, 8, 3), (13, 5, 6, 2), (9, 2, 1, 7), (12, 3, 9, 7), (6, 0, 6, 10), (16, 7, 9, 1)]
+    {
+        for (layout, shape) in [("packed", packed(2, of, 5, 6)), ("planar", planar(2, of, 5, 6))] {
+            let from = Operand { first_channel: first, channels, ..whole(1, shape) };
+            let sum = add(conv(vec![range(whole(0, packed(2, 5, 5, 6)), 3, 1, 1, 1)], 17), from, to);
+            let what = format!("moved add of {channels} from {first} to {to}, {layout}");
+            specs.push((what.clone(), sum.clone()));
+            let mut alone = add(sum, Operand { channels: 1, ..from }, 16);
+            alone.k_ranges.clear();
+            alone.adds.iter_mut().for_each(|a| a.from.buffer = 0);
+            specs.push((format!("{what}, alone"), activated(alone, Function::Relu6)));
+        }
+        let strided = Operand { first_channel: first, channels, stride: 2, ..whole(1, packed(1, of, 9, 12)) };
+        let sum = add(conv(vec![range(whole(0, packed(1, 4, 5, 6)), 1, 1, 0, 1)], 17), strided, to);
+        specs.push((format!("moved add of {channels} from {first} to {to}, strided"), to_planar(sum)));
+    }
     specs
 }
 

@@ -192,6 +192,24 @@ pub fn load(checkpoint: &Checkpoint) -> Option<Result<(Graph, About), SavedError
     checkpoint.metadata(METADATA_KEY).map(|json| read(checkpoint, json))
 }
 
+/// Bytes of tensors that any chain may read, however small its file is: 64 MiB.
+const FREE_READS: usize = 64 << 20;
+
+/// How often a chain may read each byte of its file.
+const MAX_READS: usize = 4;
+
+/// Refuses a chain that names the same tensors again and again: [`save`] writes one for each use.
+fn check_reads(checkpoint: &Checkpoint, nodes: &[SavedNode]) -> Result<(), SavedError> {
+    let bytes = |name: &str| checkpoint.tensor(name).map_or(0, |t| t.len().saturating_mul(t.dtype().size()));
+    let read = nodes.iter().flat_map(SavedNode::tensors).map(bytes).fold(0, usize::saturating_add);
+    let most = checkpoint.file_size().saturating_mul(MAX_READS).saturating_add(FREE_READS);
+    if read <= most {
+        return Ok(());
+    }
+    let expected = format!("at most {most} bytes, {MAX_READS} times the file's and {FREE_READS}");
+    Err(SavedError::Mismatch { what: "tensors that layers read", expected, found: read.to_string() })
+}
+
 fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedError> {
     #[derive(Deserialize)]
     struct Versioned {
@@ -226,6 +244,7 @@ fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedErro
     if let Some((name, tensor)) = checkpoint.tensors().find(|(name, _)| !read.contains(name)) {
         return Err(SavedError::Unexpected { tensor: name.into(), found: tensor.shape().to_vec() });
     }
+    check_reads(checkpoint, &chain.nodes)?;
     let mut graph = Graph::new(Shape { channels, height, width });
     for node in chain.nodes {
         let inputs: Vec<ValueId> = node.inputs.into_iter().map(ValueId).collect();

@@ -3,10 +3,13 @@
 //! The checker looks at the result only: places, reads, writes and the shapes of each dispatch. It shares no code with the
 //! planner. What it does not see is the graph: that the sums are the right ones is `verify`'s to prove.
 
+mod channels;
 mod parts;
 
 use super::{BufferId, Place, Plan};
 use crate::kernel::{BufferShape, Layout, Precision, Spec};
+use channels::Channels;
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// A plan with a read that does not see its value, or with a dispatch whose parts do not fit each other.
@@ -25,19 +28,19 @@ pub struct CheckError {
 #[derive(Clone, Default)]
 struct Content {
     buffer: Option<BufferId>,
-    written: Vec<Range<usize>>,
+    written: Channels,
 }
 
 impl Content {
-    fn holds(&self, buffer: BufferId, channels: Range<usize>) -> bool {
-        self.buffer == Some(buffer) && channels.clone().all(|c| self.written.iter().any(|w| w.contains(&c)))
+    fn holds(&self, buffer: BufferId, channels: &Range<usize>) -> bool {
+        self.buffer == Some(buffer) && self.written.hold(channels)
     }
 }
 
 /// Proves, dispatch by dispatch, that
 /// * every buffer fits its slot, holds the plan's batch and has the layout of its place; one is the input, one the output;
 ///   planar ones are f32;
-/// * every operand lies inside its buffer, from a whole quad of channels on;
+/// * every operand lies inside its buffer, and begins at a whole quad of channels but for added values that no gate multiplies;
 /// * what is read was written, whole, and nothing has overwritten it since;
 /// * no dispatch reads a slot that it writes, but for the element-wise in-place add;
 /// * the parts of a dispatch fit: sizes, extents of adds, partitions of its channels, shapes of its weights;
@@ -63,6 +66,7 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
             Spec::Conv(c) => c.k_ranges.len()..c.k_ranges.len().saturating_add(c.in_place),
             _ => 0..0,
         };
+        let places: HashSet<Place> = d.writes.iter().map(|w| plan.buffer(*w).place).collect();
         for (i, operand) in d.spec.operands().into_iter().enumerate() {
             let overwritten = in_place.contains(&i);
             let id = match (overwritten, d.in_place) {
@@ -77,12 +81,13 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
             let Some(channels) = channels.filter(|_| operand.shape == buffer.shape) else {
                 return fail(format!("operand {i} does not fit {}", buffer.name));
             };
-            parts::check_view(operand).or_else(|what| fail(format!("operand {i} {what}")))?;
+            parts::check_view(operand, parts::added(&d.spec, i))
+                .or_else(|what| fail(format!("operand {i} {what}")))?;
             match buffer.place {
                 Place::Input => {}
                 Place::Output => return fail(format!("reads the output {}", buffer.name)),
                 Place::Slot(s) => {
-                    if !slots[s].holds(id, channels.clone()) {
+                    if !slots[s].holds(id, &channels) {
                         let found = slots[s].buffer.map_or("nothing", |b| name(b));
                         return fail(format!(
                             "reads channels {channels:?} of {} from slot {s}, which holds {found}",
@@ -91,7 +96,7 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
                     }
                 }
             }
-            if !overwritten && d.writes.iter().any(|w| plan.buffer(*w).place == buffer.place) {
+            if !overwritten && places.contains(&buffer.place) {
                 return fail(format!("reads {} from the slot it writes", buffer.name));
             }
         }
@@ -119,12 +124,13 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
         if shapes.len() != d.writes.len() {
             return fail(format!("writes {} buffers, names {}", shapes.len(), d.writes.len()));
         }
+        let mut taken = HashSet::new();
         for (i, (&id, shape)) in d.writes.iter().zip(shapes).enumerate() {
             let buffer = plan.buffer(id);
             if shape != buffer.shape {
                 return fail(format!("{} has another shape than the dispatch writes", buffer.name));
             }
-            if d.writes[..i].iter().any(|w| plan.buffer(*w).place == buffer.place) {
+            if !taken.insert(buffer.place) {
                 return fail(format!("writes {} into a slot it writes already", buffer.name));
             }
             let (first, channels) = match &d.spec {
@@ -140,23 +146,22 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
                 Place::Slot(s) => &mut slots[s],
             };
             if content.buffer != Some(id) {
-                *content = Content { buffer: Some(id), written: vec![] };
+                *content = Content { buffer: Some(id), written: Channels::default() };
             }
-            if content.written.iter().any(|w| w.start < written.end && written.start < w.end) {
+            if !content.written.add(&written) {
                 return fail(format!("writes channels {written:?} of {} again", buffer.name));
             }
-            content.written.push(written);
         }
     }
     let end =
         |what: String| Err(CheckError { dispatch: plan.dispatches.len(), name: "the end".into(), what });
-    let holds = |id: BufferId, channels: Range<usize>| match plan.buffer(id).place {
+    let holds = |id: BufferId, channels: &Range<usize>| match plan.buffer(id).place {
         Place::Slot(s) => slots[s].holds(id, channels),
         Place::Input => true,
         Place::Output => output.holds(id, channels),
     };
     for (id, buffer) in plan.buffers.iter().enumerate().filter(|(_, b)| b.place == Place::Output) {
-        if !holds(BufferId(id), 0..buffer.shape.channels) {
+        if !holds(BufferId(id), &(0..buffer.shape.channels)) {
             return end("the output is not written whole".into());
         }
     }
@@ -175,7 +180,7 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
             if *size.get_or_insert(seen) != seen {
                 return end(format!("the kept value {} has parts of several sizes", kept.name));
             }
-            if !holds(part.buffer, channels) {
+            if !holds(part.buffer, &channels) {
                 return end(format!("the kept value {} is gone", kept.name));
             }
         }

@@ -5,10 +5,19 @@ use crate::graph::MaxPool;
 use crate::kernel::{Add, ConvSpec, Function, KRange, Layout, Operand, Pooling, Spec};
 use std::ops::Range;
 
-/// Whether an operand is a view that kernels can read: whole quads of a packed buffer on, strided or pooled.
-pub(super) fn check_view(operand: &Operand) -> Result<(), String> {
+/// Whether the operand at a position is an added value that kernels move across quads: what the dispatch overwrites, and what a
+/// gate multiplies, stays quad by quad.
+pub(super) fn added(spec: &Spec, operand: usize) -> bool {
+    let Spec::Conv(c) = spec else { return false };
+    let add = operand.checked_sub(c.k_ranges.len());
+    add.is_some_and(|i| i >= c.in_place && c.adds.get(i).is_some_and(|a| a.gate.is_none()))
+}
+
+/// Whether an operand is a view that kernels can read: strided or pooled, from a whole quad of a packed buffer on unless it is
+/// `moved` across quads.
+pub(super) fn check_view(operand: &Operand, moved: bool) -> Result<(), String> {
     let packed = operand.shape.layout == Layout::Packed;
-    if packed && !operand.first_channel.is_multiple_of(4) {
+    if packed && !moved && !operand.first_channel.is_multiple_of(4) {
         return Err(format!("begins at channel {}, between multiples of 4", operand.first_channel));
     }
     if operand.stride == 0 || operand.mean_pool && (operand.stride != 1 || !packed) {
@@ -65,7 +74,7 @@ fn check_conv(c: &ConvSpec, weights: Option<&ConvWeights>) -> Result<(), String>
         }
     }
     for (i, add) in c.adds.iter().enumerate() {
-        check_add(c, add).map_err(|what| format!("add {i} {what}"))?;
+        check_add(c, add, i < c.in_place).map_err(|what| format!("add {i} {what}"))?;
     }
     let used = |f: Function| c.activation.iter().any(|(r, g)| *g == f && !r.is_empty());
     if c.has_slopes() && (used(Function::Relu6) || used(Function::Sigmoid)) {
@@ -141,14 +150,15 @@ fn check_k_range(c: &ConvSpec, k: &KRange) -> Result<(), String> {
     Ok(())
 }
 
-fn check_add(c: &ConvSpec, add: &Add) -> Result<(), String> {
+fn check_add(c: &ConvSpec, add: &Add, in_place: bool) -> Result<(), String> {
     let whole = |g: &Operand| g.size() == [1, 1] && g.stride == 1 && g.channels == add.from.channels;
     if add.from.mean_pool || add.gate.is_some_and(|g| !whole(&g)) {
         return Err("has a gate that does not fit it, or takes means".into());
     }
     let end = add.first_out.checked_add(add.from.channels);
     let inside = end.is_some_and(|end| end <= c.out_channels);
-    if add.from.size() != c.size || !inside || !add.first_out.is_multiple_of(4) {
+    let aligned = add.first_out.is_multiple_of(4) || add.gate.is_none() && !in_place;
+    if add.from.size() != c.size || !inside || !aligned {
         return Err(format!(
             "of {:?}, {} channels from {} on, does not fit the sum",
             add.from.size(),

@@ -1,0 +1,89 @@
+//! Which channels can be told to be never negative.
+
+use super::{Activation, Graph, Op, Shape};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Channel ranges, in order and apart.
+type Ranges = Arc<[Range<usize>]>;
+
+impl Graph {
+    /// For each value, the channel ranges, in order and apart, of which it can be told from the operations that they are never
+    /// negative. Values that have the same share them.
+    pub fn non_negative(&self) -> Vec<Ranges> {
+        let mut facts: Vec<Ranges> = Vec::with_capacity(self.nodes().len());
+        let none: Ranges = Arc::new([]);
+        for node in self.nodes() {
+            let of = |i: usize| &facts[node.inputs[i].index()];
+            let all = || -> Ranges { Arc::new([0..node.shape.channels]) };
+            let after = |a: &Activation, x: Ranges| if a.non_negative(false) { all() } else { x };
+            let fact = match &node.op {
+                Op::Input(_) | Op::BatchNorm(_) => none.clone(),
+                Op::Conv2d(conv) => {
+                    let clamped = conv.activation.iter().filter(|(_, a)| a.non_negative(false));
+                    joined(clamped.map(|(range, _)| range.clone()))
+                }
+                Op::Slice(range) => {
+                    let moved = |r: Range<usize>| r.start - range.start..r.end - range.start;
+                    joined(shared(of(0), std::slice::from_ref(range)).map(moved))
+                }
+                Op::Gate { first } => gated(of(0), of(1), self.shape(node.inputs[1]), *first, &node.shape),
+                Op::Activation(a) => after(a, of(0).clone()),
+                Op::Add(a) if a.non_negative(false) => all(),
+                Op::Add(_) => both(of(0), of(1)),
+                Op::MaxPool(_) | Op::MeanPool2 | Op::GlobalAverage => of(0).clone(),
+            };
+            facts.push(fact);
+        }
+        facts
+    }
+}
+
+/// Ranges in order, those that touch as one, empty ones left out.
+fn joined(ranges: impl Iterator<Item = Range<usize>>) -> Ranges {
+    let mut all: Vec<Range<usize>> = vec![];
+    for range in ranges.filter(|r| !r.is_empty()) {
+        match all.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => all.push(range),
+        }
+    }
+    all.into()
+}
+
+/// What two lists of ranges have in common.
+fn shared<'a>(a: &'a [Range<usize>], b: &'a [Range<usize>]) -> impl Iterator<Item = Range<usize>> + 'a {
+    let (mut i, mut j) = (0, 0);
+    std::iter::from_fn(move || {
+        while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
+            let common = x.start.max(y.start)..x.end.min(y.end);
+            if x.end <= y.end {
+                i += 1
+            } else {
+                j += 1
+            }
+            if common.start < common.end {
+                return Some(common);
+            }
+        }
+        None
+    })
+}
+
+/// The same, as one of the two where it is one.
+fn both(a: &Ranges, b: &Ranges) -> Ranges {
+    let common = joined(shared(a, b));
+    [a, b].into_iter().find(|r| **r == common).cloned().unwrap_or(common)
+}
+
+/// Channels of `x` that stay non-negative behind a gate of channels `first..first + gate.channels`.
+fn gated(x: &Ranges, factors: &Ranges, gate: Shape, first: usize, shape: &Shape) -> Ranges {
+    let end = first + gate.channels;
+    let inner = factors.iter().map(|r| r.start + first..r.end + first);
+    let passed: Vec<Range<usize>> = std::iter::once(0..first)
+        .chain(inner)
+        .chain([end..shape.channels])
+        .filter(|r| !r.is_empty())
+        .collect();
+    both(x, &joined(passed.into_iter()))
+}
