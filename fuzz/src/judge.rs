@@ -76,7 +76,7 @@ pub fn judge(original: &Graph, s: &mut Source) {
     let input: Vec<f32> =
         Rng(seed).values(batch * original.input_shape().len()).iter().map(|v| *v as f32).collect();
     let wide: Vec<f64> = input.iter().map(|v| f64::from(*v)).collect();
-    let exact = Exact::of(original, &wide, batch);
+    let exact = Exact::of(original, &wide, batch, run.options.precision);
     same_function(&rewritten, &exact, &wide, batch);
     on_cpu(&rewritten, &plan, &run.options, &input, &exact);
 }
@@ -116,8 +116,10 @@ pub struct Exact {
 
 impl Exact {
     /// A layer computes `|found - exact| <= |W| |x - x'| + (K + 2) u |W| |x|`: with `M` the network of absolute weights on absolute
-    /// values, the output is off by at most `sum of (K + 2) * u * M` to first order.
-    pub fn of(graph: &Graph, input: &[f64], batch: usize) -> Exact {
+    /// values, the output is off by at most `sum of (K + 2) * u * M` to first order. Where a value or a weight is so small that its
+    /// rounding is absolute, `M` has the least value whose rounding is as large in its place ([`floor`]).
+    pub fn of(graph: &Graph, input: &[f64], batch: usize, precision: Precision) -> Exact {
+        let floor = floor(precision);
         let mut values: Vec<Vec<f64>> = vec![];
         let mut sizes: Vec<Vec<f64>> = vec![];
         let mut exact = Exact { output: vec![], magnitudes: vec![], roundings: 0.0, largest: 0.0 };
@@ -132,12 +134,12 @@ impl Exact {
                 }
             };
             let value = of(&values, &node.op);
-            let (op, activations) = absolute(&node.op, node.shape.channels);
+            let (op, activations) = absolute(&node.op, node.shape.channels, floor);
             let mut size = of(&sizes, &op);
             let plane = node.shape.height * node.shape.width;
             for (i, m) in size.iter_mut().enumerate() {
                 let c = i / plane % node.shape.channels;
-                *m = grown(&activations, c, m.abs());
+                *m = grown(&activations, c, m.abs()).max(floor);
                 if let Op::Gate { .. } = node.op {
                     *m *= 2.0;
                 }
@@ -159,7 +161,7 @@ impl Exact {
         assert_eq!(found.len(), self.output.len(), "values of the output");
         let expected = self.output.iter().zip(&self.magnitudes);
         found.zip(expected).enumerate().find_map(|(i, (found, (&exact, &size)))| {
-            let bound = 4.0 * unit * self.roundings * size + 1e-35;
+            let bound = 4.0 * unit * self.roundings * size;
             let off = (found - exact).abs();
             (off.is_nan() || off > bound)
                 .then(|| format!("element {i}: found {found}, expected {exact} +- {bound:e}"))
@@ -170,11 +172,12 @@ impl Exact {
 type Parts = Vec<(std::ops::Range<usize>, Activation)>;
 
 /// The linear part of a layer with absolute weights, and what comes after it.
-fn absolute(op: &Op, channels: usize) -> (Op, Parts) {
+fn absolute(op: &Op, channels: usize, floor: f64) -> (Op, Parts) {
     let whole = |a: &Activation| vec![(0..channels, a.clone())];
     match op {
         Op::Conv2d(conv) => {
-            let linear = Conv2d { activation: vec![(0..channels, Activation::Identity)], ..magnitude(conv) };
+            let linear =
+                Conv2d { activation: vec![(0..channels, Activation::Identity)], ..magnitude(conv, floor) };
             (Op::Conv2d(linear), conv.activation.clone())
         }
         Op::BatchNorm(bn) => {
@@ -198,9 +201,19 @@ fn grown(activations: &Parts, c: usize, size: f64) -> f64 {
     }
 }
 
-fn magnitude(conv: &Conv2d) -> Conv2d {
+/// The least magnitude whose relative rounding is no less than what is lost where values are not normal any more: GPUs may
+/// take those of f32 for zero.
+fn floor(precision: Precision) -> f64 {
+    match precision {
+        Precision::F32 => 2f64.powi(-102),
+        Precision::F16 => 2f64.powi(-14),
+    }
+}
+
+fn magnitude(conv: &Conv2d, floor: f64) -> Conv2d {
+    let size = |v: &f64| if *v == 0.0 { 0.0 } else { v.abs().max(floor) };
     let of = |w: &Weight| {
-        let values = w.to_f64().iter().map(|v| v.abs()).collect();
+        let values = w.to_f64().iter().map(size).collect();
         Weight::new(Tensor::from_f64(w.shape().to_vec(), values))
     };
     let mut conv = conv.clone();
@@ -210,7 +223,7 @@ fn magnitude(conv: &Conv2d) -> Conv2d {
                 BlockWeight::Dense { weight: of(weight), groups: *groups }
             }
             BlockWeight::Pointwise(w) => BlockWeight::Pointwise(of(w)),
-            BlockWeight::Diagonal(d) => BlockWeight::Diagonal(d.iter().map(|v| v.abs()).collect()),
+            BlockWeight::Diagonal(d) => BlockWeight::Diagonal(d.iter().map(size).collect()),
             other => other.clone(),
         };
     }

@@ -80,7 +80,7 @@ pub fn kernels(data: &[u8]) {
         .map(|v| *v as f32)
         .collect();
     let wide: Vec<f64> = input.iter().map(|v| f64::from(*v)).collect();
-    let exact = Exact::of(&original, &wide, options.batch);
+    let exact = Exact::of(&original, &wide, options.batch, options.precision);
     run(&gpu, &rewritten, &options, &input, &exact, s);
 }
 

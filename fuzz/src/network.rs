@@ -104,7 +104,7 @@ impl Net {
         let Rng(seed) = &mut self.b.rng;
         let mut rng = Rng(*seed);
         let values = rng.values(n).into_iter().map(|v| {
-            let far = [1e-30, 1e30, 0.0, 1e-42, 1e6];
+            let far = [1e-20, 1e20, 0.0, 1e-40, 1e6];
             let unusual = self.extreme && rng.below(8) == 0;
             f64::from((v * scale * if unusual { far[rng.below(far.len())] } else { 1.0 }) as f32)
         });

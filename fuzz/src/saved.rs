@@ -6,6 +6,7 @@ use crate::file::File;
 use crate::judge::{Exact, is_small};
 use crate::network::network;
 use crate::source::Source;
+use rmnet::Precision;
 use rmnet::checkpoint::Checkpoint;
 use rmnet::models::saved::{self, About};
 use rmnet::models::{self, Output};
@@ -32,7 +33,7 @@ pub fn saved(data: &[u8]) {
     // What is read is what was written, to the rounding of weights to f32; and writing it again changes nothing.
     let input: Vec<f64> =
         Rng(s.seed()).values(shape.len()).into_iter().map(|v| f64::from(v as f32)).collect();
-    let exact = Exact::of(&original, &input, 1);
+    let exact = Exact::of(&original, &input, 1, Precision::F32);
     if exact.largest < 1e30 && rewritten.deviation == 0.0 {
         let found = reference::run(&model.graph, &input, 1);
         if let Some(what) = exact.off(found.into_iter(), 2f64.powi(-24)) {
