@@ -43,7 +43,7 @@ fuzz() {
     local folders=("$corpus" "fuzz/corpus/$target") options=()
     [ ! -d "fuzz/regressions/$target" ] || folders+=("fuzz/regressions/$target")
     [ ! -f "fuzz/dictionaries/$target" ] || options+=("-dict=fuzz/dictionaries/$target")
-    "$bins/$target" "${folders[@]}" "${options[@]}" -seed="$seed" -max_total_time="$seconds" -timeout="$timeout" \
+    "$bins/$target" "${folders[@]}" "${options[@]}" -seed="$seed" -max_total_time="$seconds" -timeout="$timeout" -report_slow_units="$timeout" \
         -rss_limit_mb="$rss" -malloc_limit_mb=0 -artifact_prefix="$work/artifacts/$target-" -print_final_stats=1 -max_len=8192 \
         >"$work/logs/$target" 2>&1
 }

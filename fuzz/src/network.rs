@@ -8,11 +8,16 @@ use std::sync::Arc;
 
 /// A network of up to a dozen layers and blocks.
 pub fn network(s: &mut Source) -> Graph {
+    network_of(s, 11)
+}
+
+/// A network of up to `most` layers and blocks after the first.
+pub fn network_of(s: &mut Source, most: usize) -> Graph {
     let channels = if s.one_in(3) { s.within(1, 9) } else { 3 };
     let input = Shape { channels, height: s.within(1, 24), width: s.within(1, 24) };
     let mut net = Net { b: Builder::new(s.seed(), input), extreme: s.one_in(16) };
     let mut x = net.conv(s, ValueId::INPUT).unwrap_or(ValueId::INPUT);
-    for _ in 0..s.within(0, 11) {
+    for _ in 0..s.within(0, most) {
         x = net.grow(s, x).unwrap_or(x);
     }
     if s.below(2) == 0 && x != ValueId::INPUT {
