@@ -270,7 +270,9 @@ fn on_cpu(rewritten: &Rewritten, plan: &Plan, options: &Options, input: &[f32], 
     }
     let keep: Vec<String> = graph.nodes()[1..].iter().map(|n| n.name.clone()).collect();
     let Some(plan) = planned(graph, &Options { keep, ..options.clone() }) else { return };
-    let Some((_, values)) = run_on_cpu(&plan, input, fits) else { return };
+    let Some((output, mut values)) = run_on_cpu(&plan, input, fits) else { return };
+    // Kept, what is seen through a view is a copy in the plan's precision; the output itself is f32.
+    values.insert(graph.node(graph.output()).name.clone(), output);
     let rounding = |_: &str| Rounding::DIRECT;
     let checks = verify::check_layers(graph, input, batch, &values, options.precision, rounding);
     if let Some(bad) = checks.iter().find(|c| !c.passed()) {

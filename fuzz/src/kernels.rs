@@ -106,9 +106,11 @@ fn run(gpu: &Gpu, rewritten: &Rewritten, options: &Options, input: &[f32], exact
     drop(executor);
     let keep: Vec<String> = graph.nodes()[1..].iter().map(|n| n.name.clone()).collect();
     let Some(plan) = planned(graph, &Options { keep, ..options.clone() }) else { return };
-    let Some((executor, _)) = start(gpu, &plan, input, fits, s) else { return };
+    let Some((executor, output)) = start(gpu, &plan, input, fits, s) else { return };
     let kept = |name: &str| (name.to_string(), executor.read_kept(name).expect("a kept value"));
-    let values: HashMap<String, Vec<f32>> = plan.kept.iter().map(|k| kept(&k.name)).collect();
+    let mut values: HashMap<String, Vec<f32>> = plan.kept.iter().map(|k| kept(&k.name)).collect();
+    // As on the CPU: a copy may have been kept.
+    values.insert(graph.node(graph.output()).name.clone(), output);
     let rounding = |name: &str| executor.rounding(name);
     let checks = verify::check_layers(graph, input, options.batch, &values, options.precision, rounding);
     if let Some(bad) = checks.iter().find(|c| !c.passed()) {

@@ -247,9 +247,13 @@ fn run(
     };
     let keeping = place.session(model, &Options { keep: keep.clone(), ..options })?;
     place.keep_shaders();
-    self::logits(&keeping, input)?;
-    let values: HashMap<String, Vec<f32>> =
+    let output = self::logits(&keeping, input)?;
+    let mut values: HashMap<String, Vec<f32>> =
         keep.into_iter().map(|n| Ok((n.clone(), keeping.read_kept(&n)?))).collect::<Result<_, Failure>>()?;
+    if args.bisect {
+        // Kept, what is seen through a view is a copy in the plan's precision; the output itself is f32.
+        values.insert(graph.node(graph.output()).name.clone(), output);
+    }
     let rounding = |name: &str| keeping.rounding(name);
     let layers = args.bisect.then(|| verify::check_layers(graph, input, batch, &values, precision, rounding));
     let (tuning_note, tuning) = (place.tuning_note(&session), place.tuning_json(&session));
