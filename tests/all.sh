@@ -42,6 +42,7 @@ if [ $# -gt 0 ]; then
     exec cargo test --locked "${@/#/--test=}" -- --include-ignored
 fi
 cargo fmt --check
+cargo fmt --check --manifest-path fuzz/Cargo.toml
 cargo clippy --locked --all-targets -- -D warnings
 cargo clippy --locked --no-default-features -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
@@ -49,3 +50,6 @@ cargo test --locked -- --include-ignored
 # llvmpipe with vectors of 128 bits, as it has on ARM and on processors without AVX: subgroups of four.
 VK_DRIVER_FILES="$(llvmpipe)" RMNET_TEST_ADAPTERS=1 LP_NATIVE_VECTOR_WIDTH=128 \
     cargo test --locked --test executors --test kernels -- gpu with_subgroups
+# Every fuzz target for a minute, two at a time. libFuzzer is C++.
+command -v c++ >/dev/null || install g++
+bash fuzz/run.sh 60

@@ -248,7 +248,12 @@ fn run(
     };
     let keeping = place.session(model, &Options { keep: keep.clone(), ..options })?;
     place.keep_shaders();
-    let values: HashMap<String, Vec<f32>> = values(keeping.run_keeping(input))?.kept.into_iter().collect();
+    let Values { output, kept } = values(keeping.run_keeping(input))?;
+    let mut values: HashMap<String, Vec<f32>> = kept.into_iter().collect();
+    if args.bisect {
+        // Kept, what is seen through a view is a copy in the plan's precision; the output itself is f32.
+        values.insert(graph.node(graph.output()).name.clone(), output);
+    }
     let rounding = |name: &str| keeping.rounding(name);
     let layers = args.bisect.then(|| verify::check_layers(graph, input, batch, &values, precision, rounding));
     let (tuning_note, tuning) = (place.tuning_note(&session), place.tuning_json(&session));

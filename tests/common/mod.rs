@@ -8,6 +8,7 @@ pub mod fixtures;
 pub mod harness;
 pub mod layers;
 pub mod oracle;
+pub mod plan_fields;
 pub mod random;
 pub mod seeded;
 pub mod specs;
