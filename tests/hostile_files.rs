@@ -275,8 +275,8 @@ fn steers(text: &str) -> bool {
 
 const STEERING: &str = "\u{1b}[31mred\u{7}\r\u{9b}2J\u{202e}x\u{2066}\u{0}\u{7f}";
 
-/// A safetensors file with zeros for tensors.
-fn zeros(path: &Path, metadata: Value, tensors: &[(&str, &[usize])]) {
+/// A safetensors file of these tensors.
+fn write_tensors(path: &Path, metadata: Value, tensors: &[(&str, &[usize])]) {
     let mut header = serde_json::Map::new();
     header.insert("__metadata__".into(), metadata);
     let mut end = 0;
@@ -291,12 +291,12 @@ fn zeros(path: &Path, metadata: Value, tensors: &[(&str, &[usize])]) {
     let header = Value::from(header).to_string();
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
+    // No zeros, which a convolution would do without.
+    bytes.extend(0.01f32.to_le_bytes().repeat(end / 4));
     fs::write(path, &bytes).expect("a file");
-    let file = fs::OpenOptions::new().write(true).open(path).expect("a file");
-    file.set_len((bytes.len() + end) as u64).expect("a length");
 }
 
-/// The metadata of a saved chain: the mean of the map, then 1x1 convolutions of these widths.
+/// The metadata of a saved chain: the mean of the map, then 1x1 convolutions of these widths. All but the first have the same weights.
 fn chain(widths: &[usize], layer: &str, family: &str, labels: Value) -> Value {
     let mut nodes = vec![json!({ "name": "mean", "inputs": [0], "op": "global_average" })];
     for (i, pair) in widths.windows(2).enumerate() {
@@ -305,8 +305,8 @@ fn chain(widths: &[usize], layer: &str, family: &str, labels: Value) -> Value {
             "name": format!("{layer}{i}"), "inputs": [i + 1], "op": "conv2d", "in_channels": from, "out_channels": to,
             "kernel": [1, 1], "stride": [1, 1], "padding": [0, 0], "dilation": [1, 1],
             "blocks": [{ "out": { "start": 0, "end": to }, "input": { "start": 0, "end": from }, "kind": "dense",
-                "tensor": format!("w{i}"), "groups": 1 }],
-            "bias": format!("b{i}"), "activation": [[{ "start": 0, "end": to }, "identity"]],
+                "tensor": format!("w{}", i.min(1)), "groups": 1 }],
+            "bias": format!("b{}", i.min(1)), "activation": [[{ "start": 0, "end": to }, "identity"]],
         }));
     }
     let chain = json!({
@@ -322,17 +322,17 @@ fn texts_of_a_file_never_steer_a_terminal() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
     let small: [(&str, &[usize]); 2] = [("w0", &[2, 3, 1, 1]), ("b0", &[2])];
-    zeros(&at("layer.safetensors"), chain(&[3, 2], STEERING, "x", Value::Null), &small);
-    zeros(&at("family.safetensors"), chain(&[3, 2], "l", STEERING, Value::Null), &small);
-    zeros(&at("labels.safetensors"), chain(&[3, 2], "l", "x", json!([STEERING, "a\nb"])), &small);
+    write_tensors(&at("layer.safetensors"), chain(&[3, 2], STEERING, "x", Value::Null), &small);
+    write_tensors(&at("family.safetensors"), chain(&[3, 2], "l", STEERING, Value::Null), &small);
+    write_tensors(&at("labels.safetensors"), chain(&[3, 2], "l", "x", json!([STEERING, "a\nb"])), &small);
     let tensor = format!("{STEERING}\n.weight");
-    zeros(&at("tensor.safetensors"), json!({}), &[(&tensor, &[2, 3, 1, 1])]);
-    zeros(
+    write_tensors(&at("tensor.safetensors"), json!({}), &[(&tensor, &[2, 3, 1, 1])]);
+    write_tensors(
         &at("both.safetensors"),
         chain(&[3, 2], "l", "x", Value::Null),
         &[small[0], small[1], (&tensor, &[1])],
     );
-    zeros(&at("metadata.safetensors"), json!({ STEERING: STEERING, "rmnet": STEERING }), &small);
+    write_tensors(&at("metadata.safetensors"), json!({ STEERING: STEERING, "rmnet": STEERING }), &small);
     let config = at("config");
     fs::create_dir(&config).expect("a folder");
     fs::copy(format!("{DIGITS}/model.safetensors"), config.join("model.safetensors")).expect("a copy");
@@ -377,17 +377,19 @@ fn texts_of_a_file_never_steer_a_terminal() {
     assert!(done >= 5, "only {done} of {} commands came to an end without an error", commands.len());
 }
 
-/// A converter that has begun to write its file, in this folder, and has a hundred megabytes to go; and the file that it reads.
+/// A converter that has begun to write its file, in this folder, and has half a gigabyte to go; and the file that it reads.
 fn converting(folder: &Path) -> (Child, PathBuf) {
     let file = folder.join("large.safetensors");
-    let widths = [3, 4096, 8192];
+    // Every layer is written with weights of its own: 16 MiB.
+    let mut widths = vec![3];
+    widths.extend([2048; 32]);
     let tensors: [(&str, &[usize]); 4] =
-        [("w0", &[4096, 3, 1, 1]), ("b0", &[4096]), ("w1", &[8192, 4096, 1, 1]), ("b1", &[8192])];
-    zeros(&file, chain(&widths, "l", "x", Value::Null), &tensors);
+        [("w0", &[2048, 3, 1, 1]), ("b0", &[2048]), ("w1", &[2048, 2048, 1, 1]), ("b1", &[2048])];
+    write_tensors(&file, chain(&widths, "l", "x", Value::Null), &tensors);
     let out = folder.join("out");
     fs::create_dir(&out).expect("a folder");
     let to = out.join("out.safetensors");
-    let child = start(
+    let mut child = start(
         &[OsStr::new("convert"), file.as_os_str(), OsStr::new("-o"), to.as_os_str()],
         Path::new("none"),
     );
@@ -397,6 +399,7 @@ fn converting(folder: &Path) -> (Child, PathBuf) {
     let begun = |entry: fs::DirEntry| entry.metadata().is_ok_and(|m| m.len() > 0);
     while !fs::read_dir(&out).expect("a folder").flatten().flat_map(inside).any(begun) {
         assert!(start.elapsed() < PATIENCE, "nothing is written");
+        assert_eq!(child.try_wait().expect("a state"), None, "it ended");
         std::thread::sleep(Duration::from_micros(200));
     }
     (child, file)

@@ -69,8 +69,7 @@ impl Preprocess {
         for channel in self.per_channel(mean.max(std))? {
             for v in [0, 255] {
                 let value = self.value(v, channel);
-                // No NaN is within a bound.
-                if !(value.abs() <= MAX_VALUE) {
+                if !(-MAX_VALUE..=MAX_VALUE).contains(&value) {
                     let [mean, std] = channel;
                     let key = format!("{}, {}, {}", keys.rescale, keys.mean, keys.std);
                     let found = format!("{value} of a pixel of {v}, by {}, {mean} and {std}", self.rescale);
