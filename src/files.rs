@@ -61,7 +61,7 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
 /// As [`read`].
 pub fn read_from(file: File, most: u64) -> io::Result<Vec<u8>> {
     let too_large = |found: String| {
-        let reason = format!("expected a file of at most {most} bytes, found {found}");
+        let reason = format!("expected a file of {most} bytes at most, found {found}");
         Err(io::Error::new(io::ErrorKind::FileTooLarge, reason))
     };
     // What a file says of its length may be wrong, as in /proc: it only saves allocations.

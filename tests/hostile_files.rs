@@ -158,7 +158,7 @@ fn configs_and_other_texts_are_bounded() {
         &["bench", DIGITS, "--adapter", "cpu", "--baseline"],
     ] {
         let (code, _, said) = run(&[&os(args)[..], &[large]].concat());
-        assert!(code == 3 && said.contains("at most"), "{said}");
+        assert!(code == 3 && said.contains("bytes at most"), "{said}");
     }
     let model = folder.path().join("model");
     fs::create_dir(&model).expect("a folder");
