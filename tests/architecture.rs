@@ -10,6 +10,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("files", 0),
     ("output", 0),
     ("memory", 0),
+    ("threads", 0),
     ("graph", 1),
     ("images", 1),
     ("checkpoint", 1),
