@@ -19,17 +19,24 @@ use rmnet::tensor::Tensor;
 use rmnet::{preprocess::Preprocess, reference};
 use std::time::{Duration, Instant};
 
-/// What 20 000 nodes may take in each stage, in a build with checks on a busy machine: a quadratic step takes minutes.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// What a stage may take in a build with checks on a busy machine: for 20 000 nodes most take some hundredths of a second.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What those may take that have to be done in under a second.
+const SECOND: Duration = Duration::from_secs(1);
 
 const MANY: usize = 20_000;
 
 fn in_time<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    within(PATIENCE, what, work)
+}
+
+fn within<T>(limit: Duration, what: &str, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = work();
     let took = start.elapsed();
     println!("{what}: {took:?}");
-    assert!(took < PATIENCE, "{what} took {took:?}");
+    assert!(took < limit, "{what} took {took:?}");
     result
 }
 
@@ -83,21 +90,21 @@ fn long(nodes: usize) -> Graph {
 
 #[test]
 fn twenty_thousand_nodes_take_seconds() {
-    let graph = in_time("building", || long(MANY));
-    in_time("finding", || assert!(graph.nodes().iter().all(|n| graph.find(&n.name).is_some())));
-    in_time("resizing", || graph.resized(8, 8)).unwrap();
-    in_time("showing", || assert!(graph.to_string().len() > MANY));
-    in_time("consumers", || graph.consumers());
-    in_time("up to", || graph.up_to(graph.output()));
-    in_time("signs", || graph.non_negative());
+    let graph = within(SECOND, "building", || long(MANY));
+    within(SECOND, "finding", || assert!(graph.nodes().iter().all(|n| graph.find(&n.name).is_some())));
+    within(SECOND, "resizing", || graph.resized(8, 8)).unwrap();
+    within(SECOND, "showing", || assert!(graph.to_string().len() > MANY));
+    within(SECOND, "consumers", || graph.consumers());
+    within(SECOND, "up to", || graph.up_to(graph.output()));
+    within(SECOND, "signs", || graph.non_negative());
     for mode in [Mode::Structured, Mode::Residual] {
         let rewritten = in_time("rewriting", || rewrite::for_mode(&graph, mode)).unwrap().graph;
         let keep: Vec<String> = rewritten.nodes().iter().skip(1).map(|n| n.name.clone()).collect();
         for keep in [vec![], keep] {
             let options = Options { keep, target: Target::CPU, ..Options::default() };
             let plan = in_time("planning", || plan::compile(&rewritten, &options)).unwrap();
-            in_time("checking", || plan::check(&plan)).unwrap();
-            in_time("showing the plan", || assert!(plan.to_string().len() > MANY));
+            within(SECOND, "checking", || plan::check(&plan)).unwrap();
+            within(SECOND, "showing the plan", || assert!(plan.to_string().len() > MANY));
         }
     }
 }
@@ -117,7 +124,7 @@ fn one_value_of_many_readers_and_many_adds_take_seconds() {
     let rewritten = in_time("rewriting", || rewrite::for_mode(&graph, Mode::Structured)).unwrap().graph;
     let options = Options { target: Target::CPU, ..Options::default() };
     let plan = in_time("planning", || plan::compile(&rewritten, &options)).unwrap();
-    in_time("checking", || plan::check(&plan)).unwrap();
+    within(SECOND, "checking", || plan::check(&plan)).unwrap();
 }
 
 /// A safetensors file of F32 zeros by name and shape.

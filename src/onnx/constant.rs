@@ -26,10 +26,10 @@ impl Constant {
         TensorProto { dims, data_type, name: self.name.clone(), raw_data: vec![] }
     }
 
-    /// Bytes of the elements.
+    /// Bytes of the elements, at most [`usize::MAX`].
     pub fn bytes(&self) -> usize {
         let size = if matches!(self.values, Values::Ints(_)) { 8 } else { 4 };
-        self.dims.iter().product::<usize>() * size
+        self.dims.iter().fold(size, |bytes: usize, d| bytes.saturating_mul(*d))
     }
 
     /// Writes the elements, little-endian: of a weight one row at a time.

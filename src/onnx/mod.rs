@@ -167,15 +167,18 @@ impl Layout {
         Ok(Layout { model: model.encode_to_vec(), graph: graph.encode_to_vec(), constants })
     }
 
-    /// Bytes of the whole file.
+    /// Bytes of the whole file, at most [`usize::MAX`].
     fn bytes(&self) -> usize {
         let graph = self.graph_bytes();
-        self.model.len() + opening(GRAPH, graph).len() + graph
+        graph.saturating_add(self.model.len() + opening(GRAPH, graph).len())
     }
 
     fn graph_bytes(&self) -> usize {
-        let constant = |c: &Constant| opening(INITIALIZER, tensor_bytes(c)).len() + tensor_bytes(c);
-        self.graph.len() + self.constants.iter().map(constant).sum::<usize>()
+        let constant = |c: &Constant| {
+            let bytes = tensor_bytes(c);
+            bytes.saturating_add(opening(INITIALIZER, bytes).len())
+        };
+        self.constants.iter().map(constant).fold(self.graph.len(), usize::saturating_add)
     }
 
     fn write(&self, to: &mut impl Write) -> io::Result<()> {
@@ -192,10 +195,10 @@ impl Layout {
     }
 }
 
-/// Length of a constant's `TensorProto`.
+/// Length of a constant's `TensorProto`, at most [`usize::MAX`].
 fn tensor_bytes(constant: &Constant) -> usize {
     let bytes = constant.bytes();
-    constant.header().encoded_len() + opening(RAW_DATA, bytes).len() + bytes
+    bytes.saturating_add(constant.header().encoded_len() + opening(RAW_DATA, bytes).len())
 }
 
 /// An f32 value of any number of images.

@@ -46,8 +46,8 @@ fn has_means(conv: &Conv2d) -> bool {
 }
 
 /// The number of groups that a plain form of the convolution can have: that of its grouped block where every other block
-/// falls into whole groups of the same width (reserved channels are then groups of their own); a group for each channel where no
-/// block has a kernel; else 1.
+/// falls into whole groups of the same width (reserved channels are then groups of their own); a group for each channel where a
+/// 1x1 window has no kernel at all, as an activation or a batch norm of its own has not; else 1.
 fn common_groups(conv: &Conv2d) -> usize {
     let width = conv.blocks.iter().find_map(|b| match &b.weight {
         BlockWeight::Dense { groups, .. } if *groups > 1 => {
@@ -56,7 +56,8 @@ fn common_groups(conv: &Conv2d) -> usize {
         _ => None,
     });
     let computed = |b: &Block| matches!(b.weight, BlockWeight::Dense { .. } | BlockWeight::Pointwise(_));
-    let width = width.or_else(|| (!conv.blocks.iter().any(computed)).then_some((1, 1)));
+    let alone = conv.kernel == [1, 1] && !conv.blocks.iter().any(computed);
+    let width = width.or_else(|| alone.then_some((1, 1)));
     let Some((per_in, per_out)) = width else { return 1 };
     let aligned = |b: &Block| {
         b.input.start.is_multiple_of(per_in)
