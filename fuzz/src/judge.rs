@@ -6,7 +6,7 @@ use rmnet::Precision;
 use rmnet::cpu::{CpuError, CpuExecutor};
 use rmnet::graph::{Activation, BlockWeight, Conv2d, Graph, Op, Shape, Weight};
 use rmnet::kernel::Rounding;
-use rmnet::plan::{self, CheckedPlan, Values, Options, Plan, PlanError, Target};
+use rmnet::plan::{self, CheckedPlan, Options, Plan, PlanError, Target, Values};
 use rmnet::reference;
 use rmnet::rewrite::{self, Form, Mode, Rewritten};
 use rmnet::tensor::Tensor;
@@ -282,7 +282,8 @@ fn on_cpu(rewritten: &Rewritten, plan: &Plan, options: &Options, input: &[f32], 
 
 /// The output and the kept values; `None` where the run was refused, which it may be where the values do not fit.
 pub fn run_on_cpu(plan: &Plan, input: &[f32], fits: bool) -> Option<(Vec<f32>, HashMap<String, Vec<f32>>)> {
-    let checked = CheckedPlan::new(plan.clone()).unwrap_or_else(|e| panic!("a plan as it is made is refused: {e}\n{plan}"));
+    let checked = CheckedPlan::new(plan.clone())
+        .unwrap_or_else(|e| panic!("a plan as it is made is refused: {e}\n{plan}"));
     let executor = match CpuExecutor::new(&checked) {
         Ok(executor) => executor,
         Err(e @ (CpuError::Weights { .. } | CpuError::OutOfMemory(_))) if !fits => return refused(&e),

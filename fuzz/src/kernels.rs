@@ -120,13 +120,7 @@ fn run(gpu: &Gpu, rewritten: &Rewritten, options: &Options, input: &[f32], exact
 }
 
 /// An executor of kernels that are chosen from all there are, and the output of a run.
-fn start(
-    gpu: &Gpu,
-    plan: &Plan,
-    input: &[f32],
-    fits: bool,
-    s: &mut Source,
-) -> Option<(GpuExecutor, Values)> {
+fn start(gpu: &Gpu, plan: &Plan, input: &[f32], fits: bool, s: &mut Source) -> Option<(GpuExecutor, Values)> {
     let mut tuning = Tuning::default();
     for (i, d) in plan.dispatches.iter().enumerate() {
         if s.one_in(2) {
