@@ -15,7 +15,7 @@ impl Graph {
         let none: Ranges = Arc::new([]);
         for node in self.nodes() {
             let of = |i: usize| &facts[node.inputs[i].index()];
-            let all = || -> Ranges { Arc::new([0..node.shape.channels]) };
+            let all = || -> Ranges { std::iter::once(0..node.shape.channels).collect() };
             let after = |a: &Activation, x: Ranges| if a.non_negative(false) { all() } else { x };
             let fact = match &node.op {
                 Op::Input(_) | Op::BatchNorm(_) => none.clone(),
@@ -82,7 +82,7 @@ fn gated(x: &Ranges, factors: &Ranges, gate: Shape, first: usize, shape: &Shape)
     let inner = factors.iter().map(|r| r.start + first..r.end + first);
     let passed: Vec<Range<usize>> = std::iter::once(0..first)
         .chain(inner)
-        .chain([end..shape.channels])
+        .chain(std::iter::once(end..shape.channels))
         .filter(|r| !r.is_empty())
         .collect();
     both(x, &joined(passed.into_iter()))

@@ -402,10 +402,11 @@ const MAX_LABEL: usize = 1024;
 
 /// The name of a dispatch or a buffer: one layer may have many.
 fn label(name: &str) -> String {
-    match name.len() <= MAX_LABEL {
-        true => name.into(),
-        false => format!("{}..", &name[..name.floor_char_boundary(MAX_LABEL)]),
+    if name.len() <= MAX_LABEL {
+        return name.into();
     }
+    let end = (0..=MAX_LABEL).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}..", &name[..end])
 }
 
 /// Refuses activations that no kernel has side by side.
