@@ -377,14 +377,14 @@ fn texts_of_a_file_never_steer_a_terminal() {
     assert!(done >= 5, "only {done} of {} commands came to an end without an error", commands.len());
 }
 
-/// A converter that has begun to write its file, in this folder, and has a hundred megabytes to go; and the file that it reads.
+/// A converter that has begun to write its file, in this folder, and has a quarter of a gigabyte to go; and the file that it reads.
 fn converting(folder: &Path) -> (Child, PathBuf) {
     let file = folder.join("large.safetensors");
-    // Every layer is written with weights of its own: 16 MiB.
+    // Every layer is written with weights of its own: 64 MiB. More of them would be out of proportion to the file.
     let mut widths = vec![3];
-    widths.extend([2048; 7]);
+    widths.extend([4096; 5]);
     let tensors: [(&str, &[usize]); 4] =
-        [("w0", &[2048, 3, 1, 1]), ("b0", &[2048]), ("w1", &[2048, 2048, 1, 1]), ("b1", &[2048])];
+        [("w0", &[4096, 3, 1, 1]), ("b0", &[4096]), ("w1", &[4096, 4096, 1, 1]), ("b1", &[4096])];
     write_tensors(&file, chain(&widths, "l", "x", Value::Null), &tensors);
     let out = folder.join("out");
     fs::create_dir(&out).expect("a folder");

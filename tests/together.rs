@@ -23,7 +23,7 @@ fn in_time<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'sta
         Ok(value) => value,
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what}: nothing after {HANGS:?}"),
         Err(mpsc::RecvTimeoutError::Disconnected) => {
-            std::panic::resume_unwind(thread.join().err().expect("a panic"))
+            std::panic::resume_unwind(thread.join().expect_err("a panic"))
         }
     }
 }

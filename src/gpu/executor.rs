@@ -8,6 +8,7 @@ use super::upload::Uploader;
 use super::wait::Mapped;
 use super::{Gpu, GpuError, Tuned, Tuning};
 use crate::kernel::{Kernel, Rounding, Spec};
+use crate::memory;
 use crate::plan::{BufferId, CheckedPlan, Dispatch, Place, Plan};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -100,6 +101,7 @@ impl GpuExecutor {
     ) -> Result<GpuExecutor, GpuError> {
         gpu.check_lost()?;
         check_limits(gpu, plan)?;
+        check_memory(gpu, plan)?;
         let starts = Starts::new(plan, gpu.capabilities());
         let mut tuned = Tuned::default();
         let choose = |d| gpu.choose(plan, d, &options.tuning, &mut tuned);
@@ -364,6 +366,18 @@ fn check_limits(gpu: &Gpu, plan: &Plan) -> Result<(), GpuError> {
         }
     }
     Ok(())
+}
+
+/// The memory of a software GPU is the host's, and there an allocation that is too large may end the process.
+fn check_memory(gpu: &Gpu, plan: &Plan) -> Result<(), GpuError> {
+    if !gpu.capabilities().software {
+        return Ok(());
+    }
+    let weights = plan.dispatches.iter().filter_map(|d| d.weights.as_ref()).map(|w| w.bytes());
+    let ends = [plan.input().shape.bytes(), plan.output().shape.bytes()];
+    let bytes = plan.slots.iter().copied().chain(weights).chain(ends).fold(0, usize::saturating_add);
+    let asked = memory::ask("weights and activations", bytes);
+    asked.map_err(|e| GpuError::OutOfMemory { doing: format!("{} of {} bytes", e.what, e.bytes) })
 }
 
 fn check_buffer(which: &'static str, buffer: &Buffer, bytes: usize) -> Result<(), GpuError> {
