@@ -24,6 +24,7 @@ pub mod reference;
 pub mod rewrite;
 mod session;
 pub mod tensor;
+#[doc(hidden)] // Its types are at the root; its loops are the program's own use.
 pub mod threads;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod tune;

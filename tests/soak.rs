@@ -79,7 +79,7 @@ fn dropped_runs_leave_nothing_behind() {
 #[test]
 fn runs_and_sessions_leave_memory_flat() {
     let _alone = alone();
-    let runs: usize = std::env::var("RMNET_SOAK").map_or(1000, |n| n.parse().expect("a number"));
+    let runs: usize = std::env::var("RMNET_SOAK").map_or(500, |n| n.parse().expect("a number"));
     for (name, device) in devices() {
         let gpu = match &device {
             Device::Gpu(choice) => Some(rmnet::gpu::Gpu::new(choice).unwrap()),

@@ -104,8 +104,6 @@ struct Held {
     free: Vec<State>,
     /// States in use.
     out: usize,
-    /// States there may be; fewer where memory for a second one is not to be had.
-    most: usize,
     /// Bytes of slots, input and output, and working memory of the states in use, as they were when taken.
     out_bytes: [usize; 3],
 }
@@ -123,7 +121,7 @@ fn bytes(state: &State) -> [usize; 3] {
 
 impl States {
     pub(super) fn new(first: State) -> States {
-        let held = Held { free: vec![first], out: 0, most: RUNS_AT_ONCE, out_bytes: [0; 3] };
+        let held = Held { free: vec![first], out: 0, out_bytes: [0; 3] };
         States { held: Mutex::new(held), given_back: Condvar::new() }
     }
 
@@ -139,14 +137,19 @@ impl States {
             if let Some(state) = held.free.pop() {
                 return Ok(self.taken(&mut held, state));
             }
-            if held.out < held.most || !may_sleep {
+            if held.out < RUNS_AT_ONCE || !may_sleep {
                 match memory::ask("a run beside another one", State::needed(plan, threads)) {
                     Ok(()) => {
                         let state = State::new(plan, threads);
                         return Ok(self.taken(&mut held, state));
                     }
-                    Err(e) if !may_sleep || held.out == 0 => return Err(OutOfMemory::into(e)),
-                    Err(_) => held.most = held.out,
+                    Err(e) if !may_sleep || held.out == 0 => {
+                        // Another one may sleep for what woke this one.
+                        self.given_back.notify_one();
+                        return Err(OutOfMemory::into(e));
+                    }
+                    // The other run's values will do.
+                    Err(_) => {}
                 }
             }
             held = self.given_back.wait(held).unwrap_or_else(PoisonError::into_inner);
@@ -179,7 +182,7 @@ impl Taken<'_> {
     pub(super) fn give_back(mut self) {
         let state = self.state.take();
         let mut held = self.states.held();
-        if held.free.len() < held.most {
+        if held.free.len() < RUNS_AT_ONCE {
             held.free.extend(state);
         }
     }

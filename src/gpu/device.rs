@@ -37,7 +37,8 @@ pub struct Gpu {
     capabilities: Capabilities,
     /// Why the device was lost, once it is. Of an app's own device nothing is known until a call fails.
     lost: Arc<Mutex<Option<String>>>,
-    pub(super) timeout: Duration,
+    #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "a browser waits as long as it likes"))]
+    timeout: Duration,
     /// Waits that a thread of their own does.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) waits: Arc<Waits>,
@@ -255,30 +256,28 @@ impl Gpu {
         self.hear_lost()
     }
 
-    /// Lets the device tell what it has done until a submission is done: in short waits, so that nothing in wgpu is held for long, and
-    /// no longer than the timeout after `since`.
+    /// Lets the device tell what it has done until a submission is done, for so long and a quarter of a second at most, so that nothing
+    /// in wgpu is held for long. Says whether it is done.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) fn wait_since(
+    pub(super) fn wait_a_while(
         &self,
-        since: std::time::Instant,
+        time: Duration,
         doing: &str,
         index: wgpu::SubmissionIndex,
-    ) -> Result<(), GpuError> {
-        loop {
-            let left = self.timeout.saturating_sub(since.elapsed());
-            let how = wgpu::PollType::Wait {
-                submission_index: Some(index.clone()),
-                timeout: Some(left.min(WAIT_AT_A_TIME)),
-            };
-            match polled(&self.device, how) {
-                Ok(()) => return Ok(()),
-                Err(Unanswered::Timeout) if left.is_zero() => {
-                    return Err(GpuError::Timeout { doing: doing.into(), after: self.timeout });
-                }
-                Err(Unanswered::Timeout) => self.check_lost()?,
-                Err(Unanswered::Failed(why)) => return Err(self.failed(doing, why)),
-            }
+    ) -> Result<bool, GpuError> {
+        let timeout = Some(time.min(WAIT_AT_A_TIME));
+        match polled(&self.device, wgpu::PollType::Wait { submission_index: Some(index), timeout }) {
+            Ok(()) => Ok(true),
+            Err(Unanswered::Timeout) => self.check_lost().map(|()| false),
+            Err(Unanswered::Failed(why)) => Err(self.failed(doing, why)),
         }
+    }
+
+    /// How long is waited for the driver.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn timeout(&self) -> Duration {
+        // An instant that far off can be told on every system.
+        self.timeout.min(Duration::from_secs(u32::MAX.into()))
     }
 
     /// A result that did not come back although every call was legal: the device is lost.

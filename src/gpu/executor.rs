@@ -337,6 +337,14 @@ impl GpuExecutor {
         }
     }
 
+    /// Runs that the device has not done yet, those that nobody awaits any more among them: at most 16, as another one then waits for
+    /// the oldest. In a browser they are not counted.
+    pub fn in_flight(&self) -> usize {
+        let mut shared = self.shared();
+        shared.in_flight.retain(|run| !run.is_ready());
+        shared.in_flight.len()
+    }
+
     /// Where too many runs are in flight, the one to wait for.
     pub(super) fn oldest_in_flight(&self) -> Option<Mapped> {
         let mut shared = self.shared();

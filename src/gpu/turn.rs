@@ -4,7 +4,7 @@
 use super::clock::Stopwatch;
 #[cfg(not(target_arch = "wasm32"))]
 use super::wait::wait;
-use super::wait::{Mapped, read, wait_aside};
+use super::wait::{Mapped, Open, read, wait_aside};
 use super::{GpuError, GpuExecutor};
 use crate::kernel::{BufferShape, Precision};
 use crate::plan::{BufferId, Kept, Part, Values};
@@ -34,6 +34,8 @@ pub(super) struct InFlight {
     kept: Vec<(BufferId, Buffer)>,
     index: SubmissionIndex,
     mapped: Mapped,
+    /// Until the device has done it, or is given up: longer than the buffers are awaited where nobody does.
+    in_flight: Open,
     #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "a browser has no clock to fill it by"))]
     phases: Phases,
 }
@@ -83,13 +85,14 @@ impl GpuExecutor {
 
     #[cfg(not(target_arch = "wasm32"))]
     fn run_blocking(&self, input: &[f32], keep: bool) -> Result<(Values, Phases), GpuError> {
-        let in_flight = pollster::block_on(self.submit(input, keep))?;
-        let mut phases = in_flight.phases;
+        let InFlight { turn, kept, index, mapped, in_flight, mut phases } =
+            pollster::block_on(self.submit(input, keep))?;
         let stopwatch = Stopwatch::start();
-        wait(&self.gpu, "a run", in_flight.index.clone()).inspect_err(|e| in_flight.mapped.fail(e))?;
+        wait(&self.gpu, "a run", index)?;
+        drop(in_flight);
         phases.wait = stopwatch.elapsed();
         let stopwatch = Stopwatch::start();
-        let values = pollster::block_on(self.finish(in_flight))?;
+        let values = pollster::block_on(self.finish(turn, kept, mapped))?;
         phases.readback = stopwatch.elapsed();
         Ok((values, phases))
     }
@@ -112,9 +115,9 @@ impl GpuExecutor {
     }
 
     async fn run_aside(&self, input: &[f32], keep: bool) -> Result<Values, GpuError> {
-        let in_flight = self.submit(input, keep).await?;
-        wait_aside(&self.gpu, in_flight.index.clone(), &in_flight.mapped);
-        self.finish(in_flight).await
+        let InFlight { turn, kept, index, mapped, in_flight, .. } = self.submit(input, keep).await?;
+        wait_aside(&self.gpu, index, &mapped, in_flight);
+        self.finish(turn, kept, mapped).await
     }
 
     /// Copies the input and submits the run.
@@ -146,31 +149,38 @@ impl GpuExecutor {
             turn.download.map_async(MapMode::Read, .., mapped.callback());
             turn.upload.map_async(MapMode::Write, .., mapped.callback());
             kept.iter().for_each(|(_, to)| to.map_async(MapMode::Read, .., mapped.callback()));
-            self.is_in_flight(mapped.clone());
+            let run = Mapped::default();
+            let in_flight = run.open();
+            self.is_in_flight(run);
             let mut phases = Phases { submit: stopwatch.elapsed(), ..Phases::default() };
             // While the device works, the next run is recorded.
             let stopwatch = Stopwatch::start();
             turn.commands = Some(self.commands(&turn, &[]));
             phases.encode = stopwatch.elapsed();
-            Ok(InFlight { turn, kept, index, mapped, phases })
+            Ok(InFlight { turn, kept, index, mapped, in_flight, phases })
         };
         self.gpu.scoped("a run", submit).await?
     }
 
-    async fn finish(&self, in_flight: InFlight) -> Result<Values, GpuError> {
-        // A turn whose run failed is dropped.
-        in_flight.mapped.clone().await.map_err(|e| e.of(&self.gpu, "a run"))?;
-        let output = read(&self.gpu, &in_flight.turn.download)?;
-        in_flight.turn.download.unmap();
+    /// What a run left in its buffers, once they are mapped. A turn whose run failed is dropped.
+    async fn finish(
+        &self,
+        turn: Turn,
+        staged: Vec<(BufferId, Buffer)>,
+        mapped: Mapped,
+    ) -> Result<Values, GpuError> {
+        mapped.await.map_err(|e| e.of(&self.gpu, "a run"))?;
+        let output = read(&self.gpu, &turn.download)?;
+        turn.download.unmap();
         let mut buffers = BTreeMap::new();
-        for (id, buffer) in &in_flight.kept {
+        for (id, buffer) in &staged {
             buffers.insert(*id, self.read_buffer(self.plan.buffer(*id).shape, buffer)?);
         }
-        let kept = match in_flight.kept.is_empty() {
+        let kept = match staged.is_empty() {
             true => BTreeMap::new(),
             false => self.plan.kept.iter().map(|k| (k.name.clone(), self.kept(k, &buffers))).collect(),
         };
-        self.return_turn(in_flight.turn);
+        self.return_turn(turn);
         Ok(Values { output, kept })
     }
 

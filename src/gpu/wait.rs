@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 #[cfg(not(target_arch = "wasm32"))]
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wgpu::{Buffer, SubmissionIndex};
 
 /// What a submission left in a staging buffer, once it is done. Blocks.
@@ -41,7 +41,13 @@ pub(super) fn read<T: bytemuck::Pod>(gpu: &Gpu, mapped: &Buffer) -> Result<Vec<T
 /// Blocks until the device has done a submission and told so, or the device's timeout has passed.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn wait(gpu: &Gpu, doing: &str, index: SubmissionIndex) -> Result<(), GpuError> {
-    gpu.wait_since(Instant::now(), doing, index)
+    let until = Instant::now() + gpu.timeout();
+    while !gpu.wait_a_while(until.saturating_duration_since(Instant::now()), doing, index.clone())? {
+        if Instant::now() >= until {
+            return Err(GpuError::Timeout { doing: doing.into(), after: gpu.timeout() });
+        }
+    }
+    Ok(())
 }
 
 /// Submissions that are waited for by a thread of the device's own, one for all of them, in the order of their submission. It ends
@@ -60,9 +66,19 @@ struct Queue {
 #[cfg(not(target_arch = "wasm32"))]
 #[derive(Debug)]
 struct Waiting {
-    since: Instant,
     index: SubmissionIndex,
-    open: Open,
+    /// When it is given up, and after how long that is.
+    until: Instant,
+    timeout: Duration,
+    /// Its buffers, and the run itself.
+    open: [Open; 2],
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Waiting {
+    fn end(self, result: &Result<(), GpuError>) {
+        self.open.into_iter().for_each(|open| open.end(result.clone()));
+    }
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -78,34 +94,54 @@ impl Waits {
 fn wait_for_all(gpu: Gpu) {
     let waits = gpu.waits.clone();
     loop {
-        let next = {
+        let (index, until) = {
             let mut queue = waits.queue();
-            let next = queue.waiting.pop_front();
-            queue.has_thread = next.is_some();
-            next
+            let until = queue.waiting.iter().map(|w| w.until).min();
+            let Some((first, until)) = queue.waiting.front().zip(until) else {
+                queue.has_thread = false;
+                return;
+            };
+            (first.index.clone(), until)
         };
-        let Some(Waiting { since, index, open }) = next else { return };
-        let waited = gpu.wait_since(since, "a run", index);
+        let waited = gpu.wait_a_while(until.saturating_duration_since(Instant::now()), "a run", index);
+        let mut ended = vec![];
         let last = {
             let mut queue = waits.queue();
+            match &waited {
+                // Submissions are done in their order, but not all of them have the same patience.
+                Ok(false) => {
+                    let now = Instant::now();
+                    let (late, rest): (Vec<_>, Vec<_>) =
+                        queue.waiting.drain(..).partition(|w| w.until <= now);
+                    queue.waiting = rest.into();
+                    ended.extend(late.into_iter().map(|w| {
+                        let after = w.timeout;
+                        (w, Err(GpuError::Timeout { doing: "a run".into(), after }))
+                    }));
+                }
+                Ok(true) => ended.extend(queue.waiting.pop_front().map(|w| (w, Ok(())))),
+                Err(e) => ended.extend(queue.waiting.pop_front().map(|w| (w, Err(e.clone())))),
+            }
             queue.has_thread = !queue.waiting.is_empty();
             !queue.has_thread
         };
         if last {
             drop(gpu);
-            open.end(waited);
+            ended.into_iter().for_each(|(waiting, result)| waiting.end(&result));
             return;
         }
-        open.end(waited);
+        ended.into_iter().for_each(|(waiting, result)| waiting.end(&result));
     }
 }
 
 /// Lets a thread wait for a submission; a browser tells by itself. Buffers count as mapped once the thread has let go of the device as
-/// well. Where waiting fails they count as failed, since nobody maps buffers of a lost device.
-pub(super) fn wait_aside(gpu: &Gpu, index: SubmissionIndex, mapped: &Mapped) {
+/// well, and the run, `in_flight`, as done then, whoever awaits it. Where waiting fails they count as failed, since nobody maps
+/// buffers of a lost device.
+pub(super) fn wait_aside(gpu: &Gpu, index: SubmissionIndex, mapped: &Mapped, in_flight: Open) {
     #[cfg(not(target_arch = "wasm32"))]
     {
-        let waiting = Waiting { since: Instant::now(), index, open: mapped.open() };
+        let (timeout, open) = (gpu.timeout(), [mapped.open(), in_flight]);
+        let waiting = Waiting { index, until: Instant::now() + timeout, timeout, open };
         {
             let mut queue = gpu.waits.queue();
             queue.waiting.push_back(waiting);
@@ -120,7 +156,7 @@ pub(super) fn wait_aside(gpu: &Gpu, index: SubmissionIndex, mapped: &Mapped) {
         }
     }
     #[cfg(target_arch = "wasm32")]
-    let _ = (gpu, index, mapped);
+    let _ = (gpu, index, mapped, in_flight);
 }
 
 /// Buffers being mapped, and threads that wait for them: ready once all are, or as soon as one fails. Clones are of the same buffers,
@@ -164,7 +200,7 @@ impl Unmapped {
 
 /// One of what a [`Mapped`] waits for, until the drop.
 #[derive(Debug)]
-struct Open(Mapped);
+pub(super) struct Open(Mapped);
 
 impl Open {
     fn end(self, result: Result<(), impl Into<Unmapped>>) {
@@ -187,7 +223,8 @@ impl From<GpuError> for Unmapped {
 }
 
 impl Mapped {
-    fn open(&self) -> Open {
+    /// One more to wait for.
+    pub(super) fn open(&self) -> Open {
         self.lock().open += 1;
         Open(self.clone())
     }
@@ -195,12 +232,6 @@ impl Mapped {
     /// Whether it would give something now.
     pub(super) fn is_ready(&self) -> bool {
         self.lock().is_ready()
-    }
-
-    /// Nobody waits for the device any more.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub(super) fn fail(&self, why: &GpuError) {
-        self.open().end(Err(why.clone()));
     }
 
     pub(super) fn callback(&self) -> impl FnOnce(Result<(), wgpu::BufferAsyncError>) + use<> {
@@ -289,8 +320,8 @@ mod tests {
         let wakes = [0, 1, 2].map(|_| Arc::new(Wakes(0.into())));
         let thread = mapped.open();
         assert!(wakes.iter().all(|w| poll(&mapped, w) == Poll::Pending));
-        mapped.fail(&GpuError::Timeout { doing: "a run".into(), after: std::time::Duration::ZERO });
-        assert!(mapped.is_ready() && wakes.iter().all(|w| w.0.load(Ordering::Relaxed) == 1));
+        assert!(!mapped.is_ready());
         drop(thread);
+        assert!(mapped.is_ready() && wakes.iter().all(|w| w.0.load(Ordering::Relaxed) == 1));
     }
 }

@@ -47,7 +47,7 @@ pub struct Options {
     /// what they do: ReLU takes minus infinity for 0, and a GPU the larger of NaN and 0 for 0. On by default.
     pub check_input: bool,
     /// The threads of the CPU executor. By default those that all sessions share ([`Threads::shared`]), which are none of the
-    /// app's own; on a GPU it is not read.
+    /// app's own; on a GPU it is not read. Loading a network and compiling shaders is done on the shared ones in any case.
     #[cfg(not(target_arch = "wasm32"))]
     pub threads: Option<Threads>,
     /// Compile shaders with wgpu's run-time checks. Plans are checked, so they are off by default.

@@ -2,7 +2,10 @@
 
 use super::handover::hand_over;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+/// What a thread takes as it starts: its stack, and what its allocator sets aside.
+const THREAD_BYTES: usize = 3 << 20;
 
 /// Threads that compute: [`Options::threads`](crate::Options::threads). Clones are the same threads.
 ///
@@ -53,6 +56,7 @@ impl Threads {
     /// # Errors
     /// [`ThreadsError`] where the system does not give them; asked again, it tries again.
     pub fn shared() -> Result<Threads, ThreadsError> {
+        // Held while threads start, which none of them and no other work waits for.
         static SHARED: Mutex<Option<Threads>> = Mutex::new(None);
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(threads) = &*shared {
@@ -62,18 +66,33 @@ impl Threads {
     }
 
     /// The app's own pool. A run waits until one of its threads is free: it is for the app not to keep them all busy. A run that
-    /// begins on one of them uses that one, and its parts may wait there, as rayon has it, while it takes up other work of the app.
+    /// begins on one of them uses that one, and its parts may wait there, as rayon has it, while it takes up other work of the app:
+    /// another run, perhaps, which then has memory of its own for as long as it lasts.
     pub fn of_pool(pool: Arc<rayon::ThreadPool>) -> Threads {
         Threads(pool)
     }
 
     fn made(count: usize) -> Result<Threads, ThreadsError> {
-        let builder =
-            rayon::ThreadPoolBuilder::new().num_threads(count).thread_name(|i| format!("rmnet {i}"));
-        let pool = builder.build().map_err(|e| ThreadsError { count, reason: e.to_string() })?;
-        // Allocators may set much aside for a thread when it first asks (glibc 64 MiB of addresses). That is done here, so that what
-        // memory is there is asked after it. Nothing else is on these threads yet: the broadcast waits for nobody.
-        pool.broadcast(|_| drop(std::hint::black_box(vec![0u8; 1024])));
+        let failed = |reason: String| ThreadsError { count, reason };
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let needed = (if count == 0 { cores } else { count }).saturating_mul(THREAD_BYTES);
+        let mut probe: Vec<u8> = vec![];
+        let asked = probe.try_reserve_exact(needed);
+        std::hint::black_box(probe);
+        asked.map_err(|_| failed(format!("there is no memory for them, {needed} bytes")))?;
+        // Allocators may set much aside for a thread when it first asks (glibc 64 MiB of addresses). Each does so as it starts, so that
+        // what memory is there is asked after it. The channel is no broadcast of rayon's: in that a thread of another pool would take
+        // up other work while it waits, which may come back here.
+        let (started, all) = mpsc::channel();
+        let start = move |_| {
+            drop(std::hint::black_box(vec![0u8; 1024]));
+            // Nobody waits where others could not be started.
+            let _ = started.send(());
+        };
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(count).start_handler(start);
+        let pool =
+            builder.thread_name(|i| format!("rmnet {i}")).build().map_err(|e| failed(e.to_string()))?;
+        (0..pool.current_num_threads()).try_for_each(|_| all.recv()).map_err(|e| failed(e.to_string()))?;
         Ok(Threads(Arc::new(pool)))
     }
 
@@ -120,7 +139,6 @@ mod tests {
     use rayon::prelude::*;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::mpsc;
 
     #[test]
     fn work_runs_on_the_pool_and_gives_its_value() {
