@@ -460,9 +460,14 @@ fn a_file_that_is_cut_while_it_is_read_ends_with_a_word() {
 /// Standard error and output on a full device: an error, no panic.
 #[test]
 fn nowhere_to_write_is_no_panic() {
-    for (args, code) in
-        [(&["inspect", DIGITS][..], 3), (&["inspect", "no-such-file"], 3), (&["no-such-verb"], 2)]
-    {
+    for (args, code) in [
+        (&["inspect", DIGITS][..], 3),
+        (&["inspect", "no-such-file"], 3),
+        (&["no-such-verb"], 2),
+        (&["run", DIGITS, SEVEN, "--adapter", "cpu"], 3),
+        (&["run", DIGITS, SEVEN, "--adapter", "cpu", "--jsonl"], 3),
+        (&["run", DIGITS, SEVEN, "--adapter", "cpu", "--json"], 3),
+    ] {
         let full = || fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
         let status = Command::new(env!("CARGO_BIN_EXE_rmnet"))
             .args(args)

@@ -483,3 +483,23 @@ proptest! {
         }
     }
 }
+
+/// A window of sixteen million taps is gathered a pixel at a time, in memory that was asked for: 64 MiB for each thread.
+#[test]
+fn patches_of_large_windows_are_bounded() {
+    let side = 2001;
+    let mut graph = Graph::new(Shape { channels: 1, height: 4, width: 4 });
+    let weight = Weight::new(Tensor::from_f32(vec![1, 1, side, side], vec![0.5; side * side]));
+    let conv = Conv2d::dense(weight, 1, [1, 1], [side / 2; 2]);
+    graph.push("conv", Op::Conv2d(conv), &[ValueId::INPUT]).unwrap();
+    let (plan, _) = planned(&graph, Mode::Structured, Target::CPU);
+    let executor = common::cpu(&plan);
+    let input: Vec<f32> = (0..16).map(|i| i as f32).collect();
+    let found = executor.run(&input).unwrap();
+    // Every output sees the whole input.
+    assert!(found.iter().all(|v| (v - 60.0).abs() < 1e-3), "{found:?}");
+    let memory = executor.memory();
+    let patch = 4 * side * side;
+    assert!(memory.scratch >= patch, "{memory:?}: the window is gathered");
+    assert!(memory.scratch <= executor.threads().count() * patch.max(16 << 20), "{memory:?}");
+}

@@ -279,6 +279,9 @@ fn preprocessing_that_is_not_understood() {
         &[
             (|f| trained(f, "input_size", json!([3, 0, 224])), &["`input_size`", "side from 1"]),
             (|f| trained(f, "input_size", json!(224)), &["`input_size`", "[channels, height, width]"]),
+            (|f| put(f, "pretrained_cfg", json!(7)), &["`pretrained_cfg`", "an object", "7"]),
+            (|f| put(f, "pretrained_cfg", json!([])), &["`pretrained_cfg`", "an object", "[]"]),
+            (|f| put(f, "global_pool", json!("max")), &["`global_pool`", "max"]),
             (|f| trained(f, "crop_pct", json!(0)), &["`crop_pct`", "from 0.01 to 100"]),
             (|f| trained(f, "mean", json!([0.5, 0.5])), &["`std`", "2 numbers"]),
             (|f| trained(f, "std", json!([0.2, 0.0, 0.2])), &["`std`", "from 1e-6"]),

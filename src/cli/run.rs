@@ -18,8 +18,8 @@ const DEFAULT_BATCH: usize = 8;
 /// The most bytes of a file of class names.
 const MAX_LABELS: u64 = 16 << 20;
 
-/// Values of a batch that are worth planning for before they are read: 64 MiB.
-const LARGE_BATCH: usize = 1 << 24;
+/// Values of a batch that are worth planning for before they are read: 4 MiB.
+const LARGE_BATCH: usize = 1 << 20;
 
 pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
     if let Some(path) = &args.logits {
@@ -95,7 +95,10 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
     }
     stream(&session, batches, first, batch, &mut sink)?;
     place.keep_shaders();
-    let Sink { failed, images, rows, .. } = sink;
+    let Sink { failed, images, rows, unwritten, .. } = sink;
+    if let Some(why) = unwritten {
+        return Err(Failure::input(format!("cannot write to standard output: {why}")));
+    }
     let output = output_shape(&model.graph);
     if let (Some(path), Some(rows)) = (&args.logits, rows) {
         rows.write(path, &args.model.output, model.output, output)?;

@@ -43,6 +43,8 @@ pub struct Sink {
     pub rows: Option<Rows>,
     /// Nobody reads what is printed any more.
     pub closed: bool,
+    /// Why printing failed, where that is not the reader's choice.
+    pub unwritten: Option<String>,
 }
 
 impl Sink {
@@ -61,18 +63,18 @@ impl Sink {
             failed: 0,
             rows: keep_rows.then(Rows::default),
             closed: false,
+            unwritten: None,
         }
     }
 
     /// Prints; a closed pipe (`rmnet run .. | head`) is the reader's choice, no failure.
     pub fn print(&mut self, text: &str) {
-        match terminal::print(&terminal::text(text)) {
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => self.closed = true,
-            Err(e) => {
-                terminal::say(&format!("error: cannot write to standard output: {e}"));
-                self.closed = true;
-            }
-            Ok(()) => {}
+        if self.closed {
+            return;
+        }
+        if let Err(e) = terminal::print(&terminal::text(text)) {
+            self.closed = true;
+            self.unwritten = Some(e).filter(|e| e.kind() != io::ErrorKind::BrokenPipe).map(|e| e.to_string());
         }
     }
 

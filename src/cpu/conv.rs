@@ -15,6 +15,8 @@ use std::sync::Mutex;
 
 /// Values of patches gathered at a time by one thread: 1 MiB.
 const PATCH_VALUES: usize = 256 * 1024;
+/// Values of patches that a thread gathers at most, where those of one pixel are no more: 16 MiB.
+const MOST_PATCH_VALUES: usize = 16 * PATCH_VALUES;
 /// Rows of packed weights written at a time.
 const PACK_ROWS: usize = 32;
 /// Pixels below which splitting them over threads leaves too few for a GEMM.
@@ -225,11 +227,14 @@ impl Conv<'_> {
         patches: &mut Vec<f32>,
         parallelism: Parallelism,
     ) {
-        let step = if matches!(parallelism, Parallelism::None) {
-            (PATCH_VALUES / patch_values(self.spec).max(1)).max(MIN_TILE)
-        } else {
-            pixels.len().max(1)
+        let patch = patch_values(self.spec).max(1);
+        let step = match parallelism {
+            Parallelism::None => (PATCH_VALUES / patch).max(MIN_TILE).min(MOST_PATCH_VALUES / patch),
+            Parallelism::Rayon(_) => {
+                pixels.len().min(rayon::current_num_threads() * MOST_PATCH_VALUES / patch)
+            }
         };
+        let step = step.max(1);
         for start in pixels.clone().step_by(step) {
             let range = start..(start + step).min(pixels.end);
             let skip = start - pixels.start;
@@ -384,7 +389,7 @@ impl Conv<'_> {
 }
 
 /// Patch values of one pixel: those of the largest K range that has to be gathered.
-fn patch_values(spec: &ConvSpec) -> usize {
+pub(super) fn patch_values(spec: &ConvSpec) -> usize {
     let gathered = |k: &&KRange| !is_direct(k) && !depthwise::is_depthwise(k, spec.out_channels);
     spec.k_ranges.iter().filter(gathered).map(patch_len).max().unwrap_or(0)
 }

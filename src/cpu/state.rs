@@ -1,6 +1,7 @@
 //! What a run writes, and how runs share it.
 
 use super::CpuError;
+use super::conv::patch_values;
 use super::planar::elements;
 use crate::kernel::{Pooling, Spec};
 use crate::memory::{self, OutOfMemory};
@@ -59,7 +60,11 @@ impl State {
     pub(super) fn needed(plan: &Plan, threads: usize) -> usize {
         let own = [elements(plan.input().shape), elements(plan.output().shape), averaged(plan)];
         let values = slots(plan).chain(own).fold(0, usize::saturating_add);
-        values.saturating_mul(4).saturating_add(threads * WORKING_BYTES)
+        let convs =
+            plan.dispatches.iter().filter_map(|d| if let Spec::Conv(c) = &d.spec { Some(c) } else { None });
+        let patch = convs.map(patch_values).max().unwrap_or(0).saturating_mul(4);
+        let working = WORKING_BYTES.max(patch).saturating_mul(threads);
+        values.saturating_mul(4).saturating_add(working)
     }
 
     /// Bytes of the slots.

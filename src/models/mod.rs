@@ -297,7 +297,11 @@ fn stated_preprocess(
     let config = checkpoint.config();
     // Older timm files have no inner object.
     let flat = || config.filter(|c| c.get("input_size").is_some());
-    let timm = config.and_then(|c| c.get("pretrained_cfg")).filter(|v| !v.is_null()).or_else(flat);
+    let stated = config.and_then(|c| c.get("pretrained_cfg")).filter(|v| !v.is_null());
+    if let Some(other) = stated.filter(|v| !v.is_object()) {
+        return Err(config::wrong("pretrained_cfg", "an object", other));
+    }
+    let timm = stated.or_else(flat);
     let class = match model_types.contains(&"mobilenet_v2") {
         true => "MobileNetV2ImageProcessor",
         false => "ConvNextImageProcessor",

@@ -120,7 +120,7 @@ fn input_position([image, channel, y, x]: &[usize; 4]) -> String {
 /// Most names that an error lists.
 const LISTED: usize = 40;
 
-fn some(names: &[String]) -> String {
+pub(super) fn some(names: &[String]) -> String {
     let listed = names[..names.len().min(LISTED)].join(", ");
     match names.len().saturating_sub(LISTED) {
         0 => listed,

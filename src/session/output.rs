@@ -3,6 +3,7 @@
 //! The original graph is cut at the value, before anything is rewritten, so that every form of the network, its plan and its proof
 //! follow from the cut graph as they do from a whole one.
 
+use super::error::some;
 use crate::graph::{Graph, Node, Op, ValueId};
 use crate::models::{Model, Naming, Output};
 use crate::rewrite::Rewritten;
@@ -115,8 +116,8 @@ pub enum OutputError {
 fn listed(names: &[String], converted: bool) -> String {
     match (names, converted) {
         ([], true) => "this converted file has no block of the original: run the original for a layer".into(),
-        (names, true) => format!("this converted file has the values of {} alone", names.join(", ")),
-        (names, false) => format!("there are {}; `rmnet inspect` lists every layer", names.join(", ")),
+        (names, true) => format!("this converted file has the values of {} alone", some(names)),
+        (names, false) => format!("there are {}; `rmnet inspect` lists every layer", some(names)),
     }
 }
 

@@ -41,11 +41,11 @@ pub(super) fn arguments(
     config: Option<&Value>,
     neutral: impl Fn(&str, &Value) -> bool,
 ) -> Result<(), ModelError> {
-    if config::get(config, "architecture").is_none() {
-        return Ok(());
-    }
     if let Some(pool) = config::get(config, "global_pool").filter(|p| **p != json!("avg")) {
         return unsupported("a timm network with another pooling", format!("`global_pool` is {pool}"));
+    }
+    if config::get(config, "architecture").is_none() {
+        return Ok(());
     }
     let Some(args) = config::get(config, "model_args") else { return Ok(()) };
     let args = args.as_object().ok_or_else(|| config::wrong("model_args", "an object", args))?;
