@@ -7,8 +7,15 @@ use common::random::{images, network};
 use rmnet::gpu::{AdapterChoice, ExecOptions, Gpu, GpuError, GpuExecutor, GpuKind};
 use rmnet::plan::{self, CheckedPlan, Options};
 use rmnet::rewrite::{self, Mode};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use wgpu::BufferUsages as Usage;
+
+/// Software drivers share the cores, and some of these measure time: one test runs at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
@@ -63,6 +70,7 @@ fn output_len(plan: &CheckedPlan) -> usize {
 
 #[test]
 fn features_for_an_adapter_are_those_that_our_own_device_has() {
+    let _alone = alone();
     for (i, report) in rmnet::gpu::adapters().iter().enumerate().filter(|(_, r)| r.backend == "vulkan") {
         let own = Gpu::new(&AdapterChoice::Index(i)).unwrap();
         let (_, app) = apps().into_iter().find(|(name, _)| *name == report.name).expect("the same adapter");
@@ -73,6 +81,7 @@ fn features_for_an_adapter_are_those_that_our_own_device_has() {
 
 #[test]
 fn destroyed_and_foreign_buffers_are_refused_and_nothing_panics() {
+    let _alone = alone();
     let (plan, input) = small(2);
     for ((name, gpu), (_, other)) in apps().into_iter().zip(apps()) {
         let executor = executor(&gpu, &plan);
@@ -106,6 +115,7 @@ fn destroyed_and_foreign_buffers_are_refused_and_nothing_panics() {
 
 #[test]
 fn an_apps_buffers_are_not_kept_alive() {
+    let _alone = alone();
     let (plan, input) = small(2);
     for (name, gpu) in apps() {
         let executor = executor(&gpu, &plan);
@@ -138,6 +148,7 @@ fn an_apps_buffers_are_not_kept_alive() {
 /// A device that is lost at every step that a user can take next; of our own and of an app's, which tells us nothing.
 #[test]
 fn a_lost_device_is_an_error_at_every_step() {
+    let _alone = alone();
     let (plan, input) = small(4);
     let own = (0..apps().len()).map(|i| ("ours".to_string(), Gpu::new(&AdapterChoice::Index(i)).unwrap()));
     for (name, gpu) in own.chain(apps()) {
@@ -171,6 +182,7 @@ fn a_lost_device_is_an_error_at_every_step() {
 /// A run that is in flight as the device goes.
 #[test]
 fn a_device_lost_in_the_middle_of_runs_ends_all_of_them() {
+    let _alone = alone();
     let (plan, input) = small(4);
     for (name, gpu) in apps() {
         let executor = executor(&gpu, &plan);
@@ -209,6 +221,7 @@ fn a_device_lost_in_the_middle_of_runs_ends_all_of_them() {
 /// A driver that does not answer in the time it is given: here one that has other work before it.
 #[test]
 fn a_driver_that_does_not_answer_in_time_is_an_error() {
+    let _alone = alone();
     let (plan, input) = small(5);
     let mut late = 0;
     for (name, gpu) in apps() {
@@ -217,22 +230,38 @@ fn a_driver_that_does_not_answer_in_time_is_an_error() {
             gpu.clone().with_kernels_for(GpuKind::Integrated).with_timeout(Duration::from_millis(300));
         let executor = executor(&hasty, &plan);
         let busy = Busy::new(&gpu);
-        if !busy.keeps_time() {
-            println!("{name}: waits until the work is done, whatever the timeout");
+        let mut in_time = true;
+        for aside in [false, true] {
+            busy.submit_for(Duration::from_secs(4));
+            let start = std::time::Instant::now();
+            let result = match aside {
+                false => executor.run(&input),
+                true => pollster::block_on(executor.run_async(&input)),
+            };
+            let took = start.elapsed();
+            match result {
+                Err(GpuError::Timeout { after, .. }) => {
+                    assert_eq!(after, Duration::from_millis(300));
+                    assert!(took < Duration::from_secs(2), "{name}: {took:?}");
+                }
+                // A driver that does not come back from its own calls before the work is done cannot be left: llvmpipe's.
+                Ok(_) => {
+                    println!("{name}: waits until the work is done, {took:?}");
+                    in_time = false;
+                }
+                Err(e) => panic!("{name}: {e}"),
+            }
+            gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
+        }
+        if !in_time {
             continue;
         }
-        busy.submit_for(Duration::from_secs(3));
         late += 1;
-        for result in [executor.run(&input), pollster::block_on(executor.run_async(&input))] {
-            let error = result.expect_err("it is behind the work");
-            assert!(matches!(error, GpuError::Timeout { .. }), "{name}: {error}");
-            assert!(error.to_string().contains("within 300ms"), "{name}: {error}");
-        }
         // Each has its own patience, whoever is waited for first.
         let patient =
             gpu.clone().with_kernels_for(GpuKind::Integrated).with_timeout(Duration::from_secs(120));
         let patient = GpuExecutor::new(&patient, &plan, &ExecOptions::default()).unwrap();
-        busy.submit_for(Duration::from_secs(3));
+        busy.submit_for(Duration::from_secs(4));
         std::thread::scope(|scope| {
             let runs = [&patient, &executor, &patient].map(|executor| {
                 let run = scope.spawn(|| {
@@ -332,6 +361,7 @@ impl Busy {
 /// Runs that nobody awaits any more are on the device until it has done them: there are never more than a few.
 #[test]
 fn dropped_runs_do_not_pile_up() {
+    let _alone = alone();
     use std::future::Future;
     let (plan, input) = small(5);
     let mut late = 0;
@@ -361,6 +391,7 @@ fn dropped_runs_do_not_pile_up() {
 /// What compiles when a shader first runs is booked as compilation: the first run is like the next ones.
 #[test]
 fn the_first_run_compiles_nothing() {
+    let _alone = alone();
     let (plan, input) = small(6);
     for (name, gpu) in apps() {
         let executor = executor(&gpu, &plan);

@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -19,7 +19,18 @@ const SEVEN: &str = "assets/digits/images/0374_7.png";
 const PATIENCE: Duration = Duration::from_secs(100);
 
 fn start(args: &[&OsStr], cache: &Path) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_rmnet"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rmnet"));
+    let as_ever = || {
+        // A shell starts what runs in the background with some of them ignored.
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            // SAFETY: it may be called in a child before it runs its program.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: as above, and nothing else is done there.
+    unsafe { command.pre_exec(as_ever) };
+    command
         .args(args)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("RMNET_CACHE_DIR", cache)
