@@ -36,8 +36,8 @@ unset RUSTC_WRAPPER
 export RAYON_NUM_THREADS=${RAYON_NUM_THREADS:-1} LP_NUM_THREADS=${LP_NUM_THREADS:-1}
 mkdir -p "$work/artifacts" "$work/logs"
 fuzz() {
-    local target=$1 corpus=$work/corpus/$1 timeout=20
-    [ "$target" != kernels ] || timeout=60 # a driver compiles each shader when it first runs
+    local target=$1 corpus=$work/corpus/$1 timeout=60
+    [ "$target" != kernels ] || timeout=300 # a driver compiles each shader when it first runs
     [ -n "${KEEP:-}" ] || rm -rf "$corpus"
     mkdir -p "$corpus"
     local folders=("$corpus" "fuzz/corpus/$target") options=()
