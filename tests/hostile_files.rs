@@ -490,3 +490,31 @@ fn nowhere_to_write_is_no_panic() {
         assert_eq!(status.code(), Some(code), "{args:?}");
     }
 }
+
+/// With less and less memory the program runs, or says that there is too little: it neither hangs nor panics. Where not even the loader has
+/// what it needs, the system ends it.
+#[test]
+#[cfg(target_os = "linux")]
+fn too_little_memory_for_threads_is_said() {
+    let limited = |kib: usize, args: &str| {
+        let script = format!("ulimit -v {kib}; exec {} {args}", env!("CARGO_BIN_EXE_rmnet"));
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        end(child.expect("a shell"), &script)
+    };
+    let starts = |kib: &usize| limited(*kib, "--version").status.success();
+    let least = (8..200).map(|n| n * 4096).find(starts).expect("it starts in 800 MiB");
+    let mut refused = 0;
+    for more in (0..20).map(|n| n * 2048) {
+        let output = limited(least + more, &format!("run {DIGITS} {SEVEN} --adapter cpu"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_ne!(output.status.code(), Some(101), "{} KiB: {said}", least + more);
+        if output.status.code() == Some(6) {
+            assert!(said.contains("memory") || said.contains("cannot be had"), "{said}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0, "there was always enough");
+    assert!(limited(1 << 22, &format!("run {DIGITS} {SEVEN} --adapter cpu")).status.success());
+}
