@@ -62,9 +62,7 @@ fn variants() -> Vec<(String, ConvSpec)> {
     copy.size = [7, 9];
     specs.push(("gated add without a convolution".into(), copy));
     // Channels that move across quads: (of the buffer, the first added, how many, the first output channel).
-    for (of, first, channels, to) in
-        [(8, 1, 7, 0), (8, 0, 8, 3), (13, 5, 6, 2), (9, 2, 1, 7), (12, 3, 9, 7), (6, 0, 6, 10), (16, 7, 9, 1)]
-    {
+    for (of, first, channels, to) in [(13, 5, 6, 2), (9, 2, 1, 7), (16, 7, 9, 1)] {
         for (layout, shape) in [("packed", packed(2, of, 5, 6)), ("planar", planar(2, of, 5, 6))] {
             let from = Operand { first_channel: first, channels, ..whole(1, shape) };
             let sum = add(conv(vec![range(whole(0, packed(2, 5, 5, 6)), 3, 1, 1, 1)], 17), from, to);
