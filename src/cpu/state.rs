@@ -13,7 +13,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 pub const RUNS_AT_ONCE: usize = 2;
 
 /// Bytes a thread needs beside: patches, and what packing takes for a moment.
-pub(super) const WORKING_BYTES: usize = 4 << 20;
+const WORKING_BYTES: usize = 4 << 20;
 
 /// The values of one run.
 pub(super) struct State {

@@ -133,7 +133,8 @@ impl Memory {
 }
 
 impl Session {
-    /// Opens a checkpoint, a file or a folder, for inputs of `size` (`[height, width]`; by default the model's own).
+    /// Opens a checkpoint, a file or a folder, for inputs of `size` (`[height, width]`; by default the model's own). The file is read into
+    /// memory while it loads; see [`Checkpoint::open_mapped`] for the least memory.
     ///
     /// # Errors
     /// [`SessionError`] names the tensor, layer, option or limit, what was expected and what was found.
