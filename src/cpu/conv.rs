@@ -229,7 +229,7 @@ impl Conv<'_> {
     ) {
         let patch = patch_values(self.spec).max(1);
         let step = match parallelism {
-            Parallelism::None => (PATCH_VALUES / patch).max(MIN_TILE).min(MOST_PATCH_VALUES / patch),
+            Parallelism::None => pixels_at_once(patch),
             Parallelism::Rayon(_) => {
                 pixels.len().min(rayon::current_num_threads() * MOST_PATCH_VALUES / patch)
             }
@@ -388,8 +388,19 @@ impl Conv<'_> {
     }
 }
 
+/// Pixels whose patches, of so many values, one thread gathers at a time.
+fn pixels_at_once(patch: usize) -> usize {
+    (PATCH_VALUES / patch).max(MIN_TILE).min(MOST_PATCH_VALUES / patch).max(1)
+}
+
+/// The most values that one thread gathers at a time.
+pub(super) fn gathered_values(spec: &ConvSpec) -> usize {
+    let patch = patch_values(spec).max(1);
+    patch.saturating_mul(pixels_at_once(patch))
+}
+
 /// Patch values of one pixel: those of the largest K range that has to be gathered.
-pub(super) fn patch_values(spec: &ConvSpec) -> usize {
+fn patch_values(spec: &ConvSpec) -> usize {
     let gathered = |k: &&KRange| !is_direct(k) && !depthwise::is_depthwise(k, spec.out_channels);
     spec.k_ranges.iter().filter(gathered).map(patch_len).max().unwrap_or(0)
 }

@@ -1,7 +1,7 @@
 //! What a run writes, and how runs share it.
 
 use super::CpuError;
-use super::conv::patch_values;
+use super::conv::gathered_values;
 use super::planar::elements;
 use crate::kernel::{Pooling, Spec};
 use crate::memory::{self, OutOfMemory};
@@ -62,7 +62,7 @@ impl State {
         let values = slots(plan).chain(own).fold(0, usize::saturating_add);
         let convs =
             plan.dispatches.iter().filter_map(|d| if let Spec::Conv(c) = &d.spec { Some(c) } else { None });
-        let patch = convs.map(patch_values).max().unwrap_or(0).saturating_mul(4);
+        let patch = convs.map(gathered_values).max().unwrap_or(0).saturating_mul(4);
         let working = WORKING_BYTES.max(patch).saturating_mul(threads);
         values.saturating_mul(4).saturating_add(working)
     }
