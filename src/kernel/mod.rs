@@ -2,23 +2,33 @@
 //!
 //! [`select`] makes the [`Kernel`] for a [`Spec`] on an adapter, [`Kernel::pack`] the weights in the order it reads them.
 
+mod access;
+mod constants;
 mod epilogue;
+mod files;
+mod gemm;
 mod key;
 mod layout;
 mod matrix;
 mod precision;
+mod prelude;
 mod probe;
 mod register;
 mod rounding;
 mod simple;
+mod software;
 mod source;
 mod spec;
 mod stem;
-mod tiled;
+mod template;
 mod universal;
 mod winograd;
 
 use crate::tensor::all_finite;
+use access::Access;
+use prelude::Source;
+use software::SoftwareAccess;
+use std::sync::Arc;
 use layout::WeightLayout;
 use matrix::MatrixLayout;
 use simple::GemvLayout;
@@ -102,8 +112,7 @@ pub struct Arena {
 /// A compute shader: everything baked in, nothing but buffers to bind.
 #[derive(Clone, Debug)]
 pub struct Shader {
-    /// All of its text.
-    pub wgsl: String,
+    text: Text,
     /// Entry point.
     pub entry: &'static str,
     /// Bind group 0, in order.
@@ -116,6 +125,38 @@ pub struct Shader {
     pub int64: bool,
     /// Whether it needs the features of [`Capabilities::matrix_units`].
     pub matrices: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Text {
+    Written(String),
+    Source(Source),
+}
+
+impl Shader {
+    fn new(source: Source, entry: &'static str, grid: [u32; 3]) -> Shader {
+        Shader {
+            entry,
+            bindings: source.bindings(),
+            grid,
+            subgroup: source.needs_subgroup(),
+            int64: source.needs_int64(),
+            matrices: source.needs_matrices(),
+            text: Text::Source(source),
+        }
+    }
+
+    fn written(wgsl: String, entry: &'static str, bindings: Vec<Binding>, grid: [u32; 3]) -> Shader {
+        Shader { text: Text::Written(wgsl), entry, bindings, grid, subgroup: false, int64: false, matrices: false }
+    }
+
+    /// All of its text.
+    pub fn wgsl(&self) -> String {
+        match &self.text {
+            Text::Written(text) => text.clone(),
+            Text::Source(source) => source.wgsl(),
+        }
+    }
 }
 
 /// What computes one [`Spec`]: a shader, or several one after the other that hand on what they make in a buffer of their own.
@@ -228,9 +269,9 @@ pub fn select(spec: &Spec, caps: &Capabilities) -> Result<Kernel, KernelError> {
 /// As there.
 pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Result<Kernel, KernelError> {
     let kernel = match spec {
-        Spec::MaxPool(pool) => simple::max_pool(pool, caps, arena),
-        Spec::Average(average) => simple::average(average, caps, arena),
-        Spec::Conv(conv) if simple::is_gemv(conv) => simple::gemv(conv, caps, arena),
+        Spec::MaxPool(pool) => simple::max_pool(pool, caps, &access(caps, arena)),
+        Spec::Average(average) => simple::average(average, caps, &access(caps, arena)),
+        Spec::Conv(conv) if simple::is_gemv(conv) => simple::gemv(conv, caps, &access(caps, arena)),
         Spec::Conv(conv) => {
             let flat = conv.flattened();
             let universal = arena.map_or(vec![], |arena| universal::kernels(&flat, caps, arena));
@@ -256,7 +297,7 @@ enum How {
     /// Workgroups that share a rectangle of the network's input.
     Stem(stem::Shape),
     /// Workgroups that share what they load.
-    Tiled(tiled::Shape),
+    Gemm(gemm::Shape),
     /// The same on matrix units.
     Matrix(matrix::Shape),
     /// Fewer products, more rounding.
@@ -268,10 +309,18 @@ impl How {
         match self {
             How::Register(tile) => register::kernel(flat, tile, caps, arena),
             How::Stem(shape) => stem::kernel(flat, shape, caps, arena),
-            How::Tiled(shape) => tiled::kernel(flat, shape, caps, arena),
+            How::Gemm(shape) => gemm::kernel(flat, shape, caps, &access(caps, arena)),
             How::Matrix(shape) => matrix::kernel(flat, shape, caps),
             How::Winograd(shape) => winograd::kernel(flat, shape, caps, arena),
         }
+    }
+}
+
+/// How a kernel on an adapter reaches its buffers.
+fn access(caps: &Capabilities, arena: Option<&Arena>) -> Arc<dyn Access> {
+    match caps.software {
+        true => Arc::new(SoftwareAccess::new(caps, arena)),
+        false => Arc::new(access::Plain),
     }
 }
 
@@ -280,7 +329,7 @@ impl How {
 /// way comes first where a large card has enough to do; elsewhere it is for those who time it.
 fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
     let register = register::tiles(flat, caps).into_iter().map(How::Register);
-    let tiled = tiled::shapes(flat, caps).into_iter().map(How::Tiled);
+    let tiled = gemm::shapes(flat, caps).into_iter().map(How::Gemm);
     let winograd = winograd::shapes(flat, caps).into_iter().map(How::Winograd);
     let stem = stem::shapes(flat, caps).into_iter().map(How::Stem);
     let first = stem.chain(matrix::shapes(flat, caps).into_iter().map(How::Matrix));
@@ -354,7 +403,7 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
     [
         register::packed_weight_bytes(&flat),
         stem::packed_weight_bytes(&flat),
-        tiled::packed_weight_bytes(&flat),
+        gemm::packed_weight_bytes(&flat),
         matrix::packed_weight_bytes(&flat),
         winograd::packed_weight_bytes(&flat),
         universal::packed_weight_bytes(&flat),

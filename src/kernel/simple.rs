@@ -1,18 +1,11 @@
 //! Kernels that are plain WGSL behind a prelude of constants: max pooling, global average, matrix times vector.
 
-use super::epilogue::{self, load_quad};
+use super::access::Access;
 use super::precision::{Words, parameter_elements};
-use super::source::Source;
+use super::prelude::Source;
 use super::spec::{AverageSpec, ConvSpec, Operand, Output, PoolSpec};
-use super::{Arena, BUSY, Capabilities, Function, Kernel, Packing, Shader, Values, layout};
-
-const MAX_POOL: &str = include_str!("../../shaders/max_pool.wgsl");
-const LARGER: &str = include_str!("../../shaders/shared/larger.wgsl");
-const AVERAGE: &str = include_str!("../../shaders/average.wgsl");
-const AVERAGE_SLICES: &str = include_str!("../../shaders/average_slices.wgsl");
-const GEMV: &str = include_str!("../../shaders/gemv.wgsl");
-const REDUCE_NONE: &str = include_str!("../../shaders/shared/reduce_none.wgsl");
-const REDUCE_SLICES: &str = include_str!("../../shaders/shared/reduce_slices.wgsl");
+use super::{BUSY, Capabilities, Function, Kernel, Packing, Shader, Values, files, layout};
+use std::sync::Arc;
 
 /// A spec that stores the channels of a buffer as they are.
 fn stored(shape: &super::BufferShape) -> ConvSpec {
@@ -28,15 +21,6 @@ fn stored(shape: &super::BufferShape) -> ConvSpec {
     }
 }
 
-/// The function `load`: a quad of an operand's channels.
-fn load(s: &mut Source, from: &Operand) {
-    let name = format!("in{}", from.buffer);
-    s.line("fn load(image: u32, quad: u32, pixel: u32) -> vec4<f32> {");
-    let value = load_quad(&name, &from.shape, from.first_channel, from.channels, "quad", "pixel");
-    s.line(format!("return {value};"));
-    s.line("}");
-}
-
 /// Folds a one-dimensional grid over x and y.
 fn fold(invocations: usize, workgroup: u32, caps: &Capabilities) -> [u32; 3] {
     let workgroups = invocations.div_ceil(workgroup as usize);
@@ -49,19 +33,24 @@ fn workgroup(caps: &Capabilities) -> u32 {
     if caps.software { 8 } else { 64.min(caps.max_workgroup_invocations) }
 }
 
-fn unweighted(name: &str, entry: &'static str, s: Source, grid: [u32; 3], int64: bool) -> Kernel {
-    let (wgsl, bindings) = s.finish();
-    let shader = Shader { wgsl, entry, bindings, grid, subgroup: false, int64, matrices: false };
-    Kernel::one(name.into(), shader, Packing::None)
+/// A shader that maps a buffer to another, element by element or window by window.
+fn mapping(about: String, from: &Operand, to: &super::BufferShape, access: &Arc<dyn Access>) -> Source {
+    let mut s = Source::new(about, access);
+    s.constant("OUT_QUADS", to.channels.div_ceil(4));
+    s.reads([from].into_iter());
+    s.writes([to].into_iter());
+    s.quads(('V', 0), format!("in{}", from.buffer), from);
+    s.outputs(&stored(to));
+    s
 }
 
-pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
+pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities, access: &Arc<dyn Access>) -> Kernel {
     let (from, to, pool) = (&spec.from, &spec.to, &spec.pool);
     let invocations = to.batch * to.channels.div_ceil(4) * to.height * to.width;
     let workgroup = workgroup(caps);
     let grid = fold(invocations, workgroup, caps);
-    let mut s = Source::new(caps.wide_loads(), arena);
-    for (name, value) in [
+    let mut s = mapping(format!("{spec:?}"), from, to, access);
+    s.constants(&[
         ("WORKGROUP", workgroup as usize),
         ("GRID_X", grid[0] as usize),
         ("INVOCATIONS", invocations),
@@ -69,25 +58,15 @@ pub(super) fn max_pool(spec: &PoolSpec, caps: &Capabilities, arena: Option<&Aren
         ("IN_WIDTH", from.shape.width),
         ("OUT_HEIGHT", to.height),
         ("OUT_WIDTH", to.width),
-        ("OUT_QUADS", to.channels.div_ceil(4)),
         ("WINDOW_Y", pool.kernel[0]),
         ("WINDOW_X", pool.kernel[1]),
         ("STEP_Y", pool.stride[0]),
         ("STEP_X", pool.stride[1]),
         ("PAD_Y", pool.padding[0]),
         ("PAD_X", pool.padding[1]),
-    ] {
-        s.constant(name, value);
-    }
-    s.bind_reads([from].into_iter());
-    s.bind_write(0, to);
-    load(&mut s, from);
-    epilogue::store(&mut s, &stored(to));
-    if s.larger() == "max" {
-        s.fragment(LARGER);
-    }
-    s.fragment(MAX_POOL);
-    unweighted("max_pool", "max_pool", s, grid, caps.wide_loads())
+    ]);
+    s.file(files::MAX_POOL);
+    Kernel::one("max_pool".into(), Shader::new(s, "max_pool", grid), Packing::None)
 }
 
 /// Invocations that share the mean of a map: a power of two, of at least four pixels each where they are more than one. A
@@ -100,38 +79,30 @@ fn average_slices(pixels: usize, caps: &Capabilities) -> usize {
     1 << most.ilog2()
 }
 
-pub(super) fn average(spec: &AverageSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
+pub(super) fn average(spec: &AverageSpec, caps: &Capabilities, access: &Arc<dyn Access>) -> Kernel {
     let (from, to) = (&spec.from, &spec.to);
     let means = to.batch * to.channels.div_ceil(4);
     let pixels = from.shape.height * from.shape.width;
     let slices = average_slices(pixels, caps);
     let workgroup = workgroup(caps).max(slices as u32);
     let grid = fold(means * slices, workgroup, caps);
-    let mut s = Source::new(caps.wide_loads(), arena);
-    for (name, value) in [
+    let mut s = mapping(format!("{spec:?}"), from, to, access);
+    s.constants(&[
         ("WORKGROUP", workgroup as usize),
         ("GRID_X", grid[0] as usize),
         (if slices == 1 { "INVOCATIONS" } else { "MEANS" }, means),
-        ("OUT_QUADS", to.channels.div_ceil(4)),
         ("PIXELS", pixels),
-    ] {
-        s.constant(name, value);
-    }
-    s.bind_reads([from].into_iter());
-    s.bind_write(0, to);
-    load(&mut s, from);
-    epilogue::store(&mut s, &stored(to));
+    ]);
     let mut name = "average".to_string();
     if slices == 1 {
-        s.fragment(AVERAGE);
+        s.file(files::AVERAGE);
     } else {
-        s.constant("GROUP_QUADS", workgroup as usize / slices);
-        s.constant("SLICES", slices);
-        s.fragment(REDUCE_SLICES);
-        s.fragment(AVERAGE_SLICES);
+        s.constants(&[("GROUP_QUADS", workgroup as usize / slices), ("SLICES", slices)]);
+        s.file(files::REDUCE_SLICES);
+        s.file(files::AVERAGE_SLICES);
         name += &format!(" {slices} slices");
     }
-    unweighted(&name, "average", s, grid, caps.wide_loads())
+    Kernel::one(name, Shader::new(s, "average", grid), Packing::None)
 }
 
 /// Whether a convolution is a matrix times a few vectors.
@@ -172,29 +143,25 @@ fn gemv_shape(spec: &ConvSpec, caps: &Capabilities) -> (usize, usize) {
     (quads, slices)
 }
 
-pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
+pub(super) fn gemv(spec: &ConvSpec, caps: &Capabilities, access: &Arc<dyn Access>) -> Kernel {
     let range = &spec.k_ranges[0];
     let out_quads = spec.out_channels.div_ceil(4);
     let (quads, slices) = gemv_shape(spec, caps);
     let grid = [out_quads.div_ceil(quads) as u32, range.from.shape.batch as u32, 1];
-    let mut s = Source::new(caps.wide_loads(), arena);
-    let constants = [
+    let layout = GemvLayout { quads };
+    let slopes = layout.elements(spec) - parameter_elements(spec.precision()) * out_quads;
+    let mut s = Source::new(format!("{spec:?}"), access);
+    s.constants(&[
         ("WORKGROUP", quads * slices),
         ("GROUP_QUADS", quads),
         ("SLICES", slices),
         ("IN_QUADS", range.from.channels.div_ceil(4)),
-    ];
-    let layout = GemvLayout { quads };
-    let slopes = layout.elements(spec) - parameter_elements(spec.precision()) * out_quads;
-    epilogue::prelude(&mut s, spec, &constants, slopes);
-    load(&mut s, &range.from);
-    s.fragment(if slices == 1 { REDUCE_NONE } else { REDUCE_SLICES });
-    s.fragment(GEMV);
-    let (wgsl, bindings) = s.finish();
-    let name = format!("gemv {slices} slices");
-    let int64 = caps.wide_loads();
-    let shader = Shader { wgsl, entry: "gemv", bindings, grid, subgroup: false, int64, matrices: false };
-    Kernel::one(name, shader, Packing::Gemv(layout))
+    ]);
+    s.convolution(spec, slopes);
+    s.quads(('V', 0), format!("in{}", range.from.buffer), &range.from);
+    s.file(if slices == 1 { files::REDUCE_NONE } else { files::REDUCE_SLICES });
+    s.file(files::GEMV);
+    Kernel::one(format!("gemv {slices} slices"), Shader::new(s, "gemv", grid), Packing::Gemv(layout))
 }
 
 /// How the weights of a matrix are laid out: what a workgroup reads in one piece, since memory that is read in strides of a page

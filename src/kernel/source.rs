@@ -5,13 +5,13 @@ use super::{Arena, Binding, Precision, Role};
 use crate::kernel::spec::{BufferShape, Function, Layout, Operand};
 use std::ops::Range;
 
-const ACTIVATE_IDENTITY: &str = include_str!("../../shaders/shared/activate_identity.wgsl");
-const ACTIVATE_RELU: &str = include_str!("../../shaders/shared/activate_relu.wgsl");
-const ACTIVATE_RELU6: &str = include_str!("../../shaders/shared/activate_relu6.wgsl");
-const ACTIVATE_PRELU: &str = include_str!("../../shaders/shared/activate_prelu.wgsl");
-const ACTIVATE_SIGMOID: &str = include_str!("../../shaders/shared/activate_sigmoid.wgsl");
-const HALF: &str = include_str!("../../shaders/shared/half.wgsl");
-const WIDE: &str = include_str!("../../shaders/shared/wide.wgsl");
+const ACTIVATE_IDENTITY: &str = include_str!("old/shaders/shared/activate_identity.wgsl");
+const ACTIVATE_RELU: &str = include_str!("old/shaders/shared/activate_relu.wgsl");
+const ACTIVATE_RELU6: &str = include_str!("old/shaders/shared/activate_relu6.wgsl");
+const ACTIVATE_PRELU: &str = include_str!("old/shaders/shared/activate_prelu.wgsl");
+const ACTIVATE_SIGMOID: &str = include_str!("old/shaders/shared/activate_sigmoid.wgsl");
+const HALF: &str = include_str!("old/shaders/shared/half.wgsl");
+const WIDE: &str = include_str!("old/shaders/shared/wide.wgsl");
 
 /// Below every value a convolution can give: what padding of a max pool counts as. WGSL has no infinity.
 pub(super) const LOWEST: &str = "vec4<f32>(-3.4028234663852886e38)";

@@ -36,7 +36,7 @@ pub(in super::super) fn kernel(spec: &ConvSpec, shape: &Shape, caps: &Capabiliti
     let name =
         format!("conv2d matrix {}px x {}oc x {}{split}", shape.pixels(), shape.channels(), 4 * shape.depth);
     let shader =
-        Shader { wgsl, entry: "conv2d", bindings, grid, subgroup: true, int64: false, matrices: true };
+        Shader { subgroup: true, int64: false, matrices: true, ..Shader::written(wgsl, "conv2d", bindings, grid) };
     Kernel::one(name, shader, Packing::Matrix(layout))
 }
 

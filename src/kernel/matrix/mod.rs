@@ -12,7 +12,7 @@ pub(super) use body::kernel;
 pub(super) use layout::MatrixLayout;
 
 use super::spec::{ConvSpec, KRange};
-use super::tiled::pixels;
+use super::gemm::pixels;
 use super::{Capabilities, Precision, best_guess_first};
 
 /// Rows, columns and depth of the matrices of one multiplication.

@@ -114,7 +114,7 @@ fn end(mut s: Source, tile: &Tile, layout: WeightLayout, grid: [u32; 3], what: &
     let (subgroup, int64) = (tile.lanes.is_some(), s.wide());
     let (wgsl, bindings) = s.finish();
     let weights = if subgroup { "shuffle" } else { "plain" };
-    let shader = Shader { wgsl, entry: "conv2d", bindings, grid, subgroup, int64, matrices: false };
+    let shader = Shader { subgroup, int64, matrices: false, ..Shader::written(wgsl, "conv2d", bindings, grid) };
     let split = if tile.slices > 1 { format!(" in {}", tile.slices) } else { String::new() };
     Kernel::one(
         format!("{what} {weights} {}px x {}oc{split}", tile.pixels, tile.quads * 4),

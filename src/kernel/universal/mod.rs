@@ -156,7 +156,7 @@ fn direct(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<(f64, K
 
     let binding = |name: &str, role, writable| Binding { name: name.into(), role, writable };
     let shader = Shader {
-        wgsl: text(kind, tile, lanes),
+        text: super::Text::Written(text(kind, tile, lanes)),
         entry: "conv2d",
         bindings: vec![binding("arena", Role::Arena, true), binding("weights", Role::Weights(0), false)],
         grid,

@@ -4,7 +4,7 @@ use super::super::layout::Kind;
 use super::super::source::Source;
 use super::{RANGE_SIZES, SIZES, step};
 
-pub(super) const PRELUDE: &str = include_str!("../../../shaders/universal.wgsl");
+pub(super) const PRELUDE: &str = include_str!("../old/shaders/universal.wgsl");
 
 /// The n-th of the 16 words that two lanes loaded as `{name}_low` and `{name}_high`.
 fn word(name: &str, n: usize) -> String {

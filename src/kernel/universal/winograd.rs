@@ -215,7 +215,7 @@ pub(super) fn kernel(
     let range = [0, tile_row, 0, all_planes, 1, 1, tile_row, 1, 1, all, 0, 0, 1, 1, 1, 1];
     let binding = |name: &str, role, writable| Binding { name: name.into(), role, writable };
     let gemm = Shader {
-        wgsl: text(Kind::Dense, tile, lanes),
+        text: super::super::Text::Written(text(Kind::Dense, tile, lanes)),
         entry: "conv2d",
         bindings: vec![binding("arena", Role::Scratch, true), binding("weights", Role::Weights(0), false)],
         grid,
@@ -224,7 +224,7 @@ pub(super) fn kernel(
         matrices: false,
     };
     let transform = |wgsl, entry, grid: [usize; 3]| Shader {
-        wgsl,
+        text: super::super::Text::Written(wgsl),
         entry,
         bindings: vec![
             binding("arena", Role::Arena, true),

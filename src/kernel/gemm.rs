@@ -5,13 +5,12 @@
 //! the weights for them, once each, and every invocation multiplies its share of pixels and channels. Where a map is so small
 //! that tiles are few, the steps are dealt to several slices of the workgroup, whose sums are added at the end.
 
-mod body;
-
-pub(super) use body::kernel;
-
+use super::access::Access;
 use super::layout::{Order, WeightLayout};
+use super::prelude::{Reach, Source};
 use super::spec::{ConvSpec, KRange};
-use super::{Capabilities, best_guess_first};
+use super::{Capabilities, Kernel, Packing, Shader, best_guess_first, files};
+use std::sync::Arc;
 
 /// What a workgroup computes, and each of its invocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +95,38 @@ impl Shape {
     pub(super) fn layout(&self, spec: &ConvSpec) -> WeightLayout {
         WeightLayout::new(spec, &Order { quads: self.quads, lanes: None, max_taps: 0 })
     }
+}
+
+/// The kernel for a flattened spec and a shape that [`offered`] gives for it.
+pub(super) fn kernel(spec: &ConvSpec, shape: &Shape, caps: &Capabilities, access: &Arc<dyn Access>) -> Kernel {
+    let layout = shape.layout(spec);
+    let tiles = pixels(spec).div_ceil(shape.pixels);
+    let fold = tiles.div_ceil(caps.max_workgroups as usize).max(1);
+    let grid = [tiles.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
+    let mut s = Source::new(format!("{spec:?}"), access);
+    s.constants(&[
+        ("PIXELS", pixels(spec)),
+        ("GRID_X", grid[0] as usize),
+        ("TILE_PIXELS", shape.pixels),
+        ("TILE_QUADS", shape.quads),
+        ("TILE_WEIGHTS", layout.block),
+        ("DEPTH", shape.depth),
+        ("SLICES", shape.slices),
+        ("OWN_PIXELS", shape.own_pixels),
+        ("OWN_QUADS", shape.own_quads),
+    ]);
+    s.convolution(spec, layout.slopes);
+    for (r, (range, own)) in spec.k_ranges.iter().zip(&layout.ranges).enumerate() {
+        s.constant(format!("R{r}_WEIGHTS"), own.offset);
+        s.k_range(r, range, Reach::of_windows(spec, range), own.map);
+    }
+    s.file(files::GEMM);
+    let split = if shape.slices > 1 { format!(" in {}", shape.slices) } else { String::new() };
+    Kernel::one(
+        format!("conv2d tiled {}px x {}oc x {}{split}", shape.pixels, shape.quads * 4, shape.depth * 4),
+        Shader::new(s, "conv2d", grid),
+        Packing::Conv(layout),
+    )
 }
 
 /// Pixels of all images.

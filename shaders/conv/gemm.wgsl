@@ -1,0 +1,238 @@
+// Implicit GEMM in tiles that are staged in workgroup memory: for GPUs with many multiprocessors behind a memory of their own.
+//
+// One GEMM of [pixels of all images] x [output channels]; K is, range by range, the taps of the window and for each the quads of input
+// channels. A workgroup computes TILE_PIXELS pixels of TILE_QUADS quads of output channels, an invocation OWN_PIXELS x OWN_QUADS of
+// them. K is walked in steps of DEPTH quads, each of which is staged once. Where tiles are few, SLICES parts of the workgroup take the
+// steps in turn, and their sums are added at the end.
+const LANES_X = TILE_PIXELS / OWN_PIXELS;
+const LANES_Y = TILE_QUADS / OWN_QUADS;
+const LANES = LANES_X * LANES_Y;
+const WORKGROUP = LANES * SLICES;
+// Quads that a slice stages in a step: of pixels, of weights, of both; and how many of each are an invocation's.
+const STAGED_PIXELS = DEPTH * TILE_PIXELS;
+const STAGED_WEIGHTS = DEPTH * 4u * TILE_QUADS;
+const STAGED = STAGED_PIXELS + STAGED_WEIGHTS;
+const OWN_STAGED_PIXELS = STAGED_PIXELS / LANES;
+const OWN_STAGED_WEIGHTS = STAGED_WEIGHTS / LANES;
+// Weights of a quad of K: a row of the tile's output channels for each of its four input channels.
+const RUN = 4u * TILE_QUADS;
+const SUMS = select(0u, SLICES * TILE_PIXELS * TILE_QUADS, SLICES > 1u);
+
+// Two steps of every slice, written and read in turn; afterwards the sums of all slices.
+var<workgroup> staged: array<vec4<f32>, max(2u * SLICES * STAGED, SUMS)>;
+
+// Column, row and image of a pixel of the GEMM.
+fn place(pixel: u32) -> vec3<u32> {
+    let row = pixel / CONV_WIDTH;
+    return vec3<u32>(pixel % CONV_WIDTH, row % CONV_HEIGHT, row / CONV_HEIGHT);
+}
+
+//# for r in K_RANGES
+// K range 0: quads of K of a tap, quads of K, steps, and whether the last step reaches behind the end.
+const R0_QUADS = (R0_CHANNELS + 3u) / 4u;
+const R0_DEPTH = R0_KERNEL_Y * R0_KERNEL_X * R0_QUADS;
+const R0_STEPS = (R0_DEPTH + SLICES * DEPTH - 1u) / (SLICES * DEPTH);
+const R0_RAGGED = R0_DEPTH % (SLICES * DEPTH) != 0u;
+// Whether every step of a slice lies within one tap: then where it reads is worked out once for all its quads.
+const R0_TAP_BY_STEP = R0_QUADS % DEPTH == 0u;
+
+// Where quad k of K is read for an output pixel.
+struct Origin_r0 {
+    at: u32,
+    row: u32,
+    column: u32,
+    quad: u32,
+    inside: bool,
+}
+
+fn origin_r0(pixel: vec3<u32>, k: u32) -> Origin_r0 {
+    // Behind the end any quad stands in for what counts as zero.
+    let quad = (k % R0_DEPTH) % R0_QUADS;
+    let tap = (k % R0_DEPTH) / R0_QUADS;
+    let y = pixel.y * R0_STRIDE_Y + tap / R0_KERNEL_X * R0_DILATION_Y - R0_PAD_Y;
+    let x = pixel.x * R0_STRIDE_X + tap % R0_KERNEL_X * R0_DILATION_X - R0_PAD_X;
+    var inside = inside_r0(y, x);
+    //# if
+    if R0_RAGGED {
+        inside = inside & (k < R0_DEPTH);
+    }
+    let row = row_r0(y);
+    let column = column_r0(x);
+    let at = (pixel.z * R0_IMAGE + R0_FIRST + quad) * R0_PLANE + row + column;
+    return Origin_r0(at, row, column, quad, inside);
+}
+
+// The quad of K so many behind one, which are in the same tap; zero outside.
+fn behind_r0(origin: Origin_r0, quads: u32) -> vec4<f32> {
+    let prologue = prologue_r0(origin.quad + quads);
+    let value = load_r0(origin.at + quads * R0_PLANE, origin.row, origin.column, prologue);
+    return select(vec4<f32>(), value, origin.inside);
+}
+
+// The weight that is element `at` of the step that begins at quad k of K.
+fn weight_r0(k: u32, at: u32) -> u32 {
+    //# if
+    if R0_RAGGED {
+        return R0_WEIGHTS + min(k + at / RUN, R0_DEPTH - 1u) * RUN + at % RUN;
+    } else {
+        return R0_WEIGHTS + k * RUN + at;
+    }
+}
+
+//# end
+@compute @workgroup_size(WORKGROUP)
+fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let slice = local / LANES;
+    let lane = local % LANES;
+    // Eight neighbours read neighbouring pixels, the next eight the same with other weights: few distinct addresses in 32 invocations,
+    // none of them in one bank.
+    let wide = LANES_X > 8u;
+    let across = select(lane % LANES_X, lane % 8u + lane / 32u % max(LANES_X / 8u, 1u) * 8u, wide);
+    let down = select(lane / LANES_X, lane / 8u % 4u + lane / (4u * LANES_X) * 4u, wide);
+    let first_pixel = (group.x + group.z * GRID_X) * TILE_PIXELS;
+    let first_quad = group.y * TILE_QUADS;
+    let first_weight = group.y * TILE_WEIGHTS;
+    let staging = place(min(first_pixel + lane % TILE_PIXELS, PIXELS - 1u));
+    let staged_quad = lane / TILE_PIXELS;
+    //# registers
+    var sums: array<vec4<f32>, OWN_PIXELS * OWN_QUADS>;
+    var step_at = slice * STAGED;
+    //# for r in K_RANGES
+    {
+        var k = slice * DEPTH;
+        //# registers
+        var pixels: array<vec4<f32>, OWN_STAGED_PIXELS>;
+        //# registers
+        var weights_of: array<vec4<f32>, OWN_STAGED_WEIGHTS>;
+        // A step is fetched while the one before is multiplied, the first before all.
+        //# if
+        if R0_TAP_BY_STEP {
+            let origin = origin_r0(staging, k + staged_quad);
+            //# unroll
+            for (var i = 0u; i < OWN_STAGED_PIXELS; i++) {
+                pixels[i] = behind_r0(origin, i * LANES / TILE_PIXELS);
+            }
+        } else {
+            //# unroll
+            for (var i = 0u; i < OWN_STAGED_PIXELS; i++) {
+                pixels[i] = behind_r0(origin_r0(staging, k + staged_quad + i * LANES / TILE_PIXELS), 0u);
+            }
+        }
+        //# unroll
+        for (var i = 0u; i < OWN_STAGED_WEIGHTS; i++) {
+            weights_of[i] = load_weights(first_weight + weight_r0(k, lane + i * LANES));
+        }
+        for (var step = 0u; step < R0_STEPS; step++) {
+            //# unroll
+            for (var i = 0u; i < OWN_STAGED_PIXELS; i++) {
+                staged[step_at + lane + i * LANES] = pixels[i];
+            }
+            //# unroll
+            for (var i = 0u; i < OWN_STAGED_WEIGHTS; i++) {
+                staged[step_at + STAGED_PIXELS + lane + i * LANES] = weights_of[i];
+            }
+            // One barrier a step is enough: who writes a step's memory has passed the barrier that all reach after their last read of it.
+            workgroupBarrier();
+            //# if
+            if R0_STEPS > 1u {
+                k += SLICES * DEPTH;
+                if step + 1u < R0_STEPS {
+                    //# if
+                    if R0_TAP_BY_STEP {
+                        let origin = origin_r0(staging, k + staged_quad);
+                        //# unroll
+                        for (var i = 0u; i < OWN_STAGED_PIXELS; i++) {
+                            pixels[i] = behind_r0(origin, i * LANES / TILE_PIXELS);
+                        }
+                    } else {
+                        //# unroll
+                        for (var i = 0u; i < OWN_STAGED_PIXELS; i++) {
+                            pixels[i] = behind_r0(origin_r0(staging, k + staged_quad + i * LANES / TILE_PIXELS), 0u);
+                        }
+                    }
+                    //# unroll
+                    for (var i = 0u; i < OWN_STAGED_WEIGHTS; i++) {
+                        weights_of[i] = load_weights(first_weight + weight_r0(k, lane + i * LANES));
+                    }
+                }
+            }
+            for (var quad = 0u; quad < DEPTH; quad++) {
+                let pixels_at = step_at + quad * TILE_PIXELS + across;
+                let weights_at = step_at + STAGED_PIXELS + quad * RUN + down;
+                //# values
+                var x: array<vec4<f32>, OWN_PIXELS>;
+                //# unroll
+                for (var p = 0u; p < OWN_PIXELS; p++) {
+                    x[p] = staged[pixels_at + p * LANES_X];
+                }
+                //# unroll
+                for (var c = 0u; c < 4u; c++) {
+                    //# values
+                    var w: array<vec4<f32>, OWN_QUADS>;
+                    //# unroll
+                    for (var q = 0u; q < OWN_QUADS; q++) {
+                        w[q] = staged[weights_at + c * TILE_QUADS + q * LANES_Y];
+                    }
+                    //# unroll
+                    for (var p = 0u; p < OWN_PIXELS; p++) {
+                        //# unroll
+                        for (var q = 0u; q < OWN_QUADS; q++) {
+                            sums[p * OWN_QUADS + q] = fma(vec4<f32>(x[p][c]), w[q], sums[p * OWN_QUADS + q]);
+                        }
+                    }
+                }
+            }
+            step_at = 2u * slice * STAGED + SLICES * STAGED - step_at;
+        }
+    }
+    //# end
+    //# if
+    if SLICES == 1u {
+        //# values
+        var bias: array<vec4<f32>, OWN_QUADS>;
+        //# unroll
+        for (var q = 0u; q < OWN_QUADS; q++) {
+            bias[q] = load_parameters(first_weight + PARAMETER * (down + q * LANES_Y));
+        }
+        //# unroll
+        for (var p = 0u; p < OWN_PIXELS; p++) {
+            let pixel = first_pixel + across + p * LANES_X;
+            if pixel < PIXELS {
+                let at = place(pixel);
+                //# unroll
+                for (var q = 0u; q < OWN_QUADS; q++) {
+                    let quad = first_quad + down + q * LANES_Y;
+                    if quad < OUT_QUADS {
+                        let value = finish(sums[p * OWN_QUADS + q] + bias[q], at.z, quad, at.y, at.x);
+                        store(value, at.z, quad, at.y, at.x);
+                    }
+                }
+            }
+        }
+    } else {
+        // The slices' sums meet in workgroup memory, and all invocations share what is left to do.
+        workgroupBarrier();
+        //# unroll
+        for (var p = 0u; p < OWN_PIXELS; p++) {
+            //# unroll
+            for (var q = 0u; q < OWN_QUADS; q++) {
+                let row = (slice * TILE_QUADS + down + q * LANES_Y) * TILE_PIXELS;
+                staged[row + across + p * LANES_X] = sums[p * OWN_QUADS + q];
+            }
+        }
+        workgroupBarrier();
+        for (var i = local; i < TILE_PIXELS * TILE_QUADS; i += WORKGROUP) {
+            let pixel = first_pixel + i % TILE_PIXELS;
+            let quad = first_quad + i / TILE_PIXELS;
+            if pixel < PIXELS && quad < OUT_QUADS {
+                var sum = staged[i];
+                for (var other = 1u; other < SLICES; other++) {
+                    sum += staged[i + other * TILE_PIXELS * TILE_QUADS];
+                }
+                let at = place(pixel);
+                sum += load_parameters(first_weight + PARAMETER * (i / TILE_PIXELS));
+                store(finish(sum, at.z, quad, at.y, at.x), at.z, quad, at.y, at.x);
+            }
+        }
+    }
+}

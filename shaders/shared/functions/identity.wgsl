@@ -1,0 +1,3 @@
+fn identity(value: vec4<f32>) -> vec4<f32> {
+    return value;
+}

@@ -1,0 +1,3 @@
+fn relu(value: vec4<f32>) -> vec4<f32> {
+    return max(value, vec4<f32>());
+}

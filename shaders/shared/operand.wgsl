@@ -1,0 +1,72 @@
+// K range 0: a view of the buffer in0 that is convolved. Each further range has a copy of these functions with its number.
+//
+// Element (y, x) of the view is the buffer's at (y * R0_STEP, x * R0_STEP) or, with R0_MEAN, the mean of the 2x2 window there. With
+// R0_MAPPED it is taken as relu(scale * element + shift), or whichever function stands there; scale and shift are a channel's.
+
+// Scale and shift of a plane of the view.
+fn prologue_r0(plane: u32) -> Prologue {
+    //# if
+    if R0_MAPPED {
+        let at = R0_MAP + 2u * PARAMETER * plane;
+        return Prologue(load_parameters(at), load_parameters(at + PARAMETER));
+    } else {
+        return Prologue();
+    }
+}
+
+// Row y of the view, as a distance in elements of a plane. Where rows may lie outside (R0_CLAMP_Y), the last stands for those.
+fn row_r0(y: u32) -> u32 {
+    //# if
+    if R0_CLAMP_Y {
+        return min(y, R0_HEIGHT - 1u) * (R0_STEP * R0_BUFFER_WIDTH);
+    } else {
+        return y * (R0_STEP * R0_BUFFER_WIDTH);
+    }
+}
+
+// Column x of the view, the same way.
+fn column_r0(x: u32) -> u32 {
+    //# if
+    if R0_CLAMP_X {
+        return min(x, R0_WIDTH - 1u) * R0_STEP;
+    } else {
+        return x * R0_STEP;
+    }
+}
+
+// Whether (y, x) lies in the view: y and x below zero have wrapped. Asked of rows and columns only where some lie outside.
+fn inside_r0(y: u32, x: u32) -> bool {
+    var inside = true;
+    //# if
+    if R0_MASK_Y {
+        inside = y < R0_HEIGHT;
+    }
+    //# if
+    if R0_MASK_X {
+        inside = inside & (x < R0_WIDTH);
+    }
+    return inside;
+}
+
+fn element_r0(at: u32, prologue: Prologue) -> vec4<f32> {
+    //# if
+    if R0_MAPPED {
+        return relu(load_in0(at) * prologue.scale + prologue.shift);
+    } else {
+        return load_in0(at);
+    }
+}
+
+// The view's element that begins at element `at` of the buffer, in row row_r0(y) and column column_r0(x) of a plane.
+fn load_r0(at: u32, row: u32, column: u32, prologue: Prologue) -> vec4<f32> {
+    //# if
+    if R0_MEAN {
+        // At an odd edge the last row or column stands for the one behind it: the mean is that of the elements inside.
+        let right = select(0u, 1u, column + 1u < R0_BUFFER_WIDTH);
+        let below = select(0u, R0_BUFFER_WIDTH, row + R0_BUFFER_WIDTH < R0_PLANE);
+        let upper = element_r0(at, prologue) + element_r0(at + right, prologue);
+        return 0.25 * (upper + element_r0(at + below, prologue) + element_r0(at + below + right, prologue));
+    } else {
+        return element_r0(at, prologue);
+    }
+}

@@ -1,0 +1,62 @@
+//! The files of `shaders/`.
+
+macro_rules! files {
+    ($($(#[$doc:meta])* $name:ident = $path:literal;)*) => {
+        $(pub(super) const $name: &str = include_str!(concat!("../../shaders/", $path));)*
+        /// Every file that a kernel is made of, by its path.
+        #[cfg(test)]
+        pub(super) const ALL: &[(&str, &str)] = &[$(($path, $name)),*];
+    };
+}
+
+files! {
+    OPERAND = "shared/operand.wgsl";
+    PROLOGUE = "shared/prologue.wgsl";
+    QUAD = "shared/quad.wgsl";
+    QUAD_PLANAR = "shared/quad_planar.wgsl";
+    MOVED = "shared/moved.wgsl";
+    MOVED_PLANAR = "shared/moved_planar.wgsl";
+    ADDED = "shared/added.wgsl";
+    FINISH = "shared/finish.wgsl";
+    STORE = "shared/store.wgsl";
+    PUT = "shared/put.wgsl";
+    PUT_PLANAR = "shared/put_planar.wgsl";
+    ACTIVATE = "shared/activate.wgsl";
+    ACTIVATE_RANGE = "shared/activate_range.wgsl";
+    ACTIVATE_RANGES = "shared/activate_ranges.wgsl";
+    ACTIVATE_SLOPES = "shared/activate_slopes.wgsl";
+    REDUCE_NONE = "shared/reduce_none.wgsl";
+    REDUCE_SLICES = "shared/reduce_slices.wgsl";
+    GEMM = "conv/gemm.wgsl";
+    MAX_POOL = "pool/max.wgsl";
+    AVERAGE = "pool/average.wgsl";
+    AVERAGE_SLICES = "pool/average_slices.wgsl";
+    GEMV = "dense/gemv.wgsl";
+}
+
+macro_rules! functions {
+    ($($name:literal: $single:literal, $half:literal;)*) => {
+        /// Functions that a shader gets where it calls them, by name: for values of f32, and for those of f16.
+        pub(super) const FUNCTIONS: &[(&str, &str, &str)] = &[$((
+            $name,
+            include_str!(concat!("../../shaders/", $single)),
+            include_str!(concat!("../../shaders/", $half)),
+        )),*];
+    };
+}
+
+functions! {
+    "channels_of": "shared/functions/channels_of.wgsl", "shared/functions/channels_of.wgsl";
+    "identity": "shared/functions/identity.wgsl", "shared/functions/identity.wgsl";
+    "relu": "shared/functions/relu.wgsl", "shared/functions/relu_f16.wgsl";
+    "relu6": "shared/functions/relu6.wgsl", "shared/functions/relu6_f16.wgsl";
+    "sigmoid": "shared/functions/sigmoid.wgsl", "shared/functions/sigmoid.wgsl";
+    "larger": "shared/functions/larger.wgsl", "shared/functions/larger_f16.wgsl";
+    "lowest": "shared/functions/lowest.wgsl", "shared/functions/lowest.wgsl";
+    "from_half": "shared/functions/from_half.wgsl", "shared/functions/from_half.wgsl";
+    "to_half": "shared/functions/to_half.wgsl", "shared/functions/to_half.wgsl";
+    "pair_of": "software/functions/pair_of.wgsl", "software/functions/pair_of.wgsl";
+    "quad_of": "software/functions/quad_of.wgsl", "software/functions/quad_of.wgsl";
+    "raw_of": "software/functions/raw_of.wgsl", "software/functions/raw_of.wgsl";
+    "words_of": "software/functions/words_of.wgsl", "software/functions/words_of.wgsl";
+}

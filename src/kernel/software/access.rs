@@ -1,0 +1,93 @@
+//! Buffers as software Vulkan reads them fastest: as 64-bit integers, and several as ranges of one.
+//!
+//! llvmpipe makes every load a loop over lanes, of 32 bits at a time or of 64. A shader that says of which buffer it reads is another
+//! shader for every dispatch; one that reads ranges of one buffer is not, and compiling is what costs.
+
+use super::super::access::Access;
+use super::super::{Arena, Capabilities, Precision, Role};
+
+/// Quads as 64-bit integers, and where the buffers of a dispatch are.
+#[derive(Clone, Debug)]
+pub(in super::super) struct SoftwareAccess {
+    /// Quads are read as 64-bit integers.
+    wide: bool,
+    arena: Option<Arena>,
+    /// Buffers whose channels are planes are read eight elements at a time.
+    octets: bool,
+}
+
+impl SoftwareAccess {
+    pub(in super::super) fn new(caps: &Capabilities, arena: Option<&Arena>) -> SoftwareAccess {
+        SoftwareAccess { wide: caps.wide_loads(), arena: arena.cloned(), octets: false }
+    }
+
+    /// The same, with `octet(index)` of the buffer whose channels are planes.
+    pub(in super::super) fn with_octets(&self) -> SoftwareAccess {
+        SoftwareAccess { octets: true, ..self.clone() }
+    }
+}
+
+impl Access for SoftwareAccess {
+    fn start(&self, role: Role) -> Option<u32> {
+        let arena = self.arena.as_ref()?;
+        match role {
+            Role::Read(n) => arena.reads.get(n).copied().flatten(),
+            Role::Write(n) => arena.writes.get(n).copied().flatten(),
+            _ => None,
+        }
+    }
+
+    fn arena(&self) -> &'static str {
+        "vec2<u64>"
+    }
+
+    fn quads(&self, precision: Precision, writable: bool) -> &'static str {
+        match (precision, self.wide && !writable) {
+            (Precision::F32, false) => "vec4<f32>",
+            (Precision::F32, true) => "vec2<u64>",
+            (Precision::F16, false) => "vec2<u32>",
+            (Precision::F16, true) => "u64",
+        }
+    }
+
+    fn planar(&self, writable: bool) -> &'static str {
+        if self.octets && !writable { "vec4<u64>" } else { "f32" }
+    }
+
+    fn load_planar(&self, name: &str) -> String {
+        if self.octets {
+            return format!("fn octet(index: u32) -> Pair {{\n    return pair_of({name}[index]);\n}}\n");
+        }
+        super::super::access::Plain.load_planar(name)
+    }
+
+    fn load(&self, role: Role, name: &str, precision: Precision, writable: bool) -> String {
+        if let Some(start) = self.start(role) {
+            return format!("quad_of(arena[{start}u + index])");
+        }
+        match (precision, self.wide && !writable) {
+            (Precision::F32, false) => format!("{name}[index]"),
+            (Precision::F32, true) => format!("quad_of({name}[index])"),
+            (Precision::F16, false) => format!("from_half({name}[index])"),
+            (Precision::F16, true) => format!("from_half(words_of({name}[index]))"),
+        }
+    }
+
+    fn parameters(&self, precision: Precision) -> &'static str {
+        match (precision, self.wide) {
+            (Precision::F16, true) => "quad_of(vec2<u64>(weights[element], weights[element + 1u]))",
+            _ => super::super::access::Plain.parameters(precision),
+        }
+    }
+
+    fn store(&self, role: Role, name: &str, precision: Precision) -> String {
+        match self.start(role) {
+            Some(start) => format!("arena[{start}u + index] = raw_of(value)"),
+            None => super::super::access::Plain.store(role, name, precision),
+        }
+    }
+
+    fn int64(&self) -> bool {
+        self.wide
+    }
+}
