@@ -23,9 +23,9 @@ fn plan_of(arch: Arch, mode: Mode, options: &Options) -> (Plan, usize) {
 #[test]
 fn a_basic_block_is_two_dispatches_and_a_bottleneck_three() {
     for (name, arch, dispatches, bytes) in [
-        ("ResNet-18", seeded::RESNET18, 18, 1.75),
-        ("ResNet-50", seeded::RESNET50, 50, 5.5),
-        ("ResNeXt-50", seeded::RESNEXT50, 50, 8.0),
+        ("ResNet-18", seeded::RESNET18, 19, 1.75),
+        ("ResNet-50", seeded::RESNET50, 51, 5.5),
+        ("ResNeXt-50", seeded::RESNEXT50, 51, 8.0),
     ] {
         let (plan, original_macs) = plan_of(arch, Mode::Structured, &Options::default());
         assert_eq!(plan.dispatches.len(), dispatches, "{name}");
@@ -48,7 +48,7 @@ fn whole_slots_alone_stay_near_the_bound() {
 fn the_other_forms_take_more() {
     let (residual, _) = plan_of_residual(seeded::RESNET18);
     let (literal, _) = plan_of(seeded::RESNET18, Mode::Literal, &Options::default());
-    assert_eq!(residual.dispatches.len(), 21, "three projections are dispatches of their own");
+    assert_eq!(residual.dispatches.len(), 22, "three projections are dispatches of their own");
     assert!(literal.macs() as f64 > 1.7 * residual.macs() as f64);
     assert!(literal.activation_bytes() > residual.activation_bytes());
 }

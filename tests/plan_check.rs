@@ -8,8 +8,8 @@ use common::plan_fields::{Seen, Seen::Always, fields, spoil};
 use common::random::{images, network};
 use proptest::prelude::*;
 use rmnet::cpu::CpuExecutor;
-use rmnet::kernel::{Pooling, Spec};
-use rmnet::plan::{self, BufferId, CheckedPlan, Options, Plan, Target};
+use rmnet::kernel::Spec;
+use rmnet::plan::{self, BufferId, CheckedPlan, Options, Plan};
 use rmnet::rewrite::{self, Mode};
 
 fn planned(seed: u64) -> (Plan, Vec<f32>) {
@@ -17,9 +17,7 @@ fn planned(seed: u64) -> (Plan, Vec<f32>) {
     let mode = [Mode::Structured, Mode::Residual, Mode::Literal][seed as usize % 3];
     let graph = rewrite::for_mode(&original, mode).unwrap().graph;
     let keep = graph.nodes().iter().skip(1).step_by(5).map(|n| n.name.clone()).collect();
-    let target =
-        Target { averaged_pixels: if seed.is_multiple_of(2) { usize::MAX } else { 0 }, ..Target::default() };
-    let plan = plan::compile(&graph, &Options { batch: 2, keep, target, ..Options::default() }).unwrap();
+    let plan = plan::compile(&graph, &Options { batch: 2, keep, ..Options::default() }).unwrap();
     plan::check(&plan).unwrap();
     (plan, images(&original, 2, seed))
 }
@@ -95,20 +93,13 @@ fn what_kernels_would_misread_is_refused() {
     let graph = &fixtures::load("tests/fixtures/timm_resnetv2_18").model.graph;
     let graph = rewrite::for_mode(graph, Mode::Structured).unwrap().graph;
     let keep = vec![graph.nodes()[5].name.clone()];
-    let planned = |averaged_pixels: usize| {
-        let target = Target { averaged_pixels, ..Target::default() };
-        let plan =
-            plan::compile(&graph, &Options { keep: keep.clone(), target, ..Options::default() }).unwrap();
-        plan::check(&plan).unwrap();
-        plan
-    };
-    let (plan, fused) = (planned(0), planned(usize::MAX));
-    let refused_of = |plan: &Plan, change: &dyn Fn(&mut Plan)| {
+    let plan = plan::compile(&graph, &Options { keep, ..Options::default() }).unwrap();
+    plan::check(&plan).unwrap();
+    let refused = |change: &dyn Fn(&mut Plan)| {
         let mut spoilt = plan.clone();
         change(&mut spoilt);
         plan::check(&spoilt).expect_err("a spoilt plan").to_string()
     };
-    let refused = |change: &dyn Fn(&mut Plan)| refused_of(&plan, change);
     let error = refused(&|p| p.kept[0].parts[0].buffer = BufferId(99_999));
     assert!(error.contains("is in buffer 99999"), "{error}");
     let conv = |p: &mut Plan, change: &dyn Fn(&mut rmnet::kernel::ConvSpec)| {
@@ -144,13 +135,6 @@ fn what_kernels_would_misread_is_refused() {
         });
     });
     assert!(error.contains("averages"), "{error}");
-    // The map of an average may be of any size; without it the map would not fit what is written.
-    let error = refused_of(&fused, &|p| {
-        conv(p, &|c| {
-            if c.pooling == Some(Pooling::Average) {
-                c.pooling = None;
-            }
-        });
-    });
+    let error = refused(&|p| conv(p, &|c| c.pool = None));
     assert!(error.contains("an output is not of the size"), "{error}");
 }

@@ -8,7 +8,7 @@ use common::specs::{
 };
 use common::{Gpu, adapters, answer, check, data, layers};
 use rmnet::graph::MaxPool;
-use rmnet::kernel::{Capabilities, ConvSpec, Function, Kernel, Operand, Pooling, Spec, candidates, select};
+use rmnet::kernel::{Capabilities, ConvSpec, Function, Kernel, Operand, Spec, candidates, select};
 
 /// The adapter as if it were a discrete card.
 fn card(gpu: &Gpu) -> Capabilities {
@@ -86,7 +86,7 @@ fn kinds() -> Vec<(String, ConvSpec)> {
     let pool = MaxPool { kernel: [3, 2], stride: [1, 3], padding: [1, 0] };
     let [height, width] = pool.output_size(uneven.size).expect("the window fits");
     (uneven.outputs[0].shape.height, uneven.outputs[0].shape.width) = (height, width);
-    uneven.pooling = Some(Pooling::Max(pool));
+    uneven.pool = Some(pool);
     push("uneven pool", uneven);
     let mut window = range(x, 1, 1, 0, 1);
     (window.kernel, window.stride, window.dilation) = ([3, 2], [1, 3], [2, 1]);

@@ -49,7 +49,6 @@ impl Run {
         let mut target = *s.pick(&[Target::CPU, Target::default()]);
         if s.one_in(4) {
             target.max_storage_buffers = s.within(0, 9) as u32;
-            target.averaged_pixels = *s.pick(&[0, 64, usize::MAX]);
         }
         let precision = if s.one_in(4) { Precision::F16 } else { Precision::F32 };
         let options = Options { batch: s.within(1, 3), keep: vec![], target, split: !s.one_in(4), precision };

@@ -1,11 +1,11 @@
 //! Convolution dispatches as GEMMs over tiles of output pixels.
 
 use super::patches::{Map, gather, is_direct, patch_len};
-use super::pool::{Window, means};
+use super::pool::Window;
 use super::product::Product;
 use super::{Scratch, depthwise};
 use crate::graph::MaxPool;
-use crate::kernel::{Add, BufferShape, ConvSpec, Function, KRange, Output, Pooling};
+use crate::kernel::{Add, ConvSpec, Function, KRange};
 use crate::plan::ConvWeights;
 use crate::tensor::all_finite;
 use gemm::Parallelism;
@@ -111,9 +111,8 @@ pub(super) fn run(
     scratch: &mut [Scratch],
 ) {
     let conv = Conv { spec, packed, reads };
-    match spec.pooling {
-        Some(Pooling::Max(pool)) => conv.pooled(pool, batch, written, scratch),
-        Some(Pooling::Average) => conv.averaged(batch, written, scratch),
+    match spec.pool {
+        Some(pool) => conv.pooled(pool, batch, written, scratch),
         None => conv.plain(batch * spec.size[0] * spec.size[1], written, scratch),
     }
 }
@@ -192,31 +191,6 @@ impl Conv<'_> {
                 }
             }
         });
-    }
-
-    /// The whole map, then its means.
-    fn averaged(&self, batch: usize, written: &mut [Vec<f32>], scratch: &mut [Scratch]) {
-        let ([height, width], channels) = (self.spec.size, self.spec.out_channels);
-        let shape = BufferShape { channels, height, width, ..self.spec.outputs[0].shape };
-        let whole = Output { channels: 0..channels, shape, first_channel: 0 };
-        let spec = ConvSpec { pooling: None, outputs: vec![whole], ..self.spec.clone() };
-        let mut map = std::mem::take(&mut scratch[0].rows);
-        let values = batch * height * width * channels;
-        map.resize(map.len().max(values), 0.0);
-        let mut map = [map];
-        Conv { spec: &spec, ..*self }.plain(batch * height * width, &mut map, scratch);
-        let [map] = map;
-        for (out, o) in written.iter_mut().zip(&self.spec.outputs) {
-            means(
-                &map[..values],
-                channels,
-                o.channels.clone(),
-                height * width,
-                out,
-                (o.shape.channels, o.first_channel),
-            );
-        }
-        scratch[0].rows = map;
     }
 
     /// `activation(bias + adds + K ranges)` of a range of pixels, counted through the batch.

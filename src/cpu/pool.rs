@@ -75,28 +75,15 @@ pub(super) fn max(spec: &PoolSpec, from: &[f32], to: &mut [f32]) {
 
 /// A global average dispatch.
 pub(super) fn average(spec: &AverageSpec, from: &[f32], to: &mut [f32]) {
-    let shape = spec.from.shape;
+    let (shape, stride) = (spec.from.shape, spec.from.shape.channels);
     let pixels = shape.height * shape.width;
-    let maps = &from[..shape.batch * pixels * shape.channels];
-    let channels = spec.from.first_channel..spec.from.first_channel + spec.from.channels;
-    means(maps, shape.channels, channels, pixels, to, (spec.to.channels, 0));
-}
-
-/// Means of `channels` of maps of so many `pixels`, of `stride` values each. The mean of every map's first of them goes to `to`,
-/// which has so many values a map, from a channel on.
-pub(super) fn means(
-    maps: &[f32],
-    stride: usize,
-    channels: Range<usize>,
-    pixels: usize,
-    to: &mut [f32],
-    (to_stride, to_channel): (usize, usize),
-) {
-    for (values, mean) in maps.chunks_exact(pixels * stride).zip(to.chunks_exact_mut(to_stride)) {
-        let mean = &mut mean[to_channel..][..channels.len()];
+    let maps = from[..shape.batch * pixels * stride].chunks_exact(pixels * stride);
+    let first = spec.from.first_channel;
+    for (values, mean) in maps.zip(to.chunks_exact_mut(spec.to.channels)) {
+        let mean = &mut mean[..spec.from.channels];
         mean.fill(0.0);
         for pixel in values.chunks_exact(stride) {
-            for (m, v) in mean.iter_mut().zip(&pixel[channels.start..]) {
+            for (m, v) in mean.iter_mut().zip(&pixel[first..]) {
                 *m += v;
             }
         }

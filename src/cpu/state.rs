@@ -3,9 +3,9 @@
 use super::CpuError;
 use super::conv::gathered_values;
 use super::planar::elements;
-use crate::kernel::{Pooling, Spec};
+use crate::kernel::Spec;
 use crate::memory::{self, OutOfMemory};
-use crate::plan::{Dispatch, Place, Plan};
+use crate::plan::{Place, Plan};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Runs that go on side by side: while one is in a part that one thread does, the others do theirs. More would take more memory and
@@ -35,17 +35,6 @@ fn slots(plan: &Plan) -> impl Iterator<Item = usize> {
     plan.slots.iter().map(|bytes| bytes.div_ceil(plan.precision().bytes()))
 }
 
-/// Values of the largest map that is made to be averaged.
-fn averaged(plan: &Plan) -> usize {
-    let values = |d: &Dispatch| match &d.spec {
-        Spec::Conv(c) if c.pooling == Some(Pooling::Average) => {
-            plan.batch.saturating_mul(c.size[0] * c.size[1] * c.out_channels)
-        }
-        _ => 0,
-    };
-    plan.dispatches.iter().map(values).max().unwrap_or(0)
-}
-
 impl State {
     pub(super) fn new(plan: &Plan, threads: usize) -> State {
         State {
@@ -58,7 +47,7 @@ impl State {
 
     /// Bytes that one takes, working memory of so many threads included.
     pub(super) fn needed(plan: &Plan, threads: usize) -> usize {
-        let own = [elements(plan.input().shape), elements(plan.output().shape), averaged(plan)];
+        let own = [elements(plan.input().shape), elements(plan.output().shape)];
         let values = slots(plan).chain(own).fold(0, usize::saturating_add);
         let convs =
             plan.dispatches.iter().filter_map(|d| if let Spec::Conv(c) = &d.spec { Some(c) } else { None });

@@ -77,7 +77,7 @@ pub(super) fn prelude(s: &mut Source, spec: &ConvSpec, constants: &[(&str, usize
 fn finish(s: &mut Source, spec: &ConvSpec) {
     s.line("fn finish(sum: vec4<f32>, image: u32, quad: u32, y: u32, x: u32) -> vec4<f32> {");
     s.line("var value = sum;");
-    let clamped = spec.pooling.is_some();
+    let clamped = spec.pool.is_some();
     if !spec.adds.is_empty() {
         let clamp = |v: &str, size: &str| if clamped { format!("min({v}, {size} - 1u)") } else { v.into() };
         s.line(format!("let add_y = {};", clamp("y", "CONV_HEIGHT")));

@@ -143,7 +143,7 @@ fn depth(range: &KRange) -> usize {
 /// buffers, not pooled.
 fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
     let dense = |r: &KRange| r.groups == 1 && r.from.is_packed();
-    let can = !spec.k_ranges.is_empty() && spec.pooling.is_none() && spec.k_ranges.iter().all(dense);
+    let can = !spec.k_ranges.is_empty() && spec.pool.is_none() && spec.k_ranges.iter().all(dense);
     SHAPES.into_iter().filter(move |shape| can && shape.suits(spec))
 }
 

@@ -1,9 +1,7 @@
 //! A text for every spec, under which choices about it are kept in files.
 
 use super::Precision;
-use super::spec::{
-    Add, AverageSpec, BufferShape, ConvSpec, KRange, Layout, Operand, Output, PoolSpec, Pooling, Spec,
-};
+use super::spec::{Add, AverageSpec, BufferShape, ConvSpec, KRange, Layout, Operand, Output, PoolSpec, Spec};
 use crate::graph::MaxPool;
 use std::fmt::Display;
 
@@ -21,7 +19,7 @@ impl Spec {
                 out_channels,
                 size,
                 activation,
-                pooling,
+                pool: fused,
                 outputs,
             }) => format!(
                 "conv {out_channels}@{} k{} a{} in-place {in_place} f{} pool {} to{}",
@@ -29,7 +27,7 @@ impl Spec {
                 list(k_ranges, k_range),
                 list(adds, add),
                 list(activation, |(range, function)| format!("{}..{} {function}", range.start, range.end)),
-                pooling.as_ref().map_or_else(|| "none".into(), pooled),
+                fused.as_ref().map_or_else(|| "none".into(), pool),
                 list(outputs, output),
             ),
             Spec::MaxPool(PoolSpec { from, pool: window, to }) => {
@@ -82,13 +80,6 @@ fn add(Add { from, first_out, gate }: &Add) -> String {
     format!("{} at {first_out} gate {gate}", operand(from))
 }
 
-fn pooled(pooling: &Pooling) -> String {
-    match pooling {
-        Pooling::Max(window) => pool(window),
-        Pooling::Average => "average".into(),
-    }
-}
-
 fn pool(MaxPool { kernel, stride, padding }: &MaxPool) -> String {
     format!("{} s{} p{}", pair(kernel), pair(stride), pair(padding))
 }
@@ -130,7 +121,7 @@ mod tests {
             out_channels: 8,
             size: [9, 7],
             activation: vec![(0..8, Function::Relu)],
-            pooling: None,
+            pool: None,
             outputs: vec![Output { channels: 0..8, shape: whole, first_channel: 0 }],
         }
     }
@@ -138,7 +129,7 @@ mod tests {
     /// Every field changed on its own, two at a time.
     fn variants() -> Vec<Spec> {
         type Change = fn(&mut ConvSpec);
-        let changes: [Change; 43] = [
+        let changes: [Change; 42] = [
             |_| {},
             |c| c.k_ranges[0].from.buffer = 1,
             |c| c.k_ranges[0].from.shape.batch = 2,
@@ -173,10 +164,9 @@ mod tests {
             |c| c.activation[0].1 = Function::Relu6,
             |c| c.activation[0].1 = Function::Sigmoid,
             |c| c.activation = vec![(0..4, Function::Relu), (4..8, Function::Relu)],
-            |c| c.pooling = Some(Pooling::Max(MaxPool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] })),
-            |c| c.pooling = Some(Pooling::Max(MaxPool { kernel: [3, 3], stride: [2, 2], padding: [0, 0] })),
-            |c| c.pooling = Some(Pooling::Max(MaxPool { kernel: [3, 3], stride: [1, 2], padding: [1, 1] })),
-            |c| c.pooling = Some(Pooling::Average),
+            |c| c.pool = Some(MaxPool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] }),
+            |c| c.pool = Some(MaxPool { kernel: [3, 3], stride: [2, 2], padding: [0, 0] }),
+            |c| c.pool = Some(MaxPool { kernel: [3, 3], stride: [1, 2], padding: [1, 1] }),
             |c| c.outputs[0].channels = 0..4,
             |c| c.outputs[0].first_channel = 4,
             |c| c.outputs[0].shape.layout = Layout::Planar,

@@ -39,8 +39,7 @@ pub use precision::Precision;
 pub use probe::Probe;
 pub use rounding::Rounding;
 pub use spec::{
-    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Pooling,
-    Spec,
+    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
 };
 
 /// Invocations that keep a large card busy: two workgroups of 256 for each of 64 multiprocessors. wgpu does not tell how many
@@ -222,14 +221,6 @@ impl Capabilities {
     /// Whether quads are read as 64-bit integers.
     fn wide_loads(&self) -> bool {
         self.software && self.int64
-    }
-
-    /// Pixels of the largest map whose global average pays in the dispatch of the convolution before it. One workgroup has all of them
-    /// there: of a small map each product has the invocation that it has where the map is stored, and a dispatch is saved; of a large
-    /// one most invocations of a GPU would be left without work. None on discrete cards and matrix units, whose tiles hold part of a map and share
-    /// more of it; nor on software, which compiles another shader in more time than it ever saves.
-    pub fn averaged_pixels(&self) -> usize {
-        if self.discrete || self.matrix_units || self.software { 0 } else { 64 }
     }
 
     /// Whether an adapter gains from buffers that are ranges of one ([`Arena`]): software that compiles slowly, reads 64-bit integers

@@ -16,7 +16,7 @@ fn stored(shape: &super::BufferShape) -> ConvSpec {
         out_channels: shape.channels,
         size: [shape.height, shape.width],
         activation: vec![(0..shape.channels, Function::Identity)],
-        pooling: None,
+        pool: None,
         outputs: vec![Output { channels: 0..shape.channels, shape: *shape, first_channel: 0 }],
     }
 }
@@ -116,7 +116,7 @@ pub(super) fn is_gemv(spec: &ConvSpec) -> bool {
         && !range.from.mean_pool
         && range.from.size() == [1, 1]
         && range.from.shape.batch <= 4
-        && spec.pooling.is_none()
+        && spec.pool.is_none()
 }
 
 /// Quads of output channels that a workgroup may have.

@@ -197,16 +197,7 @@ pub struct Output {
     pub first_channel: usize,
 }
 
-/// What is done with an activated map before it is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Pooling {
-    /// Maxima of windows.
-    Max(MaxPool),
-    /// The mean over height and width: one pixel is stored.
-    Average,
-}
-
-/// `out = pooling(activation(sum of K ranges + bias + sum of adds))`.
+/// `out = pool(activation(sum of K ranges + bias + sum of adds))`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ConvSpec {
     /// What is multiplied; empty for a plain sum.
@@ -222,8 +213,8 @@ pub struct ConvSpec {
     pub size: [usize; 2],
     /// Partition of the output channels.
     pub activation: Vec<(Range<usize>, Function)>,
-    /// Pooling of the activated result, fused.
-    pub pooling: Option<Pooling>,
+    /// Max pool of the activated result, fused.
+    pub pool: Option<MaxPool>,
     /// Where the result goes: a partition of the output channels.
     pub outputs: Vec<Output>,
 }
@@ -267,31 +258,22 @@ impl ConvSpec {
         precision(operands.map(|o| &o.shape).chain(self.outputs.iter().map(|o| &o.shape)))
     }
 
-    /// The same with its maps as one row each, where every output element reads the views' elements at its own position only. Where
-    /// a global average follows, what is averaged.
+    /// The same with its maps as one row each, where every output element reads the views' elements at its own position only.
     pub(super) fn flattened(&self) -> ConvSpec {
         let plain = |o: &Operand| o.stride == 1 && !o.mean_pool && o.size() == self.size;
         let pointwise = self.k_ranges.iter().all(|r| r.is_pointwise() && plain(&r.from));
         let mut flat = self.clone();
-        if pointwise && self.adds.iter().all(|a| plain(&a.from)) && self.max_pool().is_none() {
+        if pointwise && self.adds.iter().all(|a| plain(&a.from)) && self.pool.is_none() {
             let row = [1, self.size[0] * self.size[1]];
             flat.size = row;
             let ranges = flat.k_ranges.iter_mut().map(|r| &mut r.from.shape);
             let adds = flat.adds.iter_mut().map(|a| &mut a.from.shape);
-            let outputs = flat.outputs.iter_mut().filter(|_| self.pooling.is_none()).map(|o| &mut o.shape);
+            let outputs = flat.outputs.iter_mut().map(|o| &mut o.shape);
             for shape in ranges.chain(adds).chain(outputs) {
                 [shape.height, shape.width] = row;
             }
         }
         flat
-    }
-
-    /// The max pool that is fused, if any.
-    pub fn max_pool(&self) -> Option<MaxPool> {
-        match self.pooling {
-            Some(Pooling::Max(pool)) => Some(pool),
-            Some(Pooling::Average) | None => None,
-        }
     }
 
     /// Whether slopes come with the weights.

@@ -2,7 +2,7 @@
 
 use super::{BufferId, Dispatch, Place, Plan};
 use crate::graph::MaxPool;
-use crate::kernel::{ConvSpec, Operand, Pooling, Precision, Spec};
+use crate::kernel::{ConvSpec, Operand, Precision, Spec};
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -67,9 +67,8 @@ fn conv_text(plan: &Plan, d: &Dispatch, c: &ConvSpec) -> String {
     if activations != ["identity"] {
         text = format!("{}({text})", activations.join("|"));
     }
-    match &c.pooling {
-        Some(Pooling::Max(p)) => format!("{}({text})", pool_text(p)),
-        Some(Pooling::Average) => format!("average({text})"),
+    match &c.pool {
+        Some(p) => format!("{}({text})", pool_text(p)),
         None => text,
     }
 }

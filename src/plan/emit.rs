@@ -6,8 +6,8 @@ use super::weights::{ConvWeights, KWeight};
 use super::{Buffer, BufferId, Dispatch, Kept, Options, Part, Place, PlanError, Target};
 use crate::graph::{Activation, MaxPool, Weight};
 use crate::kernel::{
-    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Pooling,
-    Precision, Spec, packed_weight_bytes,
+    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Precision,
+    Spec, packed_weight_bytes,
 };
 use crate::tensor::Tensor;
 use std::collections::HashMap;
@@ -76,7 +76,7 @@ impl Emitter {
         &mut self,
         name: &str,
         sum: Sum,
-        pooling: Option<Pooling>,
+        pool: Option<MaxPool>,
         to: BufferShape,
         cuts: &[usize],
     ) -> Result<Vec<Segment>, PlanError> {
@@ -97,7 +97,7 @@ impl Emitter {
                 first_channel: 0,
             });
         }
-        self.dispatches(name, &sum, pooling, &targets)?;
+        self.dispatches(name, &sum, pool, &targets)?;
         let non_negative = |range: &Range<usize>| {
             sum.activation
                 .iter()
@@ -149,11 +149,11 @@ impl Emitter {
         &mut self,
         name: &str,
         sum: &Sum,
-        pooling: Option<Pooling>,
+        pool: Option<MaxPool>,
         targets: &[Written],
     ) -> Result<(), PlanError> {
-        for rows in self.chunks(name, sum, pooling, targets)? {
-            self.chunk(name, sum, rows, pooling, targets)?;
+        for rows in self.chunks(name, sum, pool, targets)? {
+            self.chunk(name, sum, rows, pool, targets)?;
         }
         Ok(())
     }
@@ -163,11 +163,11 @@ impl Emitter {
         &self,
         name: &str,
         sum: &Sum,
-        pooling: Option<Pooling>,
+        pool: Option<MaxPool>,
         targets: &[Written],
     ) -> Result<Vec<Range<usize>>, PlanError> {
         let limit = self.target.max_binding_bytes;
-        let bytes = |rows: usize| packed_weight_bytes(&self.conv_spec(sum, 0..rows, pooling, targets).0);
+        let bytes = |rows: usize| packed_weight_bytes(&self.conv_spec(sum, 0..rows, pool, targets).0);
         let mut rows = sum.channels;
         while bytes(rows) > limit {
             if rows <= ROW_TILE || sum.terms.iter().any(|t| t.groups > 1) {
@@ -189,7 +189,7 @@ impl Emitter {
         &self,
         sum: &Sum,
         rows: Range<usize>,
-        pooling: Option<Pooling>,
+        pool: Option<MaxPool>,
         targets: &[Written],
     ) -> (ConvSpec, Vec<BufferId>, Vec<BufferId>) {
         let mut reads: Vec<BufferId> = vec![];
@@ -247,7 +247,7 @@ impl Emitter {
             out_channels: rows.len(),
             size: sum.size,
             activation,
-            pooling,
+            pool,
             outputs,
         };
         (spec, reads, writes)
@@ -258,10 +258,10 @@ impl Emitter {
         name: &str,
         sum: &Sum,
         rows: Range<usize>,
-        pooling: Option<Pooling>,
+        pool: Option<MaxPool>,
         targets: &[Written],
     ) -> Result<(), PlanError> {
-        let (spec, reads, writes) = self.conv_spec(sum, rows.clone(), pooling, targets);
+        let (spec, reads, writes) = self.conv_spec(sum, rows.clone(), pool, targets);
         let bindings = reads.len() + writes.len() + 1;
         if bindings > self.target.max_storage_buffers as usize {
             let limit = self.target.max_storage_buffers;

@@ -71,7 +71,7 @@ fn legal(spec: &ConvSpec, i: usize) -> bool {
         && covered.windows(2).all(|w| w[0].end <= w[1].start)
         && output.first_channel == 0
         && output.channels.len() == spec.out_channels
-        && spec.pooling.is_none()
+        && spec.pool.is_none()
         // A lone copy computes nothing that would need the slot of its source.
         && !(spec.k_ranges.is_empty() && adds().count() == spec.adds.len())
         && others.all(|b| b != i)

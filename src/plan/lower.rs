@@ -9,8 +9,8 @@ use super::emit::Emitter;
 use super::segment::{Gate, Segment, pieces, row_ranges};
 use super::sum::Sum;
 use super::{Options, Place, PlanError, limits};
-use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, Op, Shape, ValueId};
-use crate::kernel::{BufferShape, Layout, Pooling, Precision};
+use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId};
+use crate::kernel::{BufferShape, Layout, Precision};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -117,15 +117,12 @@ impl Lowering<'_> {
         (linear && whole && self.only_reader(last) == Some(add)).then_some(last)
     }
 
-    /// The pooling that is computed with what makes a value, and its node.
-    fn fused_pooling(&self, v: ValueId) -> Option<(ValueId, Pooling)> {
-        let reader = self.only_reader(v)?;
+    /// The max pool that is computed with the convolution that makes a value, and its node. What is no more than a view of other
+    /// values has no maxima of windows computed for it.
+    fn fused_pool(&self, v: ValueId, conv: &Conv2d) -> Option<(ValueId, MaxPool)> {
+        let reader = self.only_reader(v).filter(|_| self.single_range(conv))?;
         match &self.graph.node(reader).op {
-            Op::MaxPool(pool) => Some((reader, Pooling::Max(*pool))),
-            Op::GlobalAverage => {
-                let [height, width] = self.graph.shape(v).size();
-                (height * width <= self.options.target.averaged_pixels).then_some((reader, Pooling::Average))
-            }
+            Op::MaxPool(pool) => Some((reader, *pool)),
             _ => None,
         }
     }
@@ -140,23 +137,18 @@ impl Lowering<'_> {
                 {
                     return Ok(vec![]); // computed with the Add
                 }
-                // What is no more than a view of other values has no maxima of windows computed for it; means are as cheap.
-                let whole = |pooling: &Pooling| match pooling {
-                    Pooling::Max(_) => self.single_range(conv),
-                    Pooling::Average => row_ranges(conv).len() == 1,
-                };
-                let pooling = self.fused_pooling(v).filter(|(_, pooling)| whole(pooling));
-                self.conv(v, conv, x, None, pooling)
+                self.conv(v, conv, x, None, self.fused_pool(v, conv))
             }
             (Op::Add(activation), _) => self.add(v, activation),
-            (Op::MaxPool(_) | Op::GlobalAverage, _) if !self.values[v.index()].is_empty() => {
+            (Op::MaxPool(_), _) if !self.values[v.index()].is_empty() => {
                 Ok(std::mem::take(&mut self.values[v.index()])) // computed with the convolution
             }
-            (Op::MaxPool(pool), Some(x)) if self.is_output_of_parts(v, x) => {
-                self.pooled_sum(v, x, Pooling::Max(*pool))
-            }
+            (Op::MaxPool(pool), Some(x)) if self.is_output_of_parts(v, x) => self.pooled_sum(v, x, *pool),
             (Op::GlobalAverage, Some(x)) if self.is_output_of_parts(v, x) => {
-                self.pooled_sum(v, x, Pooling::Average)
+                let parts = self.values[x.index()].clone();
+                let whole = self.gathered(x, parts)?;
+                let to = self.buffer_shape(v, whole.channels);
+                Ok(vec![self.emitter.average((&node.name, whole), to)?])
             }
             (Op::MaxPool(pool), Some(x)) => {
                 self.per_segment(v, x, |this, s, to| this.emitter.max_pool(s, *pool, to))
@@ -225,14 +217,14 @@ impl Lowering<'_> {
         v == self.graph.output() && self.values[x.index()].len() > 1
     }
 
-    /// The pooling of a value of several segments into one buffer, as one dispatch.
-    fn pooled_sum(&mut self, v: ValueId, x: ValueId, pooling: Pooling) -> Result<Vec<Segment>, PlanError> {
+    /// The max pool of a value of several segments into one buffer, as one dispatch.
+    fn pooled_sum(&mut self, v: ValueId, x: ValueId, pool: MaxPool) -> Result<Vec<Segment>, PlanError> {
         let shape = self.graph.shape(x);
         let mut sum = Sum::new(shape.channels, shape.size());
         self.add_value(x, &mut sum)?;
         let to = self.buffer_shape(v, shape.channels);
         let name = self.name(v).to_string();
-        self.emitter.sum(&name, sum, Some(pooling), to, &[])
+        self.emitter.sum(&name, sum, Some(pool), to, &[])
     }
 
     /// An operation that treats channels apart: one dispatch per segment.
@@ -315,8 +307,7 @@ impl Lowering<'_> {
             let other = if inputs[0] == fused { inputs[1] } else { inputs[0] };
             let node = self.graph.node(fused);
             let Op::Conv2d(conv) = &node.op else { unreachable!("fused_conv gives convolutions") };
-            let average = self.fused_pooling(v).filter(|(_, pooling)| *pooling == Pooling::Average);
-            return self.conv(fused, conv, node.inputs[0], Some((v, other, activation)), average);
+            return self.conv(fused, conv, node.inputs[0], Some((v, other, activation)), None);
         }
         let channels = self.graph.shape(v).channels;
         let mut sum = Sum::new(channels, self.graph.shape(v).size());

@@ -5,25 +5,25 @@ use super::lower::Lowering;
 use super::segment::{Map, Segment, clip, pieces, row_ranges, unmappable};
 use super::sum::{Sum, Term, is_little};
 use super::weights::KWeight;
-use crate::graph::{Activation, Block, BlockWeight, Conv2d, Op, ValueId, Weight};
-use crate::kernel::{BufferShape, Function, Layout, Pooling};
+use crate::graph::{Activation, Block, BlockWeight, Conv2d, MaxPool, Op, ValueId, Weight};
+use crate::kernel::{BufferShape, Function, Layout};
 use crate::tensor::Tensor;
 use std::ops::Range;
 use std::sync::Arc;
 
 impl Lowering<'_> {
-    /// Lowers a convolution, with the Add that is computed in it and the pooling after either. What is pooled is put by as the value of
-    /// the pooling's own node, and the convolution's is empty.
+    /// Lowers a convolution, with the Add or the max pool that is computed in it. What is pooled is put by as the value of the
+    /// pool's own node, and the convolution's is empty.
     pub(super) fn conv(
         &mut self,
         v: ValueId,
         conv: &Conv2d,
         x: ValueId,
         add: Option<(ValueId, ValueId, &Activation)>,
-        pooling: Option<(ValueId, Pooling)>,
+        pool: Option<(ValueId, MaxPool)>,
     ) -> Result<Vec<Segment>, PlanError> {
         let input = self.values[x.index()].clone();
-        let result_value = pooling.map(|p| p.0).or(add.map(|a| a.0)).unwrap_or(v);
+        let result_value = pool.map(|p| p.0).or(add.map(|a| a.0)).unwrap_or(v);
         let ranges = row_ranges(conv);
         let name = self.name(v).to_string();
         // The output is one buffer: its channel ranges are written there, one dispatch each.
@@ -34,7 +34,7 @@ impl Lowering<'_> {
         let mut result = vec![];
         for rows in ranges {
             if add.is_none()
-                && pooling.is_none()
+                && pool.is_none()
                 && let Some(view) = self.view(v, conv, (x, &input), &rows)?
             {
                 let Some(output) = output else {
@@ -85,12 +85,12 @@ impl Lowering<'_> {
             cuts.retain(|_| result_value != self.graph.output());
             cuts.sort_unstable();
             cuts.dedup();
-            result.extend(self.emitter.sum(&name, sum, pooling.map(|p| p.1), to, &cuts)?);
+            result.extend(self.emitter.sum(&name, sum, pool.map(|p| p.1), to, &cuts)?);
         }
         if let Some(output) = output {
             result = vec![self.emitter.whole(output, false)];
         }
-        if let Some((node, _)) = pooling {
+        if let Some((node, _)) = pool {
             self.values[node.index()] = std::mem::take(&mut result);
         }
         Ok(result)

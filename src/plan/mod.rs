@@ -235,30 +235,22 @@ pub enum PlanError {
     },
 }
 
-/// What a plan is made for: what it must stay inside, and what pays there.
+/// What a plan is made for: the limits that it must stay inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Bytes of one storage binding; also taken for one buffer.
     pub max_binding_bytes: u64,
     /// Storage buffers in one dispatch.
     pub max_storage_buffers: u32,
-    /// Pixels of the largest map whose global average is computed with the convolution before it, where nothing else reads that: a
-    /// dispatch and a buffer less; 0 for none. Every executor can; see [`Capabilities::averaged_pixels`] for where it pays.
-    pub averaged_pixels: usize,
 }
 
 impl Target {
     /// The CPU executor: without limits, as its buffers are not bound.
-    pub const CPU: Target =
-        Target { max_binding_bytes: u64::MAX, max_storage_buffers: u32::MAX, averaged_pixels: 0 };
+    pub const CPU: Target = Target { max_binding_bytes: u64::MAX, max_storage_buffers: u32::MAX };
 
     /// An adapter.
     pub fn of(caps: &Capabilities) -> Target {
-        Target {
-            max_binding_bytes: caps.max_binding_bytes,
-            max_storage_buffers: caps.max_storage_buffers,
-            averaged_pixels: caps.averaged_pixels(),
-        }
+        Target { max_binding_bytes: caps.max_binding_bytes, max_storage_buffers: caps.max_storage_buffers }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Values to try the kernels of a convolution on, and how far apart two right answers may be.
 
-use crate::kernel::{BufferShape, ConvSpec, Function, Kernel, Pooling, Precision, Values};
+use crate::kernel::{BufferShape, ConvSpec, Function, Kernel, Precision, Values};
 
 /// Half an ulp of 1 in f32.
 const HALF_ULP: f64 = 1.0 / (1u64 << 24) as f64;
@@ -68,8 +68,7 @@ impl Data {
     }
 
     /// Per output channel, how far a right sum may be from the exact one: `(K + 2) * 2^-24 * sum |w||x|`, with five more
-    /// roundings for operands that are mapped or means. Activations do not widen it, but for the sigmoid's own rounding;
-    /// a fused average adds those of its own.
+    /// roundings for operands that are mapped or means. Activations do not widen it, but for the sigmoid's own rounding.
     pub(super) fn bounds(&self, spec: &ConvSpec) -> Vec<f64> {
         let roundings = (terms(spec) + 2 + 5) as f64;
         (0..spec.out_channels)
@@ -81,21 +80,13 @@ impl Data {
                 let sum: f64 = weights.map(|w| f64::from(w.abs())).sum();
                 let sum = sum + f64::from(self.bias[c].abs()) + spec.adds.len() as f64;
                 let bound = roundings * HALF_ULP * sum;
-                // Adding up a map and dividing, of values that are no larger than the sum or a sigmoid.
-                let averaged = match spec.pooling {
-                    Some(Pooling::Average) => {
-                        (spec.size[0] * spec.size[1] + 2) as f64 * HALF_ULP * sum.max(1.0)
+                match spec.activation.iter().find(|(range, _)| range.contains(&c)) {
+                    // WGSL gives exp up to (3 + 2 |x|) ulp and a quotient up to 2.5 ulp; the slope is at most 1/4.
+                    Some((_, Function::Sigmoid)) => {
+                        bound / 4.0 + 2.0 * HALF_ULP * (0.25 * (3.0 + 2.0 * sum) + 4.0)
                     }
-                    Some(Pooling::Max(_)) | None => 0.0,
-                };
-                averaged
-                    + match spec.activation.iter().find(|(range, _)| range.contains(&c)) {
-                        // WGSL gives exp up to (3 + 2 |x|) ulp and a quotient up to 2.5 ulp; the slope is at most 1/4.
-                        Some((_, Function::Sigmoid)) => {
-                            bound / 4.0 + 2.0 * HALF_ULP * (0.25 * (3.0 + 2.0 * sum) + 4.0)
-                        }
-                        _ => bound,
-                    }
+                    _ => bound,
+                }
             })
             .collect()
     }
@@ -227,7 +218,7 @@ mod tests {
             out_channels: 6,
             size: [3, 2],
             activation: vec![(0..6, function)],
-            pooling: None,
+            pool: None,
             outputs: vec![Output { channels: 0..6, shape, first_channel: 0 }],
         }
     }

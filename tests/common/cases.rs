@@ -80,41 +80,6 @@ fn variants() -> Vec<(String, ConvSpec)> {
     specs
 }
 
-/// What is averaged over its whole map in one dispatch.
-fn averages() -> Vec<(String, ConvSpec)> {
-    let mut specs = vec![];
-    // Every remainder of tiles in width; of more tiles than an invocation each has; one pixel.
-    for (height, width) in (1..=9).map(|n| (3, n)).chain([(1, 1), (7, 7), (13, 41), (30, 7)]) {
-        let three = conv(vec![range(whole(0, packed(2, 8, height, width)), 3, 1, 1, 1)], 12);
-        specs.push((format!("3x3 at {height}x{width}"), three));
-        let one = conv(vec![range(whole(0, packed(1, 5, height, width)), 1, 1, 0, 1)], 9);
-        specs.push((format!("1x1 at {height}x{width}"), one));
-    }
-    for out in [1, 3, 6, 13, 31, 70] {
-        let base = conv(vec![range(whole(0, packed(3, 6, 7, 7)), 3, 1, 1, 1)], out);
-        specs.push((format!("{out} channels"), base.clone()));
-        let sum = add(base.clone(), whole(1, packed(3, out, 7, 7)), 0);
-        specs.push((format!("a sum of {out}"), sum.clone()));
-        specs.push((format!("prelu of {out}"), activated(sum, Function::PRelu)));
-        specs.push((format!("{out}, planar"), to_planar(base)));
-    }
-    let base = conv(vec![range(whole(0, packed(2, 8, 14, 9)), 3, 2, 1, 1)], 40);
-    specs.push(("a part gated".into(), gated(add(base.clone(), whole(1, packed(2, 16, 7, 5)), 8), 2, 16, 0)));
-    specs.push(("two buffers".into(), split(relu_until(base, 12, true), &[16])));
-    specs.push(("a projection".into(), projection(packed(2, 16, 7, 7), packed(2, 8, 14, 14), 16, 3, 2)));
-    let both = projection(packed(2, 10, 6, 5), packed(2, 6, 6, 5), 36, 1, 1);
-    specs.push(("a projection 1x1".into(), mapped(both, 1, Function::Relu)));
-    specs.push(("planes".into(), conv(vec![range(whole(0, planar(2, 3, 13, 16)), 3, 2, 1, 1)], 8)));
-    let twelve = conv(vec![range(whole(0, packed(2, 12, 7, 7)), 3, 1, 1, 1)], 12);
-    specs.push(("depthwise".into(), activated(grouped(twelve.clone(), 12), Function::Relu6)));
-    specs.push(("groups".into(), grouped(twelve, 3)));
-    let mut sum =
-        add(conv(vec![range(whole(0, packed(2, 8, 7, 9)), 1, 1, 0, 1)], 8), whole(0, packed(2, 8, 7, 9)), 0);
-    sum.k_ranges.clear();
-    specs.push(("what is added alone".into(), sum));
-    specs
-}
-
 /// Sums so long, on maps so small, that parts of K have invocations of their own.
 fn deep() -> Vec<(String, ConvSpec)> {
     let mut specs = vec![];
@@ -357,14 +322,10 @@ pub fn all() -> Vec<(String, Spec)> {
         "pool to planar",
         to_planar(pooled(conv(vec![range(whole(0, planar(1, 3, 40, 31)), 3, 2, 1, 1)], 5), 3, 2, 1)),
     );
-    for (name, spec) in averages() {
-        push(&format!("average of {name}"), averaged(spec));
-    }
     for (name, spec) in planar_maps() {
         push(&format!("planar map, {name}"), to_planar(spec));
     }
     for (name, spec) in deep() {
-        push(&format!("average of deep {name}"), averaged(spec.clone()));
         push(&format!("deep {name}"), spec);
     }
     push("deep in place", in_place(conv(vec![range(whole(0, packed(2, 128, 7, 5)), 3, 1, 1, 1)], 24)));

@@ -3,7 +3,7 @@
 
 use super::Data;
 use rmnet::graph::MaxPool;
-use rmnet::kernel::{BufferShape, ConvSpec, Function, KRange, Operand, Pooling, Rounding, Spec};
+use rmnet::kernel::{BufferShape, ConvSpec, Function, KRange, Operand, Rounding, Spec};
 
 /// A value and how far from it an f32 result may be.
 pub type Bounded = (f64, f64);
@@ -193,10 +193,9 @@ pub fn check_sample(
                 compare(shape, written, every, range.clone(), |n, c, y, x| {
                     let c = c - output.first_channel + output.channels.start;
                     let value = |y, x| conv_at(conv, data, kernel, n, c, y, x);
-                    match &conv.pooling {
+                    match &conv.pool {
                         None => value(y, x),
-                        Some(Pooling::Max(pool)) => pool_at(pool, conv.size, y, x, value),
-                        Some(Pooling::Average) => mean(conv.size, value),
+                        Some(pool) => pool_at(pool, conv.size, y, x, value),
                     }
                 })?;
             }

@@ -1,7 +1,7 @@
 //! Every number and part of a plan, to be spoilt one at a time.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use rmnet::kernel::{BufferShape, Function, Layout, Operand, Pooling, Spec};
+use rmnet::kernel::{BufferShape, Function, Layout, Operand, Spec};
 use rmnet::plan::{Place, Plan};
 
 /// Whether a plan spoilt there and still accepted has to give the same values. What only the graph tells, such as where a window
@@ -86,7 +86,7 @@ pub fn fields(plan: &mut Plan) -> Vec<Field<'_>> {
                     f.push((at("output.end"), Always, &mut o.channels.end));
                     f.push((at("output.first_channel"), Always, &mut o.first_channel));
                 }
-                if let Some(Pooling::Max(p)) = &mut c.pooling {
+                if let Some(p) = &mut c.pool {
                     for n in [&mut p.kernel, &mut p.stride, &mut p.padding].into_iter().flatten() {
                         f.push((at("fused pool"), Graph, n));
                     }
@@ -110,11 +110,11 @@ pub fn fields(plan: &mut Plan) -> Vec<Field<'_>> {
 
 /// Parts that are no numbers: each spoilt in one way, with whether that is seen.
 pub fn spoil(plan: &mut Plan, pick: usize) -> (String, Seen) {
-    let t = pick / 18 % plan.dispatches.len();
-    let b = pick / 18 % plan.buffers.len();
+    let t = pick / 17 % plan.dispatches.len();
+    let b = pick / 17 % plan.buffers.len();
     let d = &mut plan.dispatches[t];
     let flip = |o: &mut Operand| o.mean_pool = !o.mean_pool;
-    match (pick % 18, &mut d.spec) {
+    match (pick % 17, &mut d.spec) {
         (0, _) => drop(plan.dispatches.remove(t)),
         (1, _) => plan.dispatches.insert(t, plan.dispatches[t].clone()),
         (2, _) => d.weights = None,
@@ -136,10 +136,6 @@ pub fn spoil(plan: &mut Plan, pick: usize) -> (String, Seen) {
             let layout = &mut plan.buffers[b].shape.layout;
             *layout = if *layout == Layout::Packed { Layout::Planar } else { Layout::Packed };
         }
-        // The mean of one pixel is that pixel.
-        (16, Spec::Conv(c)) if c.size != [1, 1] && c.max_pool().is_none() => {
-            c.pooling = if c.pooling.is_none() { Some(Pooling::Average) } else { None };
-        }
         // An operand moved by one channel: between quads, where nothing but an add without a gate may begin.
         (_, Spec::Conv(c)) => {
             for a in c.adds.iter_mut().filter(|a| a.from.channels > 1) {
@@ -150,5 +146,5 @@ pub fn spoil(plan: &mut Plan, pick: usize) -> (String, Seen) {
         (_, Spec::MaxPool(p)) => p.from.channels = 1,
         (_, Spec::Average(a)) => a.from.channels = 1,
     }
-    (format!("{} of dispatch {t} or buffer {b}", pick % 18), Always)
+    (format!("{} of dispatch {t} or buffer {b}", pick % 17), Always)
 }

@@ -2,9 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use rmnet::graph::MaxPool;
-use rmnet::kernel::{
-    Add, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, Pooling, Precision, Spec,
-};
+use rmnet::kernel::{Add, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, Precision, Spec};
 
 /// A buffer shape in quads.
 pub fn packed(batch: usize, channels: usize, height: usize, width: usize) -> BufferShape {
@@ -74,7 +72,7 @@ pub fn conv(k_ranges: Vec<KRange>, out_channels: usize) -> ConvSpec {
         out_channels,
         size,
         activation: vec![(0..out_channels, Function::Relu)],
-        pooling: None,
+        pool: None,
         outputs: vec![Output { channels: 0..out_channels, shape, first_channel: 0 }],
     }
 }
@@ -107,16 +105,7 @@ pub fn pooled(mut spec: ConvSpec, kernel: usize, stride: usize, padding: usize) 
     for output in &mut spec.outputs {
         (output.shape.height, output.shape.width) = (height, width);
     }
-    spec.pooling = Some(Pooling::Max(pool));
-    spec
-}
-
-/// The same, averaged over height and width.
-pub fn averaged(mut spec: ConvSpec) -> ConvSpec {
-    for output in &mut spec.outputs {
-        (output.shape.height, output.shape.width) = (1, 1);
-    }
-    spec.pooling = Some(Pooling::Average);
+    spec.pool = Some(pool);
     spec
 }
 

@@ -131,7 +131,7 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
             && r.from.is_packed()
             && r.from.shape.precision == Precision::F16
     };
-    let can = !spec.k_ranges.is_empty() && spec.pooling.is_none() && spec.k_ranges.iter().all(plain);
+    let can = !spec.k_ranges.is_empty() && spec.pool.is_none() && spec.k_ranges.iter().all(plain);
     SHAPES.into_iter().filter(move |shape| can && shape.suits(spec))
 }
 

@@ -4,7 +4,6 @@
 //! [`body`] writes the multiplications, [`loads`] what they read; [`Share`] says what the invocations of a workgroup have. Where a map
 //! is small, a workgroup has several tiles of output channels, and parts of K have invocations of their own.
 
-mod average;
 mod body;
 mod loads;
 mod pooled;
@@ -15,16 +14,13 @@ pub(super) use tile::{Tile, tiles};
 
 use super::layout::WeightLayout;
 use super::source::{Source, planes};
-use super::spec::{ConvSpec, Pooling};
+use super::spec::ConvSpec;
 use super::{Arena, Capabilities, Kernel, Packing, Shader, epilogue};
 use body::{Position, accumulate};
 use share::Share;
 
 /// The kernel for a flattened spec and a tile.
 pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
-    if spec.pooling == Some(Pooling::Average) {
-        return average::kernel(spec, tile, caps, arena);
-    }
     let layout = WeightLayout::new(spec, &tile.order());
     let out = spec.outputs[0].shape;
     let across = out.width.div_ceil(tile.pixels);
@@ -35,7 +31,7 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: O
     let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
     let grid = [workgroups.div_ceil(fold) as u32, layout.tiles.div_ceil(share.parts) as u32, fold as u32];
     let mut s = Source::new(caps.wide_loads(), arena);
-    let apart = tile.pixels * spec.max_pool().map_or(1, |pool| pool.stride[1]);
+    let apart = tile.pixels * spec.pool.map_or(1, |pool| pool.stride[1]);
     s.octets = caps.wide_loads() && loads::octets(spec, &layout, apart);
     let sizes = [
         ("PIXEL_TILES", tiles),
@@ -44,7 +40,8 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: O
         ("GRID_X", grid[0] as usize),
     ];
     if share.slices > 1 {
-        declare_sums(&mut s, share.workgroup() * tile.pixels * tile.quads);
+        let quads = share.workgroup() * tile.pixels * tile.quads;
+        s.line(format!("var<workgroup> sums: array<vec4<f32>, {quads}>;"));
     }
     begin(&mut s, spec, tile, &layout, &[&sizes[..], &share.constants(&layout)].concat());
     share.place(&mut s);
@@ -58,11 +55,11 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, arena: O
     s.line("let first_weight = tile * TILE_WEIGHTS;");
     s.line("let out_x = across * TILE_PIXELS;");
     let body = Body { spec, tile, layout: &layout, share: &share, looped: caps.software, across, down };
-    match spec.max_pool() {
+    match spec.pool {
         None => body.direct(&mut s),
         Some(pool) => body.pooled(&mut s, &pool),
     }
-    let pool = if spec.pooling.is_some() { "_max_pool" } else { "" };
+    let pool = if spec.pool.is_some() { "_max_pool" } else { "" };
     end(s, tile, layout, grid, &format!("conv2d{pool}"))
 }
 
@@ -85,11 +82,6 @@ fn readable_quad(spec: &ConvSpec, tile: &Tile, q: usize) -> String {
         true => format!("min(first_quad + {q}u, OUT_QUADS - 1u)"),
         false => format!("first_quad + {q}u"),
     }
-}
-
-/// Declares workgroup memory for so many quads of sums.
-fn declare_sums(s: &mut Source, quads: usize) {
-    s.line(format!("var<workgroup> sums: array<vec4<f32>, {quads}>;"));
 }
 
 /// Begins the text of a register tile's shader: up to the opening brace of its entry point.

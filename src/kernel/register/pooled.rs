@@ -14,7 +14,7 @@ fn by_rows(pool: &MaxPool) -> bool {
 
 /// Rows of output an invocation makes.
 pub(super) fn rows_per_invocation(spec: &ConvSpec, tile: &Tile) -> usize {
-    match spec.max_pool() {
+    match spec.pool {
         Some(pool) if by_rows(&pool) => tile.strip,
         _ => 1,
     }

@@ -69,7 +69,7 @@ impl Share {
     }
 
     /// Adds up what the slices of every tile have in `a{pixel}_{quad}`, by way of workgroup memory `sums`: `each` goes on with `sum` at
-    /// pixel `p` and quad `q` of the tile, whose first slice left its own at `sums[first]`. The slices share these.
+    /// pixel `p` and quad `q` of the tile. The slices share these.
     pub(super) fn gather(&self, s: &mut Source, tile: &Tile, each: impl FnOnce(&mut Source)) {
         for (p, q) in tile.accumulators() {
             s.line(format!("sums[{}u * WORKGROUP + local] = a{p}_{q};", p * tile.quads + q));

@@ -1,7 +1,7 @@
 //! Register tiles: what one invocation computes.
 
 use super::super::layout::{Kind, Order, kind};
-use super::super::spec::{ConvSpec, Pooling};
+use super::super::spec::ConvSpec;
 use super::super::{BUSY, Capabilities, best_first};
 
 /// Pixels and channels of one invocation, and how weights reach it.
@@ -63,17 +63,9 @@ fn quads_within_groups(spec: &ConvSpec, most: usize) -> usize {
     quads
 }
 
-/// Columns of what invocations share out in tiles: pixels of the result or, where they are averaged, of the map.
-fn columns(spec: &ConvSpec) -> usize {
-    match spec.pooling {
-        Some(Pooling::Average) => spec.size[1],
-        Some(Pooling::Max(_)) | None => spec.outputs[0].shape.width,
-    }
-}
-
 /// Tiles worth trying for a spec, best guess first.
 pub(in super::super) fn tiles(spec: &ConvSpec, caps: &Capabilities) -> Vec<Tile> {
-    let width = columns(spec);
+    let width = spec.outputs[0].shape.width;
     let lanes = caps.subgroup_size.filter(|&n| caps.software && (n == 4 || n == 8));
     let wide = spec.out_channels.div_ceil(4).next_power_of_two();
     let quads = |most: usize| quads_within_groups(spec, most.min(wide));
@@ -86,7 +78,7 @@ pub(in super::super) fn tiles(spec: &ConvSpec, caps: &Capabilities) -> Vec<Tile>
             // A planar operand is read in octets where the tile's pixels, at stride 2, are so many. With half the channels its tile
             // compiles in half the time, a tenth of a second less, for a tenth of its running time.
             let planar = spec.k_ranges.iter().any(|r| !r.from.is_packed());
-            let shapes = match spec.pooling {
+            let shapes = match spec.pool {
                 _ if planar => [(4, 2), (8, 4), (7, 4), (4, 4)],
                 Some(_) => [(7, 4), (4, 4), (8, 4), (4, 2)],
                 None => [(7, 4), (14, 4), (7, 8), (4, 4)],
@@ -127,20 +119,15 @@ fn slices(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> usize {
     let workgroup = tile.workgroup as usize;
     let dense = spec.k_ranges.iter().all(|r| kind(spec, r) == Kind::Dense);
     let memory = workgroup * tile.sums_bytes() <= caps.max_workgroup_memory as usize;
-    if caps.software || spec.max_pool().is_some() || !dense || !memory {
+    if caps.software || spec.pool.is_some() || !dense || !memory {
         return 1;
     }
     let planes = spec.k_ranges.iter().map(|r| (r.from.channels / r.groups).div_ceil(4)).max().unwrap_or(0);
     let places = spec.size[0] * spec.size[1].div_ceil(tile.pixels);
     let tiles = spec.outputs[0].shape.batch * spec.out_channels.div_ceil(4 * tile.quads);
     let wanted = if caps.discrete { BUSY } else { BUSY_SMALL };
-    // A workgroup that averages has all places of an image at once, or takes them in turn.
-    let holds = |slices: usize| spec.pooling.is_none() || places * slices <= workgroup;
     let mut slices = 1;
-    while places * tiles * slices < wanted
-        && 2 * slices <= MOST_SLICES
-        && planes >= 2 * slices * LEAST_PLANES
-        && holds(2 * slices)
+    while places * tiles * slices < wanted && 2 * slices <= MOST_SLICES && planes >= 2 * slices * LEAST_PLANES
     {
         slices *= 2;
     }
@@ -151,7 +138,7 @@ fn slices(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> usize {
 /// overlap, so the longest strip computes the fewest; but the last one may reach below the image, lanes of a subgroup may have
 /// none, and every core wants work.
 fn best_strip(spec: &ConvSpec, pixels: usize, quads: usize, lanes: usize) -> usize {
-    let (Some(pool), out) = (spec.max_pool(), spec.outputs[0].shape) else { return 1 };
+    let (Some(pool), out) = (spec.pool, spec.outputs[0].shape) else { return 1 };
     let overlap = pool.kernel[0].saturating_sub(pool.stride[0]);
     let workgroups =
         |strip: usize| (out.width.div_ceil(pixels) * out.height.div_ceil(strip) * out.batch).div_ceil(lanes);

@@ -47,7 +47,7 @@ pub(in super::super) fn kernel(
     input(&mut s, spec);
     Body { spec, shape, layout: &layout }.emit(&mut s);
     let (wgsl, bindings) = s.finish();
-    let pool = if spec.pooling.is_some() { "_max_pool" } else { "" };
+    let pool = if spec.pool.is_some() { "_max_pool" } else { "" };
     let [rows, columns] = shape.conv();
     let shader = Shader { subgroup: false, int64, matrices: false, ..Shader::written(wgsl, "conv2d", bindings, grid) };
     Kernel::one(
@@ -112,7 +112,7 @@ impl Body<'_> {
         for (axis, name) in ["y", "x"].into_iter().enumerate() {
             s.line(format!("let out_{name} = {} * {}u;", place[axis], stored[axis]));
             // A window of the pool may begin before the first conv pixel, one of the convolution before the first element.
-            let conv = match self.spec.max_pool() {
+            let conv = match self.spec.pool {
                 Some(pool) => {
                     plus(&times(&format!("out_{name}"), pool.stride[axis]), -(pool.padding[axis] as isize))
                 }
@@ -135,7 +135,7 @@ impl Body<'_> {
             s.line(format!("var a{p}_{q} = bias{q};"));
         }
         self.multiply(s);
-        match self.spec.max_pool() {
+        match self.spec.pool {
             None => self.store(s),
             Some(pool) => self.store_pooled(s, &pool),
         }

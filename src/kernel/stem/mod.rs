@@ -11,7 +11,7 @@ mod body;
 pub(super) use body::kernel;
 
 use super::layout::{Order, WeightLayout};
-use super::spec::{ConvSpec, Pooling};
+use super::spec::ConvSpec;
 use super::{BUSY, Capabilities, best_guess_first};
 
 /// Most input channels, and taps of a window's side: what still fits workgroup memory, and unrolls to a sensible length.
@@ -63,7 +63,7 @@ impl Shape {
 
     /// Pixels stored, `[down, across]`: as many whole windows of the pool as the conv pixels hold; none where they hold none.
     fn stored(&self, spec: &ConvSpec) -> [usize; 2] {
-        let Some(pool) = spec.max_pool() else { return self.conv() };
+        let Some(pool) = spec.pool else { return self.conv() };
         let conv = self.conv();
         [0, 1].map(|i| conv[i].checked_sub(pool.kernel[i]).map_or(0, |rest| rest / pool.stride[i] + 1))
     }
@@ -71,7 +71,7 @@ impl Shape {
     /// Rows of conv pixels that those stored need.
     fn rows(&self, spec: &ConvSpec) -> usize {
         let rows = self.stored(spec)[0];
-        spec.max_pool().map_or(rows, |pool| (rows - 1) * pool.stride[0] + pool.kernel[0])
+        spec.pool.map_or(rows, |pool| (rows - 1) * pool.stride[0] + pool.kernel[0])
     }
 
     /// Rows and columns of the operand's view that are staged: rows in whole turns of the stride, an odd number of columns.
@@ -86,7 +86,7 @@ impl Shape {
     /// f32 of workgroup memory: what is staged, or afterwards a quad of each conv pixel from every invocation.
     fn memory(&self, spec: &ConvSpec) -> usize {
         let staged = spec.k_ranges[0].from.channels * self.patch(spec).iter().product::<usize>();
-        let pooled = if spec.pooling.is_some() { 4 * self.strip * self.workgroup() } else { 0 };
+        let pooled = if spec.pool.is_some() { 4 * self.strip * self.workgroup() } else { 0 };
         staged.max(pooled)
     }
 
@@ -125,7 +125,6 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
                 && r.kernel != [1, 1]
                 && r.kernel.iter().all(|&taps| taps <= MOST_TAPS)
                 && spec.adds.is_empty()
-                && spec.pooling != Some(Pooling::Average)
         }
         _ => false,
     };

@@ -209,7 +209,7 @@ fn plain(spec: &ConvSpec) -> Option<Kind> {
         let ungrouped = wanted == Kind::Depthwise || r.groups == 1;
         plain(&r.from) && r.map.is_none() && ungrouped && kind(spec, r) == wanted
     };
-    let all = spec.pooling.is_none()
+    let all = spec.pool.is_none()
         && spec.adds.iter().all(|a| plain(&a.from) && a.gate.is_none() && a.is_aligned())
         && spec.outputs.iter().all(|o| o.shape.precision == Precision::F32);
     let kinds = [Kind::Dense, Kind::Depthwise].into_iter().filter(|_| all);

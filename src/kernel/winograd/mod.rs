@@ -116,7 +116,7 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
                 && (r.kernel, r.stride, r.dilation) == ([3, 3], [1, 1], [1, 1])
                 && r.from.is_packed()
                 && r.from.channels >= 8
-                && spec.pooling.is_none()
+                && spec.pool.is_none()
                 && spec.precision() == Precision::F32
         }
         _ => false,

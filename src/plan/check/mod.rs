@@ -113,7 +113,7 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
                 .iter()
                 .all(|a| a.from.stride == 1 && !a.from.mean_pool && a.first_out == a.from.first_channel);
             let first = c.outputs.first().is_some_and(|o| o.first_channel == 0);
-            if !(same && apart && in_position && first && !own.is_empty() && c.pooling.is_none()) {
+            if !(same && apart && in_position && first && !own.is_empty() && c.pool.is_none()) {
                 return fail(format!("{} is not overwritten element by element", name(old)));
             }
         } else if !in_place.is_empty() {

@@ -2,7 +2,7 @@
 
 use super::super::{ConvWeights, Dispatch};
 use crate::graph::MaxPool;
-use crate::kernel::{Add, ConvSpec, Function, KRange, Layout, Operand, Pooling, Spec};
+use crate::kernel::{Add, ConvSpec, Function, KRange, Layout, Operand, Spec};
 use std::ops::Range;
 
 /// Whether the operand at a position is an added value that kernels move across quads: what the dispatch overwrites, and what a
@@ -90,9 +90,8 @@ fn check_conv(c: &ConvSpec, weights: Option<&ConvWeights>) -> Result<(), String>
             return Err("its weights are of another dispatch".into());
         }
     }
-    let size = match &c.pooling {
-        Some(Pooling::Max(pool)) => pooled(pool, c.size)?,
-        Some(Pooling::Average) => c.size.iter().all(|n| *n > 0).then_some([1, 1]),
+    let size = match &c.pool {
+        Some(pool) => pooled(pool, c.size)?,
         None => Some(c.size),
     };
     if c.outputs.iter().any(|o| size != Some([o.shape.height, o.shape.width])) {
