@@ -234,7 +234,7 @@ impl Source {
     /// element of the weights where the slopes of PReLU begin.
     fn epilogue(&mut self, spec: &ConvSpec, slopes: usize) {
         self.activation(spec, slopes);
-        self.constant("POOLED", spec.pooling.is_some());
+        self.constant("POOLED", spec.pool.is_some());
         self.constant("ADDS", spec.adds.len());
         for (n, add) in spec.adds.iter().enumerate() {
             let from = &add.from;
@@ -450,7 +450,12 @@ impl Source {
 impl Part {
     fn text(&self) -> String {
         let mut out = String::with_capacity(self.text.len());
+        let copy = self.item.is_some_and(|(_, _, n)| n > 0);
         for line in self.text.lines() {
+            // What is said of the first item is not said again.
+            if copy && line.starts_with("// ") {
+                continue;
+            }
             let mut line = match self.item {
                 Some((from, to, n)) => numbered(line, from, to, n),
                 None => line.to_string(),
