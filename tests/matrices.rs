@@ -35,7 +35,7 @@ fn able() -> Vec<Gpu> {
 /// of sums each invocation has eight elements.
 fn taken_apart(kernel: &Kernel) -> Kernel {
     let mut lines: Vec<String> = vec![];
-    for line in kernel.shaders[0].wgsl.lines() {
+    for line in kernel.shaders[0].wgsl().lines() {
         let line = line.trim();
         if line.contains("enable wgpu_cooperative_matrix") || line.starts_with("@builtin(subgroup") {
             continue;
@@ -84,7 +84,7 @@ fn taken_apart(kernel: &Kernel) -> Kernel {
     assert!(!wgsl.contains("coop"), "{wgsl}");
     let mut apart = kernel.clone();
     let shader = apart.shaders.remove(0);
-    apart.shaders = vec![Shader { wgsl, subgroup: false, matrices: false, ..shader }];
+    apart.shaders = vec![shader.with_wgsl(wgsl)];
     apart
 }
 

@@ -18,7 +18,7 @@ fn discrete(gpu: &Gpu) -> Capabilities {
 }
 
 fn shares(kernel: &Kernel) -> bool {
-    kernel.shaders[0].wgsl.contains("var<workgroup>")
+    kernel.shaders[0].wgsl().contains("var<workgroup>")
 }
 
 /// One 3x3 and one 1x1 for every remainder of pixels, channels and K; the first offers every tile.

@@ -156,6 +156,19 @@ impl Shader {
             Text::Source(source) => source.wgsl(),
         }
     }
+
+    /// The same with another text, which binds the same buffers and needs no more of the adapter than WebGPU has: for tests.
+    pub fn with_wgsl(&self, wgsl: String) -> Shader {
+        let text = Text::Written(wgsl);
+        Shader { text, subgroup: false, int64: false, matrices: false, ..self.clone() }
+    }
+
+    /// All of its text, which it has no more: what is bound, and how, stays.
+    pub(crate) fn take_wgsl(&mut self) -> String {
+        let text = self.wgsl();
+        self.text = Text::Written(String::new());
+        text
+    }
 }
 
 /// What computes one [`Spec`]: a shader, or several one after the other that hand on what they make in a buffer of their own.
