@@ -145,7 +145,8 @@ impl Shader {
         }
     }
 
-    fn written(wgsl: String, entry: &'static str, bindings: Vec<Binding>, grid: [u32; 3]) -> Shader {
+    /// A shader of a text that is written already, which needs no more of an adapter than WebGPU has.
+    pub fn from_wgsl(wgsl: String, entry: &'static str, bindings: Vec<Binding>, grid: [u32; 3]) -> Shader {
         Shader { text: Text::Written(wgsl), entry, bindings, grid, subgroup: false, int64: false, matrices: false }
     }
 
@@ -155,12 +156,6 @@ impl Shader {
             Text::Written(text) => text.clone(),
             Text::Source(source) => source.wgsl(),
         }
-    }
-
-    /// The same with another text, which binds the same buffers and needs no more of the adapter than WebGPU has: for tests.
-    pub fn with_wgsl(&self, wgsl: String) -> Shader {
-        let text = Text::Written(wgsl);
-        Shader { text, subgroup: false, int64: false, matrices: false, ..self.clone() }
     }
 
     /// All of its text, which it has no more: what is bound, and how, stays.

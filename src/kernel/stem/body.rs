@@ -49,7 +49,7 @@ pub(in super::super) fn kernel(
     let (wgsl, bindings) = s.finish();
     let pool = if spec.pool.is_some() { "_max_pool" } else { "" };
     let [rows, columns] = shape.conv();
-    let shader = Shader { subgroup: false, int64, matrices: false, ..Shader::written(wgsl, "conv2d", bindings, grid) };
+    let shader = Shader { subgroup: false, int64, matrices: false, ..Shader::from_wgsl(wgsl, "conv2d", bindings, grid) };
     Kernel::one(
         format!("conv2d{pool} stem {rows}x{columns}px x {}oc", shape.quads() * 4),
         shader,

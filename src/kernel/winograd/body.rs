@@ -38,7 +38,7 @@ pub(in super::super) fn kernel(
     output(&mut s);
     emit(&mut s, spec, shape);
     let (wgsl, bindings) = s.finish();
-    let shader = Shader { subgroup: false, int64, matrices: false, ..Shader::written(wgsl, "conv2d", bindings, grid) };
+    let shader = Shader { subgroup: false, int64, matrices: false, ..Shader::from_wgsl(wgsl, "conv2d", bindings, grid) };
     Kernel::one(
         format!("conv2d winograd {}px x {}oc", 4 * shape.tiles, 4 * shape.quads),
         shader,
