@@ -34,6 +34,16 @@ files! {
     AVERAGE = "pool/average.wgsl";
     AVERAGE_SLICES = "pool/average_slices.wgsl";
     GEMV = "dense/gemv.wgsl";
+    SOFTWARE_ARENA = "software/arena.wgsl";
+    SOFTWARE_FINISH = "software/finish.wgsl";
+    SOFTWARE_CONV = "software/conv.wgsl";
+    SOFTWARE_DENSE = "software/dense.wgsl";
+    SOFTWARE_DEPTHWISE = "software/depthwise.wgsl";
+    SOFTWARE_WINOGRAD = "software/winograd.wgsl";
+    SOFTWARE_WINOGRAD_F2 = "software/winograd_f2.wgsl";
+    SOFTWARE_WINOGRAD_F4 = "software/winograd_f4.wgsl";
+    SOFTWARE_WINOGRAD_INPUT = "software/winograd_input.wgsl";
+    SOFTWARE_WINOGRAD_OUTPUT = "software/winograd_output.wgsl";
 }
 
 macro_rules! functions {

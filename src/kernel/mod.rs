@@ -21,18 +21,16 @@ mod source;
 mod spec;
 mod stem;
 mod template;
-mod universal;
 mod winograd;
 
 use crate::tensor::all_finite;
 use access::Access;
 use prelude::Source;
-use software::SoftwareAccess;
+use software::{ProjectionThenWinograd, SoftwareAccess, SoftwareLayout, WinogradPasses};
 use std::sync::Arc;
 use layout::WeightLayout;
 use matrix::MatrixLayout;
 use simple::GemvLayout;
-use universal::{Apart, UniversalLayout, WinogradPasses};
 use winograd::WinogradLayout;
 
 pub use precision::Precision;
@@ -205,10 +203,10 @@ enum Packing {
     Gemv(GemvLayout),
     Conv(WeightLayout),
     Matrix(MatrixLayout),
-    Universal(UniversalLayout),
+    Software(SoftwareLayout),
     Winograd(WinogradLayout),
     WinogradPasses(WinogradPasses),
-    Apart(Box<Apart>),
+    ProjectionThenWinograd(Box<ProjectionThenWinograd>),
 }
 
 impl Capabilities {
@@ -273,9 +271,9 @@ pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Res
         Spec::Conv(conv) if simple::is_gemv(conv) => simple::gemv(conv, caps, &access(caps, arena)),
         Spec::Conv(conv) => {
             let flat = conv.flattened();
-            let universal = arena.map_or(vec![], |arena| universal::kernels(&flat, caps, arena));
+            let software = arena.map_or(vec![], |arena| software::kernels(&flat, caps, arena));
             let others = convolutions(&flat, caps).into_iter().map(|how| how.kernel(&flat, caps, arena));
-            let mut kernels = universal.into_iter().chain(others);
+            let mut kernels = software.into_iter().chain(others);
             let first = kernels.next().expect("a convolution has a kernel");
             // Some families bind more buffers than others: the first that the adapter takes, or else why it does not take the first.
             return match check(spec, &first, caps) {
@@ -380,9 +378,9 @@ pub fn candidates_in(
         && !simple::is_gemv(conv)
     {
         let flat = conv.flattened();
-        let universal = arena.map_or(vec![], |arena| universal::kernels(&flat, caps, arena));
+        let software = arena.map_or(vec![], |arena| software::kernels(&flat, caps, arena));
         let others = convolutions(&flat, caps).into_iter().map(|how| how.kernel(&flat, caps, arena));
-        for kernel in universal.into_iter().chain(others) {
+        for kernel in software.into_iter().chain(others) {
             // On a narrow map several tiles are cut down to one.
             if check(spec, &kernel, caps).is_ok() && kernels.iter().all(|k| k.name != kernel.name) {
                 kernels.push(kernel);
@@ -405,7 +403,7 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
         gemm::packed_weight_bytes(&flat),
         matrix::packed_weight_bytes(&flat),
         winograd::packed_weight_bytes(&flat),
-        universal::packed_weight_bytes(&flat),
+        software::packed_weight_bytes(&flat),
     ]
     .into_iter()
     .max()
@@ -446,10 +444,10 @@ impl Kernel {
         match (&self.packing, spec) {
             (Packing::Conv(layout), _) => layout.bytes(),
             (Packing::Matrix(layout), _) => layout.bytes(),
-            (Packing::Universal(layout), _) => layout.bytes(),
+            (Packing::Software(layout), _) => layout.bytes(),
             (Packing::Winograd(layout), _) => layout.bytes(),
             (Packing::WinogradPasses(layout), _) => layout.bytes(),
-            (Packing::Apart(layout), _) => layout.bytes(),
+            (Packing::ProjectionThenWinograd(layout), _) => layout.bytes(),
             (Packing::Gemv(layout), Spec::Conv(spec)) => layout.bytes(spec),
             _ => 0,
         }
@@ -466,10 +464,10 @@ impl Kernel {
             Packing::Gemv(layout) => layout.pack(spec, values),
             Packing::Conv(layout) => layout.pack(spec, values),
             Packing::Matrix(layout) => layout.pack(spec, values),
-            Packing::Universal(layout) => layout.pack(spec, values),
+            Packing::Software(layout) => layout.pack(spec, values),
             Packing::Winograd(layout) => layout.pack(spec, values),
             Packing::WinogradPasses(layout) => layout.pack(spec, values),
-            Packing::Apart(layout) => layout.pack(values),
+            Packing::ProjectionThenWinograd(layout) => layout.pack(values),
         }
     }
 
@@ -479,7 +477,7 @@ impl Kernel {
             Packing::Matrix(layout) => layout.rounding(),
             Packing::Winograd(layout) => layout.rounding(),
             Packing::WinogradPasses(layout) => layout.rounding(),
-            Packing::Apart(layout) => layout.rounding(),
+            Packing::ProjectionThenWinograd(layout) => layout.rounding(),
             _ => Rounding::DIRECT,
         }
     }

@@ -18,7 +18,6 @@
 //! so at most `min(channels, terms) + roundings + 2 + adds`; and one more for products of roundings.
 
 use super::super::Rounding;
-use super::super::source::Source;
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 /// Outputs of a tile along one dimension.
@@ -65,7 +64,7 @@ impl Minimal {
         }
     }
 
-    /// B', which [`Minimal::emit_input`] multiplies by.
+    /// B'.
     fn input(self) -> Vec<Vec<f64>> {
         let (a, b) = (FRAC_1_SQRT_2, SQRT_2);
         match self {
@@ -86,7 +85,7 @@ impl Minimal {
         }
     }
 
-    /// A', which [`Minimal::emit_output`] multiplies by.
+    /// A'.
     fn output(self) -> Vec<Vec<f64>> {
         let (a, b) = (FRAC_1_SQRT_2, SQRT_2);
         match self {
@@ -98,60 +97,6 @@ impl Minimal {
                 vec![0.0, a / 2.0, -a / 2.0, 2.0 * b, -2.0 * b, 1.0],
             ],
         }
-    }
-
-    /// Defines `{to}0`, `{to}1`, .. as `B'` times what the names in `from` stand for.
-    pub(in super::super) fn emit_input(self, s: &mut Source, to: &str, from: &[String]) {
-        let d = from;
-        let lines = match self {
-            Minimal::Two => vec![
-                format!("let {to}0 = {} - {};", d[0], d[2]),
-                format!("let {to}1 = {} + {};", d[1], d[2]),
-                format!("let {to}2 = {} - {};", d[2], d[1]),
-                format!("let {to}3 = {} - {};", d[1], d[3]),
-            ],
-            Minimal::Four => vec![
-                format!("let {to}0 = {} - 2.5 * {} + {};", d[0], d[2], d[4]),
-                format!("let {to}_inner = {} - 2.0 * {};", d[4], d[2]),
-                format!("let {to}_inner_odd = {FRAC_1_SQRT_2:?} * {} - {SQRT_2:?} * {};", d[3], d[1]),
-                format!("let {to}1 = {to}_inner + {to}_inner_odd;"),
-                format!("let {to}2 = {to}_inner - {to}_inner_odd;"),
-                format!("let {to}_outer = {} - 0.5 * {};", d[4], d[2]),
-                format!("let {to}_outer_odd = {SQRT_2:?} * {} - {FRAC_1_SQRT_2:?} * {};", d[3], d[1]),
-                format!("let {to}3 = {to}_outer + {to}_outer_odd;"),
-                format!("let {to}4 = {to}_outer - {to}_outer_odd;"),
-                format!("let {to}5 = {} - 2.5 * {} + {};", d[1], d[3], d[5]),
-            ],
-        };
-        lines.iter().for_each(|line| s.line(line));
-    }
-
-    /// Defines `{to}0`, `{to}1`, .. as `A'` times what the names in `from` stand for.
-    pub(in super::super) fn emit_output(self, s: &mut Source, to: &str, from: &[String]) {
-        let m = from;
-        let (a, b) = (FRAC_1_SQRT_2, SQRT_2);
-        let lines = match self {
-            Minimal::Two => vec![
-                format!("let {to}0 = {} + {} + {};", m[0], m[1], m[2]),
-                format!("let {to}1 = {} - {} - {};", m[1], m[2], m[3]),
-            ],
-            Minimal::Four => vec![
-                format!("let {to}_inner = {} + {};", m[1], m[2]),
-                format!("let {to}_inner_odd = {} - {};", m[1], m[2]),
-                format!("let {to}_outer = {} + {};", m[3], m[4]),
-                format!("let {to}_outer_odd = {} - {};", m[3], m[4]),
-                format!("let {to}0 = {} + {to}_inner + {to}_outer;", m[0]),
-                format!("let {to}1 = {a:?} * {to}_inner_odd + {b:?} * {to}_outer_odd;"),
-                format!("let {to}2 = 0.5 * {to}_inner + 2.0 * {to}_outer;"),
-                format!(
-                    "let {to}3 = {:?} * {to}_inner_odd + {:?} * {to}_outer_odd + {};",
-                    a / 2.0,
-                    2.0 * b,
-                    m[5]
-                ),
-            ],
-        };
-        lines.iter().for_each(|line| s.line(line));
     }
 
     /// `G g G'` of a 3x3 filter at place (`row`, `column`) as factors of its nine weights.

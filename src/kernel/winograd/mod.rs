@@ -1,6 +1,6 @@
 //! Winograd's minimal filtering F(2x2, 3x3) in one shader: 16 products where the direct sum of a 2x2 tile of outputs has 36, by 16
 //! GEMMs, one per place of the 4x4 tile of inputs, all in one workgroup. The transforms, and the bound of their rounding, are in
-//! [`minimal`]; software adapters have them in shaders of their own ([`universal`](super::universal)).
+//! [`minimal`]; software adapters have them in shaders of their own ([`software`](super::software)).
 
 mod body;
 mod minimal;

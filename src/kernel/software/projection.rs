@@ -1,10 +1,12 @@
-//! A projection beside windows of stride 1, as in the first block of a stage: the universal convolution writes its sums to the
-//! output, and Winograd's passes, which save products for windows alone, add theirs in place.
+//! A projection beside windows of stride 1, as in the first block of a stage: a direct convolution writes its sums to the output, and
+//! Winograd's passes, which save products for windows alone, add theirs in place.
 
 use super::super::spec::{Add, ConvSpec, Operand};
 use super::super::winograd::Minimal;
 use super::super::{Arena, Capabilities, Function, Kernel, Packing, Role, Rounding, Values};
-use super::{UniversalLayout, WinogradPasses, direct, direct_bytes, winograd};
+use super::conv;
+use super::layout::SoftwareLayout;
+use super::winograd::{self, WinogradPasses};
 
 /// What a binding's offset must be a multiple of, on any adapter.
 const ALIGNMENT: u64 = 256;
@@ -19,8 +21,8 @@ struct Part {
 
 /// How the weights of both kernels are laid out, one after the other.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Apart {
-    projections: (Part, UniversalLayout),
+pub(in super::super) struct ProjectionThenWinograd {
+    projections: (Part, SoftwareLayout),
     windows: (Part, WinogradPasses),
 }
 
@@ -51,15 +53,15 @@ fn parts(spec: &ConvSpec) -> Option<[Part; 2]> {
 /// The kernel for a flattened spec whose buffers are all in the arena, and its time in products of the direct convolution.
 pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<(f64, Kernel)> {
     let [before, after] = parts(spec)?;
-    let (cost_before, first) = direct(&before.spec, caps, arena)?;
+    let (cost_before, first) = conv::kernel(&before.spec, caps, arena)?;
     let fits = |m: &Minimal| bytes_of(&before, &after, *m).is_some();
     let passes = Minimal::ALL.into_iter().filter(fits);
     let passes = passes.filter_map(|m| winograd::kernel(&after.spec, m, caps, arena));
     let (cost_after, second) = passes.min_by(|(a, _), (b, _)| a.total_cmp(b))?;
-    let (Packing::Universal(sums), Packing::WinogradPasses(passes)) = (first.packing, second.packing) else {
+    let (Packing::Software(sums), Packing::WinogradPasses(passes)) = (first.packing, second.packing) else {
         unreachable!("how those two are packed");
     };
-    let packing = Apart { projections: (before, sums), windows: (after, passes) };
+    let packing = ProjectionThenWinograd { projections: (before, sums), windows: (after, passes) };
     let mut shaders = first.shaders;
     for mut shader in second.shaders {
         for binding in &mut shader.bindings {
@@ -71,7 +73,7 @@ pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Opt
     }
     let name = format!("{} after projection", second.name);
     let kernel =
-        Kernel { name, shaders, scratch: second.scratch, packing: Packing::Apart(Box::new(packing)) };
+        Kernel { name, shaders, scratch: second.scratch, packing: Packing::ProjectionThenWinograd(Box::new(packing)) };
     Some((cost_before + cost_after, kernel))
 }
 
@@ -83,12 +85,12 @@ pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
 
 /// Bytes of packed weights of both. As there, no planner should have to split a layer for a kernel that has alternatives.
 fn bytes_of(before: &Part, after: &Part, minimal: Minimal) -> Option<u64> {
-    let sums = direct_bytes(&before.spec).next_multiple_of(ALIGNMENT);
+    let sums = conv::packed_weight_bytes(&before.spec).next_multiple_of(ALIGNMENT);
     let both = sums + winograd::bytes_of(&after.spec, minimal)?;
     (both <= Capabilities::WEBGPU.max_binding_bytes).then_some(both)
 }
 
-impl Apart {
+impl ProjectionThenWinograd {
     /// Where the weights of the windows begin, in bytes.
     fn windows_from(&self) -> u64 {
         self.projections.1.bytes().next_multiple_of(ALIGNMENT)

@@ -1,5 +1,5 @@
 //! Winograd's minimal filtering on software Vulkan: the transforms of inputs and outputs are shaders of their own, and between them
-//! the universal convolution multiplies, to which every place of a tile is a group of channels of a 1x1 convolution over tiles.
+//! [`conv`](super::conv) multiplies, to which every place of a tile is a group of channels of a 1x1 convolution over tiles.
 //!
 //! A 1x1 convolution that is summed into the same outputs takes part as the centre of a 3x3.
 //!
@@ -7,20 +7,19 @@
 //! three shaders find their sizes in front of the weights.
 
 use super::super::layout::Kind;
-use super::super::source::planes;
+use super::super::prelude::planes;
 use super::super::spec::{ConvSpec, KRange};
 use super::super::winograd::Minimal;
-use super::super::{Arena, Binding, Capabilities, Kernel, Packing, Role, Rounding, Shader, Values};
-use super::text::text;
-use super::winograd_text::{input, output};
-use super::{PAIR, RANGE_SIZES, best_tile, bounds, plain, products, read, step, tables};
+use super::super::{Arena, Capabilities, Kernel, Packing, Role, Rounding, Shader, Values, files};
+use super::conv::{best_tile, binding, bounds, plain, products, shader, source};
+use super::layout::{self, PAIR, RANGE_SIZES, read, step, tables};
 use crate::threads;
 
 /// Pairs in front of the weights: sizes and output table of the GEMM, then from here the sizes of the transforms.
-pub(super) const SIZES: usize = super::SIZES + 1;
+const SIZES: usize = layout::SIZES + 1;
 /// The sizes of each K range, and the tables of outputs and adds.
-pub(super) const RANGES: usize = SIZES + 2;
-pub(super) const TABLES: usize = RANGES + 2 * MOST_RANGES;
+const RANGES: usize = SIZES + 2;
+const TABLES: usize = RANGES + RANGE_SIZES * MOST_RANGES;
 /// K ranges at most.
 const MOST_RANGES: usize = 2;
 
@@ -205,7 +204,7 @@ pub(super) fn kernel(
             pad_x,
         ];
         header.extend(words.map(|v| v as u32));
-        header.resize(header.len() + 2 * PAIR - words.len(), 0);
+        header.resize(header.len() + RANGE_SIZES * PAIR - words.len(), 0);
         first_plane += planes_of(range);
     }
     header.resize(TABLES * PAIR, 0); // Where there is but one.
@@ -213,33 +212,14 @@ pub(super) fn kernel(
     header.resize(first_block * PAIR, 0);
 
     let range = [0, tile_row, 0, all_planes, 1, 1, tile_row, 1, 1, all, 0, 0, 1, 1, 1, 1];
-    let binding = |name: &str, role, writable| Binding { name: name.into(), role, writable };
-    let gemm = Shader {
-        text: super::super::Text::Written(text(Kind::Dense, tile, lanes)),
-        entry: "conv2d",
-        bindings: vec![binding("arena", Role::Scratch, true), binding("weights", Role::Weights(0), false)],
-        grid,
-        subgroup: true,
-        int64: true,
-        matrices: false,
-    };
-    let transform = |wgsl, entry, grid: [usize; 3]| Shader {
-        text: super::super::Text::Written(wgsl),
-        entry,
-        bindings: vec![
-            binding("arena", Role::Arena, true),
-            binding("weights", Role::Weights(0), false),
-            binding("scratch", Role::Scratch, true),
-        ],
-        grid: grid.map(|n| n as u32),
-        ..gemm.clone()
-    };
+    let between = vec![binding("arena", Role::Scratch, true), binding("weights", Role::Weights(0), false)];
     let most_planes = spec.k_ranges.iter().map(planes_of).max()?;
     let before = [tile_row / lanes, most_planes, spec.k_ranges.len()];
+    let after = [tile_row / lanes, out_quads, 1];
     let shaders = vec![
-        transform(input(minimal, lanes), "transform_input", before),
-        gemm.clone(),
-        transform(output(minimal, lanes), "transform_output", [tile_row / lanes, out_quads, 1]),
+        transform(minimal, Transform::Input, caps, before),
+        shader(Kind::Dense, tile, caps, between, grid),
+        transform(minimal, Transform::Output, caps, after),
     ];
     let side = minimal.outputs();
     let cost = GEMM * products(&grid, lanes, tile, 4 * all_planes)
@@ -262,6 +242,42 @@ pub(super) fn kernel(
         }),
     };
     Some((cost, kernel))
+}
+
+/// A shader before or after the GEMM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transform {
+    Input,
+    Output,
+}
+
+fn transform(minimal: Minimal, transform: Transform, caps: &Capabilities, grid: [usize; 3]) -> Shader {
+    let lanes = caps.subgroup_size.expect("lanes load for one another") as usize;
+    let bindings = vec![
+        binding("arena", Role::Arena, true),
+        binding("weights", Role::Weights(0), false),
+        binding("scratch", Role::Scratch, true),
+    ];
+    let side = minimal.outputs();
+    let mut s = source(format!("{transform:?} transform of F({side}x{side}, 3x3)"), caps, bindings, lanes);
+    s.constants(&[("TILE_PIXELS", side), ("SIZES", SIZES), ("RANGES", RANGES), ("TABLES", TABLES)]);
+    s.file(files::SOFTWARE_WINOGRAD);
+    s.file(match minimal {
+        Minimal::Two => files::SOFTWARE_WINOGRAD_F2,
+        Minimal::Four => files::SOFTWARE_WINOGRAD_F4,
+    });
+    let entry = match transform {
+        Transform::Input => {
+            s.file(files::SOFTWARE_WINOGRAD_INPUT);
+            "transform_input"
+        }
+        Transform::Output => {
+            s.file(files::SOFTWARE_FINISH);
+            s.file(files::SOFTWARE_WINOGRAD_OUTPUT);
+            "transform_output"
+        }
+    };
+    Shader::new(s, entry, grid.map(|n| n as u32))
 }
 
 impl WinogradPasses {
@@ -296,7 +312,7 @@ impl WinogradPasses {
         words
     }
 
-    /// The words of one place of a tile, in the order the universal convolution reads them.
+    /// The words of one place of a tile, in the order the GEMM reads them.
     fn pack_place(&self, spec: &ConvSpec, place: usize, words: &mut [u32], weights: &[&[f32]]) {
         let n = self.minimal.inputs();
         let factors = self.minimal.filter_at(place / n, place % n);

@@ -1,0 +1,178 @@
+//! The convolution that is one shader for many shapes: its sizes lie in front of the weights.
+
+use super::super::access::Access;
+use super::super::layout::{Kind, kind};
+use super::super::prelude::{Source, planes};
+use super::super::spec::{ConvSpec, KRange, Operand};
+use super::super::{
+    Arena, Binding, Capabilities, Function, Kernel, Packing, Precision, Role, Shader, best_first, files,
+};
+use super::SoftwareAccess;
+use super::layout::{PAIR, RANGE_SIZES, SIZES, SoftwareLayout, block, depth, read, tables};
+use std::sync::Arc;
+
+/// Pixels in a row of so many, and quads of output channels, of one invocation.
+pub(super) fn best_tile(spec: &ConvSpec, kind: Kind, width: usize) -> (usize, usize) {
+    let quads = match kind {
+        Kind::Depthwise => 2,
+        _ if spec.out_channels <= 16 => 4,
+        _ => 8,
+    };
+    best_first([7, 8, 6, 5].map(|pixels| (pixels, quads)), width)[0]
+}
+
+/// Products in the time of which a sum is stored.
+const STORED: usize = 50;
+
+/// Products that invocations compute, those of lanes with nothing to do among them, and store: what a kernel takes time for.
+pub(super) fn products(grid: &[u32; 3], lanes: usize, (pixels, quads): (usize, usize), depth: usize) -> f64 {
+    let workgroups: f64 = grid.iter().map(|n| f64::from(*n)).product();
+    workgroups * (lanes * pixels * 4 * quads * (depth + STORED)) as f64
+}
+
+/// The kernel for a flattened spec whose buffers are all in the arena, and its products. `None` where it does not compute such a spec.
+pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<(f64, Kernel)> {
+    let lanes = caps.subgroup_size.filter(|_| caps.shares_buffers())? as usize;
+    let [low, high] = bounds(spec)?;
+    let kind = plain(spec)?;
+
+    let width = spec.size[1];
+    let tile = best_tile(spec, kind, width);
+    let (pixels, quads) = tile;
+    let out = spec.outputs[0].shape;
+    let across = width.div_ceil(pixels);
+    let invocations = across * spec.size[0] * out.batch;
+    let workgroups = invocations.div_ceil(lanes);
+    let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
+    let tiles = spec.out_channels.div_ceil(4 * quads);
+    let grid = [workgroups.div_ceil(fold) as u32, tiles as u32, fold as u32];
+
+    let range_words = |r: &KRange| {
+        let [height, width] = r.from.size();
+        let s = &r.from.shape;
+        let plane = s.height * s.width;
+        let base = read(&r.from, arena)? as usize + r.from.first_channel / 4 * plane;
+        let planes_read = r.from.channels.div_ceil(4);
+        let [row, element] = [r.from.stride * s.width, r.from.stride];
+        let sizes = [
+            base,
+            plane,
+            planes(s) * plane,
+            planes_read,
+            r.kernel[0],
+            r.kernel[1],
+            row,
+            element,
+            height,
+            width,
+            r.padding[0],
+            r.padding[1],
+            r.stride[0],
+            r.stride[1],
+            r.dilation[0],
+            r.dilation[1],
+        ];
+        Some(sizes.map(|v| v as u32))
+    };
+    let ranges: Vec<_> = spec.k_ranges.iter().map(range_words).collect::<Option<_>>()?;
+    let block = block(spec, kind, quads);
+
+    let first = SIZES + spec.outputs.len() + spec.adds.len();
+    let sizes = [
+        invocations,
+        across,
+        spec.size[0],
+        width,
+        spec.out_channels.div_ceil(4),
+        first,
+        block,
+        ranges.len(),
+        spec.outputs.len(),
+        spec.adds.len(),
+        low.to_bits() as usize,
+        high.to_bits() as usize,
+        grid[0] as usize,
+        pixels,
+    ];
+    let mut header: Vec<u32> = sizes.iter().map(|v| *v as u32).collect();
+    header.resize(SIZES * PAIR, 0);
+    header.extend(tables(spec, arena)?);
+
+    let bindings = vec![binding("arena", Role::Arena, true), binding("weights", Role::Weights(0), false)];
+    let shader = shader(kind, tile, caps, bindings, grid);
+    let cost = products(&grid, lanes, tile, spec.k_ranges.iter().map(|r| depth(r, kind)[1]).sum());
+    let packing = Packing::Software(SoftwareLayout { header, ranges, kind, quads, block, tiles });
+    let depthwise = if kind == Kind::Depthwise { " depthwise" } else { "" };
+    let name = format!("conv2d universal{depthwise} {pixels}px x {}oc", 4 * quads);
+    Some((cost, Kernel::one(name, shader, packing)))
+}
+
+/// A binding of a shader.
+pub(super) fn binding(name: &str, role: Role, writable: bool) -> Binding {
+    Binding { name: name.into(), role, writable }
+}
+
+/// A shader that has its sizes from the weights, for so many invocations of a workgroup. Its text says nothing of a spec, so that it
+/// is one for many.
+pub(super) fn source(about: String, caps: &Capabilities, bindings: Vec<Binding>, lanes: usize) -> Source {
+    let access: Arc<dyn Access> = Arc::new(SoftwareAccess::new(caps, None));
+    let mut s = Source::new(about, &access).with_subgroup();
+    s.declared(bindings);
+    s.constants(&[("LANES", lanes), ("RANGE_SIZES", RANGE_SIZES)]);
+    s.file(files::SOFTWARE_ARENA);
+    s
+}
+
+/// The shader for a tile of so many pixels and quads of output channels; `bindings` are the arena and the weights.
+pub(super) fn shader(
+    kind: Kind,
+    (pixels, quads): (usize, usize),
+    caps: &Capabilities,
+    bindings: Vec<Binding>,
+    grid: [u32; 3],
+) -> Shader {
+    let lanes = caps.subgroup_size.expect("lanes load for one another") as usize;
+    let about = format!("{kind:?} convolutions, {pixels} pixels x {} channels", 4 * quads);
+    let mut s = source(about, caps, bindings, lanes);
+    s.constants(&[("TILE_PIXELS", pixels), ("TILE_QUADS", quads), ("TABLES", SIZES)]);
+    s.file(files::SOFTWARE_FINISH);
+    s.file(if kind == Kind::Depthwise { files::SOFTWARE_DEPTHWISE } else { files::SOFTWARE_DENSE });
+    s.file(files::SOFTWARE_CONV);
+    Shader::new(s, "conv2d", grid)
+}
+
+/// How the ranges of a spec are multiplied where it is one of those that read and write f32 quads only, without gates and functions
+/// that need parameters: all inputs against all outputs, or each against its own.
+pub(super) fn plain(spec: &ConvSpec) -> Option<Kind> {
+    let plain = |o: &Operand| !o.mean_pool && o.shape.precision == Precision::F32;
+    let is = |r: &KRange, wanted: Kind| {
+        let ungrouped = wanted == Kind::Depthwise || r.groups == 1;
+        plain(&r.from) && r.map.is_none() && ungrouped && kind(spec, r) == wanted
+    };
+    let all = spec.pool.is_none()
+        && spec.adds.iter().all(|a| plain(&a.from) && a.gate.is_none() && a.is_aligned())
+        && spec.outputs.iter().all(|o| o.shape.precision == Precision::F32);
+    let kinds = [Kind::Dense, Kind::Depthwise].into_iter().filter(|_| all);
+    kinds.into_iter().find(|wanted| spec.k_ranges.iter().all(|r| is(r, *wanted)))
+}
+
+/// Bytes of packed weights of the direct convolution, 0 where it does not compute the spec.
+pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
+    let Some(kind) = plain(spec) else { return 0 };
+    let (_, quads) = best_tile(spec, kind, spec.size[1]);
+    let tables = SIZES + spec.outputs.len() + spec.adds.len();
+    ((tables + spec.out_channels.div_ceil(4 * quads) * block(spec, kind, quads)) * PAIR * 4) as u64
+}
+
+/// Between which bounds the activation clamps, where that is all it does to every channel.
+pub(super) fn bounds(spec: &ConvSpec) -> Option<[f32; 2]> {
+    let mut functions = spec.activation.iter().filter(|(range, _)| !range.is_empty()).map(|(_, f)| *f);
+    let function = functions.next()?;
+    let bounds = match function {
+        Function::Identity => [f32::NEG_INFINITY, f32::INFINITY],
+        Function::Relu => [0.0, f32::INFINITY],
+        Function::Relu6 => [0.0, 6.0],
+        _ => return None,
+    };
+    functions.all(|f| f == function).then_some(bounds)
+}
