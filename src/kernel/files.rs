@@ -28,6 +28,8 @@ files! {
     REDUCE_NONE = "shared/reduce_none.wgsl";
     REDUCE_SLICES = "shared/reduce_slices.wgsl";
     GEMM = "conv/gemm.wgsl";
+    STEM = "conv/stem.wgsl";
+    WINOGRAD_FUSED = "conv/winograd_fused.wgsl";
     MAX_POOL = "pool/max.wgsl";
     AVERAGE = "pool/average.wgsl";
     AVERAGE_SLICES = "pool/average_slices.wgsl";

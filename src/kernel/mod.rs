@@ -299,10 +299,10 @@ impl How {
     fn kernel(&self, flat: &ConvSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
         match self {
             How::Register(tile) => register::kernel(flat, tile, caps, arena),
-            How::Stem(shape) => stem::kernel(flat, shape, caps, arena),
+            How::Stem(shape) => stem::kernel(flat, shape, caps, &access(caps, arena)),
             How::Gemm(shape) => gemm::kernel(flat, shape, caps, &access(caps, arena)),
             How::Matrix(shape) => matrix::kernel(flat, shape, caps),
-            How::Winograd(shape) => winograd::kernel(flat, shape, caps, arena),
+            How::Winograd(shape) => winograd::kernel(flat, shape, caps, &access(caps, arena)),
         }
     }
 }
