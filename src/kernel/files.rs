@@ -30,6 +30,8 @@ files! {
     CHANNEL = "shared/channel.wgsl";
     DIRECT = "conv/direct.wgsl";
     GEMM = "conv/gemm.wgsl";
+    STEM = "conv/stem.wgsl";
+    WINOGRAD_FUSED = "conv/winograd_fused.wgsl";
     MAX_POOL = "pool/max.wgsl";
     AVERAGE = "pool/average.wgsl";
     AVERAGE_SLICES = "pool/average_slices.wgsl";

@@ -305,10 +305,10 @@ impl How {
     fn kernel(&self, flat: &ConvSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
         match self {
             How::Direct(tile) => direct::kernel(flat, tile, caps, &access(caps, arena)),
-            How::Stem(shape) => stem::kernel(flat, shape, caps, arena),
+            How::Stem(shape) => stem::kernel(flat, shape, caps, &access(caps, arena)),
             How::Gemm(shape) => gemm::kernel(flat, shape, caps, &access(caps, arena)),
             How::Matrix(shape) => matrix::kernel(flat, shape, caps),
-            How::Winograd(shape) => winograd::kernel(flat, shape, caps, arena),
+            How::Winograd(shape) => winograd::kernel(flat, shape, caps, &access(caps, arena)),
         }
     }
 }

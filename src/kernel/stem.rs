@@ -6,13 +6,13 @@
 //! several pixels. Where a max pool follows, conv values meet in the same memory and no conv pixel is computed twice but those
 //! that two rectangles share.
 
-mod body;
-
-pub(super) use body::kernel;
-
+use super::access::Access;
 use super::layout::{Order, WeightLayout};
+use super::prelude::{Reach, Source};
 use super::spec::ConvSpec;
-use super::{BUSY, Capabilities, best_guess_first};
+use super::{BUSY, Capabilities, Kernel, Packing, Shader, best_guess_first, files};
+use crate::graph::MaxPool;
+use std::sync::Arc;
 
 /// Most input channels, and taps of a window's side: what still fits workgroup memory, and unrolls to a sensible length.
 const MOST_CHANNELS: usize = 8;
@@ -22,15 +22,15 @@ const MOST_TAPS: usize = 11;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
     /// Strips side by side.
-    pub(super) across: usize,
+    across: usize,
     /// Rows of strips.
-    pub(super) down: usize,
+    down: usize,
     /// Conv pixels of a strip: those of an invocation.
-    pub(super) strip: usize,
+    strip: usize,
     /// Invocations that have the same strip, each for channels of its own.
-    pub(super) parts: usize,
+    parts: usize,
     /// Quads of output channels of an invocation.
-    pub(super) own_quads: usize,
+    own_quads: usize,
 }
 
 /// From the most products per load to the most workgroups. Conv values of a quad per invocation are 16 KiB at most.
@@ -63,15 +63,14 @@ impl Shape {
 
     /// Pixels stored, `[down, across]`: as many whole windows of the pool as the conv pixels hold; none where they hold none.
     fn stored(&self, spec: &ConvSpec) -> [usize; 2] {
-        let Some(pool) = spec.pool else { return self.conv() };
-        let conv = self.conv();
+        let (pool, conv) = (pool(spec), self.conv());
         [0, 1].map(|i| conv[i].checked_sub(pool.kernel[i]).map_or(0, |rest| rest / pool.stride[i] + 1))
     }
 
     /// Rows of conv pixels that those stored need.
     fn rows(&self, spec: &ConvSpec) -> usize {
-        let rows = self.stored(spec)[0];
-        spec.pool.map_or(rows, |pool| (rows - 1) * pool.stride[0] + pool.kernel[0])
+        let pool = pool(spec);
+        (self.stored(spec)[0] - 1) * pool.stride[0] + pool.kernel[0]
     }
 
     /// Rows and columns of the operand's view that are staged: rows in whole turns of the stride, an odd number of columns.
@@ -88,6 +87,17 @@ impl Shape {
         let staged = spec.k_ranges[0].from.channels * self.patch(spec).iter().product::<usize>();
         let pooled = if spec.pool.is_some() { 4 * self.strip * self.workgroup() } else { 0 };
         staged.max(pooled)
+    }
+
+    /// Which of the elements of a row that a strip's windows reach over are read: strides and dilations may leave some out.
+    fn columns_read(&self, spec: &ConvSpec) -> Vec<bool> {
+        let range = &spec.k_ranges[0];
+        let (stride, dilation, taps) = (range.stride[1], range.dilation[1], range.kernel[1]);
+        let mut read = vec![false; (self.strip - 1) * stride + (taps - 1) * dilation + 1];
+        for pixel in 0..self.strip {
+            (0..taps).for_each(|tap| read[pixel * stride + tap * dilation] = true);
+        }
+        read
     }
 
     /// Rectangles of an image, `[down, across]`.
@@ -111,6 +121,66 @@ impl Shape {
     fn layout(&self, spec: &ConvSpec) -> WeightLayout {
         WeightLayout::new(spec, &Order { quads: self.quads(), lanes: None, max_taps: MOST_TAPS })
     }
+}
+
+/// The max pool behind the convolution; where there is none, one of single pixels.
+fn pool(spec: &ConvSpec) -> MaxPool {
+    spec.pool.unwrap_or(MaxPool { kernel: [1, 1], stride: [1, 1], padding: [0, 0] })
+}
+
+/// The kernel for a spec and a shape that [`shapes`] gives for it.
+pub(super) fn kernel(
+    spec: &ConvSpec,
+    shape: &Shape,
+    caps: &Capabilities,
+    access: &Arc<dyn Access>,
+) -> Kernel {
+    let layout = shape.layout(spec);
+    let (range, weights, out) = (&spec.k_ranges[0], &layout.ranges[0], &spec.outputs[0].shape);
+    let [down, across] = shape.rectangles(spec);
+    let rectangles = down * across * out.batch;
+    let fold = rectangles.div_ceil(caps.max_workgroups as usize).max(1);
+    let grid = [rectangles.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
+    let [patch_height, patch_width] = shape.patch(spec);
+    let [stored_height, stored_width] = shape.stored(spec);
+    let pool = pool(spec);
+    let mut s = Source::new(format!("{spec:?}"), access);
+    s.constants(&[
+        ("RECTANGLES", rectangles),
+        ("RECTANGLES_DOWN", down),
+        ("RECTANGLES_ACROSS", across),
+        ("GRID_X", grid[0] as usize),
+        ("STRIPS_DOWN", shape.down),
+        ("STRIPS_ACROSS", shape.across),
+        ("STRIP", shape.strip),
+        ("PARTS", shape.parts),
+        ("OWN_QUADS", shape.own_quads),
+        ("TILE_WEIGHTS", layout.block),
+        ("PATCH_HEIGHT", patch_height),
+        ("PATCH_WIDTH", patch_width),
+        ("STORED_HEIGHT", stored_height),
+        ("STORED_WIDTH", stored_width),
+        ("OUT_HEIGHT", out.height),
+        ("OUT_WIDTH", out.width),
+        ("POOL_KERNEL_Y", pool.kernel[0]),
+        ("POOL_KERNEL_X", pool.kernel[1]),
+        ("POOL_STRIDE_Y", pool.stride[0]),
+        ("POOL_STRIDE_X", pool.stride[1]),
+        ("POOL_PAD_Y", pool.padding[0]),
+        ("POOL_PAD_X", pool.padding[1]),
+    ]);
+    s.constant("COLUMN_READ", shape.columns_read(spec));
+    s.convolution(spec, layout.slopes);
+    s.constant("R0_WEIGHTS", weights.offset);
+    s.k_range(0, range, Reach::ANY, weights.map);
+    s.file(files::STEM);
+    let pooled = if spec.pool.is_some() { "_max_pool" } else { "" };
+    let [rows, columns] = shape.conv();
+    Kernel::one(
+        format!("conv2d{pooled} stem {rows}x{columns}px x {}oc", shape.quads() * 4),
+        Shader::new(s, "conv2d", grid),
+        Packing::Conv(layout),
+    )
 }
 
 /// Every shape for a spec on any adapter: one dense convolution of a few planes by more than one tap, nothing added.

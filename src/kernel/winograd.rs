@@ -2,14 +2,15 @@
 //! GEMMs, one per place of the 4x4 tile of inputs, all in one workgroup. The transforms, and the bound of their rounding, are in
 //! [`minimal`]; software adapters have them in shaders of their own ([`software`](super::software)).
 
-mod body;
 mod minimal;
 
-pub(super) use body::kernel;
 pub(super) use minimal::Minimal;
 
+use super::access::Access;
+use super::prelude::{Reach, Source};
 use super::spec::ConvSpec;
-use super::{Capabilities, Precision, Rounding, Values, layout};
+use super::{Capabilities, Kernel, Packing, Precision, Rounding, Shader, Values, files, layout};
+use std::sync::Arc;
 
 /// Invocations of a workgroup: 4 x 4 for each of the 16 places.
 const WORKGROUP: usize = 256;
@@ -18,9 +19,9 @@ const WORKGROUP: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
     /// Tiles of 2x2 pixels.
-    pub(super) tiles: usize,
+    tiles: usize,
     /// Quads of output channels.
-    pub(super) quads: usize,
+    quads: usize,
 }
 
 const SHAPES: [Shape; 2] = [Shape { tiles: 16, quads: 8 }, Shape { tiles: 32, quads: 8 }];
@@ -103,6 +104,39 @@ impl WinogradLayout {
         }
         packed.into_iter().map(f32::to_bits).collect()
     }
+}
+
+/// The kernel for a spec and a shape that [`shapes`] gives for it.
+pub(super) fn kernel(
+    spec: &ConvSpec,
+    shape: &Shape,
+    caps: &Capabilities,
+    access: &Arc<dyn Access>,
+) -> Kernel {
+    let layout = WinogradLayout::new(spec, shape);
+    let workgroups = all_tiles(spec).div_ceil(shape.tiles);
+    let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
+    let grid = [workgroups.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
+    let [down, across] = tiles(spec);
+    let mut s = Source::new(format!("{spec:?}"), access);
+    s.constants(&[
+        ("TILES", all_tiles(spec)),
+        ("TILES_DOWN", down),
+        ("TILES_ACROSS", across),
+        ("GRID_X", grid[0] as usize),
+        ("GROUP_TILES", shape.tiles),
+        ("GROUP_QUADS", shape.quads),
+        ("GROUP_WEIGHTS", layout.block),
+    ]);
+    s.convolution(spec, layout.slopes);
+    // Tiles reach over the edge.
+    s.k_range(0, &spec.k_ranges[0], Reach::ANY, 0);
+    s.file(files::WINOGRAD_FUSED);
+    Kernel::one(
+        format!("conv2d winograd {}px x {}oc", 4 * shape.tiles, 4 * shape.quads),
+        Shader::new(s, "conv2d", grid),
+        Packing::Winograd(layout),
+    )
 }
 
 /// Every shape for a spec that an adapter of the default limits can run: a dense 3x3 of stride 1 and at least two quads of
