@@ -125,8 +125,8 @@ fn small_maps_fill_their_workgroups() {
             let chosen = select(&Spec::Conv(spec), &caps).expect("within the limits");
             let shader = &chosen.shaders[0];
             let constant = |name: &str| -> usize {
-                let at = shader.wgsl.find(&format!("const {name} = ")).expect("a constant");
-                let text = &shader.wgsl[at..].split(['=', 'u', ';']).nth(1).expect("its value");
+                let at = shader.wgsl().find(&format!("const {name} = ")).expect("a constant");
+                let text = &shader.wgsl()[at..].split(['=', 'u', ';']).nth(1).expect("its value");
                 text.trim().parse().expect("a number")
             };
             let tile = constant("TILE_PIXELS") * 4 * constant("TILE_QUADS");

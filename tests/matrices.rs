@@ -3,11 +3,10 @@
 
 mod common;
 
-use common::specs::{
-    activated, add, conv, gated, half, in_place, packed, projection, range, split, to_planar, whole,
-};
+use common::families::{in_half, matrix_cases};
+use common::specs::{activated, conv, half, packed, range, to_planar, whole};
 use common::{Gpu, adapters, check_conv, data, decoded, layers};
-use rmnet::kernel::{Capabilities, ConvSpec, Function, Kernel, Operand, Shader, Spec, candidates, select};
+use rmnet::kernel::{Capabilities, ConvSpec, Function, Kernel, Shader, Spec, candidates, select};
 
 /// The adapter as if it had matrix units.
 fn with_units(gpu: &Gpu) -> Capabilities {
@@ -35,7 +34,7 @@ fn able() -> Vec<Gpu> {
 /// of sums each invocation has eight elements.
 fn taken_apart(kernel: &Kernel) -> Kernel {
     let mut lines: Vec<String> = vec![];
-    for line in kernel.shaders[0].wgsl.lines() {
+    for line in kernel.shaders[0].wgsl().lines() {
         let line = line.trim();
         if line.contains("enable wgpu_cooperative_matrix") || line.starts_with("@builtin(subgroup") {
             continue;
@@ -84,7 +83,7 @@ fn taken_apart(kernel: &Kernel) -> Kernel {
     assert!(!wgsl.contains("coop"), "{wgsl}");
     let mut apart = kernel.clone();
     let shader = apart.shaders.remove(0);
-    apart.shaders = vec![Shader { wgsl, subgroup: false, matrices: false, ..shader }];
+    apart.shaders = vec![Shader::from_wgsl(wgsl, shader.entry, shader.bindings, shader.grid)];
     apart
 }
 
@@ -101,58 +100,12 @@ fn judge(
     on_units.or_else(|| run(&taken_apart(kernel)))
 }
 
-fn in_half(spec: ConvSpec) -> ConvSpec {
-    let Spec::Conv(spec) = half(Spec::Conv(spec)) else { unreachable!("a convolution stays one") };
-    spec
-}
-
-/// Remainders of pixels, channels and K; operands and epilogues.
-fn cases() -> Vec<(String, ConvSpec)> {
-    let mut specs = vec![];
-    for (batch, height, width, channels, kernel, out) in [
-        (1, 10, 13, 36, 3, 130),
-        (3, 5, 7, 40, 3, 70),
-        (2, 8, 8, 32, 3, 128),
-        (1, 1, 65, 197, 1, 67),
-        (1, 4, 8, 64, 3, 16),
-        (2, 3, 11, 28, 3, 33),
-        (5, 2, 3, 33, 3, 28),
-        (1, 33, 1, 8, 1, 36),
-        (1, 1, 130, 300, 1, 31),
-        (1, 7, 7, 256, 3, 64),
-    ] {
-        let from = whole(0, packed(batch, channels, height, width));
-        let name = format!("{batch}x{height}x{width}, {channels} to {out}, {kernel}x{kernel}");
-        specs.push((name, conv(vec![range(from, kernel, 1, kernel / 2, 1)], out)));
-    }
-    let x = whole(0, packed(2, 48, 7, 9));
-    let three = |out: usize| conv(vec![range(x, 3, 1, 1, 1)], out);
-    let like = |buffer: usize, channels: usize| whole(buffer, packed(2, channels, 7, 9));
-    let part = Operand { first_channel: 4, channels: 37, stride: 2, ..whole(0, packed(2, 44, 13, 18)) };
-    let named = [
-        ("in place", in_place(three(36))),
-        ("in place and another", add(in_place(three(18)), like(1, 18), 0)),
-        ("gated add", gated(add(three(36), like(1, 36), 0), 2, 40, 4)),
-        ("prelu", activated(three(37), Function::PRelu)),
-        ("sigmoid", activated(three(40), Function::Sigmoid)),
-        ("split in three", split(three(71), &[4, 36])),
-        ("to planar", to_planar(three(39))),
-        ("strided view", conv(vec![range(part, 3, 1, 1, 1)], 36)),
-        ("strided", conv(vec![range(whole(0, packed(2, 32, 13, 14)), 3, 2, 1, 1)], 48)),
-        ("dilated", conv(vec![range(whole(0, packed(2, 32, 9, 8)), 3, 1, 2, 2)], 48)),
-        ("projection", projection(packed(2, 36, 7, 8), packed(2, 40, 13, 15), 36, 3, 2)),
-        ("projection 1x1", projection(packed(2, 32, 6, 5), packed(2, 64, 6, 5), 36, 1, 1)),
-    ];
-    specs.extend(named.into_iter().map(|(name, spec)| (name.to_string(), spec)));
-    specs.into_iter().map(|(name, spec)| (name, in_half(spec))).collect()
-}
-
 #[test]
 fn every_tile_on_every_remainder_operand_and_epilogue() {
     let mut wrong = vec![];
     let mut seen = std::collections::BTreeSet::new();
     for gpu in able() {
-        for (case, (name, spec)) in cases().iter().enumerate() {
+        for (case, (name, spec)) in matrix_cases().iter().enumerate() {
             let kernels =
                 candidates(&Spec::Conv(spec.clone()), &with_units(&gpu)).expect("within the limits");
             let kernels: Vec<_> = kernels.into_iter().filter(|k| k.shaders[0].matrices).collect();

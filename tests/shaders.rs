@@ -47,8 +47,9 @@ fn check(name: &str, kernel: &Kernel, caps: &Capabilities) {
 }
 
 fn check_shader(context: &str, shader: &Shader, caps: &Capabilities) {
-    let module = naga::front::wgsl::parse_str(&shader.wgsl)
-        .unwrap_or_else(|e| panic!("{context}: {}\n{}", e.emit_to_string(&shader.wgsl), shader.wgsl));
+    let wgsl = shader.wgsl();
+    let module = naga::front::wgsl::parse_str(&wgsl)
+        .unwrap_or_else(|e| panic!("{context}: {}\n{wgsl}", e.emit_to_string(&wgsl)));
     // Core WGSL, which naga tells apart for old OpenGL: `unpack2x16float`.
     let mut allowed = NagaCapabilities::SHADER_FLOAT16_IN_FLOAT32;
     allowed.set(NagaCapabilities::SUBGROUP, shader.subgroup);
@@ -61,7 +62,7 @@ fn check_shader(context: &str, shader: &Shader, caps: &Capabilities) {
     }
     let info = validator
         .validate(&module)
-        .unwrap_or_else(|e| panic!("{context}: {}", e.emit_to_string(&shader.wgsl)));
+        .unwrap_or_else(|e| panic!("{context}: {}", e.emit_to_string(&wgsl)));
 
     let mut bound = vec![];
     let mut workgroup_memory = 0;
@@ -90,7 +91,7 @@ fn check_shader(context: &str, shader: &Shader, caps: &Capabilities) {
     assert!(entry.workgroup_size.iter().product::<u32>() <= 256, "{context}");
     // Kernels that shuffle have workgroups of one subgroup: no lane beyond it may be asked.
     for (_, after) in
-        shader.wgsl.match_indices("subgroupShuffle(").map(|(i, m)| shader.wgsl[i..].split_at(m.len()))
+        wgsl.match_indices("subgroupShuffle(").map(|(i, m)| wgsl[i..].split_at(m.len()))
     {
         let lane =
             after.split([')', ',']).nth(1).and_then(|l| l.trim().strip_suffix('u')?.parse::<u32>().ok());
@@ -126,7 +127,7 @@ fn every_shader_is_valid_everywhere() {
     for caps in capabilities() {
         // Kernels that share workgroup memory differ by nothing but 64-bit loads.
         let every = caps.discrete || caps.int64;
-        let shared = |k: &Kernel| k.shaders[0].wgsl.contains("var<workgroup>");
+        let shared = |k: &Kernel| k.shaders[0].wgsl().contains("var<workgroup>");
         let networks = ["resnet18", "resnet50", "mobilenet_v2"];
         let layers = networks.into_iter().flat_map(|n| layers::network(n, 1)).map(|l| (l.name, l.spec));
         for (name, spec) in layers.flat_map(both) {
@@ -163,7 +164,7 @@ fn shaders_that_share_a_buffer_are_valid_and_few() {
                 let kernel =
                     select_in(&layer.spec, &caps, Some(&arena::arena(&layer.spec))).expect("a kernel");
                 check(&layer.name, &kernel, &caps);
-                texts.extend(kernel.shaders.into_iter().map(|s| s.wgsl));
+                texts.extend(kernel.shaders.into_iter().map(|s| s.wgsl()));
             }
             texts.sort();
             texts.dedup();

@@ -3,12 +3,10 @@
 
 mod common;
 
-use common::specs::{
-    activated, activated_in_ranges, add, conv, half, packed, planar, pooled, range, split, to_planar, whole,
-};
+use common::families::{image, stem_families, stem_kinds, stem_remainders};
+use common::specs::{activated, add, conv, half, packed, planar, pooled, range, whole};
 use common::{Gpu, adapters, answer, check, data, layers};
-use rmnet::graph::MaxPool;
-use rmnet::kernel::{Capabilities, ConvSpec, Function, Kernel, Operand, Spec, candidates, select};
+use rmnet::kernel::{Capabilities, ConvSpec, Function, Kernel, Spec, candidates, select};
 
 /// The adapter as if it were a discrete card.
 fn card(gpu: &Gpu) -> Capabilities {
@@ -18,101 +16,6 @@ fn card(gpu: &Gpu) -> Capabilities {
 fn stems(spec: &Spec, caps: &Capabilities) -> Vec<Kernel> {
     let kernels = candidates(spec, caps).expect("within the limits");
     kernels.into_iter().filter(|k| k.name.contains("stem")).collect()
-}
-
-/// A square window over all of a planar image.
-fn image([batch, channels, height, width]: [usize; 4], kernel: usize, stride: usize, out: usize) -> ConvSpec {
-    conv(vec![range(whole(0, planar(batch, channels, height, width)), kernel, stride, kernel / 2, 1)], out)
-}
-
-/// The stems of the families, small.
-fn families() -> Vec<(&'static str, ConvSpec)> {
-    vec![
-        ("resnet", pooled(image([1, 3, 96, 80], 7, 2, 64), 3, 2, 1)),
-        ("resnet, odd", pooled(image([3, 3, 61, 75], 7, 2, 20), 3, 2, 1)),
-        ("cifar", image([2, 3, 32, 32], 3, 1, 16)),
-        ("mobilenet_v2", activated(image([1, 3, 65, 47], 3, 2, 32), Function::Relu6)),
-        ("wide stem", image([2, 3, 40, 56], 3, 2, 32)),
-        ("iresnet", activated(image([1, 3, 28, 28], 3, 1, 64), Function::PRelu)),
-        ("resnet_v2", pooled(activated(image([1, 3, 45, 50], 7, 2, 24), Function::Identity), 3, 2, 1)),
-        ("alexnet", pooled(image([1, 3, 99, 83], 11, 4, 40), 3, 2, 0)),
-    ]
-}
-
-/// Every remainder of pixels and channels.
-fn remainders() -> Vec<(String, ConvSpec)> {
-    let mut specs = vec![];
-    let sizes = (1..=17).map(|n| (n, 18 - n)).chain([(33, 2), (2, 33), (31, 34)]);
-    for (case, (height, width)) in sizes.enumerate() {
-        let out = [1, 3, 4, 8, 12, 16, 17, 20, 31, 33, 48, 60, 68][case % 13];
-        let from = [1 + case % 3, 1 + case % 8, height, width];
-        let plain = image(from, 3, 1, out);
-        let name = format!("{from:?} to {out}");
-        if height >= 2 && width >= 2 {
-            specs.push((format!("{name}, pooled"), pooled(plain.clone(), 3, 2, 1)));
-        }
-        specs.push((name, plain));
-    }
-    specs
-}
-
-/// Every kind of window, pool, view and output.
-fn kinds() -> Vec<(String, ConvSpec)> {
-    let mut specs: Vec<(String, ConvSpec)> = vec![];
-    let mut push = |name: &str, spec: ConvSpec| specs.push((name.into(), spec));
-    let x = whole(0, planar(2, 3, 38, 41));
-    for (kernel, stride, padding, dilation) in [
-        (3, 2, 0, 1),
-        (3, 1, 2, 2),
-        (5, 1, 2, 1),
-        (5, 3, 1, 1),
-        (2, 2, 0, 1),
-        (4, 1, 3, 1),
-        (7, 1, 3, 1),
-        (3, 4, 1, 3),
-    ] {
-        let base = conv(vec![range(x, kernel, stride, padding, dilation)], 20);
-        let name = format!("k{kernel} s{stride} p{padding} d{dilation}");
-        push(&format!("{name}, pooled"), pooled(base.clone(), 3, 2, 1));
-        push(&name, base);
-    }
-    let base = image([2, 3, 38, 41], 3, 1, 20);
-    for (kernel, stride, padding) in
-        [(2, 2, 0), (3, 3, 1), (3, 1, 1), (2, 1, 0), (5, 2, 2), (1, 2, 0), (8, 3, 4)]
-    {
-        push(&format!("pool {kernel}/{stride}/{padding}"), pooled(base.clone(), kernel, stride, padding));
-    }
-    let mut uneven = pooled(base.clone(), 3, 2, 1);
-    let pool = MaxPool { kernel: [3, 2], stride: [1, 3], padding: [1, 0] };
-    let [height, width] = pool.output_size(uneven.size).expect("the window fits");
-    (uneven.outputs[0].shape.height, uneven.outputs[0].shape.width) = (height, width);
-    uneven.pool = Some(pool);
-    push("uneven pool", uneven);
-    let mut window = range(x, 1, 1, 0, 1);
-    (window.kernel, window.stride, window.dilation) = ([3, 2], [1, 3], [2, 1]);
-    (window.padding, window.padding_end) = ([2, 0], [2, 1]);
-    push("uneven window", conv(vec![window], 20));
-    (window.kernel, window.padding, window.padding_end) = ([1, 6], [0, 1], [0, 3]);
-    push("wide window", conv(vec![window], 20));
-    let part = Operand { first_channel: 3, channels: 5, stride: 3, ..whole(0, planar(2, 9, 60, 67)) };
-    push("strided view", conv(vec![range(part, 3, 1, 1, 1)], 8));
-    push("strided view, pooled", pooled(conv(vec![range(part, 3, 1, 1, 1)], 8), 2, 2, 0));
-    push("to planar", to_planar(split(image([2, 3, 19, 30], 3, 2, 39), &[12, 32])));
-    push("split", split(pooled(image([2, 3, 19, 30], 3, 2, 39), 3, 2, 1), &[4, 32]));
-    let mut offset = image([1, 3, 19, 30], 3, 2, 39);
-    offset.outputs[0].first_channel = 12;
-    offset.outputs[0].shape.channels = 51;
-    push("offset", offset);
-    for (first, second) in [
-        (Function::Sigmoid, Function::Relu),
-        (Function::Identity, Function::Relu6),
-        (Function::Identity, Function::PRelu),
-    ] {
-        let base = activated_in_ranges(image([1, 3, 19, 30], 3, 2, 21), first, 6, second);
-        push(&format!("{first} then {second}, pooled"), pooled(base.clone(), 3, 2, 1));
-        push(&format!("{first} then {second}"), base);
-    }
-    specs
 }
 
 /// Judges the stems of the cases, in f32 and f16 in turn; of every case those that `turn` says.
@@ -141,17 +44,17 @@ fn judge<N: AsRef<str>>(cases: &[(N, ConvSpec)], turn: impl Fn(usize, usize) -> 
 
 #[test]
 fn every_family() {
-    judge(&families(), |_, _| true);
+    judge(&stem_families(), |_, _| true);
 }
 
 #[test]
 fn every_remainder() {
-    judge(&remainders(), |case, i| i == case % 4 || i == 0);
+    judge(&stem_remainders(), |case, i| i == case % 4 || i == 0);
 }
 
 #[test]
 fn every_window_pool_and_output() {
-    judge(&kinds(), |case, i| i == case % 4 || i == (case + 1) % 4);
+    judge(&stem_kinds(), |case, i| i == case % 4 || i == (case + 1) % 4);
 }
 
 /// At full size, what each kind of GPU would run. A sample of each answer is judged.

@@ -70,10 +70,10 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
             let _ = writeln!(
                 text,
                 "// {i} {}: {}{part}{how}, grid {x} x {y} x {z}, for {whose}\n{}",
-                d.name, kernel.name, shader.wgsl
+                d.name, kernel.name, shader.wgsl()
             );
             shaders.push(json!({
-                "dispatch": i, "name": d.name, "kernel": kernel.name, "entry": shader.entry, "grid": shader.grid, "wgsl": shader.wgsl,
+                "dispatch": i, "name": d.name, "kernel": kernel.name, "entry": shader.entry, "grid": shader.grid, "wgsl": shader.wgsl(),
             }));
         }
     }

@@ -3,6 +3,7 @@
 use super::pipeline::{Pipeline, make_pipelines, whole_from};
 use super::slots::Slots;
 use super::{Gpu, GpuError};
+use super::pipeline::Text;
 use crate::kernel::{Kernel, Role, Rounding, Shader};
 use crate::plan::{BufferId, Place, Plan};
 use std::collections::HashMap;
@@ -46,15 +47,15 @@ pub(super) struct Compiled {
 impl Compiled {
     /// Makes one pipeline per distinct shader. `safe` keeps wgpu's run-time checks in.
     pub(super) async fn new(gpu: &Gpu, kernels: Vec<Kernel>, safe: bool) -> Result<Compiled, GpuError> {
-        let mut sources: Vec<(String, Shader)> = vec![];
+        let mut sources: Vec<Text> = vec![];
         let mut known: HashMap<String, usize> = HashMap::new();
         let mut steps = vec![];
         for mut kernel in kernels {
             let pipelines = kernel.shaders.iter_mut().map(|shader| {
                 // The text is needed once; what is bound, and how, stays.
-                let wgsl = std::mem::take(&mut shader.wgsl);
+                let wgsl = shader.take_wgsl();
                 *known.entry(wgsl).or_insert_with_key(|wgsl| {
-                    sources.push((kernel.name.clone(), Shader { wgsl: wgsl.clone(), ..shader.clone() }));
+                    sources.push(Text { name: kernel.name.clone(), wgsl: wgsl.clone(), shader: shader.clone() });
                     sources.len() - 1
                 })
             });
@@ -65,7 +66,7 @@ impl Compiled {
         #[cfg(not(target_arch = "wasm32"))]
         let aside = match gpu.capabilities().software {
             true => {
-                let shaders: Vec<&Shader> = sources.iter().map(|(_, shader)| shader).collect();
+                let shaders: Vec<&Shader> = sources.iter().map(|text| &text.shader).collect();
                 let compile = || super::pipeline::compile_aside(gpu, &pipelines, &shaders);
                 Some(gpu.scoped("a shader", compile).await?)
             }

@@ -1,6 +1,6 @@
 //! One dispatch on buffers of its own, to try kernels on: what each gives, and how long it takes.
 
-use super::pipeline::{Pipeline, make_pipeline, whole_from};
+use super::pipeline::{Pipeline, Text, make_pipeline, whole_from};
 use super::program::scratch;
 use super::timing::durations;
 use super::upload::Uploader;
@@ -121,7 +121,8 @@ impl<'a> Trial<'a> {
         pollster::block_on(uploader.finish())?;
         let scratch = pollster::block_on(scratch(self.gpu, kernel.scratch))?;
         let shader = |shader: &Shader| {
-            let pipeline = pollster::block_on(make_pipeline(self.gpu, &kernel.name, shader, false))?;
+            let text = Text { name: kernel.name.clone(), wgsl: shader.wgsl(), shader: shader.clone() };
+            let pipeline = pollster::block_on(make_pipeline(self.gpu, &text, false))?;
             let resource = |role| {
                 Some(match role {
                     Role::Read(r) => self.reads[r].as_entire_binding(),

@@ -2,6 +2,7 @@
 
 use super::{Precision, Role};
 use std::fmt::Debug;
+use std::sync::Arc;
 
 /// The WGSL that loads and stores elements of buffers. [`Plain`] on every GPU; software Vulkan has its own, under which no kernel is
 /// any different.
@@ -56,6 +57,11 @@ pub(super) trait Access: Debug + Send + Sync {
             Precision::F32 => format!("{name}[index] = value"),
             Precision::F16 => format!("{name}[index] = to_half(value)"),
         }
+    }
+
+    /// The same with `octet(index)` of planes, eight elements at once, where it has that.
+    fn octets(&self) -> Option<Arc<dyn Access>> {
+        None
     }
 
     /// Whether it needs 64-bit integers.

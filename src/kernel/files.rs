@@ -27,6 +27,8 @@ files! {
     ACTIVATE_SLOPES = "shared/activate_slopes.wgsl";
     REDUCE_NONE = "shared/reduce_none.wgsl";
     REDUCE_SLICES = "shared/reduce_slices.wgsl";
+    CHANNEL = "shared/channel.wgsl";
+    DIRECT = "conv/direct.wgsl";
     GEMM = "conv/gemm.wgsl";
     STEM = "conv/stem.wgsl";
     WINOGRAD_FUSED = "conv/winograd_fused.wgsl";
@@ -57,6 +59,7 @@ functions! {
     "lowest": "shared/functions/lowest.wgsl", "shared/functions/lowest.wgsl";
     "from_half": "shared/functions/from_half.wgsl", "shared/functions/from_half.wgsl";
     "to_half": "shared/functions/to_half.wgsl", "shared/functions/to_half.wgsl";
+    "lane_of": "software/functions/lane_of.wgsl", "software/functions/lane_of.wgsl";
     "pair_of": "software/functions/pair_of.wgsl", "software/functions/pair_of.wgsl";
     "quad_of": "software/functions/quad_of.wgsl", "software/functions/quad_of.wgsl";
     "raw_of": "software/functions/raw_of.wgsl", "software/functions/raw_of.wgsl";

@@ -4,6 +4,7 @@
 
 mod access;
 mod constants;
+mod direct;
 mod epilogue;
 mod files;
 mod gemm;
@@ -13,7 +14,6 @@ mod matrix;
 mod precision;
 mod prelude;
 mod probe;
-mod register;
 mod rounding;
 mod simple;
 mod software;
@@ -145,7 +145,8 @@ impl Shader {
         }
     }
 
-    fn written(wgsl: String, entry: &'static str, bindings: Vec<Binding>, grid: [u32; 3]) -> Shader {
+    /// A shader of a text that is written already, which needs no more of an adapter than WebGPU has.
+    pub fn from_wgsl(wgsl: String, entry: &'static str, bindings: Vec<Binding>, grid: [u32; 3]) -> Shader {
         Shader { text: Text::Written(wgsl), entry, bindings, grid, subgroup: false, int64: false, matrices: false }
     }
 
@@ -155,6 +156,13 @@ impl Shader {
             Text::Written(text) => text.clone(),
             Text::Source(source) => source.wgsl(),
         }
+    }
+
+    /// All of its text, which it has no more: what is bound, and how, stays.
+    pub(crate) fn take_wgsl(&mut self) -> String {
+        let text = self.wgsl();
+        self.text = Text::Written(String::new());
+        text
     }
 }
 
@@ -284,7 +292,7 @@ pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Res
 #[derive(Clone, Copy, Debug)]
 enum How {
     /// Every invocation on its own.
-    Register(register::Tile),
+    Direct(direct::Tile),
     /// Workgroups that share a rectangle of the network's input.
     Stem(stem::Shape),
     /// Workgroups that share what they load.
@@ -298,7 +306,7 @@ enum How {
 impl How {
     fn kernel(&self, flat: &ConvSpec, caps: &Capabilities, arena: Option<&Arena>) -> Kernel {
         match self {
-            How::Register(tile) => register::kernel(flat, tile, caps, arena),
+            How::Direct(tile) => direct::kernel(flat, tile, caps, &access(caps, arena)),
             How::Stem(shape) => stem::kernel(flat, shape, caps, &access(caps, arena)),
             How::Gemm(shape) => gemm::kernel(flat, shape, caps, &access(caps, arena)),
             How::Matrix(shape) => matrix::kernel(flat, shape, caps),
@@ -319,7 +327,7 @@ fn access(caps: &Capabilities, arena: Option<&Arena>) -> Arc<dyn Access> {
 /// GPU. Others are on discrete cards: on integrated GPUs that is no faster than the caches, on software adapters slower. Winograd's
 /// way comes first where a large card has enough to do; elsewhere it is for those who time it.
 fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
-    let register = register::tiles(flat, caps).into_iter().map(How::Register);
+    let register = direct::tiles(flat, caps).into_iter().map(How::Direct);
     let tiled = gemm::shapes(flat, caps).into_iter().map(How::Gemm);
     let winograd = winograd::shapes(flat, caps).into_iter().map(How::Winograd);
     let stem = stem::shapes(flat, caps).into_iter().map(How::Stem);
@@ -392,7 +400,7 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
     }
     let flat = spec.flattened();
     [
-        register::packed_weight_bytes(&flat),
+        direct::packed_weight_bytes(&flat),
         stem::packed_weight_bytes(&flat),
         gemm::packed_weight_bytes(&flat),
         matrix::packed_weight_bytes(&flat),

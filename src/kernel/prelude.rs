@@ -453,7 +453,7 @@ impl Part {
         let copy = self.item.is_some_and(|(_, _, n)| n > 0);
         for line in self.text.lines() {
             // What is said of the first item is not said again.
-            if copy && line.starts_with("// ") {
+            if copy && (line.starts_with("// ") || line == "//") {
                 continue;
             }
             let mut line = match self.item {

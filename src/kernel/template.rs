@@ -19,7 +19,8 @@ use super::constants::{Constants, Value};
 /// expand every file find.
 pub(super) fn expand(text: &str, constants: &Constants) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    let mut pass = Pass { constants: constants.clone(), registers: vec![], out: String::with_capacity(4 * text.len()) };
+    let out = String::with_capacity(4 * text.len());
+    let mut pass = Pass { constants: constants.clone(), registers: vec![], out, sum: None };
     pass.lines(&lines);
     pass.out
 }
@@ -35,6 +36,8 @@ struct Pass {
     constants: Constants,
     registers: Vec<Register>,
     out: String,
+    /// The variable that the last line adds products to, and where that line begins and ends in `out`.
+    sum: Option<(String, usize, usize)>,
 }
 
 impl Pass {
@@ -160,8 +163,18 @@ impl Pass {
     fn declare(&mut self, rest: &[&str], once: bool) -> usize {
         let parsed = rest[0].trim().strip_prefix("var ").and_then(|line| {
             let (name, of) = line.split_once(": array<")?;
-            let (kind, count) = of.strip_suffix(">;")?.rsplit_once(", ")?;
-            Some((name, kind, count))
+            let of = of.strip_suffix(">;")?;
+            let mut depth = 0;
+            let comma = of.char_indices().find(|(_, c)| {
+                depth += match c {
+                    '<' | '(' => 1,
+                    '>' | ')' => -1,
+                    _ => 0,
+                };
+                *c == ',' && depth == 0
+            });
+            let (kind, count) = of.split_at(comma?.0);
+            Some((name, kind, count.trim_start_matches(", ")))
         });
         let (name, kind, count) = parsed.unwrap_or_else(|| bad("registers", rest));
         self.registers.retain(|r| r.name != name);
@@ -186,6 +199,24 @@ impl Pass {
             {
                 self.constants.set(name, value);
             }
+        }
+        // A sum of products is one expression: `a += b * c;` and `a += d * e;` become `a = a + b * c + d * e;`.
+        if let Some((target, value)) = product(&line) {
+            match self.sum.take() {
+                Some((last, begin, end)) if last == target && end == self.out.len() => {
+                    let first = self.out.split_off(begin).replace(" += ", &format!(" = {target} + "));
+                    self.out.push_str(&first[..first.len() - 2]);
+                    self.out.push_str(&format!(" + {value};\n"));
+                    self.sum = Some((last, begin, self.out.len()));
+                }
+                _ => {
+                    let begin = self.out.len();
+                    self.out.push_str(&line);
+                    self.out.push('\n');
+                    self.sum = Some((target.to_string(), begin, self.out.len()));
+                }
+            }
+            return;
         }
         self.out.push_str(&line);
         self.out.push('\n');
@@ -255,6 +286,22 @@ impl<'a> Loop<'a> {
         let step = if step == "++" { "1u" } else { step.strip_prefix(" += ")? };
         Some(Loop { name, first, bound, step })
     }
+}
+
+/// The variable that a line adds a product to, and the product.
+fn product(line: &str) -> Option<(&str, &str)> {
+    let (target, value) = line.trim().strip_suffix(';')?.split_once(" += ")?;
+    let mut depth = 0;
+    let plain = value.char_indices().all(|(at, c)| {
+        depth += match c {
+            '(' | '[' => 1,
+            ')' | ']' => -1,
+            _ => 0,
+        };
+        depth > 0 || !"+-&|<>=".contains(c) || value[at..].starts_with("<f32>")
+    });
+    let word = target.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    (plain && word && value.contains(" * ")).then_some((target, value))
 }
 
 fn bad(marker: &str, rest: &[&str]) -> ! {
@@ -356,6 +403,9 @@ fn closing(text: &str) -> Option<usize> {
 
 /// The line with a name replaced, and without terms that this makes zero.
 fn renamed(line: &str, name: &str, with: &str) -> String {
+    if is_comment(line) {
+        return line.to_string();
+    }
     let (mut out, mut rest, mut any) = (String::with_capacity(line.len()), line, false);
     while let Some(at) = word(rest, name) {
         out.push_str(&rest[..at]);
@@ -391,6 +441,15 @@ fn tidy(line: &str) -> String {
         let after = &line[at + 5..];
         if !after.starts_with(name) && ![" * ", " / ", " % "].iter().any(|operator| after.starts_with(operator)) {
             line.replace_range(at..at + 5, "");
+            // `(x)` is `x`, where it is no argument.
+            let open = line[..at].rfind(|c| !name(c)).filter(|&open| line[open..].starts_with('('));
+            if let Some(open) = open
+                && line[at..].starts_with(')')
+                && !line[..open].ends_with(name)
+            {
+                line.remove(at);
+                line.remove(open);
+            }
         } else {
             from = at + 1;
         }

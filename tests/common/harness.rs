@@ -121,7 +121,7 @@ impl Gpu {
         let make = |shader: &Shader| {
             let source = wgpu::ShaderModuleDescriptor {
                 label: Some(&kernel.name),
-                source: wgpu::ShaderSource::Wgsl(shader.wgsl.as_str().into()),
+                source: wgpu::ShaderSource::Wgsl(shader.wgsl().into()),
             };
             let module = if safe {
                 self.device.create_shader_module(source)

@@ -4,6 +4,7 @@
 pub mod arena;
 pub mod cases;
 pub mod check;
+pub mod families;
 pub mod fixtures;
 pub mod harness;
 pub mod layers;

@@ -36,7 +36,7 @@ pub(in super::super) fn kernel(spec: &ConvSpec, shape: &Shape, caps: &Capabiliti
     let name =
         format!("conv2d matrix {}px x {}oc x {}{split}", shape.pixels(), shape.channels(), 4 * shape.depth);
     let shader =
-        Shader { subgroup: true, int64: false, matrices: true, ..Shader::written(wgsl, "conv2d", bindings, grid) };
+        Shader { subgroup: true, int64: false, matrices: true, ..Shader::from_wgsl(wgsl, "conv2d", bindings, grid) };
     Kernel::one(name, shader, Packing::Matrix(layout))
 }
 

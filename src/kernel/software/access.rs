@@ -5,6 +5,7 @@
 
 use super::super::access::Access;
 use super::super::{Arena, Capabilities, Precision, Role};
+use std::sync::Arc;
 
 /// Quads as 64-bit integers, and where the buffers of a dispatch are.
 #[derive(Clone, Debug)]
@@ -19,11 +20,6 @@ pub(in super::super) struct SoftwareAccess {
 impl SoftwareAccess {
     pub(in super::super) fn new(caps: &Capabilities, arena: Option<&Arena>) -> SoftwareAccess {
         SoftwareAccess { wide: caps.wide_loads(), arena: arena.cloned(), octets: false }
-    }
-
-    /// The same, with `octet(index)` of the buffer whose channels are planes.
-    pub(in super::super) fn with_octets(&self) -> SoftwareAccess {
-        SoftwareAccess { octets: true, ..self.clone() }
     }
 }
 
@@ -85,6 +81,10 @@ impl Access for SoftwareAccess {
             Some(start) => format!("arena[{start}u + index] = raw_of(value)"),
             None => super::super::access::Plain.store(role, name, precision),
         }
+    }
+
+    fn octets(&self) -> Option<Arc<dyn Access>> {
+        self.wide.then(|| Arc::new(SoftwareAccess { octets: true, ..self.clone() }) as Arc<dyn Access>)
     }
 
     fn int64(&self) -> bool {

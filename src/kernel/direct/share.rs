@@ -2,7 +2,6 @@
 
 use super::super::Capabilities;
 use super::super::layout::WeightLayout;
-use super::super::source::Source;
 use super::Tile;
 
 /// Invocations in order: tiles of pixels, and of these again for every part of K, and of all that for every tile of output channels.
@@ -42,7 +41,7 @@ impl Share {
         self.slots * self.slices * self.parts
     }
 
-    /// The constants that [`Share::place`] needs.
+    /// What the shader is told of it.
     pub(super) fn constants(&self, layout: &WeightLayout) -> [(&'static str, usize); 5] {
         [
             ("WORKGROUP", self.workgroup()),
@@ -51,39 +50,5 @@ impl Share {
             ("PARTS", self.parts),
             ("TILES", layout.tiles),
         ]
-    }
-
-    /// Says which `slot`, `slice` and `tile` of output channels an invocation has; `own_tile` is at least `TILES` where it has none, and
-    /// `tile` the last one.
-    pub(super) fn place(&self, s: &mut Source) {
-        if self.slices * self.parts == 1 {
-            s.line("let slot = local;");
-            s.line("let own_tile = group.y;");
-            s.line("let tile = group.y;");
-            return;
-        }
-        s.line("let slot = local % SLOTS;");
-        s.line("let slice = local / SLOTS % SLICES;");
-        s.line("let own_tile = group.y * PARTS + local / (SLOTS * SLICES);");
-        s.line("let tile = min(own_tile, TILES - 1u);");
-    }
-
-    /// Adds up what the slices of every tile have in `a{pixel}_{quad}`, by way of workgroup memory `sums`: `each` goes on with `sum` at
-    /// pixel `p` and quad `q` of the tile. The slices share these.
-    pub(super) fn gather(&self, s: &mut Source, tile: &Tile, each: impl FnOnce(&mut Source)) {
-        for (p, q) in tile.accumulators() {
-            s.line(format!("sums[{}u * WORKGROUP + local] = a{p}_{q};", p * tile.quads + q));
-        }
-        s.line("workgroupBarrier();");
-        s.line("for (var i = slice; i < TILE_PIXELS * TILE_QUADS; i += SLICES) {");
-        s.line("let p = i / TILE_QUADS;");
-        s.line("let q = i % TILE_QUADS;");
-        s.line("let first = i * WORKGROUP + local - slice * SLOTS;");
-        s.line("var sum = load_parameters(first_weight + q * PARAMETER);");
-        s.line("for (var other = 0u; other < SLICES; other++) {");
-        s.line("sum += sums[first + other * SLOTS];");
-        s.line("}");
-        each(s);
-        s.line("}");
     }
 }

@@ -1,0 +1,216 @@
+//! Register tiles: an invocation computes a tile of pixels and output channels on its own, or with the others that have a part of K
+//! for it (`shaders/conv/direct.wgsl`). Where a map is small, a workgroup has several tiles of output channels, and parts of K have
+//! invocations of their own ([`Share`]).
+
+mod columns;
+mod share;
+mod tile;
+
+pub(super) use tile::{Tile, tiles};
+
+use super::access::Access;
+use super::layout::{Kind, RangeLayout, WeightLayout, planes_of_group};
+use super::prelude::Source;
+use super::spec::{ConvSpec, KRange};
+use super::{Capabilities, Kernel, Packing, Shader, files};
+use crate::graph::MaxPool;
+use columns::Position;
+use share::Share;
+use std::sync::Arc;
+
+/// The kernel for a flattened spec and a tile.
+pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, access: &Arc<dyn Access>) -> Kernel {
+    let layout = WeightLayout::new(spec, &tile.order());
+    let out = spec.outputs[0].shape;
+    let across = out.width.div_ceil(tile.pixels);
+    let walk = Walk::new(spec);
+    let down = out.height.div_ceil(walk.rows(tile));
+    let tiles = across * down * out.batch;
+    let share = Share::new(tile, &layout, caps, tiles);
+    let workgroups = tiles.div_ceil(share.slots);
+    let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
+    let grid = [workgroups.div_ceil(fold) as u32, layout.tiles.div_ceil(share.parts) as u32, fold as u32];
+    let position = walk.position(spec, tile, [down, across]);
+    let apart = tile.pixels * spec.pool.map_or(1, |pool| pool.stride[1]);
+    let octets = access.octets().filter(|_| octets(spec, &layout, apart));
+    let mut s = Source::new(format!("{spec:?}"), octets.as_ref().unwrap_or(access));
+    if tile.lanes.is_some() {
+        s = s.with_subgroup();
+    }
+    s.constants(&share.constants(&layout));
+    s.constants(&[
+        ("PIXEL_TILES", tiles),
+        ("TILES_ACROSS", across),
+        ("TILES_DOWN", down),
+        ("GRID_X", grid[0] as usize),
+        ("TILE_PIXELS", tile.pixels),
+        ("TILE_QUADS", tile.quads),
+        ("TILE_WEIGHTS", layout.block),
+        ("LANES", tile.lanes.unwrap_or(1) as usize),
+        ("CONV_PIXELS", position.pixels),
+        ("APART", position.apart),
+        ("OUT_HEIGHT", out.height),
+        ("OUT_WIDTH", out.width),
+    ]);
+    s.constant("LOOPED", caps.software);
+    walk.constants(&mut s, tile);
+    s.convolution(spec, layout.slopes);
+    for (r, (range, own)) in spec.k_ranges.iter().zip(&layout.ranges).enumerate() {
+        s.k_range(r, range, position.rows(spec, range), own.map);
+        position.columns(&mut s, spec, r, range, own, octets.is_some());
+        k_range(&mut s, spec, tile, r, range, own);
+    }
+    s.file(files::DIRECT);
+    let pool = if spec.pool.is_some() { "_max_pool" } else { "" };
+    let weights = if tile.lanes.is_some() { "shuffle" } else { "plain" };
+    let split = if tile.slices > 1 { format!(" in {}", tile.slices) } else { String::new() };
+    Kernel::one(
+        format!("conv2d{pool} {weights} {}px x {}oc{split}", tile.pixels, tile.quads * 4),
+        Shader::new(s, "conv2d", grid),
+        Packing::Conv(layout),
+    )
+}
+
+/// The most bytes of packed weights over all tiles, on any adapter.
+pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
+    [(None, false), (None, true), (Some(4), true), (Some(8), true)]
+        .into_iter()
+        .flat_map(|(subgroup_size, software)| {
+            tiles(spec, &Capabilities { subgroup_size, software, ..Capabilities::WEBGPU })
+        })
+        .map(|tile| WeightLayout::new(spec, &tile.order()).bytes())
+        .max()
+        .unwrap_or(0)
+}
+
+/// How the conv pixels under a tile are walked where a max pool is fused.
+#[derive(Clone, Copy)]
+enum Walk {
+    /// There is none: the tile is what is stored.
+    Once,
+    /// Row by row, for windows that overlap by one row or none.
+    Rows(MaxPool),
+    /// Tap by tap of the window: every conv pixel of every window on its own.
+    Taps(MaxPool),
+}
+
+impl Walk {
+    fn new(spec: &ConvSpec) -> Walk {
+        let Some(pool) = spec.pool else { return Walk::Once };
+        let overlap = pool.kernel[0].checked_sub(pool.stride[0]);
+        match matches!(overlap, Some(0 | 1)) && pool.kernel[0] > 1 && pool.kernel[1] <= 4 {
+            true => Walk::Rows(pool),
+            false => Walk::Taps(pool),
+        }
+    }
+
+    /// Output rows of an invocation.
+    fn rows(self, tile: &Tile) -> usize {
+        match self {
+            Walk::Rows(_) => tile.strip,
+            Walk::Once | Walk::Taps(_) => 1,
+        }
+    }
+
+    /// The conv pixels of an invocation in one turn, of so many tiles `[down, across]`.
+    fn position(self, spec: &ConvSpec, tile: &Tile, [down, across]: [usize; 2]) -> Position {
+        // Between the first values of `y` and `x` and the last ones, and what is left off them.
+        let (pixels, apart, last, pad) = match self {
+            Walk::Once => {
+                (tile.pixels, 1, [spec.size[0] - 1, (across - 1) * tile.pixels], [0, 0])
+            }
+            Walk::Rows(MaxPool { kernel, stride, padding }) => {
+                let rows = self.turns(tile);
+                let last = [
+                    (down - 1) * tile.strip * stride[0] + rows - 1,
+                    (across - 1) * tile.pixels * stride[1],
+                ];
+                ((tile.pixels - 1) * stride[1] + kernel[1], 1, last, padding)
+            }
+            Walk::Taps(MaxPool { kernel, stride, padding }) => {
+                let last = [
+                    (down - 1) * stride[0] + kernel[0] - 1,
+                    (across - 1) * tile.pixels * stride[1] + kernel[1] - 1,
+                ];
+                (tile.pixels, stride[1], last, padding)
+            }
+        };
+        let [y, x] = [0, 1].map(|i| [-(pad[i] as isize), last[i] as isize - pad[i] as isize]);
+        Position { pixels, apart, x, y }
+    }
+
+    /// Turns of the walk.
+    fn turns(self, tile: &Tile) -> usize {
+        match self {
+            Walk::Once => 1,
+            Walk::Rows(pool) => tile.strip * pool.stride[0] + pool.kernel[0] - pool.stride[0],
+            Walk::Taps(pool) => pool.kernel[0] * pool.kernel[1],
+        }
+    }
+
+    /// What the shader is told of it.
+    fn constants(self, s: &mut Source, tile: &Tile) {
+        let none = MaxPool { kernel: [1, 1], stride: [1, 1], padding: [0, 0] };
+        let (pool, by_rows) = match self {
+            Walk::Once => (none, false),
+            Walk::Rows(pool) => (pool, true),
+            Walk::Taps(pool) => (pool, false),
+        };
+        s.constants(&[
+            ("TURNS", self.turns(tile)),
+            ("STRIP", tile.strip),
+            ("WINDOW_X", pool.kernel[1]),
+            ("POOL_STEP_Y", pool.stride[0]),
+            ("POOL_STEP_X", pool.stride[1]),
+            ("POOL_PAD_Y", pool.padding[0]),
+            ("POOL_PAD_X", pool.padding[1]),
+            ("OVERLAP", pool.kernel[0].saturating_sub(pool.stride[0])),
+        ]);
+        s.constant("BY_ROWS", by_rows);
+    }
+}
+
+/// Whether eight columns can be loaded at once: of the only operand, planar, in rows of whole octets, where every invocation has
+/// its columns at the same distance from an octet. `apart`: distance of conv pixels from invocation to invocation.
+fn octets(spec: &ConvSpec, layout: &WeightLayout, apart: usize) -> bool {
+    let [range] = &spec.k_ranges[..] else { return false };
+    let (from, layout) = (&range.from, &layout.ranges[0]);
+    !from.is_packed()
+        && from.stride == 1
+        && from.shape.width.is_multiple_of(8)
+        && (apart * range.stride[1]).is_multiple_of(8)
+        && spec.adds.is_empty()
+        && layout.kind == Kind::Dense
+        && layout.unroll_x
+}
+
+/// What the shader is told of a K range beside what every shader is.
+fn k_range(s: &mut Source, spec: &ConvSpec, tile: &Tile, r: usize, range: &KRange, layout: &RangeLayout) {
+    let outputs = spec.out_channels / range.groups;
+    let taps = if layout.unroll_x { range.kernel[1] } else { 1 };
+    let shared = match tile.lanes {
+        Some(lanes) if layout.kind == Kind::Dense => {
+            (taps * layout.depth * tile.quads).div_ceil(lanes as usize)
+        }
+        _ => 0,
+    };
+    for (name, value) in [
+        ("LANES", if range.from.is_packed() { 4 } else { 1 }),
+        ("FIRST_CHANNEL", range.from.first_channel),
+        ("DEPTH", layout.depth),
+        ("WEIGHTS", layout.step),
+        ("PLANES", planes_of_group(range, layout.kind, layout.depth)),
+        ("SHARED", shared),
+        ("GROUP_QUADS", (outputs / 4).max(1)),
+        ("GROUP_OUTPUTS", outputs),
+        ("GROUP_INPUTS", range.from.channels / range.groups),
+    ] {
+        s.constant(format!("R{r}_{name}"), value);
+    }
+    s.constant(format!("R{r}_DENSE"), layout.kind == Kind::Dense);
+    s.constant(format!("R{r}_DEPTHWISE"), layout.kind == Kind::Depthwise);
+    s.constant(format!("R{r}_GROUPED"), range.groups > 1);
+    if layout.kind == Kind::Scattered {
+        s.numbered(files::CHANNEL, 'r', ('r', r), vec![("in0", format!("in{}", range.from.buffer))]);
+    }
+}
