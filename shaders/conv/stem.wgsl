@@ -10,7 +10,7 @@ const LANES = STRIPS_ACROSS * STRIPS_DOWN;
 const WORKGROUP = LANES * PARTS;
 const TILE_QUADS = PARTS * OWN_QUADS;
 // Rows of conv pixels that the windows stored need, and elements of a strip's pixels from the first to the last.
-const ROWS = (STORED_HEIGHT - 1u) * POOL_STRIDE_Y + POOL_KERNEL_Y;
+const ROWS = (STORED_HEIGHT - 1u) * POOL_STEP_Y + WINDOW_Y;
 const COLUMNS = (STRIP - 1u) * R0_STRIDE_X + (R0_KERNEL_X - 1u) * R0_DILATION_X + 1u;
 // Elements of a plane that are staged, of all planes, and of an invocation. It has at most IN_FLIGHT on their way at a time: the first
 // read of them waits for memory.
@@ -60,8 +60,8 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     let out_y = index / RECTANGLES_ACROSS % RECTANGLES_DOWN * STORED_HEIGHT;
     let out_x = index % RECTANGLES_ACROSS * STORED_WIDTH;
     // A window of the pool may begin before the first conv pixel, one of the convolution before the first element.
-    let conv_y = out_y * POOL_STRIDE_Y - POOL_PAD_Y;
-    let conv_x = out_x * POOL_STRIDE_X - POOL_PAD_X;
+    let conv_y = out_y * POOL_STEP_Y - POOL_PAD_Y;
+    let conv_x = out_x * POOL_STEP_X - POOL_PAD_X;
     let in_y = conv_y * R0_STRIDE_Y - R0_PAD_Y;
     let in_x = conv_x * R0_STRIDE_X - R0_PAD_X;
 
@@ -165,10 +165,10 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
                 let quad = group.y * TILE_QUADS + other * OWN_QUADS + q;
                 if live & (quad < OUT_QUADS) & (out_y + row < OUT_HEIGHT) & (out_x + column < OUT_WIDTH) {
                     var best = lowest();
-                    for (var tap_y = 0u; tap_y < POOL_KERNEL_Y; tap_y++) {
-                        for (var tap_x = 0u; tap_x < POOL_KERNEL_X; tap_x++) {
-                            let x = column * POOL_STRIDE_X + tap_x;
-                            let strip = (row * POOL_STRIDE_Y + tap_y) * STRIPS_ACROSS + x / STRIP;
+                    for (var tap_y = 0u; tap_y < WINDOW_Y; tap_y++) {
+                        for (var tap_x = 0u; tap_x < WINDOW_X; tap_x++) {
+                            let x = column * POOL_STEP_X + tap_x;
+                            let strip = (row * POOL_STEP_Y + tap_y) * STRIPS_ACROSS + x / STRIP;
                             let at = 4u * other * VALUES + x % STRIP * LANES + strip;
                             var value: vec4<f32>;
                             //# unroll

@@ -13,9 +13,6 @@ const ACTIVATE_SIGMOID: &str = include_str!("old/shaders/shared/activate_sigmoid
 const HALF: &str = include_str!("old/shaders/shared/half.wgsl");
 const WIDE: &str = include_str!("old/shaders/shared/wide.wgsl");
 
-/// Below every value a convolution can give: what padding of a max pool counts as. WGSL has no infinity.
-pub(super) const LOWEST: &str = "vec4<f32>(-3.4028234663852886e38)";
-
 /// A shader being written.
 #[derive(Default)]
 pub(super) struct Source {
@@ -206,11 +203,6 @@ impl Source {
         self.line(format!("fn load_{name}(index: u32) -> vec4<f32> {{"));
         self.line(format!("return quad_of(arena[{start}u + index]);"));
         self.line("}");
-    }
-
-    /// The function that gives the larger of two quads.
-    pub(super) fn larger(&self) -> &'static str {
-        if self.half { "larger" } else { "max" }
     }
 
     /// The function `activate` for a partition of the output channels; `slopes` is the element of the weights where those of
