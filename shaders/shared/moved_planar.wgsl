@@ -5,8 +5,8 @@ fn moved_v0(image: u32, quad: u32, pixel: u32) -> vec4<f32> {
     let first = vec4<u32>(V0_FIRST_OUT);
     let end = vec4<u32>(V0_FIRST_OUT + V0_CHANNELS);
     // Outside the range any element will do: it is not taken.
-    let from = clamp(channel, first, end - 1u) - first + vec4<u32>(V0_FIRST_CHANNEL);
-    let at = (image * V0_IMAGE + from) * V0_PLANE + pixel;
+    let found = clamp(channel, first, end - 1u) - first + vec4<u32>(V0_FIRST_CHANNEL);
+    let at = (image * V0_IMAGE + found) * V0_PLANE + pixel;
     let value = vec4<f32>(in0[at.x], in0[at.y], in0[at.z], in0[at.w]);
     return select(vec4<f32>(), value, (channel >= first) & (channel < end));
 }
