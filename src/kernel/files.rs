@@ -30,6 +30,8 @@ files! {
     CHANNEL = "shared/channel.wgsl";
     DIRECT = "conv/direct.wgsl";
     GEMM = "conv/gemm.wgsl";
+    GEMM_MATRIX = "conv/gemm_matrix.wgsl";
+    GEMM_MATRIX_OPERAND = "conv/gemm_matrix_operand.wgsl";
     STEM = "conv/stem.wgsl";
     WINOGRAD_FUSED = "conv/winograd_fused.wgsl";
     MAX_POOL = "pool/max.wgsl";

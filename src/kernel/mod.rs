@@ -5,12 +5,11 @@
 mod access;
 mod constants;
 mod direct;
-mod epilogue;
 mod files;
 mod gemm;
+mod gemm_matrix;
 mod key;
 mod layout;
-mod matrix;
 mod precision;
 mod prelude;
 mod probe;
@@ -29,7 +28,7 @@ use prelude::Source;
 use software::{ProjectionThenWinograd, SoftwareAccess, SoftwareLayout, WinogradPasses};
 use std::sync::Arc;
 use layout::WeightLayout;
-use matrix::MatrixLayout;
+use gemm_matrix::MatrixLayout;
 use simple::GemvLayout;
 use winograd::WinogradLayout;
 
@@ -296,7 +295,7 @@ enum How {
     /// Workgroups that share what they load.
     Gemm(gemm::Shape),
     /// The same on matrix units.
-    Matrix(matrix::Shape),
+    Matrix(gemm_matrix::Shape),
     /// Fewer products, more rounding.
     Winograd(winograd::Shape),
 }
@@ -307,7 +306,7 @@ impl How {
             How::Direct(tile) => direct::kernel(flat, tile, caps, &access(caps, arena)),
             How::Stem(shape) => stem::kernel(flat, shape, caps, &access(caps, arena)),
             How::Gemm(shape) => gemm::kernel(flat, shape, caps, &access(caps, arena)),
-            How::Matrix(shape) => matrix::kernel(flat, shape, caps),
+            How::Matrix(shape) => gemm_matrix::kernel(flat, shape, caps, &access(caps, arena)),
             How::Winograd(shape) => winograd::kernel(flat, shape, caps, &access(caps, arena)),
         }
     }
@@ -329,7 +328,7 @@ fn convolutions(flat: &ConvSpec, caps: &Capabilities) -> Vec<How> {
     let tiled = gemm::shapes(flat, caps).into_iter().map(How::Gemm);
     let winograd = winograd::shapes(flat, caps).into_iter().map(How::Winograd);
     let stem = stem::shapes(flat, caps).into_iter().map(How::Stem);
-    let first = stem.chain(matrix::shapes(flat, caps).into_iter().map(How::Matrix));
+    let first = stem.chain(gemm_matrix::shapes(flat, caps).into_iter().map(How::Matrix));
     if winograd::is_first(flat, caps) {
         first.chain(winograd).chain(tiled).chain(register).collect()
     } else if caps.discrete {
@@ -401,7 +400,7 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
         direct::packed_weight_bytes(&flat),
         stem::packed_weight_bytes(&flat),
         gemm::packed_weight_bytes(&flat),
-        matrix::packed_weight_bytes(&flat),
+        gemm_matrix::packed_weight_bytes(&flat),
         winograd::packed_weight_bytes(&flat),
         software::packed_weight_bytes(&flat),
     ]

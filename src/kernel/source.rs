@@ -27,8 +27,6 @@ pub(super) struct Source {
     arena: Option<Arena>,
     /// Planar buffers are read eight elements at a time.
     pub(super) octets: bool,
-    /// f16 buffers that are only read are arrays of `vec4<f16>`, and so are the weights by the name of `matrices`.
-    native_half: bool,
 }
 
 impl Source {
@@ -40,12 +38,6 @@ impl Source {
     /// Whether it reads quads as 64-bit integers, and needs those.
     pub(super) fn wide(&self) -> bool {
         self.wide_loads
-    }
-
-    /// An empty shader for matrix units.
-    pub(super) fn matrices() -> Source {
-        let text = "enable f16;\nenable wgpu_cooperative_matrix;\n".into();
-        Source { text, native_half: true, ..Source::default() }
     }
 
     /// One line, indented. A line that ends in `{` opens a block, one that starts with `}` closes it.
@@ -108,13 +100,6 @@ impl Source {
 
     /// Declares a buffer of quads that is only read, and the function `load_{name}`.
     fn bind_quads(&mut self, name: String, role: Role, precision: Precision) {
-        if precision == Precision::F16 && self.native_half {
-            self.half = true;
-            self.bind(name.clone(), role, false, "vec4<f16>");
-            self.line(format!("fn load_{name}(index: u32) -> vec4<f32> {{"));
-            self.line(format!("return vec4<f32>({name}[index]);"));
-            return self.line("}");
-        }
         let element = match (precision, self.wide_loads) {
             (Precision::F32, false) => "vec4<f32>",
             (Precision::F32, true) => "vec2<u64>",
@@ -140,15 +125,7 @@ impl Source {
     /// beside them, which takes `PARAMETER` elements.
     pub(super) fn bind_weights(&mut self, precision: Precision) {
         self.constant("PARAMETER", parameter_elements(precision));
-        if self.native_half {
-            // NaN stays NaN, whatever is written.
-            self.half = true;
-            // What is f32 in it is read as words: WGSL has no way from f16 to them.
-            self.bind("matrices".into(), Role::Weights(0), false, "vec4<f16>");
-            self.bind("weights".into(), Role::Weights(0), false, "vec2<u32>");
-        } else {
-            self.bind_quads("weights".into(), Role::Weights(0), precision);
-        }
+        self.bind_quads("weights".into(), Role::Weights(0), precision);
         self.line("fn load_parameters(element: u32) -> vec4<f32> {");
         match (precision, self.wide_loads) {
             (Precision::F32, _) => self.line("return load_weights(element);"),

@@ -1,19 +1,19 @@
 //! Implicit GEMM on matrix units (`EXPERIMENTAL_COOPERATIVE_MATRIX`): f16 operands, sums in f32.
 //!
-//! The GEMM of [`tiled`](super::tiled): `[output channels] x [pixels of all images]`, K range after range, tap after tap, channel
+//! The GEMM of [`gemm`](super::gemm): `[output channels] x [pixels of all images]`, K range after range, tap after tap, channel
 //! by channel; here the channels of a tap are padded to whole steps, so that a step lies within one tap. A workgroup stages a
 //! step of its tile in workgroup memory, as it is stored; each subgroup multiplies its fragments of [`SIDE`] channels by [`SIDE`]
 //! pixels. Where tiles are few, slices of the workgroup take the steps in turn and their sums are added at the end.
 
-mod body;
-mod layout;
-
-pub(super) use body::kernel;
-pub(super) use layout::MatrixLayout;
-
-use super::spec::{ConvSpec, KRange};
+use super::access::Access;
 use super::gemm::pixels;
-use super::{Capabilities, Precision, best_guess_first};
+use super::precision::{Words, parameter_elements};
+use super::prelude::{Reach, Source};
+use super::spec::{ConvSpec, KRange};
+use super::{
+    Capabilities, Kernel, Packing, Precision, Rounding, Shader, Values, best_guess_first, files, layout,
+};
+use std::sync::Arc;
 
 /// Rows, columns and depth of the matrices of one multiplication.
 const SIDE: usize = 16;
@@ -112,6 +112,50 @@ impl Shape {
     }
 }
 
+/// The kernel for a flattened spec and a shape that [`shapes`] gives for it.
+pub(super) fn kernel(
+    spec: &ConvSpec,
+    shape: &Shape,
+    caps: &Capabilities,
+    access: &Arc<dyn Access>,
+) -> Kernel {
+    let layout = MatrixLayout::new(spec, shape);
+    let tiles = pixels(spec).div_ceil(shape.pixels());
+    let fold = tiles.div_ceil(caps.max_workgroups as usize).max(1);
+    let grid = [tiles.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
+    let mut s = Source::new(format!("{spec:?}"), access).with_matrices();
+    s.constants(&[
+        ("PIXELS", pixels(spec)),
+        ("GRID_X", grid[0] as usize),
+        ("SIDE", SIDE),
+        ("SUBGROUP", SUBGROUP),
+        ("FRAGMENTS_Y", shape.fragments[0]),
+        ("FRAGMENTS_X", shape.fragments[1]),
+        ("SUBGROUPS_Y", shape.subgroups[0]),
+        ("SUBGROUPS_X", shape.subgroups[1]),
+        ("SLICES", shape.slices),
+        ("DEPTH", shape.depth),
+        ("ROW", shape.row()),
+        ("SUMS_ROW", SUMS_ROW),
+        ("TILE_WEIGHTS", layout.block),
+    ]);
+    s.convolution(spec, layout.slopes);
+    for (r, (range, weights)) in spec.k_ranges.iter().zip(&layout.ranges).enumerate() {
+        s.constant(format!("R{r}_WEIGHTS"), *weights);
+        // No range has a prologue.
+        s.k_range(r, range, Reach::of_windows(spec, range), 0);
+        let words = vec![("in0", format!("in{}", range.from.buffer))];
+        s.numbered(files::GEMM_MATRIX_OPERAND, 'r', ('r', r), words);
+    }
+    s.file(files::GEMM_MATRIX);
+    let split = if shape.slices > 1 { format!(" in {}", shape.slices) } else { String::new() };
+    Kernel::one(
+        format!("conv2d matrix {}px x {}oc x {}{split}", shape.pixels(), shape.channels(), 4 * shape.depth),
+        Shader::new(s, "conv2d", grid),
+        Packing::Matrix(layout),
+    )
+}
+
 /// Quads of channels of a K range.
 fn quads(range: &KRange) -> usize {
     range.from.channels.div_ceil(4)
@@ -154,4 +198,82 @@ pub(super) fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
 /// The most bytes of packed weights over all shapes, on any adapter.
 pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
     offered(spec).map(|shape| MatrixLayout::new(spec, &shape).bytes()).max().unwrap_or(0)
+}
+
+/// Order of packed weights, in elements of a quad of f16: per tile of output channels its bias in f32, then for each K range and
+/// step a row of the step's input channels for every output channel of the tile. After the tiles, the slopes of the activation.
+#[derive(Clone, Debug)]
+pub(super) struct MatrixLayout {
+    /// Output channels of a tile.
+    channels: usize,
+    /// Quads of K in a step.
+    depth: usize,
+    tiles: usize,
+    /// Elements of one tile's block.
+    block: usize,
+    /// Where a K range's first step begins, from the start of a tile's block.
+    ranges: Vec<usize>,
+    /// Where the slopes begin.
+    slopes: usize,
+    total: usize,
+}
+
+/// Elements of a quad that is f32.
+const PARAMETER: usize = 2;
+
+impl MatrixLayout {
+    fn new(spec: &ConvSpec, shape: &Shape) -> MatrixLayout {
+        debug_assert_eq!(PARAMETER, parameter_elements(Precision::F16));
+        let channels = shape.channels();
+        let mut block = channels / 4 * PARAMETER;
+        let mut ranges = vec![];
+        for range in &spec.k_ranges {
+            ranges.push(block);
+            block += steps(range, shape.depth) * channels * shape.depth;
+        }
+        let tiles = spec.out_channels.div_ceil(channels);
+        let slopes = tiles * block;
+        let total = slopes + if spec.has_slopes() { spec.out_channels.div_ceil(4) * PARAMETER } else { 0 };
+        MatrixLayout { channels, depth: shape.depth, tiles, block, ranges, slopes, total }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        (self.total * 8) as u64
+    }
+
+    /// Products of f16 are exact in f32, but a matrix unit may cut a sum off where an adder would round it (measured on NVIDIA's
+    /// by Fasi et al., "Numerical behavior of NVIDIA tensor cores", PeerJ CS 2021): twice the bound of rounding.
+    pub(super) fn rounding(&self) -> Rounding {
+        Rounding { gain: 2.0, ..Rounding::DIRECT }
+    }
+
+    pub(super) fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
+        let &Values { k_ranges: weights, bias, .. } = values;
+        assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
+        assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
+        let mut packed = Words::new(self.total, Precision::F16);
+        if spec.has_slopes() {
+            packed.parameters(self.slopes, &layout::slopes(spec, values.slopes));
+        }
+        for (tile, bias) in bias.chunks(self.channels).enumerate() {
+            packed.parameters(tile * self.block, bias);
+        }
+        for ((range, weight), first) in spec.k_ranges.iter().zip(weights).zip(&self.ranges) {
+            let (depth, taps) = (range.from.channels, range.kernel[0] * range.kernel[1]);
+            assert_eq!(weight.len(), spec.out_channels * depth * taps, "weight of a K range");
+            let steps_of_tap = quads(range).div_ceil(self.depth);
+            for (c, weight) in weight.chunks_exact(depth * taps).enumerate() {
+                let (tile, row) = (c / self.channels, c % self.channels);
+                for (i, of_taps) in weight.chunks_exact(taps).enumerate() {
+                    let (quad, lane) = (i / 4, i % 4);
+                    for (tap, &value) in of_taps.iter().enumerate() {
+                        let step = tap * steps_of_tap + quad / self.depth;
+                        let at = (step * self.channels + row) * self.depth + quad % self.depth;
+                        packed.weight(tile * self.block + first + at, lane, value);
+                    }
+                }
+            }
+        }
+        packed.finish()
+    }
 }

@@ -1,0 +1,253 @@
+// Implicit GEMM on matrix units, in tiles that are staged in workgroup memory: f16 operands, sums in f32. For cards that
+// multiply matrices of SIDE x SIDE and have subgroups of SUBGROUP invocations.
+//
+// One GEMM of [output channels] x [pixels of all images]; K is, range by range and tap by tap, the quads of input channels, padded for
+// each tap to whole steps of DEPTH quads, so that a step lies within one tap. A workgroup computes TILE_CHANNELS output channels of
+// TILE_PIXELS pixels, each of its subgroups FRAGMENTS_Y x FRAGMENTS_X fragments: matrices of SIDE channels by SIDE pixels. Steps are
+// staged as f16, as memory has them. Where tiles are few, SLICES parts of the workgroup take the steps in turn, and their sums are
+// added at the end.
+//
+// The kernel relies on workgroups being cut into full subgroups, which Vulkan drivers with one subgroup size do, and on
+// workgroupBarrier ordering what matrix loads read: naga declares the Vulkan memory model for them, and marks no access.
+const TILE_CHANNELS = SIDE * FRAGMENTS_Y * SUBGROUPS_Y;
+const TILE_PIXELS = SIDE * FRAGMENTS_X * SUBGROUPS_X;
+const TILE_QUADS = TILE_CHANNELS / 4u;
+// Subgroups and invocations of a slice.
+const PARTS = SUBGROUPS_Y * SUBGROUPS_X;
+const LANES = SUBGROUP * PARTS;
+const WORKGROUP = LANES * SLICES;
+// Planes that a slice stages at a time, one pixel an invocation.
+const PLANES = LANES / TILE_PIXELS;
+// Quads that an invocation stages in a step: of pixels, of weights.
+const OWN_PIXELS = DEPTH / PLANES;
+const OWN_WEIGHTS = TILE_CHANNELS * DEPTH / LANES;
+// Quads of workgroup memory for a slice's step: pixels, then output channels, a row of ROW quads each. A row is longer than a step,
+// which keeps neighbours out of each other's banks.
+const STAGED_PIXELS = TILE_PIXELS * ROW;
+const STAGED = STAGED_PIXELS + TILE_CHANNELS * ROW;
+// Quads of weights in a step.
+const RUN = TILE_CHANNELS * DEPTH;
+// A fragment has SIDE_QUADS quads of output channels for each pixel. The invocations of all slices that share it finish every
+// FINISHED_APART-th: with many slices, some finish none.
+const SIDE_QUADS = SIDE / 4u;
+const FINISHED_APART = SUBGROUP / SIDE * SLICES;
+const OWN_FINISHED = max(SIDE_QUADS / FINISHED_APART, 1u);
+const SOME_FINISH_NONE = FINISHED_APART > SIDE_QUADS;
+// vec4 of workgroup memory for the sums of a fragment, a row of SUMS_ROW for each pixel: longer than its quads, for the same reason.
+const SUMS = SIDE * SUMS_ROW;
+
+// A step of every slice.
+var<workgroup> staged: array<vec4<f16>, SLICES * STAGED>;
+// The sums of a fragment of every subgroup.
+var<workgroup> sums: array<vec4<f32>, WORKGROUP / SUBGROUP * SUMS>;
+
+// Column, row and image of a pixel of the GEMM.
+fn place(pixel: u32) -> vec3<u32> {
+    let row = pixel / CONV_WIDTH;
+    return vec3<u32>(pixel % CONV_WIDTH, row % CONV_HEIGHT, row / CONV_HEIGHT);
+}
+
+// Where a pixel is read in a step: its element in the first plane of the view, and whether that lies inside. Outside, and in steps
+// behind the last, zeros are staged.
+struct Origin {
+    at: u32,
+    inside: bool,
+}
+
+//# for r in K_RANGES
+// K range 0: planes, taps, steps, and rounds in which every slice takes a step. R0_RAGGED: the last step of a tap reaches behind the
+// last plane. R0_UNEVEN: in the last round some slices have no step.
+const R0_PLANES = (R0_CHANNELS + 3u) / 4u;
+const R0_TAPS = R0_KERNEL_Y * R0_KERNEL_X;
+const R0_STEPS_OF_TAP = (R0_PLANES + DEPTH - 1u) / DEPTH;
+const R0_STEPS = R0_TAPS * R0_STEPS_OF_TAP;
+const R0_ROUNDS = (R0_STEPS + SLICES - 1u) / SLICES;
+const R0_RAGGED = R0_PLANES % DEPTH != 0u;
+const R0_UNEVEN = R0_STEPS % SLICES != 0u;
+
+// The step that is read in place of `step`: behind the last it is the last, whose pixels are then not taken.
+fn step_r0(step: u32) -> u32 {
+    //# if
+    if R0_UNEVEN {
+        return min(step, R0_STEPS - 1u);
+    } else {
+        return step;
+    }
+}
+
+// The tap of a step: a constant where there is one.
+fn tap_r0(step: u32) -> u32 {
+    return select(step_r0(step) / R0_STEPS_OF_TAP, 0u, R0_TAPS == 1u);
+}
+
+// The first plane of a step: a constant where each tap has one step.
+fn plane_r0(step: u32) -> u32 {
+    return select((step_r0(step) - tap_r0(step) * R0_STEPS_OF_TAP) * DEPTH, 0u, R0_STEPS_OF_TAP == 1u);
+}
+
+// Where a step is read for an output pixel.
+fn origin_r0(pixel: vec3<u32>, step: u32) -> Origin {
+    let tap = tap_r0(step);
+    let y = pixel.y * R0_STRIDE_Y - R0_PAD_Y + tap / R0_KERNEL_X * R0_DILATION_Y;
+    let x = pixel.x * R0_STRIDE_X - R0_PAD_X + tap % R0_KERNEL_X * R0_DILATION_X;
+    let at = (pixel.z * R0_IMAGE + R0_FIRST) * R0_PLANE + row_r0(y) + column_r0(x);
+    var inside = inside_r0(y, x);
+    //# if
+    if R0_UNEVEN {
+        inside = inside & (step < R0_STEPS);
+    }
+    return Origin(at, inside);
+}
+
+// The quad in a plane of the view; zero outside, and behind the last plane.
+fn quad_r0(origin: Origin, plane: u32) -> vec4<f16> {
+    //# if
+    if R0_RAGGED {
+        let value = stored_r0(origin.at + min(plane, R0_PLANES - 1u) * R0_PLANE);
+        // Where the planes are few this is known before, and nothing is read.
+        return select(vec4<f16>(), value, select(false, origin.inside, plane < R0_PLANES));
+    } else {
+        return select(vec4<f16>(), stored_r0(origin.at + plane * R0_PLANE), origin.inside);
+    }
+}
+
+//# end
+@compute @workgroup_size(WORKGROUP)
+fn conv2d(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(subgroup_invocation_id) lane_of_subgroup: u32,
+) {
+    let lane = local % LANES;
+    let slice = local / LANES;
+    let first_pixel = (group.x + group.z * GRID_X) * TILE_PIXELS;
+    let first_quad = group.y * TILE_QUADS;
+    let first_weight = group.y * TILE_WEIGHTS;
+    // Two neighbours stage two planes of a pixel where they can: rows of 16 bytes are written without bank conflicts.
+    let paired = PLANES > 1u;
+    let own_pixel = select(lane, lane / 2u % TILE_PIXELS, paired);
+    let own_plane = select(0u, lane % 2u + lane / (2u * TILE_PIXELS) * 2u, paired);
+    let staging = place(min(first_pixel + own_pixel, PIXELS - 1u));
+    let stage_pixel = slice * STAGED + own_pixel * ROW + own_plane;
+    let stage_weight = slice * STAGED + STAGED_PIXELS + lane / DEPTH * ROW + lane % DEPTH;
+    // The subgroup's rows and columns of the tile, and where its slice stages them.
+    let part = subgroup % PARTS;
+    let first_row = part % SUBGROUPS_Y * (FRAGMENTS_Y * SIDE);
+    let first_column = part / SUBGROUPS_Y * (FRAGMENTS_X * SIDE);
+    let pixels_at = subgroup / PARTS * STAGED + first_column * ROW;
+    let weights_at = subgroup / PARTS * STAGED + STAGED_PIXELS + first_row * ROW;
+    //# registers
+    var sums_of: array<coop_mat16x16<f32, C>, FRAGMENTS_Y * FRAGMENTS_X>;
+    //# for r in K_RANGES
+    {
+        var step = slice;
+        //# registers
+        var pixels: array<vec4<f16>, OWN_PIXELS>;
+        //# registers
+        var weights_of: array<vec4<f16>, OWN_WEIGHTS>;
+        // A step is fetched while the one before is multiplied, the first before all.
+        {
+            let origin = origin_r0(staging, step);
+            let plane = plane_r0(step) + own_plane;
+            let weight = first_weight + R0_WEIGHTS + step_r0(step) * RUN + lane;
+            //# unroll
+            for (var i = 0u; i < OWN_PIXELS; i++) {
+                pixels[i] = quad_r0(origin, plane + i * PLANES);
+            }
+            //# unroll
+            for (var i = 0u; i < OWN_WEIGHTS; i++) {
+                weights_of[i] = matrices[weight + i * LANES];
+            }
+        }
+        for (var round = 0u; round < R0_ROUNDS; round++) {
+            //# unroll
+            for (var i = 0u; i < OWN_PIXELS; i++) {
+                staged[stage_pixel + i * PLANES] = pixels[i];
+            }
+            //# unroll
+            for (var i = 0u; i < OWN_WEIGHTS; i++) {
+                staged[stage_weight + i * LANES / DEPTH * ROW] = weights_of[i];
+            }
+            workgroupBarrier();
+            //# if
+            if R0_ROUNDS > 1u {
+                step += SLICES;
+                if round + 1u < R0_ROUNDS {
+                    let origin = origin_r0(staging, step);
+                    let plane = plane_r0(step) + own_plane;
+                    let weight = first_weight + R0_WEIGHTS + step_r0(step) * RUN + lane;
+                    //# unroll
+                    for (var i = 0u; i < OWN_PIXELS; i++) {
+                        pixels[i] = quad_r0(origin, plane + i * PLANES);
+                    }
+                    //# unroll
+                    for (var i = 0u; i < OWN_WEIGHTS; i++) {
+                        weights_of[i] = matrices[weight + i * LANES];
+                    }
+                }
+            }
+            //# unroll
+            for (var k = 0u; k < DEPTH; k += SIDE_QUADS) {
+                //# values
+                var b: array<coop_mat16x16<f16, B>, FRAGMENTS_X>;
+                //# unroll
+                for (var p = 0u; p < FRAGMENTS_X; p++) {
+                    b[p] = coopLoad<coop_mat16x16<f16, B>>(&staged[pixels_at + p * SIDE * ROW + k], ROW);
+                }
+                //# unroll
+                for (var c = 0u; c < FRAGMENTS_Y; c++) {
+                    let a = coopLoadT<coop_mat16x16<f16, A>>(&staged[weights_at + c * SIDE * ROW + k], ROW);
+                    //# unroll
+                    for (var p = 0u; p < FRAGMENTS_X; p++) {
+                        sums_of[c * FRAGMENTS_X + p] = coopMultiplyAdd(a, b[p], sums_of[c * FRAGMENTS_X + p]);
+                    }
+                }
+            }
+            workgroupBarrier();
+        }
+    }
+    //# end
+    // Fragment after fragment goes through workgroup memory, where each element has a place: its invocations then finish some quads of
+    // one pixel each, and add up what the slices have summed.
+    let own_quad = lane_of_subgroup / SIDE + subgroup / PARTS * (SUBGROUP / SIDE);
+    let own_sums = part * SUMS + lane_of_subgroup % SIDE * SUMS_ROW;
+    //# unroll
+    for (var p = 0u; p < FRAGMENTS_X; p++) {
+        let pixel = first_pixel + first_column + p * SIDE + lane_of_subgroup % SIDE;
+        // What is outside is computed like its neighbour, and not stored: of a value that another invocation adds to in place it may
+        // read the one before or the one after.
+        let at = place(min(pixel, PIXELS - 1u));
+        //# unroll
+        for (var c = 0u; c < FRAGMENTS_Y; c++) {
+            coopStore(sums_of[c * FRAGMENTS_X + p], &sums[subgroup * SUMS], SUMS_ROW);
+            workgroupBarrier();
+            // All values are on their way before the first is stored, since what is added to them comes from far.
+            let first_of_tile = first_row / 4u + c * SIDE_QUADS;
+            //# registers
+            var values: array<vec4<f32>, OWN_FINISHED>;
+            //# unroll
+            for (var i = 0u; i < OWN_FINISHED; i++) {
+                let quad = own_quad + i * FINISHED_APART;
+                let of_fragment = select(quad, min(quad, SIDE_QUADS - 1u), SOME_FINISH_NONE);
+                let of_tile = first_of_tile + of_fragment;
+                var sum = sums[own_sums + of_fragment];
+                //# unroll
+                for (var other = 1u; other < SLICES; other++) {
+                    sum += sums[own_sums + other * PARTS * SUMS + of_fragment];
+                }
+                sum += load_parameters(first_weight + PARAMETER * of_tile);
+                values[i] = finish(sum, at.z, min(first_quad + of_tile, OUT_QUADS - 1u), at.y, at.x);
+            }
+            //# unroll
+            for (var i = 0u; i < OWN_FINISHED; i++) {
+                let of_fragment = own_quad + i * FINISHED_APART;
+                let quad = first_quad + first_of_tile + of_fragment;
+                if (pixel < PIXELS) & (of_fragment < SIDE_QUADS) & (quad < OUT_QUADS) {
+                    store(values[i], at.z, quad, at.y, at.x);
+                }
+            }
+            workgroupBarrier();
+        }
+    }
+}
