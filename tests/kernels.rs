@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Gpu, adapters, arena, cases, check, check_conv, data, oracle, sharing, specs};
-use rmnet::kernel::{Capabilities, Kernel, Operand, Spec, candidates, candidates_in, select};
+use rmnet::kernel::{Capabilities, Class, Kernel, Operand, Spec, candidates, candidates_in, select};
 
 /// Judges the kernels for a case; what is wrong.
 fn judge(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, safe: bool) -> Vec<String> {
@@ -15,7 +15,7 @@ fn judge(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, s
     let some =
         kernels.into_iter().enumerate().filter(|(i, _)| *i == 0 || *i == turn && case.is_multiple_of(3));
     let mut kernels: Vec<Kernel> = some.map(|(_, kernel)| kernel).collect();
-    if caps.software && caps.int64 {
+    if caps.class == Class::Software && caps.features.int64 {
         let in_arena = candidates_in(spec, caps, Some(&arena(spec))).expect("small specs fit every limit");
         // A few shaders for many cases; of the others a part is enough.
         for (i, kernel) in in_arena.into_iter().enumerate() {
@@ -40,7 +40,7 @@ fn run(subgroups: bool, safe: bool) {
     for gpu in &gpus {
         let mut caps = gpu.caps.clone();
         if !subgroups {
-            caps.subgroup_size = None;
+            caps.features.subgroup_size = None;
         }
         // With runtime checks a part of the table is enough: the same shaders, compiled otherwise.
         for (case, (name, spec)) in cases(&filter).enumerate().step_by(if safe { 5 } else { 1 }) {
@@ -48,7 +48,7 @@ fn run(subgroups: bool, safe: bool) {
         }
         // As a GPU would have it: larger workgroups, slices.
         if !subgroups {
-            caps.software = false;
+            caps.class = Class::Integrated;
             // All of those whose invocations meet in workgroup memory, of the others a part.
             let meets = |name: &str| name.contains("deep");
             for (case, (name, spec)) in
@@ -82,8 +82,8 @@ fn in_f16() {
     let filter = std::env::var("SPEC").unwrap_or_default();
     let mut wrong = vec![];
     for gpu in &adapters() {
-        let plain = Capabilities { subgroup_size: None, ..gpu.caps.clone() };
-        let hardware = Capabilities { software: false, ..plain.clone() };
+        let plain = gpu.caps.clone().with(|c| c.features.subgroup_size = None);
+        let hardware = plain.clone().with(|c| c.class = Class::Integrated);
         for (case, (name, spec)) in cases(&filter).enumerate() {
             let caps = match case % 4 {
                 0 => &hardware,

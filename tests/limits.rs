@@ -11,7 +11,7 @@ use rmnet::graph::{
     Activation, BatchNorm, Block, BlockWeight, Conv2d, Graph, MAX_BLOCKS, MAX_NAME, MAX_NODES, MaxPool, Op,
     Shape, ValueId, Weight,
 };
-use rmnet::kernel::Capabilities;
+use rmnet::kernel::{Capabilities, Class};
 use rmnet::models::{self, saved};
 use rmnet::plan::{self, Options, Plan, PlanError, Target};
 use rmnet::rewrite::{self, Mode};
@@ -377,8 +377,8 @@ fn unmixed(channels: usize, size: [usize; 2]) -> Vec<(&'static str, Graph)> {
 /// CPU, and adapters of each class.
 fn targets() -> Vec<Target> {
     let software =
-        Capabilities { software: true, subgroup_size: Some(8), int64: true, ..Capabilities::WEBGPU };
-    let discrete = Capabilities { discrete: true, subgroup_size: Some(32), ..Capabilities::WEBGPU };
+        Capabilities::WEBGPU.with(|c| { c.class = Class::Software; c.features.subgroup_size = Some(8); c.features.int64 = true; });
+    let discrete = Capabilities::WEBGPU.with(|c| { c.class = Class::Discrete; c.features.subgroup_size = Some(32); });
     let adapters = [Capabilities::WEBGPU, software, discrete];
     adapters.iter().map(Target::of).chain([Target::CPU]).collect()
 }

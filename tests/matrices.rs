@@ -6,20 +6,11 @@ mod common;
 use common::families::{in_half, matrix_cases};
 use common::specs::{activated, conv, half, packed, range, to_planar, whole};
 use common::{Gpu, adapters, check_conv, data, decoded, layers};
-use rmnet::kernel::{Capabilities, ConvSpec, Function, Kernel, Shader, Spec, candidates, select};
+use rmnet::kernel::{Capabilities, Class, ConvSpec, Function, Kernel, Shader, Spec, candidates, select};
 
 /// The adapter as if it had matrix units.
 fn with_units(gpu: &Gpu) -> Capabilities {
-    Capabilities {
-        discrete: true,
-        matrix_units: true,
-        subgroup_size: Some(32),
-        max_workgroup_memory: 48 << 10,
-        max_workgroup_invocations: 256,
-        software: false,
-        int64: false,
-        ..gpu.caps.clone()
-    }
+    gpu.caps.clone().with(|c| { c.class = Class::Discrete; c.features.matrix_units = true; c.features.subgroup_size = Some(32); c.limits.max_workgroup_memory = 48 << 10; c.limits.max_workgroup_invocations = 256; c.features.int64 = false; })
 }
 
 /// Adapters whose shaders may use f16.
@@ -96,7 +87,7 @@ fn judge(
     every: usize,
 ) -> Option<String> {
     let run = |kernel: &Kernel| check_conv(gpu, name, spec, kernel, safe, every).err();
-    let on_units = if gpu.caps.matrix_units { run(kernel) } else { None };
+    let on_units = if gpu.caps.features.matrix_units { run(kernel) } else { None };
     on_units.or_else(|| run(&taken_apart(kernel)))
 }
 
@@ -184,9 +175,9 @@ fn one_buffer_too_many() {
     let ranges = (0..6).map(|buffer| range(operand(buffer), 1, 1, 0, 1)).collect();
     let spec = Spec::Conv(in_half(conv(ranges, 64)));
     let caps =
-        Capabilities { discrete: true, matrix_units: true, subgroup_size: Some(32), ..Capabilities::WEBGPU };
+        Capabilities::WEBGPU.with(|c| { c.class = Class::Discrete; c.features.matrix_units = true; c.features.subgroup_size = Some(32); });
     let kernel = select(&spec, &caps).expect("8 buffers are enough");
     assert!(!kernel.shaders[0].matrices && kernel.shaders[0].bindings.len() == 8, "{}", kernel.name);
-    let more = Capabilities { max_storage_buffers: 9, ..caps };
+    let more = caps.with(|c| c.limits.max_storage_buffers = 9);
     assert!(select(&spec, &more).expect("within the limits").shaders[0].matrices);
 }

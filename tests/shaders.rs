@@ -12,25 +12,25 @@ mod specs;
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, StorageAccess};
 use rmnet::kernel::{
-    Capabilities, Kernel, Operand, Role, Shader, Spec, candidates, candidates_in, select, select_in,
+    Capabilities, Class, Kernel, Operand, Role, Shader, Spec, candidates, candidates_in, select, select_in,
 };
 use specs::{conv, half, packed, range, whole};
 
 const MATRIX_UNITS: Capabilities =
-    Capabilities { subgroup_size: Some(32), matrix_units: true, ..Capabilities::WEBGPU };
+    Capabilities::WEBGPU.with(|c| { c.features.subgroup_size = Some(32); c.features.matrix_units = true; });
 
 fn capabilities() -> Vec<Capabilities> {
-    let software = Capabilities { software: true, ..Capabilities::WEBGPU };
+    let software = Capabilities::WEBGPU.with(|c| c.class = Class::Software);
     vec![
         Capabilities::WEBGPU,
-        Capabilities { subgroup_size: Some(32), ..Capabilities::WEBGPU },
-        Capabilities { discrete: true, ..Capabilities::WEBGPU },
-        Capabilities { max_workgroup_memory: 48 << 10, discrete: true, ..MATRIX_UNITS },
+        Capabilities::WEBGPU.with(|c| c.features.subgroup_size = Some(32)),
+        Capabilities::WEBGPU.with(|c| c.class = Class::Discrete),
+        MATRIX_UNITS.with(|c| { c.class = Class::Discrete; c.limits.max_workgroup_memory = 48 << 10; }),
         software.clone(),
-        Capabilities { subgroup_size: Some(4), ..software.clone() },
-        Capabilities { subgroup_size: Some(8), ..software.clone() },
-        Capabilities { subgroup_size: Some(4), int64: true, ..software.clone() },
-        Capabilities { subgroup_size: Some(8), int64: true, ..software },
+        software.clone().with(|c| c.features.subgroup_size = Some(4)),
+        software.clone().with(|c| c.features.subgroup_size = Some(8)),
+        software.clone().with(|c| { c.features.subgroup_size = Some(4); c.features.int64 = true; }),
+        software.with(|c| { c.features.subgroup_size = Some(8); c.features.int64 = true; }),
     ]
 }
 
@@ -84,7 +84,7 @@ fn check_shader(context: &str, shader: &Shader, caps: &Capabilities) {
     let stated: Vec<_> =
         shader.bindings.iter().enumerate().map(|(i, b)| (i as u32, b.name.clone(), b.writable)).collect();
     assert_eq!(bound, stated, "{context}");
-    assert!(bound.len() <= 8 && workgroup_memory <= caps.max_workgroup_memory, "{context}");
+    assert!(bound.len() <= 8 && workgroup_memory <= caps.limits.max_workgroup_memory, "{context}");
     assert_eq!(module.entry_points.len(), 1, "{context}");
     let entry = &module.entry_points[0];
     assert_eq!(entry.name, shader.entry, "{context}");
@@ -126,13 +126,13 @@ fn translate(context: &str, module: &naga::Module, info: &naga::valid::ModuleInf
 fn every_shader_is_valid_everywhere() {
     for caps in capabilities() {
         // Kernels that share workgroup memory differ by nothing but 64-bit loads.
-        let every = caps.discrete || caps.int64;
+        let every = caps.class == Class::Discrete || caps.features.int64;
         let shared = |k: &Kernel| k.shaders[0].wgsl().contains("var<workgroup>");
         let networks = ["resnet18", "resnet50", "mobilenet_v2"];
         let layers = networks.into_iter().flat_map(|n| layers::network(n, 1)).map(|l| (l.name, l.spec));
         for (name, spec) in layers.flat_map(both) {
             for kernel in candidates(&spec, &caps).expect("within the limits") {
-                assert!(caps.subgroup_size.is_some() || !kernel.shaders[0].subgroup);
+                assert!(caps.features.subgroup_size.is_some() || !kernel.shaders[0].subgroup);
                 if every || !shared(&kernel) {
                     check(&name, &kernel, &caps);
                 }
@@ -153,7 +153,7 @@ fn every_shader_is_valid_everywhere() {
 /// Where the buffers of a dispatch are ranges of one, every kernel is as sound, and one shader does for most of a network.
 #[test]
 fn shaders_that_share_a_buffer_are_valid_and_few() {
-    for caps in capabilities().into_iter().filter(|c| c.software && c.int64 && c.subgroup_size.is_some()) {
+    for caps in capabilities().into_iter().filter(|c| c.class == Class::Software && c.features.int64 && c.features.subgroup_size.is_some()) {
         for (name, spec) in cases::all() {
             let kernels = candidates_in(&spec, &caps, Some(&arena::arena(&spec))).expect("within the limits");
             kernels.iter().for_each(|kernel| check(&name, kernel, &caps));
@@ -181,17 +181,17 @@ fn a_limit_that_is_too_small_is_named() {
         assert!(error.needed > error.allowed);
         error.limit
     };
-    let few = Capabilities { max_storage_buffers: 2, ..Capabilities::WEBGPU };
+    let few = Capabilities::WEBGPU.with(|c| c.limits.max_storage_buffers = 2);
     assert_eq!(refused(few), "storage buffers");
-    let small = Capabilities { max_binding_bytes: 100 << 10, ..Capabilities::WEBGPU };
+    let small = Capabilities::WEBGPU.with(|c| c.limits.max_binding_bytes = 100 << 10);
     assert_eq!(refused(small), "bytes of packed weights");
-    let tiny = Capabilities { max_binding_bytes: 1 << 10, ..Capabilities::WEBGPU };
+    let tiny = Capabilities::WEBGPU.with(|c| c.limits.max_binding_bytes = 1 << 10);
     assert_eq!(refused(tiny), "bytes of a binding");
 }
 
 #[test]
 fn a_large_grid_is_folded() {
-    let caps = Capabilities { max_workgroups: 10, ..Capabilities::WEBGPU };
+    let caps = Capabilities::WEBGPU.with(|c| c.limits.max_workgroups = 10);
     let from = Operand { stride: 1, ..whole(0, packed(1, 4, 100, 100)) };
     let kernel = select(&Spec::Conv(conv(vec![range(from, 3, 1, 1, 1)], 8)), &caps).expect("folded");
     let grid = kernel.shaders[0].grid;

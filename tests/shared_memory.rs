@@ -6,11 +6,11 @@ mod common;
 use common::families::{in_slices, shared_kinds, shared_remainders};
 use common::specs::half;
 use common::{Gpu, adapters, check_conv, data, decoded, layers, oracle};
-use rmnet::kernel::{Capabilities, Kernel, Spec, candidates, select};
+use rmnet::kernel::{Capabilities, Class, Kernel, Spec, candidates, select};
 
 /// The adapter as if it were a discrete card.
 fn discrete(gpu: &Gpu) -> Capabilities {
-    Capabilities { discrete: true, ..gpu.caps.clone() }
+    gpu.caps.clone().with(|c| c.class = Class::Discrete)
 }
 
 fn shares(kernel: &Kernel) -> bool {
@@ -103,7 +103,7 @@ fn sums_in_slices() {
     for gpu in adapters() {
         for (case, (name, spec)) in in_slices().into_iter().enumerate() {
             for spec in [half(spec.clone()), spec] {
-                let caps = Capabilities { software: false, ..gpu.caps.clone() };
+                let caps = gpu.caps.clone().with(|c| c.class = Class::Integrated);
                 let kernel = select(&spec, &caps).expect("within the limits");
                 seen.insert(kernel.name.clone());
                 let data = data(&spec, 7);
@@ -140,7 +140,7 @@ fn static_choice() {
         let layer = layers.iter().find(|l| l.name == line).expect("a layer");
         select(&layer.spec, caps).expect("within the limits").name
     };
-    let card = Capabilities { discrete: true, ..Capabilities::WEBGPU };
+    let card = Capabilities::WEBGPU.with(|c| c.class = Class::Discrete);
     assert_eq!(name("conv 64 56 3 1 64", 64, &card), "conv2d tiled 128px x 64oc x 8");
     assert_eq!(name("conv 128 28 3 1 128", 64, &card), "conv2d winograd 64px x 32oc");
     // Tiles of 2x2 reach far over the edge of an odd map.
@@ -149,6 +149,6 @@ fn static_choice() {
     assert_eq!(name("conv 512 7 3 1 512", 1, &card), "conv2d tiled 16px x 16oc x 4 in 16");
     assert!(name("stem 64", 1, &card).contains("stem"));
     assert!(name("conv 64 56 3 1 64", 1, &Capabilities::WEBGPU).contains("plain"));
-    let software = Capabilities { software: true, subgroup_size: Some(8), ..Capabilities::WEBGPU };
+    let software = Capabilities::WEBGPU.with(|c| { c.class = Class::Software; c.features.subgroup_size = Some(8); });
     assert!(name("conv 64 56 3 1 64", 1, &software).contains("shuffle"));
 }

@@ -6,11 +6,11 @@ mod common;
 use common::families::{image, stem_families, stem_kinds, stem_remainders};
 use common::specs::{activated, add, conv, half, packed, planar, pooled, range, whole};
 use common::{Gpu, adapters, answer, check, data, layers};
-use rmnet::kernel::{Capabilities, ConvSpec, Function, Kernel, Spec, candidates, select};
+use rmnet::kernel::{Capabilities, Class, ConvSpec, Function, Kernel, Spec, candidates, select};
 
 /// The adapter as if it were a discrete card.
 fn card(gpu: &Gpu) -> Capabilities {
-    Capabilities { software: false, discrete: true, ..gpu.caps.clone() }
+    gpu.caps.clone().with(|c| c.class = Class::Discrete)
 }
 
 fn stems(spec: &Spec, caps: &Capabilities) -> Vec<Kernel> {
@@ -67,7 +67,7 @@ fn layers_of_networks() {
             let layer = layers.iter().find(|l| l.name.starts_with("stem")).expect("a stem");
             for discrete in [false, true] {
                 for spec in [layer.spec.clone(), half(layer.spec.clone())] {
-                    let caps = Capabilities { discrete, ..card(&gpu) };
+                    let caps = card(&gpu).with(|c| c.class = if discrete { Class::Discrete } else { Class::Integrated });
                     let kernel = select(&spec, &caps).expect("within the limits");
                     wrong.extend(check(&gpu, &layer.name, &spec, &kernel, false, 997).err());
                 }
@@ -81,7 +81,7 @@ fn layers_of_networks() {
 #[test]
 fn a_folded_grid() {
     for gpu in adapters() {
-        let caps = Capabilities { max_workgroups: 13, ..card(&gpu) };
+        let caps = card(&gpu).with(|c| c.limits.max_workgroups = 13);
         for spec in [image([3, 3, 33, 33], 3, 1, 20), pooled(image([3, 3, 33, 33], 3, 1, 20), 3, 2, 1)] {
             let spec = Spec::Conv(spec);
             for kernel in stems(&spec, &caps) {
@@ -128,14 +128,14 @@ fn static_choice() {
         select(&layer.spec, caps).expect("within the limits").name
     };
     let gpu = Capabilities::WEBGPU;
-    let discrete = Capabilities { discrete: true, ..gpu.clone() };
+    let discrete = gpu.clone().with(|c| c.class = Class::Discrete);
     assert_eq!(name("resnet18", 64, &discrete), "conv2d_max_pool stem 16x16px x 32oc");
     assert_eq!(name("resnet18", 1, &discrete), "conv2d_max_pool stem 16x16px x 16oc");
     assert_eq!(name("resnet18", 64, &gpu), "conv2d_max_pool stem 16x16px x 16oc");
     assert_eq!(name("mobilenet_v2", 64, &discrete), "conv2d stem 16x16px x 32oc");
     assert_eq!(name("mobilenet_v2", 1, &discrete), "conv2d stem 8x16px x 16oc");
-    let software = Capabilities { software: true, ..gpu.clone() };
-    let small = Capabilities { max_workgroup_memory: 1 << 10, ..gpu.clone() };
+    let software = gpu.clone().with(|c| c.class = Class::Software);
+    let small = gpu.clone().with(|c| c.limits.max_workgroup_memory = 1 << 10);
     for caps in [software, small] {
         for network in ["resnet18", "mobilenet_v2"] {
             let spec = layers::network(network, 1).swap_remove(0).spec;

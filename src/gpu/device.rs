@@ -4,7 +4,7 @@ use super::adapter::{self, AdapterReport};
 #[cfg(not(target_arch = "wasm32"))]
 use super::wait::Waits;
 use super::{AdapterChoice, GpuError};
-use crate::kernel::Capabilities;
+use crate::kernel::{self, Capabilities, Class};
 use crate::plan::Target;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -138,16 +138,23 @@ impl Gpu {
         let (info, features, limits) = (device.adapter_info(), device.features(), device.limits());
         let report = AdapterReport::new(&info, features, &limits);
         let capabilities = Capabilities {
-            subgroup_size: report.subgroup.filter(|[min, max]| min == max).map(|[size, _]| size),
-            int64: features.contains(Features::SHADER_INT64),
-            software: info.device_type == DeviceType::Cpu,
-            matrix_units: false,
-            discrete: info.device_type == DeviceType::DiscreteGpu,
-            max_workgroup_invocations: report.max_workgroup_invocations,
-            max_workgroup_memory: report.max_workgroup_memory,
-            max_workgroups: report.max_workgroups,
-            max_binding_bytes: report.max_binding_bytes,
-            max_storage_buffers: report.max_storage_buffers,
+            class: match info.device_type {
+                DeviceType::Cpu => Class::Software,
+                DeviceType::DiscreteGpu => Class::Discrete,
+                _ => Class::Integrated,
+            },
+            features: kernel::Features {
+                subgroup_size: report.subgroup.filter(|[min, max]| min == max).map(|[size, _]| size),
+                int64: features.contains(Features::SHADER_INT64),
+                matrix_units: false,
+            },
+            limits: kernel::Limits {
+                max_workgroup_invocations: report.max_workgroup_invocations,
+                max_workgroup_memory: report.max_workgroup_memory,
+                max_workgroups: report.max_workgroups,
+                max_binding_bytes: report.max_binding_bytes,
+                max_storage_buffers: report.max_storage_buffers,
+            },
         };
         Gpu {
             device,
@@ -169,7 +176,7 @@ impl Gpu {
         let (own, other) = (self.device.adapter_info(), adapter.get_info());
         let same = (own.backend, own.vendor, own.device, &own.name)
             == (other.backend, other.vendor, other.device, &other.name);
-        self.capabilities.matrix_units =
+        self.capabilities.features.matrix_units =
             same && self.device.features().contains(MATRIX_FEATURES) && matrix_units(adapter);
         self
     }
@@ -177,9 +184,12 @@ impl Gpu {
     /// Plans for, and chooses the kernels of, a GPU of another kind than the adapter is, within the adapter's limits: to run on software
     /// Vulkan what such a GPU would be given. The answers are as good, and the time says nothing about either. Matrix units are left out.
     pub fn with_kernels_for(mut self, kind: GpuKind) -> Gpu {
-        let Capabilities { software, int64, discrete, matrix_units, .. } = &mut self.capabilities;
-        (*software, *int64, *matrix_units) = (false, false, false);
-        *discrete = kind == GpuKind::Discrete;
+        let Capabilities { class, features, .. } = &mut self.capabilities;
+        *class = match kind {
+            GpuKind::Integrated => Class::Integrated,
+            GpuKind::Discrete => Class::Discrete,
+        };
+        (features.int64, features.matrix_units) = (false, false);
         self
     }
 

@@ -365,7 +365,7 @@ fn buffer(gpu: &Gpu, label: &str, bytes: usize, usage: BufferUsages) -> Buffer {
 }
 
 fn check_limits(gpu: &Gpu, plan: &Plan) -> Result<(), GpuError> {
-    let allowed = gpu.capabilities().max_binding_bytes;
+    let allowed = gpu.capabilities().limits.max_binding_bytes;
     for buffer in &plan.buffers {
         let needed = buffer.shape.bytes() as u64;
         if needed > allowed {
@@ -378,7 +378,7 @@ fn check_limits(gpu: &Gpu, plan: &Plan) -> Result<(), GpuError> {
 
 /// The memory of a software GPU is the host's, and there an allocation that is too large may end the process.
 fn check_memory(gpu: &Gpu, plan: &Plan) -> Result<(), GpuError> {
-    if !gpu.capabilities().software {
+    if gpu.capabilities().class != Class::Software {
         return Ok(());
     }
     let weights = plan.dispatches.iter().filter_map(|d| d.weights.as_ref()).map(|w| w.bytes());

@@ -4,7 +4,7 @@ use super::pipeline::{Pipeline, make_pipelines, whole_from};
 use super::slots::Slots;
 use super::{Gpu, GpuError};
 use super::pipeline::Text;
-use crate::kernel::{Kernel, Role, Rounding, Shader};
+use crate::kernel::{Class, Kernel, Role, Rounding, Shader};
 use crate::plan::{BufferId, Place, Plan};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -64,7 +64,7 @@ impl Compiled {
         drop(known);
         let pipelines = make_pipelines(gpu, &sources, safe).await?;
         #[cfg(not(target_arch = "wasm32"))]
-        let aside = match gpu.capabilities().software {
+        let aside = match gpu.capabilities().class == Class::Software {
             true => {
                 let shaders: Vec<&Shader> = sources.iter().map(|text| &text.shader).collect();
                 let compile = || super::pipeline::compile_aside(gpu, &pipelines, &shaders);

@@ -40,7 +40,7 @@ impl Starts {
             starts.push(size);
             size += (*bytes as u64).next_multiple_of(ALIGNMENT);
         }
-        (size <= caps.max_binding_bytes).then_some(Starts { starts, size })
+        (size <= caps.limits.max_binding_bytes).then_some(Starts { starts, size })
     }
 
     /// Where the buffers of a dispatch are.

@@ -38,6 +38,8 @@ files! {
     AVERAGE = "pool/average.wgsl";
     AVERAGE_SLICES = "pool/average_slices.wgsl";
     GEMV = "dense/gemv.wgsl";
+    PEAK_MULTIPLY = "peak/multiply.wgsl";
+    PEAK_COPY = "peak/copy.wgsl";
     SOFTWARE_ARENA = "software/arena.wgsl";
     SOFTWARE_FINISH = "software/finish.wgsl";
     SOFTWARE_CONV = "software/conv.wgsl";

@@ -5,28 +5,56 @@
 //! the weights for them, once each, and every invocation multiplies its share of pixels and channels. Where a map is so small
 //! that tiles are few, the steps are dealt to several slices of the workgroup, whose sums are added at the end.
 
-use super::access::Access;
 use super::layout::{Order, WeightLayout};
 use super::prelude::{Reach, Source};
 use super::spec::{ConvSpec, KRange};
-use super::{Capabilities, Kernel, Packing, Shader, best_guess_first, files};
-use std::sync::Arc;
+use super::choice::{Choice, FamilyId, TileId};
+use super::family::{Family, Offer, Rank, Target, Weights, convolution};
+use super::spec::Spec;
+use super::{Capabilities, Class, Kernel, Shader, best_guess_first, files};
+
+/// See the head of this file.
+pub(super) struct Gemm;
+
+impl Family for Gemm {
+    fn id(&self) -> FamilyId {
+        FamilyId::Gemm
+    }
+
+    /// On integrated GPUs staging is no faster than the caches, on software adapters slower.
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+        let Some(conv) = convolution(spec) else { return vec![] };
+        let rank = if target.caps.class == Class::Discrete { Rank::Usual } else { Rank::Other };
+        let offer = |shape: Shape| {
+            Offer::new(rank, shape.tile(), move |choice| kernel(choice, conv, &shape, target))
+        };
+        shapes(conv, target.caps).into_iter().map(offer).collect()
+    }
+
+    fn weight_bytes(&self, spec: &ConvSpec) -> u64 {
+        offered(spec).map(|shape| shape.layout(spec).bytes()).max().unwrap_or(0)
+    }
+
+    fn covers(&self) -> &'static str {
+        "sums of convolutions of packed buffers that are not grouped; no fused max pool"
+    }
+}
 
 /// What a workgroup computes, and each of its invocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
+struct Shape {
     /// Pixels of the tile.
-    pub(super) pixels: usize,
+    pixels: usize,
     /// Quads of output channels of the tile.
-    pub(super) quads: usize,
+    quads: usize,
     /// Quads of K that a slice stages in a step.
-    pub(super) depth: usize,
+    depth: usize,
     /// Pixels of an invocation, a row of invocations apart.
-    pub(super) own_pixels: usize,
+    own_pixels: usize,
     /// Quads of output channels of an invocation, a column of invocations apart.
-    pub(super) own_quads: usize,
+    own_quads: usize,
     /// Parts of the workgroup that take the steps in turn.
-    pub(super) slices: usize,
+    slices: usize,
     /// Workgroups from which on it pays on a large card, by measurements on 132 multiprocessors. wgpu does not tell how many there
     /// are: the last of few rounds over them leaves most idle, and smaller tiles make more rounds.
     busy: usize,
@@ -48,6 +76,10 @@ const SHAPES: [Shape; 7] = [
 const LONG: usize = 144;
 
 impl Shape {
+    fn tile(&self) -> TileId {
+        TileId::new(self.pixels, 4 * self.quads).with_depth(4 * self.depth).with_slices(self.slices)
+    }
+
     /// Invocations side by side along the pixels.
     fn across(&self) -> usize {
         self.pixels / self.own_pixels
@@ -92,18 +124,19 @@ impl Shape {
     }
 
     /// The order of weights: the same as of a register tile that takes a tap and a plane at a time.
-    pub(super) fn layout(&self, spec: &ConvSpec) -> WeightLayout {
+    fn layout(&self, spec: &ConvSpec) -> WeightLayout {
         WeightLayout::new(spec, &Order { quads: self.quads, lanes: None, max_taps: 0 })
     }
 }
 
 /// The kernel for a flattened spec and a shape that [`offered`] gives for it.
-pub(super) fn kernel(spec: &ConvSpec, shape: &Shape, caps: &Capabilities, access: &Arc<dyn Access>) -> Kernel {
+fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -> Kernel {
+    let caps = target.caps;
     let layout = shape.layout(spec);
     let tiles = pixels(spec).div_ceil(shape.pixels);
-    let fold = tiles.div_ceil(caps.max_workgroups as usize).max(1);
+    let fold = tiles.div_ceil(caps.limits.max_workgroups as usize).max(1);
     let grid = [tiles.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
-    let mut s = Source::new(format!("{spec:?}"), access);
+    let mut s = Source::of(spec, target);
     s.constants(&[
         ("PIXELS", pixels(spec)),
         ("GRID_X", grid[0] as usize),
@@ -121,12 +154,7 @@ pub(super) fn kernel(spec: &ConvSpec, shape: &Shape, caps: &Capabilities, access
         s.k_range(r, range, Reach::of_windows(spec, range), own.map);
     }
     s.file(files::GEMM);
-    let split = if shape.slices > 1 { format!(" in {}", shape.slices) } else { String::new() };
-    Kernel::one(
-        format!("conv2d tiled {}px x {}oc x {}{split}", shape.pixels, shape.quads * 4, shape.depth * 4),
-        Shader::new(s, "conv2d", grid),
-        Packing::Conv(layout),
-    )
+    Kernel::one(choice, Shader::new(s, "conv2d", grid), layout)
 }
 
 /// Pixels of all images.
@@ -149,10 +177,10 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
 
 /// The shapes for a flattened spec on an adapter, best guess first: the largest that keeps a large card busy, else the one
 /// that gives work to most invocations.
-pub(super) fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
+fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
     let fits = |s: &Shape| {
-        s.workgroup() <= caps.max_workgroup_invocations as usize
-            && s.memory() * 16 <= caps.max_workgroup_memory as usize
+        s.workgroup() <= caps.limits.max_workgroup_invocations as usize
+            && s.memory() * 16 <= caps.limits.max_workgroup_memory as usize
     };
     let mut shapes: Vec<Shape> = offered(spec).filter(fits).collect();
     // The larger tiles pay where the sums are long: their ends are.
@@ -160,9 +188,4 @@ pub(super) fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
     let pays = |s: &Shape| s.fills_channels(spec) && s.workgroups(spec) >= s.busy && (long || s.pixels < 128);
     best_guess_first(&mut shapes, pays, |s| s.workgroups(spec) * s.workgroup());
     shapes
-}
-
-/// The most bytes of packed weights over all shapes, on any adapter.
-pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
-    offered(spec).map(|shape| shape.layout(spec).bytes()).max().unwrap_or(0)
 }

@@ -5,15 +5,13 @@
 //! step of its tile in workgroup memory, as it is stored; each subgroup multiplies its fragments of [`SIDE`] channels by [`SIDE`]
 //! pixels. Where tiles are few, slices of the workgroup take the steps in turn and their sums are added at the end.
 
-use super::access::Access;
+use super::choice::{Choice, FamilyId, TileId};
+use super::family::{Family, Offer, Rank, Target, Weights, convolution};
 use super::gemm::pixels;
 use super::precision::{Words, parameter_elements};
 use super::prelude::{Reach, Source};
-use super::spec::{ConvSpec, KRange};
-use super::{
-    Capabilities, Kernel, Packing, Precision, Rounding, Shader, Values, best_guess_first, files, layout,
-};
-use std::sync::Arc;
+use super::spec::{ConvSpec, KRange, Spec};
+use super::{Capabilities, Kernel, Precision, Rounding, Shader, Values, best_guess_first, files, layout};
 
 /// Rows, columns and depth of the matrices of one multiplication.
 const SIDE: usize = 16;
@@ -24,9 +22,34 @@ const SUBGROUP: usize = 32;
 /// neighbouring rows out of each other's banks.
 const SUMS_ROW: usize = SIDE / 4 + 1;
 
+/// See the head of this file.
+pub(super) struct GemmMatrix;
+
+impl Family for GemmMatrix {
+    fn id(&self) -> FamilyId {
+        FamilyId::GemmMatrix
+    }
+
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+        let Some(conv) = convolution(spec) else { return vec![] };
+        let offer = |shape: Shape| {
+            Offer::new(Rank::Special, shape.tile(), move |choice| kernel(choice, conv, &shape, target))
+        };
+        shapes(conv, target.caps).into_iter().map(offer).collect()
+    }
+
+    fn weight_bytes(&self, spec: &ConvSpec) -> u64 {
+        offered(spec).map(|shape| MatrixLayout::new(spec, &shape).bytes()).max().unwrap_or(0)
+    }
+
+    fn covers(&self) -> &'static str {
+        "sums of convolutions of packed f16 buffers that are not grouped, scaled or averaged; no fused max pool"
+    }
+}
+
 /// What a workgroup computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
+struct Shape {
     /// Fragments of a subgroup, `[along output channels, along pixels]`.
     fragments: [usize; 2],
     /// Subgroups of a slice, the same way.
@@ -53,6 +76,10 @@ const SHAPES: [Shape; 8] = [
 ];
 
 impl Shape {
+    fn tile(&self) -> TileId {
+        TileId::new(self.pixels(), self.channels()).with_depth(4 * self.depth).with_slices(self.slices)
+    }
+
     /// Output channels of a tile.
     fn channels(&self) -> usize {
         SIDE * self.fragments[0] * self.subgroups[0]
@@ -113,17 +140,13 @@ impl Shape {
 }
 
 /// The kernel for a flattened spec and a shape that [`shapes`] gives for it.
-pub(super) fn kernel(
-    spec: &ConvSpec,
-    shape: &Shape,
-    caps: &Capabilities,
-    access: &Arc<dyn Access>,
-) -> Kernel {
+fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -> Kernel {
+    let caps = target.caps;
     let layout = MatrixLayout::new(spec, shape);
     let tiles = pixels(spec).div_ceil(shape.pixels());
-    let fold = tiles.div_ceil(caps.max_workgroups as usize).max(1);
+    let fold = tiles.div_ceil(caps.limits.max_workgroups as usize).max(1);
     let grid = [tiles.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
-    let mut s = Source::new(format!("{spec:?}"), access).with_matrices();
+    let mut s = Source::of(spec, target).with_matrices();
     s.constants(&[
         ("PIXELS", pixels(spec)),
         ("GRID_X", grid[0] as usize),
@@ -148,12 +171,7 @@ pub(super) fn kernel(
         s.numbered(files::GEMM_MATRIX_OPERAND, 'r', ('r', r), words);
     }
     s.file(files::GEMM_MATRIX);
-    let split = if shape.slices > 1 { format!(" in {}", shape.slices) } else { String::new() };
-    Kernel::one(
-        format!("conv2d matrix {}px x {}oc x {}{split}", shape.pixels(), shape.channels(), 4 * shape.depth),
-        Shader::new(s, "conv2d", grid),
-        Packing::Matrix(layout),
-    )
+    Kernel::one(choice, Shader::new(s, "conv2d", grid), layout)
 }
 
 /// Quads of channels of a K range.
@@ -181,13 +199,13 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
 
 /// The shapes for a flattened spec on an adapter, best guess first: the largest that keeps a large card busy, else the one
 /// with most workgroups.
-pub(super) fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
-    if !caps.matrix_units || caps.subgroup_size != Some(SUBGROUP as u32) {
+fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
+    if !caps.features.matrix_units || caps.features.subgroup_size != Some(SUBGROUP as u32) {
         return vec![];
     }
     let fits = |s: &Shape| {
-        s.workgroup() <= caps.max_workgroup_invocations as usize
-            && s.memory() <= caps.max_workgroup_memory as usize
+        s.workgroup() <= caps.limits.max_workgroup_invocations as usize
+            && s.memory() <= caps.limits.max_workgroup_memory as usize
     };
     let mut shapes: Vec<Shape> = offered(spec).filter(fits).collect();
     let pays = |s: &Shape| s.fills_channels(spec) && s.workgroups(spec) >= s.busy;
@@ -195,10 +213,6 @@ pub(super) fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
     shapes
 }
 
-/// The most bytes of packed weights over all shapes, on any adapter.
-pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
-    offered(spec).map(|shape| MatrixLayout::new(spec, &shape).bytes()).max().unwrap_or(0)
-}
 
 /// Order of packed weights, in elements of a quad of f16: per tile of output channels its bias in f32, then for each K range and
 /// step a row of the step's input channels for every output channel of the tile. After the tiles, the slopes of the activation.
@@ -236,18 +250,20 @@ impl MatrixLayout {
         let total = slopes + if spec.has_slopes() { spec.out_channels.div_ceil(4) * PARAMETER } else { 0 };
         MatrixLayout { channels, depth: shape.depth, tiles, block, ranges, slopes, total }
     }
+}
 
-    pub(super) fn bytes(&self) -> u64 {
+impl Weights for MatrixLayout {
+    fn bytes(&self) -> u64 {
         (self.total * 8) as u64
     }
 
     /// Products of f16 are exact in f32, but a matrix unit may cut a sum off where an adder would round it (measured on NVIDIA's
     /// by Fasi et al., "Numerical behavior of NVIDIA tensor cores", PeerJ CS 2021): twice the bound of rounding.
-    pub(super) fn rounding(&self) -> Rounding {
+    fn rounding(&self) -> Rounding {
         Rounding { gain: 2.0, ..Rounding::DIRECT }
     }
 
-    pub(super) fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
+    fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
         let &Values { k_ranges: weights, bias, .. } = values;
         assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
         assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");

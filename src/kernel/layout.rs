@@ -10,6 +10,7 @@
 
 use super::precision::{Precision, Words, parameter_elements};
 use super::spec::{ConvSpec, KRange};
+use super::family::Weights;
 use super::{Function, Values};
 
 /// How a K range is multiplied.
@@ -103,11 +104,25 @@ impl WeightLayout {
         WeightLayout { quads, tiles, precision, parameter, block, ranges, slopes, total }
     }
 
-    pub(super) fn bytes(&self) -> u64 {
+    /// The element of the tile's first quad for input channel `i` of a group and tap (`y`, `x`), from the range's start.
+    fn position(&self, range: &KRange, layout: &RangeLayout, i: usize, y: usize, x: usize) -> usize {
+        let [height, width] = range.kernel;
+        if layout.kind == Kind::Scattered {
+            return ((i * height + y) * width + x) * layout.step;
+        }
+        let planes = planes_of_group(range, layout.kind, layout.depth);
+        let (plane, lane) = (i / layout.depth, i % layout.depth);
+        let (row, tap) = if layout.unroll_x { (y, x) } else { (y * width + x, 0) };
+        (row * planes + plane) * layout.step + (tap * layout.depth + lane) * self.quads
+    }
+}
+
+impl Weights for WeightLayout {
+    fn bytes(&self) -> u64 {
         (self.total * 4 * self.precision.bytes()) as u64
     }
 
-    pub(super) fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
+    fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
         let &Values { k_ranges: weights, bias, .. } = values;
         assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
         assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
@@ -148,18 +163,6 @@ impl WeightLayout {
             }
         }
         packed.finish()
-    }
-
-    /// The element of the tile's first quad for input channel `i` of a group and tap (`y`, `x`), from the range's start.
-    fn position(&self, range: &KRange, layout: &RangeLayout, i: usize, y: usize, x: usize) -> usize {
-        let [height, width] = range.kernel;
-        if layout.kind == Kind::Scattered {
-            return ((i * height + y) * width + x) * layout.step;
-        }
-        let planes = planes_of_group(range, layout.kind, layout.depth);
-        let (plane, lane) = (i / layout.depth, i % layout.depth);
-        let (row, tap) = if layout.unroll_x { (y, x) } else { (y * width + x, 0) };
-        (row * planes + plane) * layout.step + (tap * layout.depth + lane) * self.quads
     }
 }
 

@@ -6,7 +6,8 @@
 use super::access::Access;
 use super::constants::{Constants, Value};
 use super::precision::parameter_elements;
-use super::spec::{BufferShape, ConvSpec, Function, KRange, Layout, Operand};
+use super::family::Target;
+use super::spec::{BufferShape, ConvSpec, Function, KRange, Layout, Operand, Spec};
 use super::template::{expand, numbered};
 use super::{Binding, Precision, Role, files};
 use std::fmt::Write;
@@ -77,6 +78,11 @@ impl Source {
     pub(super) fn new(about: String, access: &Arc<dyn Access>) -> Source {
         let access = Arc::clone(access);
         Source { about, constants: vec![], buffers: vec![], parts: vec![], matrices: false, subgroup: false, access, own: None }
+    }
+
+    /// An empty shader of a convolution, which is said by its key.
+    pub(super) fn of(spec: &ConvSpec, target: &Target<'_>) -> Source {
+        Source::new(Spec::Conv(spec.clone()).key(), &target.access)
     }
 
     /// The same for matrix units.

@@ -1,7 +1,9 @@
 //! Small programs that show what a device can do at most.
 
 use super::Capabilities;
-use super::source::Source;
+use super::constants::{Constants, Value};
+use super::template::expand;
+use super::{Class, files};
 
 /// Invocations per workgroup.
 const WORKGROUP: usize = 64;
@@ -30,38 +32,29 @@ impl Probe {
     /// these shows what the device can do. A GPU has its threads to fill the waits; a compiler for a CPU makes of one shader more
     /// than of another, by how many values fit its registers and what it does between rounds of a loop.
     pub fn multiply(caps: &Capabilities) -> Vec<Probe> {
-        let of_loops: &[[usize; 2]] = if caps.software { &[[8, 2], [16, 4], [2, 32]] } else { &[[8, 2]] };
+        let of_loops: &[[usize; 2]] = if caps.class == Class::Software { &[[8, 2], [16, 4], [2, 32]] } else { &[[8, 2]] };
         of_loops.iter().map(|[chains, turns]| Probe::chains(*chains, *turns, caps)).collect()
     }
 
     /// So many chains of vec4, each longer by so many multiply-adds in every round of the loop.
     fn chains(chains: usize, turns: usize, caps: &Capabilities) -> Probe {
         // Enough for every unit of a large GPU to have several, few enough for software.
-        let grid = if caps.software { 64 } else { 16384 };
+        let grid = if caps.class == Class::Software { 64 } else { 16384 };
         let invocations = grid as usize * WORKGROUP;
-        let mut s = Source::default();
-        s.line("@group(0) @binding(0) var<storage, read_write> values: array<vec4<f32>>;");
-        s.line(format!("@compute @workgroup_size({WORKGROUP})"));
-        s.line("fn peak_multiply(@builtin(global_invocation_id) id: vec3<u32>) {");
-        s.line("let first = values[id.x];");
-        s.line("let a = vec4<f32>(first.x);");
-        s.line("let b = vec4<f32>(first.y);");
-        for c in 0..chains {
-            s.line(format!("var s{c} = first + {c}.0;"));
+        let mut constants = Constants::default();
+        let mut prelude = String::new();
+        for (name, value) in [
+            ("WORKGROUP", WORKGROUP),
+            ("CHAINS", chains),
+            ("TURNS", turns),
+            ("ROUNDS", MULTIPLY_ADDS / chains / turns),
+        ] {
+            let value = Value::from(value);
+            prelude += &format!("const {name} = {};\n", value.wgsl());
+            constants.set(name, value);
         }
-        s.line(format!("for (var i = 0u; i < {}u; i++) {{", MULTIPLY_ADDS / chains / turns));
-        for turn in 0..turns {
-            let [by, plus] = if turn.is_multiple_of(2) { ["a", "b"] } else { ["b", "a"] };
-            for c in 0..chains {
-                s.line(format!("s{c} = fma(s{c}, {by}, {plus});"));
-            }
-        }
-        s.line("}");
-        let sum: Vec<_> = (0..chains).map(|c| format!("s{c}")).collect();
-        s.line(format!("values[id.x] = {};", sum.join(" + ")));
-        s.line("}");
         Probe {
-            wgsl: s.finish().0,
+            wgsl: prelude + &expand(files::PEAK_MULTIPLY, &constants),
             entry: "peak_multiply",
             grid,
             buffer_bytes: invocations as u64 * 16,
@@ -73,13 +66,13 @@ impl Probe {
     /// Copies more than caches hold, by the widest loads there are.
     pub fn copy(caps: &Capabilities) -> Probe {
         let (element, size) = if caps.wide_loads() { ("vec4<u64>", 32) } else { ("vec4<f32>", 16) };
-        let bytes = caps.max_binding_bytes.min(128 << 20) / 2;
-        let grid = (bytes / size / WORKGROUP as u64).min(u64::from(caps.max_workgroups)) as u32;
+        let bytes = caps.limits.max_binding_bytes.min(128 << 20) / 2;
+        let grid = (bytes / size / WORKGROUP as u64).min(u64::from(caps.limits.max_workgroups)) as u32;
         let elements = grid as usize * WORKGROUP;
         Probe {
             wgsl: format!(
                 "alias Element = {element};\nconst WORKGROUP = {WORKGROUP}u;\nconst ELEMENTS = {elements}u;\n{}",
-                include_str!("../../shaders/peak_copy.wgsl")
+                files::PEAK_COPY
             ),
             entry: "peak_copy",
             grid,

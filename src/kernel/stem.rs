@@ -6,21 +6,46 @@
 //! several pixels. Where a max pool follows, conv values meet in the same memory and no conv pixel is computed twice but those
 //! that two rectangles share.
 
-use super::access::Access;
+use super::choice::{Choice, FamilyId, TileId};
+use super::family::{Family, Offer, Rank, Target, Weights, convolution};
 use super::layout::{Order, WeightLayout};
 use super::prelude::{Reach, Source};
-use super::spec::ConvSpec;
-use super::{BUSY, Capabilities, Kernel, Packing, Shader, best_guess_first, files};
+use super::spec::{ConvSpec, Spec};
+use super::{BUSY, Capabilities, Class, Kernel, Shader, best_guess_first, files};
 use crate::graph::MaxPool;
-use std::sync::Arc;
 
 /// Most input channels, and taps of a window's side: what still fits workgroup memory, and unrolls to a sensible length.
 const MOST_CHANNELS: usize = 8;
 const MOST_TAPS: usize = 11;
 
+/// See the head of this file.
+pub(super) struct Stem;
+
+impl Family for Stem {
+    fn id(&self) -> FamilyId {
+        FamilyId::Stem
+    }
+
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+        let Some(conv) = convolution(spec) else { return vec![] };
+        let offer = |shape: Shape| {
+            Offer::new(Rank::Special, shape.tile(), move |choice| kernel(choice, conv, &shape, target))
+        };
+        shapes(conv, target.caps).into_iter().map(offer).collect()
+    }
+
+    fn weight_bytes(&self, spec: &ConvSpec) -> u64 {
+        offered(spec).map(|shape| shape.layout(spec).bytes()).max().unwrap_or(0)
+    }
+
+    fn covers(&self) -> &'static str {
+        "one convolution of up to 8 channels in planes, of a window up to 11x11 and more than 1x1, not grouped; nothing added; max pools"
+    }
+}
+
 /// What a workgroup computes, and each of its invocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
+struct Shape {
     /// Strips side by side.
     across: usize,
     /// Rows of strips.
@@ -42,6 +67,11 @@ const SHAPES: [Shape; 4] = [
 ];
 
 impl Shape {
+    fn tile(&self) -> TileId {
+        let [rows, columns] = self.conv();
+        TileId::new(rows * columns, 4 * self.quads())
+    }
+
     /// Invocations that have the same channels.
     fn lanes(&self) -> usize {
         self.across * self.down
@@ -129,22 +159,18 @@ fn pool(spec: &ConvSpec) -> MaxPool {
 }
 
 /// The kernel for a spec and a shape that [`shapes`] gives for it.
-pub(super) fn kernel(
-    spec: &ConvSpec,
-    shape: &Shape,
-    caps: &Capabilities,
-    access: &Arc<dyn Access>,
-) -> Kernel {
+fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -> Kernel {
+    let caps = target.caps;
     let layout = shape.layout(spec);
     let (range, weights, out) = (&spec.k_ranges[0], &layout.ranges[0], &spec.outputs[0].shape);
     let [down, across] = shape.rectangles(spec);
     let rectangles = down * across * out.batch;
-    let fold = rectangles.div_ceil(caps.max_workgroups as usize).max(1);
+    let fold = rectangles.div_ceil(caps.limits.max_workgroups as usize).max(1);
     let grid = [rectangles.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
     let [patch_height, patch_width] = shape.patch(spec);
     let [stored_height, stored_width] = shape.stored(spec);
     let pool = pool(spec);
-    let mut s = Source::new(format!("{spec:?}"), access);
+    let mut s = Source::of(spec, target);
     s.constants(&[
         ("RECTANGLES", rectangles),
         ("RECTANGLES_DOWN", down),
@@ -174,13 +200,7 @@ pub(super) fn kernel(
     s.constant("R0_WEIGHTS", weights.offset);
     s.k_range(0, range, Reach::ANY, weights.map);
     s.file(files::STEM);
-    let pooled = if spec.pool.is_some() { "_max_pool" } else { "" };
-    let [rows, columns] = shape.conv();
-    Kernel::one(
-        format!("conv2d{pooled} stem {rows}x{columns}px x {}oc", shape.quads() * 4),
-        Shader::new(s, "conv2d", grid),
-        Packing::Conv(layout),
-    )
+    Kernel::one(choice, Shader::new(s, "conv2d", grid), layout)
 }
 
 /// Every shape for a spec on any adapter: one dense convolution of a few planes by more than one tap, nothing added.
@@ -204,24 +224,19 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
 /// The shapes for a spec on an adapter, best guess first: the first that keeps a large card busy, else the one that gives work
 /// to most invocations. GPUs that are no cards have registers for half of the largest strips only. A software adapter's
 /// invocations are SIMD lanes, and share its caches anyway.
-pub(super) fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
-    if caps.software {
+fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
+    if caps.class == Class::Software {
         return vec![];
     }
     let fits = |s: &Shape| {
-        s.workgroup() <= caps.max_workgroup_invocations as usize
-            && s.memory(spec) * 4 <= caps.max_workgroup_memory as usize
+        s.workgroup() <= caps.limits.max_workgroup_invocations as usize
+            && s.memory(spec) * 4 <= caps.limits.max_workgroup_memory as usize
     };
     let mut shapes: Vec<Shape> = offered(spec).filter(fits).collect();
     let pays = |s: &Shape| {
-        let suits = if caps.discrete { s.invocations(spec) >= BUSY } else { s.own_quads == 1 };
+        let suits = if caps.class == Class::Discrete { s.invocations(spec) >= BUSY } else { s.own_quads == 1 };
         suits && s.fills_channels(spec)
     };
     best_guess_first(&mut shapes, pays, |s| s.invocations(spec));
     shapes
-}
-
-/// The most bytes of packed weights over all shapes, on any adapter.
-pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
-    offered(spec).map(|shape| shape.layout(spec).bytes()).max().unwrap_or(0)
 }

@@ -6,18 +6,45 @@ mod minimal;
 
 pub(super) use minimal::Minimal;
 
-use super::access::Access;
+use super::choice::{Choice, FamilyId, TileId};
+use super::family::{Family, Offer, Rank, Target, Weights, convolution};
 use super::prelude::{Reach, Source};
-use super::spec::ConvSpec;
-use super::{Capabilities, Kernel, Packing, Precision, Rounding, Shader, Values, files, layout};
-use std::sync::Arc;
+use super::spec::{ConvSpec, Spec};
+use super::{Capabilities, Class, Kernel, Limits, Precision, Rounding, Shader, Values, files, layout};
 
 /// Invocations of a workgroup: 4 x 4 for each of the 16 places.
 const WORKGROUP: usize = 256;
 
+/// See the head of this file.
+pub(super) struct WinogradFused;
+
+impl Family for WinogradFused {
+    fn id(&self) -> FamilyId {
+        FamilyId::WinogradFused
+    }
+
+    /// First where a large card has enough to do; elsewhere it is for those who time it.
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+        let Some(conv) = convolution(spec) else { return vec![] };
+        let rank = if is_first(conv, target.caps) { Rank::Special } else { Rank::Last };
+        let offer = |shape: Shape| {
+            Offer::new(rank, shape.tile(), move |choice| kernel(choice, conv, &shape, target))
+        };
+        shapes(conv, target.caps).into_iter().map(offer).collect()
+    }
+
+    fn weight_bytes(&self, spec: &ConvSpec) -> u64 {
+        offered(spec).map(|shape| WinogradLayout::new(spec, &shape).bytes()).max().unwrap_or(0)
+    }
+
+    fn covers(&self) -> &'static str {
+        "one 3x3 of stride 1 over at least 8 channels of a packed f32 buffer, not grouped or scaled; no fused max pool"
+    }
+}
+
 /// What a workgroup computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
+struct Shape {
     /// Tiles of 2x2 pixels.
     tiles: usize,
     /// Quads of output channels.
@@ -32,6 +59,10 @@ const BUSY: usize = 200;
 const DEEP: usize = 128;
 
 impl Shape {
+    fn tile(&self) -> TileId {
+        TileId::new(4 * self.tiles, 4 * self.quads)
+    }
+
     /// vec4 of workgroup memory: transformed inputs and weights of a step, or 16 tiles and 4 quads of every place.
     fn memory(&self) -> usize {
         (16 * self.tiles + 64 * self.quads).max(16 * 16 * 4)
@@ -51,7 +82,7 @@ fn all_tiles(spec: &ConvSpec) -> usize {
 /// Order of packed weights: per tile of output channels `quads` vec4 of bias, then per quad of input channels, place and
 /// input channel `quads` vec4 of transformed weights; after the tiles, the slopes of the activation.
 #[derive(Clone, Debug)]
-pub(super) struct WinogradLayout {
+struct WinogradLayout {
     quads: usize,
     tiles: usize,
     block: usize,
@@ -70,16 +101,18 @@ impl WinogradLayout {
         let total = slopes + if spec.has_slopes() { spec.out_channels.div_ceil(4) } else { 0 };
         WinogradLayout { quads: shape.quads, tiles, block, channels, adds: spec.adds.len(), slopes, total }
     }
+}
 
-    pub(super) fn bytes(&self) -> u64 {
+impl Weights for WinogradLayout {
+    fn bytes(&self) -> u64 {
         (self.total * 16) as u64
     }
 
-    pub(super) fn rounding(&self) -> Rounding {
+    fn rounding(&self) -> Rounding {
         Minimal::Two.rounding(self.channels, self.adds)
     }
 
-    pub(super) fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
+    fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
         let (weight, bias) = (values.k_ranges[0], values.bias);
         assert_eq!(weight.len(), spec.out_channels * self.channels * 9, "weight of a K range");
         assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
@@ -107,18 +140,14 @@ impl WinogradLayout {
 }
 
 /// The kernel for a spec and a shape that [`shapes`] gives for it.
-pub(super) fn kernel(
-    spec: &ConvSpec,
-    shape: &Shape,
-    caps: &Capabilities,
-    access: &Arc<dyn Access>,
-) -> Kernel {
+fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -> Kernel {
+    let caps = target.caps;
     let layout = WinogradLayout::new(spec, shape);
     let workgroups = all_tiles(spec).div_ceil(shape.tiles);
-    let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
+    let fold = workgroups.div_ceil(caps.limits.max_workgroups as usize).max(1);
     let grid = [workgroups.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
     let [down, across] = tiles(spec);
-    let mut s = Source::new(format!("{spec:?}"), access);
+    let mut s = Source::of(spec, target);
     s.constants(&[
         ("TILES", all_tiles(spec)),
         ("TILES_DOWN", down),
@@ -132,11 +161,7 @@ pub(super) fn kernel(
     // Tiles reach over the edge.
     s.k_range(0, &spec.k_ranges[0], Reach::ANY, 0);
     s.file(files::WINOGRAD_FUSED);
-    Kernel::one(
-        format!("conv2d winograd {}px x {}oc", 4 * shape.tiles, 4 * shape.quads),
-        Shader::new(s, "conv2d", grid),
-        Packing::Winograd(layout),
-    )
+    Kernel::one(choice, Shader::new(s, "conv2d", grid), layout)
 }
 
 /// Every shape for a spec that an adapter of the default limits can run: a dense 3x3 of stride 1 and at least two quads of
@@ -158,32 +183,27 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
     let suits = move |shape: &Shape| {
         shape.tiles <= all_tiles(spec).next_power_of_two()
             && 4 * shape.quads <= spec.out_channels.next_power_of_two()
-            && WinogradLayout::new(spec, shape).bytes() <= Capabilities::WEBGPU.max_binding_bytes
+            && WinogradLayout::new(spec, shape).bytes() <= Limits::WEBGPU.max_binding_bytes
     };
     SHAPES.into_iter().filter(move |shape| can && suits(shape))
 }
 
 /// Whether it is the best guess for a spec on an adapter. From [`DEEP`] channels on its bound of rounding is less than twice the
 /// direct sum's.
-pub(super) fn is_first(spec: &ConvSpec, caps: &Capabilities) -> bool {
+fn is_first(spec: &ConvSpec, caps: &Capabilities) -> bool {
     let workgroups = |s: &Shape| all_tiles(spec).div_ceil(s.tiles) * spec.out_channels.div_ceil(4 * s.quads);
     let deep = spec.k_ranges.iter().all(|r| spec.out_channels.min(r.from.channels) >= DEEP);
     let first = shapes(spec, caps).into_iter().next();
     let computed: usize = tiles(spec).iter().map(|n| 2 * n).product();
     let full = 6 * computed <= 7 * spec.size.iter().product::<usize>();
-    caps.discrete && deep && full && first.is_some_and(|s| s == SHAPES[0] && workgroups(&s) >= BUSY)
+    caps.class == Class::Discrete && deep && full && first.is_some_and(|s| s == SHAPES[0] && workgroups(&s) >= BUSY)
 }
 
 /// The shapes for a spec on an adapter.
-pub(super) fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
+fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
     let fits = |s: &Shape| {
-        WORKGROUP <= caps.max_workgroup_invocations as usize
-            && s.memory() * 16 <= caps.max_workgroup_memory as usize
+        WORKGROUP <= caps.limits.max_workgroup_invocations as usize
+            && s.memory() * 16 <= caps.limits.max_workgroup_memory as usize
     };
     offered(spec).filter(fits).collect()
-}
-
-/// The most bytes of packed weights over all shapes, on any adapter.
-pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
-    offered(spec).map(|shape| WinogradLayout::new(spec, &shape).bytes()).max().unwrap_or(0)
 }

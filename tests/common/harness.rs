@@ -48,16 +48,23 @@ fn open(adapter: wgpu::Adapter) -> Gpu {
     let same = info.subgroup_min_size == info.subgroup_max_size;
     let subgroup = features.contains(wgpu::Features::SUBGROUP) && same;
     let caps = Capabilities {
-        subgroup_size: subgroup.then_some(info.subgroup_min_size),
-        int64: features.contains(wgpu::Features::SHADER_INT64) && std::env::var_os("NO_INT64").is_none(),
-        software: info.device_type == wgpu::DeviceType::Cpu,
-        matrix_units: features.contains(matrices) && subgroup && has_matrices(&adapter),
-        discrete: info.device_type == wgpu::DeviceType::DiscreteGpu,
-        max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
-        max_workgroup_memory: limits.max_compute_workgroup_storage_size,
-        max_workgroups: limits.max_compute_workgroups_per_dimension,
-        max_binding_bytes: limits.max_storage_buffer_binding_size,
-        max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        class: match info.device_type {
+            wgpu::DeviceType::Cpu => Class::Software,
+            wgpu::DeviceType::DiscreteGpu => Class::Discrete,
+            _ => Class::Integrated,
+        },
+        features: Features {
+            subgroup_size: subgroup.then_some(info.subgroup_min_size),
+            int64: features.contains(wgpu::Features::SHADER_INT64) && std::env::var_os("NO_INT64").is_none(),
+            matrix_units: features.contains(matrices) && subgroup && has_matrices(&adapter),
+        },
+        limits: Limits {
+            max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
+            max_workgroup_memory: limits.max_compute_workgroup_storage_size,
+            max_workgroups: limits.max_compute_workgroups_per_dimension,
+            max_binding_bytes: limits.max_storage_buffer_binding_size,
+            max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        },
     };
     Gpu { name: info.name, device, queue, caps }
 }

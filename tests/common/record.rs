@@ -14,7 +14,7 @@ use naga::{
     AddressSpace, BinaryOperator, Block, Expression, Function, Handle, Literal, Module, ScalarKind,
     Statement, TypeInner, UnaryOperator,
 };
-use rmnet::kernel::{Capabilities, ConvSpec, KRange, Kernel, Role, Shader, Spec, Values, candidates_in};
+use rmnet::kernel::{self, Capabilities, ConvSpec, KRange, Kernel, Role, Shader, Spec, Values, candidates_in};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -33,16 +33,11 @@ pub struct Class {
 /// Every kind.
 pub fn classes() -> Vec<Class> {
     let gpu = Capabilities::WEBGPU;
-    let card = Capabilities { discrete: true, ..gpu.clone() };
-    let matrices = Capabilities {
-        subgroup_size: Some(32),
-        matrix_units: true,
-        max_workgroup_memory: 48 << 10,
-        ..card.clone()
-    };
-    let software = Capabilities { software: true, ..gpu.clone() };
-    let lanes = |n: u32| Capabilities { subgroup_size: Some(n), ..software.clone() };
-    let wide = |n: u32| Capabilities { int64: true, ..lanes(n) };
+    let card = gpu.clone().with(|c| c.class = kernel::Class::Discrete);
+    let matrices = card.clone().with(|c| { c.features.subgroup_size = Some(32); c.features.matrix_units = true; c.limits.max_workgroup_memory = 48 << 10; });
+    let software = gpu.clone().with(|c| c.class = kernel::Class::Software);
+    let lanes = |n: u32| software.clone().with(|c| c.features.subgroup_size = Some(n));
+    let wide = |n: u32| lanes(n).with(|c| c.features.int64 = true);
     let class =
         |letter, name, caps: &Capabilities, shares| Class { letter, name, caps: caps.clone(), shares };
     vec![
@@ -50,7 +45,7 @@ pub fn classes() -> Vec<Class> {
         class(
             'h',
             "integrated GPU, subgroups of 32",
-            &Capabilities { subgroup_size: Some(32), ..gpu.clone() },
+            &gpu.clone().with(|c| c.features.subgroup_size = Some(32)),
             false,
         ),
         class('c', "card", &card, false),
@@ -351,7 +346,7 @@ impl Recorder<'_> {
         let mut weights: HashMap<String, String> = HashMap::new();
         let mut rows = vec![];
         let few = !self.all && case % 3 != 0 && !name.contains("net");
-        let recorded = |class: &Class| !few || class.caps.subgroup_size != Some(4);
+        let recorded = |class: &Class| !few || class.caps.features.subgroup_size != Some(4);
         for (class, kernels) in candidates.iter().enumerate().filter(|&(c, _)| recorded(&self.classes[c])) {
             for kernel in kernels.iter().filter(|k| self.all || kept.contains(k.name.as_str())) {
                 // What it packs, to pack once for many classes.

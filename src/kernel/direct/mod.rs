@@ -6,20 +6,51 @@ mod columns;
 mod share;
 mod tile;
 
-pub(super) use tile::{Tile, tiles};
+pub(super) use tile::{Tile, quads_within_groups};
 
-use super::access::Access;
+use super::choice::{Choice, FamilyId, TileId};
+use super::family::{Family, Offer, Rank, Target, Weights, convolution};
 use super::layout::{Kind, RangeLayout, WeightLayout, planes_of_group};
 use super::prelude::Source;
-use super::spec::{ConvSpec, KRange};
-use super::{Capabilities, Kernel, Packing, Shader, files};
+use super::spec::{ConvSpec, KRange, Spec};
+use super::{Capabilities, Class, Kernel, Shader, files};
 use crate::graph::MaxPool;
 use columns::Position;
 use share::Share;
-use std::sync::Arc;
+use tile::tiles;
+
+/// See the head of this file.
+pub(super) struct Direct;
+
+impl Family for Direct {
+    fn id(&self) -> FamilyId {
+        FamilyId::Direct
+    }
+
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+        let Some(conv) = convolution(spec) else { return vec![] };
+        // Where weights can be loaded for one another, software has tiles of its own.
+        if target.caps.lanes().is_some() {
+            return vec![];
+        }
+        let rank = if target.caps.class == Class::Discrete { Rank::Other } else { Rank::Usual };
+        let offer = |tile: Tile| Offer::new(rank, tile.id(), move |choice| kernel(choice, conv, &tile, target));
+        tiles(conv, target.caps).into_iter().map(offer).collect()
+    }
+
+    fn weight_bytes(&self, spec: &ConvSpec) -> u64 {
+        let of = |tile: Tile| WeightLayout::new(spec, &tile.order()).bytes();
+        tiles(spec, &Capabilities::WEBGPU).into_iter().map(of).max().unwrap_or(0)
+    }
+
+    fn covers(&self) -> &'static str {
+        "every convolution and sum but matrix times vector"
+    }
+}
 
 /// The kernel for a flattened spec and a tile.
-pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, access: &Arc<dyn Access>) -> Kernel {
+pub(super) fn kernel(choice: Choice, spec: &ConvSpec, tile: &Tile, target: &Target<'_>) -> Kernel {
+    let Target { caps, access, .. } = target;
     let layout = WeightLayout::new(spec, &tile.order());
     let out = spec.outputs[0].shape;
     let across = out.width.div_ceil(tile.pixels);
@@ -28,12 +59,12 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, access: 
     let tiles = across * down * out.batch;
     let share = Share::new(tile, &layout, caps, tiles);
     let workgroups = tiles.div_ceil(share.slots);
-    let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
+    let fold = workgroups.div_ceil(caps.limits.max_workgroups as usize).max(1);
     let grid = [workgroups.div_ceil(fold) as u32, layout.tiles.div_ceil(share.parts) as u32, fold as u32];
     let position = walk.position(spec, tile, [down, across]);
     let apart = tile.pixels * spec.pool.map_or(1, |pool| pool.stride[1]);
     let octets = access.octets().filter(|_| octets(spec, &layout, apart));
-    let mut s = Source::new(format!("{spec:?}"), octets.as_ref().unwrap_or(access));
+    let mut s = Source::new(Spec::Conv(spec.clone()).key(), octets.as_ref().unwrap_or(access));
     if tile.lanes.is_some() {
         s = s.with_subgroup();
     }
@@ -52,7 +83,7 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, access: 
         ("OUT_HEIGHT", out.height),
         ("OUT_WIDTH", out.width),
     ]);
-    s.constant("LOOPED", caps.software);
+    s.constant("LOOPED", caps.class == Class::Software);
     walk.constants(&mut s, tile);
     s.convolution(spec, layout.slopes);
     for (r, (range, own)) in spec.k_ranges.iter().zip(&layout.ranges).enumerate() {
@@ -61,26 +92,7 @@ pub(super) fn kernel(spec: &ConvSpec, tile: &Tile, caps: &Capabilities, access: 
         k_range(&mut s, spec, tile, r, range, own);
     }
     s.file(files::DIRECT);
-    let pool = if spec.pool.is_some() { "_max_pool" } else { "" };
-    let weights = if tile.lanes.is_some() { "shuffle" } else { "plain" };
-    let split = if tile.slices > 1 { format!(" in {}", tile.slices) } else { String::new() };
-    Kernel::one(
-        format!("conv2d{pool} {weights} {}px x {}oc{split}", tile.pixels, tile.quads * 4),
-        Shader::new(s, "conv2d", grid),
-        Packing::Conv(layout),
-    )
-}
-
-/// The most bytes of packed weights over all tiles, on any adapter.
-pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
-    [(None, false), (None, true), (Some(4), true), (Some(8), true)]
-        .into_iter()
-        .flat_map(|(subgroup_size, software)| {
-            tiles(spec, &Capabilities { subgroup_size, software, ..Capabilities::WEBGPU })
-        })
-        .map(|tile| WeightLayout::new(spec, &tile.order()).bytes())
-        .max()
-        .unwrap_or(0)
+    Kernel::one(choice, Shader::new(s, "conv2d", grid), layout)
 }
 
 /// How the conv pixels under a tile are walked where a max pool is fused.

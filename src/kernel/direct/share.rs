@@ -26,8 +26,8 @@ impl Share {
         }
         let slots = pixel_tiles.div_ceil(pixel_tiles.div_ceil(most));
         let each = slots * slices;
-        let memory = caps.max_workgroup_memory as usize / (tile.sums_bytes() * each);
-        let invocations = (2 * usual).min(caps.max_workgroup_invocations as usize) / each;
+        let memory = caps.limits.max_workgroup_memory as usize / (tile.sums_bytes() * each);
+        let invocations = (2 * usual).min(caps.limits.max_workgroup_invocations as usize) / each;
         let used = |parts: usize| {
             let all = parts * each;
             all as f64 / all.next_multiple_of(usual) as f64

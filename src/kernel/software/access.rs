@@ -52,7 +52,10 @@ impl Access for SoftwareAccess {
 
     fn load_planar(&self, name: &str) -> String {
         if self.octets {
-            return format!("fn octet(index: u32) -> Pair {{\n    return pair_of({name}[index]);\n}}\n");
+            return format!(
+                "fn octet(index: u32) -> Pair {{\n    return pair_of({name}[index]);\n}}\n\
+                 fn load_{name}(index: u32) -> vec4<f32> {{\n    return lane_of(octet(index / 8u), index % 8u);\n}}\n"
+            );
         }
         super::super::access::Plain.load_planar(name)
     }

@@ -1,15 +1,41 @@
 //! The convolution that is one shader for many shapes: its sizes lie in front of the weights.
 
 use super::super::access::Access;
+use super::super::choice::{FamilyId, TileId};
+use super::super::family::{Family, Offer, Target, convolution};
 use super::super::layout::{Kind, kind};
 use super::super::prelude::{Source, planes};
-use super::super::spec::{ConvSpec, KRange, Operand};
-use super::super::{
-    Arena, Binding, Capabilities, Function, Kernel, Packing, Precision, Role, Shader, best_first, files,
-};
+use super::super::spec::{ConvSpec, KRange, Operand, Spec};
+use super::super::{Arena, Binding, Capabilities, Function, Precision, Role, Shader, best_first, files};
 use super::SoftwareAccess;
-use super::layout::{PAIR, RANGE_SIZES, SIZES, SoftwareLayout, block, depth, read, tables};
+use super::layout::{Made, PAIR, RANGE_SIZES, SIZES, SoftwareLayout, block, depth, read, tables};
 use std::sync::Arc;
+
+/// See the head of this file. All inputs against all outputs or, depthwise, each against its own.
+pub(in super::super) struct Conv(pub(in super::super) Kind);
+
+impl Family for Conv {
+    fn id(&self) -> FamilyId {
+        if self.0 == Kind::Depthwise { FamilyId::SoftwareDepthwise } else { FamilyId::SoftwareConv }
+    }
+
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+        let (Some(conv), Some(arena)) = (convolution(spec), target.arena) else { return vec![] };
+        let own = plain(conv) == Some(self.0);
+        kernel(conv, target.caps, arena).filter(|_| own).map(Made::offer).into_iter().collect()
+    }
+
+    fn weight_bytes(&self, spec: &ConvSpec) -> u64 {
+        if plain(spec) == Some(self.0) { bytes(spec) } else { 0 }
+    }
+
+    fn covers(&self) -> &'static str {
+        match self.0 {
+            Kind::Depthwise => "depthwise convolutions of f32 buffers that are ranges of one; clamps; no gates, no fused max pool",
+            _ => "sums of convolutions of f32 buffers that are ranges of one, not grouped, scaled or averaged; clamps; no gates, no fused max pool",
+        }
+    }
+}
 
 /// Pixels in a row of so many, and quads of output channels, of one invocation.
 pub(super) fn best_tile(spec: &ConvSpec, kind: Kind, width: usize) -> (usize, usize) {
@@ -31,8 +57,8 @@ pub(super) fn products(grid: &[u32; 3], lanes: usize, (pixels, quads): (usize, u
 }
 
 /// The kernel for a flattened spec whose buffers are all in the arena, and its products. `None` where it does not compute such a spec.
-pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<(f64, Kernel)> {
-    let lanes = caps.subgroup_size.filter(|_| caps.shares_buffers())? as usize;
+pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<Made<SoftwareLayout>> {
+    let lanes = caps.lanes().filter(|_| caps.shares_buffers())? as usize;
     let [low, high] = bounds(spec)?;
     let kind = plain(spec)?;
 
@@ -43,7 +69,7 @@ pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Opt
     let across = width.div_ceil(pixels);
     let invocations = across * spec.size[0] * out.batch;
     let workgroups = invocations.div_ceil(lanes);
-    let fold = workgroups.div_ceil(caps.max_workgroups as usize).max(1);
+    let fold = workgroups.div_ceil(caps.limits.max_workgroups as usize).max(1);
     let tiles = spec.out_channels.div_ceil(4 * quads);
     let grid = [workgroups.div_ceil(fold) as u32, tiles as u32, fold as u32];
 
@@ -101,10 +127,13 @@ pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Opt
     let bindings = vec![binding("arena", Role::Arena, true), binding("weights", Role::Weights(0), false)];
     let shader = shader(kind, tile, caps, bindings, grid);
     let cost = products(&grid, lanes, tile, spec.k_ranges.iter().map(|r| depth(r, kind)[1]).sum());
-    let packing = Packing::Software(SoftwareLayout { header, ranges, kind, quads, block, tiles });
-    let depthwise = if kind == Kind::Depthwise { " depthwise" } else { "" };
-    let name = format!("conv2d universal{depthwise} {pixels}px x {}oc", 4 * quads);
-    Some((cost, Kernel::one(name, shader, packing)))
+    Some(Made {
+        cost,
+        tile: TileId::new(pixels, 4 * quads),
+        shaders: vec![shader],
+        scratch: 0,
+        layout: SoftwareLayout { header, ranges, kind, quads, block, tiles },
+    })
 }
 
 /// A binding of a shader.
@@ -131,7 +160,7 @@ pub(super) fn shader(
     bindings: Vec<Binding>,
     grid: [u32; 3],
 ) -> Shader {
-    let lanes = caps.subgroup_size.expect("lanes load for one another") as usize;
+    let lanes = caps.lanes().expect("lanes load for one another") as usize;
     let about = format!("{kind:?} convolutions, {pixels} pixels x {} channels", 4 * quads);
     let mut s = source(about, caps, bindings, lanes);
     s.constants(&[("TILE_PIXELS", pixels), ("TILE_QUADS", quads), ("TABLES", SIZES)]);
@@ -156,8 +185,8 @@ pub(super) fn plain(spec: &ConvSpec) -> Option<Kind> {
     kinds.into_iter().find(|wanted| spec.k_ranges.iter().all(|r| is(r, *wanted)))
 }
 
-/// Bytes of packed weights of the direct convolution, 0 where it does not compute the spec.
-pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
+/// Bytes of packed weights, 0 where it does not compute the spec.
+pub(super) fn bytes(spec: &ConvSpec) -> u64 {
     let Some(kind) = plain(spec) else { return 0 };
     let (_, quads) = best_tile(spec, kind, spec.size[1]);
     let tables = SIZES + spec.outputs.len() + spec.adds.len();

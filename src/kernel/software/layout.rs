@@ -3,7 +3,10 @@
 use super::super::layout::Kind;
 use super::super::prelude::planes;
 use super::super::spec::{ConvSpec, KRange, Operand};
-use super::super::{Arena, BufferShape, Values};
+use super::super::family::{Offer, Rank, Weights};
+use super::super::{Arena, BufferShape, Kernel, Shader, Values};
+use super::super::choice::TileId;
+use std::sync::Arc;
 use crate::threads;
 
 /// 32-bit words of a pair of quads, the element of the weight binding.
@@ -18,9 +21,32 @@ pub(super) fn step(quads: usize) -> usize {
     4 * quads / 2
 }
 
+/// A kernel before it has a name: its time in products of the direct convolution, its tile, its shaders, and how its weights are laid
+/// out.
+pub(super) struct Made<L> {
+    pub(super) cost: f64,
+    pub(super) tile: TileId,
+    pub(super) shaders: Vec<Shader>,
+    pub(super) scratch: u64,
+    pub(super) layout: L,
+}
+
+impl<L: Weights + 'static> Made<L> {
+    /// Offers it: the one with the least to do is the best guess.
+    pub(super) fn offer<'a>(self) -> Offer<'a>
+    where
+        L: 'a,
+    {
+        let Made { cost, tile, shaders, scratch, layout } = self;
+        let weights: Arc<dyn Weights> = Arc::new(layout);
+        let kernel = move |choice| Kernel { choice, shaders, scratch, weights: Some(weights) };
+        Offer { rank: Rank::Special, cost, tile, kernel: Box::new(kernel) }
+    }
+}
+
 /// Order of the words of a weight binding.
 #[derive(Clone, Debug)]
-pub(in super::super) struct SoftwareLayout {
+pub(super) struct SoftwareLayout {
     /// The sizes, and the tables of outputs and added values.
     pub(super) header: Vec<u32>,
     /// The sizes of each K range.
@@ -82,22 +108,6 @@ impl SoftwareLayout {
         self.header.len() / PAIR + self.tiles * self.block
     }
 
-    pub(in super::super) fn bytes(&self) -> u64 {
-        (self.pairs() * PAIR * 4) as u64
-    }
-
-    pub(in super::super) fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
-        let &Values { k_ranges: weights, bias, .. } = values;
-        assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
-        assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
-        let mut words = vec![0; self.pairs() * PAIR];
-        words[..self.header.len()].copy_from_slice(&self.header);
-        let blocks = &mut words[self.header.len()..];
-        let pack = |tile: usize, block: &mut [u32]| self.pack_block(spec, tile, block, weights, bias);
-        threads::each_part(blocks, self.block * PAIR, pack);
-        words
-    }
-
     /// The words of one tile of output channels, in the order the shader reads them.
     fn pack_block(&self, spec: &ConvSpec, tile: usize, block: &mut [u32], weights: &[&[f32]], bias: &[f32]) {
         let run = 4 * self.quads;
@@ -125,5 +135,23 @@ impl SoftwareLayout {
                 }
             }
         }
+    }
+}
+
+impl Weights for SoftwareLayout {
+    fn bytes(&self) -> u64 {
+        (self.pairs() * PAIR * 4) as u64
+    }
+
+    fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
+        let &Values { k_ranges: weights, bias, .. } = values;
+        assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
+        assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
+        let mut words = vec![0; self.pairs() * PAIR];
+        words[..self.header.len()].copy_from_slice(&self.header);
+        let blocks = &mut words[self.header.len()..];
+        let pack = |tile: usize, block: &mut [u32]| self.pack_block(spec, tile, block, weights, bias);
+        threads::each_part(blocks, self.block * PAIR, pack);
+        words
     }
 }

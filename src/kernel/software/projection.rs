@@ -1,11 +1,13 @@
 //! A projection beside windows of stride 1, as in the first block of a stage: a direct convolution writes its sums to the output, and
 //! Winograd's passes, which save products for windows alone, add theirs in place.
 
-use super::super::spec::{Add, ConvSpec, Operand};
+use super::super::choice::FamilyId;
+use super::super::family::{Family, Offer, Target, Weights, convolution};
+use super::super::spec::{Add, ConvSpec, Operand, Spec};
 use super::super::winograd::Minimal;
-use super::super::{Arena, Capabilities, Function, Kernel, Packing, Role, Rounding, Values};
+use super::super::{Arena, Capabilities, Function, Limits, Role, Rounding, Values};
 use super::conv;
-use super::layout::SoftwareLayout;
+use super::layout::{Made, SoftwareLayout};
 use super::winograd::{self, WinogradPasses};
 
 /// What a binding's offset must be a multiple of, on any adapter.
@@ -19,9 +21,38 @@ struct Part {
     spec: ConvSpec,
 }
 
+/// See the head of this file.
+pub(in super::super) struct Projection(pub(in super::super) Minimal);
+
+impl Family for Projection {
+    fn id(&self) -> FamilyId {
+        match self.0 {
+            Minimal::Two => FamilyId::SoftwareProjection2,
+            Minimal::Four => FamilyId::SoftwareProjection4,
+        }
+    }
+
+    /// Of both filterings the one with less to do.
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+        let (Some(conv), Some(arena)) = (convolution(spec), target.arena) else { return vec![] };
+        let kernels = Minimal::ALL.into_iter().filter_map(|m| Some((m, kernel(conv, m, target.caps, arena)?)));
+        let best = kernels.min_by(|(_, a), (_, b)| a.cost.total_cmp(&b.cost));
+        best.filter(|(minimal, _)| *minimal == self.0).map(|(_, made)| made.offer()).into_iter().collect()
+    }
+
+    fn weight_bytes(&self, spec: &ConvSpec) -> u64 {
+        let bytes = |[before, after]: [Part; 2]| bytes_of(&before, &after, self.0);
+        parts(spec).and_then(bytes).unwrap_or(0)
+    }
+
+    fn covers(&self) -> &'static str {
+        "what software-conv does, of 1x1 beside 3x3 of stride 1, into one buffer that nothing is added to in place"
+    }
+}
+
 /// How the weights of both kernels are laid out, one after the other.
 #[derive(Clone, Debug)]
-pub(in super::super) struct ProjectionThenWinograd {
+struct ProjectionThenWinograd {
     projections: (Part, SoftwareLayout),
     windows: (Part, WinogradPasses),
 }
@@ -50,44 +81,36 @@ fn parts(spec: &ConvSpec) -> Option<[Part; 2]> {
     Some([Part { ranges: projections, spec: before }, Part { ranges: windows, spec: after }])
 }
 
-/// The kernel for a flattened spec whose buffers are all in the arena, and its time in products of the direct convolution.
-pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<(f64, Kernel)> {
+/// The kernel for a flattened spec whose buffers are all in the arena.
+fn kernel(
+    spec: &ConvSpec,
+    minimal: Minimal,
+    caps: &Capabilities,
+    arena: &Arena,
+) -> Option<Made<ProjectionThenWinograd>> {
     let [before, after] = parts(spec)?;
-    let (cost_before, first) = conv::kernel(&before.spec, caps, arena)?;
-    let fits = |m: &Minimal| bytes_of(&before, &after, *m).is_some();
-    let passes = Minimal::ALL.into_iter().filter(fits);
-    let passes = passes.filter_map(|m| winograd::kernel(&after.spec, m, caps, arena));
-    let (cost_after, second) = passes.min_by(|(a, _), (b, _)| a.total_cmp(b))?;
-    let (Packing::Software(sums), Packing::WinogradPasses(passes)) = (first.packing, second.packing) else {
-        unreachable!("how those two are packed");
-    };
-    let packing = ProjectionThenWinograd { projections: (before, sums), windows: (after, passes) };
+    bytes_of(&before, &after, minimal)?;
+    let first = conv::kernel(&before.spec, caps, arena)?;
+    let second = winograd::kernel(&after.spec, minimal, caps, arena)?;
+    let layout =
+        ProjectionThenWinograd { projections: (before, first.layout), windows: (after, second.layout) };
     let mut shaders = first.shaders;
     for mut shader in second.shaders {
         for binding in &mut shader.bindings {
             if let Role::Weights(from) = &mut binding.role {
-                *from += packing.windows_from();
+                *from += layout.windows_from();
             }
         }
         shaders.push(shader);
     }
-    let name = format!("{} after projection", second.name);
-    let kernel =
-        Kernel { name, shaders, scratch: second.scratch, packing: Packing::ProjectionThenWinograd(Box::new(packing)) };
-    Some((cost_before + cost_after, kernel))
-}
-
-/// The most bytes of packed weights, on any adapter.
-pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
-    let Some([before, after]) = parts(spec) else { return 0 };
-    Minimal::ALL.into_iter().filter_map(|m| bytes_of(&before, &after, m)).max().unwrap_or(0)
+    Some(Made { cost: first.cost + second.cost, tile: second.tile, shaders, scratch: second.scratch, layout })
 }
 
 /// Bytes of packed weights of both. As there, no planner should have to split a layer for a kernel that has alternatives.
 fn bytes_of(before: &Part, after: &Part, minimal: Minimal) -> Option<u64> {
-    let sums = conv::packed_weight_bytes(&before.spec).next_multiple_of(ALIGNMENT);
+    let sums = conv::bytes(&before.spec).next_multiple_of(ALIGNMENT);
     let both = sums + winograd::bytes_of(&after.spec, minimal)?;
-    (both <= Capabilities::WEBGPU.max_binding_bytes).then_some(both)
+    (both <= Limits::WEBGPU.max_binding_bytes).then_some(both)
 }
 
 impl ProjectionThenWinograd {
@@ -95,12 +118,14 @@ impl ProjectionThenWinograd {
     fn windows_from(&self) -> u64 {
         self.projections.1.bytes().next_multiple_of(ALIGNMENT)
     }
+}
 
-    pub(in super::super) fn bytes(&self) -> u64 {
+impl Weights for ProjectionThenWinograd {
+    fn bytes(&self) -> u64 {
         self.windows_from() + self.windows.1.bytes()
     }
 
-    pub(in super::super) fn pack(&self, values: &Values<'_>) -> Vec<u32> {
+    fn pack(&self, _: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
         let of = |part: &Part| part.ranges.iter().map(|&n| values.k_ranges[n]).collect::<Vec<_>>();
         let (projections, sums) = &self.projections;
         let none = vec![0.0; values.bias.len()];
@@ -113,7 +138,7 @@ impl ProjectionThenWinograd {
     }
 
     /// A product of a projection passes the roundings of its own sum, then those of a value that the passes add.
-    pub(in super::super) fn rounding(&self) -> Rounding {
+    fn rounding(&self) -> Rounding {
         let summed: usize = self.projections.0.spec.k_ranges.iter().map(|r| r.from.channels).sum();
         let passes = self.windows.1.rounding();
         Rounding { passed: passes.passed + Rounding::DIRECT.passed, most: passes.most + summed, ..passes }

@@ -6,13 +6,15 @@
 //! The scratch buffer holds transformed inputs, `[place][plane][tile]`, then sums, `[place][quad of outputs][tile]`, in quads. All
 //! three shaders find their sizes in front of the weights.
 
+use super::super::choice::{FamilyId, TileId};
+use super::super::family::{Family, Offer, Target, Weights, convolution};
 use super::super::layout::Kind;
 use super::super::prelude::planes;
-use super::super::spec::{ConvSpec, KRange};
+use super::super::spec::{ConvSpec, KRange, Spec};
 use super::super::winograd::Minimal;
-use super::super::{Arena, Capabilities, Kernel, Packing, Role, Rounding, Shader, Values, files};
+use super::super::{Arena, Capabilities, Limits, Role, Rounding, Shader, Values, files};
 use super::conv::{best_tile, binding, bounds, plain, products, shader, source};
-use super::layout::{self, PAIR, RANGE_SIZES, read, step, tables};
+use super::layout::{self, Made, PAIR, RANGE_SIZES, read, step, tables};
 use crate::threads;
 
 /// Pairs in front of the weights: sizes and output table of the GEMM, then from here the sizes of the transforms.
@@ -26,9 +28,34 @@ const MOST_RANGES: usize = 2;
 /// Bytes of scratch beyond which nothing is gained: it no longer stays in any cache, and memory counts.
 const MOST_SCRATCH: usize = 32 << 20;
 
+/// See the head of this file.
+pub(in super::super) struct Winograd(pub(in super::super) Minimal);
+
+impl Family for Winograd {
+    fn id(&self) -> FamilyId {
+        match self.0 {
+            Minimal::Two => FamilyId::SoftwareWinograd2,
+            Minimal::Four => FamilyId::SoftwareWinograd4,
+        }
+    }
+
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+        let (Some(conv), Some(arena)) = (convolution(spec), target.arena) else { return vec![] };
+        kernel(conv, self.0, target.caps, arena).map(Made::offer).into_iter().collect()
+    }
+
+    fn weight_bytes(&self, spec: &ConvSpec) -> u64 {
+        bytes_of(spec, self.0).unwrap_or(0)
+    }
+
+    fn covers(&self) -> &'static str {
+        "what software-conv does, of one or two 3x3 of stride 1, or one and a 1x1"
+    }
+}
+
 /// How the weights of a kernel of passes are laid out.
 #[derive(Clone, Debug)]
-pub(in super::super) struct WinogradPasses {
+pub(super) struct WinogradPasses {
     minimal: Minimal,
     /// Sizes, tables and room for the biases.
     header: Vec<u32>,
@@ -67,7 +94,7 @@ fn computes(spec: &ConvSpec, minimal: Minimal) -> bool {
     any && spec.k_ranges.len() <= MOST_RANGES
         && spec.k_ranges.iter().all(takes_part)
         && plain(spec) == Some(Kind::Dense)
-        && bytes(spec, minimal) <= Capabilities::WEBGPU.max_binding_bytes
+        && bytes(spec, minimal) <= Limits::WEBGPU.max_binding_bytes
 }
 
 /// Quads of input channels, of all K ranges.
@@ -92,11 +119,6 @@ fn bytes(spec: &ConvSpec, minimal: Minimal) -> u64 {
     ((parts(spec)[1] + blocks * block(spec, quads)) * PAIR * 4) as u64
 }
 
-/// The most bytes of packed weights, on any adapter.
-pub(super) fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
-    Minimal::ALL.into_iter().filter_map(|m| bytes_of(spec, m)).max().unwrap_or(0)
-}
-
 /// Bytes of packed weights of one kernel, where it computes the spec.
 pub(super) fn bytes_of(spec: &ConvSpec, minimal: Minimal) -> Option<u64> {
     computes(spec, minimal).then(|| bytes(spec, minimal))
@@ -113,8 +135,8 @@ pub(super) fn kernel(
     minimal: Minimal,
     caps: &Capabilities,
     arena: &Arena,
-) -> Option<(f64, Kernel)> {
-    let lanes = caps.subgroup_size.filter(|_| caps.shares_buffers())? as usize;
+) -> Option<Made<WinogradPasses>> {
+    let lanes = caps.lanes().filter(|_| caps.shares_buffers())? as usize;
     let [low, high] = bounds(spec)?;
     if !computes(spec, minimal) {
         return None;
@@ -221,14 +243,14 @@ pub(super) fn kernel(
         shader(Kind::Dense, tile, caps, between, grid),
         transform(minimal, Transform::Output, caps, after),
     ];
-    let side = minimal.outputs();
     let cost = GEMM * products(&grid, lanes, tile, 4 * all_planes)
         + TRANSFORMED * (places * tile_row * (all_planes + out_quads)) as f64;
-    let kernel = Kernel {
-        name: format!("conv2d winograd {side}x{side} universal {pixels} tiles x {}oc", 4 * quads),
+    Some(Made {
+        cost,
+        tile: TileId::new(pixels, 4 * quads),
         shaders,
         scratch: scratch as u64,
-        packing: Packing::WinogradPasses(WinogradPasses {
+        layout: WinogradPasses {
             minimal,
             header,
             biases: biases * PAIR,
@@ -239,9 +261,8 @@ pub(super) fn kernel(
             tiles: out_tiles,
             channels: spec.k_ranges.iter().map(|r| r.from.channels).sum(),
             adds: spec.adds.len(),
-        }),
-    };
-    Some((cost, kernel))
+        },
+    })
 }
 
 /// A shader before or after the GEMM.
@@ -252,7 +273,7 @@ enum Transform {
 }
 
 fn transform(minimal: Minimal, transform: Transform, caps: &Capabilities, grid: [usize; 3]) -> Shader {
-    let lanes = caps.subgroup_size.expect("lanes load for one another") as usize;
+    let lanes = caps.lanes().expect("lanes load for one another") as usize;
     let bindings = vec![
         binding("arena", Role::Arena, true),
         binding("weights", Role::Weights(0), false),
@@ -289,29 +310,6 @@ impl WinogradPasses {
         self.header.len() / PAIR + self.places() * self.tiles * self.block
     }
 
-    pub(in super::super) fn bytes(&self) -> u64 {
-        (self.pairs() * PAIR * 4) as u64
-    }
-
-    pub(in super::super) fn rounding(&self) -> Rounding {
-        self.minimal.rounding(self.channels, self.adds)
-    }
-
-    pub(in super::super) fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
-        let &Values { k_ranges: weights, bias, .. } = values;
-        assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
-        assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
-        let mut words = vec![0; self.pairs() * PAIR];
-        words[..self.header.len()].copy_from_slice(&self.header);
-        for (word, value) in words[self.biases..].iter_mut().zip(bias) {
-            *word = value.to_bits();
-        }
-        let places = &mut words[self.header.len()..];
-        let pack = |place: usize, words: &mut [u32]| self.pack_place(spec, place, words, weights);
-        threads::each_part(places, self.tiles * self.block * PAIR, pack);
-        words
-    }
-
     /// The words of one place of a tile, in the order the GEMM reads them.
     fn pack_place(&self, spec: &ConvSpec, place: usize, words: &mut [u32], weights: &[&[f32]]) {
         let n = self.minimal.inputs();
@@ -341,5 +339,30 @@ impl WinogradPasses {
                 }
             }
         }
+    }
+}
+
+impl Weights for WinogradPasses {
+    fn bytes(&self) -> u64 {
+        (self.pairs() * PAIR * 4) as u64
+    }
+
+    fn rounding(&self) -> Rounding {
+        self.minimal.rounding(self.channels, self.adds)
+    }
+
+    fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
+        let &Values { k_ranges: weights, bias, .. } = values;
+        assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
+        assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
+        let mut words = vec![0; self.pairs() * PAIR];
+        words[..self.header.len()].copy_from_slice(&self.header);
+        for (word, value) in words[self.biases..].iter_mut().zip(bias) {
+            *word = value.to_bits();
+        }
+        let places = &mut words[self.header.len()..];
+        let pack = |place: usize, words: &mut [u32]| self.pack_place(spec, place, words, weights);
+        threads::each_part(places, self.tiles * self.block * PAIR, pack);
+        words
     }
 }

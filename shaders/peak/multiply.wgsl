@@ -1,0 +1,37 @@
+// Multiplications and additions in registers and nothing else, in CHAINS that do not wait for one another: what a device can do at
+// most. TURNS multiply-adds of every chain stand in a round of the loop.
+@group(0) @binding(0) var<storage, read_write> values: array<vec4<f32>>;
+
+@compute @workgroup_size(WORKGROUP)
+fn peak_multiply(@builtin(global_invocation_id) id: vec3<u32>) {
+    let first = values[id.x];
+    let a = vec4<f32>(first.x);
+    let b = vec4<f32>(first.y);
+    //# registers
+    var chain: array<vec4<f32>, CHAINS>;
+    //# unroll
+    for (var c = 0u; c < CHAINS; c++) {
+        chain[c] = first + f32(c);
+    }
+    for (var i = 0u; i < ROUNDS; i++) {
+        // By a plus b and by b plus a in turn: the sums stay finite.
+        //# unroll
+        for (var turn = 0u; turn < TURNS; turn++) {
+            //# unroll
+            for (var c = 0u; c < CHAINS; c++) {
+                //# if
+                if turn % 2u == 0u {
+                    chain[c] = fma(chain[c], a, b);
+                } else {
+                    chain[c] = fma(chain[c], b, a);
+                }
+            }
+        }
+    }
+    var sum = chain[0];
+    //# unroll
+    for (var c = 1u; c < CHAINS; c++) {
+        sum += chain[c];
+    }
+    values[id.x] = sum;
+}

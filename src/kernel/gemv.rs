@@ -1,0 +1,143 @@
+//! Matrix times vector: a 1x1 convolution of one pixel, a fully connected layer (`shaders/dense/gemv.wgsl`).
+
+use super::choice::{Choice, FamilyId, TileId};
+use super::family::{Family, Offer, Rank, Target, Weights};
+use super::precision::{Precision, Words, parameter_elements};
+use super::prelude::Source;
+use super::spec::{ConvSpec, Spec};
+use super::{BUSY, Capabilities, Class, Kernel, Shader, Values, files, layout};
+
+/// See the head of this file.
+pub(super) struct Gemv;
+
+impl Family for Gemv {
+    fn id(&self) -> FamilyId {
+        FamilyId::Gemv
+    }
+
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+        let Spec::Conv(conv) = spec else { return vec![] };
+        if !is_gemv(conv) {
+            return vec![];
+        }
+        let (quads, slices) = shape(conv, target.caps);
+        let tile = TileId::WHOLE.with_slices(slices);
+        vec![Offer::new(Rank::Usual, tile, move |choice| kernel(choice, conv, (quads, slices), target))]
+    }
+
+    fn weight_bytes(&self, spec: &ConvSpec) -> u64 {
+        let bytes = |quads| GemvLayout::new(spec, quads).bytes();
+        if is_gemv(spec) { QUADS.map(bytes).into_iter().max().unwrap_or(0) } else { 0 }
+    }
+
+    fn covers(&self) -> &'static str {
+        "a 1x1 of up to four images of one pixel, not grouped, scaled or averaged; it alone computes those"
+    }
+}
+
+/// Whether a convolution is a matrix times a few vectors.
+pub(super) fn is_gemv(spec: &ConvSpec) -> bool {
+    let [range] = &spec.k_ranges[..] else { return false };
+    range.kernel == [1, 1]
+        && range.padding == [0, 0]
+        && range.padding_end == [0, 0]
+        && range.groups == 1
+        && range.map.is_none()
+        && !range.from.mean_pool
+        && range.from.size() == [1, 1]
+        && range.from.shape.batch <= 4
+        && spec.pool.is_none()
+}
+
+/// Quads of output channels that a workgroup may have.
+const QUADS: [usize; 2] = [4, 8];
+
+/// Quads of output channels of a workgroup, and slices of K for each. A GPU gets eight slices, and where that leaves much of a
+/// large card idle more of them, as long as each has four quads of K; and where workgroups are few, smaller ones.
+fn shape(spec: &ConvSpec, caps: &Capabilities) -> (usize, usize) {
+    if caps.class == Class::Software {
+        return (QUADS[1], 1);
+    }
+    let from = &spec.k_ranges[0].from;
+    let groups = |quads: usize| spec.out_channels.div_ceil(4).div_ceil(quads) * from.shape.batch;
+    let [few, many] = QUADS;
+    let quads = if groups(many) >= 128 { many } else { few };
+    let most = caps.limits.max_workgroup_invocations.min(256) as usize;
+    let mut slices = 8;
+    while groups(quads) * quads * slices < BUSY
+        && 2 * slices * quads <= most
+        && from.channels.div_ceil(4) >= 4 * (2 * slices)
+    {
+        slices *= 2;
+    }
+    (quads, slices)
+}
+
+fn kernel(choice: Choice, spec: &ConvSpec, (quads, slices): (usize, usize), target: &Target<'_>) -> Kernel {
+    let range = &spec.k_ranges[0];
+    let out_quads = spec.out_channels.div_ceil(4);
+    let grid = [out_quads.div_ceil(quads) as u32, range.from.shape.batch as u32, 1];
+    let layout = GemvLayout::new(spec, quads);
+    let slopes = layout.elements - parameter_elements(spec.precision()) * out_quads;
+    let mut s = Source::of(spec, target);
+    s.constants(&[
+        ("WORKGROUP", quads * slices),
+        ("GROUP_QUADS", quads),
+        ("SLICES", slices),
+        ("IN_QUADS", range.from.channels.div_ceil(4)),
+    ]);
+    s.convolution(spec, slopes);
+    s.quads(('V', 0), format!("in{}", range.from.buffer), &range.from);
+    s.file(if slices == 1 { files::REDUCE_NONE } else { files::REDUCE_SLICES });
+    s.file(files::GEMV);
+    Kernel::one(choice, Shader::new(s, "gemv", grid), layout)
+}
+
+/// How the weights of a matrix are laid out: bias; then for every workgroup one row of its output channels per input channel, of which
+/// there are whole quads; then the slopes of the activation. What a workgroup reads is in one piece, since memory that is read in
+/// strides of a page comes at a third of the speed.
+#[derive(Clone, Copy, Debug)]
+struct GemvLayout {
+    /// Quads of output channels of a workgroup.
+    quads: usize,
+    /// Elements of the weight binding: a quad of weights each.
+    elements: usize,
+    precision: Precision,
+}
+
+impl GemvLayout {
+    fn new(spec: &ConvSpec, quads: usize) -> GemvLayout {
+        let precision = spec.precision();
+        let inputs = spec.k_ranges[0].from.channels.next_multiple_of(4);
+        let parameters = parameter_elements(precision) * (1 + usize::from(spec.has_slopes()));
+        let out_quads = spec.out_channels.div_ceil(4);
+        let elements = parameters * out_quads + inputs * out_quads.next_multiple_of(quads);
+        GemvLayout { quads, elements, precision }
+    }
+}
+
+impl Weights for GemvLayout {
+    fn bytes(&self) -> u64 {
+        (self.elements * 4 * self.precision.bytes()) as u64
+    }
+
+    fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
+        let &Values { k_ranges: [weight], bias, .. } = values else { panic!("one weight per K range") };
+        let inputs = spec.k_ranges[0].from.channels;
+        let (quads, parameter) = (spec.out_channels.div_ceil(4), parameter_elements(self.precision));
+        let mut packed = Words::new(self.elements, self.precision);
+        packed.parameters(0, bias);
+        if spec.has_slopes() {
+            let at = self.elements - parameter * quads;
+            packed.parameters(at, &layout::slopes(spec, values.slopes));
+        }
+        for (c, weights) in weight.chunks_exact(inputs).enumerate() {
+            let (group, lane) = (c / 4 / self.quads, c / 4 % self.quads);
+            let first = parameter * quads + group * inputs.next_multiple_of(4) * self.quads;
+            for (i, &w) in weights.iter().enumerate() {
+                packed.weight(first + i * self.quads + lane, c % 4, w);
+            }
+        }
+        packed.finish()
+    }
+}

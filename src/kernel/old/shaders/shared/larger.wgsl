@@ -1,4 +1,0 @@
-// The larger of two quads, where NaN need not be kept.
-fn larger(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
-    return max(a, b);
-}

@@ -1,0 +1,77 @@
+//! Register tiles whose weights a subgroup loads together: the kernels of [`direct`](super::super::direct) in tiles for SIMD lanes.
+//!
+//! For what the one shader for many shapes does not compute. Loads cost far more than multiplications, which asks for large tiles;
+//! but the driver compiles a tile when it first runs, in time that grows faster than the tile.
+
+use super::super::choice::FamilyId;
+use super::super::direct::{Tile, kernel, quads_within_groups};
+use super::super::family::{Family, Offer, Rank, Target, Weights, convolution};
+use super::super::layout::WeightLayout;
+use super::super::spec::{ConvSpec, Spec};
+use super::super::best_first;
+
+/// See the head of this file.
+pub(in super::super) struct Direct;
+
+impl Family for Direct {
+    fn id(&self) -> FamilyId {
+        FamilyId::SoftwareDirect
+    }
+
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+        let (Some(conv), Some(lanes)) = (convolution(spec), target.caps.lanes()) else { return vec![] };
+        let offer = |tile: Tile| {
+            Offer::new(Rank::Usual, tile.id(), move |choice| kernel(choice, conv, &tile, target))
+        };
+        tiles(conv, lanes).into_iter().map(offer).collect()
+    }
+
+    fn weight_bytes(&self, spec: &ConvSpec) -> u64 {
+        let of = |tile: Tile| WeightLayout::new(spec, &tile.order()).bytes();
+        [4, 8].into_iter().flat_map(|lanes| tiles(spec, lanes)).map(of).max().unwrap_or(0)
+    }
+
+    fn covers(&self) -> &'static str {
+        "every convolution and sum but matrix times vector, on software with subgroups of 4 or 8"
+    }
+}
+
+/// Workgroups that keep the cores of a machine busy to the end.
+const ENOUGH_WORKGROUPS: usize = 64;
+/// Pooled rows of a strip at most: beyond, little is saved.
+const LONGEST_STRIP: usize = 8;
+
+/// Tiles worth trying for a spec, best guess first. Larger ones than the first are up to a fifth faster and take three to four times
+/// as long to compile (llvmpipe 22.3): they are for tuning.
+fn tiles(spec: &ConvSpec, lanes: u32) -> Vec<Tile> {
+    // A planar operand is read in octets where the tile's pixels, at stride 2, are so many. With half the channels its tile
+    // compiles in half the time, a tenth of a second less, for a tenth of its running time.
+    let planar = spec.k_ranges.iter().any(|r| !r.from.is_packed());
+    let shapes = match spec.pool {
+        _ if planar => [(4, 2), (8, 4), (7, 4), (4, 4)],
+        Some(_) => [(7, 4), (4, 4), (8, 4), (4, 2)],
+        None => [(7, 4), (14, 4), (7, 8), (4, 4)],
+    };
+    best_first(shapes, spec.outputs[0].shape.width)
+        .into_iter()
+        .map(|(pixels, most)| {
+            let quads = quads_within_groups(spec, most);
+            let strip = best_strip(spec, pixels, quads, lanes as usize);
+            Tile { pixels, quads, lanes: Some(lanes), slices: 1, workgroup: lanes, strip }
+        })
+        .collect()
+}
+
+/// Pooled rows a strip should have: neighbours in a column both compute the conv rows where their windows
+/// overlap, so the longest strip computes the fewest; but the last one may reach below the image, lanes of a subgroup may have
+/// none, and every core wants work.
+fn best_strip(spec: &ConvSpec, pixels: usize, quads: usize, lanes: usize) -> usize {
+    let (Some(pool), out) = (spec.pool, spec.outputs[0].shape) else { return 1 };
+    let overlap = pool.kernel[0].saturating_sub(pool.stride[0]);
+    let workgroups =
+        |strip: usize| (out.width.div_ceil(pixels) * out.height.div_ceil(strip) * out.batch).div_ceil(lanes);
+    let enough =
+        |strip: &usize| workgroups(*strip) * spec.out_channels.div_ceil(4 * quads) >= ENOUGH_WORKGROUPS;
+    let conv_rows = |strip: &usize| workgroups(*strip) * (strip * pool.stride[0] + overlap);
+    (2..=LONGEST_STRIP).filter(enough).min_by_key(conv_rows).unwrap_or(2)
+}
