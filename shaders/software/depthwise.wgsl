@@ -47,10 +47,8 @@ fn add_taps(sums: ptr<function, array<vec4<f32>, SUMS>>, range: Range, row: Row,
         }
         //# unroll
         for (var p = 0u; p < TILE_PIXELS; p++) {
-            //# unroll
-            for (var k = 0u; k < TAPS; k++) {
-                (*sums)[p * TILE_QUADS + q] += x[p + k] * w[q * TAPS + k];
-            }
+            (*sums)[p * TILE_QUADS + q] =
+                (*sums)[p * TILE_QUADS + q] + x[p] * w[q * TAPS] + x[p + 1u] * w[q * TAPS + 1u] + x[p + 2u] * w[q * TAPS + 2u];
         }
     }
 }
