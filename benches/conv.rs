@@ -64,7 +64,7 @@ fn main() {
             let ranges = arena(&spec);
             let ranges = if gpu.caps.shares_buffers() { Some(&ranges) } else { None };
             let mut kernels = candidates_in(&spec, &gpu.caps, ranges).expect("within the limits");
-            kernels.retain(|k| args.get(2).is_none_or(|part| k.name.contains(part)));
+            kernels.retain(|k| args.get(2).is_none_or(|part| k.choice.to_string().contains(part)));
             let prepared: Vec<_> = kernels
                 .iter()
                 .map(|kernel| {
@@ -104,7 +104,7 @@ fn main() {
                             assert!(
                                 worst < if f16 { 4e-3 } else { 1e-3 } || std::env::var_os("EXP").is_some(),
                                 "{line}: {} differs by {worst}",
-                                kernels[i].name
+                                kernels[i].choice
                             );
                         }
                     } else {
@@ -119,7 +119,7 @@ fn main() {
                 let rate = 2.0 * multiplies(&spec) / median / 1e9;
                 println!(
                     "{line:28} {:34} {:8.3} ms {rate:6.1} GFLOP/s  compile {:4.0} ms",
-                    kernel.name,
+                    kernel.choice,
                     median * 1e3,
                     prepared[i].compile * 1e3,
                 );

@@ -54,7 +54,7 @@ for name, data in tensors(FIXTURES / "images" / "cases.safetensors"):
             write("images", name.replace("/", "_").replace(".", "_"), whole(0, data))
 
 tuning = {
-    "schema_version": 1,
+    "schema_version": 2,
     "adapters": [{"adapter": "a", "driver": "d", "backend": "vulkan", "rmnet": "0.1.0", "kernels": {}}],
 }
 write("tuning", "text", whole(2, json.dumps(tuning).encode()))

@@ -3,13 +3,24 @@
 mod common;
 
 use common::{Gpu, adapters, arena, cases, check, check_conv, data, oracle, sharing, specs};
-use rmnet::kernel::{Capabilities, Class, Kernel, Operand, Spec, candidates, candidates_in, select};
+use rmnet::kernel::{Capabilities, Class, FamilyId, Kernel, Operand, Spec, candidates, candidates_in, select};
+
+/// Families of which one shader is for many specs.
+const FOR_MANY: [FamilyId; 6] = [
+    FamilyId::SoftwareConv,
+    FamilyId::SoftwareDepthwise,
+    FamilyId::SoftwareWinograd2,
+    FamilyId::SoftwareWinograd4,
+    FamilyId::SoftwareProjection2,
+    FamilyId::SoftwareProjection4,
+];
 
 /// Judges the kernels for a case; what is wrong.
 fn judge(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, safe: bool) -> Vec<String> {
     let mut kernels = candidates(spec, caps).expect("small specs fit every limit");
     // Those have tests/shared_memory.rs and tests/matrices.rs.
-    kernels.retain(|k| !["tiled", "winograd", "matrix"].iter().any(|family| k.name.contains(family)));
+    let elsewhere = [FamilyId::Gemm, FamilyId::GemmMatrix, FamilyId::WinogradFused];
+    kernels.retain(|k| !elsewhere.contains(&k.choice.family));
     // The kernel that `select` gives, and the alternatives in turn: pipelines take long to make.
     let turn = 1 + case % kernels.len().max(2).saturating_sub(1);
     let some =
@@ -19,7 +30,7 @@ fn judge(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, s
         let in_arena = candidates_in(spec, caps, Some(&arena(spec))).expect("small specs fit every limit");
         // A few shaders for many cases; of the others a part is enough.
         for (i, kernel) in in_arena.into_iter().enumerate() {
-            if kernel.name.contains("universal") || i == 0 && case.is_multiple_of(3) {
+            if FOR_MANY.contains(&kernel.choice.family) || i == 0 && case.is_multiple_of(3) {
                 kernels.push(kernel);
             }
         }
@@ -125,22 +136,23 @@ fn small_maps_fill_their_workgroups() {
             let chosen = select(&Spec::Conv(spec), &caps).expect("within the limits");
             let shader = &chosen.shaders[0];
             let constant = |name: &str| -> usize {
-                let at = shader.wgsl().find(&format!("const {name} = ")).expect("a constant");
-                let text = &shader.wgsl()[at..].split(['=', 'u', ';']).nth(1).expect("its value");
+                let wgsl = shader.wgsl();
+                let at = wgsl.find(&format!("const {name} = ")).expect("a constant");
+                let text = &wgsl[at..].split(['=', 'u', ';']).nth(1).expect("its value");
                 text.trim().parse().expect("a number")
             };
             let tile = constant("TILE_PIXELS") * 4 * constant("TILE_QUADS");
             let workgroups: usize = shader.grid.iter().map(|n| *n as usize).product();
             let computed = workgroups * constant("WORKGROUP") / constant("SLICES") * tile;
             let invocations = workgroups * constant("WORKGROUP");
-            assert!(invocations >= 2048, "{}: {invocations} invocations", chosen.name);
+            assert!(invocations >= 2048, "{}: {invocations} invocations", chosen.choice);
             let needed = batch * side * side * 512;
-            assert!(3 * computed <= 4 * needed, "{}: {computed} values for {needed}", chosen.name);
+            assert!(3 * computed <= 4 * needed, "{}: {computed} values for {needed}", chosen.choice);
         }
     }
 }
 
-/// The universal shader of depthwise convolutions, where the taps of several tiles meet every kind of window and view.
+/// The one shader of depthwise convolutions, where the taps of several tiles meet every kind of window and view.
 #[test]
 fn depthwise_windows_and_views() {
     let part =
@@ -176,7 +188,7 @@ fn depthwise_windows_and_views() {
                 let kernels =
                     candidates_in(&whole, &gpu.caps, Some(&arena(&whole))).expect("within the limits");
                 let kernel =
-                    kernels.iter().find(|k| k.name.contains("universal depthwise")).expect("a kernel of it");
+                    kernels.iter().find(|k| k.choice.family == FamilyId::SoftwareDepthwise).expect("a kernel of it");
                 wrong.extend(check_conv(gpu, &name, &spec, kernel, false, 1).err());
             }
         }

@@ -105,7 +105,7 @@ fn every_tile_on_every_remainder_operand_and_epilogue() {
             for kernel in
                 kernels.iter().skip(case % 3).step_by(3).chain(kernels.get(kernels.len().min(2) - 1))
             {
-                seen.insert(kernel.name.clone());
+                seen.insert(kernel.choice.to_string());
                 wrong.extend(judge(&gpu, name, spec, kernel, case % 5 == 0, 1));
             }
         }
@@ -148,7 +148,7 @@ fn nan_is_kept() {
                 let spec = in_half(spec);
                 let whole = Spec::Conv(spec.clone());
                 let kernel = select(&whole, &with_units(&gpu)).expect("within the limits");
-                assert!(kernel.shaders[0].matrices, "{}", kernel.name);
+                assert!(kernel.shaders[0].matrices, "{}", kernel.choice);
                 let mut data = data(&whole, 5);
                 let shape = spec.k_ranges[0].from.shape;
                 data.reads[0][shape.index(0, 7, 3, 4)] = f32::NAN;
@@ -177,7 +177,7 @@ fn one_buffer_too_many() {
     let caps =
         Capabilities::WEBGPU.with(|c| { c.class = Class::Discrete; c.features.matrix_units = true; c.features.subgroup_size = Some(32); });
     let kernel = select(&spec, &caps).expect("8 buffers are enough");
-    assert!(!kernel.shaders[0].matrices && kernel.shaders[0].bindings.len() == 8, "{}", kernel.name);
+    assert!(!kernel.shaders[0].matrices && kernel.shaders[0].bindings.len() == 8, "{}", kernel.choice);
     let more = caps.with(|c| c.limits.max_storage_buffers = 9);
     assert!(select(&spec, &more).expect("within the limits").shaders[0].matrices);
 }

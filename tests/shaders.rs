@@ -40,7 +40,7 @@ fn both((name, spec): (String, Spec)) -> [(String, Spec); 2] {
 }
 
 fn check(name: &str, kernel: &Kernel, caps: &Capabilities) {
-    let context = format!("{name} [{}]", kernel.name);
+    let context = format!("{name} [{}]", kernel.choice);
     let binds = |s: &Shader| s.bindings.iter().any(|b| b.role == Role::Scratch);
     assert_eq!(kernel.shaders.iter().any(binds), kernel.scratch > 0, "{context}");
     kernel.shaders.iter().for_each(|shader| check_shader(&context, shader, caps));

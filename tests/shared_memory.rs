@@ -6,7 +6,7 @@ mod common;
 use common::families::{in_slices, shared_kinds, shared_remainders};
 use common::specs::half;
 use common::{Gpu, adapters, check_conv, data, decoded, layers, oracle};
-use rmnet::kernel::{Capabilities, Class, Kernel, Spec, candidates, select};
+use rmnet::kernel::{Capabilities, Class, FamilyId, Kernel, Spec, candidates, select};
 
 /// The adapter as if it were a discrete card.
 fn discrete(gpu: &Gpu) -> Capabilities {
@@ -25,7 +25,7 @@ fn every_remainder() {
         for (name, spec) in shared_remainders() {
             let kernels = candidates(&Spec::Conv(spec.clone()), &discrete(&gpu)).expect("within the limits");
             for kernel in kernels.iter().filter(|k| shares(k)) {
-                kinds_seen.insert(kernel.name.clone());
+                kinds_seen.insert(kernel.choice);
                 wrong.extend(check_conv(&gpu, &name, &spec, kernel, false, 1).err());
             }
             let Spec::Conv(stored) = half(Spec::Conv(spec)) else { unreachable!("it stays one") };
@@ -78,13 +78,13 @@ fn layers_of_networks() {
             }
             let caps = discrete(&gpu);
             let kernels = candidates(&layer.spec, &caps).expect("within the limits");
-            let shared: Vec<_> = kernels.iter().filter(|k| shares(k) && !k.name.contains("gemv")).collect();
-            let chosen = select(&layer.spec, &caps).expect("within the limits").name;
+            let shared: Vec<_> = kernels.iter().filter(|k| shares(k) && k.choice.family != FamilyId::Gemv).collect();
+            let chosen = select(&layer.spec, &caps).expect("within the limits").choice;
             let turn = case % shared.len().max(1);
             for (_, kernel) in shared
                 .iter()
                 .enumerate()
-                .filter(|(i, k)| *i == turn || k.name == chosen || k.name.contains("winograd"))
+                .filter(|(i, k)| *i == turn || k.choice == chosen || k.choice.family == FamilyId::WinogradFused)
             {
                 let depth: usize =
                     spec.k_ranges.iter().map(|r| r.from.channels * r.kernel[0] * r.kernel[1]).sum();
@@ -105,7 +105,7 @@ fn sums_in_slices() {
             for spec in [half(spec.clone()), spec] {
                 let caps = gpu.caps.clone().with(|c| c.class = Class::Integrated);
                 let kernel = select(&spec, &caps).expect("within the limits");
-                seen.insert(kernel.name.clone());
+                seen.insert(kernel.choice.to_string());
                 let data = data(&spec, 7);
                 let weights = match &spec {
                     Spec::Conv(conv) => data.pack(&kernel, conv),
@@ -115,18 +115,18 @@ fn sums_in_slices() {
                 let prepared = gpu.prepare(&kernel, &reads, &writes, &weights, case % 2 == 0);
                 gpu.dispatch(&prepared, 1);
                 let message = oracle::check(&spec, &data, &decoded(&spec, gpu.outputs(&prepared))).err();
-                wrong.extend(message.map(|m| format!("{} {name} [{}]: {m}", gpu.name, kernel.name)));
+                wrong.extend(message.map(|m| format!("{} {name} [{}]: {m}", gpu.name, kernel.choice)));
             }
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
     for name in [
-        "gemv 8 slices",
-        "gemv 32 slices",
-        "gemv 64 slices",
+        "gemv in 8",
+        "gemv in 32",
+        "gemv in 64",
         "average",
-        "average 8 slices",
-        "average 256 slices",
+        "average in 8",
+        "average in 256",
     ] {
         assert!(seen.contains(name), "no {name} in {seen:?}");
     }
@@ -138,17 +138,17 @@ fn static_choice() {
     let name = |line: &str, batch: usize, caps: &Capabilities| {
         let layers = layers::network("resnet18", batch);
         let layer = layers.iter().find(|l| l.name == line).expect("a layer");
-        select(&layer.spec, caps).expect("within the limits").name
+        select(&layer.spec, caps).expect("within the limits").choice.to_string()
     };
     let card = Capabilities::WEBGPU.with(|c| c.class = Class::Discrete);
-    assert_eq!(name("conv 64 56 3 1 64", 64, &card), "conv2d tiled 128px x 64oc x 8");
-    assert_eq!(name("conv 128 28 3 1 128", 64, &card), "conv2d winograd 64px x 32oc");
+    assert_eq!(name("conv 64 56 3 1 64", 64, &card), "gemm 128px x 64oc x 8");
+    assert_eq!(name("conv 128 28 3 1 128", 64, &card), "winograd-fused 64px x 32oc");
     // Tiles of 2x2 reach far over the edge of an odd map.
-    assert_eq!(name("conv 512 7 3 1 512", 64, &card), "conv2d tiled 64px x 64oc x 16");
-    assert_eq!(name("conv 64 56 3 1 64", 1, &card), "conv2d tiled 32px x 32oc x 8 in 4");
-    assert_eq!(name("conv 512 7 3 1 512", 1, &card), "conv2d tiled 16px x 16oc x 4 in 16");
-    assert!(name("stem 64", 1, &card).contains("stem"));
-    assert!(name("conv 64 56 3 1 64", 1, &Capabilities::WEBGPU).contains("plain"));
+    assert_eq!(name("conv 512 7 3 1 512", 64, &card), "gemm 64px x 64oc x 16");
+    assert_eq!(name("conv 64 56 3 1 64", 1, &card), "gemm 32px x 32oc x 8 in 4");
+    assert_eq!(name("conv 512 7 3 1 512", 1, &card), "gemm 16px x 16oc x 4 in 16");
+    assert!(name("stem 64", 1, &card).starts_with("stem "));
+    assert!(name("conv 64 56 3 1 64", 1, &Capabilities::WEBGPU).starts_with("direct "));
     let software = Capabilities::WEBGPU.with(|c| { c.class = Class::Software; c.features.subgroup_size = Some(8); });
-    assert!(name("conv 64 56 3 1 64", 1, &software).contains("shuffle"));
+    assert!(name("conv 64 56 3 1 64", 1, &software).starts_with("software-direct "));
 }

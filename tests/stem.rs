@@ -6,7 +6,7 @@ mod common;
 use common::families::{image, stem_families, stem_kinds, stem_remainders};
 use common::specs::{activated, add, conv, half, packed, planar, pooled, range, whole};
 use common::{Gpu, adapters, answer, check, data, layers};
-use rmnet::kernel::{Capabilities, Class, ConvSpec, Function, Kernel, Spec, candidates, select};
+use rmnet::kernel::{Capabilities, Class, ConvSpec, FamilyId, Function, Kernel, Spec, candidates, select};
 
 /// The adapter as if it were a discrete card.
 fn card(gpu: &Gpu) -> Capabilities {
@@ -15,7 +15,7 @@ fn card(gpu: &Gpu) -> Capabilities {
 
 fn stems(spec: &Spec, caps: &Capabilities) -> Vec<Kernel> {
     let kernels = candidates(spec, caps).expect("within the limits");
-    kernels.into_iter().filter(|k| k.name.contains("stem")).collect()
+    kernels.into_iter().filter(|k| k.choice.family == FamilyId::Stem).collect()
 }
 
 /// Judges the stems of the cases, in f32 and f16 in turn; of every case those that `turn` says.
@@ -108,11 +108,11 @@ fn nan_is_kept() {
                     answer(&gpu, &spec, &data, kernel, false)[0].iter().map(|v| v.is_nan()).collect()
                 };
                 let kernels = candidates(&spec, &card(&gpu)).expect("within the limits");
-                let plain = kernels.iter().find(|k| k.name.contains("plain")).expect("a register tile");
+                let plain = kernels.iter().find(|k| k.choice.family == FamilyId::Direct).expect("a register tile");
                 let expected = nan(plain);
                 assert!(expected.contains(&true) && expected.contains(&false));
-                for kernel in kernels.iter().filter(|k| k.name.contains("stem")) {
-                    assert_eq!(nan(kernel), expected, "{function} [{}]", kernel.name);
+                for kernel in kernels.iter().filter(|k| k.choice.family == FamilyId::Stem) {
+                    assert_eq!(nan(kernel), expected, "{function} [{}]", kernel.choice);
                 }
             }
         }
@@ -125,15 +125,15 @@ fn static_choice() {
     let name = |network: &str, batch: usize, caps: &Capabilities| {
         let layers = layers::network(network, batch);
         let layer = layers.iter().find(|l| l.name.starts_with("stem")).expect("a stem");
-        select(&layer.spec, caps).expect("within the limits").name
+        select(&layer.spec, caps).expect("within the limits").choice.to_string()
     };
     let gpu = Capabilities::WEBGPU;
     let discrete = gpu.clone().with(|c| c.class = Class::Discrete);
-    assert_eq!(name("resnet18", 64, &discrete), "conv2d_max_pool stem 16x16px x 32oc");
-    assert_eq!(name("resnet18", 1, &discrete), "conv2d_max_pool stem 16x16px x 16oc");
-    assert_eq!(name("resnet18", 64, &gpu), "conv2d_max_pool stem 16x16px x 16oc");
-    assert_eq!(name("mobilenet_v2", 64, &discrete), "conv2d stem 16x16px x 32oc");
-    assert_eq!(name("mobilenet_v2", 1, &discrete), "conv2d stem 8x16px x 16oc");
+    assert_eq!(name("resnet18", 64, &discrete), "stem 256px x 32oc");
+    assert_eq!(name("resnet18", 1, &discrete), "stem 256px x 16oc");
+    assert_eq!(name("resnet18", 64, &gpu), "stem 256px x 16oc");
+    assert_eq!(name("mobilenet_v2", 64, &discrete), "stem 256px x 32oc");
+    assert_eq!(name("mobilenet_v2", 1, &discrete), "stem 128px x 16oc");
     let software = gpu.clone().with(|c| c.class = Class::Software);
     let small = gpu.clone().with(|c| c.limits.max_workgroup_memory = 1 << 10);
     for caps in [software, small] {

@@ -97,7 +97,7 @@ fn run(gpu: &Gpu, rewritten: &Rewritten, options: &Options, input: &[f32], exact
         return;
     }
     // Winograd's transforms grow what is rounded; each layer's own bound is looked at below.
-    let unit = if executor.kernels().iter().any(|k| k.contains("winograd")) { 64.0 * unit } else { unit };
+    let unit = if executor.kernels().iter().any(|k| k.to_string().contains("winograd")) { 64.0 * unit } else { unit };
     let unit = unit + rewritten.deviation;
     if let Some(what) = exact.off(output.output.iter().map(|v| f64::from(*v)), unit) {
         let kernels = executor.kernels();
@@ -125,8 +125,8 @@ fn start(gpu: &Gpu, plan: &Plan, input: &[f32], fits: bool, s: &mut Source) -> O
     for (i, d) in plan.dispatches.iter().enumerate() {
         if s.one_in(2) {
             let candidates = gpu.candidates(plan, i).unwrap_or_else(|e| panic!("{e}\n{plan}"));
-            let name = s.pick(&candidates).name.clone();
-            let choice = TunedKernel { kernel: name.clone(), time_ns: 1, default: name, default_ns: 1 };
+            let kernel = s.pick(&candidates).choice;
+            let choice = TunedKernel { kernel, time_ns: 1, default: kernel, default_ns: 1 };
             tuning.set(gpu.adapter(), &d.spec, choice);
         }
     }

@@ -4,6 +4,7 @@ use super::args::{DeviceArgs, KeptArgs};
 use super::{Failure, device, terminal};
 use rmnet::files;
 use rmnet::gpu::{Gpu, HardwareGpu, PassedOver, Tuned, Tuning};
+use rmnet::kernel::Choice;
 use rmnet::models::Model;
 use rmnet::{Device, Options, Precision, Session, SessionError};
 use serde_json::{Value, json};
@@ -100,7 +101,7 @@ impl Place {
         };
         let unknown = session.tuned().map_or(&[][..], |t| &t.unknown);
         if let Some((dispatch, kernel)) = unknown.first() {
-            self.tuning.unknown(dispatch, kernel, unknown.len())?;
+            self.tuning.unknown(dispatch, *kernel, unknown.len())?;
         }
         Ok(session)
     }
@@ -198,7 +199,7 @@ impl FoundTuning {
     }
 
     /// Entries name kernels that are not there.
-    pub fn unknown(&self, dispatch: &str, kernel: &str, count: usize) -> Result<(), Failure> {
+    pub fn unknown(&self, dispatch: &str, kernel: Choice, count: usize) -> Result<(), Failure> {
         let file = self.file.as_deref().unwrap_or(Path::new("tuning")).display().to_string();
         let message = format!(
             "{file}: {count} dispatches are to run kernels that this adapter has not, such as `{kernel}` for {dispatch}"

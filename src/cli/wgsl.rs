@@ -70,15 +70,15 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
             let _ = writeln!(
                 text,
                 "// {i} {}: {}{part}{how}, grid {x} x {y} x {z}, for {whose}\n{}",
-                d.name, kernel.name, shader.wgsl()
+                d.name, kernel.choice, shader.wgsl()
             );
             shaders.push(json!({
-                "dispatch": i, "name": d.name, "kernel": kernel.name, "entry": shader.entry, "grid": shader.grid, "wgsl": shader.wgsl(),
+                "dispatch": i, "name": d.name, "kernel": kernel.choice, "entry": shader.entry, "grid": shader.grid, "wgsl": shader.wgsl(),
             }));
         }
     }
     if let Some((dispatch, kernel)) = tuned.unknown.first() {
-        found.unknown(dispatch, kernel, tuned.unknown.len())?;
+        found.unknown(dispatch, *kernel, tuned.unknown.len())?;
     }
     if let Some(note) = found.note(&tuned, count) {
         text = format!("// {note}\n{text}");

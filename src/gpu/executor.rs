@@ -7,7 +7,7 @@ use super::turn::Turn;
 use super::upload::Uploader;
 use super::wait::Mapped;
 use super::{Gpu, GpuError, Tuned, Tuning};
-use crate::kernel::{Kernel, Rounding, Spec};
+use crate::kernel::{Choice, Class, Kernel, Rounding, Spec};
 use crate::memory;
 use crate::plan::{BufferId, CheckedPlan, Dispatch, Place, Plan};
 use std::collections::VecDeque;
@@ -153,9 +153,9 @@ impl GpuExecutor {
         &self.plan
     }
 
-    /// Names of the kernels that run, one per dispatch.
-    pub fn kernels(&self) -> Vec<&str> {
-        self.program.kernel_names().collect()
+    /// The kernels that run, one per dispatch.
+    pub fn kernels(&self) -> Vec<Choice> {
+        self.program.choices().collect()
     }
 
     /// What became of [`ExecOptions::tuning`].

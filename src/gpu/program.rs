@@ -4,7 +4,7 @@ use super::pipeline::{Pipeline, make_pipelines, whole_from};
 use super::slots::Slots;
 use super::{Gpu, GpuError};
 use super::pipeline::Text;
-use crate::kernel::{Class, Kernel, Role, Rounding, Shader};
+use crate::kernel::{Choice, Class, Kernel, Role, Rounding, Shader};
 use crate::plan::{BufferId, Place, Plan};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -55,7 +55,7 @@ impl Compiled {
                 // The text is needed once; what is bound, and how, stays.
                 let wgsl = shader.take_wgsl();
                 *known.entry(wgsl).or_insert_with_key(|wgsl| {
-                    sources.push(Text { name: kernel.name.clone(), wgsl: wgsl.clone(), shader: shader.clone() });
+                    sources.push(Text { name: kernel.choice.to_string(), wgsl: wgsl.clone(), shader: shader.clone() });
                     sources.len() - 1
                 })
             });
@@ -139,8 +139,8 @@ impl Program {
     }
 
     /// Names of the kernels, by dispatch.
-    pub(super) fn kernel_names(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.steps.iter().map(|s| s.kernel.name.as_str())
+    pub(super) fn choices(&self) -> impl ExactSizeIterator<Item = Choice> {
+        self.steps.iter().map(|s| s.kernel.choice)
     }
 
     /// The rounding of a dispatch's kernel.

@@ -121,7 +121,7 @@ impl<'a> Trial<'a> {
         pollster::block_on(uploader.finish())?;
         let scratch = pollster::block_on(scratch(self.gpu, kernel.scratch))?;
         let shader = |shader: &Shader| {
-            let text = Text { name: kernel.name.clone(), wgsl: shader.wgsl(), shader: shader.clone() };
+            let text = Text { name: kernel.choice.to_string(), wgsl: shader.wgsl(), shader: shader.clone() };
             let pipeline = pollster::block_on(make_pipeline(self.gpu, &text, false))?;
             let resource = |role| {
                 Some(match role {
@@ -132,7 +132,7 @@ impl<'a> Trial<'a> {
                     Role::Scratch => scratch.as_ref()?.as_entire_binding(),
                 })
             };
-            let bind = || pipeline.bind(self.gpu, &kernel.name, shader, |b| resource(b.role));
+            let bind = || pipeline.bind(self.gpu, &text.name, shader, |b| resource(b.role));
             let group = pollster::block_on(self.gpu.scoped("a trial", bind))?;
             Ok((pipeline, group, shader.grid))
         };

@@ -2,7 +2,7 @@
 
 use super::slots::Starts;
 use super::{AdapterReport, Gpu, GpuError};
-use crate::kernel::{self, Arena, Kernel, Spec};
+use crate::kernel::{self, Arena, Choice, Kernel, Spec};
 use crate::plan::Plan;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Version of the file format, the keys of specs included.
-const SCHEMA_VERSION: u32 = 1;
+const SCHEMA_VERSION: u32 = 2;
 
 /// The most bytes of a tuning file: a network has some ten kilobytes on an adapter.
 #[cfg(not(target_arch = "wasm32"))]
@@ -25,11 +25,11 @@ const MAX_FILE: u64 = 16 << 20;
 /// ```
 /// use rmnet::gpu::Tuning;
 ///
-/// let text = r#"{ "schema_version": 1, "adapters": [] }"#;
+/// let text = r#"{ "schema_version": 2, "adapters": [] }"#;
 /// let tuning = Tuning::from_json(text)?;
 /// assert_eq!(tuning, Tuning::default());
 /// assert_eq!(Tuning::from_json(&tuning.to_json())?, tuning);
-/// assert!(Tuning::from_json(r#"{ "schema_version": 2 }"#).is_err());
+/// assert!(Tuning::from_json(r#"{ "schema_version": 1 }"#).is_err());
 /// # Ok::<(), rmnet::gpu::TuningError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,12 +56,12 @@ struct Adapter {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TunedKernel {
-    /// Name of the fastest candidate.
-    pub kernel: String,
+    /// The fastest candidate.
+    pub kernel: Choice,
     /// Its median time in nanoseconds.
     pub time_ns: u64,
-    /// Name of the static choice, which it was measured against.
-    pub default: String,
+    /// The static choice, which it was measured against.
+    pub default: Choice,
     /// The static choice's median time in nanoseconds.
     pub default_ns: u64,
 }
@@ -71,8 +71,8 @@ pub struct TunedKernel {
 pub struct Tuned {
     /// Dispatches whose kernel is the one the tuning names.
     pub dispatches: usize,
-    /// Dispatches for which it names a kernel that is not there, with that name: the static choice runs.
-    pub unknown: Vec<(String, String)>,
+    /// Dispatches for which it names a kernel that is not there, with that kernel: the static choice runs.
+    pub unknown: Vec<(String, Choice)>,
 }
 
 /// A tuning that cannot be read or written.
@@ -242,11 +242,11 @@ impl Gpu {
         let d = &plan.dispatches[dispatch];
         if let Some(choice) = tuning.get(self.adapter(), &d.spec) {
             let candidates = self.candidates(plan, dispatch)?;
-            if let Some(kernel) = candidates.into_iter().find(|k| k.name == choice.kernel) {
+            if let Some(kernel) = candidates.into_iter().find(|k| k.choice == choice.kernel) {
                 tuned.dispatches += 1;
                 return Ok(kernel);
             }
-            tuned.unknown.push((d.name.clone(), choice.kernel.clone()));
+            tuned.unknown.push((d.name.clone(), choice.kernel));
         }
         let arena = self.arena(plan, dispatch);
         kernel::select_in(&d.spec, self.capabilities(), arena.as_ref())
@@ -292,16 +292,18 @@ mod tests {
         Spec::Average(AverageSpec { from, to: BufferShape { height: 1, width: 1, ..shape } })
     }
 
-    fn kernel(name: &str) -> TunedKernel {
-        TunedKernel { kernel: name.into(), time_ns: 5, default: "a".into(), default_ns: 6 }
+    /// A kernel in so many slices.
+    fn kernel(slices: usize) -> TunedKernel {
+        let choice = |slices: usize| format!("gemv in {slices}").parse().expect("a kernel");
+        TunedKernel { kernel: choice(slices), time_ns: 5, default: choice(8), default_ns: 6 }
     }
 
     #[test]
     fn entries_are_of_one_adapter_driver_and_spec() {
         let (one, other, newer) = (report("one", "1"), report("other", "1"), report("one", "2"));
         let mut tuning = Tuning::default();
-        tuning.set(&one, &spec(4), kernel("b"));
-        assert_eq!(tuning.get(&one, &spec(4)).map(|k| k.kernel.as_str()), Some("b"));
+        tuning.set(&one, &spec(4), kernel(2));
+        assert_eq!(tuning.get(&one, &spec(4)), Some(&kernel(2)));
         assert_eq!(tuning.get(&one, &spec(8)), None);
         assert_eq!(tuning.get(&other, &spec(4)), None);
         assert_eq!(tuning.get(&newer, &spec(4)), None);
@@ -314,14 +316,14 @@ mod tests {
     fn merging_replaces_what_it_names_and_nothing_else() {
         let (one, other) = (report("one", "1"), report("other", "1"));
         let mut tuning = Tuning::default();
-        for (adapter, channels, name) in [(&one, 4, "b"), (&one, 8, "c"), (&other, 4, "d")] {
-            tuning.set(adapter, &spec(channels), kernel(name));
+        for (adapter, channels, slices) in [(&one, 4, 2), (&one, 8, 3), (&other, 4, 4)] {
+            tuning.set(adapter, &spec(channels), kernel(slices));
         }
         let mut newer = Tuning::default();
-        newer.set(&one, &spec(4), kernel("e"));
+        newer.set(&one, &spec(4), kernel(5));
         tuning.merge(newer);
-        let name = |adapter, channels| tuning.get(adapter, &spec(channels)).unwrap().kernel.as_str();
-        assert_eq!([name(&one, 4), name(&one, 8), name(&other, 4)], ["e", "c", "d"]);
+        let slices = |adapter, channels| tuning.get(adapter, &spec(channels)).unwrap().kernel.tile.slices;
+        assert_eq!([slices(&one, 4), slices(&one, 8), slices(&other, 4)], [5, 3, 4]);
         assert_eq!(tuning.len(), 3);
         assert_eq!(Tuning::from_json(&tuning.to_json()).unwrap(), tuning);
     }
@@ -329,14 +331,15 @@ mod tests {
     #[test]
     fn damaged_files_are_refused_with_what_was_expected() {
         let mut tuning = Tuning::default();
-        tuning.set(&report("one", "1"), &spec(4), kernel("b"));
+        tuning.set(&report("one", "1"), &spec(4), kernel(2));
         let whole = tuning.to_json();
-        let cases: [(&str, &str); 5] = [
+        let cases: [(&str, &str); 6] = [
             (&whole[..whole.len() / 2], "EOF"),
-            (&whole.replace("\"schema_version\": 1", "\"schema_version\": 7"), "schema_version 7"),
+            (&whole.replace("\"schema_version\": 2", "\"schema_version\": 1"), "schema_version 1"),
+            (&whole.replace("gemv in 2", "conv2d tiled"), "found `conv2d tiled`"),
             (&whole.replace("time_ns", "time_ms"), "time_ms"),
             (r#"{ "adapters": [] }"#, "schema_version"),
-            ("[1]", "schema version 1"),
+            ("[1]", "schema version 2"),
         ];
         for (text, word) in cases {
             let error = Tuning::from_json(text).unwrap_err().to_string();

@@ -69,7 +69,7 @@ impl Session {
     /// Name of the kernel of every dispatch of the plan.
     pub fn kernels(&self) -> Vec<String> {
         match &self.executor {
-            Executor::Gpu(gpu) => gpu.kernels().into_iter().map(String::from).collect(),
+            Executor::Gpu(gpu) => gpu.kernels().iter().map(ToString::to_string).collect(),
             Executor::Cpu(_) => vec!["cpu".into(); self.plan().dispatches.len()],
         }
     }

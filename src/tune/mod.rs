@@ -5,7 +5,7 @@
 mod data;
 
 use crate::gpu::{Attempt, Gpu, GpuError, Trial, TunedKernel, Tuning};
-use crate::kernel::{ConvSpec, Kernel, Rounding, Spec};
+use crate::kernel::{Choice, ConvSpec, Kernel, Rounding, Spec};
 use crate::plan::CheckedPlan;
 use data::Data;
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ pub struct Choice {
 #[derive(Clone, Debug)]
 pub struct Tried {
     /// Its name.
-    pub kernel: String,
+    pub kernel: Choice,
     /// The median time of a dispatch, or why it was not timed: the driver refuses it, or its answer differs from the static
     /// choice's by more than rounding.
     pub outcome: Result<Duration, String>,
@@ -79,7 +79,7 @@ pub enum TuneError {
         /// The dispatch.
         dispatch: String,
         /// The kernel.
-        kernel: String,
+        kernel: Choice,
         /// The first wrong element.
         what: String,
     },
@@ -155,7 +155,7 @@ fn measure(
         let checked = data::compare(spec, &bounds, factor, expected.as_ref().unwrap_or(&answer), &answer);
         if expected.is_none() {
             let unsound = |what| {
-                let kernel = kernel.name.clone();
+                let kernel = kernel.choice;
                 TuneError::Unsound { dispatch: plan.dispatches[dispatch].name.clone(), kernel, what }
             };
             checked.map_err(unsound)?;
@@ -167,7 +167,7 @@ fn measure(
     }
     let mut times = time(&trial, &attempts.iter().flatten().collect::<Vec<_>>())?.into_iter();
     let tried = kernels.iter().zip(attempts).map(|(kernel, attempt)| Tried {
-        kernel: kernel.name.clone(),
+        kernel: kernel.choice,
         outcome: attempt.map(|_| times.next().expect("a time for each that was timed")),
     });
     Ok(tried.collect())
@@ -238,7 +238,7 @@ impl Tune {
         let mut tuning = Tuning::default();
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         for choice in &self.choices {
-            let name = |at: usize| choice.tried[at].kernel.clone();
+            let name = |at: usize| choice.tried[at].kernel;
             let kept = TunedKernel {
                 kernel: name(choice.chosen),
                 time_ns: nanoseconds(choice.chosen_time()),
@@ -257,7 +257,7 @@ mod tests {
 
     fn tried(times: &[Option<u64>]) -> Vec<Tried> {
         let outcome = |t: &Option<u64>| t.map(Duration::from_micros).ok_or_else(|| "wrong".to_string());
-        times.iter().map(|t| Tried { kernel: "k".into(), outcome: outcome(t) }).collect()
+        times.iter().map(|t| Tried { kernel: "max-pool".parse().expect("a kernel"), outcome: outcome(t) }).collect()
     }
 
     #[test]

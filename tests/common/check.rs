@@ -11,7 +11,7 @@ pub fn answer(gpu: &Gpu, spec: &Spec, data: &Data, kernel: &Kernel, safe: bool) 
     };
     if let Spec::Conv(conv) = spec {
         let bound = packed_weight_bytes(conv);
-        assert!(weights.len() as u64 * 4 <= bound, "{} packs more than {bound} bytes", kernel.name);
+        assert!(weights.len() as u64 * 4 <= bound, "{} packs more than {bound} bytes", kernel.choice);
     }
     let mut bindings = kernel.shaders.iter().flat_map(|s| &s.bindings);
     let arena = if bindings.any(|b| b.role == Role::Arena) { arena(spec) } else { Arena::default() };
@@ -33,7 +33,7 @@ pub fn check(
     let data = data(spec, 7);
     let found = answer(gpu, spec, &data, kernel, safe);
     oracle::check_sample(spec, &data, &found, kernel.rounding(), every)
-        .map_err(|message| format!("{} {name} [{}]: {message}", gpu.name, kernel.name))
+        .map_err(|message| format!("{} {name} [{}]: {message}", gpu.name, kernel.choice))
 }
 
 /// [`check`] of a convolution.

@@ -2,7 +2,7 @@
 
 use super::arena::{ARENA_WORDS, ZEROS};
 use rmnet::kernel::{
-    Arena, BufferShape, Capabilities, ConvSpec, Kernel, Precision, Role, Shader, Spec, Values,
+    Arena, BufferShape, Capabilities, Class, ConvSpec, Features, Kernel, Limits, Precision, Role, Shader, Spec, Values,
 };
 use std::ops::Range;
 use std::time::Instant;
@@ -127,7 +127,7 @@ impl Gpu {
         let start = Instant::now();
         let make = |shader: &Shader| {
             let source = wgpu::ShaderModuleDescriptor {
-                label: Some(&kernel.name),
+                label: Some("kernel"),
                 source: wgpu::ShaderSource::Wgsl(shader.wgsl().into()),
             };
             let module = if safe {
@@ -139,7 +139,7 @@ impl Gpu {
                 }
             };
             self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(&kernel.name),
+                label: Some("kernel"),
                 layout: None,
                 module: &module,
                 entry_point: Some(shader.entry),

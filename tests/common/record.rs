@@ -14,7 +14,7 @@ use naga::{
     AddressSpace, BinaryOperator, Block, Expression, Function, Handle, Literal, Module, ScalarKind,
     Statement, TypeInner, UnaryOperator,
 };
-use rmnet::kernel::{self, Capabilities, ConvSpec, KRange, Kernel, Role, Shader, Spec, Values, candidates_in};
+use rmnet::kernel::{self, Capabilities, Choice, FamilyId, ConvSpec, KRange, Kernel, Role, Shader, Spec, Values, candidates_in};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -311,11 +311,6 @@ pub fn rows(cases: &[(String, Spec)], all: bool, see: &(dyn Fn(&Row, &Events) + 
     rows
 }
 
-/// A kernel's name without its numbers.
-fn family(name: &str) -> String {
-    name.chars().filter(|c| !c.is_ascii_digit()).collect()
-}
-
 struct Recorder<'a> {
     classes: Vec<Class>,
     all: bool,
@@ -336,22 +331,21 @@ impl Recorder<'_> {
                 kernels.unwrap_or_else(|e| panic!("{name}, {}: {e}", class.name))
             })
             .collect();
-        let mut families: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        let mut families: BTreeMap<FamilyId, BTreeSet<Choice>> = BTreeMap::new();
         for kernel in candidates.iter().flatten() {
-            families.entry(family(&kernel.name)).or_default().insert(&kernel.name);
+            families.entry(kernel.choice.family).or_default().insert(kernel.choice);
         }
-        let mut kept: HashSet<&str> =
+        let mut kept: HashSet<Choice> =
             families.values().filter_map(|f| f.iter().nth(case % f.len()).copied()).collect();
-        kept.extend(candidates.iter().map(|kernels| kernels[0].name.as_str()));
+        kept.extend(candidates.iter().map(|kernels| kernels[0].choice));
         let mut weights: HashMap<String, String> = HashMap::new();
         let mut rows = vec![];
         let few = !self.all && case % 3 != 0 && !name.contains("net");
         let recorded = |class: &Class| !few || class.caps.features.subgroup_size != Some(4);
         for (class, kernels) in candidates.iter().enumerate().filter(|&(c, _)| recorded(&self.classes[c])) {
-            for kernel in kernels.iter().filter(|k| self.all || kept.contains(k.name.as_str())) {
+            for kernel in kernels.iter().filter(|k| self.all || kept.contains(&k.choice)) {
                 // What it packs, to pack once for many classes.
                 let mut packing = kernel.clone();
-                packing.name.clear();
                 packing.shaders.clear();
                 let weights = weights.entry(format!("{packing:?}")).or_insert_with(|| match spec {
                     Spec::Conv(conv) => packed(kernel, conv),
@@ -361,7 +355,7 @@ impl Recorder<'_> {
                     let known = self.read(shader);
                     let mut values = known.1.clone();
                     values.extend([some(kernel.scratch as usize), weights.clone()]);
-                    let row = Row { case, kernel: kernel.name.clone(), shader: s, class, values };
+                    let row = Row { case, kernel: kernel.choice.to_string(), shader: s, class, values };
                     (self.see)(&row, &known.0);
                     rows.push(row);
                 }
