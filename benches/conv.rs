@@ -9,7 +9,7 @@
 mod common;
 
 use common::{adapters, arena, data, decoded, layers, specs};
-use rmnet::kernel::{Arena, Capabilities, Class, Spec, candidates_in};
+use rmnet::kernel::{Arena, Class, Spec, candidates_in};
 
 /// Multiplications of a spec.
 fn multiplies(spec: &Spec) -> f64 {
@@ -49,7 +49,11 @@ fn main() {
     for mut gpu in adapters() {
         let software = gpu.caps.class == Class::Software;
         if integrated {
-            gpu.caps = gpu.caps.with(|c| { c.class = Class::Integrated; c.features.subgroup_size = None; c.features.int64 = false; });
+            gpu.caps = gpu.caps.with(|c| {
+                c.class = Class::Integrated;
+                c.features.subgroup_size = None;
+                c.features.int64 = false;
+            });
         }
         println!("{} {:?}", gpu.name, gpu.caps);
         let (mut total, mut best_total, mut compile_total) = (0.0, 0.0, 0.0);

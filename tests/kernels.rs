@@ -3,7 +3,9 @@
 mod common;
 
 use common::{Gpu, adapters, arena, cases, check, check_conv, data, oracle, sharing, specs};
-use rmnet::kernel::{Capabilities, Class, FamilyId, Kernel, Operand, Spec, candidates, candidates_in, select};
+use rmnet::kernel::{
+    Capabilities, Class, FamilyId, Kernel, Operand, Spec, candidates, candidates_in, select,
+};
 
 /// Families of which one shader is for many specs.
 const FOR_MANY: [FamilyId; 6] = [
@@ -187,8 +189,10 @@ fn depthwise_windows_and_views() {
                 let whole = Spec::Conv(spec.clone());
                 let kernels =
                     candidates_in(&whole, &gpu.caps, Some(&arena(&whole))).expect("within the limits");
-                let kernel =
-                    kernels.iter().find(|k| k.choice.family == FamilyId::SoftwareDepthwise).expect("a kernel of it");
+                let kernel = kernels
+                    .iter()
+                    .find(|k| k.choice.family == FamilyId::SoftwareDepthwise)
+                    .expect("a kernel of it");
                 wrong.extend(check_conv(gpu, &name, &spec, kernel, false, 1).err());
             }
         }

@@ -376,9 +376,15 @@ fn unmixed(channels: usize, size: [usize; 2]) -> Vec<(&'static str, Graph)> {
 
 /// CPU, and adapters of each class.
 fn targets() -> Vec<Target> {
-    let software =
-        Capabilities::WEBGPU.with(|c| { c.class = Class::Software; c.features.subgroup_size = Some(8); c.features.int64 = true; });
-    let discrete = Capabilities::WEBGPU.with(|c| { c.class = Class::Discrete; c.features.subgroup_size = Some(32); });
+    let software = Capabilities::WEBGPU.with(|c| {
+        c.class = Class::Software;
+        c.features.subgroup_size = Some(8);
+        c.features.int64 = true;
+    });
+    let discrete = Capabilities::WEBGPU.with(|c| {
+        c.class = Class::Discrete;
+        c.features.subgroup_size = Some(32);
+    });
     let adapters = [Capabilities::WEBGPU, software, discrete];
     adapters.iter().map(Target::of).chain([Target::CPU]).collect()
 }

@@ -10,7 +10,14 @@ use rmnet::kernel::{Capabilities, Class, ConvSpec, Function, Kernel, Shader, Spe
 
 /// The adapter as if it had matrix units.
 fn with_units(gpu: &Gpu) -> Capabilities {
-    gpu.caps.clone().with(|c| { c.class = Class::Discrete; c.features.matrix_units = true; c.features.subgroup_size = Some(32); c.limits.max_workgroup_memory = 48 << 10; c.limits.max_workgroup_invocations = 256; c.features.int64 = false; })
+    gpu.caps.clone().with(|c| {
+        c.class = Class::Discrete;
+        c.features.matrix_units = true;
+        c.features.subgroup_size = Some(32);
+        c.limits.max_workgroup_memory = 48 << 10;
+        c.limits.max_workgroup_invocations = 256;
+        c.features.int64 = false;
+    })
 }
 
 /// Adapters whose shaders may use f16.
@@ -174,8 +181,11 @@ fn one_buffer_too_many() {
     let operand = |buffer: usize| whole(buffer, packed(1, 64, 8, 8));
     let ranges = (0..6).map(|buffer| range(operand(buffer), 1, 1, 0, 1)).collect();
     let spec = Spec::Conv(in_half(conv(ranges, 64)));
-    let caps =
-        Capabilities::WEBGPU.with(|c| { c.class = Class::Discrete; c.features.matrix_units = true; c.features.subgroup_size = Some(32); });
+    let caps = Capabilities::WEBGPU.with(|c| {
+        c.class = Class::Discrete;
+        c.features.matrix_units = true;
+        c.features.subgroup_size = Some(32);
+    });
     let kernel = select(&spec, &caps).expect("8 buffers are enough");
     assert!(!kernel.shaders[0].matrices && kernel.shaders[0].bindings.len() == 8, "{}", kernel.choice);
     let more = caps.with(|c| c.limits.max_storage_buffers = 9);

@@ -16,8 +16,10 @@ use rmnet::kernel::{
 };
 use specs::{conv, half, packed, range, whole};
 
-const MATRIX_UNITS: Capabilities =
-    Capabilities::WEBGPU.with(|c| { c.features.subgroup_size = Some(32); c.features.matrix_units = true; });
+const MATRIX_UNITS: Capabilities = Capabilities::WEBGPU.with(|c| {
+    c.features.subgroup_size = Some(32);
+    c.features.matrix_units = true;
+});
 
 fn capabilities() -> Vec<Capabilities> {
     let software = Capabilities::WEBGPU.with(|c| c.class = Class::Software);
@@ -25,12 +27,21 @@ fn capabilities() -> Vec<Capabilities> {
         Capabilities::WEBGPU,
         Capabilities::WEBGPU.with(|c| c.features.subgroup_size = Some(32)),
         Capabilities::WEBGPU.with(|c| c.class = Class::Discrete),
-        MATRIX_UNITS.with(|c| { c.class = Class::Discrete; c.limits.max_workgroup_memory = 48 << 10; }),
+        MATRIX_UNITS.with(|c| {
+            c.class = Class::Discrete;
+            c.limits.max_workgroup_memory = 48 << 10;
+        }),
         software.clone(),
         software.clone().with(|c| c.features.subgroup_size = Some(4)),
         software.clone().with(|c| c.features.subgroup_size = Some(8)),
-        software.clone().with(|c| { c.features.subgroup_size = Some(4); c.features.int64 = true; }),
-        software.with(|c| { c.features.subgroup_size = Some(8); c.features.int64 = true; }),
+        software.clone().with(|c| {
+            c.features.subgroup_size = Some(4);
+            c.features.int64 = true;
+        }),
+        software.with(|c| {
+            c.features.subgroup_size = Some(8);
+            c.features.int64 = true;
+        }),
     ]
 }
 
@@ -60,9 +71,8 @@ fn check_shader(context: &str, shader: &Shader, caps: &Capabilities) {
         validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
         validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
     }
-    let info = validator
-        .validate(&module)
-        .unwrap_or_else(|e| panic!("{context}: {}", e.emit_to_string(&wgsl)));
+    let info =
+        validator.validate(&module).unwrap_or_else(|e| panic!("{context}: {}", e.emit_to_string(&wgsl)));
 
     let mut bound = vec![];
     let mut workgroup_memory = 0;
@@ -90,9 +100,7 @@ fn check_shader(context: &str, shader: &Shader, caps: &Capabilities) {
     assert_eq!(entry.name, shader.entry, "{context}");
     assert!(entry.workgroup_size.iter().product::<u32>() <= 256, "{context}");
     // Kernels that shuffle have workgroups of one subgroup: no lane beyond it may be asked.
-    for (_, after) in
-        wgsl.match_indices("subgroupShuffle(").map(|(i, m)| wgsl[i..].split_at(m.len()))
-    {
+    for (_, after) in wgsl.match_indices("subgroupShuffle(").map(|(i, m)| wgsl[i..].split_at(m.len())) {
         let lane =
             after.split([')', ',']).nth(1).and_then(|l| l.trim().strip_suffix('u')?.parse::<u32>().ok());
         assert!(lane.is_some_and(|lane| lane < entry.workgroup_size[0]), "{context}: lane {lane:?}");
@@ -153,7 +161,10 @@ fn every_shader_is_valid_everywhere() {
 /// Where the buffers of a dispatch are ranges of one, every kernel is as sound, and one shader does for most of a network.
 #[test]
 fn shaders_that_share_a_buffer_are_valid_and_few() {
-    for caps in capabilities().into_iter().filter(|c| c.class == Class::Software && c.features.int64 && c.features.subgroup_size.is_some()) {
+    for caps in capabilities()
+        .into_iter()
+        .filter(|c| c.class == Class::Software && c.features.int64 && c.features.subgroup_size.is_some())
+    {
         for (name, spec) in cases::all() {
             let kernels = candidates_in(&spec, &caps, Some(&arena::arena(&spec))).expect("within the limits");
             kernels.iter().for_each(|kernel| check(&name, kernel, &caps));

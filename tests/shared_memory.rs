@@ -78,14 +78,13 @@ fn layers_of_networks() {
             }
             let caps = discrete(&gpu);
             let kernels = candidates(&layer.spec, &caps).expect("within the limits");
-            let shared: Vec<_> = kernels.iter().filter(|k| shares(k) && k.choice.family != FamilyId::Gemv).collect();
+            let shared: Vec<_> =
+                kernels.iter().filter(|k| shares(k) && k.choice.family != FamilyId::Gemv).collect();
             let chosen = select(&layer.spec, &caps).expect("within the limits").choice;
             let turn = case % shared.len().max(1);
-            for (_, kernel) in shared
-                .iter()
-                .enumerate()
-                .filter(|(i, k)| *i == turn || k.choice == chosen || k.choice.family == FamilyId::WinogradFused)
-            {
+            for (_, kernel) in shared.iter().enumerate().filter(|(i, k)| {
+                *i == turn || k.choice == chosen || k.choice.family == FamilyId::WinogradFused
+            }) {
                 let depth: usize =
                     spec.k_ranges.iter().map(|r| r.from.channels * r.kernel[0] * r.kernel[1]).sum();
                 let every = (depth * spec.out_channels * spec.size[0] * spec.size[1] / 4_000_000) | 1;
@@ -120,14 +119,7 @@ fn sums_in_slices() {
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
-    for name in [
-        "gemv in 8",
-        "gemv in 32",
-        "gemv in 64",
-        "average",
-        "average in 8",
-        "average in 256",
-    ] {
+    for name in ["gemv in 8", "gemv in 32", "gemv in 64", "average", "average in 8", "average in 256"] {
         assert!(seen.contains(name), "no {name} in {seen:?}");
     }
 }
@@ -149,6 +141,9 @@ fn static_choice() {
     assert_eq!(name("conv 512 7 3 1 512", 1, &card), "gemm 16px x 16oc x 4 in 16");
     assert!(name("stem 64", 1, &card).starts_with("stem "));
     assert!(name("conv 64 56 3 1 64", 1, &Capabilities::WEBGPU).starts_with("direct "));
-    let software = Capabilities::WEBGPU.with(|c| { c.class = Class::Software; c.features.subgroup_size = Some(8); });
+    let software = Capabilities::WEBGPU.with(|c| {
+        c.class = Class::Software;
+        c.features.subgroup_size = Some(8);
+    });
     assert!(name("conv 64 56 3 1 64", 1, &software).starts_with("software-direct "));
 }

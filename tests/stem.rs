@@ -67,7 +67,8 @@ fn layers_of_networks() {
             let layer = layers.iter().find(|l| l.name.starts_with("stem")).expect("a stem");
             for discrete in [false, true] {
                 for spec in [layer.spec.clone(), half(layer.spec.clone())] {
-                    let caps = card(&gpu).with(|c| c.class = if discrete { Class::Discrete } else { Class::Integrated });
+                    let caps = card(&gpu)
+                        .with(|c| c.class = if discrete { Class::Discrete } else { Class::Integrated });
                     let kernel = select(&spec, &caps).expect("within the limits");
                     wrong.extend(check(&gpu, &layer.name, &spec, &kernel, false, 997).err());
                 }
@@ -108,7 +109,8 @@ fn nan_is_kept() {
                     answer(&gpu, &spec, &data, kernel, false)[0].iter().map(|v| v.is_nan()).collect()
                 };
                 let kernels = candidates(&spec, &card(&gpu)).expect("within the limits");
-                let plain = kernels.iter().find(|k| k.choice.family == FamilyId::Direct).expect("a register tile");
+                let plain =
+                    kernels.iter().find(|k| k.choice.family == FamilyId::Direct).expect("a register tile");
                 let expected = nan(plain);
                 assert!(expected.contains(&true) && expected.contains(&false));
                 for kernel in kernels.iter().filter(|k| k.choice.family == FamilyId::Stem) {

@@ -5,6 +5,7 @@ use super::timed::ms;
 use super::{Failure, Report, check_target, device, load, place, precision_note, terminal, unwritable};
 use indicatif::{ProgressBar, ProgressStyle};
 use rmnet::gpu::{self, Gpu, HardwareGpu, Tuning};
+use rmnet::kernel;
 use rmnet::tune::{Choice, Tune, TuneError};
 use rmnet::{Device, Options, SessionError, prepare};
 use serde_json::{Value, json};
@@ -155,7 +156,7 @@ fn table(found: &Tune, text: &mut String) {
             0 => c.dispatches[0].clone(),
             _ => format!("{} and {more} more", c.dispatches[0]),
         };
-        let chosen = if c.chosen == 0 { "as default" } else { &c.tried[c.chosen].kernel };
+        let chosen = if c.chosen == 0 { "as default".into() } else { c.tried[c.chosen].kernel.to_string() };
         let _ = writeln!(
             text,
             "{layer:<38} {:<36} {:>9.3}  {chosen:<36} {:>9.3} {:>6.2}x",
@@ -185,11 +186,11 @@ fn table(found: &Tune, text: &mut String) {
 }
 
 /// Kernels that may not win: layer, kernel, reason.
-fn refused(found: &Tune) -> impl Iterator<Item = (&str, &str, &str)> {
+fn refused(found: &Tune) -> impl Iterator<Item = (&str, kernel::Choice, &str)> {
     found.choices.iter().flat_map(|c| {
         c.tried.iter().filter_map(|t| {
             let why = t.outcome.as_ref().err()?;
-            Some((c.dispatches[0].as_str(), t.kernel.as_str(), why.as_str()))
+            Some((c.dispatches[0].as_str(), t.kernel, why.as_str()))
         })
     })
 }

@@ -70,7 +70,9 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
             let _ = writeln!(
                 text,
                 "// {i} {}: {}{part}{how}, grid {x} x {y} x {z}, for {whose}\n{}",
-                d.name, kernel.choice, shader.wgsl()
+                d.name,
+                kernel.choice,
+                shader.wgsl()
             );
             shaders.push(json!({
                 "dispatch": i, "name": d.name, "kernel": kernel.choice, "entry": shader.entry, "grid": shader.grid, "wgsl": shader.wgsl(),

@@ -101,10 +101,8 @@ pub(super) async fn make_pipeline(gpu: &Gpu, text: &Text, safe: bool) -> Result<
     let make = || {
         let device = gpu.device();
         let label = Some(name.as_str());
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label,
-            source: wgpu::ShaderSource::Wgsl(wgsl.as_str().into()),
-        };
+        let descriptor =
+            wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(wgsl.as_str().into()) };
         let module = if safe {
             device.create_shader_module(descriptor)
         } else {

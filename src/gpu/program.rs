@@ -1,9 +1,9 @@
 //! What runs: pipelines and bind groups of every dispatch, in order.
 
+use super::pipeline::Text;
 use super::pipeline::{Pipeline, make_pipelines, whole_from};
 use super::slots::Slots;
 use super::{Gpu, GpuError};
-use super::pipeline::Text;
 use crate::kernel::{Choice, Class, Kernel, Role, Rounding, Shader};
 use crate::plan::{BufferId, Place, Plan};
 use std::collections::HashMap;
@@ -55,7 +55,11 @@ impl Compiled {
                 // The text is needed once; what is bound, and how, stays.
                 let wgsl = shader.take_wgsl();
                 *known.entry(wgsl).or_insert_with_key(|wgsl| {
-                    sources.push(Text { name: kernel.choice.to_string(), wgsl: wgsl.clone(), shader: shader.clone() });
+                    sources.push(Text {
+                        name: kernel.choice.to_string(),
+                        wgsl: wgsl.clone(),
+                        shader: shader.clone(),
+                    });
                     sources.len() - 1
                 })
             });

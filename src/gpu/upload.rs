@@ -24,7 +24,8 @@ impl<'a> Uploader<'a> {
     /// Whether weights are written where they stay, without the queue.
     pub(super) fn writes_in_place(gpu: &Gpu) -> bool {
         let features = gpu.device().features();
-        gpu.capabilities().class == Class::Software && features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
+        gpu.capabilities().class == crate::kernel::Class::Software
+            && features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
     }
 
     /// A read-only storage buffer that holds `values`.

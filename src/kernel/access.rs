@@ -32,7 +32,9 @@ pub(super) trait Access: Debug + Send + Sync {
 
     /// The functions that load elements of a buffer `name` whose channels are planes.
     fn load_planar(&self, name: &str) -> String {
-        format!("fn load_{name}(index: u32) -> vec4<f32> {{\n    return vec4<f32>({name}[index], 0.0, 0.0, 0.0);\n}}\n")
+        format!(
+            "fn load_{name}(index: u32) -> vec4<f32> {{\n    return vec4<f32>({name}[index], 0.0, 0.0, 0.0);\n}}\n"
+        )
     }
 
     /// The expression of the quad at `index` of a buffer.

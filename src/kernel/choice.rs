@@ -73,7 +73,10 @@ pub struct Choice {
 
 /// A text that names no kernel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected a kernel such as `gemm 64px x 64oc x 16 in 4` (its family one of {}), found `{found}`", FamilyId::names())]
+#[error(
+    "expected a kernel such as `gemm 64px x 64oc x 16 in 4` (its family one of {}), found `{found}`",
+    FamilyId::names()
+)]
 pub struct ChoiceError {
     /// The text.
     pub found: String,
@@ -159,17 +162,17 @@ impl fmt::Display for FamilyId {
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let TileId { pixels, channels, depth, slices } = self.tile;
-        write!(f, "{}", self.family)?;
+        let mut text = self.family.to_string();
         if pixels > 0 {
-            write!(f, " {pixels}px x {channels}oc")?;
+            text += &format!(" {pixels}px x {channels}oc");
         }
         if depth > 0 {
-            write!(f, " x {depth}")?;
+            text += &format!(" x {depth}");
         }
         if slices > 1 {
-            write!(f, " in {slices}")?;
+            text += &format!(" in {slices}");
         }
-        Ok(())
+        f.pad(&text)
     }
 }
 
@@ -221,12 +224,23 @@ mod tests {
         let tile = TileId { pixels: 64, channels: 32, depth: 16, slices: 4 };
         let none = TileId { slices: 1, ..TileId::default() };
         for family in FamilyId::ALL {
-            for tile in [tile, none, TileId { depth: 0, ..tile }, TileId { slices: 16, ..none }, tile.with_slices(1)] {
+            for tile in
+                [tile, none, TileId { depth: 0, ..tile }, TileId { slices: 16, ..none }, tile.with_slices(1)]
+            {
                 let choice = Choice { family, tile };
                 assert_eq!(choice.to_string().parse(), Ok(choice), "{choice}");
             }
         }
-        for wrong in ["", "gemm 64px", "gemm 64px x", "gemm  64px x 64oc", "tiled", "gemm 64px x 64oc in 1", "gemm in 2 in 2", "gemm 064px x 64oc"] {
+        for wrong in [
+            "",
+            "gemm 64px",
+            "gemm 64px x",
+            "gemm  64px x 64oc",
+            "tiled",
+            "gemm 64px x 64oc in 1",
+            "gemm in 2 in 2",
+            "gemm 064px x 64oc",
+        ] {
             let error = wrong.parse::<Choice>().expect_err(wrong);
             assert!(error.to_string().contains(&format!("found `{wrong}`")), "{error}");
         }

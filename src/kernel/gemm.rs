@@ -5,12 +5,12 @@
 //! the weights for them, once each, and every invocation multiplies its share of pixels and channels. Where a map is so small
 //! that tiles are few, the steps are dealt to several slices of the workgroup, whose sums are added at the end.
 
-use super::layout::{Order, WeightLayout};
-use super::prelude::{Reach, Source};
-use super::spec::{ConvSpec, KRange};
 use super::choice::{Choice, FamilyId, TileId};
 use super::family::{Family, Offer, Rank, Target, Weights, convolution};
+use super::layout::{Order, WeightLayout};
+use super::prelude::{Reach, Source};
 use super::spec::Spec;
+use super::spec::{ConvSpec, KRange};
 use super::{Capabilities, Class, Kernel, Shader, best_guess_first, files};
 
 /// See the head of this file.
@@ -25,9 +25,8 @@ impl Family for Gemm {
     fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
         let Some(conv) = convolution(spec) else { return vec![] };
         let rank = if target.caps.class == Class::Discrete { Rank::Usual } else { Rank::Other };
-        let offer = |shape: Shape| {
-            Offer::new(rank, shape.tile(), move |choice| kernel(choice, conv, &shape, target))
-        };
+        let offer =
+            |shape: Shape| Offer::new(rank, shape.tile(), move |choice| kernel(choice, conv, &shape, target));
         shapes(conv, target.caps).into_iter().map(offer).collect()
     }
 

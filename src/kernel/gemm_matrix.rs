@@ -213,7 +213,6 @@ fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
     shapes
 }
 
-
 /// Order of packed weights, in elements of a quad of f16: per tile of output channels its bias in f32, then for each K range and
 /// step a row of the step's input channels for every output channel of the tile. After the tiles, the slopes of the activation.
 #[derive(Clone, Debug)]

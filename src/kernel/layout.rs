@@ -8,9 +8,9 @@
 //! An element of the binding is a quad of weights, in f32 or f16. What is not a weight is f32 in both, and a quad of it takes
 //! two elements of f16.
 
+use super::family::Weights;
 use super::precision::{Precision, Words, parameter_elements};
 use super::spec::{ConvSpec, KRange};
-use super::family::Weights;
 use super::{Function, Values};
 
 /// How a K range is multiplied.
@@ -36,8 +36,6 @@ pub(super) struct RangeLayout {
     pub(super) step: usize,
     /// Where the scales and shifts begin, from the start of the binding.
     pub(super) map: usize,
-    /// Elements of a quad that is f32.
-    pub(super) parameter: usize,
     /// Where the first step begins, from the start of a tile's block.
     pub(super) offset: usize,
 }
@@ -56,12 +54,12 @@ pub(super) struct Order {
 /// Order of a dispatch's packed weights.
 #[derive(Clone, Debug)]
 pub(super) struct WeightLayout {
-    pub(super) quads: usize,
+    quads: usize,
     pub(super) tiles: usize,
     /// Of the weights.
     precision: Precision,
     /// Elements of a quad that is f32.
-    pub(super) parameter: usize,
+    parameter: usize,
     /// Elements of one tile's block.
     pub(super) block: usize,
     pub(super) ranges: Vec<RangeLayout>,
@@ -88,7 +86,7 @@ impl WeightLayout {
             let offset = block;
             let steps = range.kernel[0] * (range.kernel[1] / taps) * planes_of_group(range, kind, depth);
             block += steps * step;
-            RangeLayout { kind, unroll_x, depth, step, map: 0, parameter, offset }
+            RangeLayout { kind, unroll_x, depth, step, map: 0, offset }
         });
         let mut ranges: Vec<RangeLayout> = ranges.collect();
         let tiles = spec.out_channels.div_ceil(4 * quads);

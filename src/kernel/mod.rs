@@ -11,6 +11,8 @@ mod constants;
 mod direct;
 mod family;
 mod files;
+#[cfg(test)]
+mod files_tests;
 mod gemm;
 mod gemm_matrix;
 mod gemv;

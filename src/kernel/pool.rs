@@ -126,7 +126,12 @@ fn average_slices(pixels: usize, caps: &Capabilities) -> usize {
     1 << most.ilog2()
 }
 
-fn average(choice: Choice, spec: &AverageSpec, slices: usize, Target { caps, access, .. }: &Target<'_>) -> Kernel {
+fn average(
+    choice: Choice,
+    spec: &AverageSpec,
+    slices: usize,
+    Target { caps, access, .. }: &Target<'_>,
+) -> Kernel {
     let (from, to) = (&spec.from, &spec.to);
     let means = to.batch * to.channels.div_ceil(4);
     let pixels = from.shape.height * from.shape.width;

@@ -5,8 +5,8 @@
 
 use super::access::Access;
 use super::constants::{Constants, Value};
-use super::precision::parameter_elements;
 use super::family::Target;
+use super::precision::parameter_elements;
 use super::spec::{BufferShape, ConvSpec, Function, KRange, Layout, Operand, Spec};
 use super::template::{expand, numbered};
 use super::{Binding, Precision, Role, files};
@@ -77,7 +77,16 @@ impl Source {
     /// An empty shader. `about` is said in its first line.
     pub(super) fn new(about: String, access: &Arc<dyn Access>) -> Source {
         let access = Arc::clone(access);
-        Source { about, constants: vec![], buffers: vec![], parts: vec![], matrices: false, subgroup: false, access, own: None }
+        Source {
+            about,
+            constants: vec![],
+            buffers: vec![],
+            parts: vec![],
+            matrices: false,
+            subgroup: false,
+            access,
+            own: None,
+        }
     }
 
     /// An empty shader of a convolution, which is said by its key.
@@ -107,7 +116,13 @@ impl Source {
     }
 
     /// A file that is written for item 0 of the list `from`, for the n-th of the list `to`, with words replaced.
-    pub(super) fn numbered(&mut self, text: &'static str, from: char, (to, n): (char, usize), words: Vec<(&'static str, String)>) {
+    pub(super) fn numbered(
+        &mut self,
+        text: &'static str,
+        from: char,
+        (to, n): (char, usize),
+        words: Vec<(&'static str, String)>,
+    ) {
         self.parts.push(Part { text, item: Some((from, to, n as u32)), words });
     }
 
@@ -309,7 +324,8 @@ impl Source {
             let words = vec![("relu", Source::function(first).to_string())];
             return self.parts.push(Part { text: files::ACTIVATE, item: None, words });
         }
-        let others: Vec<_> = ranges.into_iter().filter(|(_, function)| *function != Function::Identity).collect();
+        let others: Vec<_> =
+            ranges.into_iter().filter(|(_, function)| *function != Function::Identity).collect();
         self.constant("FUNCTIONS", others.len());
         for (n, (range, function)) in others.into_iter().enumerate() {
             self.constant(format!("F{n}_FIRST"), range.start);
@@ -355,9 +371,17 @@ impl Source {
                 Some(_) => bindings.push(Binding { name: "arena".into(), role: Role::Arena, writable: true }),
                 None => {
                     if self.matrices && matches!(buffer.role, Role::Weights(_)) {
-                        bindings.push(Binding { name: "matrices".into(), role: buffer.role, writable: false });
+                        bindings.push(Binding {
+                            name: "matrices".into(),
+                            role: buffer.role,
+                            writable: false,
+                        });
                     }
-                    bindings.push(Binding { name: buffer.name(), role: buffer.role, writable: buffer.writable });
+                    bindings.push(Binding {
+                        name: buffer.name(),
+                        role: buffer.role,
+                        writable: buffer.writable,
+                    });
                 }
             }
         }
@@ -366,16 +390,23 @@ impl Source {
 
     /// Its text.
     pub(super) fn wgsl(&self) -> String {
+        let mut constants = Constants::default();
+        self.constants.iter().for_each(|(name, value)| constants.set(name, value.clone()));
+        let parts: String = self.parts.iter().map(Part::text).collect();
+        let (mut prelude, mut body) = (self.prelude(), expand(&parts, &constants));
+        self.library(&mut prelude, &mut body);
+        prelude + &body
+    }
+
+    /// The constants and bindings.
+    fn prelude(&self) -> String {
         let mut text = String::new();
         if self.matrices {
             text.push_str("enable f16;\nenable wgpu_cooperative_matrix;\n");
         }
         let _ = writeln!(text, "// {}", self.about);
-        let mut constants = Constants::default();
         for (name, value) in &self.constants {
-            let of = value.wgsl();
-            let _ = writeln!(text, "const {name} = {of};");
-            constants.set(name, value.clone());
+            let _ = writeln!(text, "const {name} = {};", value.wgsl());
         }
         let bindings = if self.own.is_some() { vec![] } else { self.bindings() };
         for (n, binding) in bindings.iter().enumerate() {
@@ -388,10 +419,28 @@ impl Source {
             );
         }
         self.buffers.iter().for_each(|buffer| self.functions(buffer, &mut text));
-        let parts: String = self.parts.iter().map(Part::text).collect();
-        let mut body = expand(&parts, &constants);
-        self.library(&mut text, &mut body);
-        text + &body
+        text
+    }
+
+    /// Its text with the markers of its files as comments: of every list its first item.
+    #[cfg(test)]
+    pub(super) fn unexpanded(&self) -> String {
+        let first = |part: &&Part| part.item.is_none_or(|(_, _, n)| n == 0);
+        let parts: String = self.parts.iter().filter(first).map(Part::text).collect();
+        self.prelude() + &parts
+    }
+
+    /// The files it is made of.
+    #[cfg(test)]
+    pub(super) fn files(&self) -> impl Iterator<Item = &'static str> {
+        self.parts.iter().map(|part| part.text)
+    }
+
+    /// A file for the first item of a list, with constants of its own.
+    #[cfg(test)]
+    pub(super) fn part(text: &'static str, (from, to): (char, char), constants: &[&str]) -> String {
+        let own: String = constants.iter().map(|name| format!("const {name} = 1u;\n")).collect();
+        own + &Part { text, item: Some((from, to, 0)), words: vec![] }.text()
     }
 
     /// WGSL type of the elements of a binding.
@@ -424,7 +473,8 @@ impl Source {
         }
         if weights {
             let load = self.access.parameters(buffer.precision);
-            let _ = writeln!(text, "fn load_parameters(element: u32) -> vec4<f32> {{\n    return {load};\n}}");
+            let _ =
+                writeln!(text, "fn load_parameters(element: u32) -> vec4<f32> {{\n    return {load};\n}}");
         }
         if buffer.writable {
             let store = self.access.store(buffer.role, &name, buffer.precision);

@@ -32,7 +32,8 @@ impl Probe {
     /// these shows what the device can do. A GPU has its threads to fill the waits; a compiler for a CPU makes of one shader more
     /// than of another, by how many values fit its registers and what it does between rounds of a loop.
     pub fn multiply(caps: &Capabilities) -> Vec<Probe> {
-        let of_loops: &[[usize; 2]] = if caps.class == Class::Software { &[[8, 2], [16, 4], [2, 32]] } else { &[[8, 2]] };
+        let of_loops: &[[usize; 2]] =
+            if caps.class == Class::Software { &[[8, 2], [16, 4], [2, 32]] } else { &[[8, 2]] };
         of_loops.iter().map(|[chains, turns]| Probe::chains(*chains, *turns, caps)).collect()
     }
 

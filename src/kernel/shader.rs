@@ -78,7 +78,15 @@ impl Shader {
 
     /// A shader of a text that is written already, which needs no more of an adapter than WebGPU has.
     pub fn from_wgsl(wgsl: String, entry: &'static str, bindings: Vec<Binding>, grid: [u32; 3]) -> Shader {
-        Shader { text: Text::Written(wgsl), entry, bindings, grid, subgroup: false, int64: false, matrices: false }
+        Shader {
+            text: Text::Written(wgsl),
+            entry,
+            bindings,
+            grid,
+            subgroup: false,
+            int64: false,
+            matrices: false,
+        }
     }
 
     /// All of its text.
@@ -86,6 +94,15 @@ impl Shader {
         match &self.text {
             Text::Source(source) => source.wgsl(),
             Text::Written(text) => text.clone(),
+        }
+    }
+
+    /// What its text is printed from.
+    #[cfg(test)]
+    pub(super) fn source(&self) -> Option<&Source> {
+        match &self.text {
+            Text::Source(source) => Some(source),
+            Text::Written(_) => None,
         }
     }
 

@@ -234,7 +234,8 @@ fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
     };
     let mut shapes: Vec<Shape> = offered(spec).filter(fits).collect();
     let pays = |s: &Shape| {
-        let suits = if caps.class == Class::Discrete { s.invocations(spec) >= BUSY } else { s.own_quads == 1 };
+        let suits =
+            if caps.class == Class::Discrete { s.invocations(spec) >= BUSY } else { s.own_quads == 1 };
         suits && s.fills_channels(spec)
     };
     best_guess_first(&mut shapes, pays, |s| s.invocations(spec));

@@ -27,9 +27,8 @@ impl Family for WinogradFused {
     fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
         let Some(conv) = convolution(spec) else { return vec![] };
         let rank = if is_first(conv, target.caps) { Rank::Special } else { Rank::Last };
-        let offer = |shape: Shape| {
-            Offer::new(rank, shape.tile(), move |choice| kernel(choice, conv, &shape, target))
-        };
+        let offer =
+            |shape: Shape| Offer::new(rank, shape.tile(), move |choice| kernel(choice, conv, &shape, target));
         shapes(conv, target.caps).into_iter().map(offer).collect()
     }
 
@@ -196,7 +195,10 @@ fn is_first(spec: &ConvSpec, caps: &Capabilities) -> bool {
     let first = shapes(spec, caps).into_iter().next();
     let computed: usize = tiles(spec).iter().map(|n| 2 * n).product();
     let full = 6 * computed <= 7 * spec.size.iter().product::<usize>();
-    caps.class == Class::Discrete && deep && full && first.is_some_and(|s| s == SHAPES[0] && workgroups(&s) >= BUSY)
+    caps.class == Class::Discrete
+        && deep
+        && full
+        && first.is_some_and(|s| s == SHAPES[0] && workgroups(&s) >= BUSY)
 }
 
 /// The shapes for a spec on an adapter.

@@ -250,7 +250,10 @@ impl Target {
 
     /// An adapter.
     pub fn of(caps: &Capabilities) -> Target {
-        Target { max_binding_bytes: caps.limits.max_binding_bytes, max_storage_buffers: caps.limits.max_storage_buffers }
+        Target {
+            max_binding_bytes: caps.limits.max_binding_bytes,
+            max_storage_buffers: caps.limits.max_storage_buffers,
+        }
     }
 }
 

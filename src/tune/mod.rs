@@ -5,7 +5,7 @@
 mod data;
 
 use crate::gpu::{Attempt, Gpu, GpuError, Trial, TunedKernel, Tuning};
-use crate::kernel::{Choice, ConvSpec, Kernel, Rounding, Spec};
+use crate::kernel::{self, ConvSpec, Kernel, Rounding, Spec};
 use crate::plan::CheckedPlan;
 use data::Data;
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ pub struct Choice {
 #[derive(Clone, Debug)]
 pub struct Tried {
     /// Its name.
-    pub kernel: Choice,
+    pub kernel: kernel::Choice,
     /// The median time of a dispatch, or why it was not timed: the driver refuses it, or its answer differs from the static
     /// choice's by more than rounding.
     pub outcome: Result<Duration, String>,
@@ -79,7 +79,7 @@ pub enum TuneError {
         /// The dispatch.
         dispatch: String,
         /// The kernel.
-        kernel: Choice,
+        kernel: kernel::Choice,
         /// The first wrong element.
         what: String,
     },
@@ -257,7 +257,10 @@ mod tests {
 
     fn tried(times: &[Option<u64>]) -> Vec<Tried> {
         let outcome = |t: &Option<u64>| t.map(Duration::from_micros).ok_or_else(|| "wrong".to_string());
-        times.iter().map(|t| Tried { kernel: "max-pool".parse().expect("a kernel"), outcome: outcome(t) }).collect()
+        times
+            .iter()
+            .map(|t| Tried { kernel: "max-pool".parse().expect("a kernel"), outcome: outcome(t) })
+            .collect()
     }
 
     #[test]

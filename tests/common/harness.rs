@@ -2,7 +2,8 @@
 
 use super::arena::{ARENA_WORDS, ZEROS};
 use rmnet::kernel::{
-    Arena, BufferShape, Capabilities, Class, ConvSpec, Features, Kernel, Limits, Precision, Role, Shader, Spec, Values,
+    Arena, BufferShape, Capabilities, Class, ConvSpec, Features, Kernel, Limits, Precision, Role, Shader,
+    Spec, Values,
 };
 use std::ops::Range;
 use std::time::Instant;

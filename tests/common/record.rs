@@ -14,7 +14,9 @@ use naga::{
     AddressSpace, BinaryOperator, Block, Expression, Function, Handle, Literal, Module, ScalarKind,
     Statement, TypeInner, UnaryOperator,
 };
-use rmnet::kernel::{self, Capabilities, Choice, FamilyId, ConvSpec, KRange, Kernel, Role, Shader, Spec, Values, candidates_in};
+use rmnet::kernel::{
+    self, Capabilities, Choice, ConvSpec, FamilyId, KRange, Kernel, Role, Shader, Spec, Values, candidates_in,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -34,7 +36,11 @@ pub struct Class {
 pub fn classes() -> Vec<Class> {
     let gpu = Capabilities::WEBGPU;
     let card = gpu.clone().with(|c| c.class = kernel::Class::Discrete);
-    let matrices = card.clone().with(|c| { c.features.subgroup_size = Some(32); c.features.matrix_units = true; c.limits.max_workgroup_memory = 48 << 10; });
+    let matrices = card.clone().with(|c| {
+        c.features.subgroup_size = Some(32);
+        c.features.matrix_units = true;
+        c.limits.max_workgroup_memory = 48 << 10;
+    });
     let software = gpu.clone().with(|c| c.class = kernel::Class::Software);
     let lanes = |n: u32| software.clone().with(|c| c.features.subgroup_size = Some(n));
     let wide = |n: u32| lanes(n).with(|c| c.features.int64 = true);

@@ -38,7 +38,15 @@ impl Position {
     }
 
     /// The constants of the columns of K range `r`.
-    pub(super) fn columns(&self, s: &mut Source, spec: &ConvSpec, r: usize, range: &KRange, layout: &RangeLayout, octets: bool) {
+    pub(super) fn columns(
+        &self,
+        s: &mut Source,
+        spec: &ConvSpec,
+        r: usize,
+        range: &KRange,
+        layout: &RangeLayout,
+        octets: bool,
+    ) {
         let [_, width] = range.from.size();
         let (stride, pad) = (range.stride[1] as isize, range.padding[1] as isize);
         let whole = ((range.kernel[1] - 1) * range.dilation[1]) as isize;

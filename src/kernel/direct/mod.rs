@@ -8,7 +8,7 @@ mod tile;
 
 pub(super) use tile::{Tile, quads_within_groups};
 
-use super::choice::{Choice, FamilyId, TileId};
+use super::choice::{Choice, FamilyId};
 use super::family::{Family, Offer, Rank, Target, Weights, convolution};
 use super::layout::{Kind, RangeLayout, WeightLayout, planes_of_group};
 use super::prelude::Source;
@@ -34,7 +34,8 @@ impl Family for Direct {
             return vec![];
         }
         let rank = if target.caps.class == Class::Discrete { Rank::Other } else { Rank::Usual };
-        let offer = |tile: Tile| Offer::new(rank, tile.id(), move |choice| kernel(choice, conv, &tile, target));
+        let offer =
+            |tile: Tile| Offer::new(rank, tile.id(), move |choice| kernel(choice, conv, &tile, target));
         tiles(conv, target.caps).into_iter().map(offer).collect()
     }
 
@@ -128,15 +129,11 @@ impl Walk {
     fn position(self, spec: &ConvSpec, tile: &Tile, [down, across]: [usize; 2]) -> Position {
         // Between the first values of `y` and `x` and the last ones, and what is left off them.
         let (pixels, apart, last, pad) = match self {
-            Walk::Once => {
-                (tile.pixels, 1, [spec.size[0] - 1, (across - 1) * tile.pixels], [0, 0])
-            }
+            Walk::Once => (tile.pixels, 1, [spec.size[0] - 1, (across - 1) * tile.pixels], [0, 0]),
             Walk::Rows(MaxPool { kernel, stride, padding }) => {
                 let rows = self.turns(tile);
-                let last = [
-                    (down - 1) * tile.strip * stride[0] + rows - 1,
-                    (across - 1) * tile.pixels * stride[1],
-                ];
+                let last =
+                    [(down - 1) * tile.strip * stride[0] + rows - 1, (across - 1) * tile.pixels * stride[1]];
                 ((tile.pixels - 1) * stride[1] + kernel[1], 1, last, padding)
             }
             Walk::Taps(MaxPool { kernel, stride, padding }) => {

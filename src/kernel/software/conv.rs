@@ -31,8 +31,12 @@ impl Family for Conv {
 
     fn covers(&self) -> &'static str {
         match self.0 {
-            Kind::Depthwise => "depthwise convolutions of f32 buffers that are ranges of one; clamps; no gates, no fused max pool",
-            _ => "sums of convolutions of f32 buffers that are ranges of one, not grouped, scaled or averaged; clamps; no gates, no fused max pool",
+            Kind::Depthwise => {
+                "depthwise convolutions of f32 buffers that are ranges of one; clamps; no gates, no fused max pool"
+            }
+            _ => {
+                "sums of convolutions of f32 buffers that are ranges of one, not grouped, scaled or averaged; clamps; no gates, no fused max pool"
+            }
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Order of the words of a weight binding: sizes, tables of outputs and of added values, then the weights, as the shader reads them.
 
+use super::super::choice::TileId;
+use super::super::family::{Offer, Rank, Weights};
 use super::super::layout::Kind;
 use super::super::prelude::planes;
 use super::super::spec::{ConvSpec, KRange, Operand};
-use super::super::family::{Offer, Rank, Weights};
 use super::super::{Arena, BufferShape, Kernel, Shader, Values};
-use super::super::choice::TileId;
-use std::sync::Arc;
 use crate::threads;
+use std::sync::Arc;
 
 /// 32-bit words of a pair of quads, the element of the weight binding.
 pub(super) const PAIR: usize = 8;

@@ -35,7 +35,8 @@ impl Family for Projection {
     /// Of both filterings the one with less to do.
     fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
         let (Some(conv), Some(arena)) = (convolution(spec), target.arena) else { return vec![] };
-        let kernels = Minimal::ALL.into_iter().filter_map(|m| Some((m, kernel(conv, m, target.caps, arena)?)));
+        let kernels =
+            Minimal::ALL.into_iter().filter_map(|m| Some((m, kernel(conv, m, target.caps, arena)?)));
         let best = kernels.min_by(|(_, a), (_, b)| a.cost.total_cmp(&b.cost));
         best.filter(|(minimal, _)| *minimal == self.0).map(|(_, made)| made.offer()).into_iter().collect()
     }

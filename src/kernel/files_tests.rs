@@ -1,0 +1,242 @@
+//! Every file of `shaders/` is WGSL as it stands, with its markers as comments, and every marker in it is understood.
+
+use super::files::{ALL, FUNCTIONS};
+use super::prelude::Source;
+use super::spec::Output;
+use super::*;
+use crate::graph;
+use naga::valid::{ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
+use std::collections::BTreeSet;
+
+fn shape(channels: usize, side: usize, layout: Layout, precision: Precision) -> BufferShape {
+    BufferShape { batch: 1, channels, height: side, width: side, layout, precision }
+}
+
+fn whole(buffer: usize, shape: BufferShape) -> Operand {
+    Operand { buffer, shape, first_channel: 0, channels: shape.channels, stride: 1, mean_pool: false }
+}
+
+fn range(from: Operand, kernel: usize, stride: usize) -> KRange {
+    let padding = [kernel / 2; 2];
+    KRange {
+        from,
+        map: None,
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        padding,
+        padding_end: padding,
+        dilation: [1; 2],
+        groups: 1,
+    }
+}
+
+fn conv(k_ranges: Vec<KRange>, to: BufferShape, function: Function) -> ConvSpec {
+    let channels = to.channels;
+    ConvSpec {
+        k_ranges,
+        adds: vec![],
+        in_place: 0,
+        out_channels: channels,
+        size: [to.height, to.width],
+        activation: vec![(0..channels, function)],
+        pool: None,
+        outputs: vec![Output { channels: 0..channels, shape: to, first_channel: 0 }],
+    }
+}
+
+/// Specs that between them need every file.
+fn specs() -> Vec<Spec> {
+    let packed = |channels, side| shape(channels, side, Layout::Packed, Precision::F32);
+    let half = |channels, side| shape(channels, side, Layout::Packed, Precision::F16);
+    let planar = |channels, side| shape(channels, side, Layout::Planar, Precision::F32);
+    let pool = graph::MaxPool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] };
+
+    let mut stem = conv(vec![range(whole(0, planar(3, 64)), 7, 2)], packed(64, 32), Function::Relu);
+    stem.pool = Some(pool);
+    (stem.outputs[0].shape.height, stem.outputs[0].shape.width) = (16, 16);
+    let mut plain = conv(vec![range(whole(0, packed(64, 14)), 3, 1)], packed(64, 14), Function::Relu);
+    let simple = plain.clone();
+    let own = whole(1, packed(64, 14));
+    let gate = whole(2, packed(64, 1));
+    plain.k_ranges.push(range(whole(3, packed(64, 14)), 1, 1));
+    let beside = plain.clone();
+    plain.k_ranges[1].map = Some(Function::Relu6);
+    plain.adds = vec![
+        Add { from: Operand { first_channel: 3, channels: 7, ..own }, first_out: 2, gate: None },
+        Add { from: own, first_out: 0, gate: Some(gate) },
+        Add { from: whole(4, planar(64, 14)), first_out: 0, gate: None },
+        Add {
+            from: Operand { first_channel: 3, channels: 7, ..whole(4, planar(64, 14)) },
+            first_out: 2,
+            gate: None,
+        },
+    ];
+    plain.activation = vec![(0..6, Function::Relu), (6..64, Function::Sigmoid)];
+    let mut slopes = simple.clone();
+    slopes.activation[0].1 = Function::PRelu;
+    slopes.outputs[0].shape = planar(64, 14);
+    let mut groups = simple.clone();
+    groups.k_ranges[0].groups = 32;
+    let mut depthwise = simple.clone();
+    depthwise.k_ranges[0].groups = 64;
+    let mut stored = simple.clone();
+    stored.k_ranges[0].from.shape = half(64, 14);
+    stored.outputs[0].shape = half(64, 14);
+    let mut clipped = stored.clone();
+    clipped.activation[0].1 = Function::Relu6;
+    let mut pooled = stored.clone();
+    pooled.pool = Some(pool);
+    pooled.outputs[0].shape = half(64, 7);
+    let dense = |precision| {
+        let from = shape(512, 1, Layout::Packed, precision);
+        conv(vec![range(whole(0, from), 1, 1)], planar(1000, 1), Function::Identity)
+    };
+    let mut none = simple.clone();
+    none.k_ranges.clear();
+    none.adds = vec![Add { from: whole(0, packed(64, 14)), first_out: 0, gate: None }];
+    let convolutions = [
+        stem,
+        plain,
+        simple,
+        beside,
+        slopes,
+        groups,
+        depthwise,
+        stored,
+        clipped,
+        pooled,
+        dense(Precision::F32),
+        dense(Precision::F16),
+        none,
+    ];
+    let mut specs: Vec<Spec> = convolutions.into_iter().map(Spec::Conv).collect();
+    let from = whole(0, packed(64, 14));
+    specs.push(Spec::MaxPool(PoolSpec { from, pool, to: packed(64, 7) }));
+    specs.push(Spec::Average(AverageSpec { from, to: packed(64, 1) }));
+    specs
+}
+
+fn adapters() -> Vec<Capabilities> {
+    let software = Capabilities::WEBGPU.with(|c| {
+        c.class = Class::Software;
+        c.features = Features { subgroup_size: Some(8), int64: true, matrix_units: false };
+    });
+    let units = Capabilities::WEBGPU.with(|c| {
+        c.class = Class::Discrete;
+        c.features = Features { subgroup_size: Some(32), int64: false, matrix_units: true };
+        c.limits.max_workgroup_memory = 48 << 10;
+    });
+    vec![Capabilities::WEBGPU, software, units]
+}
+
+/// All buffers of a spec one after the other.
+fn arena(spec: &Spec) -> Arena {
+    Arena { reads: vec![Some(1); spec.operands().len()], writes: vec![Some(1); spec.outputs().len()] }
+}
+
+fn parse(wgsl: &str) -> Result<(), String> {
+    let module = naga::front::wgsl::parse_str(wgsl).map_err(|e| e.emit_to_string(wgsl))?;
+    Validator::new(ValidationFlags::all(), naga::valid::Capabilities::all())
+        .subgroup_stages(ShaderStages::COMPUTE)
+        .subgroup_operations(SubgroupOperationSet::all())
+        .validate(&module)
+        .map_err(|e| e.emit_to_string(wgsl))?;
+    Ok(())
+}
+
+/// What a file calls of others only in a branch that another spec takes.
+fn others() -> Vec<(&'static str, String)> {
+    let pair = "fn octet(index: u32) -> Pair {\n    return Pair();\n}\n";
+    vec![
+        ("octet", pair.to_string()),
+        ("channel_r0", Source::part(files::CHANNEL, ('r', 'r'), &[])),
+        ("moved_a0", Source::part(files::MOVED, ('v', 'a'), &["A0_FIRST_OUT", "A0_FIRST_CHANNEL"])),
+        ("quad_a0", Source::part(files::QUAD, ('v', 'a'), &[])),
+        (
+            "quad_g0",
+            Source::part(files::QUAD, ('v', 'g'), &["G0_PLANE", "G0_IMAGE", "G0_FIRST", "G0_CHANNELS"]),
+        ),
+    ]
+}
+
+/// The text of a shader with its markers as comments, completed by what only other specs have.
+fn as_it_stands(source: &Source) -> Result<(), String> {
+    let mut wgsl = source.unexpanded();
+    let mut missing = others();
+    loop {
+        let error = match parse(&wgsl) {
+            Ok(()) => return Ok(()),
+            Err(e) => e,
+        };
+        let of = |name: &str| error.contains(&format!("identifier: `{name}`"));
+        let function = FUNCTIONS.iter().find(|(name, ..)| of(name) || *name == "pair_of" && of("Pair"));
+        if let Some((_, text, _)) = function {
+            wgsl.push_str(text);
+        } else if let Some(n) = missing.iter().position(|(name, _)| of(name)) {
+            wgsl.push_str(&missing.swap_remove(n).1);
+        } else {
+            return Err(error);
+        }
+    }
+}
+
+#[test]
+fn files_are_wgsl_as_they_stand() {
+    let (mut valid, mut errors) = (BTreeSet::new(), vec![]);
+    for spec in specs() {
+        for caps in adapters() {
+            let arena = caps.shares_buffers().then(|| arena(&spec));
+            for shared in [None, arena.as_ref()] {
+                for kernel in candidates_in(&spec, &caps, shared).expect("within the limits") {
+                    for source in kernel.shaders.iter().filter_map(Shader::source) {
+                        parse(&source.wgsl()).unwrap_or_else(|e| panic!("{}: {e}", kernel.choice));
+                        match as_it_stands(source) {
+                            Ok(()) => valid.extend(source.files()),
+                            Err(e) => errors.push(format!("{}: {e}", kernel.choice)),
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let peaks = ["peak/multiply.wgsl", "peak/copy.wgsl"];
+    let all = ALL.iter().filter(|(path, _)| !peaks.contains(path));
+    let never: Vec<&str> = all.filter(|(_, text)| !valid.contains(text)).map(|(path, _)| *path).collect();
+    errors.dedup();
+    errors.truncate(3);
+    assert!(never.is_empty(), "not valid as they stand: {never:?}\n{}", errors.join("\n"));
+    for probe in Probe::multiply(&Capabilities::WEBGPU).iter().chain([&Probe::copy(&Capabilities::WEBGPU)]) {
+        parse(&probe.wgsl).expect("a probe");
+    }
+}
+
+/// The folder has no file that nothing uses, and the lists above name none twice.
+#[test]
+fn every_file_is_used() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
+    let mut found = vec![];
+    let mut folders = vec![std::path::PathBuf::from(root)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "wgsl") {
+                found.push(std::fs::read_to_string(path).expect("a file"));
+            }
+        }
+    }
+    let functions = FUNCTIONS.iter().flat_map(|(_, single, half)| [*single, *half]);
+    let used: BTreeSet<&str> = ALL.iter().map(|(_, text)| *text).chain(functions).collect();
+    assert_eq!(found.len(), used.len());
+    assert!(found.iter().all(|text| used.contains(text.as_str())));
+}
+
+/// The table of `docs/adding-a-kernel.md`.
+#[test]
+fn the_table_of_families_is_true() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/adding-a-kernel.md");
+    let text = std::fs::read_to_string(root).expect("the document");
+    let rows: String = coverage().iter().map(|(id, covers)| format!("| `{id}` | {covers} |\n")).collect();
+    assert!(text.contains(&rows), "expected the table\n{rows}");
+}
