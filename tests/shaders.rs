@@ -16,10 +16,12 @@ use rmnet::kernel::{
 };
 use specs::{conv, half, packed, range, whole};
 
-const MATRIX_UNITS: Capabilities = Capabilities::WEBGPU.with(|c| {
-    c.features.subgroup_size = Some(32);
-    c.features.matrix_units = true;
-});
+fn matrix_units() -> Capabilities {
+    Capabilities::WEBGPU.with(|c| {
+        c.features.subgroup_size = Some(32);
+        c.features.matrix_units = true;
+    })
+}
 
 fn capabilities() -> Vec<Capabilities> {
     let software = Capabilities::WEBGPU.with(|c| c.class = Class::Software);
@@ -27,7 +29,7 @@ fn capabilities() -> Vec<Capabilities> {
         Capabilities::WEBGPU,
         Capabilities::WEBGPU.with(|c| c.features.subgroup_size = Some(32)),
         Capabilities::WEBGPU.with(|c| c.class = Class::Discrete),
-        MATRIX_UNITS.with(|c| {
+        matrix_units().with(|c| {
             c.class = Class::Discrete;
             c.limits.max_workgroup_memory = 48 << 10;
         }),
