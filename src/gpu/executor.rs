@@ -2,13 +2,13 @@
 
 use super::clock::Stopwatch;
 use super::program::{Compiled, Ends, Program};
-use super::slots::{Slots, Starts};
+use super::slots::Slots;
+use super::software::{self, ArenaRanges};
 use super::turn::Turn;
 use super::upload::Uploader;
 use super::wait::Mapped;
 use super::{Gpu, GpuError, Tuned, Tuning};
-use crate::kernel::{Choice, Class, Kernel, Rounding, Spec};
-use crate::memory;
+use crate::kernel::{Choice, Kernel, Rounding, Spec};
 use crate::plan::{BufferId, CheckedPlan, Dispatch, Place, Plan};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -101,15 +101,15 @@ impl GpuExecutor {
     ) -> Result<GpuExecutor, GpuError> {
         gpu.check_lost()?;
         check_limits(gpu, plan)?;
-        check_memory(gpu, plan)?;
-        let starts = Starts::new(plan, gpu.capabilities());
+        software::check_memory(gpu, plan)?;
+        let starts = ArenaRanges::new(plan, gpu.capabilities());
         let mut tuned = Tuned::default();
         let choose = |d| gpu.choose(plan, d, &options.tuning, &mut tuned);
         let kernels: Vec<Kernel> = (0..plan.dispatches.len()).map(choose).collect::<Result<_, _>>()?;
 
         let stopwatch = Stopwatch::start();
         let mut compiled = Compiled::new(gpu, kernels, options.safe_shaders).await?;
-        if !Uploader::writes_in_place(gpu) {
+        if !super::software::writes_in_place(gpu) {
             // Uploads wait for the queue: they would be booked what compiles there.
             compiled.finish(gpu)?;
         }
@@ -374,18 +374,6 @@ fn check_limits(gpu: &Gpu, plan: &Plan) -> Result<(), GpuError> {
         }
     }
     Ok(())
-}
-
-/// The memory of a software GPU is the host's, and there an allocation that is too large may end the process.
-fn check_memory(gpu: &Gpu, plan: &Plan) -> Result<(), GpuError> {
-    if gpu.capabilities().class != Class::Software {
-        return Ok(());
-    }
-    let weights = plan.dispatches.iter().filter_map(|d| d.weights.as_ref()).map(|w| w.bytes());
-    let ends = [plan.input().shape.bytes(), plan.output().shape.bytes()];
-    let bytes = plan.slots.iter().copied().chain(weights).chain(ends).fold(0, usize::saturating_add);
-    let asked = memory::ask("weights and activations", bytes);
-    asked.map_err(|e| GpuError::OutOfMemory { doing: format!("{} of {} bytes", e.what, e.bytes) })
 }
 
 fn check_buffer(which: &'static str, buffer: &Buffer, bytes: usize) -> Result<(), GpuError> {

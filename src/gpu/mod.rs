@@ -16,6 +16,7 @@ mod pipeline;
 mod probe;
 mod program;
 mod slots;
+mod software;
 #[cfg(not(target_arch = "wasm32"))]
 mod timing;
 #[cfg(not(target_arch = "wasm32"))]

@@ -38,31 +38,6 @@ pub(super) fn whole_from(buffer: &Buffer, offset: u64) -> BindingResource<'_> {
     BindingResource::Buffer(BufferBinding { buffer, offset, size: None })
 }
 
-/// Dispatches no workgroup of every shader: a software driver compiles a shader at its first dispatch, and does so on a thread of its
-/// own while this one packs weights. Done when the submission is.
-#[cfg(not(target_arch = "wasm32"))]
-pub(super) fn compile_aside(gpu: &Gpu, pipelines: &[Pipeline], shaders: &[&Shader]) -> wgpu::SubmissionIndex {
-    let device = gpu.device();
-    let buffer = || {
-        let usage = wgpu::BufferUsages::STORAGE;
-        let descriptor =
-            wgpu::BufferDescriptor { label: Some("nothing"), size: 256, usage, mapped_at_creation: false };
-        device.create_buffer(&descriptor)
-    };
-    let (read, written) = (buffer(), buffer());
-    let mut encoder = device.create_command_encoder(&Default::default());
-    let mut pass = encoder.begin_compute_pass(&Default::default());
-    for (pipeline, shader) in pipelines.iter().zip(shaders) {
-        let resource = |b: &Binding| Some(if b.writable { &written } else { &read }.as_entire_binding());
-        let group = pipeline.bind(gpu, "nothing", shader, resource);
-        pass.set_pipeline(&pipeline.pipeline);
-        pass.set_bind_group(0, &group, &[]);
-        pass.dispatch_workgroups(0, 0, 0);
-    }
-    drop(pass);
-    gpu.queue().submit([encoder.finish()])
-}
-
 /// Compiles on all cores.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) async fn make_pipelines(

@@ -4,7 +4,7 @@ use super::pipeline::Text;
 use super::pipeline::{Pipeline, make_pipelines, whole_from};
 use super::slots::Slots;
 use super::{Gpu, GpuError};
-use crate::kernel::{Choice, Class, Kernel, Role, Rounding, Shader};
+use crate::kernel::{Choice, Kernel, Role, Rounding, Shader};
 use crate::plan::{BufferId, Place, Plan};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -68,10 +68,10 @@ impl Compiled {
         drop(known);
         let pipelines = make_pipelines(gpu, &sources, safe).await?;
         #[cfg(not(target_arch = "wasm32"))]
-        let aside = match gpu.capabilities().class == Class::Software {
+        let aside = match super::software::is(gpu) {
             true => {
                 let shaders: Vec<&Shader> = sources.iter().map(|text| &text.shader).collect();
-                let compile = || super::pipeline::compile_aside(gpu, &pipelines, &shaders);
+                let compile = || super::software::compile_aside(gpu, &pipelines, &shaders);
                 Some(gpu.scoped("a shader", compile).await?)
             }
             false => None,

@@ -1,6 +1,6 @@
 //! Kernels that were measured to be the fastest, by adapter and spec: a value, and the file it is kept in.
 
-use super::slots::Starts;
+use super::software::ArenaRanges;
 use super::{AdapterReport, Gpu, GpuError};
 use crate::kernel::{self, Arena, Choice, Kernel, Spec};
 use crate::plan::Plan;
@@ -213,7 +213,7 @@ impl Tuning {
 impl Gpu {
     /// Where the buffers of a dispatch are, where some are ranges of one.
     pub(super) fn arena(&self, plan: &Plan, dispatch: usize) -> Option<Arena> {
-        Some(Starts::new(plan, self.capabilities())?.arena(plan, &plan.dispatches[dispatch]))
+        Some(ArenaRanges::new(plan, self.capabilities())?.arena(plan, &plan.dispatches[dispatch]))
     }
 
     /// Every kernel worth timing for a dispatch of a plan here, the static choice first.

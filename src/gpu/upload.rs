@@ -21,13 +21,6 @@ impl<'a> Uploader<'a> {
         Uploader { gpu, in_flight: 0, bytes: 0 }
     }
 
-    /// Whether weights are written where they stay, without the queue.
-    pub(super) fn writes_in_place(gpu: &Gpu) -> bool {
-        let features = gpu.device().features();
-        gpu.capabilities().class == crate::kernel::Class::Software
-            && features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
-    }
-
     /// A read-only storage buffer that holds `values`.
     pub(super) async fn buffer(&mut self, label: &str, values: &[u32]) -> Result<Buffer, GpuError> {
         self.buffer_for(label, values, BufferUsages::STORAGE).await
@@ -42,7 +35,7 @@ impl<'a> Uploader<'a> {
     ) -> Result<Buffer, GpuError> {
         let bytes: &[u8] = bytemuck::cast_slice(values);
         let device = self.gpu.device();
-        let mapped = Uploader::writes_in_place(self.gpu);
+        let mapped = super::software::writes_in_place(self.gpu);
         let how = if mapped { BufferUsages::MAP_WRITE } else { BufferUsages::COPY_DST };
         let descriptor = BufferDescriptor {
             label: Some(label),

@@ -436,11 +436,10 @@ impl Source {
         self.parts.iter().map(|part| part.text)
     }
 
-    /// A file for the first item of a list, with constants of its own.
+    /// A file for the first item of a list.
     #[cfg(test)]
-    pub(super) fn part(text: &'static str, (from, to): (char, char), constants: &[&str]) -> String {
-        let own: String = constants.iter().map(|name| format!("const {name} = 1u;\n")).collect();
-        own + &Part { text, item: Some((from, to, 0)), words: vec![] }.text()
+    pub(super) fn part(text: &'static str, (from, to): (char, char)) -> String {
+        Part { text, item: Some((from, to, 0)), words: vec![] }.text()
     }
 
     /// WGSL type of the elements of a binding.
