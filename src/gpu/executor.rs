@@ -1,11 +1,11 @@
 //! A plan on a device, ready to run.
 
 use super::clock::Stopwatch;
+use super::mapped::Mapped;
 use super::program::{Compiled, Ends, Program};
 use super::slots::{Slots, Starts};
-use super::turn::Turn;
+use super::staging::Turn;
 use super::upload::Uploader;
-use super::wait::Mapped;
 use super::{Gpu, GpuError, Tuned, Tuning};
 use crate::kernel::{Kernel, Rounding, Spec};
 use crate::memory;
