@@ -19,11 +19,13 @@ pub(in crate::models) struct Window {
     pub(in crate::models) stride: usize,
     pub(in crate::models) groups: usize,
     pub(in crate::models) dilation: usize,
+    /// Padded as TensorFlow's "SAME" pads it instead.
+    pub(in crate::models) same: bool,
 }
 
 impl Window {
     pub(in crate::models) fn new(side: usize, stride: usize) -> Window {
-        Window { side, stride, groups: 1, dilation: 1 }
+        Window { side, stride, groups: 1, dilation: 1, same: false }
     }
 }
 
@@ -76,10 +78,38 @@ impl<'r, 'c> Layers<'r, 'c> {
         out: Dim,
         x: ValueId,
     ) -> Result<ValueId, ModelError> {
-        let Window { side, stride, groups, dilation } = window;
+        let Window { side, stride, groups, dilation, same } = window;
         let weight = self.reader.conv(name, out, Some(self.channels(x) / groups), [side; 2])?;
         let conv = Conv2d::dense(weight, groups, [stride; 2], [dilation * (side / 2); 2]);
-        self.push(name, Op::Conv2d(Conv2d { dilation: [dilation; 2], ..conv }), &[x])
+        let mut conv = Conv2d { dilation: [dilation; 2], ..conv };
+        if same && side > 1 {
+            conv = conv.padded_same(self.graph.shape(x).size());
+        }
+        self.push(name, Op::Conv2d(conv), &[x])
+    }
+
+    /// A convolution without bias, then its batch norm, by their names.
+    pub(in crate::models) fn conv_norm<S: AsRef<str>>(
+        &mut self,
+        [conv, norm]: [S; 2],
+        window: Window,
+        out: Dim,
+        x: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let y = self.conv(conv.as_ref(), window, out, x)?;
+        self.norm(norm.as_ref(), y)
+    }
+
+    /// A convolution without bias, then its batch norm and the activation of the network, by their names.
+    pub(in crate::models) fn conv_norm_act<S: AsRef<str>>(
+        &mut self,
+        [conv, norm, act]: [S; 3],
+        window: Window,
+        out: Dim,
+        x: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let y = self.conv_norm([conv, norm], window, out, x)?;
+        self.relu(act.as_ref(), y)
     }
 
     /// A 1x1 convolution with a bias.
@@ -94,16 +124,22 @@ impl<'r, 'c> Layers<'r, 'c> {
         self.push(name, Op::Conv2d(Conv2d::dense(weight, 1, [1, 1], [0, 0]).with_bias(bias)), &[x])
     }
 
+    /// A batch norm. Where it does not fit the convolution before it, the error names both: either may be wrong.
     pub(in crate::models) fn norm(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
+        let alone = self.norm_alone(name, x);
         let node = self.graph.node(x);
-        // Which of the two is wrong no one knows.
-        let norm = self.reader.norm(name, self.channels(x)).map_err(|e| match (e, &node.op) {
+        alone.map_err(|e| match (e, &node.op) {
             (ModelError::Shape { tensor, expected, found, naming }, Op::Conv2d(_)) => {
                 let expected = format!("{expected} as `{}.weight` gives it", node.name);
                 ModelError::Shape { tensor, expected, found, naming }
             }
             (e, _) => e,
-        })?;
+        })
+    }
+
+    /// A batch norm. Where it does not fit, the error names it alone.
+    pub(in crate::models) fn norm_alone(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
+        let norm = self.reader.norm(name, self.channels(x))?;
         self.push(name, Op::BatchNorm(norm), &[x])
     }
 
@@ -205,10 +241,8 @@ impl<'r, 'c> Layers<'r, 'c> {
         stride: usize,
         mut x: ValueId,
     ) -> Result<ValueId, ModelError> {
-        for (i, [conv, norm, relu]) in units.into_iter().enumerate() {
-            x = self.conv(&conv, Window::new(3, if i == 0 { stride } else { 1 }), None, x)?;
-            x = self.norm(&norm, x)?;
-            x = self.relu(relu, x)?;
+        for (i, names) in units.into_iter().enumerate() {
+            x = self.conv_norm_act(names, Window::new(3, if i == 0 { stride } else { 1 }), None, x)?;
         }
         self.conv(last, Window::new(3, 1), None, x)
     }

@@ -25,8 +25,7 @@ pub(in crate::models) fn build(reader: &mut Reader<'_>, size: [usize; 2]) -> Res
     let stem_stride = reader.conventions.count(Key::StemStride, 1);
     let shrinks = strides.iter().flatten().fold(stem_stride, |n, s| n.saturating_mul(*s));
     let mut net = Layers::reading(reader, "conv1", size);
-    let mut x = net.conv("conv1", Window::new(3, stem_stride), None, ValueId::INPUT)?;
-    x = net.norm("bn1", x)?;
+    let mut x = net.conv_norm(["conv1", "bn1"], Window::new(3, stem_stride), None, ValueId::INPUT)?;
     x = net.prelu("prelu", x)?;
     let mut blocks = vec![];
     for (stage, strides) in strides.iter().enumerate() {
@@ -55,17 +54,15 @@ fn block(
 ) -> Result<ValueId, ModelError> {
     let layer = |what: &str| format!("{name}.{what}");
     let mut y = net.norm(&layer("bn1"), x)?;
-    y = net.conv(&layer("conv1"), Window::new(3, 1), None, y)?;
-    y = net.norm(&layer("bn2"), y)?;
+    y = net.conv_norm(["conv1", "bn2"].map(layer), Window::new(3, 1), None, y)?;
     y = net.prelu(&layer("prelu"), y)?;
     let out = (!first).then(|| net.channels(x));
-    y = net.conv(&layer("conv2"), Window::new(3, stride), out, y)?;
-    y = net.norm(&layer("bn3"), y)?;
+    y = net.conv_norm(["conv2", "bn3"].map(layer), Window::new(3, stride), out, y)?;
     let mut shortcut = x;
     if first {
         let out = Some(net.channels(y));
-        shortcut = net.conv(&layer("downsample.0"), Window::new(1, stride), out, x)?;
-        shortcut = net.norm(&layer("downsample.1"), shortcut)?;
+        shortcut =
+            net.conv_norm(["downsample.0", "downsample.1"].map(layer), Window::new(1, stride), out, x)?;
     }
     net.add(name, y, shortcut)
 }

@@ -4,10 +4,10 @@
 //! are read off the shapes. Strides cannot be: where a width multiplier makes two stages equally wide, a block of stride 2
 //! looks like one of stride 1.
 
-use crate::graph::{Activation, Conv2d, Graph, Op, Shape, ValueId, Weight};
+use crate::graph::{Graph, ValueId};
 use crate::models::assume::Rectifier;
-use crate::models::build::layers::Layers;
-use crate::models::build::reader::Reader;
+use crate::models::build::layers::{Layers, Window};
+use crate::models::build::reader::{Dim, Reader};
 use crate::models::build::steps;
 use crate::models::scheme::Built;
 use crate::models::{Key, ModelError};
@@ -97,41 +97,24 @@ pub(in crate::models) fn build(
     layout: &Layout,
     size: [usize; 2],
 ) -> Result<Net, ModelError> {
-    let weight = reader.conv(&layout.stem[0], None, None, [3, 3])?;
-    let [stem, in_channels, ..] = weight.shape();
-    let graph = Graph::new(Shape { channels: in_channels, height: size[0], width: size[1] });
-    let mut b = Builder { layers: Layers { reader, graph }, layout };
+    let layers = Layers::new(reader, &layout.stem[0], 3, size)?;
+    let mut b = Builder { layers, layout };
+    let in_channels = b.layers.channels(ValueId::INPUT);
     let stride = b.layers.reader.conventions.count(Key::StemStride, 2);
-    let strided = Step { stride, ..Step::default() };
-    let mut x = b.unit(&layout.stem, weight, strided, ValueId::INPUT)?;
+    let mut x = b.unit(&layout.stem, Window::new(3, stride), None, ValueId::INPUT)?;
+    let stem = b.layers.channels(x);
 
     let (mut widths, mut residual) = (vec![], vec![]);
     for block in &layout.blocks {
         let (expanded, y, added) = b.block(block, x)?;
-        widths.push([expanded, b.layers.graph.shape(y).channels]);
+        widths.push([expanded, b.layers.channels(y)]);
         residual.extend(added.then(|| block.name.clone()));
         x = y;
     }
-    let weight =
-        b.layers.reader.conv(&layout.last[0], None, Some(b.layers.graph.shape(x).channels), [1, 1])?;
-    let last = weight.shape()[0];
-    x = b.unit(&layout.last, weight, Step::default(), x)?;
+    x = b.unit(&layout.last, Window::new(1, 1), None, x)?;
+    let last = b.layers.channels(x);
     let classes = b.layers.head(&layout.head[0], &layout.head[1], x)?;
     Ok(Net { graph: b.layers.graph, in_channels, stem, widths, last, residual, classes })
-}
-
-/// How a convolution steps over its input.
-#[derive(Clone, Copy)]
-struct Step {
-    stride: usize,
-    dilation: usize,
-    groups: usize,
-}
-
-impl Default for Step {
-    fn default() -> Step {
-        Step { stride: 1, dilation: 1, groups: 1 }
-    }
 }
 
 struct Builder<'r, 'c> {
@@ -140,55 +123,44 @@ struct Builder<'r, 'c> {
 }
 
 impl Builder<'_, '_> {
-    /// A convolution and its batch norm. Where it is wider than one tap it keeps the size, but for its stride.
+    /// A convolution and its batch norm, by their names.
     fn conv(
         &mut self,
         [conv, norm]: [&String; 2],
-        weight: Weight,
-        step: Step,
+        window: Window,
+        out: Dim,
         x: ValueId,
     ) -> Result<ValueId, ModelError> {
-        let side = weight.shape()[2];
-        let padding = step.dilation * (side / 2);
-        let plain = Conv2d::dense(weight, step.groups, [step.stride; 2], [padding; 2]);
-        let mut op = Conv2d { dilation: [step.dilation; 2], ..plain };
-        if self.layout.same && side > 1 {
-            op = op.padded_same(self.layers.graph.shape(x).size());
-        }
-        let y = self.layers.graph.push(conv, Op::Conv2d(op), &[x])?;
-        let op = Op::BatchNorm(self.layers.reader.norm(norm, self.layers.graph.shape(y).channels)?);
-        Ok(self.layers.graph.push(norm, op, &[y])?)
+        let window = Window { same: self.layout.same, ..window };
+        let y = self.layers.conv(conv, window, out, x)?;
+        self.layers.norm_alone(norm, y)
     }
 
     fn unit(
         &mut self,
         [conv, norm, activation]: &Unit,
-        weight: Weight,
-        step: Step,
+        window: Window,
+        out: Dim,
         x: ValueId,
     ) -> Result<ValueId, ModelError> {
-        let y = self.conv([conv, norm], weight, step, x)?;
+        let y = self.conv([conv, norm], window, out, x)?;
         self.layers.rectified(activation, std::slice::from_ref(activation), self.layout.activation, y)
     }
 
     /// Returns the channels of the depthwise convolution, the block's value, and whether it is a sum.
     fn block(&mut self, block: &Block, x: ValueId) -> Result<(usize, ValueId, bool), ModelError> {
-        let input = self.layers.graph.shape(x).channels;
         let mut y = x;
         if let Some(expand) = &block.expand {
-            let weight = self.layers.reader.conv(&expand[0], None, Some(input), [1, 1])?;
-            y = self.unit(expand, weight, Step::default(), y)?;
+            y = self.unit(expand, Window::new(1, 1), None, y)?;
         }
-        let channels = self.layers.graph.shape(y).channels;
-        let weight = self.layers.reader.conv(&block.depthwise[0], Some(channels), Some(1), [3, 3])?;
-        let step = Step { stride: block.stride, dilation: block.dilation, groups: channels };
-        y = self.unit(&block.depthwise, weight, step, y)?;
+        let channels = self.layers.channels(y);
+        let depthwise = Window { groups: channels, dilation: block.dilation, ..Window::new(3, block.stride) };
+        y = self.unit(&block.depthwise, depthwise, Some(channels), y)?;
         let [conv, norm] = &block.project;
-        let weight = self.layers.reader.conv(conv, None, Some(channels), [1, 1])?;
-        let added = block.residual && block.stride == 1 && weight.shape()[0] == input;
-        y = self.conv([conv, norm], weight, Step::default(), y)?;
+        y = self.conv([conv, norm], Window::new(1, 1), None, y)?;
+        let added = block.residual && block.stride == 1 && self.layers.channels(y) == self.layers.channels(x);
         if added {
-            y = self.layers.graph.push(block.name.clone(), Op::Add(Activation::Identity), &[x, y])?;
+            y = self.layers.add(block.name.clone(), x, y)?;
         }
         Ok((channels, y, added))
     }

@@ -1,8 +1,8 @@
 //! RepVGG (arXiv 2101.03697) as a graph: parallel 3x3, 1x1 and batch-norm branches as trained, or one 3x3 as deployed, block
 //! by block as the tensors have it.
 
-use crate::graph::{Activation, Conv2d, Graph, Op, Shape, ValueId, Weight};
-use crate::models::build::layers::{self, Layers};
+use crate::graph::{Conv2d, Graph, Op, Shape, ValueId};
+use crate::models::build::layers::{self, Layers, Window};
 use crate::models::build::reader::Reader;
 use crate::models::build::steps;
 use crate::models::scheme::Built;
@@ -48,7 +48,7 @@ pub(in crate::models) fn build(
     let strides = steps::strides(reader, &depths, 2)?;
     let stem_stride = reader.conventions.count(Key::StemStride, 2);
     let graph = Graph::new(Shape { channels: in_channels, height: size[0], width: size[1] });
-    let mut b = Builder { layers: Layers { reader, graph }, names, blocks: vec![], groups: 1 };
+    let mut b = Builder { layers: Layers { reader, graph }, names, blocks: vec![], most_groups: 1 };
     let mut x = b.block(names.stem.into(), stem_stride, ValueId::INPUT)?;
     for (s, strides) in strides.iter().enumerate() {
         for (i, &stride) in strides.iter().enumerate() {
@@ -56,7 +56,7 @@ pub(in crate::models) fn build(
         }
     }
     let classes = b.layers.head(names.head[0], names.head[1], x)?;
-    let groups = if b.groups > 1 { format!(", {} groups", b.groups) } else { String::new() };
+    let groups = if b.most_groups > 1 { format!(", {} groups", b.most_groups) } else { String::new() };
     let deployed = if b.blocks.is_empty() { ", deployed" } else { "" };
     let family = format!("RepVGG, blocks {depths:?}{groups}{deployed}");
     Ok((Built { graph: b.layers.graph, family, blocks: b.blocks, classes }, in_channels))
@@ -67,8 +67,8 @@ struct Builder<'r, 'c> {
     names: &'r Names,
     /// Blocks that have branches.
     blocks: Vec<String>,
-    /// The most of any block.
-    groups: usize,
+    /// The most groups of any convolution.
+    most_groups: usize,
 }
 
 impl Builder<'_, '_> {
@@ -78,7 +78,9 @@ impl Builder<'_, '_> {
         let part = |what: &str| self.layers.reader.shape(&format!("{deployed}.{what}"));
         let mut y = match part("weight").or(part("bias")) {
             Some(_) => {
-                let (weight, groups) = self.weight(&deployed, None, 3, x)?;
+                let groups = self.groups(&deployed, 3, x)?;
+                let per_group = self.layers.channels(x) / groups;
+                let weight = self.layers.reader.conv(&deployed, None, Some(per_group), [3, 3])?;
                 let out = weight.shape()[0];
                 let bias = self.layers.reader.tensor(&format!("{deployed}.bias"), &[Some(out)])?.to_f64();
                 let conv = Conv2d::dense(weight, groups, [stride; 2], [1, 1]).with_bias(bias);
@@ -95,18 +97,14 @@ impl Builder<'_, '_> {
 
     fn branches(&mut self, name: &str, stride: usize, x: ValueId) -> Result<ValueId, ModelError> {
         let dense = self.branch(&format!("{name}.{}", self.names.dense), None, 3, stride, x)?;
-        let out = self.layers.graph.shape(dense).channels;
+        let out = self.layers.channels(dense);
         let pointwise = self.branch(&format!("{name}.{}", self.names.pointwise), Some(out), 1, stride, x)?;
-        let add = Op::Add(Activation::Identity);
-        if stride != 1 || out != self.layers.graph.shape(x).channels {
-            return Ok(self.layers.graph.push(format!("{name}.add"), add, &[dense, pointwise])?);
+        if stride != 1 || out != self.layers.channels(x) {
+            return self.layers.add(format!("{name}.add"), dense, pointwise);
         }
-        let sum =
-            self.layers.graph.push(format!("{name}.add.convolutions"), add.clone(), &[dense, pointwise])?;
-        let identity = format!("{name}.{}", self.names.identity);
-        let norm = self.layers.reader.norm(&identity, out)?;
-        let norm = self.layers.graph.push(identity, Op::BatchNorm(norm), &[x])?;
-        Ok(self.layers.graph.push(format!("{name}.add"), add, &[sum, norm])?)
+        let sum = self.layers.add(format!("{name}.add.convolutions"), dense, pointwise)?;
+        let identity = self.layers.norm_alone(&format!("{name}.{}", self.names.identity), x)?;
+        self.layers.add(format!("{name}.add"), sum, identity)
     }
 
     /// A convolution and its batch norm.
@@ -119,25 +117,17 @@ impl Builder<'_, '_> {
         x: ValueId,
     ) -> Result<ValueId, ModelError> {
         let [conv, norm] = ["conv", "bn"].map(|layer| format!("{name}.{layer}"));
-        let (weight, groups) = self.weight(&conv, out, side, x)?;
-        let op = Conv2d::dense(weight, groups, [stride; 2], [side / 2; 2]);
-        let y = self.layers.graph.push(conv, Op::Conv2d(op), &[x])?;
-        let op = Op::BatchNorm(self.layers.reader.norm(&norm, self.layers.graph.shape(y).channels)?);
-        Ok(self.layers.graph.push(norm, op, &[y])?)
+        let groups = self.groups(&conv, side, x)?;
+        let y = self.layers.conv(&conv, Window { groups, ..Window::new(side, stride) }, out, x)?;
+        self.layers.norm_alone(&norm, y)
     }
 
-    /// The weight of a convolution of `x`, and its groups: branches of one sum may have their own.
-    fn weight(
-        &mut self,
-        conv: &str,
-        out: Option<usize>,
-        side: usize,
-        x: ValueId,
-    ) -> Result<(Weight, usize), ModelError> {
-        let channels = self.layers.graph.shape(x).channels;
+    /// The groups of a convolution of `x`: branches of one sum may have their own.
+    fn groups(&mut self, conv: &str, side: usize, x: ValueId) -> Result<usize, ModelError> {
+        let channels = self.layers.channels(x);
         let groups = layers::groups(self.layers.reader, conv, channels, &format!("{side}, {side}"), None)?;
-        self.groups = self.groups.max(groups);
-        Ok((self.layers.reader.conv(conv, out, Some(channels / groups), [side; 2])?, groups))
+        self.most_groups = self.most_groups.max(groups);
+        Ok(groups)
     }
 
     /// Squeeze-and-excitation after the sum, where the block has it.

@@ -269,10 +269,8 @@ impl<N: Names> Builder<'_, '_, N> {
         let modules = [relu.clone(), "act1".into(), "prelu".into()];
         x = l.rectified(relu, &modules, Rectifier::Relu, x)?;
         if self.layout.conv_pool {
-            let [conv, norm, relu] = [0, 1, 2].map(|i| format!("{pool}.{i}"));
-            x = l.conv(&conv, Window::new(3, 2), Some(l.channels(x)), x)?;
-            x = l.norm(&norm, x)?;
-            l.relu(relu, x)
+            let names = [0, 1, 2].map(|i| format!("{pool}.{i}"));
+            l.conv_norm_act(names, Window::new(3, 2), Some(l.channels(x)), x)
         } else if self.steps.stem_pool {
             l.max_pool(&pool, x)
         } else {
@@ -319,8 +317,8 @@ impl<N: Names> Builder<'_, '_, N> {
                 (_, true) => step.first_dilation,
                 (_, false) => step.dilation,
             };
-            y = self.layers.conv(&conv, Window { side, stride, groups, dilation }, out, y)?;
-            y = self.layers.norm(&norm, y)?;
+            let window = Window { groups, dilation, ..Window::new(side, stride) };
+            y = self.layers.conv_norm([conv, norm], window, out, y)?;
             if !last {
                 let modules = self.names.activations(name, i);
                 y = self.layers.rectified(relu, &modules, Rectifier::Relu, y)?;
@@ -363,7 +361,7 @@ impl<N: Names> Builder<'_, '_, N> {
         if pooled {
             x = self.layers.push(pool, Op::MeanPool2, &[x])?;
         }
-        x = self.layers.conv(&conv, Window::new(1, if pooled { 1 } else { stride }), Some(out), x)?;
-        self.layers.norm(&norm, x)
+        let window = Window::new(1, if pooled { 1 } else { stride });
+        self.layers.conv_norm([conv, norm], window, Some(out), x)
     }
 }

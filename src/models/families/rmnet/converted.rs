@@ -19,9 +19,8 @@ pub(in crate::models) fn build(reader: &mut Reader<'_>, size: [usize; 2]) -> Res
     let stem_stride = reader.conventions.count(Key::StemStride, 2);
     let pool = reader.conventions.flag(Key::StemPool, true);
     let mut net = Layers::reading(reader, "conv1", size);
-    let mut x = net.conv("conv1", Window::new(7, stem_stride), None, ValueId::INPUT)?;
-    x = net.norm("bn1", x)?;
-    x = net.relu("relu", x)?;
+    let stem = Window::new(7, stem_stride);
+    let mut x = net.conv_norm_act(["conv1", "bn1", "relu"], stem, None, ValueId::INPUT)?;
     if pool {
         x = net.max_pool("maxpool", x)?;
     }

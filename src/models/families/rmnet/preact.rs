@@ -40,9 +40,8 @@ fn block(
     let input = net.channels(x);
     let mut activated = net.norm(&layer("bn1"), x)?;
     activated = net.relu(layer("relu1"), activated)?;
-    let mut y = net.conv(&layer("conv1"), Window::new(3, stride), None, activated)?;
-    y = net.norm(&layer("bn2"), y)?;
-    y = net.relu(layer("relu2"), y)?;
+    let names = ["conv1", "bn2", "relu2"].map(layer);
+    let mut y = net.conv_norm_act(names, Window::new(3, stride), None, activated)?;
     y = net.conv(&layer("conv2"), Window::new(3, 1), (!first).then_some(input), y)?;
     let mut shortcut = x;
     if first {

@@ -51,26 +51,17 @@ fn bottleneck(
 ) -> Result<(ValueId, usize), ModelError> {
     let layer = |what: &str| format!("{name}.{what}");
     let input = net.channels(x);
-    let mut y = net.conv(&layer("conv1"), Window::new(1, 1), None, x)?;
-    y = net.norm(&layer("bn1"), y)?;
-    y = net.relu(layer("relu1"), y)?;
+    let mut y = net.conv_norm_act(["conv1", "bn1", "relu1"].map(layer), Window::new(1, 1), None, x)?;
     let inner = net.channels(y);
     let groups = layers::groups(net.reader, &layer("conv2"), inner, "3, 3", None)?;
-    y = net.conv(
-        &layer("conv2"),
-        Window { side: 3, stride, groups, dilation: first_dilation },
-        Some(inner),
-        y,
-    )?;
-    y = net.norm(&layer("bn2"), y)?;
-    y = net.relu(layer("relu2"), y)?;
-    y = net.conv(&layer("conv3"), Window::new(1, 1), (!first).then_some(input), y)?;
-    y = net.norm(&layer("bn3"), y)?;
+    let window = Window { groups, dilation: first_dilation, ..Window::new(3, stride) };
+    y = net.conv_norm_act(["conv2", "bn2", "relu2"].map(layer), window, Some(inner), y)?;
+    y = net.conv_norm(["conv3", "bn3"].map(layer), Window::new(1, 1), (!first).then_some(input), y)?;
     let out = net.channels(y);
     let mut shortcut = x;
     if stride != 1 || out != input {
-        shortcut = net.conv(&layer("downsample.0"), Window::new(1, stride), Some(out), x)?;
-        shortcut = net.norm(&layer("downsample.1"), shortcut)?;
+        let names = ["downsample.0", "downsample.1"].map(layer);
+        shortcut = net.conv_norm(names, Window::new(1, stride), Some(out), x)?;
     }
     statistics(net, &layer("running1"), input)?;
     statistics(net, &layer("running2"), out)?;
