@@ -309,8 +309,8 @@ fn files_do_not_go_in_circles() {
     let name = |file: usize| all.files[file].name.as_str();
     let excepted = |from: usize, to: usize| {
         let head = name(to).trim_start_matches("src/").trim_end_matches("mod.rs");
-        let shares = |folder: &&str| head.strip_prefix(*folder).is_some_and(|rest| rest.starts_with('/'));
-        all.is_head(to, from) && SHARING_HEADS.iter().any(|folder| shares(&folder))
+        let shares = |folder: &str| head.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        all.is_head(to, from) && SHARING_HEADS.iter().any(|folder| shares(folder))
             || CIRCLES.iter().any(|pair| pair.contains(&name(from)) && pair.contains(&name(to)))
     };
     let uses = |file: usize| -> BTreeSet<usize> {
