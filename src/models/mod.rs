@@ -2,7 +2,7 @@
 //!
 //! There are two axes. A *family* (`families/`) is a graph that is built from tensors: ResNet, MobileNetV2, RepVGG. A *naming*
 //! (`namings/`) is what a library calls the tensors of a family, and what its config files say: torchvision's, timm's, Hugging
-//! Face's. A [`Scheme`](scheme::Scheme) is a family under one naming, and `detect` lists them all. Below both lie `build`, what
+//! Face's. A *scheme* is a family under one naming, and `detect` lists them all. Below both lie `build`, what
 //! every family is built with, and `config`, the config files as structs. `docs/adding-a-model.md` adds one of each.
 //!
 //! Shapes decide what they can, `config.json` the rest, and anything missing, left over, misshapen or contradictory is an error
