@@ -5,6 +5,7 @@ pub mod bench;
 pub mod checkpoint;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cpu;
+mod field;
 #[doc(hidden)] // The program's own use.
 pub mod files;
 pub mod gpu;

@@ -1,6 +1,9 @@
 //! Convolution dispatches as GEMMs over tiles of output pixels.
 
-use super::patches::{Map, gather, is_direct, patch_len};
+use super::function::{relu, relu6};
+use super::patches::{
+    MAX_PATCH_VALUES, MIN_TILE, Map, PATCH_VALUES, gather, is_direct, patch_len, patch_values, pixels_at_once,
+};
 use super::pool::Window;
 use super::product::Product;
 use super::{Scratch, depthwise};
@@ -13,14 +16,8 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Mutex;
 
-/// Values of patches gathered at a time by one thread: 1 MiB.
-const PATCH_VALUES: usize = 256 * 1024;
-/// Values of patches that a thread gathers at most, where those of one pixel are no more: 16 MiB.
-const MOST_PATCH_VALUES: usize = 16 * PATCH_VALUES;
 /// Rows of packed weights written at a time.
 const PACK_ROWS: usize = 32;
-/// Pixels below which splitting them over threads leaves too few for a GEMM.
-const MIN_TILE: usize = 32;
 
 /// Weights of a convolution as the GEMM reads them.
 pub(super) struct PackedConv {
@@ -79,11 +76,6 @@ impl PackedConv {
         let maps: usize = self.maps.iter().flatten().map(|(scale, shift)| scale.len() + shift.len()).sum();
         4 * (self.k_ranges.iter().map(Vec::len).sum::<usize>() + self.bias.len() + self.slopes.len() + maps)
     }
-}
-
-/// NaN stays NaN, which `f32::max` would make 0: what overflowed shows in the logits.
-pub(super) fn relu(v: f32) -> f32 {
-    if v < 0.0 { 0.0 } else { v }
 }
 
 /// Where channels `channels` of a tile's pixels go: pixel `i` at `values[i * stride + first..]`.
@@ -205,7 +197,7 @@ impl Conv<'_> {
         let step = match parallelism {
             Parallelism::None => pixels_at_once(patch),
             Parallelism::Rayon(_) => {
-                pixels.len().min(rayon::current_num_threads() * MOST_PATCH_VALUES / patch)
+                pixels.len().min(rayon::current_num_threads() * MAX_PATCH_VALUES / patch)
             }
         };
         let step = step.max(1);
@@ -349,7 +341,7 @@ impl Conv<'_> {
                 match function {
                     Function::Identity => {}
                     Function::Relu => pixels.for_each(each(relu)),
-                    Function::Relu6 => pixels.for_each(each(|v| v.clamp(0.0, 6.0))),
+                    Function::Relu6 => pixels.for_each(each(relu6)),
                     Function::Sigmoid => pixels.for_each(each(|v| 1.0 / (1.0 + (-v).exp()))),
                     Function::PRelu => pixels.for_each(|out| {
                         for (v, slope) in out.iter_mut().zip(&slopes[lo..hi]) {
@@ -360,23 +352,6 @@ impl Conv<'_> {
             }
         }
     }
-}
-
-/// Pixels whose patches, of so many values, one thread gathers at a time.
-fn pixels_at_once(patch: usize) -> usize {
-    (PATCH_VALUES / patch).max(MIN_TILE).min(MOST_PATCH_VALUES / patch).max(1)
-}
-
-/// The most values that one thread gathers at a time.
-pub(super) fn gathered_values(spec: &ConvSpec) -> usize {
-    let patch = patch_values(spec).max(1);
-    patch.saturating_mul(pixels_at_once(patch))
-}
-
-/// Patch values of one pixel: those of the largest K range that has to be gathered.
-fn patch_values(spec: &ConvSpec) -> usize {
-    let gathered = |k: &&KRange| !is_direct(k) && !depthwise::is_depthwise(k, spec.out_channels);
-    spec.k_ranges.iter().filter(gathered).map(patch_len).max().unwrap_or(0)
 }
 
 fn split_front<'a>(rest: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {

@@ -8,6 +8,7 @@
 mod conv;
 mod depthwise;
 mod error;
+mod function;
 mod patches;
 mod planar;
 mod pool;

@@ -1,7 +1,16 @@
 //! Gathering what a convolution multiplies: one row of patch values per output pixel.
 
-use crate::kernel::{Function, KRange};
+use super::depthwise;
+use super::function::{relu, relu6};
+use crate::kernel::{ConvSpec, Function, KRange};
 use std::ops::Range;
+
+/// Values of patches gathered at a time by one thread: 1 MiB.
+pub(super) const PATCH_VALUES: usize = 256 * 1024;
+/// Values of patches that a thread gathers at most, unless one pixel alone has more: 16 MiB.
+pub(super) const MAX_PATCH_VALUES: usize = 16 * PATCH_VALUES;
+/// Pixels below which splitting them over threads leaves too few for a GEMM.
+pub(super) const MIN_TILE: usize = 32;
 
 /// Scale and shift of each channel of a mapped K range.
 pub(super) type Map = Option<(Vec<f32>, Vec<f32>)>;
@@ -41,8 +50,8 @@ fn apply(k: &KRange, map: &Map, pixels: &mut [f32]) {
         for ((v, scale), shift) in pixel.iter_mut().zip(scale).zip(shift) {
             let x = *v * scale + shift;
             *v = match function {
-                Function::Relu => super::conv::relu(x),
-                Function::Relu6 => x.clamp(0.0, 6.0),
+                Function::Relu => relu(x),
+                Function::Relu6 => relu6(x),
                 _ => x,
             };
         }
@@ -120,4 +129,21 @@ fn patch_at(k: &KRange, map: &Map, source: &[f32], image: usize, at: [usize; 2],
             }
         }
     }
+}
+
+/// How many pixels one thread gathers patches for at a time; `patch` is the number of values in one patch.
+pub(super) fn pixels_at_once(patch: usize) -> usize {
+    (PATCH_VALUES / patch).max(MIN_TILE).min(MAX_PATCH_VALUES / patch).max(1)
+}
+
+/// The most values that one thread gathers at a time.
+pub(super) fn gathered_values(spec: &ConvSpec) -> usize {
+    let patch = patch_values(spec).max(1);
+    patch.saturating_mul(pixels_at_once(patch))
+}
+
+/// Patch values of one pixel: those of the largest K range that has to be gathered.
+pub(super) fn patch_values(spec: &ConvSpec) -> usize {
+    let gathered = |k: &&KRange| !is_direct(k) && !depthwise::is_depthwise(k, spec.out_channels);
+    spec.k_ranges.iter().filter(gathered).map(patch_len).max().unwrap_or(0)
 }

@@ -1,7 +1,7 @@
 //! What a run writes, and how runs share it.
 
 use super::CpuError;
-use super::conv::gathered_values;
+use super::patches::gathered_values;
 use super::planar::elements;
 use crate::kernel::Spec;
 use crate::memory::{self, OutOfMemory};

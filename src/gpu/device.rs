@@ -2,7 +2,7 @@
 
 use super::adapter::{self, AdapterReport};
 #[cfg(not(target_arch = "wasm32"))]
-use super::wait::Waits;
+use super::mapped::Waits;
 use super::{AdapterChoice, GpuError};
 use crate::kernel::{self, Capabilities, Class};
 use crate::plan::Target;

@@ -1,12 +1,12 @@
 //! A plan on a device, ready to run.
 
 use super::clock::Stopwatch;
+use super::mapped::Mapped;
 use super::program::{Compiled, Ends, Program};
 use super::slots::Slots;
 use super::software::{self, ArenaRanges};
-use super::turn::Turn;
+use super::staging::Turn;
 use super::upload::Uploader;
-use super::wait::Mapped;
 use super::{Gpu, GpuError, Tuned, Tuning};
 use crate::kernel::{Choice, Kernel, Rounding, Spec};
 use crate::plan::{BufferId, CheckedPlan, Dispatch, Place, Plan};

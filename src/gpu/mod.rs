@@ -11,12 +11,14 @@ mod device;
 mod error;
 mod executor;
 mod hardware;
+mod mapped;
 mod pipeline;
 #[cfg(not(target_arch = "wasm32"))]
 mod probe;
 mod program;
 mod slots;
 mod software;
+mod staging;
 #[cfg(not(target_arch = "wasm32"))]
 mod timing;
 #[cfg(not(target_arch = "wasm32"))]

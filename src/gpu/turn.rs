@@ -2,30 +2,21 @@
 //! out by the same submission, so that they are this run's whatever runs next.
 
 use super::clock::Stopwatch;
+use super::mapped::{Mapped, Open};
+use super::staging::Turn;
 #[cfg(not(target_arch = "wasm32"))]
 use super::wait::wait;
-use super::wait::{Mapped, Open, read, wait_aside};
+use super::wait::{read, wait_aside};
 use super::{GpuError, GpuExecutor};
 use crate::kernel::{BufferShape, Precision};
 use crate::plan::{BufferId, Kept, Part, Values};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
-use wgpu::{Buffer, BufferUsages, CommandBuffer, MapMode, SubmissionIndex};
+use wgpu::{Buffer, BufferUsages, MapMode, SubmissionIndex};
 
 /// Bytes that one thread copies.
 #[cfg(not(target_arch = "wasm32"))]
 const PART: usize = 2 << 20;
-
-/// The host's end of a run: two buffers it can map, and the commands of the next run, recorded ahead.
-pub(super) struct Turn {
-    /// Mapped while no run is in flight.
-    pub(super) upload: Buffer,
-    pub(super) download: Buffer,
-    pub(super) commands: Option<CommandBuffer>,
-    /// Counts the turns there are.
-    pub(super) _token: Arc<()>,
-}
 
 /// A run that has been submitted.
 pub(super) struct InFlight {

@@ -4,7 +4,7 @@
 //! range adds a [`BlockWeight::Dirac`] block; merging a projection shortcut adds a [`BlockWeight::Pointwise`] one. Neither
 //! is ever multiplied out, except by the `literal` pass that is there to be compared with.
 
-use super::{Activation, MAX_BLOCKS, Weight};
+use super::{Activation, Weight};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -39,6 +39,9 @@ pub struct Block {
     /// What it multiplies them by.
     pub weight: BlockWeight,
 }
+
+/// The most blocks of a convolution's weight, and the most ranges of its activation. Passes make a handful.
+pub const MAX_BLOCKS: usize = 1024;
 
 /// Bound on every number of a window: far beyond any network, far below overflow.
 pub(super) const LARGEST_WINDOW: usize = 4096;

@@ -19,9 +19,6 @@ pub const MAX_VALUES: usize = 1 << 42;
 /// The most multiply-accumulates of a graph, for one image.
 pub const MAX_MACS: usize = 1 << 55;
 
-/// The most blocks of a convolution's weight, and the most ranges of its activation. Passes make a handful.
-pub const MAX_BLOCKS: usize = 1024;
-
 /// What the nodes of a graph come to; a sum beyond `usize` stays at its largest value.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {

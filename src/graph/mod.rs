@@ -6,6 +6,7 @@
 //! A graph is bounded: [`MAX_NODES`], [`MAX_NAME`], [`MAX_CHANNELS`], [`MAX_VALUES`], [`MAX_MACS`], [`MAX_BLOCKS`]. `push` refuses what
 //! goes beyond, so that what follows can add up sizes.
 
+mod activation;
 mod conv;
 mod display;
 mod limits;
@@ -16,9 +17,10 @@ mod overflow;
 mod recognise;
 mod weight;
 
-pub use conv::{Block, BlockWeight, Conv2d};
-pub use limits::{MAX_BLOCKS, MAX_CHANNELS, MAX_MACS, MAX_NAME, MAX_NODES, MAX_VALUES};
-pub use op::{Activation, BatchNorm, MaxPool, Op};
+pub use activation::Activation;
+pub use conv::{Block, BlockWeight, Conv2d, MAX_BLOCKS};
+pub use limits::{MAX_CHANNELS, MAX_MACS, MAX_NAME, MAX_NODES, MAX_VALUES};
+pub use op::{BatchNorm, MaxPool, Op};
 pub use recognise::{NEAR_DIRAC, Recognised};
 pub use weight::Weight;
 

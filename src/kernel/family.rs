@@ -3,13 +3,10 @@
 //! A family says which of its tiles are worth trying for a spec, and what makes the kernel of each. No text of a shader is written for
 //! that. `docs/adding-a-kernel.md` walks through one.
 
-use super::access::{Access, Plain};
+use super::access::Access;
 use super::choice::{Choice, FamilyId, TileId};
-use super::gemv::is_gemv;
-use super::software::SoftwareAccess;
 use super::spec::{ConvSpec, Spec};
-use super::{Arena, Capabilities, Class, Kernel, Rounding, Values};
-use std::fmt::Debug;
+use super::{Arena, Capabilities, Kernel};
 use std::sync::Arc;
 
 /// What a kernel is for: an adapter, and how its buffers are reached there.
@@ -20,16 +17,6 @@ pub(super) struct Target<'a> {
     pub(super) access: Arc<dyn Access>,
     /// Which buffers of the dispatch are ranges of one. Only families for software Vulkan ask.
     pub(super) arena: Option<&'a Arena>,
-}
-
-impl<'a> Target<'a> {
-    pub(super) fn new(caps: &'a Capabilities, arena: Option<&'a Arena>) -> Target<'a> {
-        let access: Arc<dyn Access> = match caps.class {
-            Class::Software => Arc::new(SoftwareAccess::new(caps, arena)),
-            Class::Integrated | Class::Discrete => Arc::new(Plain),
-        };
-        Target { caps, access, arena }
-    }
 }
 
 /// How tiles stand among those of other families, from what is tried first. Within a rank the cost decides, then the order of the
@@ -66,7 +53,7 @@ impl<'a> Offer<'a> {
 /// The convolution of a spec, but for one that is a matrix times a few vectors: that has a family of its own.
 pub(super) fn convolution(spec: &Spec) -> Option<&ConvSpec> {
     match spec {
-        Spec::Conv(conv) if !is_gemv(conv) => Some(conv),
+        Spec::Conv(conv) if !conv.is_matrix_vector() => Some(conv),
         _ => None,
     }
 }
@@ -86,23 +73,6 @@ pub(super) trait Family: Sync {
 
     /// What it computes and what not, in a line: its row of the table in `docs/adding-a-kernel.md`.
     fn covers(&self) -> &'static str;
-}
-
-/// The order of a kernel's packed weights.
-pub(super) trait Weights: Debug + Send + Sync {
-    /// Bytes of the binding.
-    fn bytes(&self) -> u64;
-
-    /// The content of the binding, in 32-bit words.
-    ///
-    /// # Panics
-    /// Where the lengths do not match the spec.
-    fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32>;
-
-    /// How far results may be from exact ones.
-    fn rounding(&self) -> Rounding {
-        Rounding::DIRECT
-    }
 }
 
 /// A tile that a family offers, by name.
@@ -136,3 +106,23 @@ pub(super) fn offered<'a>(
     all.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
     all.into_iter().map(|(.., offered)| offered).collect()
 }
+
+/// The shapes whose pixels fit rows of that width, those that waste less than a seventh first, else by waste.
+pub(super) fn best_first(shapes: [(usize, usize); 4], width: usize) -> Vec<(usize, usize)> {
+    let covered = |pixels: usize| width.div_ceil(pixels) * pixels;
+    let mut shapes: Vec<_> = shapes.into_iter().map(|(p, q)| (p.min(width), q)).collect();
+    shapes.sort_by_key(|&(p, _)| if covered(p) * 7 < width * 8 { 0 } else { covered(p) });
+    shapes
+}
+
+/// Brings the best guess of a family's shapes to the front: the first that `pays`, else the one that comes to most by `size`.
+pub(super) fn best_guess_first<T>(shapes: &mut [T], pays: impl Fn(&T) -> bool, size: impl Fn(&T) -> usize) {
+    let busiest = || (0..shapes.len()).max_by_key(|&i| size(&shapes[i]));
+    if let Some(best) = shapes.iter().position(pays).or_else(busiest) {
+        shapes[..=best].rotate_right(1);
+    }
+}
+
+/// Invocations that keep a large card busy: two workgroups of 256 for each of 64 multiprocessors. wgpu does not tell how many
+/// there are; cards of the last years have 28 to 132.
+pub(super) const BUSY: usize = 2 * 256 * 64;

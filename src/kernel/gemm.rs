@@ -6,12 +6,13 @@
 //! that tiles are few, the steps are dealt to several slices of the workgroup, whose sums are added at the end.
 
 use super::choice::{Choice, FamilyId, TileId};
-use super::family::{Family, Offer, Rank, Target, Weights, convolution};
+use super::family::{Family, Offer, Rank, Target, best_guess_first, convolution};
 use super::layout::{Order, WeightLayout};
 use super::prelude::{Reach, Source};
 use super::spec::Spec;
 use super::spec::{ConvSpec, KRange};
-use super::{Capabilities, Class, Kernel, Shader, best_guess_first, files};
+use super::weights::Weights;
+use super::{Capabilities, Class, Kernel, Shader, files};
 
 /// See the head of this file.
 pub(super) struct Gemm;
@@ -135,7 +136,7 @@ fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -
     let tiles = pixels(spec).div_ceil(shape.pixels);
     let fold = tiles.div_ceil(caps.limits.max_workgroups as usize).max(1);
     let grid = [tiles.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
-    let mut s = Source::of(spec, target);
+    let mut s = Source::of(spec, &target.access);
     s.constants(&[
         ("PIXELS", pixels(spec)),
         ("GRID_X", grid[0] as usize),

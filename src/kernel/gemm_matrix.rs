@@ -6,12 +6,13 @@
 //! pixels. Where tiles are few, slices of the workgroup take the steps in turn and their sums are added at the end.
 
 use super::choice::{Choice, FamilyId, TileId};
-use super::family::{Family, Offer, Rank, Target, Weights, convolution};
+use super::family::{Family, Offer, Rank, Target, best_guess_first, convolution};
 use super::gemm::pixels;
 use super::precision::{Words, parameter_elements};
 use super::prelude::{Reach, Source};
 use super::spec::{ConvSpec, KRange, Spec};
-use super::{Capabilities, Kernel, Precision, Rounding, Shader, Values, best_guess_first, files, layout};
+use super::weights::Weights;
+use super::{Capabilities, Kernel, Precision, Rounding, Shader, Values, files, layout};
 
 /// Rows, columns and depth of the matrices of one multiplication.
 const SIDE: usize = 16;
@@ -146,7 +147,7 @@ fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -
     let tiles = pixels(spec).div_ceil(shape.pixels());
     let fold = tiles.div_ceil(caps.limits.max_workgroups as usize).max(1);
     let grid = [tiles.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
-    let mut s = Source::of(spec, target).with_matrices();
+    let mut s = Source::of(spec, &target.access).with_matrices();
     s.constants(&[
         ("PIXELS", pixels(spec)),
         ("GRID_X", grid[0] as usize),

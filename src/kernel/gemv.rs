@@ -1,11 +1,12 @@
 //! Matrix times vector: a 1x1 convolution of one pixel, a fully connected layer (`shaders/dense/gemv.wgsl`).
 
 use super::choice::{Choice, FamilyId, TileId};
-use super::family::{Family, Offer, Rank, Target, Weights};
+use super::family::{BUSY, Family, Offer, Rank, Target};
 use super::precision::{Precision, Words, parameter_elements};
 use super::prelude::Source;
 use super::spec::{ConvSpec, Spec};
-use super::{BUSY, Capabilities, Class, Kernel, Shader, Values, files, layout};
+use super::weights::Weights;
+use super::{Capabilities, Class, Kernel, Shader, Values, files, layout};
 
 /// See the head of this file.
 pub(super) struct Gemv;
@@ -17,7 +18,7 @@ impl Family for Gemv {
 
     fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
         let Spec::Conv(conv) = spec else { return vec![] };
-        if !is_gemv(conv) {
+        if !conv.is_matrix_vector() {
             return vec![];
         }
         let (quads, slices) = shape(conv, target.caps);
@@ -27,26 +28,12 @@ impl Family for Gemv {
 
     fn weight_bytes(&self, spec: &ConvSpec) -> u64 {
         let bytes = |quads| GemvLayout::new(spec, quads).bytes();
-        if is_gemv(spec) { QUADS.map(bytes).into_iter().max().unwrap_or(0) } else { 0 }
+        if spec.is_matrix_vector() { QUADS.map(bytes).into_iter().max().unwrap_or(0) } else { 0 }
     }
 
     fn covers(&self) -> &'static str {
         "a 1x1 of up to four images of one pixel, not grouped, scaled or averaged; it alone computes those"
     }
-}
-
-/// Whether a convolution is a matrix times a few vectors.
-pub(super) fn is_gemv(spec: &ConvSpec) -> bool {
-    let [range] = &spec.k_ranges[..] else { return false };
-    range.kernel == [1, 1]
-        && range.padding == [0, 0]
-        && range.padding_end == [0, 0]
-        && range.groups == 1
-        && range.map.is_none()
-        && !range.from.mean_pool
-        && range.from.size() == [1, 1]
-        && range.from.shape.batch <= 4
-        && spec.pool.is_none()
 }
 
 /// Quads of output channels that a workgroup may have.
@@ -79,7 +66,7 @@ fn kernel(choice: Choice, spec: &ConvSpec, (quads, slices): (usize, usize), targ
     let grid = [out_quads.div_ceil(quads) as u32, range.from.shape.batch as u32, 1];
     let layout = GemvLayout::new(spec, quads);
     let slopes = layout.elements - parameter_elements(spec.precision()) * out_quads;
-    let mut s = Source::of(spec, target);
+    let mut s = Source::of(spec, &target.access);
     s.constants(&[
         ("WORKGROUP", quads * slices),
         ("GROUP_QUADS", quads),

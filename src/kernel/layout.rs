@@ -8,9 +8,9 @@
 //! An element of the binding is a quad of weights, in f32 or f16. What is not a weight is f32 in both, and a quad of it takes
 //! two elements of f16.
 
-use super::family::Weights;
 use super::precision::{Precision, Words, parameter_elements};
 use super::spec::{ConvSpec, KRange};
+use super::weights::Weights;
 use super::{Function, Values};
 
 /// How a K range is multiplied.

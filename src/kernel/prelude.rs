@@ -5,7 +5,6 @@
 
 use super::access::Access;
 use super::constants::{Constants, Value};
-use super::family::Target;
 use super::precision::parameter_elements;
 use super::spec::{BufferShape, ConvSpec, Function, KRange, Layout, Operand, Spec};
 use super::template::{expand, numbered};
@@ -90,8 +89,8 @@ impl Source {
     }
 
     /// An empty shader of a convolution, which is said by its key.
-    pub(super) fn of(spec: &ConvSpec, target: &Target<'_>) -> Source {
-        Source::new(Spec::Conv(spec.clone()).key(), &target.access)
+    pub(super) fn of(spec: &ConvSpec, access: &Arc<dyn Access>) -> Source {
+        Source::new(Spec::Conv(spec.clone()).key(), access)
     }
 
     /// The same for matrix units.

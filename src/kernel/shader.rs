@@ -1,6 +1,11 @@
-//! A compute shader as a value: what is bound, how many workgroups run, and its text, printed when it is asked for.
+//! Kernels and their shaders as values: what is bound, how many workgroups run, and the text, printed when it is asked for.
 
+use super::Rounding;
+use super::choice::Choice;
 use super::prelude::Source;
+use super::spec::ConvSpec;
+use super::weights::{Values, Weights};
+use std::sync::Arc;
 
 /// What a binding is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,5 +116,47 @@ impl Shader {
         let text = self.wgsl();
         self.text = Text::Written(String::new());
         text
+    }
+}
+
+/// What computes one [`Spec`](super::Spec): a shader, or several one after the other that hand on what they make in a buffer of their own.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// Its family and tile.
+    pub choice: Choice,
+    /// In the order they run.
+    pub shaders: Vec<Shader>,
+    /// Bytes of the buffer for [`Role::Scratch`], 0 where no shader binds one. What it holds before does not matter.
+    pub scratch: u64,
+    pub(super) weights: Option<Arc<dyn Weights>>,
+}
+
+impl Kernel {
+    /// One shader, whose weights are laid out so.
+    pub(super) fn one(choice: Choice, shader: Shader, weights: impl Weights + 'static) -> Kernel {
+        Kernel { choice, shaders: vec![shader], scratch: 0, weights: Some(Arc::new(weights)) }
+    }
+
+    /// One shader that has no weights.
+    pub(super) fn unweighted(choice: Choice, shader: Shader) -> Kernel {
+        Kernel { choice, shaders: vec![shader], scratch: 0, weights: None }
+    }
+
+    pub(super) fn weight_bytes(&self) -> u64 {
+        self.weights.as_ref().map_or(0, |weights| weights.bytes())
+    }
+
+    /// The content of the weight binding in 32-bit words; [`ConvSpec::precision`] says of what type weights are. Empty for
+    /// kernels without weights.
+    ///
+    /// # Panics
+    /// Where the lengths do not match `spec`, which must be the one the kernel was made for.
+    pub fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
+        self.weights.as_ref().map_or_else(Vec::new, |weights| weights.pack(spec, values))
+    }
+
+    /// How far its results may be from exact ones.
+    pub fn rounding(&self) -> Rounding {
+        self.weights.as_ref().map_or(Rounding::DIRECT, |weights| weights.rounding())
     }
 }

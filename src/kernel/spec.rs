@@ -276,6 +276,20 @@ impl ConvSpec {
         flat
     }
 
+    /// Whether a convolution is a matrix times a few vectors.
+    pub(super) fn is_matrix_vector(&self) -> bool {
+        let [range] = &self.k_ranges[..] else { return false };
+        range.kernel == [1, 1]
+            && range.padding == [0, 0]
+            && range.padding_end == [0, 0]
+            && range.groups == 1
+            && range.map.is_none()
+            && !range.from.mean_pool
+            && range.from.size() == [1, 1]
+            && range.from.shape.batch <= 4
+            && self.pool.is_none()
+    }
+
     /// Whether slopes come with the weights.
     pub fn has_slopes(&self) -> bool {
         self.activation.iter().any(|(range, f)| *f == Function::PRelu && !range.is_empty())

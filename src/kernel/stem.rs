@@ -7,11 +7,12 @@
 //! that two rectangles share.
 
 use super::choice::{Choice, FamilyId, TileId};
-use super::family::{Family, Offer, Rank, Target, Weights, convolution};
+use super::family::{BUSY, Family, Offer, Rank, Target, best_guess_first, convolution};
 use super::layout::{Order, WeightLayout};
 use super::prelude::{Reach, Source};
 use super::spec::{ConvSpec, Spec};
-use super::{BUSY, Capabilities, Class, Kernel, Shader, best_guess_first, files};
+use super::weights::Weights;
+use super::{Capabilities, Class, Kernel, Shader, files};
 use crate::graph::MaxPool;
 
 /// Most input channels, and taps of a window's side: what still fits workgroup memory, and unrolls to a sensible length.
@@ -170,7 +171,7 @@ fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -
     let [patch_height, patch_width] = shape.patch(spec);
     let [stored_height, stored_width] = shape.stored(spec);
     let pool = pool(spec);
-    let mut s = Source::of(spec, target);
+    let mut s = Source::of(spec, &target.access);
     s.constants(&[
         ("RECTANGLES", rectangles),
         ("RECTANGLES_DOWN", down),

@@ -7,9 +7,10 @@ mod minimal;
 pub(super) use minimal::Minimal;
 
 use super::choice::{Choice, FamilyId, TileId};
-use super::family::{Family, Offer, Rank, Target, Weights, convolution};
+use super::family::{Family, Offer, Rank, Target, convolution};
 use super::prelude::{Reach, Source};
 use super::spec::{ConvSpec, Spec};
+use super::weights::Weights;
 use super::{Capabilities, Class, Kernel, Limits, Precision, Rounding, Shader, Values, files, layout};
 
 /// Invocations of a workgroup: 4 x 4 for each of the 16 places.
@@ -146,7 +147,7 @@ fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -
     let fold = workgroups.div_ceil(caps.limits.max_workgroups as usize).max(1);
     let grid = [workgroups.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
     let [down, across] = tiles(spec);
-    let mut s = Source::of(spec, target);
+    let mut s = Source::of(spec, &target.access);
     s.constants(&[
         ("TILES", all_tiles(spec)),
         ("TILES_DOWN", down),

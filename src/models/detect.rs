@@ -3,16 +3,33 @@
 //! Training code wraps networks: `module.`, `model.backbone.`, `state_dict.teacher.`. Any prefix is one behind which the
 //! names of a known network begin.
 
-use super::key::Key;
-use super::resnet_v2;
-use super::scheme::{SCHEMES, Scheme};
-use super::state_dict::StateDict;
-use super::{ModelError, Naming};
+use super::build::state_dict::{DEEPEST, StateDict};
+use super::config::Config;
+use super::families::resnet_v2;
+use super::namings::{hugging_face, insightface, original, rmnet, sequential, timm, torchvision};
+use super::scheme::Scheme;
+use super::{Key, ModelError, Naming};
 use crate::checkpoint::Checkpoint;
 use std::collections::{BTreeSet, HashSet};
 
-/// The most segments of a prefix that are looked behind.
-pub(super) const DEEPEST: usize = 8;
+/// Every scheme there is; the first that matches is taken.
+const SCHEMES: &[Scheme] = &[
+    sequential::SCHEME,
+    hugging_face::resnet::SCHEME,
+    timm::resnet_v2::SCHEME,
+    insightface::SCHEME,
+    rmnet::NEXT,
+    rmnet::REP,
+    rmnet::RESIDUAL,
+    rmnet::PREACT,
+    rmnet::CONVERTED,
+    torchvision::resnet::SCHEME,
+    torchvision::mobilenet_v2::SCHEME,
+    timm::mobilenet_v2::SCHEME,
+    hugging_face::mobilenet_v2::SCHEME,
+    original::SCHEME,
+    timm::repvgg::SCHEME,
+];
 
 /// Finds the network of a checkpoint: behind the prefix that is `stated`, or else the only one there is.
 ///
@@ -21,6 +38,7 @@ pub(super) const DEEPEST: usize = 8;
 /// several networks, [`ModelError::Unknown`] lists what was found and what was looked for.
 pub(super) fn network<'a>(
     checkpoint: &'a Checkpoint,
+    config: &'a Config,
     stated: Option<&str>,
 ) -> Result<(StateDict<'a>, &'static Scheme), ModelError> {
     let candidates: Vec<&str> = prefixes(checkpoint).into_iter().collect();
@@ -28,7 +46,7 @@ pub(super) fn network<'a>(
     // A Hugging Face network is found at its own prefix, and again behind `resnet.`: that is the same network.
     let mut known: HashSet<(Naming, String)> = HashSet::new();
     for prefix in &candidates {
-        let dict = StateDict::behind(checkpoint, prefix);
+        let dict = StateDict::behind(checkpoint, config, prefix);
         if let Some(scheme) = SCHEMES.iter().find(|s| (s.matches)(&dict))
             && (prefix.is_empty() || !known.contains(&(scheme.naming, prefix.to_string())))
         {
@@ -39,7 +57,7 @@ pub(super) fn network<'a>(
     let of = |(dict, _): &(StateDict<'a>, _)| dict.prefix().trim_end_matches('.').to_string();
     let all: Vec<String> = found.iter().map(of).collect();
     if all.is_empty() {
-        return Err(unknown(checkpoint, &candidates));
+        return Err(unknown(checkpoint, config, &candidates));
     }
     if let Some(stated) = stated {
         let stated = stated.trim_end_matches('.');
@@ -61,7 +79,7 @@ pub(super) fn network<'a>(
     }
     let (first, scheme) = &found[0];
     let copies = found[1..].iter().map(|(dict, _)| dict.prefix()).collect();
-    let dict = StateDict::under(checkpoint, first.prefix(), copies);
+    let dict = StateDict::under(checkpoint, config, first.prefix(), copies);
     match unsupported(&dict) {
         Some((what, why)) => Err(ModelError::Unsupported { what: what.into(), why }),
         None => Ok((dict, scheme)),
@@ -81,10 +99,10 @@ fn prefixes(checkpoint: &Checkpoint) -> BTreeSet<&str> {
 }
 
 /// Why no network was found: one that is not supported, or none that is known.
-fn unknown(checkpoint: &Checkpoint, candidates: &[&str]) -> ModelError {
+fn unknown(checkpoint: &Checkpoint, config: &Config, candidates: &[&str]) -> ModelError {
     let shared = |prefix: &&&str| checkpoint.names().all(|name| name.starts_with(**prefix));
     for prefix in candidates.iter().filter(shared) {
-        if let Some((what, why)) = unsupported(&StateDict::behind(checkpoint, prefix)) {
+        if let Some((what, why)) = unsupported(&StateDict::behind(checkpoint, config, prefix)) {
             return ModelError::Unsupported { what: what.into(), why };
         }
     }
@@ -120,7 +138,7 @@ fn unsupported(dict: &StateDict<'_>) -> Option<(&'static str, String)> {
             format!("{}, but its strides are in no tensor", seen(name)),
         ));
     }
-    if let Some(name) = super::sequential::undescribed(dict) {
+    if let Some(name) = sequential::undescribed(dict) {
         let why = format!("{}, and no `rmnet_chain` in config.json says what its layers are", seen(name));
         return Some(("a plain nn.Sequential", why));
     }

@@ -1,7 +1,7 @@
 //! Why a checkpoint is not a network this crate can run.
 
-use super::Naming;
 use super::key::Key;
+use super::naming::Naming;
 use crate::checkpoint::CheckpointError;
 use crate::graph::GraphError;
 use crate::preprocess::PreprocessError;

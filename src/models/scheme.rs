@@ -1,14 +1,11 @@
-//! The table of networks that are known: a family under the names of one library.
+//! A family of networks under the names of one library: what a naming states, and what a family builds.
 
-use super::reader::Reader;
-use super::state_dict::StateDict;
-use super::{
-    ModelError, Naming, hugging_face, iresnet, mobilenet_v2, repvgg, resnet_v2, rmnet, sequential,
-    torchvision,
-};
+use super::build::reader::Reader;
+use super::build::state_dict::StateDict;
+use super::config::Config;
+use super::{ModelError, Naming};
 use crate::graph::Graph;
 use crate::preprocess::Preprocess;
-use serde_json::Value;
 
 /// A family of networks under one naming scheme: how it is known, and how it is built.
 pub(super) struct Scheme {
@@ -30,7 +27,7 @@ pub(super) struct Scheme {
     pub(super) timm: fn(&str) -> Result<(), &'static str>,
 }
 
-type Build = fn(&mut Reader<'_>, Option<&Value>, [usize; 2]) -> Result<Built, ModelError>;
+type Build = fn(&mut Reader<'_>, &Config, [usize; 2]) -> Result<Built, ModelError>;
 
 /// A network built.
 pub(super) struct Built {
@@ -42,25 +39,6 @@ pub(super) struct Built {
     /// `None` where the output is the pooled features.
     pub(super) classes: Option<usize>,
 }
-
-/// Every scheme; the first that matches is taken.
-pub(super) const SCHEMES: &[Scheme] = &[
-    sequential::SCHEME,
-    hugging_face::SCHEME,
-    resnet_v2::SCHEME,
-    iresnet::SCHEME,
-    rmnet::rmnext::SCHEME,
-    rmnet::rep::SCHEME,
-    rmnet::residual::SCHEME,
-    rmnet::preact::SCHEME,
-    rmnet::converted::SCHEME,
-    torchvision::SCHEME,
-    mobilenet_v2::TORCHVISION,
-    mobilenet_v2::TIMM,
-    mobilenet_v2::HUGGING_FACE,
-    repvgg::ORIGINAL,
-    repvgg::TIMM,
-];
 
 /// For schemes that timm has no network of.
 pub(super) fn not_in_timm(_: &str) -> Result<(), &'static str> {

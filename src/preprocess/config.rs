@@ -1,8 +1,10 @@
 //! Preprocessing as config files describe it.
 
+use super::files::{self, HuggingFace, Numbers, Size};
 use super::limits::{self, CROP_PCT, FACTOR, Keys, SHIFT};
 use super::processors::{CONVNEXT, Extent, IMAGENET, NEUTRAL, Processor, READ, Rule};
 use super::{CropRule, Interpolation, MAX_SIDE, Preprocess, PreprocessError, Resize, UnsupportedKey, scaled};
+use crate::field::{Field, shown};
 use serde_json::Value;
 use std::ops::RangeInclusive;
 
@@ -57,45 +59,39 @@ impl Preprocess {
     /// [`PreprocessError::Config`] names a number that cannot be. A choice that is not understood is kept in
     /// [`Preprocess::unsupported`].
     pub fn from_timm(config: &Value) -> Result<Preprocess, PreprocessError> {
+        let config: files::Timm = files::keys(config);
         let mut unsupported = None;
-        let size = match get(config, "input_size") {
-            None => [224, 224],
-            Some(value) => match value.as_array().map(Vec::as_slice) {
-                Some([channels, height, width]) => {
-                    side("input_size", channels)?;
-                    [side("input_size", height)?, side("input_size", width)?]
-                }
-                _ => return Err(wrong("input_size", "[channels, height, width]", value)),
-            },
+        let size = match config.input_size.read() {
+            Ok(None) => [224, 224],
+            Ok(Some([channels, height, width])) => {
+                side("input_size", channels)?;
+                [side("input_size", height)?, side("input_size", width)?]
+            }
+            Err(other) => return Err(wrong("input_size", "[channels, height, width]", other)),
         };
-        let crop_pct = percentage(config, 0.875)?;
+        let crop_pct = percentage(&config.crop_pct, 0.875)?;
         let scaled = size.map(|s| scaled(s, crop_pct));
-        let resize = match get(config, "crop_mode") {
-            None => Resize::cover(scaled),
-            Some(mode) => match mode.as_str() {
-                Some("center") => Resize::cover(scaled),
-                Some("squash") => Resize::Exact(scaled),
-                _ => {
-                    note(&mut unsupported, "crop_mode", "\"center\" or \"squash\"", mode);
-                    Resize::cover(scaled)
-                }
-            },
+        let resize = match (config.crop_mode.found(), config.crop_mode.get().map(String::as_str)) {
+            (None, _) | (_, Some("center")) => Resize::cover(scaled),
+            (_, Some("squash")) => Resize::Exact(scaled),
+            (Some(mode), _) => {
+                note(&mut unsupported, "crop_mode", "\"center\" or \"squash\"", mode);
+                Resize::cover(scaled)
+            }
         };
-        let interpolation = match get(config, "interpolation") {
-            None => Interpolation::Bicubic,
-            Some(value) => match value.as_str() {
-                Some("nearest") => Interpolation::Nearest,
-                Some("bilinear") => Interpolation::Bilinear,
-                Some("bicubic") => Interpolation::Bicubic,
-                Some("lanczos") => Interpolation::Lanczos,
-                Some("box") => Interpolation::Box,
-                Some("hamming") => Interpolation::Hamming,
-                _ => {
-                    let expected = "nearest, bilinear, bicubic, lanczos, box or hamming";
-                    note(&mut unsupported, "interpolation", expected, value);
-                    Interpolation::Bicubic
-                }
-            },
+        let named = config.interpolation.get().map(String::as_str);
+        let interpolation = match (config.interpolation.found(), named) {
+            (None, _) | (_, Some("bicubic")) => Interpolation::Bicubic,
+            (_, Some("nearest")) => Interpolation::Nearest,
+            (_, Some("bilinear")) => Interpolation::Bilinear,
+            (_, Some("lanczos")) => Interpolation::Lanczos,
+            (_, Some("box")) => Interpolation::Box,
+            (_, Some("hamming")) => Interpolation::Hamming,
+            (Some(value), _) => {
+                let expected = "nearest, bilinear, bicubic, lanczos, box or hamming";
+                note(&mut unsupported, "interpolation", expected, value);
+                Interpolation::Bicubic
+            }
         };
         let preprocess = Preprocess {
             size,
@@ -103,8 +99,8 @@ impl Preprocess {
             interpolation,
             crop_rule: CropRule::Torchvision,
             crop_pct,
-            mean: numbers(config, "mean", &IMAGENET[0], &SHIFT)?,
-            std: numbers(config, "std", &IMAGENET[1], &FACTOR)?,
+            mean: numbers(&config.mean, "mean", &IMAGENET[0], &SHIFT)?,
+            std: numbers(&config.std, "std", &IMAGENET[1], &FACTOR)?,
             unsupported,
             ..Preprocess::imagenet()
         };
@@ -133,15 +129,17 @@ impl Preprocess {
     /// # Errors
     /// As [`Preprocess::from_hugging_face`].
     pub fn from_hugging_face_as(config: &Value, class: &str) -> Result<Preprocess, PreprocessError> {
-        let config = get(config, "image_processor").filter(|v| v.is_object()).unwrap_or(config);
+        let config = &HuggingFace::read(config);
         let mut unsupported = None;
-        let named = ["image_processor_type", "feature_extractor_type"]
-            .into_iter()
-            .find_map(|key| Some((key, get(config, key)?)));
+        let named = [
+            ("image_processor_type", &config.image_processor_type),
+            ("feature_extractor_type", &config.feature_extractor_type),
+        ];
+        let named = named.into_iter().find_map(|(key, name)| Some((key, name.found()?, name.get())));
         let processor = match named {
             None => Processor::named(class).unwrap_or(CONVNEXT),
-            Some((key, value)) => value.as_str().and_then(Processor::named).unwrap_or_else(|| {
-                note(&mut unsupported, key, "the processor of an image classifier", value);
+            Some((key, found, name)) => name.and_then(|name| Processor::named(name)).unwrap_or_else(|| {
+                note(&mut unsupported, key, "the processor of an image classifier", found);
                 CONVNEXT
             }),
         };
@@ -150,23 +148,29 @@ impl Preprocess {
         let (size, resize, crop_pct) = reader.geometry()?;
         let interpolation = reader.resample()?;
         // Numbers are checked even where they are not used.
-        let factor = match get(config, "rescale_factor") {
+        let factor = match config.rescale_factor.found() {
             None => 1.0 / 255.0,
-            Some(v) => v.as_f64().filter(|v| FACTOR.contains(v)).ok_or_else(|| {
-                wrong("rescale_factor", &format!("a number from {}", limits::between(&FACTOR)), v)
-            })?,
+            Some(found) => {
+                config.rescale_factor.get().copied().filter(|v| FACTOR.contains(v)).ok_or_else(|| {
+                    wrong("rescale_factor", &format!("a number from {}", limits::between(&FACTOR)), found)
+                })?
+            }
         };
-        let rescale = if reader.flag("do_rescale", true) { factor } else { 1.0 };
+        let rescales = reader.flag("do_rescale", &config.do_rescale, true);
         let [mean, std] = &processor.normal;
-        let image_mean = numbers(config, "image_mean", mean, &SHIFT)?;
-        let image_std = numbers(config, "image_std", std, &FACTOR)?;
-        let normalises = processor.normalises && reader.flag("do_normalize", true);
+        let image_mean = numbers(&config.image_mean, "image_mean", mean, &SHIFT)?;
+        let image_std = numbers(&config.image_std, "image_std", std, &FACTOR)?;
+        let normalises = processor.normalises && reader.flag("do_normalize", &config.do_normalize, true);
         let (offset, divide_twice) = match processor.efficient {
-            true => (f64::from(reader.flag("rescale_offset", false)), reader.flag("include_top", true)),
+            true => (
+                f64::from(reader.flag("rescale_offset", &config.rescale_offset, false)),
+                reader.flag("include_top", &config.include_top, true),
+            ),
             false => (0.0, false),
         };
-        let reverse_channels =
-            processor.flip.is_some_and(|default| reader.flag("do_flip_channel_order", default));
+        let reverse_channels = processor.flip.is_some_and(|default| {
+            reader.flag("do_flip_channel_order", &config.do_flip_channel_order, default)
+        });
         let (mean, std, divide_twice) = match (normalises, divide_twice) {
             (true, twice) => (image_mean, image_std, twice),
             (false, true) => (vec![0.0], image_std, false),
@@ -178,8 +182,8 @@ impl Preprocess {
             interpolation,
             crop_rule: CropRule::HuggingFace,
             crop_pct,
-            rescale,
-            offset: if reader.flag("do_rescale", true) { offset } else { 0.0 },
+            rescale: if rescales { factor } else { 1.0 },
+            offset: if rescales { offset } else { 0.0 },
             mean,
             std,
             divide_twice,
@@ -194,7 +198,7 @@ impl Preprocess {
 
 /// A processor's config, and the first key of it that is not understood.
 struct Reader<'a> {
-    config: &'a Value,
+    config: &'a HuggingFace,
     processor: Processor,
     /// Whether the config names its class.
     named: bool,
@@ -206,12 +210,11 @@ impl Reader<'_> {
         note(&mut self.unsupported, key, expected, found);
     }
 
-    fn flag(&mut self, key: &str, default: bool) -> bool {
-        match get(self.config, key) {
-            None => default,
-            Some(Value::Bool(v)) => *v,
-            Some(v) => {
-                self.note(key, "true or false", v);
+    fn flag(&mut self, key: &str, field: &Field<bool>, default: bool) -> bool {
+        match field.read() {
+            Ok(flag) => flag.copied().unwrap_or(default),
+            Err(found) => {
+                self.note(key, "true or false", found);
                 default
             }
         }
@@ -220,8 +223,7 @@ impl Reader<'_> {
     /// Keys that nothing here reads: those that are off, or neutral, are passed over.
     fn other_keys(&mut self) {
         let Processor { efficient, flip, .. } = self.processor;
-        let Some(object) = self.config.as_object() else { return };
-        for (key, value) in object {
+        for (key, value) in &self.config.all {
             let off = match value {
                 Value::Null | Value::Bool(false) => true,
                 // DPT's way to say: any size.
@@ -241,24 +243,26 @@ impl Reader<'_> {
     /// The size of the result, the resize before, and the share of it that is kept.
     fn geometry(&mut self) -> Result<([usize; 2], Resize, f64), PreprocessError> {
         let Processor { rule, size, crop, crop_size, crop_pct: default_pct, .. } = self.processor;
+        let config = self.config;
         // The class says how a bare number is read, its file may say otherwise.
-        let to_square = self.flag("default_to_square", self.processor.default_to_square);
-        let extent = match get(self.config, "size") {
+        let default = self.processor.default_to_square;
+        let to_square = self.flag("default_to_square", &config.default_to_square, default);
+        let extent = match config.size.found() {
             None => size,
-            Some(value) => self.extent(value, to_square)?.unwrap_or(size),
+            Some(_) => self.extent(&config.size, to_square)?.unwrap_or(size),
         };
-        let crop_size = match get(self.config, "crop_size") {
+        let crop_size = match config.crop_size.found() {
             None => crop_size,
-            Some(value) => match self.extent(value, true)? {
+            Some(found) => match self.extent(&config.crop_size, true)? {
                 Some(Extent::Exact(size)) => Some(size),
                 _ => {
-                    self.note("crop_size", "a height and width", value);
+                    self.note("crop_size", "a height and width", found);
                     crop_size
                 }
             },
         };
-        let pct = percentage(self.config, default_pct)?;
-        let crop = match self.flag("do_center_crop", crop) {
+        let pct = percentage(&config.crop_pct, default_pct)?;
+        let crop = match self.flag("do_center_crop", &config.do_center_crop, crop) {
             true if crop_size.is_none() => {
                 self.note("crop_size", "a height and width, as do_center_crop is on", &Value::Null);
                 None
@@ -270,7 +274,7 @@ impl Reader<'_> {
             Extent::Exact(size) => size,
             Extent::Shortest(s) => [s, s],
         };
-        if !self.flag("do_resize", true) {
+        if !self.flag("do_resize", &config.do_resize, true) {
             return Ok(match crop {
                 Some(crop) => (crop, Resize::None, 1.0),
                 None => (square(extent), Resize::Required, 1.0),
@@ -280,7 +284,7 @@ impl Reader<'_> {
         let resize = match (rule, extent) {
             // A file that names no class but crops by itself does what it says.
             (Rule::ConvNext, Extent::Shortest(s))
-                if self.named || crop.is_none() || get(self.config, "crop_pct").is_some() =>
+                if self.named || crop.is_none() || config.crop_pct.found().is_some() =>
             {
                 if let Some(other) = crop.filter(|c| *c != [s, s]) {
                     let found = Value::from(other.to_vec());
@@ -292,7 +296,7 @@ impl Reader<'_> {
                 });
             }
             (Rule::ConvNext, Extent::Exact(_)) if self.named => {
-                let found = get(self.config, "size").cloned().unwrap_or_default();
+                let found = config.size.found().cloned().unwrap_or_default();
                 self.note("size", "a shortest_edge", &found);
                 Resize::Exact(square(extent))
             }
@@ -310,7 +314,7 @@ impl Reader<'_> {
             (Resize::Exact(size), Some(crop)) => (crop, resize, kept(crop, size)),
             (Resize::Shortest(s), Some(crop)) => (crop, resize, kept(crop, [s, s])),
             _ => {
-                let found = get(self.config, "size").cloned().unwrap_or_default();
+                let found = config.size.found().cloned().unwrap_or_default();
                 self.note("size", "a height and width, or a crop_size beside it", &found);
                 (square(extent), resize, 1.0)
             }
@@ -318,38 +322,37 @@ impl Reader<'_> {
     }
 
     /// `size` and `crop_size` in their forms; `None` of what is not understood.
-    fn extent(&mut self, value: &Value, to_square: bool) -> Result<Option<Extent>, PreprocessError> {
-        let expected = "a shortest_edge, or a height and width";
-        match value {
-            Value::Number(_) => {
-                let s = side("size", value)?;
-                return Ok(Some(if to_square { Extent::Exact([s, s]) } else { Extent::Shortest(s) }));
+    fn extent(&mut self, field: &Field<Size>, to_square: bool) -> Result<Option<Extent>, PreprocessError> {
+        let Some(found) = field.found() else { return Ok(None) };
+        Ok(match field.get() {
+            Some(Size::Side(number)) => {
+                let s = side("size", &Field::from(Value::Number(number.clone())))?;
+                Some(if to_square { Extent::Exact([s, s]) } else { Extent::Shortest(s) })
             }
-            Value::Array(list) if list.len() == 2 => {
-                return Ok(Some(Extent::Exact([side("size", &list[0])?, side("size", &list[1])?])));
+            Some(Size::Both([height, width])) => {
+                Some(Extent::Exact([side("size", height)?, side("size", width)?]))
             }
-            _ => {}
-        }
-        let known = ["shortest_edge", "height", "width"];
-        let [shortest, height, width] = known.map(|key| get(value, key));
-        let other = value
-            .as_object()
-            .is_some_and(|o| o.iter().any(|(k, v)| !v.is_null() && !known.contains(&&k[..])));
-        Ok(match (shortest, height, width) {
-            (Some(s), None, None) if !other => Some(Extent::Shortest(side("size.shortest_edge", s)?)),
-            (None, Some(h), Some(w)) if !other => {
-                Some(Extent::Exact([side("height", h)?, side("width", w)?]))
+            Some(Size::Named { shortest_edge, height, width, others })
+                if others.values().all(Value::is_null)
+                    && shortest_edge.found().is_some() != height.found().is_some()
+                    && height.found().is_some() == width.found().is_some() =>
+            {
+                Some(match shortest_edge.found() {
+                    Some(_) => Extent::Shortest(side("size.shortest_edge", shortest_edge)?),
+                    None => Extent::Exact([side("height", height)?, side("width", width)?]),
+                })
             }
             _ => {
-                self.note("size", expected, value);
+                self.note("size", "a shortest_edge, or a height and width", found);
                 None
             }
         })
     }
 
     fn resample(&mut self) -> Result<Interpolation, PreprocessError> {
-        let Some(value) = get(self.config, "resample") else { return Ok(self.processor.resample) };
-        Ok(match value.as_u64() {
+        let field = &self.config.resample;
+        let Some(value) = field.found() else { return Ok(self.processor.resample) };
+        Ok(match field.get() {
             Some(0) => Interpolation::Nearest,
             Some(1) => Interpolation::Lanczos,
             Some(2) => Interpolation::Bilinear,
@@ -371,52 +374,43 @@ fn note(unsupported: &mut Option<UnsupportedKey>, key: &str, expected: &str, fou
     unsupported.get_or_insert(UnsupportedKey { key, expected, found });
 }
 
-fn get<'c>(config: &'c Value, key: &str) -> Option<&'c Value> {
-    config.get(key).filter(|v| !v.is_null())
-}
-
 fn wrong(key: &str, expected: &str, found: &Value) -> PreprocessError {
     PreprocessError::Config { key: key.into(), expected: expected.into(), found: shown(found) }
 }
 
-/// A value for a message, which a file may have made long.
-fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(80) {
-        Some((cut, _)) => format!("{}...", &text[..cut]),
-        None => text,
-    }
-}
-
-fn side(key: &str, value: &Value) -> Result<usize, PreprocessError> {
+fn side(key: &str, field: &Field<f64>) -> Result<usize, PreprocessError> {
     // Some libraries write whole numbers with a point.
-    let whole = value.as_f64().filter(|v| v.fract() == 0.0 && (0.0..=1e9).contains(v)).map(|v| v as usize);
-    whole
-        .filter(|s| (1..=MAX_SIDE).contains(s))
-        .ok_or_else(|| wrong(key, &format!("a side from 1 to {MAX_SIDE} pixels"), value))
+    let whole = field.get().filter(|v| v.fract() == 0.0 && (0.0..=1e9).contains(*v)).map(|v| *v as usize);
+    whole.filter(|s| (1..=MAX_SIDE).contains(s)).ok_or_else(|| {
+        let expected = format!("a side from 1 to {MAX_SIDE} pixels");
+        wrong(key, &expected, field.found().unwrap_or(&Value::Null))
+    })
 }
 
-fn percentage(config: &Value, default: f64) -> Result<f64, PreprocessError> {
-    let Some(value) = get(config, "crop_pct") else { return Ok(default) };
+fn percentage(field: &Field<f64>, default: f64) -> Result<f64, PreprocessError> {
+    let Some(found) = field.found() else { return Ok(default) };
     // Below a hundredth, nothing of an image would be left.
-    let pct = value.as_f64().filter(|p| CROP_PCT.contains(p));
+    let pct = field.get().copied().filter(|p| CROP_PCT.contains(p));
     let expected = format!("a share from {} to {}", CROP_PCT.start(), CROP_PCT.end());
-    pct.ok_or_else(|| wrong("crop_pct", &expected, value))
+    pct.ok_or_else(|| wrong("crop_pct", &expected, found))
 }
 
 /// A number for each channel, or one for all.
 fn numbers(
-    config: &Value,
+    field: &Field<Numbers>,
     key: &str,
     default: &[f64],
     range: &RangeInclusive<f64>,
 ) -> Result<Vec<f64>, PreprocessError> {
-    let Some(value) = get(config, key) else { return Ok(default.to_vec()) };
-    let number = |v: &Value| v.as_f64().filter(|v| range.contains(v));
-    let list: Option<Vec<f64>> = match value {
-        Value::Array(list) => list.iter().map(number).collect(),
-        other => number(other).map(|v| vec![v]),
+    let Some(found) = field.found() else { return Ok(default.to_vec()) };
+    let list = match field.get() {
+        Some(Numbers::One(number)) => vec![*number],
+        Some(Numbers::Each(list)) => list.clone(),
+        None => vec![],
     };
     let expected = format!("numbers from {}, one or one per channel", limits::between(range));
-    list.filter(|l| !l.is_empty()).ok_or_else(|| wrong(key, &expected, value))
+    match !list.is_empty() && list.iter().all(|number| range.contains(number)) {
+        true => Ok(list),
+        false => Err(wrong(key, &expected, found)),
+    }
 }

@@ -13,6 +13,7 @@
 //! ```
 
 mod config;
+mod files;
 mod limits;
 mod processors;
 mod resample;

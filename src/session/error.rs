@@ -1,6 +1,6 @@
 //! Errors of the public face: those of every stage below it.
 
-use super::OutputError;
+use super::output::{OutputError, some};
 use crate::checkpoint::CheckpointError;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::cpu::CpuError;
@@ -115,17 +115,6 @@ pub enum SessionError {
 /// Where a value of the input is, for people.
 fn input_position([image, channel, y, x]: &[usize; 4]) -> String {
     format!("channel {channel}, row {y}, column {x} of image {image}")
-}
-
-/// Most names that an error lists.
-const LISTED: usize = 40;
-
-pub(super) fn some(names: &[String]) -> String {
-    let listed = names[..names.len().min(LISTED)].join(", ");
-    match names.len().saturating_sub(LISTED) {
-        0 => listed,
-        more => format!("{listed} and {more} more"),
-    }
 }
 
 /// Where a value is, for people; rows and columns are those of a map.

@@ -3,7 +3,6 @@
 //! The original graph is cut at the value, before anything is rewritten, so that every form of the network, its plan and its proof
 //! follow from the cut graph as they do from a whole one.
 
-use super::error::some;
 use crate::graph::{Graph, Node, Op, ValueId};
 use crate::models::{Model, Naming, Output};
 use crate::rewrite::Rewritten;
@@ -76,6 +75,18 @@ impl fmt::Display for OutputChoice {
             OutputChoice::Features => "features",
             OutputChoice::Layer(name) => name,
         })
+    }
+}
+
+/// How many names an error lists at most.
+const LISTED: usize = 40;
+
+/// The names with commas between; of many the first ones, and how many more there are.
+pub(super) fn some(names: &[String]) -> String {
+    let listed = names[..names.len().min(LISTED)].join(", ");
+    match names.len().saturating_sub(LISTED) {
+        0 => listed,
+        more => format!("{listed} and {more} more"),
     }
 }
 

@@ -9,10 +9,11 @@ mod tile;
 pub(super) use tile::{Tile, quads_within_groups};
 
 use super::choice::{Choice, FamilyId};
-use super::family::{Family, Offer, Rank, Target, Weights, convolution};
+use super::family::{Family, Offer, Rank, Target, convolution};
 use super::layout::{Kind, RangeLayout, WeightLayout, planes_of_group};
 use super::prelude::Source;
 use super::spec::{ConvSpec, KRange, Spec};
+use super::weights::Weights;
 use super::{Capabilities, Class, Kernel, Shader, files};
 use crate::graph::MaxPool;
 use columns::Position;

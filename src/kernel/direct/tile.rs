@@ -1,9 +1,10 @@
 //! Register tiles: what one invocation computes.
 
 use super::super::choice::TileId;
+use super::super::family::{BUSY, best_first};
 use super::super::layout::{Kind, Order, kind};
 use super::super::spec::ConvSpec;
-use super::super::{BUSY, Capabilities, Class, best_first};
+use super::super::{Capabilities, Class};
 
 /// Pixels and channels of one invocation, and how weights reach it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,11 +2,11 @@
 
 use super::super::access::Access;
 use super::super::choice::{FamilyId, TileId};
-use super::super::family::{Family, Offer, Target, convolution};
+use super::super::family::{Family, Offer, Target, best_first, convolution};
 use super::super::layout::{Kind, kind};
 use super::super::prelude::{Source, planes};
 use super::super::spec::{ConvSpec, KRange, Operand, Spec};
-use super::super::{Arena, Binding, Capabilities, Function, Precision, Role, Shader, best_first, files};
+use super::super::{Arena, Binding, Capabilities, Function, Precision, Role, Shader, files};
 use super::SoftwareAccess;
 use super::layout::{Made, PAIR, RANGE_SIZES, SIZES, SoftwareLayout, block, depth, read, tables};
 use std::sync::Arc;

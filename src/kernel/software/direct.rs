@@ -3,12 +3,12 @@
 //! For what the one shader for many shapes does not compute. Loads cost far more than multiplications, which asks for large tiles;
 //! but the driver compiles a tile when it first runs, in time that grows faster than the tile.
 
-use super::super::best_first;
 use super::super::choice::FamilyId;
 use super::super::direct::{Tile, kernel, quads_within_groups};
-use super::super::family::{Family, Offer, Rank, Target, Weights, convolution};
+use super::super::family::{Family, Offer, Rank, Target, best_first, convolution};
 use super::super::layout::WeightLayout;
 use super::super::spec::{ConvSpec, Spec};
+use super::super::weights::Weights;
 
 /// See the head of this file.
 pub(in super::super) struct Direct;

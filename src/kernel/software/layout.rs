@@ -1,10 +1,11 @@
 //! Order of the words of a weight binding: sizes, tables of outputs and of added values, then the weights, as the shader reads them.
 
 use super::super::choice::TileId;
-use super::super::family::{Offer, Rank, Weights};
+use super::super::family::{Offer, Rank};
 use super::super::layout::Kind;
 use super::super::prelude::planes;
 use super::super::spec::{ConvSpec, KRange, Operand};
+use super::super::weights::Weights;
 use super::super::{Arena, BufferShape, Kernel, Shader, Values};
 use crate::threads;
 use std::sync::Arc;

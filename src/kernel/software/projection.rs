@@ -2,8 +2,9 @@
 //! Winograd's passes, which save products for windows alone, add theirs in place.
 
 use super::super::choice::FamilyId;
-use super::super::family::{Family, Offer, Target, Weights, convolution};
+use super::super::family::{Family, Offer, Target, convolution};
 use super::super::spec::{Add, ConvSpec, Operand, Spec};
+use super::super::weights::Weights;
 use super::super::winograd::Minimal;
 use super::super::{Arena, Capabilities, Function, Limits, Role, Rounding, Values};
 use super::conv;

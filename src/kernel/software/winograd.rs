@@ -7,10 +7,11 @@
 //! three shaders find their sizes in front of the weights.
 
 use super::super::choice::{FamilyId, TileId};
-use super::super::family::{Family, Offer, Target, Weights, convolution};
+use super::super::family::{Family, Offer, Target, convolution};
 use super::super::layout::Kind;
 use super::super::prelude::planes;
 use super::super::spec::{ConvSpec, KRange, Spec};
+use super::super::weights::Weights;
 use super::super::winograd::Minimal;
 use super::super::{Arena, Capabilities, Limits, Role, Rounding, Shader, Values, files};
 use super::conv::{best_tile, binding, bounds, plain, products, shader, source};

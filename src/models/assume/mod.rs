@@ -8,6 +8,7 @@ pub(super) use conventions::{Conventions, Rectifier};
 pub use words::in_words;
 
 use super::ModelError;
+use super::config::{Config, Stated, wrong};
 use super::key::Key;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,6 +17,9 @@ use std::fmt;
 
 /// The key of `config.json` whose object states assumptions.
 const CONFIG_KEY: &str = "rmnet";
+
+/// What an assumption in a config file is.
+const EXPECTED: &str = "a number, a word or a list";
 
 /// Assumptions stated by whoever knows the network: they take the place of conventions.
 ///
@@ -62,22 +66,13 @@ impl Assume {
     }
 
     /// What a config file states, with what is stated here on top.
-    pub(in crate::models) fn over(&self, config: Option<&Value>) -> Result<Assume, ModelError> {
+    pub(in crate::models) fn over(&self, config: &Config) -> Result<Assume, ModelError> {
         let mut all = Assume::default();
-        let Some(stated) = super::config::get(config, CONFIG_KEY) else { return Ok(self.clone()) };
-        let Some(object) = stated.as_object() else {
-            return Err(super::config::wrong(CONFIG_KEY, "an object of assumptions", stated));
-        };
-        for (key, value) in object {
-            let text = match value {
-                Value::String(text) => Some(text.clone()),
-                Value::Array(list) => Some(list.iter().map(Value::to_string).collect::<Vec<_>>().join(",")),
-                Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
-                Value::Null | Value::Object(_) => None,
-            };
-            let text = text.ok_or_else(|| {
-                super::config::wrong(&format!("{CONFIG_KEY}.{key}"), "a number, a word or a list", value)
-            })?;
+        let stated = config.own.rmnet.checked(CONFIG_KEY, "an object of assumptions")?;
+        let Some(stated) = stated else { return Ok(self.clone()) };
+        for (key, value) in stated {
+            let text = value.checked(&format!("{CONFIG_KEY}.{key}"), EXPECTED)?.map(Stated::text);
+            let text = text.ok_or_else(|| wrong(&format!("{CONFIG_KEY}.{key}"), EXPECTED, &Value::Null))?;
             all.state(key, &text)?;
         }
         all.values.extend(self.values.clone());
@@ -140,7 +135,7 @@ mod tests {
             json!({ "rmnet": { "stage_strides": [1, 2, 2, 1], "stem_pool": false, "batch_norm_eps": 1e-3 } });
         let mut assume = Assume::default();
         assume.state("stem_pool", "true").unwrap();
-        let all = assume.over(Some(&config)).unwrap();
+        let all = assume.over(&Config::read(Some(&config))).unwrap();
         assert_eq!(all.get(Key::StageStrides), Some("1,2,2,1"));
         assert_eq!(all.get(Key::StemPool), Some("true"));
         assert_eq!(all.get(Key::BatchNormEps), Some("0.001"));
@@ -149,7 +144,7 @@ mod tests {
             json!({ "rmnet": { "stem": 1 } }),
             json!({ "rmnet": { "stem_pool": {} } }),
         ] {
-            assert!(assume.over(Some(&config)).is_err(), "{config}");
+            assert!(assume.over(&Config::read(Some(&config))).is_err(), "{config}");
         }
     }
 }

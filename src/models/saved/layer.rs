@@ -1,9 +1,9 @@
 //! The operations of a saved chain: their JSON, and the tensors they name.
 
-use super::super::reader::not_finite;
 use super::SavedError;
 use crate::checkpoint::Checkpoint;
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, MaxPool, Node, Op, Weight};
+use crate::models::build::reader::not_finite;
 use safetensors::View;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

@@ -4,100 +4,24 @@
 //! with its operation, operands and the names of its tensors. A file of plain weights (the literal form) has the same
 //! metadata and one `<layer>.weight` and `<layer>.bias` per convolution, as other runtimes expect.
 
+mod error;
 mod layer;
 
-use super::{Assumption, MAX_SIDE, Model, Output, Preprocess, Scores};
+pub use error::{METADATA_KEY, SavedError};
+
+use super::{Assumption, MAX_SIDE, Model, Output, Scores};
 use crate::checkpoint::Checkpoint;
-use crate::graph::{Graph, GraphError, Shape, ValueId};
+use crate::graph::{Graph, Shape, ValueId};
 use crate::output;
-use crate::preprocess::PreprocessError;
+use crate::preprocess::Preprocess;
+use error::VERSION;
 use layer::{SavedNode, read_op, saved_op};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::{Path, PathBuf};
-
-/// Key of the chain in a file's metadata.
-pub const METADATA_KEY: &str = crate::checkpoint::RMNET_METADATA;
-
-const VERSION: u32 = 1;
+use std::path::Path;
 
 /// Bound on the input's channels.
 const MOST_CHANNELS: usize = 1 << 16;
-
-/// Why a graph could not be saved, or a saved one not loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum SavedError {
-    /// The metadata is of another program: no chain at all.
-    #[error("metadata `{METADATA_KEY}` is no chain that rmnet wrote")]
-    Foreign,
-    /// The chain in the metadata is not one of ours.
-    #[error("metadata `{METADATA_KEY}`: {0}")]
-    Chain(#[from] serde_json::Error),
-    /// A later or unknown layout.
-    #[error("metadata `{METADATA_KEY}`: expected version {VERSION}, found {found}")]
-    Version {
-        /// What the file says.
-        found: u32,
-    },
-    /// A tensor that the chain names is missing, has another shape or dtype, or holds NaN or an infinity.
-    #[error("tensor {tensor} of layer {layer}: expected {expected}, found {found}")]
-    Tensor {
-        /// The layer.
-        layer: String,
-        /// The tensor.
-        tensor: String,
-        /// Shape and dtype the chain asks for.
-        expected: String,
-        /// What the file has.
-        found: String,
-    },
-    /// A tensor that no layer of the chain reads.
-    #[error("unexpected tensor `{tensor}` of shape {found:?}: no layer of the chain reads it")]
-    Unexpected {
-        /// The tensor.
-        tensor: String,
-        /// Its shape.
-        found: Vec<usize>,
-    },
-    /// Something beside the chain that does not fit it.
-    #[error("metadata `{METADATA_KEY}`: {what}: expected {expected}, found {found}")]
-    Mismatch {
-        /// What is compared.
-        what: &'static str,
-        /// What the chain asks for.
-        expected: String,
-        /// What the file says.
-        found: String,
-    },
-    /// A preprocessing of numbers that are out of range.
-    #[error("metadata `{METADATA_KEY}`: {0}")]
-    Preprocess(#[from] PreprocessError),
-    /// A chain whose operations do not fit each other.
-    #[error(transparent)]
-    Graph(#[from] GraphError),
-    /// A weight or bias that f32 does not hold.
-    #[error("{layer}: a weight or bias, folded with its batch norm, is beyond f32")]
-    Overflow {
-        /// The layer.
-        layer: String,
-    },
-    /// An operation the form has no place for.
-    #[error("{layer}: {what} cannot be saved; fold it first")]
-    Unsaveable {
-        /// The layer.
-        layer: String,
-        /// Its operation.
-        what: String,
-    },
-    /// The file could not be written.
-    #[error("cannot write {path}: {reason}")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        reason: String,
-    },
-}
 
 /// What belongs to a model besides its graph.
 #[derive(Clone, Debug, Serialize, Deserialize)]

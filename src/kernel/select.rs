@@ -1,0 +1,157 @@
+//! Which kernel computes a spec: the families there are, the static choice among their tiles, and every one that is worth timing.
+
+use super::access::{Access, Plain};
+use super::choice::{Choice, FamilyId};
+use super::family::{Family, Offered, Target, offered};
+use super::layout::Kind;
+use super::software::{self, SoftwareAccess};
+use super::spec::{ConvSpec, Spec};
+use super::winograd::{self, Minimal};
+use super::{Arena, Capabilities, Class, Kernel, direct, gemm, gemm_matrix, gemv, pool, stem};
+use std::sync::Arc;
+
+/// Every way to compute a spec.
+static FAMILIES: [&dyn Family; 15] = [
+    &gemv::Gemv,
+    &pool::MaxPool,
+    &pool::Average,
+    &software::Conv(Kind::Dense),
+    &software::Conv(Kind::Depthwise),
+    &software::Projection(Minimal::Four),
+    &software::Projection(Minimal::Two),
+    &software::Winograd(Minimal::Four),
+    &software::Winograd(Minimal::Two),
+    &stem::Stem,
+    &gemm_matrix::GemmMatrix,
+    &winograd::WinogradFused,
+    &direct::Direct,
+    &software::Direct,
+    &gemm::Gemm,
+];
+
+/// A dispatch that no kernel can do within an adapter's limits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kernel}: {limit} may be {allowed} at most, needed are {needed}")]
+pub struct KernelError {
+    /// The kernel that was chosen.
+    pub kernel: Choice,
+    /// What is limited.
+    pub limit: &'static str,
+    /// What the kernel needs.
+    pub needed: u64,
+    /// What the adapter allows.
+    pub allowed: u64,
+}
+
+/// The kernel for a spec: a static choice by shape and capabilities.
+///
+/// # Errors
+/// [`KernelError`] where a limit is too small: too many buffers, a buffer or its weights over the binding size, a grid too
+/// large.
+pub fn select(spec: &Spec, caps: &Capabilities) -> Result<Kernel, KernelError> {
+    select_in(spec, caps, None)
+}
+
+/// [`select`] for buffers of which some are ranges of one: there a software adapter gets the convolution that is one shader for
+/// many shapes.
+///
+/// # Errors
+/// As there.
+pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Result<Kernel, KernelError> {
+    let (flat, target) = (flattened(spec), target(caps, arena));
+    let mut kernels = offered(&FAMILIES, &flat, &target).into_iter().map(Offered::kernel);
+    let first = kernels.next().expect("every spec has a kernel");
+    // Some families bind more buffers than others: the first that the adapter takes, or else why it does not take the first.
+    match check(spec, &first, caps) {
+        Ok(()) => Ok(first),
+        Err(e) => kernels.find(|kernel| check(spec, kernel, caps).is_ok()).ok_or(e),
+    }
+}
+
+/// Every kernel worth timing for a spec, [`select`]'s choice first, each of another choice. All take the same buffers; each packs
+/// its own weights.
+///
+/// # Errors
+/// As [`select`]; alternatives over a limit are left out.
+pub fn candidates(spec: &Spec, caps: &Capabilities) -> Result<Vec<Kernel>, KernelError> {
+    candidates_in(spec, caps, None)
+}
+
+/// [`candidates`] for buffers of which some are ranges of one, [`select_in`]'s choice first.
+///
+/// # Errors
+/// As there.
+pub fn candidates_in(
+    spec: &Spec,
+    caps: &Capabilities,
+    arena: Option<&Arena>,
+) -> Result<Vec<Kernel>, KernelError> {
+    let (flat, target) = (flattened(spec), target(caps, arena));
+    let mut kernels = vec![];
+    let mut refused = None;
+    for kernel in offered(&FAMILIES, &flat, &target).into_iter().map(Offered::kernel) {
+        match check(spec, &kernel, caps) {
+            Ok(()) => kernels.push(kernel),
+            Err(e) => refused = refused.or(Some(e)),
+        }
+    }
+    match refused {
+        Some(e) if kernels.is_empty() => Err(e),
+        _ => Ok(kernels),
+    }
+}
+
+/// What every family computes and what not, a line each: name, and what it covers.
+pub fn coverage() -> Vec<(FamilyId, &'static str)> {
+    FAMILIES.iter().map(|family| (family.id(), family.covers())).collect()
+}
+
+/// The spec as families see it.
+fn flattened(spec: &Spec) -> Spec {
+    match spec {
+        Spec::Conv(conv) => Spec::Conv(conv.flattened()),
+        Spec::MaxPool(_) | Spec::Average(_) => spec.clone(),
+    }
+}
+
+/// An upper bound, over every kernel that [`candidates`] may give on any adapter, of the bytes of a dispatch's packed weights:
+/// a planner splits output channels over several dispatches until this fits a binding.
+pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
+    let flat = spec.flattened();
+    FAMILIES.iter().map(|family| family.weight_bytes(&flat)).max().unwrap_or(0)
+}
+
+fn check(spec: &Spec, kernel: &Kernel, caps: &Capabilities) -> Result<(), KernelError> {
+    let allow = |limit, needed: u64, allowed: u64| {
+        if needed <= allowed {
+            return Ok(());
+        }
+        Err(KernelError { kernel: kernel.choice, limit, needed, allowed })
+    };
+    let limits = &caps.limits;
+    for shader in &kernel.shaders {
+        allow("storage buffers", shader.bindings.len() as u64, u64::from(limits.max_storage_buffers))?;
+        for workgroups in shader.grid {
+            allow("workgroups of a dimension", u64::from(workgroups), u64::from(limits.max_workgroups))?;
+        }
+    }
+    allow("bytes of a binding", kernel.scratch, limits.max_binding_bytes)?;
+    let buffers = spec
+        .operands()
+        .into_iter()
+        .map(|o| o.shape.bytes())
+        .chain(spec.outputs().into_iter().map(|s| s.bytes()));
+    for bytes in buffers {
+        allow("bytes of a binding", bytes as u64, limits.max_binding_bytes)?;
+    }
+    allow("bytes of packed weights", kernel.weight_bytes(), limits.max_binding_bytes)
+}
+
+/// What a kernel on an adapter is for.
+fn target<'a>(caps: &'a Capabilities, arena: Option<&'a Arena>) -> Target<'a> {
+    let access: Arc<dyn Access> = match caps.class {
+        Class::Software => Arc::new(SoftwareAccess::new(caps, arena)),
+        Class::Integrated | Class::Discrete => Arc::new(Plain),
+    };
+    Target { caps, access, arena }
+}

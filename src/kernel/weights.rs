@@ -1,0 +1,43 @@
+//! What weights are to a kernel: an order in a binding, and how far its arithmetic may be from exact.
+
+use super::Rounding;
+use super::spec::{ConvSpec, Function};
+use crate::tensor::all_finite;
+use std::fmt::Debug;
+
+/// What a convolution dispatch is parametrised with, besides its operands.
+#[derive(Clone, Copy, Debug)]
+pub struct Values<'a> {
+    /// Per K range, dense `[out_channels, channels / groups, kernel_h, kernel_w]`.
+    pub k_ranges: &'a [&'a [f32]],
+    /// One per output channel.
+    pub bias: &'a [f32],
+    /// One per output channel where some range of the activation is [`Function::PRelu`]; else empty.
+    pub slopes: &'a [f32],
+    /// Per K range, scale and shift of each channel where it maps its operand. May be empty where none does.
+    pub maps: &'a [Option<(Vec<f32>, Vec<f32>)>],
+}
+
+impl Values<'_> {
+    /// Whether every weight and bias is finite: folding may have taken one beyond f32.
+    pub(crate) fn are_finite(&self) -> bool {
+        self.k_ranges.iter().all(|k| all_finite(k)) && all_finite(self.bias)
+    }
+}
+
+/// The order of a kernel's packed weights.
+pub(super) trait Weights: Debug + Send + Sync {
+    /// Bytes of the binding.
+    fn bytes(&self) -> u64;
+
+    /// The content of the binding, in 32-bit words.
+    ///
+    /// # Panics
+    /// Where the lengths do not match the spec.
+    fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32>;
+
+    /// How far results may be from exact ones.
+    fn rounding(&self) -> Rounding {
+        Rounding::DIRECT
+    }
+}

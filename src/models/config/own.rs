@@ -1,0 +1,54 @@
+//! The keys of this program.
+
+use crate::field::Field;
+use serde::Deserialize;
+use serde_json::{Number, Value};
+use std::collections::BTreeMap;
+
+/// What is stated to this program.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(in crate::models) struct Own {
+    /// Assumptions by their keys.
+    pub(in crate::models) rmnet: Field<BTreeMap<String, Field<Stated>>>,
+    /// The modules of a plain chain, in order.
+    pub(in crate::models) rmnet_chain: Field<Vec<Field<Module>>>,
+}
+
+/// The value of an assumption, as JSON spells it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(in crate::models) enum Stated {
+    Word(String),
+    Number(Number),
+    Flag(bool),
+    List(Vec<Value>),
+}
+
+impl Stated {
+    /// The same as the command line has it: a list with commas between.
+    pub(in crate::models) fn text(&self) -> String {
+        match self {
+            Stated::Word(word) => word.clone(),
+            Stated::Number(number) => number.to_string(),
+            Stated::Flag(flag) => flag.to_string(),
+            Stated::List(list) => list.iter().map(Value::to_string).collect::<Vec<_>>().join(","),
+        }
+    }
+}
+
+/// A module of a plain chain: what its tensors do not show.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+pub(in crate::models) enum Module {
+    Conv2d { stride: usize, padding: usize, kernel: Option<[usize; 2]>, bias: Option<bool> },
+    BatchNorm,
+    Relu,
+    Relu6,
+    Prelu,
+    MaxPool { kernel: usize, stride: usize, padding: usize },
+    GlobalAverage,
+    Flatten,
+    Identity,
+    Linear { bias: Option<bool> },
+}

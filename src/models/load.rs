@@ -1,0 +1,188 @@
+//! From an opened checkpoint to its model.
+
+use super::assume::Conventions;
+use super::build::reader::{Finished, Reader};
+use super::config::Config;
+use super::namings::timm;
+use super::scheme::Built;
+use super::{Assume, Assumption, Key, MAX_SIDE, Model, ModelError, Naming, Output};
+use super::{detect, saved};
+use crate::checkpoint::Checkpoint;
+use crate::graph::{Graph, GraphError, Shape};
+use crate::preprocess::Preprocess;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+impl Model {
+    /// Opens a checkpoint file or folder ([`Checkpoint::open`]) and loads its network ([`load`]).
+    ///
+    /// # Errors
+    /// [`ModelError`] names the file, tensor, config key or network that stands in the way.
+    pub fn open(path: impl AsRef<Path>, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+        load(&Checkpoint::open(path)?, size)
+    }
+}
+
+/// Builds the network of a checkpoint for inputs of `size` (`[height, width]`), by default the size its config or its
+/// kind has: the config's input size, 32 for CIFAR networks, else 224.
+///
+/// Weights are not copied. Batch-norm vectors and biases are widened to f64.
+///
+/// # Errors
+/// [`ModelError`] names the tensor, config key or network that stands in the way.
+pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+    load_assuming(checkpoint, size, &Assume::default())
+}
+
+/// [`load`] with assumptions in place of conventions. They count for more than those under `"rmnet"` in `config.json`.
+///
+/// # Errors
+/// As [`load`]; [`ModelError::Assumption`] for one that the file contradicts, or that nothing of the network depends on.
+pub fn load_assuming(
+    checkpoint: &Checkpoint,
+    size: Option<[usize; 2]>,
+    assume: &Assume,
+) -> Result<Model, ModelError> {
+    let config = Config::read(checkpoint.config());
+    let stated = assume.over(&config)?;
+    let mut foreign = None;
+    match saved::load(checkpoint) {
+        Some(Ok((graph, about))) => {
+            // Its strides and the like are written out. What a config beside it states is of the file that it came from.
+            Conventions::new(assume.clone()).finish("file of rmnet")?;
+            return from_saved(graph, about, size);
+        }
+        Some(Err(saved::SavedError::Foreign)) => {
+            foreign = Some(format!("metadata `{}`", saved::METADATA_KEY))
+        }
+        Some(Err(error)) => return Err(error.into()),
+        None => {}
+    }
+    let architecture = timm::architecture(&config.timm)?;
+    let (dict, scheme) = detect::network(checkpoint, &config, stated.get(Key::Prefix))?;
+    if let Some(name) = architecture {
+        timm::check(name, scheme)?;
+    }
+    config.hugging_face.type_agrees(scheme.model_types)?;
+    let naming = match scheme.naming {
+        Naming::Torchvision if architecture.is_some() => Naming::Timm,
+        naming => naming,
+    };
+    let configured = stated_preprocess(checkpoint, &config, scheme.model_types)?;
+    let of_family = configured.is_none();
+    let preprocess = configured.unwrap_or_else(|| (scheme.preprocess)(&dict));
+    let size = size.unwrap_or(preprocess.size);
+    check_size(size)?;
+    let preprocess = preprocess.with_size(size);
+
+    let mut reader = Reader::new(dict, naming, stated);
+    let built = (scheme.build)(&mut reader, &config, size)?;
+    let preprocess = match of_family {
+        true => preprocess.for_channels(built.graph.input_shape().channels),
+        false => preprocess,
+    };
+    let family = format!("{naming} {}", built.family);
+    let Finished { mut assumed, mut ignored } = reader.finish(&family, built.graph.input_shape().channels)?;
+    ignored.extend(foreign);
+    if of_family {
+        assumed.push(Assumption { key: Key::Preprocess, value: preprocess.to_string(), stated: false });
+    }
+    names_are_text(&built.graph)?;
+    let labels = built.classes.map(|n| config.results.labels(n)).transpose()?.flatten();
+    match (architecture, built.classes) {
+        (Some(_), classes) => config.timm.classes_agree(classes.unwrap_or(0))?,
+        (None, Some(classes)) => config.timm.num_classes.agrees("num_classes", &classes)?,
+        (None, None) => {}
+    }
+    let output = match (naming, built.classes) {
+        (Naming::InsightFace, _) => Output::Embedding,
+        (_, Some(_)) => Output::Logits,
+        (_, None) => Output::Features,
+    };
+    let scores = config.results.scores(built.classes)?;
+    let Built { graph, blocks, .. } = built;
+    let layers = BTreeMap::new();
+    Ok(Model { graph, family, naming, blocks, preprocess, labels, output, scores, assumed, ignored, layers })
+}
+
+/// Refuses layers whose names, which are those of a file's tensors, have characters that no name needs: they are printed, and written
+/// into shaders and other files.
+fn names_are_text(graph: &Graph) -> Result<(), GraphError> {
+    match graph.nodes().iter().find(|n| n.name.chars().any(char::is_control)) {
+        None => Ok(()),
+        Some(node) => Err(GraphError {
+            node: node.name.escape_debug().to_string(),
+            expected: "a name without control characters".into(),
+            found: "some".into(),
+        }),
+    }
+}
+
+fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
+    match size.iter().all(|s| (1..=MAX_SIDE).contains(s)) {
+        true => Ok(()),
+        false => Err(ModelError::Size { size }),
+    }
+}
+
+fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
+    names_are_text(&graph)?;
+    let saved::About { family, preprocess, labels, output, scores, assumed, layers } = about;
+    let (graph, preprocess) = match size {
+        Some([h, w]) => {
+            check_size([h, w])?;
+            let resized = graph.resized(h, w)?;
+            let (map, whole) = (resized.shape(resized.output()), graph.shape(graph.output()));
+            // Features may be a map, whose size follows the input's unless a layer reads a whole map.
+            let free =
+                output == Output::Features && map.channels == whole.channels && !reads_whole_map(&graph);
+            if map != whole && !free {
+                let Shape { height, width, .. } = graph.input_shape();
+                let why = format!("its last layer reads a whole map and would give {map}, not {whole}");
+                return Err(ModelError::FixedSize {
+                    size: [h, w],
+                    expected: format!("{height}x{width}"),
+                    why,
+                });
+            }
+            (resized, preprocess.with_size([h, w]))
+        }
+        None => (graph, preprocess),
+    };
+    let (naming, blocks, ignored) = (Naming::Saved, vec![], vec![]);
+    Ok(Model { graph, family, naming, blocks, preprocess, labels, output, scores, assumed, ignored, layers })
+}
+
+/// Whether a convolution's window covers its whole input, as a linear layer of a flattened map becomes one.
+fn reads_whole_map(graph: &Graph) -> bool {
+    graph
+        .convs()
+        .any(|(node, conv)| conv.kernel != [1, 1] && conv.kernel == graph.shape(node.inputs[0]).size())
+}
+
+/// The preprocessing of the config files, where they have one. A processor's file that names no class is the network's.
+fn stated_preprocess(
+    checkpoint: &Checkpoint,
+    config: &Config,
+    model_types: &[&str],
+) -> Result<Option<Preprocess>, ModelError> {
+    let published = &config.timm.pretrained_cfg;
+    published.checked("pretrained_cfg", "an object")?;
+    // Older timm files have no inner object.
+    let flat = || checkpoint.config().filter(|_| config.timm.input_size.is_given());
+    let class = match model_types.contains(&"mobilenet_v2") {
+        true => "MobileNetV2ImageProcessor",
+        false => "ConvNextImageProcessor",
+    };
+    Ok(match (published.found().or_else(flat), checkpoint.preprocessor_config()) {
+        (Some(timm), _) => {
+            let wrong = |source| ModelError::Preprocess { file: "config.json", source };
+            Some(Preprocess::from_timm(timm).map_err(wrong)?)
+        }
+        (None, Some(hugging_face)) => {
+            let wrong = |source| ModelError::Preprocess { file: checkpoint.preprocessor_file(), source };
+            Some(Preprocess::from_hugging_face_as(hugging_face, class).map_err(wrong)?)
+        }
+        (None, None) => None,
+    })
+}

@@ -1,0 +1,42 @@
+//! The names of insightface, and how it prepares the image of a face.
+
+use crate::models::build::layers::depths;
+use crate::models::build::state_dict::StateDict;
+use crate::models::families::iresnet::{self, image_side, map_side};
+use crate::models::scheme::{self, Scheme};
+use crate::models::{MAX_SIDE, Naming};
+use crate::preprocess::{Preprocess, Resize};
+
+pub(in crate::models) const SCHEME: Scheme = Scheme {
+    naming: Naming::InsightFace,
+    own_prefix: "",
+    shown_by: "insightface IResNet names (`prelu.weight`, `layer1.0.prelu.weight`)",
+    matches: |dict| {
+        // A ResNet with slopes has neither of the last two batch norms.
+        let last = dict.shape("features.weight").or(dict.shape("bn2.weight")).is_some();
+        last && dict.names().any(|n| n.starts_with("layer") && n.ends_with(".prelu.weight"))
+    },
+    preprocess,
+    build: |reader, _, size| iresnet::build(reader, size),
+    model_types: &["iresnet"],
+    timm: scheme::not_in_timm,
+};
+
+/// As insightface runs it: warped to the size that the linear layer asks for, values from -1 to 1.
+fn preprocess(dict: &StateDict<'_>) -> Preprocess {
+    let dim = |name: &str, at: usize| dict.tensor(name)?.shape().get(at).copied();
+    let side = || {
+        let map = map_side(dim("fc.weight", 1)?, dim("bn2.weight", 0)?)?;
+        image_side(map, 1usize.checked_shl(u32::try_from(depths(dict.names()).len()).ok()?)?)
+            .filter(|s| *s <= MAX_SIDE)
+    };
+    let size = [side().unwrap_or(112); 2];
+    Preprocess {
+        size,
+        resize: Resize::Exact(size),
+        crop_pct: 1.0,
+        mean: vec![0.5; 3],
+        std: vec![0.5; 3],
+        ..Preprocess::imagenet()
+    }
+}

@@ -1,0 +1,138 @@
+//! What the `config.json` of timm says of any family: the architecture, which is accepted by name, and its arguments. Most
+//! differences leave no trace in the tensors, so that every other architecture, and every argument that is not known to leave the
+//! function as it is, is refused by name.
+
+use super::names::{blocks, plain, refused};
+use crate::models::ModelError;
+use crate::models::config::{Timm, wrong};
+use crate::models::families::resnet::Kind;
+use crate::models::scheme::Scheme;
+use serde_json::Value;
+
+/// The values that an argument may have without a change of the network that tensors and architecture do not show.
+pub(super) enum Allowed {
+    /// Any: shapes or names show it, it is compared with them, or it is only of use in training.
+    Any,
+    /// `true` and `false`.
+    Flag,
+    /// These words.
+    Words(&'static [&'static str]),
+    /// These values, as JSON spells them.
+    Values(&'static [&'static str]),
+}
+
+/// Arguments by name, each with the values that it may have.
+pub(super) type Arguments = &'static [(&'static str, Allowed)];
+
+/// Those of every family.
+const OF_ALL: Arguments = &[
+    ("drop_path_rate", Allowed::Any),
+    ("drop_rate", Allowed::Any),
+    ("global_pool", Allowed::Words(&["avg"])),
+    ("in_chans", Allowed::Any),
+    ("num_classes", Allowed::Any),
+    ("output_stride", Allowed::Values(&["32"])),
+    ("pretrained", Allowed::Any),
+];
+
+impl Allowed {
+    fn has(&self, value: &Value) -> bool {
+        match self {
+            Allowed::Any => true,
+            Allowed::Flag => value.is_boolean(),
+            Allowed::Words(words) => value.as_str().is_some_and(|value| words.contains(&value)),
+            Allowed::Values(values) => values
+                .iter()
+                .any(|allowed| serde_json::from_str(allowed).is_ok_and(|allowed: Value| allowed == *value)),
+        }
+    }
+}
+
+fn unsupported<T>(what: impl Into<String>, why: impl Into<String>) -> Result<T, ModelError> {
+    Err(ModelError::Unsupported { what: what.into(), why: why.into() })
+}
+
+/// The architecture that a config names.
+///
+/// # Errors
+/// [`ModelError::Config`] when it is no name, [`ModelError::Unsupported`] when it is known not to be supported.
+pub(in crate::models) fn architecture(config: &Timm) -> Result<Option<&str>, ModelError> {
+    let Some(name) = config.architecture.checked("architecture", "a name")? else { return Ok(None) };
+    match refused(&plain(name)) {
+        Some(why) => unsupported(format!("timm `{name}`"), why),
+        None => Ok(Some(name)),
+    }
+}
+
+/// Refuses an architecture that the scheme of the tensors has not.
+pub(in crate::models) fn check(name: &str, scheme: &Scheme) -> Result<(), ModelError> {
+    (scheme.timm)(&plain(name)).or_else(|why| unsupported(format!("timm `{name}`"), why))
+}
+
+/// Refuses arguments that neither every family nor this one allows, and another pooling than the average.
+pub(super) fn check_arguments(config: &Timm, of_family: Arguments) -> Result<(), ModelError> {
+    if let Some(pool) =
+        config.global_pool.found().filter(|_| config.global_pool.get().is_none_or(|p| p != "avg"))
+    {
+        return unsupported("a timm network with another pooling", format!("`global_pool` is {pool}"));
+    }
+    if config.architecture.found().is_none() {
+        return Ok(());
+    }
+    let Some(args) = config.model_args.checked("model_args", "an object")? else { return Ok(()) };
+    let allowed = |key: &String, value: &Value| {
+        OF_ALL.iter().chain(of_family).any(|(name, allowed)| name == key && allowed.has(value))
+    };
+    match args.all.iter().find(|(key, value)| !value.is_null() && !allowed(key, value)) {
+        Some((key, value)) => unsupported(
+            "a timm network with other arguments",
+            format!("config.json has `model_args.{key}` {value}, which changes the network"),
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Refuses an architecture of other blocks than the tensors have, where no argument changes their number.
+pub(super) fn depths_agree(config: &Timm, kind: Option<Kind>, depths: &[usize]) -> Result<(), ModelError> {
+    let Some(found) = config.architecture.found() else { return Ok(()) };
+    let named = config.architecture.get().and_then(|name| blocks(&plain(name)));
+    let Some((of_name, published)) = named else { return Ok(()) };
+    if config.args().layers.found().is_some() || Some(of_name) == kind && published == depths {
+        return Ok(());
+    }
+    let kind = kind.map_or("both kinds of block".into(), |kind| kind.to_string());
+    let expected = format!("a network of {kind} {depths:?}, as the tensors have it");
+    Err(wrong("architecture", &expected, found))
+}
+
+/// Refuses a config that says of a part of the network, by the argument `key` or else by the architecture's name (`named`),
+/// that it is there where the tensors have not `shown` it, or the other way round.
+pub(super) fn part_agrees(
+    config: &Timm,
+    key: &str,
+    named: bool,
+    shown: bool,
+    what: &str,
+) -> Result<(), ModelError> {
+    let argument = config.argument(key);
+    if argument.map_or(named, asks) == shown {
+        return Ok(());
+    }
+    let (key, found) = match argument {
+        Some(value) => (format!("model_args.{key}"), value),
+        None => ("architecture".into(), config.architecture.found().unwrap_or(&Value::Null)),
+    };
+    let which = if shown { "with" } else { "without" };
+    let expected = format!("a network {which} {what}, as the tensors have it");
+    Err(ModelError::Config { key, expected, found: found.to_string() })
+}
+
+/// Whether an argument asks for something: it is not `false`, an empty name or an empty object.
+fn asks(argument: &Value) -> bool {
+    match argument {
+        Value::Bool(flag) => *flag,
+        Value::String(name) => !name.is_empty(),
+        Value::Object(object) => !object.is_empty(),
+        _ => true,
+    }
+}

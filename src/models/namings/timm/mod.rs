@@ -1,0 +1,10 @@
+//! The names of timm. Its ResNets have torchvision's: what its config files say of them is in `resnet`.
+
+mod arguments;
+pub(in crate::models) mod mobilenet_v2;
+mod names;
+pub(in crate::models) mod repvgg;
+pub(in crate::models) mod resnet;
+pub(in crate::models) mod resnet_v2;
+
+pub(in crate::models) use arguments::{architecture, check};

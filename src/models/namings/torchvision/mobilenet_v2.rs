@@ -1,0 +1,85 @@
+//! torchvision's names: `features.{n}`, a block's layers in `conv`, the classifier in `classifier.1`.
+
+use crate::models::assume::Rectifier;
+use crate::models::build::layers;
+use crate::models::build::reader::Reader;
+use crate::models::families::mobilenet_v2::{self, Block, DEPTHS, Layout, Net};
+use crate::models::scheme::{self, Built, Scheme};
+use crate::models::{Key, ModelError, Naming};
+use crate::preprocess::Preprocess;
+
+pub(in crate::models) const SCHEME: Scheme = Scheme {
+    naming: Naming::Torchvision,
+    own_prefix: "",
+    shown_by: "torchvision MobileNetV2 names (`features.1.conv.0.0.weight`)",
+    matches: |dict| dict.names().any(|n| n.starts_with("features.1.conv.")),
+    preprocess: |_| Preprocess::imagenet(),
+    build: |reader, _, size| build(reader, size),
+    model_types: &["mobilenet_v2"],
+    timm: scheme::not_in_timm,
+};
+
+/// The published stages: names count blocks only, so that of another network the strides have to be stated.
+fn build(reader: &mut Reader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
+    let published: usize = DEPTHS.iter().sum();
+    // But for the first and the last of the numbered layers.
+    let blocks = layers::count(reader, |i| format!("features.{i}")).saturating_sub(2);
+    let stated = reader.conventions.is_stated(Key::BlockStrides);
+    if blocks == published && !stated {
+        let strides = mobilenet_v2::strides(reader, &DEPTHS)?;
+        let net = mobilenet_v2::build(reader, &layout(&strides), size)?;
+        one_width_a_stage(reader, &net)?;
+        return Ok(net.built(&DEPTHS));
+    }
+    if !stated || blocks == 0 {
+        return Err(ModelError::Unsupported {
+            what: format!("a torchvision MobileNetV2 of {blocks} blocks"),
+            why: format!(
+                "its names do not say which stride, and only the {published} published ones are known: state the assumption \
+                 `block_strides`, a stride for each"
+            ),
+        });
+    }
+    let strides = reader.conventions.counts(Key::BlockStrides, &vec![1; blocks], "blocks")?;
+    let net = mobilenet_v2::build(reader, &layout(&strides), size)?;
+    Ok(net.built(&[blocks]))
+}
+
+fn layout(strides: &[usize]) -> Layout {
+    let unit = |name: String| ["0", "1", "2"].map(|n| format!("{name}.{n}"));
+    let block = |(i, stride): (usize, &usize)| {
+        let name = format!("features.{}", i + 1);
+        // The first block has no expansion, and the later layers move up.
+        let expand = (i > 0).then(|| unit(format!("{name}.conv.0")));
+        let first = usize::from(expand.is_some());
+        let depthwise = unit(format!("{name}.conv.{first}"));
+        let project = [first + 1, first + 2].map(|n| format!("{name}.conv.{n}"));
+        Block { name, expand, depthwise, project, stride: *stride, dilation: 1, residual: true }
+    };
+    Layout {
+        stem: unit("features.0".into()),
+        blocks: strides.iter().enumerate().map(block).collect(),
+        last: unit(format!("features.{}", strides.len() + 1)),
+        head: ["avgpool", "classifier.1"].map(String::from),
+        activation: Rectifier::Relu6,
+        same: false,
+    }
+}
+
+/// Refuses other stages of as many blocks, where a width shows them.
+fn one_width_a_stage(reader: &Reader<'_>, net: &Net) -> Result<(), ModelError> {
+    let mut first = 0;
+    for depth in DEPTHS {
+        let width = net.widths[first][1];
+        for i in first..first + depth {
+            let [expanded, out] = net.widths[i];
+            if out != width {
+                let tensor = format!("features.{}.conv.{}.weight", i + 1, if i > 0 { 2 } else { 1 });
+                let expected = format!("[{width} as the first block of its stage, {expanded}, 1, 1]");
+                return Err(reader.misshapen(&tensor, expected));
+            }
+        }
+        first += depth;
+    }
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! The names of torchvision.
+
+pub(in crate::models) mod mobilenet_v2;
+pub(in crate::models) mod resnet;
