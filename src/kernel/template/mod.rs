@@ -10,7 +10,14 @@
 //!
 //! Why text: naga writes every loop as `while (true)`, and a compiler in a browser keeps an indexed array in memory.
 
+mod lines;
+#[cfg(test)]
+mod tests;
+
+pub(super) use lines::numbered;
+
 use super::constants::{Constants, Value};
+use lines::{closing, constant, indent, is_comment, product, renamed, word};
 
 /// `text` without its markers.
 ///
@@ -290,38 +297,8 @@ impl<'a> Loop<'a> {
     }
 }
 
-/// The variable that a line adds a product to, and the product.
-fn product(line: &str) -> Option<(&str, &str)> {
-    let (target, value) = line.trim().strip_suffix(';')?.split_once(" += ")?;
-    let mut depth = 0;
-    let plain = value.char_indices().all(|(at, c)| {
-        depth += match c {
-            '(' | '[' => 1,
-            ')' | ']' => -1,
-            _ => 0,
-        };
-        depth > 0 || !"+-&|<>=".contains(c) || value[at..].starts_with("<f32>")
-    });
-    let word = target.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    (plain && word && value.contains(" * ")).then_some((target, value))
-}
-
 fn bad(marker: &str, rest: &[&str]) -> ! {
     panic!("shader template: `//# {marker}` before {:?}", rest.first())
-}
-
-fn is_comment(line: &str) -> bool {
-    let line = line.trim_start();
-    line.starts_with("//") && !line.starts_with("//#")
-}
-
-fn indent(line: &str) -> usize {
-    line.len() - line.trim_start().len()
-}
-
-/// `const name = value;`
-fn constant(line: &str) -> Option<(&str, &str)> {
-    line.strip_prefix("const ")?.strip_suffix(';')?.split_once(" = ")
 }
 
 /// Where the block ends that the first line opens: the number of the line with its closing brace.
@@ -373,219 +350,4 @@ fn declares(lines: &[&str]) -> bool {
         let text = line.trim_start();
         indent(line) == own && (text.starts_with("let ") || text.starts_with("var "))
     })
-}
-
-/// Where `name` stands as a whole word.
-fn word(line: &str, name: &str) -> Option<usize> {
-    let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    line.match_indices(name).map(|(at, _)| at).find(|&at| {
-        let before = line[..at].chars().next_back();
-        let after = line[at + name.len()..].chars().next();
-        !before.is_some_and(|c| part(c) || c == '.') && !after.is_some_and(part)
-    })
-}
-
-/// Where the bracket closes that the text begins with.
-fn closing(text: &str) -> Option<usize> {
-    let mut depth = 0;
-    for (at, c) in text.char_indices() {
-        match c {
-            '[' | '(' => depth += 1,
-            ']' | ')' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at);
-                }
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-/// The line with a name replaced, and without terms that this makes zero.
-fn renamed(line: &str, name: &str, with: &str) -> String {
-    if is_comment(line) {
-        return line.to_string();
-    }
-    let (mut out, mut rest, mut any) = (String::with_capacity(line.len()), line, false);
-    while let Some(at) = word(rest, name) {
-        out.push_str(&rest[..at]);
-        out.push_str(with);
-        rest = &rest[at + name.len()..];
-        any = true;
-    }
-    out.push_str(rest);
-    if any { tidy(&out) } else { out }
-}
-
-/// Without `+ 0u`, `0u * A` and `1u *`, which a reader would stop at.
-fn tidy(line: &str) -> String {
-    let mut line = line.to_string();
-    let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut from = 0;
-    while let Some(found) = line[from..].find("0u * ") {
-        let at = from + found;
-        let end = at + 5 + line[at + 5..].chars().take_while(|&c| name(c)).count();
-        let whole = !line[..at].ends_with(|c| name(c) || c == '.')
-            && ![" * ", " / ", " % "].iter().any(|operator| line[..at].ends_with(operator))
-            && end > at + 5
-            && !line[end..].starts_with(['.', '[', '('])
-            && ![" / ", " % "].iter().any(|operator| line[end..].starts_with(operator));
-        if whole {
-            line.replace_range(at + 2..end, "");
-        }
-        from = at + 1;
-    }
-    let mut from = 0;
-    while let Some(found) = line[from..].find(" + 0u") {
-        let at = from + found;
-        let after = &line[at + 5..];
-        if !after.starts_with(name)
-            && ![" * ", " / ", " % "].iter().any(|operator| after.starts_with(operator))
-        {
-            line.replace_range(at..at + 5, "");
-            // `(x)` is `x`, where it is no argument.
-            let open = line[..at].rfind(|c| !name(c)).filter(|&open| line[open..].starts_with('('));
-            if let Some(open) = open
-                && line[at..].starts_with(')')
-                && !line[..open].ends_with(name)
-            {
-                line.remove(at);
-                line.remove(open);
-            }
-        } else {
-            from = at + 1;
-        }
-    }
-    for open in ["(", "[", "= ", ", "] {
-        let (zero, once) = (format!("{open}0u + "), format!("{open}1u * "));
-        line = line.replace(&zero, open).replace(&once, open);
-    }
-    line.replace(" + 1u * ", " + ")
-}
-
-/// The line that is written for item 0 of the list `from`, for the n-th of the list `to`: `R0_SIZE` and `load_r0` become `R2_SIZE`
-/// and `load_r2`.
-pub(super) fn numbered(line: &str, from: char, to: char, n: u32) -> String {
-    let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let (from_upper, to_upper) = (from.to_ascii_uppercase(), to.to_ascii_uppercase());
-    let (upper, lower) = (format!("{from_upper}0_"), format!("_{from}0"));
-    let mut out = String::with_capacity(line.len());
-    let mut at = 0;
-    while at < line.len() {
-        let rest = &line[at..];
-        if rest.starts_with(&upper) && !line[..at].chars().next_back().is_some_and(part) {
-            out.push_str(&format!("{to_upper}{n}_"));
-            at += upper.len();
-        } else if rest.starts_with(&lower) && !rest[lower.len()..].starts_with(part) {
-            out.push_str(&format!("_{to}{n}"));
-            at += lower.len();
-        } else {
-            let c = rest.chars().next().expect("not at the end");
-            out.push(c);
-            at += c.len_utf8();
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(text: &str, expected: &str) {
-        let mut constants = Constants::default();
-        for (name, value) in [("ONE", 1u32), ("TWO", 2), ("NONE", 0)] {
-            constants.set(name, value.into());
-        }
-        constants.set("ODD", vec![false, true].into());
-        assert_eq!(expand(text, &constants), expected);
-    }
-
-    #[test]
-    fn loops_are_written_out() {
-        check(
-            "//# unroll\nfor (var i = 0u; i < TWO; i++) {\n    f(i, n + i * W, ii);\n}\n",
-            "f(0u, n, ii);\nf(1u, n + W, ii);\n",
-        );
-        // What declares keeps braces; a comment is said once.
-        check(
-            "//# unroll\nfor (var i = 0u; i < 4u; i += TWO) {\n    // Of i.\n    let x = i;\n}\n",
-            "{\n    // Of i.\n    let x = 0u;\n}\n{\n    let x = 2u;\n}\n",
-        );
-        let kept = "for (var i = first; i < ONE; i++) {\n    f(i);\n}\n";
-        check(&format!("//# unroll if TWO == 1u\n{kept}"), kept);
-        check(&format!("//# unroll if ONE == 1u\n{kept}"), "f(first);\n");
-        check("//# unroll\nfor (var i = 0u; i < NONE; i++) {\n    f(i);\n}\n", "");
-    }
-
-    #[test]
-    fn branches_on_constants_are_taken() {
-        let chain =
-            "//# if\nif ONE == 2u {\n    a();\n} else if ODD[ONE] {\n    b();\n} else {\n    c();\n}\nd();\n";
-        check(chain, "b();\nd();\n");
-        check(&chain.replace("ODD[ONE]", "ODD[0u]"), "c();\nd();\n");
-        check("//# if\nif ODD[0u] {\n    a();\n}\n", "");
-        let test = "if x < 2u {\n    a();\n}\n";
-        check(&format!("//# unless ONE == 1u\n{test}"), "a();\n");
-        check(&format!("//# unless ONE == 2u\n{test}"), test);
-        check("//# when ODD[0u]\na();\n//# end\nb();\n", "b();\n");
-    }
-
-    #[test]
-    fn arrays_become_variables() {
-        check(
-            "//# registers\nvar a: array<vec4<f32>, TWO * ONE>;\na[ONE] = a[TWO - 2u] + ba[1u];\n",
-            "var a_0 = vec4<f32>();\nvar a_1 = vec4<f32>();\na_1 = a_0 + ba[1u];\n",
-        );
-        check(
-            "//# values\nvar a: array<f32, TWO>;\n{\n    a[1u] = 2.0;\n}\nf(a[1u]);\n",
-            "{\n    let a_1 = 2.0;\n}\nf(a_1);\n",
-        );
-        check(
-            "//# registers\nvar c: array<coop_mat16x16<f32, C>, ONE>;\n",
-            "var c_0 = coop_mat16x16<f32, C>();\n",
-        );
-        // Sums of products are one expression; others are left.
-        check("s += a * b;\ns += c[1] * d;\ns += e;\n", "s = s + a * b + c[1] * d;\ns += e;\n");
-        check("s += a * b;\nt += c * d;\ns += a - b;\n", "s += a * b;\nt += c * d;\ns += a - b;\n");
-    }
-
-    #[test]
-    fn lists_are_numbered() {
-        check(
-            "//# for r in TWO\nf_r0(R0_A, PR0_A, _r00);\n//# end\n",
-            "f_r0(R0_A, PR0_A, _r00);\nf_r1(R1_A, PR0_A, _r00);\n",
-        );
-        check("//# for r in NONE\nf_r0();\n//# end\ng();\n", "g();\n");
-        check(
-            "const THREE = ONE + TWO;\n//# when THREE == 3u\nf();\n//# end\n",
-            "const THREE = ONE + TWO;\nf();\n",
-        );
-    }
-
-    #[test]
-    fn sums_of_nothing_are_left_out() {
-        for (from, to) in [
-            ("a[i + 0u]", "a[i]"),
-            ("f(0u * W + x)", "f(x)"),
-            ("(x + 0u) * W", "x * W"),
-            ("f(x + 0u)", "f(x)"),
-            ("x + 0u * W", "x"),
-            ("x + 1u * W", "x + W"),
-            ("x + 0u * W[y]", "x + 0u * W[y]"),
-            ("x + 0u / W", "x + 0u / W"),
-            ("10u * W", "10u * W"),
-        ] {
-            assert_eq!(tidy(from), to, "{from}");
-        }
-    }
-
-    #[test]
-    #[should_panic(expected = "`unknown` is no constant number")]
-    fn what_is_no_constant_is_said() {
-        check("//# unroll\nfor (var i = 0u; i < unknown; i++) {\n    f(i);\n}\n", "");
-    }
 }

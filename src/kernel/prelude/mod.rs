@@ -3,6 +3,10 @@
 //! [`Source::wgsl`] prints the constants and bindings, which are the prelude, and the files behind them, expanded by
 //! [`template`](super::template). Nothing is printed before: a kernel that is only compared with others has no text.
 
+mod convolution;
+
+pub(super) use convolution::{Reach, planes};
+
 use super::access::Access;
 use super::constants::{Constants, Value};
 use super::precision::parameter_elements;
@@ -48,30 +52,6 @@ pub(super) struct Source {
     own: Option<Vec<Binding>>,
 }
 
-/// Which rows and columns of a K range's view an invocation may ask for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reach {
-    /// Of rows, of columns: some lie outside, and count as zero.
-    pub(super) mask: [bool; 2],
-    /// Some lie outside, and are read from the last that is inside.
-    pub(super) clamp: [bool; 2],
-}
-
-impl Reach {
-    /// Where the windows of every output pixel are asked for and no other.
-    pub(super) fn of_windows(spec: &ConvSpec, range: &KRange) -> Reach {
-        let view = range.from.size();
-        let outside = [0, 1].map(|i| {
-            let last = (spec.size[i] - 1) * range.stride[i] + (range.kernel[i] - 1) * range.dilation[i];
-            range.padding[i] > 0 || last >= view[i] + range.padding[i]
-        });
-        Reach { mask: outside, clamp: outside }
-    }
-
-    /// Whatever may be asked for.
-    pub(super) const ANY: Reach = Reach { mask: [true; 2], clamp: [true; 2] };
-}
-
 impl Source {
     /// An empty shader. `about` is said in its first line.
     pub(super) fn new(about: String, access: &Arc<dyn Access>) -> Source {
@@ -111,7 +91,12 @@ impl Source {
 
     /// A file as it is.
     pub(super) fn file(&mut self, text: &'static str) {
-        self.parts.push(Part { text, item: None, words: vec![] });
+        self.worded(text, vec![]);
+    }
+
+    /// A file with words replaced.
+    fn worded(&mut self, text: &'static str, words: Vec<(&'static str, String)>) {
+        self.parts.push(Part { text, item: None, words });
     }
 
     /// A file that is written for item 0 of the list `from`, for the n-th of the list `to`, with words replaced.
@@ -163,176 +148,6 @@ impl Source {
     /// Whether NaN must stay NaN: it marks what f16 did not hold.
     fn half(&self) -> bool {
         self.matrices || self.buffers.iter().any(|b| b.precision == Precision::F16)
-    }
-
-    /// The function of a K range's prologue, or of an activation.
-    fn function(function: Function) -> &'static str {
-        match function {
-            Function::Identity | Function::PRelu => "identity",
-            Function::Relu => "relu",
-            Function::Relu6 => "relu6",
-            Function::Sigmoid => "sigmoid",
-        }
-    }
-
-    /// K range `r`: its constants and `shared/operand.wgsl`. `map` is the element of the weights where its scales and shifts begin.
-    pub(super) fn k_range(&mut self, r: usize, range: &KRange, reach: Reach, map: usize) {
-        let from = &range.from;
-        self.view('R', r, from);
-        let [height, width] = from.size();
-        let pairs = [
-            ("STRIDE", range.stride),
-            ("PAD", range.padding),
-            ("DILATION", range.dilation),
-            ("KERNEL", range.kernel),
-        ];
-        for (name, [y, x]) in pairs {
-            self.constant(format!("R{r}_{name}_Y"), y);
-            self.constant(format!("R{r}_{name}_X"), x);
-        }
-        for (name, value) in [("HEIGHT", height), ("WIDTH", width), ("MAP", map)] {
-            self.constant(format!("R{r}_{name}"), value);
-        }
-        let flags = [
-            ("MAPPED", range.map.is_some()),
-            ("MEAN", from.mean_pool),
-            ("MASK_Y", reach.mask[0]),
-            ("MASK_X", reach.mask[1]),
-            ("CLAMP_Y", reach.clamp[0]),
-            ("CLAMP_X", reach.clamp[1]),
-        ];
-        for (name, flag) in flags {
-            self.constant(format!("R{r}_{name}"), flag);
-        }
-        if r == 0 {
-            self.file(files::PROLOGUE);
-        }
-        let function = Source::function(range.map.unwrap_or(Function::Identity)).to_string();
-        let words = vec![("in0", format!("in{}", from.buffer)), ("relu", function)];
-        self.numbered(files::OPERAND, 'r', ('r', r), words);
-    }
-
-    /// The constants of a view of a buffer, item `n` of the list `letter`: sizes of the buffer, and what of it is seen.
-    fn view(&mut self, letter: char, n: usize, from: &Operand) {
-        let first = if from.is_packed() { from.first_channel / 4 } else { from.first_channel };
-        let shape = &from.shape;
-        for (name, value) in [
-            ("PLANE", shape.height * shape.width),
-            ("IMAGE", planes(shape)),
-            ("FIRST", first),
-            ("CHANNELS", from.channels),
-            ("STEP", if from.mean_pool { 2 } else { from.stride }),
-            ("BUFFER_WIDTH", shape.width),
-        ] {
-            self.constant(format!("{letter}{n}_{name}"), value);
-        }
-    }
-
-    /// The function `quad_v0` of a view, item `n` of the list `letter`, in the buffer `name`.
-    pub(super) fn quads(&mut self, (letter, n): (char, usize), name: String, from: &Operand) {
-        self.view(letter, n, from);
-        let file = if from.is_packed() { files::QUAD } else { files::QUAD_PLANAR };
-        self.numbered(file, 'v', (letter.to_ascii_lowercase(), n), vec![("in0", name)]);
-    }
-
-    /// What every convolution has: sizes, buffers, `finish` and `store`. `slopes` is the element of the weights where the slopes of
-    /// PReLU begin.
-    pub(super) fn convolution(&mut self, spec: &ConvSpec, slopes: usize) {
-        self.constants(&[
-            ("OUT_QUADS", spec.out_channels.div_ceil(4)),
-            ("CONV_HEIGHT", spec.size[0]),
-            ("CONV_WIDTH", spec.size[1]),
-            ("K_RANGES", spec.k_ranges.len()),
-        ]);
-        self.reads(reads(spec));
-        self.weights(spec.precision());
-        self.writes(spec.outputs.iter().map(|o| &o.shape));
-        self.epilogue(spec, slopes);
-    }
-
-    /// The functions `finish` and `store` of a convolution, and the lists of what is added and where it is stored. `slopes` is the
-    /// element of the weights where the slopes of PReLU begin.
-    fn epilogue(&mut self, spec: &ConvSpec, slopes: usize) {
-        self.activation(spec, slopes);
-        self.constant("POOLED", spec.pool.is_some());
-        self.constant("ADDS", spec.adds.len());
-        for (n, add) in spec.adds.iter().enumerate() {
-            let from = &add.from;
-            let name = if n < spec.in_place { "out0".into() } else { format!("in{}", from.buffer) };
-            let moved = !add.is_aligned();
-            let (first, quads) = (add.first_out / 4, from.channels.div_ceil(4));
-            let all = moved || first == 0 && quads == spec.out_channels.div_ceil(4);
-            self.constant(format!("A{n}_MOVED"), moved);
-            self.constant(format!("A{n}_GATED"), add.gate.is_some());
-            self.constant(format!("A{n}_ALL_QUADS"), all);
-            self.constant(format!("A{n}_FIRST_QUAD"), first);
-            self.constant(format!("A{n}_END_QUAD"), first + quads);
-            if moved {
-                self.view('A', n, from);
-                self.constant(format!("A{n}_FIRST_OUT"), add.first_out);
-                self.constant(format!("A{n}_FIRST_CHANNEL"), from.first_channel);
-                let file = if from.is_packed() { files::MOVED } else { files::MOVED_PLANAR };
-                self.numbered(file, 'v', ('a', n), vec![("in0", name)]);
-            } else {
-                self.quads(('A', n), name, from);
-            }
-            if let Some(gate) = &add.gate {
-                self.quads(('G', n), format!("in{}", gate.buffer), gate);
-            }
-            // Its gate has its number.
-            self.numbered(files::ADDED, 'a', ('a', n), vec![("quad_g0", format!("quad_g{n}"))]);
-        }
-        self.file(files::FINISH);
-        self.outputs(spec);
-    }
-
-    /// The function `store`.
-    pub(super) fn outputs(&mut self, spec: &ConvSpec) {
-        self.constant("OUT_CHANNELS", spec.out_channels);
-        self.constant("OUTPUTS", spec.outputs.len());
-        for (n, output) in spec.outputs.iter().enumerate() {
-            let shape = &output.shape;
-            let packed = shape.layout == Layout::Packed;
-            let first = if packed { output.first_channel / 4 } else { output.first_channel };
-            for (name, value) in [
-                ("FIRST_QUAD", output.channels.start / 4),
-                ("END_QUAD", output.channels.end.div_ceil(4)),
-                ("CHANNELS", output.channels.len()),
-                ("FIRST", first),
-                ("IMAGE", planes(shape)),
-                ("PLANE", shape.height * shape.width),
-                ("WIDTH", shape.width),
-            ] {
-                self.constant(format!("O{n}_{name}"), value);
-            }
-            let file = if packed { files::PUT } else { files::PUT_PLANAR };
-            self.numbered(file, 'o', ('o', n), vec![("out0", format!("out{n}"))]);
-        }
-        self.file(files::STORE);
-    }
-
-    /// The function `activate`. Where one range has slopes every range is expressed by them.
-    fn activation(&mut self, spec: &ConvSpec, slopes: usize) {
-        let ranges: Vec<_> = spec.activation.iter().filter(|(range, _)| !range.is_empty()).collect();
-        let first = ranges.first().map_or(Function::Identity, |(_, function)| *function);
-        if spec.has_slopes() {
-            self.constant("SLOPES", slopes);
-            return self.file(files::ACTIVATE_SLOPES);
-        }
-        if ranges.iter().all(|(_, function)| *function == first) {
-            let words = vec![("relu", Source::function(first).to_string())];
-            return self.parts.push(Part { text: files::ACTIVATE, item: None, words });
-        }
-        let others: Vec<_> =
-            ranges.into_iter().filter(|(_, function)| *function != Function::Identity).collect();
-        self.constant("FUNCTIONS", others.len());
-        for (n, (range, function)) in others.into_iter().enumerate() {
-            self.constant(format!("F{n}_FIRST"), range.start);
-            self.constant(format!("F{n}_END"), range.end);
-            let words = vec![("relu", Source::function(*function).to_string())];
-            self.numbered(files::ACTIVATE_RANGE, 'f', ('f', n), words);
-        }
-        self.file(files::ACTIVATE_RANGES);
     }
 
     pub(super) fn needs_int64(&self) -> bool {
@@ -555,19 +370,4 @@ impl Buffer {
             Role::Scratch => "scratch".into(),
         }
     }
-}
-
-/// Planes of one image in a buffer: quads of channels, or channels.
-pub(super) fn planes(shape: &BufferShape) -> usize {
-    match shape.layout {
-        Layout::Packed => shape.channels.div_ceil(4),
-        Layout::Planar => shape.channels,
-    }
-}
-
-/// Every operand a dispatch reads from a buffer that it does not write: K ranges, adds, gates.
-fn reads(spec: &ConvSpec) -> impl Iterator<Item = &Operand> {
-    let adds = spec.adds.iter().skip(spec.in_place).map(|a| &a.from);
-    let gates = spec.adds.iter().filter_map(|a| a.gate.as_ref());
-    spec.k_ranges.iter().map(|r| &r.from).chain(adds).chain(gates)
 }

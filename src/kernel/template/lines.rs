@@ -1,0 +1,146 @@
+//! What is done to a line of a shader.
+
+/// The variable that a line adds a product to, and the product.
+pub(super) fn product(line: &str) -> Option<(&str, &str)> {
+    let (target, value) = line.trim().strip_suffix(';')?.split_once(" += ")?;
+    let mut depth = 0;
+    let plain = value.char_indices().all(|(at, c)| {
+        depth += match c {
+            '(' | '[' => 1,
+            ')' | ']' => -1,
+            _ => 0,
+        };
+        depth > 0 || !"+-&|<>=".contains(c) || value[at..].starts_with("<f32>")
+    });
+    let word = target.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    (plain && word && value.contains(" * ")).then_some((target, value))
+}
+
+pub(super) fn is_comment(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with("//") && !line.starts_with("//#")
+}
+
+pub(super) fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}
+
+/// `const name = value;`
+pub(super) fn constant(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("const ")?.strip_suffix(';')?.split_once(" = ")
+}
+
+/// Where `name` stands as a whole word.
+pub(super) fn word(line: &str, name: &str) -> Option<usize> {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    line.match_indices(name).map(|(at, _)| at).find(|&at| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + name.len()..].chars().next();
+        !before.is_some_and(|c| part(c) || c == '.') && !after.is_some_and(part)
+    })
+}
+
+/// Where the bracket closes that the text begins with.
+pub(super) fn closing(text: &str) -> Option<usize> {
+    let mut depth = 0;
+    for (at, c) in text.char_indices() {
+        match c {
+            '[' | '(' => depth += 1,
+            ']' | ')' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The line with a name replaced, and without terms that this makes zero.
+pub(super) fn renamed(line: &str, name: &str, with: &str) -> String {
+    if is_comment(line) {
+        return line.to_string();
+    }
+    let (mut out, mut rest, mut any) = (String::with_capacity(line.len()), line, false);
+    while let Some(at) = word(rest, name) {
+        out.push_str(&rest[..at]);
+        out.push_str(with);
+        rest = &rest[at + name.len()..];
+        any = true;
+    }
+    out.push_str(rest);
+    if any { tidy(&out) } else { out }
+}
+
+/// Without `+ 0u`, `0u * A` and `1u *`, which a reader would stop at.
+pub(super) fn tidy(line: &str) -> String {
+    let mut line = line.to_string();
+    let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut from = 0;
+    while let Some(found) = line[from..].find("0u * ") {
+        let at = from + found;
+        let end = at + 5 + line[at + 5..].chars().take_while(|&c| name(c)).count();
+        let whole = !line[..at].ends_with(|c| name(c) || c == '.')
+            && ![" * ", " / ", " % "].iter().any(|operator| line[..at].ends_with(operator))
+            && end > at + 5
+            && !line[end..].starts_with(['.', '[', '('])
+            && ![" / ", " % "].iter().any(|operator| line[end..].starts_with(operator));
+        if whole {
+            line.replace_range(at + 2..end, "");
+        }
+        from = at + 1;
+    }
+    let mut from = 0;
+    while let Some(found) = line[from..].find(" + 0u") {
+        let at = from + found;
+        let after = &line[at + 5..];
+        if !after.starts_with(name)
+            && ![" * ", " / ", " % "].iter().any(|operator| after.starts_with(operator))
+        {
+            line.replace_range(at..at + 5, "");
+            // `(x)` is `x`, where it is no argument.
+            let open = line[..at].rfind(|c| !name(c)).filter(|&open| line[open..].starts_with('('));
+            if let Some(open) = open
+                && line[at..].starts_with(')')
+                && !line[..open].ends_with(name)
+            {
+                line.remove(at);
+                line.remove(open);
+            }
+        } else {
+            from = at + 1;
+        }
+    }
+    for open in ["(", "[", "= ", ", "] {
+        let (zero, once) = (format!("{open}0u + "), format!("{open}1u * "));
+        line = line.replace(&zero, open).replace(&once, open);
+    }
+    line.replace(" + 1u * ", " + ")
+}
+
+/// The line that is written for item 0 of the list `from`, for the n-th of the list `to`: `R0_SIZE` and `load_r0` become `R2_SIZE`
+/// and `load_r2`.
+pub(in super::super) fn numbered(line: &str, from: char, to: char, n: u32) -> String {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let (from_upper, to_upper) = (from.to_ascii_uppercase(), to.to_ascii_uppercase());
+    let (upper, lower) = (format!("{from_upper}0_"), format!("_{from}0"));
+    let mut out = String::with_capacity(line.len());
+    let mut at = 0;
+    while at < line.len() {
+        let rest = &line[at..];
+        if rest.starts_with(&upper) && !line[..at].chars().next_back().is_some_and(part) {
+            out.push_str(&format!("{to_upper}{n}_"));
+            at += upper.len();
+        } else if rest.starts_with(&lower) && !rest[lower.len()..].starts_with(part) {
+            out.push_str(&format!("_{to}{n}"));
+            at += lower.len();
+        } else {
+            let c = rest.chars().next().expect("not at the end");
+            out.push(c);
+            at += c.len_utf8();
+        }
+    }
+    out
+}
