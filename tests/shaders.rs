@@ -10,7 +10,7 @@ mod layers;
 mod specs;
 
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
-use naga::{AddressSpace, StorageAccess};
+use naga::{AddressSpace, Block, Expression, Function, GatherMode, Literal, Statement, StorageAccess};
 use rmnet::kernel::{
     Capabilities, Class, Kernel, Operand, Role, Shader, Spec, candidates, candidates_in, select, select_in,
 };
@@ -102,13 +102,32 @@ fn check_shader(context: &str, shader: &Shader, caps: &Capabilities) {
     assert_eq!(entry.name, shader.entry, "{context}");
     assert!(entry.workgroup_size.iter().product::<u32>() <= 256, "{context}");
     // Kernels that shuffle have workgroups of one subgroup: no lane beyond it may be asked.
-    for (_, after) in wgsl.match_indices("subgroupShuffle(").map(|(i, m)| wgsl[i..].split_at(m.len())) {
-        let lane =
-            after.split([')', ',']).nth(1).and_then(|l| l.trim().strip_suffix('u')?.parse::<u32>().ok());
+    let functions = module.functions.iter().map(|(_, f)| f).chain([&entry.function]);
+    for lane in functions.flat_map(|f| lanes_asked(f, &f.body)) {
         assert!(lane.is_some_and(|lane| lane < entry.workgroup_size[0]), "{context}: lane {lane:?}");
     }
     assert!(shader.grid.iter().all(|&n| (1..=65535).contains(&n)), "{context}: {:?}", shader.grid);
     translate(context, &module, &info, shader);
+}
+
+/// The lanes that a function's shuffles ask; `None` for one that is no constant.
+fn lanes_asked(function: &Function, block: &Block) -> Vec<Option<u32>> {
+    let inner = |b: &Block| lanes_asked(function, b);
+    let of = |statement: &Statement| match statement {
+        Statement::SubgroupGather { mode: GatherMode::Shuffle(lane), .. } => {
+            match function.expressions[*lane] {
+                Expression::Literal(Literal::U32(lane)) => vec![Some(lane)],
+                _ => vec![None],
+            }
+        }
+        Statement::SubgroupGather { .. } => vec![None],
+        Statement::Block(b) => inner(b),
+        Statement::If { accept, reject, .. } => [inner(accept), inner(reject)].concat(),
+        Statement::Loop { body, continuing, .. } => [inner(body), inner(continuing)].concat(),
+        Statement::Switch { cases, .. } => cases.iter().flat_map(|case| inner(&case.body)).collect(),
+        _ => vec![],
+    };
+    block.iter().flat_map(of).collect()
 }
 
 fn translate(context: &str, module: &naga::Module, info: &naga::valid::ModuleInfo, shader: &Shader) {

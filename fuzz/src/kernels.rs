@@ -97,7 +97,11 @@ fn run(gpu: &Gpu, rewritten: &Rewritten, options: &Options, input: &[f32], exact
         return;
     }
     // Winograd's transforms grow what is rounded; each layer's own bound is looked at below.
-    let unit = if executor.kernels().iter().any(|k| k.to_string().contains("winograd")) { 64.0 * unit } else { unit };
+    let unit = if executor.kernels().iter().any(|k| k.to_string().contains("winograd")) {
+        64.0 * unit
+    } else {
+        unit
+    };
     let unit = unit + rewritten.deviation;
     if let Some(what) = exact.off(output.output.iter().map(|v| f64::from(*v)), unit) {
         let kernels = executor.kernels();

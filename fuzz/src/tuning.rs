@@ -10,7 +10,8 @@ pub fn tuning(data: &[u8]) {
     let text = if s.one_in(3) {
         String::from_utf8_lossy(s.rest()).into_owned()
     } else {
-        let kernel = json!({ "kernel": "tiled", "time_ns": 10, "default": "register", "default_ns": 12 });
+        let (gemm, direct) = ("gemm 64px x 64oc x 16", "direct 4px x 8oc");
+        let kernel = json!({ "kernel": gemm, "time_ns": 10, "default": direct, "default_ns": 12 });
         let adapter = |name: &str| {
             json!({ "adapter": name, "driver": "1", "backend": "vulkan", "rmnet": "0.1.0",
                 "kernels": { "conv 3x3": kernel, "": kernel } })

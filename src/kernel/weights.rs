@@ -1,7 +1,7 @@
 //! What weights are to a kernel: an order in a binding, and how far its arithmetic may be from exact.
 
 use super::Rounding;
-use super::spec::{ConvSpec, Function};
+use super::spec::ConvSpec;
 use crate::tensor::all_finite;
 use std::fmt::Debug;
 
@@ -12,7 +12,7 @@ pub struct Values<'a> {
     pub k_ranges: &'a [&'a [f32]],
     /// One per output channel.
     pub bias: &'a [f32],
-    /// One per output channel where some range of the activation is [`Function::PRelu`]; else empty.
+    /// One per output channel where some range of the activation is [`Function::PRelu`](super::Function::PRelu); else empty.
     pub slopes: &'a [f32],
     /// Per K range, scale and shift of each channel where it maps its operand. May be empty where none does.
     pub maps: &'a [Option<(Vec<f32>, Vec<f32>)>],
