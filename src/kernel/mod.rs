@@ -5,6 +5,7 @@
 //! reads it is [`template`] and [`prelude`].
 
 mod access;
+mod bindings;
 mod capabilities;
 mod choice;
 mod constants;
@@ -32,13 +33,14 @@ mod template;
 mod weights;
 mod winograd;
 
+pub use bindings::{Arena, Binding, Role};
 pub use capabilities::{Capabilities, Class, Features, Limits};
 pub use choice::{Choice, ChoiceError, FamilyId, TileId};
 pub use precision::Precision;
 pub use probe::Probe;
 pub use rounding::Rounding;
 pub use select::{KernelError, candidates, candidates_in, coverage, packed_weight_bytes, select, select_in};
-pub use shader::{Arena, Binding, Kernel, Role, Shader};
+pub use shader::{Kernel, Shader};
 pub use spec::{
     Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
 };
