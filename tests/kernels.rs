@@ -17,9 +17,24 @@ const FOR_MANY: [FamilyId; 6] = [
     FamilyId::SoftwareProjection4,
 ];
 
-/// Judges the kernels for a case; what is wrong.
-fn judge(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, safe: bool) -> Vec<String> {
+/// Judges the kernels for a case; what is wrong, and how many there were. `KERNEL=TEXT` has those whose choice holds the text, all of them;
+/// without it the static choice and the others in turn.
+fn judge(
+    gpu: &Gpu,
+    case: usize,
+    name: &str,
+    spec: &Spec,
+    caps: &Capabilities,
+    safe: bool,
+) -> (Vec<String>, usize) {
     let mut kernels = candidates(spec, caps).expect("small specs fit every limit");
+    if let Ok(wanted) = std::env::var("KERNEL") {
+        let own = candidates_in(spec, caps, Some(&arena(spec))).expect("small specs fit every limit");
+        kernels.extend(own.into_iter().filter(|_| caps.shares_buffers()));
+        kernels.retain(|k| k.choice.to_string().contains(&wanted));
+        let judged = kernels.iter().map(|kernel| check(gpu, name, spec, kernel, safe, 1));
+        return (judged.filter_map(Result::err).collect(), kernels.len());
+    }
     // Those have tests/shared_memory.rs and tests/matrices.rs.
     let elsewhere = [FamilyId::Gemm, FamilyId::GemmMatrix, FamilyId::WinogradFused];
     kernels.retain(|k| !elsewhere.contains(&k.choice.family));
@@ -38,7 +53,7 @@ fn judge(gpu: &Gpu, case: usize, name: &str, spec: &Spec, caps: &Capabilities, s
         }
     }
     let judged = kernels.iter().map(|kernel| check(gpu, name, spec, kernel, safe, 1));
-    judged.filter_map(Result::err).collect()
+    (judged.filter_map(Result::err).collect(), kernels.len())
 }
 
 fn cases(filter: &str) -> impl Iterator<Item = (String, Spec)> {
@@ -49,7 +64,7 @@ fn run(subgroups: bool, safe: bool) {
     let filter = std::env::var("SPEC").unwrap_or_default();
     let gpus = adapters();
     assert!(!gpus.is_empty(), "no Vulkan adapter");
-    let mut wrong = vec![];
+    let (mut wrong, mut judged) = (vec![], 0);
     for gpu in &gpus {
         let mut caps = gpu.caps.clone();
         if !subgroups {
@@ -57,7 +72,8 @@ fn run(subgroups: bool, safe: bool) {
         }
         // With runtime checks a part of the table is enough: the same shaders, compiled otherwise.
         for (case, (name, spec)) in cases(&filter).enumerate().step_by(if safe { 5 } else { 1 }) {
-            wrong.extend(judge(gpu, case, &name, &spec, &caps, safe));
+            let (found, count) = judge(gpu, case, &name, &spec, &caps, safe);
+            (wrong.extend(found), judged += count);
         }
         // As a GPU would have it: larger workgroups, slices.
         if !subgroups {
@@ -67,11 +83,13 @@ fn run(subgroups: bool, safe: bool) {
             for (case, (name, spec)) in
                 cases(&filter).enumerate().filter(|(i, (n, _))| i % 3 == 0 || meets(n))
             {
-                wrong.extend(judge(gpu, case, &name, &spec, &caps, safe));
+                let (found, count) = judge(gpu, case, &name, &spec, &caps, safe);
+                (wrong.extend(found), judged += count);
             }
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(judged > 0, "no kernel was judged: no case of SPEC is offered one of KERNEL");
 }
 
 #[test]

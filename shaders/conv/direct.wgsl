@@ -72,7 +72,7 @@ fn conv2d(
             y = down * POOL_STEP_Y + turn / WINDOW_X - POOL_PAD_Y;
             x = out_x * POOL_STEP_X + turn % WINDOW_X - POOL_PAD_X;
         }
-        // Sums of CONV_PIXELS conv pixels, APART from one another. Parts of K get the bias where their sums meet.
+        // Sums of CONV_PIXELS conv pixels, APART columns from one to the next. Parts of K get the bias where their sums meet.
         //# registers
         var sums: array<vec4<f32>, CONV_PIXELS * TILE_QUADS>;
         //# if

@@ -1,7 +1,7 @@
 // K range 0: a view of the buffer in0 that is convolved. Each further range has a copy of these functions with its number.
 //
 // Element (y, x) of the view is the buffer's at (y * R0_STEP, x * R0_STEP) or, with R0_MEAN, the mean of the 2x2 window there. With
-// R0_MAPPED it is taken as relu(scale * element + shift), or whichever function stands there; scale and shift are a channel's.
+// R0_MAPPED it is taken as relu(scale * element + shift), of a scale and a shift per channel (relu is a placeholder for its function).
 
 // Scale and shift of a plane of the view.
 fn prologue_r0(plane: u32) -> Prologue {
@@ -14,7 +14,7 @@ fn prologue_r0(plane: u32) -> Prologue {
     }
 }
 
-// Row y of the view, as a distance in elements of a plane. Where rows may lie outside (R0_CLAMP_Y), the last stands for those.
+// Row y of the view, as a distance in elements of a plane. Where rows may lie outside (R0_CLAMP_Y), those are clamped to the last.
 fn row_r0(y: u32) -> u32 {
     //# if
     if R0_CLAMP_Y {
@@ -34,7 +34,7 @@ fn column_r0(x: u32) -> u32 {
     }
 }
 
-// Whether (y, x) lies in the view: y and x below zero have wrapped. Asked of rows and columns only where some lie outside.
+// Whether (y, x) lies in the view: y and x below zero have wrapped. In a direction whose R0_MASK is off it is taken for granted.
 fn inside_r0(y: u32, x: u32) -> bool {
     var inside = true;
     //# if

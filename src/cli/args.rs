@@ -371,6 +371,9 @@ pub struct WgslArgs {
     /// Position from 0, or name, of the dispatch (`rmnet plan` lists them) [default: all]
     #[arg(long)]
     pub dispatch: Option<String>,
+    /// Which of its kernels, such as "gemm 64px x 64oc x 16"; with `--dispatch` [default: the one that runs]
+    #[arg(long, requires = "dispatch")]
+    pub kernel: Option<rmnet::kernel::Choice>,
     /// Whose shaders: NAME, INDEX, pci:ADDRESS, vulkan, metal, dx12 or gl [default: any adapter with WebGPU's default limits]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,

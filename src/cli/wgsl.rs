@@ -55,10 +55,29 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
     for i in chosen {
         let d = &plan.dispatches[i];
         let before = tuned.dispatches;
-        let kernel = match &gpu {
-            Some(gpu) => gpu.choose(&plan, i, &found.tuning, &mut tuned).map_err(SessionError::Gpu)?,
-            None => kernel::select(&d.spec, &Capabilities::WEBGPU)
-                .map_err(|e| Failure { code: 4, ..Failure::input(format!("{}: {e}", d.name)) })?,
+        let refused = |source: &dyn std::fmt::Display| Failure {
+            code: 4,
+            ..Failure::input(format!("{}: {source}", d.name))
+        };
+        let kernel = match (&gpu, args.kernel) {
+            (Some(gpu), None) => {
+                gpu.choose(&plan, i, &found.tuning, &mut tuned).map_err(SessionError::Gpu)?
+            }
+            (None, None) => kernel::select(&d.spec, &Capabilities::WEBGPU).map_err(|e| refused(&e))?,
+            (gpu, Some(wanted)) => {
+                let kernels = match gpu {
+                    Some(gpu) => gpu.candidates(&plan, i).map_err(SessionError::Gpu)?,
+                    None => kernel::candidates(&d.spec, &Capabilities::WEBGPU).map_err(|e| refused(&e))?,
+                };
+                let known: Vec<String> = kernels.iter().map(|k| k.choice.to_string()).collect();
+                kernels.into_iter().find(|k| k.choice == wanted).ok_or_else(|| {
+                    Failure::usage(format!(
+                        "--kernel {wanted}: for {} there are {}",
+                        d.name,
+                        known.join(", ")
+                    ))
+                })?
+            }
         };
         let how = if tuned.dispatches > before { ", tuned" } else { "" };
         for (n, shader) in kernel.shaders.iter().enumerate() {

@@ -38,6 +38,9 @@ pub enum FamilyId {
     Average,
 }
 
+/// Families.
+const FAMILIES: usize = FamilyId::Average as usize + 1;
+
 /// What an invocation or a workgroup of a kernel computes; 0 where a family has no such size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TileId {
@@ -84,7 +87,7 @@ pub struct ChoiceError {
 
 impl FamilyId {
     /// Every family.
-    pub const ALL: [FamilyId; 15] = [
+    pub const ALL: [FamilyId; FAMILIES] = [
         FamilyId::Direct,
         FamilyId::Gemm,
         FamilyId::GemmMatrix,

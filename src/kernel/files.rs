@@ -4,7 +4,6 @@ macro_rules! files {
     ($($(#[$doc:meta])* $name:ident = $path:literal;)*) => {
         $(pub(super) const $name: &str = include_str!(concat!("../../shaders/", $path));)*
         /// Every file that a kernel is made of, by its path.
-        #[cfg(test)]
         pub(super) const ALL: &[(&str, &str)] = &[$(($path, $name)),*];
     };
 }

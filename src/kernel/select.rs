@@ -11,7 +11,7 @@ use super::{Arena, Capabilities, Class, Kernel, direct, gemm, gemm_matrix, gemv,
 use std::sync::Arc;
 
 /// Every way to compute a spec.
-static FAMILIES: [&dyn Family; 15] = [
+static FAMILIES: &[&dyn Family] = &[
     &gemv::Gemv,
     &pool::MaxPool,
     &pool::Average,
@@ -59,7 +59,7 @@ pub fn select(spec: &Spec, caps: &Capabilities) -> Result<Kernel, KernelError> {
 /// As there.
 pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Result<Kernel, KernelError> {
     let (flat, target) = (flattened(spec), target(caps, arena));
-    let mut kernels = offered(&FAMILIES, &flat, &target).into_iter().map(Offered::kernel);
+    let mut kernels = offered(FAMILIES, &flat, &target).into_iter().map(Offered::kernel);
     let first = kernels.next().expect("every spec has a kernel");
     // Some families bind more buffers than others: the first that the adapter takes, or else why it does not take the first.
     match check(spec, &first, caps) {
@@ -89,7 +89,7 @@ pub fn candidates_in(
     let (flat, target) = (flattened(spec), target(caps, arena));
     let mut kernels = vec![];
     let mut refused = None;
-    for kernel in offered(&FAMILIES, &flat, &target).into_iter().map(Offered::kernel) {
+    for kernel in offered(FAMILIES, &flat, &target).into_iter().map(Offered::kernel) {
         match check(spec, &kernel, caps) {
             Ok(()) => kernels.push(kernel),
             Err(e) => refused = refused.or(Some(e)),

@@ -1,5 +1,17 @@
 //! What is done to a line of a shader.
 
+use super::super::files;
+
+/// `PATH:LINE: ` of a line as it stands in a file, or of one that holds it; empty where loops have changed it since.
+pub(super) fn place(line: &str) -> String {
+    let wanted = line.trim();
+    let in_file = |(path, text): &(&str, &str)| {
+        let at = text.lines().position(|l| !wanted.is_empty() && l.contains(wanted))?;
+        Some(format!("shaders/{path}:{}: ", at + 1))
+    };
+    files::ALL.iter().find_map(in_file).unwrap_or_default()
+}
+
 /// The variable that a line adds a product to, and the product.
 pub(super) fn product(line: &str) -> Option<(&str, &str)> {
     let (target, value) = line.trim().strip_suffix(';')?.split_once(" += ")?;

@@ -17,7 +17,7 @@ mod tests;
 pub(super) use lines::numbered;
 
 use super::constants::{Constants, Value};
-use lines::{closing, constant, indent, is_comment, product, renamed, word};
+use lines::{closing, constant, indent, is_comment, place, product, renamed, word};
 
 /// `text` without its markers.
 ///
@@ -261,7 +261,7 @@ impl Pass {
     fn holds(&self, condition: &str) -> bool {
         match self.constants.evaluate(condition) {
             Some(Value::Flag(flag)) => flag,
-            found => panic!("shader template: `{condition}` is no constant condition, but {found:?}"),
+            found => panic!("{}`{condition}` is no constant condition, found {found:?}", place(condition)),
         }
     }
 
@@ -272,7 +272,12 @@ impl Pass {
     fn number_in(&self, expression: &str, line: &str) -> u32 {
         match self.constants.evaluate(expression) {
             Some(Value::Number(n)) => n,
-            found => panic!("shader template: `{expression}` is no constant number, but {found:?}: {line}"),
+            Some(found) => panic!("{}`{expression}` is {found:?}, expected a number", place(line)),
+            None => panic!(
+                "{}`{expression}` is no constant number in `{}` (is an `//# unroll` missing around it?)",
+                place(line),
+                line.trim()
+            ),
         }
     }
 }
@@ -298,7 +303,12 @@ impl<'a> Loop<'a> {
 }
 
 fn bad(marker: &str, rest: &[&str]) -> ! {
-    panic!("shader template: `//# {marker}` before {:?}", rest.first())
+    let line = rest.first().copied().unwrap_or_default();
+    let hint = match line.trim_end().ends_with(" {") || marker == "registers" {
+        true => "",
+        false => " (a line that opens a block ends in ` {`)",
+    };
+    panic!("{}`//# {marker}` before `{}`{hint}", place(line), line.trim())
 }
 
 /// Where the block ends that the first line opens: the number of the line with its closing brace.
