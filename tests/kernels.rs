@@ -122,7 +122,7 @@ fn in_f16() {
                 _ => &gpu.caps,
             };
             let name = format!("{name}, f16");
-            wrong.extend(judge(gpu, case, &name, &specs::half(spec), caps, case % 7 == 0));
+            wrong.extend(judge(gpu, case, &name, &specs::half(spec), caps, case % 7 == 0).0);
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
