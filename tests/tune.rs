@@ -95,8 +95,7 @@ fn entries_of_another_adapter_or_driver_or_of_kernels_that_are_gone_do_not_run()
         assert_eq!(foreign.kernels(), plain, "{part}");
         assert_eq!(foreign.tuned().map(|t| t.dispatches), Some(0), "{part}");
     }
-    // A kernel that no adapter is offered.
-    let nowhere: Choice = "stem 1px x 4oc".parse().expect("a kernel");
+    let nowhere: Choice = STALE.parse().expect("a kernel");
     let mut gone = Tuning::default();
     for d in plan(&gpu, &f).dispatches.iter().filter(|d| tuning.get(own, &d.spec).is_some()) {
         gone.set(own, &d.spec, choice(nowhere));
@@ -267,15 +266,29 @@ fn the_program_keeps_a_tuning_and_uses_it() {
     assert_eq!(with["tuning"]["dispatches"].as_u64(), Some(count as u64));
     right(&logits(&["--tuning", path], "other").2);
 
-    let gone = whole.replace("\"kernel\": \"conv2d", "\"kernel\": \"gone");
+    let gone = stale(&whole).to_string();
     std::fs::write(&file, &gone).expect("a file");
     let (error, _) = json(&cache, &[&run[..], &["--tuning", path]].concat(), 3);
-    assert!(error["error"].as_str().is_some_and(|e| e.contains("gone") && e.contains(path)), "{error}");
+    assert!(error["error"].as_str().is_some_and(|e| e.contains(STALE) && e.contains(path)), "{error}");
     std::fs::write(&stored, &gone).expect("a file");
     let (report, stderr, values) = logits(&[], "gone");
-    assert!(stderr.contains("warning") && stderr.contains("gone"), "{stderr}");
+    assert!(stderr.contains("warning") && stderr.contains(STALE), "{stderr}");
     assert_eq!(report["tuning"]["dispatches"].as_u64(), Some(0));
     right(&values);
+}
+
+/// A kernel that no adapter is offered.
+const STALE: &str = "stem 1px x 4oc";
+
+/// A tuning file all of whose entries name it.
+fn stale(text: &str) -> Value {
+    let mut file: Value = serde_json::from_str(text).expect("JSON");
+    for adapter in file["adapters"].as_array_mut().expect("adapters") {
+        for entry in adapter["kernels"].as_object_mut().expect("kernels").values_mut() {
+            entry["kernel"] = STALE.into();
+        }
+    }
+    file
 }
 
 #[test]
@@ -290,7 +303,7 @@ fn tuning_again_replaces_its_own_entries_alone() {
     // The same of another driver, beside an own entry of another spec and stale own ones.
     let mut foreign: Value = serde_json::from_str(&first).expect("JSON");
     foreign["adapters"][0]["driver"] = "another".into();
-    let mut merged: Value = serde_json::from_str(&first.replace("\"conv2d", "\"stale")).expect("JSON");
+    let mut merged = stale(&first);
     merged["adapters"].as_array_mut().expect("adapters").push(foreign["adapters"][0].clone());
     let any = merged["adapters"][0]["kernels"].as_object().and_then(|k| k.values().next()).cloned();
     merged["adapters"][0]["kernels"]["another spec"] = any.expect("an entry");
@@ -300,8 +313,7 @@ fn tuning_again_replaces_its_own_entries_alone() {
     let kernels = again["adapters"][0]["kernels"].as_object().expect("kernels");
     assert_eq!(kernels.len(), count + 1);
     for (spec, entry) in kernels {
-        let stale = entry["kernel"].as_str().is_some_and(|k| k.starts_with("stale"));
-        assert_eq!(stale, spec == "another spec", "{spec}");
+        assert_eq!(entry["kernel"] == STALE, spec == "another spec", "{spec}");
     }
     assert_eq!(again["adapters"][1], foreign["adapters"][0]);
     assert!(!folder.path().join("tuning.json").exists(), "-o writes that file alone");
@@ -331,7 +343,7 @@ fn files_and_uses_that_make_no_sense_are_refused() {
     let run = |adapter| ["run", FIXTURE, &input, "--size", "45x37", "--adapter", adapter, "--tuning", path];
     refused(&run("vulkan"), 3, &[path]);
     for (text, word) in
-        [("{ \"schema_version\": 1, ", "EOF"), ("{ \"schema_version\": 9 }", "schema_version 9")]
+        [("{ \"schema_version\": 2, ", "EOF"), ("{ \"schema_version\": 1 }", "schema_version 1")]
     {
         std::fs::write(&damaged, text).expect("a file");
         refused(&run("vulkan"), 3, &[path, word]);

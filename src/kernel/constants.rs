@@ -130,8 +130,9 @@ impl<'a> Parser<'a> {
             "false" => Some(Value::Flag(false)),
             "min" | "max" | "select" => self.call(word),
             name => {
-                let value = self.constants.values.get(name)?.clone();
-                let Value::List(values) = value else { return Some(value) };
+                let Value::List(values) = self.constants.values.get(name)? else {
+                    return self.constants.values.get(name).cloned();
+                };
                 self.take("[")?;
                 let Value::Number(n) = self.expression(0)? else { return None };
                 self.take("]")?;

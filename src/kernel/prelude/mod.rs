@@ -13,6 +13,7 @@ use super::precision::parameter_elements;
 use super::spec::{BufferShape, ConvSpec, Layout, Operand, Spec};
 use super::template::{expand, numbered};
 use super::{Binding, Precision, Role, files};
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -207,9 +208,9 @@ impl Source {
         let mut constants = Constants::default();
         self.constants.iter().for_each(|(name, value)| constants.set(name, value.clone()));
         let parts: String = self.parts.iter().map(Part::text).collect();
-        let (mut prelude, mut body) = (self.prelude(), expand(&parts, &constants));
-        self.library(&mut prelude, &mut body);
-        prelude + &body
+        let mut text = self.prelude() + &expand(&parts, &constants);
+        self.library(&mut text);
+        text
     }
 
     /// The constants and bindings.
@@ -296,24 +297,29 @@ impl Source {
     }
 
     /// Adds the functions of `shaders/shared/functions` that are called.
-    fn library(&self, prelude: &mut String, body: &mut String) {
-        let mut added: Vec<&str> = vec![];
-        loop {
-            let missing = files::FUNCTIONS.iter().find(|(name, ..)| {
-                let called = |text: &str| {
-                    text.match_indices(name).any(|(at, _)| {
-                        let before = text[..at].chars().next_back();
-                        let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-                        text[at + name.len()..].starts_with('(') && !before.is_some_and(part)
-                    })
-                };
-                !added.contains(name) && (called(prelude) || called(body))
-            });
-            let Some((name, single, half)) = missing else { return };
-            body.push_str(if self.half() { half } else { single });
-            added.push(name);
+    fn library(&self, text: &mut String) {
+        let mut missing = files::FUNCTIONS.to_vec();
+        let mut from = 0;
+        while from < text.len() {
+            let called = calls(&text[from..]);
+            let (now, later): (Vec<_>, Vec<_>) =
+                missing.into_iter().partition(|(name, ..)| called.contains(name));
+            let added: String =
+                now.iter().map(|(_, f32, f16)| if self.half() { *f16 } else { *f32 }).collect();
+            (missing, from) = (later, text.len());
+            text.push_str(&added);
         }
     }
+}
+
+/// The names that stand before an opening parenthesis.
+fn calls(text: &str) -> HashSet<&str> {
+    let name = |(at, _): (usize, &str)| {
+        let before =
+            text[..at].rfind(|c: char| !c.is_ascii_alphanumeric() && c != '_').map_or(0, |at| at + 1);
+        &text[before..at]
+    };
+    text.match_indices('(').map(name).collect()
 }
 
 impl Part {

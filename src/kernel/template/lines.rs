@@ -89,6 +89,9 @@ pub(super) fn renamed(line: &str, name: &str, with: &str) -> String {
 /// Without `+ 0u`, `0u * A` and `1u *`, which a reader would stop at.
 pub(super) fn tidy(line: &str) -> String {
     let mut line = line.to_string();
+    if !line.contains("0u") && !line.contains("1u * ") {
+        return line;
+    }
     let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut from = 0;
     while let Some(found) = line[from..].find("0u * ") {
@@ -125,11 +128,14 @@ pub(super) fn tidy(line: &str) -> String {
             from = at + 1;
         }
     }
-    for open in ["(", "[", "= ", ", "] {
-        let (zero, once) = (format!("{open}0u + "), format!("{open}1u * "));
-        line = line.replace(&zero, open).replace(&once, open);
+    let sums = ["(0u + ", "[0u + ", "= 0u + ", ", 0u + "];
+    let products = ["(1u * ", "[1u * ", "= 1u * ", ", 1u * ", "+ 1u * "];
+    for term in sums.into_iter().chain(products) {
+        if line.contains(term) {
+            line = line.replace(term, &term[..term.len() - 5]);
+        }
     }
-    line.replace(" + 1u * ", " + ")
+    line
 }
 
 /// The line that is written for item 0 of the list `from`, for the n-th of the list `to`: `R0_SIZE` and `load_r0` become `R2_SIZE`
@@ -138,6 +144,9 @@ pub(in super::super) fn numbered(line: &str, from: char, to: char, n: u32) -> St
     let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let (from_upper, to_upper) = (from.to_ascii_uppercase(), to.to_ascii_uppercase());
     let (upper, lower) = (format!("{from_upper}0_"), format!("_{from}0"));
+    if !line.contains(&upper) && !line.contains(&lower) {
+        return line.to_string();
+    }
     let mut out = String::with_capacity(line.len());
     let mut at = 0;
     while at < line.len() {

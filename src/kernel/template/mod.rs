@@ -17,7 +17,8 @@ mod tests;
 pub(super) use lines::numbered;
 
 use super::constants::{Constants, Value};
-use lines::{closing, constant, indent, is_comment, place, product, renamed, word};
+use lines::{closing, constant, indent, is_comment, place, product, renamed};
+use std::fmt::Write;
 
 /// `text` without its markers.
 ///
@@ -200,8 +201,8 @@ impl Pass {
     fn line(&mut self, line: &str) {
         let mut line = line.to_string();
         if !is_comment(&line) {
-            for n in 0..self.registers.len() {
-                line = self.named(&line, n);
+            if line.contains('[') && !self.registers.is_empty() {
+                line = self.named(&line);
             }
             if let Some((name, value)) = constant(&line)
                 && let Some(value) = self.constants.evaluate(value)
@@ -231,27 +232,28 @@ impl Pass {
         self.out.push('\n');
     }
 
-    /// The line with elements of a register array by their names.
-    fn named(&self, line: &str, register: usize) -> String {
-        let Register { name, once } = &self.registers[register];
-        let mut out = String::new();
+    /// The line with elements of register arrays by their names.
+    fn named(&self, line: &str) -> String {
+        let mut out = String::with_capacity(line.len());
         let mut rest = line;
-        while let Some(at) = word(rest, name) {
-            let after = &rest[at + name.len()..];
-            out.push_str(&rest[..at]);
-            if !after.starts_with('[') {
+        while let Some(open) = rest.find('[') {
+            let (before, after) = rest.split_at(open);
+            let begin = before.rfind(|c: char| !c.is_ascii_alphanumeric() && c != '_').map_or(0, |at| at + 1);
+            let (before, name) = before.split_at(begin);
+            out.push_str(before);
+            let register = self.registers.iter().find(|r| r.name == name);
+            let Some(Register { once, .. }) = register.filter(|_| !before.ends_with('.')) else {
                 out.push_str(name);
-                rest = after;
+                out.push('[');
+                rest = &after[1..];
                 continue;
-            }
+            };
             let close = closing(after).unwrap_or_else(|| bad("registers", &[line]));
-            let index = &after[1..close];
-            let index = self.number_in(index, line);
-            let set = *once && out.trim().is_empty() && after[close + 1..].starts_with(" = ");
-            if set {
+            let index = self.number_in(&after[1..close], line);
+            if *once && out.trim().is_empty() && after[close + 1..].starts_with(" = ") {
                 out.push_str("let ");
             }
-            out.push_str(&format!("{name}_{index}"));
+            let _ = write!(out, "{name}_{index}");
             rest = &after[close + 1..];
         }
         out.push_str(rest);
