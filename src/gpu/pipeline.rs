@@ -42,11 +42,11 @@ pub(super) fn whole_from(buffer: &Buffer, offset: u64) -> BindingResource<'_> {
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) async fn make_pipelines(
     gpu: &Gpu,
-    sources: &[Text],
+    sources: &[(String, Shader)],
     safe: bool,
 ) -> Result<Vec<Pipeline>, GpuError> {
     // Error scopes belong to threads; each pipeline opens and closes its own where it is made.
-    let make = |text: &Text| pollster::block_on(make_pipeline(gpu, text, safe));
+    let make = |(name, shader): &(String, Shader)| pollster::block_on(make_pipeline(gpu, name, shader, safe));
     crate::threads::map(sources.len(), |i| make(&sources[i])).into_iter().collect()
 }
 
@@ -54,30 +54,27 @@ pub(super) async fn make_pipelines(
 #[cfg(target_arch = "wasm32")]
 pub(super) async fn make_pipelines(
     gpu: &Gpu,
-    sources: &[Text],
+    sources: &[(String, Shader)],
     safe: bool,
 ) -> Result<Vec<Pipeline>, GpuError> {
     let mut pipelines = vec![];
-    for text in sources {
-        pipelines.push(make_pipeline(gpu, text, safe).await?);
+    for (name, shader) in sources {
+        pipelines.push(make_pipeline(gpu, name, shader, safe).await?);
     }
     Ok(pipelines)
 }
 
-/// A shader with its text, for a pipeline of that name.
-pub(super) struct Text {
-    pub(super) name: String,
-    pub(super) wgsl: String,
-    pub(super) shader: Shader,
-}
-
-pub(super) async fn make_pipeline(gpu: &Gpu, text: &Text, safe: bool) -> Result<Pipeline, GpuError> {
-    let Text { name, wgsl, shader } = text;
+pub(super) async fn make_pipeline(
+    gpu: &Gpu,
+    name: &str,
+    shader: &Shader,
+    safe: bool,
+) -> Result<Pipeline, GpuError> {
     let make = || {
         let device = gpu.device();
-        let label = Some(name.as_str());
+        let label = Some(name);
         let descriptor =
-            wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(wgsl.as_str().into()) };
+            wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(shader.wgsl().into()) };
         let module = if safe {
             device.create_shader_module(descriptor)
         } else {

@@ -1,6 +1,5 @@
 //! What runs: pipelines and bind groups of every dispatch, in order.
 
-use super::pipeline::Text;
 use super::pipeline::{Pipeline, make_pipelines, whole_from};
 use super::slots::Slots;
 use super::{Gpu, GpuError};
@@ -47,21 +46,18 @@ pub(super) struct Compiled {
 impl Compiled {
     /// Makes one pipeline per distinct shader. `safe` keeps wgpu's run-time checks in.
     pub(super) async fn new(gpu: &Gpu, kernels: Vec<Kernel>, safe: bool) -> Result<Compiled, GpuError> {
-        let mut sources: Vec<Text> = vec![];
+        let mut sources: Vec<(String, Shader)> = vec![];
         let mut known: HashMap<String, usize> = HashMap::new();
         let mut steps = vec![];
         for mut kernel in kernels {
             let pipelines = kernel.shaders.iter_mut().map(|shader| {
-                // The text is needed once; what is bound, and how, stays.
-                let wgsl = shader.take_wgsl();
-                *known.entry(wgsl).or_insert_with_key(|wgsl| {
-                    sources.push(Text {
-                        name: kernel.choice.to_string(),
-                        wgsl: wgsl.clone(),
-                        shader: shader.clone(),
-                    });
+                let pipeline = *known.entry(shader.key()).or_insert_with(|| {
+                    sources.push((kernel.choice.to_string(), shader.clone()));
                     sources.len() - 1
-                })
+                });
+                // The text is needed once; what is bound, and how, stays.
+                shader.forget_text();
+                pipeline
             });
             steps.push(Step { pipelines: pipelines.collect(), kernel });
         }
@@ -70,7 +66,7 @@ impl Compiled {
         #[cfg(not(target_arch = "wasm32"))]
         let aside = match super::software::is(gpu) {
             true => {
-                let shaders: Vec<&Shader> = sources.iter().map(|text| &text.shader).collect();
+                let shaders: Vec<&Shader> = sources.iter().map(|(_, shader)| shader).collect();
                 let compile = || super::software::compile_aside(gpu, &pipelines, &shaders);
                 Some(gpu.scoped("a shader", compile).await?)
             }

@@ -1,6 +1,6 @@
 //! One dispatch on buffers of its own, to try kernels on: what each gives, and how long it takes.
 
-use super::pipeline::{Pipeline, Text, make_pipeline, whole_from};
+use super::pipeline::{Pipeline, make_pipeline, whole_from};
 use super::program::scratch;
 use super::timing::durations;
 use super::upload::Uploader;
@@ -121,8 +121,8 @@ impl<'a> Trial<'a> {
         pollster::block_on(uploader.finish())?;
         let scratch = pollster::block_on(scratch(self.gpu, kernel.scratch))?;
         let shader = |shader: &Shader| {
-            let text = Text { name: kernel.choice.to_string(), wgsl: shader.wgsl(), shader: shader.clone() };
-            let pipeline = pollster::block_on(make_pipeline(self.gpu, &text, false))?;
+            let name = kernel.choice.to_string();
+            let pipeline = pollster::block_on(make_pipeline(self.gpu, &name, shader, false))?;
             let resource = |role| {
                 Some(match role {
                     Role::Read(r) => self.reads[r].as_entire_binding(),
@@ -132,7 +132,7 @@ impl<'a> Trial<'a> {
                     Role::Scratch => scratch.as_ref()?.as_entire_binding(),
                 })
             };
-            let bind = || pipeline.bind(self.gpu, &text.name, shader, |b| resource(b.role));
+            let bind = || pipeline.bind(self.gpu, &name, shader, |b| resource(b.role));
             let group = pollster::block_on(self.gpu.scoped("a trial", bind))?;
             Ok((pipeline, group, shader.grid))
         };

@@ -75,11 +75,17 @@ impl Shader {
         }
     }
 
-    /// All of its text, which it has no more: what is bound, and how, stays.
-    pub(crate) fn take_wgsl(&mut self) -> String {
-        let text = self.wgsl();
+    /// What its text depends on: shorter to print than the text, and equal where that is.
+    pub(crate) fn key(&self) -> String {
+        match &self.text {
+            Text::Source(source) => source.key(),
+            Text::Written(text) => text.clone(),
+        }
+    }
+
+    /// Drops what its text is made of: what is bound, and how, stays.
+    pub(crate) fn forget_text(&mut self) {
         self.text = Text::Written(String::new());
-        text
     }
 }
 

@@ -213,6 +213,16 @@ impl Source {
         text
     }
 
+    /// What its text depends on: the prelude, and which files stand behind it.
+    pub(super) fn key(&self) -> String {
+        let mut key = self.prelude();
+        for Part { text, item, words } in &self.parts {
+            // Files are one each in the program: where one begins tells it from all others.
+            let _ = write!(key, "{:p} {item:?} {words:?};", text.as_ptr());
+        }
+        key
+    }
+
     /// The constants and bindings.
     fn prelude(&self) -> String {
         let mut text = String::new();
