@@ -293,12 +293,17 @@ pub struct Row {
     pub values: Vec<String>,
 }
 
-/// What kernels do for every case on every kind of adapter, in order. `all`: every candidate; else those that are chosen for some
+/// What kernels do for every so many-th case on every kind of adapter, in order. `all`: every candidate; else those that are chosen for some
 /// kind, and of each family of the others one, in turn; and subgroups of 4 for every third case, and for networks.
 ///
 /// # Panics
 /// Where a kernel is over a limit or a shader is not valid.
-pub fn rows(cases: &[(String, Spec)], all: bool, see: &(dyn Fn(&Row, &Events) + Sync)) -> Vec<Row> {
+pub fn rows(
+    cases: &[(String, Spec)],
+    every: usize,
+    all: bool,
+    see: &(dyn Fn(&Row, &Events) + Sync),
+) -> Vec<Row> {
     let recorder = Recorder { classes: classes(), all, seen: Mutex::default(), see };
     let found = Mutex::new(vec![]);
     let next = AtomicUsize::new(0);
@@ -306,6 +311,9 @@ pub fn rows(cases: &[(String, Spec)], all: bool, see: &(dyn Fn(&Row, &Events) + 
         loop {
             let case = next.fetch_add(1, Ordering::Relaxed);
             let Some((name, spec)) = cases.get(case) else { return };
+            if !case.is_multiple_of(every) {
+                continue;
+            }
             let rows = recorder.rows(case, name, spec);
             found.lock().expect("no thread panicked").extend(rows);
         }
@@ -474,6 +482,18 @@ pub fn print(cases: &[(String, Spec)], rows: &[Row]) -> String {
     text
 }
 
+/// What a record says of some cases.
+pub fn only(record: &str, cases: &HashSet<&str>) -> String {
+    let mut kept = true;
+    let own = |line: &&str| {
+        if let Some(name) = line.strip_prefix("= ") {
+            kept = cases.contains(name);
+        }
+        kept
+    };
+    record.lines().filter(own).flat_map(|line| [line, "\n"]).collect()
+}
+
 /// Of each case, kernel, shader and kind of adapter, the values.
 fn parsed(record: &str) -> BTreeMap<(&str, &str, &str, char), &str> {
     let mut case = "";
@@ -547,7 +567,7 @@ pub fn dump(cases: &[(String, Spec)], folder: &std::path::Path) {
     type Texts = BTreeMap<(String, usize, String), String>;
     let texts: Mutex<BTreeMap<usize, Texts>> = Mutex::default();
     let letters: Vec<char> = classes().iter().map(|c| c.letter).collect();
-    let rows = rows(cases, true, &|row, events| {
+    let rows = rows(cases, 1, true, &|row, events| {
         let key = (row.kernel.clone(), row.shader, events.lines().join("\n"));
         let mut texts = texts.lock().expect("no thread panicked");
         texts.entry(row.case).or_default().entry(key).or_default().push(letters[row.class]);
