@@ -1,9 +1,11 @@
 //! Times every candidate kernel on the layers of a network:
-//! `cargo bench --bench conv -- resnet18 [layer substring] [kernel substring] [--batch=N] [--f16] [--integrated]`.
+//! `cargo bench --bench conv -- resnet18 [layer substring] [kernel substring] [--batch=N] [--f16] [--integrated|--card]
+//! [--chosen] [--adapter=NAME]`.
 //!
 //! Shapes are in `benches/shapes/`. Candidates run interleaved and the median counts; each answer is compared with the first
 //! candidate's, and that one's is checked in tests/kernels.rs. `--integrated`: the kernels that an integrated or mobile GPU would
-//! get, on the adapter there is.
+//! get, on the adapter there is; `--card`: those of a discrete one. `--chosen`: only the kernel that is chosen for each layer.
+//! `--adapter=NAME`: only adapters with that in their names.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -42,15 +44,18 @@ fn main() {
         std::env::args().skip(1).partition(|a| a.starts_with("--"));
     let batch = options.iter().find_map(|o| o.strip_prefix("--batch="));
     let batch: usize = batch.map_or(1, |n| n.parse().expect("--batch=N takes a number"));
-    let integrated = options.iter().any(|o| o == "--integrated");
+    let card = options.iter().any(|o| o == "--card");
+    let other = card || options.iter().any(|o| o == "--integrated");
+    let chosen = options.iter().any(|o| o == "--chosen");
+    let adapter = options.iter().find_map(|o| o.strip_prefix("--adapter=")).unwrap_or("");
     let f16 = options.iter().any(|o| o == "--f16");
     let network = args.first().map_or("resnet18", String::as_str);
     let filter = args.get(1).cloned().unwrap_or_default();
-    for mut gpu in adapters() {
+    for mut gpu in adapters().into_iter().filter(|g| g.name.contains(adapter)) {
         let software = gpu.caps.class == Class::Software;
-        if integrated {
+        if other {
             gpu.caps = gpu.caps.with(|c| {
-                c.class = Class::Integrated;
+                c.class = if card { Class::Discrete } else { Class::Integrated };
                 c.features.subgroup_size = None;
                 c.features.int64 = false;
             });
@@ -69,6 +74,7 @@ fn main() {
             let ranges = if gpu.caps.shares_buffers() { Some(&ranges) } else { None };
             let mut kernels = candidates_in(&spec, &gpu.caps, ranges).expect("within the limits");
             kernels.retain(|k| args.get(2).is_none_or(|part| k.choice.to_string().contains(part)));
+            kernels.truncate(if chosen { 1 } else { usize::MAX });
             let prepared: Vec<_> = kernels
                 .iter()
                 .map(|kernel| {

@@ -4,21 +4,15 @@
 //! `RMNET_RECORD=FOLDER` writes there, of every candidate and not only of those in the file, `kernels.tsv` and what each shader does
 //! line by line, to be compared with `diff -r` with what another version writes.
 
-#[path = "common/arena.rs"]
-mod arena;
-#[path = "common/cases.rs"]
-mod cases;
-#[path = "common/families.rs"]
-mod families;
-#[path = "common/layers.rs"]
-mod layers;
+mod common;
+#[path = "common/planned.rs"]
+mod planned;
 #[path = "common/record.rs"]
 mod record;
 #[path = "common/recorded.rs"]
 mod recorded;
-#[path = "common/specs.rs"]
-mod specs;
 
+use common::{arena, cases, families, layers, random, seeded, specs};
 use rmnet::kernel::{Binding, Role, Shader};
 use std::path::Path;
 
@@ -27,7 +21,8 @@ const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/records/kernels
 #[test]
 fn every_kernel_does_what_is_recorded() {
     let written = std::env::var("RMNET_RECORD").unwrap_or_default();
-    let cases = recorded::cases(!matches!(written.as_str(), "" | "check" | "write"));
+    let tables = recorded::cases(!matches!(written.as_str(), "" | "check" | "write"));
+    let cases = recorded::distinct(tables.into_iter().chain(planned::dispatches()));
     let found = |every: usize| record::print(&cases, &record::rows(&cases, every, false, &|_, _| {}));
     match written.as_str() {
         "" | "check" => {

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A kind of adapter that kernels are made for.
+#[derive(Clone)]
 pub struct Class {
     /// By which the record names it.
     pub letter: char,
@@ -304,7 +305,8 @@ pub fn rows(
     all: bool,
     see: &(dyn Fn(&Row, &Events) + Sync),
 ) -> Vec<Row> {
-    let recorder = Recorder { classes: classes(), all, seen: Mutex::default(), see };
+    let recorder =
+        Recorder { letters: classes().iter().map(|c| c.letter).collect(), all, seen: Mutex::default(), see };
     let found = Mutex::new(vec![]);
     let next = AtomicUsize::new(0);
     let work = || {
@@ -325,60 +327,75 @@ pub fn rows(
     rows
 }
 
+/// What goes on in a shader, and that as columns.
+type Read = Arc<(Events, Vec<String>)>;
+
 struct Recorder<'a> {
-    classes: Vec<Class>,
+    letters: Vec<char>,
     all: bool,
     /// By a hash of a shader: adapters of different kinds share many.
-    seen: Mutex<HashMap<u64, Arc<(Events, Vec<String>)>>>,
+    seen: Mutex<HashMap<u64, Read>>,
     see: &'a (dyn Fn(&Row, &Events) + Sync),
+}
+
+/// The kernels of a case that are recorded, each with the kind of adapter it is for: see [`rows`].
+///
+/// # Panics
+/// Where a kernel is over a limit.
+pub fn recorded(case: usize, name: &str, spec: &Spec, all: bool) -> Vec<(Class, Kernel)> {
+    let arena = super::arena::arena(spec);
+    let candidates: Vec<(Class, Vec<Kernel>)> = classes()
+        .into_iter()
+        .map(|class| {
+            let arena = class.shares.then_some(&arena);
+            let kernels = candidates_in(spec, &class.caps, arena);
+            let kernels = kernels.unwrap_or_else(|e| panic!("{name}, {}: {e}", class.name));
+            (class, kernels)
+        })
+        .collect();
+    let mut families: BTreeMap<FamilyId, BTreeSet<Choice>> = BTreeMap::new();
+    for kernel in candidates.iter().flat_map(|(_, kernels)| kernels) {
+        families.entry(kernel.choice.family).or_default().insert(kernel.choice);
+    }
+    let turns = families.values().filter_map(|f| f.iter().nth(case % f.len()).copied());
+    let chosen = candidates.iter().map(|(_, kernels)| kernels[0].choice);
+    let kept: HashSet<Choice> = turns.chain(chosen).collect();
+    let few = !case.is_multiple_of(3) && !name.contains("net");
+    let candidates = candidates
+        .into_iter()
+        .flat_map(|(class, kernels)| kernels.into_iter().map(move |kernel| (class.clone(), kernel)));
+    let recorded = |(class, kernel): &(Class, Kernel)| {
+        all || kept.contains(&kernel.choice) && !(few && class.caps.features.subgroup_size == Some(4))
+    };
+    candidates.filter(recorded).collect()
 }
 
 impl Recorder<'_> {
     fn rows(&self, case: usize, name: &str, spec: &Spec) -> Vec<Row> {
-        let arena = super::arena::arena(spec);
-        let candidates: Vec<Vec<Kernel>> = self
-            .classes
-            .iter()
-            .map(|class| {
-                let arena = class.shares.then_some(&arena);
-                let kernels = candidates_in(spec, &class.caps, arena);
-                kernels.unwrap_or_else(|e| panic!("{name}, {}: {e}", class.name))
-            })
-            .collect();
-        let mut families: BTreeMap<FamilyId, BTreeSet<Choice>> = BTreeMap::new();
-        for kernel in candidates.iter().flatten() {
-            families.entry(kernel.choice.family).or_default().insert(kernel.choice);
-        }
-        let mut kept: HashSet<Choice> =
-            families.values().filter_map(|f| f.iter().nth(case % f.len()).copied()).collect();
-        kept.extend(candidates.iter().map(|kernels| kernels[0].choice));
         let mut weights: HashMap<String, String> = HashMap::new();
         let mut rows = vec![];
-        let few = !self.all && case % 3 != 0 && !name.contains("net");
-        let recorded = |class: &Class| !few || class.caps.features.subgroup_size != Some(4);
-        for (class, kernels) in candidates.iter().enumerate().filter(|&(c, _)| recorded(&self.classes[c])) {
-            for kernel in kernels.iter().filter(|k| self.all || kept.contains(&k.choice)) {
-                // What it packs, to pack once for many classes.
-                let mut packing = kernel.clone();
-                packing.shaders.clear();
-                let weights = weights.entry(format!("{packing:?}")).or_insert_with(|| match spec {
-                    Spec::Conv(conv) => packed(kernel, conv),
-                    _ => String::new(),
-                });
-                for (s, shader) in kernel.shaders.iter().enumerate() {
-                    let known = self.read(shader);
-                    let mut values = known.1.clone();
-                    values.extend([some(kernel.scratch as usize), weights.clone()]);
-                    let row = Row { case, kernel: kernel.choice.to_string(), shader: s, class, values };
-                    (self.see)(&row, &known.0);
-                    rows.push(row);
-                }
+        for (class, kernel) in recorded(case, name, spec, self.all) {
+            // What it packs, to pack once for many classes.
+            let mut packing = kernel.clone();
+            packing.shaders.clear();
+            let weights = weights.entry(format!("{packing:?}")).or_insert_with(|| match spec {
+                Spec::Conv(conv) => packed(&kernel, conv),
+                _ => String::new(),
+            });
+            for (s, shader) in kernel.shaders.iter().enumerate() {
+                let known = self.read(shader);
+                let mut values = known.1.clone();
+                values.extend([some(kernel.scratch as usize), weights.clone()]);
+                let class = self.letters.iter().position(|l| *l == class.letter).expect("one of them");
+                let row = Row { case, kernel: kernel.choice.to_string(), shader: s, class, values };
+                (self.see)(&row, &known.0);
+                rows.push(row);
             }
         }
         rows
     }
 
-    fn read(&self, shader: &Shader) -> Arc<(Events, Vec<String>)> {
+    fn read(&self, shader: &Shader) -> Read {
         let text = format!("{:?} {:?} {} {}", shader.grid, shader.bindings, shader.entry, shader.wgsl());
         let key = fnv(text.bytes());
         let seen = || self.seen.lock().expect("no thread panicked");
@@ -516,19 +533,19 @@ pub fn differences(before: &str, after: &str, most: usize) -> Option<String> {
     let (before, after) = (parsed(before), parsed(after));
     let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     // Kinds of adapters with the same difference are one.
-    let mut differ: BTreeMap<(&str, &str, &str, Option<&str>, Option<&str>), String> = BTreeMap::new();
+    let mut differ: BTreeMap<([&str; 3], [Option<&str>; 2]), String> = BTreeMap::new();
     for key @ (case, kernel, shader, letter) in keys.iter().copied() {
         let (old, new) = (before.get(key).copied(), after.get(key).copied());
         if old != new {
-            differ.entry((case, kernel, shader, old, new)).or_default().push(*letter);
+            differ.entry(([case, kernel, shader], [old, new])).or_default().push(*letter);
         }
     }
     if differ.is_empty() {
         return None;
     }
     let (mut kinds, mut lines): (BTreeMap<String, usize>, Vec<String>) = Default::default();
-    for ((case, kernel, shader, old, new), adapters) in &differ {
-        let what = match (old, new) {
+    for (([case, kernel, shader], [old, new]), adapters) in &differ {
+        let what = match (*old, *new) {
             (None, _) => "new".to_string(),
             (_, None) => "gone".to_string(),
             (Some(old), Some(new)) => {

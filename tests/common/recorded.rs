@@ -45,9 +45,14 @@ pub fn cases(all: bool) -> Vec<(String, Spec)> {
         let stored = in_half.then(|| (format!("{name}, f16"), half(spec.clone())));
         [Some((name, spec)), stored].into_iter().flatten()
     });
+    distinct(both)
+}
+
+/// Those whose dispatch is not among those before, each with a name of its own.
+pub fn distinct(all: impl Iterator<Item = (String, Spec)>) -> Vec<(String, Spec)> {
     let (mut names, mut specs) = (HashSet::new(), HashSet::new());
     let mut cases = vec![];
-    for (name, spec) in both.filter(|(_, spec)| specs.insert(spec.clone())) {
+    for (name, spec) in all.filter(|(_, spec)| specs.insert(spec.clone())) {
         let numbered = (2..).map(|n| format!("{name} ({n})"));
         let name = [name.clone()].into_iter().chain(numbered).find(|n| !names.contains(n));
         let name = name.expect("numbers do not end");
