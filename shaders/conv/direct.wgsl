@@ -10,6 +10,8 @@
 // Software Vulkan has tiles of its own (kernel/software): LANES invocations of a subgroup load weights for one another, planes are read
 // in octets, and the tile is stored in a loop, since each of these saves loads, or time to compile.
 const TILE = TILE_PIXELS * TILE_QUADS;
+// Elements of a plane that are read at once.
+const OCTET = 8u;
 
 //# when SLICES > 1u
 // What the slices of all tiles have summed.
@@ -72,7 +74,7 @@ fn conv2d(
             y = down * POOL_STEP_Y + turn / WINDOW_X - POOL_PAD_Y;
             x = out_x * POOL_STEP_X + turn % WINDOW_X - POOL_PAD_X;
         }
-        // Sums of CONV_PIXELS conv pixels, APART columns from one to the next. Parts of K get the bias where their sums meet.
+        // Sums of CONV_PIXELS conv pixels. Parts of K get the bias where their sums meet.
         //# registers
         var sums: array<vec4<f32>, CONV_PIXELS * TILE_QUADS>;
         //# if
@@ -98,8 +100,8 @@ fn conv2d(
                 let row_inside = inside_r0(in_y, 0u);
                 //# unroll if R0_TURNS_X == 1u
                 for (var kx = 0u; kx < R0_TURNS_X; kx++) {
-                    // Input columns by distance from the first: none is read that is outside for every invocation, and none is tested
-                    // that is inside for all.
+                    // Input columns that pixels and taps read, each R0_OFFSETS from the first: none is loaded that is outside for every
+                    // invocation, and none is tested that is inside for all. R0_COLUMN says which one a pixel and a tap have.
                     let in_x = x * R0_STRIDE_X + kx * R0_DILATION_X - R0_PAD_X;
                     //# values
                     var column: array<u32, R0_COLUMNS>;
@@ -109,13 +111,13 @@ fn conv2d(
                     for (var j = 0u; j < R0_COLUMNS; j++) {
                         //# if
                         if R0_READS[j] && R0_CLAMPS[j] {
-                            column[j] = min(in_x + j, R0_WIDTH - 1u) * R0_STEP;
+                            column[j] = min(in_x + R0_OFFSETS[j], R0_WIDTH - 1u) * R0_STEP;
                         } else if R0_READS[j] {
-                            column[j] = (in_x + j) * R0_STEP;
+                            column[j] = (in_x + R0_OFFSETS[j]) * R0_STEP;
                         }
                         //# if
                         if R0_MASKS[j] {
-                            inside[j] = row_inside & (in_x + j < R0_WIDTH);
+                            inside[j] = row_inside & (in_x + R0_OFFSETS[j] < R0_WIDTH);
                         } else if R0_READS[j] {
                             inside[j] = row_inside;
                         }
@@ -139,7 +141,7 @@ fn conv2d(
                             //# unroll
                             for (var n = 0u; n < R0_OCTETS; n++) {
                                 // An octet lies inside its row, or outside as a whole.
-                                octets[n] = octet((at + min(in_x + n * 8u - R0_PHASE, R0_WIDTH - 8u)) / 8u);
+                                octets[n] = octet((at + min(in_x + n * OCTET - R0_PHASE, R0_WIDTH - OCTET)) / OCTET);
                             }
                             //# values
                             var x_of: array<vec4<f32>, R0_COLUMNS>;
@@ -147,7 +149,7 @@ fn conv2d(
                             for (var j = 0u; j < R0_COLUMNS; j++) {
                                 //# if
                                 if R0_READS[j] && R0_OCTETS > 0u {
-                                    x_of[j] = select(vec4<f32>(), lane_of(octets[(j + R0_PHASE) / 8u], (j + R0_PHASE) % 8u), inside[j]);
+                                    x_of[j] = select(vec4<f32>(), lane_of(octets[(R0_OFFSETS[j] + R0_PHASE) / OCTET], (R0_OFFSETS[j] + R0_PHASE) % OCTET), inside[j]);
                                 } else if R0_READS[j] && (R0_MASK_Y || R0_MASKS[j]) {
                                     x_of[j] = select(vec4<f32>(), load_r0(at + column[j], row, column[j], prologue), inside[j]);
                                 } else if R0_READS[j] {
@@ -180,10 +182,10 @@ fn conv2d(
                                     //# unroll
                                     for (var k = 0u; k < R0_TAPS; k++) {
                                         //# if
-                                        if R0_READS[p * APART * R0_STRIDE_X + k * R0_DILATION_X] {
+                                        if R0_READS[R0_COLUMN[p * R0_TAPS + k]] {
                                             //# unroll
                                             for (var c = 0u; c < R0_DEPTH; c++) {
-                                                sums[p * TILE_QUADS + q] += x_of[p * APART * R0_STRIDE_X + k * R0_DILATION_X][c] * w[k * R0_DEPTH + c];
+                                                sums[p * TILE_QUADS + q] += x_of[R0_COLUMN[p * R0_TAPS + k]][c] * w[k * R0_DEPTH + c];
                                             }
                                         }
                                     }
@@ -221,8 +223,8 @@ fn conv2d(
                                 //# unroll
                                 for (var k = 0u; k < R0_TAPS; k++) {
                                     //# if
-                                    if R0_READS[p * APART * R0_STRIDE_X + k * R0_DILATION_X] {
-                                        sums[p * TILE_QUADS + q] += x_of[p * APART * R0_STRIDE_X + k * R0_DILATION_X] * w[k];
+                                    if R0_READS[R0_COLUMN[p * R0_TAPS + k]] {
+                                        sums[p * TILE_QUADS + q] += x_of[R0_COLUMN[p * R0_TAPS + k]] * w[k];
                                     }
                                 }
                             }
@@ -242,14 +244,14 @@ fn conv2d(
                             //# unroll
                             for (var p = 0u; p < CONV_PIXELS; p++) {
                                 //# if
-                                if R0_READS[p * APART * R0_STRIDE_X] {
-                                    let at = row + column[p * APART * R0_STRIDE_X];
+                                if R0_READS[R0_COLUMN[p]] {
+                                    let at = row + column[R0_COLUMN[p]];
                                     //# unroll
                                     for (var q = 0u; q < TILE_QUADS; q++) {
                                         let own = channel[q] + vec4<u32>(i);
                                         let low = vec2<f32>(channel_r0(image, own.x, at), channel_r0(image, own.y, at));
                                         let high = vec2<f32>(channel_r0(image, own.z, at), channel_r0(image, own.w, at));
-                                        let value = select(vec4<f32>(), vec4<f32>(low, high), inside[p * APART * R0_STRIDE_X]);
+                                        let value = select(vec4<f32>(), vec4<f32>(low, high), inside[R0_COLUMN[p]]);
                                         sums[p * TILE_QUADS + q] += value * load_weights(step + q);
                                     }
                                 }

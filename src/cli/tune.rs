@@ -141,7 +141,7 @@ impl From<TuneError> for Failure {
 fn table(found: &Tune, text: &mut String) {
     let _ = writeln!(
         text,
-        "{} time of a dispatch, medians\n\n{:<38} {:<36} {:>9}  {:<36} {:>9} {:>7}",
+        "{} time of a dispatch, medians\n\n{:<38} {:<44} {:>9}  {:<44} {:>9} {:>7}",
         if found.gpu_time { "GPU" } else { "host" },
         "layer",
         "default",
@@ -159,7 +159,7 @@ fn table(found: &Tune, text: &mut String) {
         let chosen = if c.chosen == 0 { "as default".into() } else { c.tried[c.chosen].kernel.to_string() };
         let _ = writeln!(
             text,
-            "{layer:<38} {:<36} {:>9.3}  {chosen:<36} {:>9.3} {:>6.2}x",
+            "{layer:<38} {:<44} {:>9.3}  {chosen:<44} {:>9.3} {:>6.2}x",
             c.tried[0].kernel,
             ms(c.default_time()),
             ms(c.chosen_time()),
@@ -169,7 +169,7 @@ fn table(found: &Tune, text: &mut String) {
     let [default, chosen] = found.totals();
     let _ = writeln!(
         text,
-        "{:<38} {:<36} {:>9.3}  {:<36} {:>9.3} {:>6.2}x",
+        "{:<38} {:<44} {:>9.3}  {:<44} {:>9.3} {:>6.2}x",
         "of a run, these together",
         "",
         ms(default),

@@ -81,6 +81,7 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
         };
         let how = if tuned.dispatches > before { ", tuned" } else { "" };
         for (n, shader) in kernel.shaders.iter().enumerate() {
+            let wgsl = shader.wgsl();
             let [x, y, z] = shader.grid;
             let part = match kernel.shaders.len() {
                 1 => String::new(),
@@ -89,12 +90,10 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
             let _ = writeln!(
                 text,
                 "// {i} {}: {}{part}{how}, grid {x} x {y} x {z}, for {whose}\n{}",
-                d.name,
-                kernel.choice,
-                shader.wgsl()
+                d.name, kernel.choice, wgsl
             );
             shaders.push(json!({
-                "dispatch": i, "name": d.name, "kernel": kernel.choice, "entry": shader.entry, "grid": shader.grid, "wgsl": shader.wgsl(),
+                "dispatch": i, "name": d.name, "kernel": kernel.choice, "entry": shader.entry, "grid": shader.grid, "wgsl": wgsl,
             }));
         }
     }

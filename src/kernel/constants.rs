@@ -15,10 +15,9 @@ pub(super) enum Value {
 }
 
 impl From<usize> for Value {
-    /// # Panics
-    /// Beyond `u32`: the limits on buffers and graphs leave no such size.
+    /// At most what 32 bits hold: kernels of larger buffers are refused before their text is printed.
     fn from(value: usize) -> Value {
-        Value::Number(u32::try_from(value).expect("sizes of shaders fit 32 bits"))
+        Value::Number(u32::try_from(value).unwrap_or(u32::MAX))
     }
 }
 
@@ -68,6 +67,23 @@ pub(super) struct Constants {
 impl Constants {
     pub(super) fn set(&mut self, name: &str, value: Value) {
         self.values.insert(name.to_string(), value);
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<Value> {
+        self.values.get(name).cloned()
+    }
+
+    /// Whether a name is a list's.
+    pub(super) fn is_list(&self, name: &str) -> bool {
+        matches!(self.values.get(name), Some(Value::List(_)))
+    }
+
+    /// Gives a name the value that it had, or none.
+    pub(super) fn reset(&mut self, name: &str, value: Option<Value>) {
+        match value {
+            Some(value) => self.set(name, value),
+            None => drop(self.values.remove(name)),
+        }
     }
 
     /// The value of a constant expression; `None` where it is none, or none that this knows: sums, products, comparisons, `select`,

@@ -260,3 +260,28 @@ fn the_table_of_families_is_true() {
     let rows: String = coverage().iter().map(|(id, covers)| format!("| `{id}` | {covers} |\n")).collect();
     assert!(text.contains(&rows), "expected the table\n{rows}");
 }
+
+/// A buffer beyond every limit is an error, not a panic; a window of any reach has a text of a sensible length.
+#[test]
+fn extreme_sizes() {
+    let packed = |channels, side| shape(channels, side, Layout::Packed, Precision::F32);
+    let large = conv(vec![range(whole(0, packed(4, 70_000)), 1, 1)], packed(4, 70_000), Function::Relu);
+    let mut apart = conv(vec![range(whole(0, packed(8, 64)), 3, 1)], packed(8, 64), Function::Relu);
+    let window = &mut apart.k_ranges[0];
+    (window.dilation, window.padding, window.padding_end) = ([4096; 2], [4096; 2], [4096; 2]);
+    let mut stepped = conv(vec![range(whole(0, packed(8, 20_000)), 3, 4096)], packed(8, 5), Function::Relu);
+    stepped.k_ranges[0].from.shape.height = 3;
+    stepped.outputs[0].shape.height = 1;
+    stepped.size = [1, 5];
+    for caps in adapters() {
+        let error = candidates(&Spec::Conv(large.clone()), &caps).map(|_| ()).expect_err("too large");
+        assert_eq!(error.limit, "bytes of a binding");
+        for spec in [&apart, &stepped] {
+            for kernel in candidates(&Spec::Conv(spec.clone()), &caps).expect("within the limits") {
+                let wgsl = kernel.shaders[0].wgsl();
+                parse(&wgsl).unwrap_or_else(|e| panic!("{}: {e}", kernel.choice));
+                assert!(wgsl.len() < 60_000, "{}: {} bytes", kernel.choice, wgsl.len());
+            }
+        }
+    }
+}

@@ -147,7 +147,7 @@ fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -
     let tiles = pixels(spec).div_ceil(shape.pixels());
     let fold = tiles.div_ceil(caps.limits.max_workgroups as usize).max(1);
     let grid = [tiles.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
-    let mut s = Source::of(spec, &target.access).with_matrices();
+    let mut s = Source::of_one(&target.access).with_matrices();
     s.constants(&[
         ("PIXELS", pixels(spec)),
         ("GRID_X", grid[0] as usize),

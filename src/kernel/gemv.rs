@@ -66,7 +66,7 @@ fn kernel(choice: Choice, spec: &ConvSpec, (quads, slices): (usize, usize), targ
     let grid = [out_quads.div_ceil(quads) as u32, range.from.shape.batch as u32, 1];
     let layout = GemvLayout::new(spec, quads);
     let slopes = layout.elements - parameter_elements(spec.precision()) * out_quads;
-    let mut s = Source::of(spec, &target.access);
+    let mut s = Source::of_one(&target.access);
     s.constants(&[
         ("WORKGROUP", quads * slices),
         ("GROUP_QUADS", quads),

@@ -81,8 +81,8 @@ fn workgroup(caps: &Capabilities) -> u32 {
 }
 
 /// A shader that maps a buffer to another, element by element or window by window.
-fn mapping(about: String, from: &Operand, to: &BufferShape, access: &Arc<dyn Access>) -> Source {
-    let mut s = Source::new(about, access);
+fn mapping(from: &Operand, to: &BufferShape, access: &Arc<dyn Access>) -> Source {
+    let mut s = Source::of_one(access);
     s.constant("OUT_QUADS", to.channels.div_ceil(4));
     s.reads([from].into_iter());
     s.writes([to].into_iter());
@@ -96,7 +96,7 @@ fn max_pool(choice: Choice, spec: &PoolSpec, Target { caps, access, .. }: &Targe
     let invocations = to.batch * to.channels.div_ceil(4) * to.height * to.width;
     let workgroup = workgroup(caps);
     let grid = fold(invocations, workgroup, caps);
-    let mut s = mapping(Spec::MaxPool(spec.clone()).key(), from, to, access);
+    let mut s = mapping(from, to, access);
     s.constants(&[
         ("WORKGROUP", workgroup as usize),
         ("GRID_X", grid[0] as usize),
@@ -137,7 +137,7 @@ fn average(
     let pixels = from.shape.height * from.shape.width;
     let workgroup = workgroup(caps).max(slices as u32);
     let grid = fold(means * slices, workgroup, caps);
-    let mut s = mapping(Spec::Average(spec.clone()).key(), from, to, access);
+    let mut s = mapping(from, to, access);
     s.constants(&[
         ("WORKGROUP", workgroup as usize),
         ("GRID_X", grid[0] as usize),

@@ -59,7 +59,7 @@ pub fn select(spec: &Spec, caps: &Capabilities) -> Result<Kernel, KernelError> {
 /// As there.
 pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Result<Kernel, KernelError> {
     let (flat, target) = (flattened(spec), target(caps, arena));
-    let mut kernels = offered(FAMILIES, &flat, &target).into_iter().map(Offered::kernel);
+    let mut kernels = offered(FAMILIES, &flat, &target).into_iter().map(|offered| made(offered, spec));
     let first = kernels.next().expect("every spec has a kernel");
     // Some families bind more buffers than others: the first that the adapter takes, or else why it does not take the first.
     match check(spec, &first, caps) {
@@ -89,7 +89,7 @@ pub fn candidates_in(
     let (flat, target) = (flattened(spec), target(caps, arena));
     let mut kernels = vec![];
     let mut refused = None;
-    for kernel in offered(FAMILIES, &flat, &target).into_iter().map(Offered::kernel) {
+    for kernel in offered(FAMILIES, &flat, &target).into_iter().map(|offered| made(offered, spec)) {
         match check(spec, &kernel, caps) {
             Ok(()) => kernels.push(kernel),
             Err(e) => refused = refused.or(Some(e)),
@@ -106,6 +106,13 @@ pub fn coverage() -> Vec<(FamilyId, &'static str)> {
     FAMILIES.iter().map(|family| (family.id(), family.covers())).collect()
 }
 
+/// The kernel of a tile, whose shaders say which spec they are for.
+fn made(offered: Offered<'_>, spec: &Spec) -> Kernel {
+    let mut kernel = offered.kernel();
+    kernel.shaders.iter_mut().for_each(|shader| shader.say(|| spec.key()));
+    kernel
+}
+
 /// The spec as families see it.
 fn flattened(spec: &Spec) -> Spec {
     match spec {
@@ -118,6 +125,9 @@ fn flattened(spec: &Spec) -> Spec {
 /// a planner splits output channels over several dispatches until this fits a binding.
 pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
     let flat = spec.flattened();
+    if flat.is_matrix_vector() {
+        return gemv::Gemv.weight_bytes(&flat);
+    }
     FAMILIES.iter().map(|family| family.weight_bytes(&flat)).max().unwrap_or(0)
 }
 
@@ -136,13 +146,11 @@ fn check(spec: &Spec, kernel: &Kernel, caps: &Capabilities) -> Result<(), Kernel
         }
     }
     allow("bytes of a binding", kernel.scratch, limits.max_binding_bytes)?;
-    let buffers = spec
-        .operands()
-        .into_iter()
-        .map(|o| o.shape.bytes())
-        .chain(spec.outputs().into_iter().map(|s| s.bytes()));
-    for bytes in buffers {
-        allow("bytes of a binding", bytes as u64, limits.max_binding_bytes)?;
+    let read = spec.operands().into_iter().map(|o| o.shape);
+    for shape in read.chain(spec.outputs()) {
+        allow("bytes of a binding", shape.bytes() as u64, limits.max_binding_bytes)?;
+        // Shaders count in 32 bits.
+        allow("elements of a binding", shape.elements() as u64, u64::from(u32::MAX))?;
     }
     allow("bytes of packed weights", kernel.weight_bytes(), limits.max_binding_bytes)
 }

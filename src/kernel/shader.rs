@@ -75,6 +75,13 @@ impl Shader {
         }
     }
 
+    /// Says which spec it is for, where it is for one.
+    pub(super) fn say(&mut self, key: impl FnOnce() -> String) {
+        if let Text::Source(source) = &mut self.text {
+            source.say(key);
+        }
+    }
+
     /// What its text depends on: shorter to print than the text, and equal where that is.
     pub(crate) fn key(&self) -> String {
         match &self.text {

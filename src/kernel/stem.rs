@@ -171,7 +171,7 @@ fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -
     let [patch_height, patch_width] = shape.patch(spec);
     let [stored_height, stored_width] = shape.stored(spec);
     let pool = pool(spec);
-    let mut s = Source::of(spec, &target.access);
+    let mut s = Source::of_one(&target.access);
     s.constants(&[
         ("RECTANGLES", rectangles),
         ("RECTANGLES_DOWN", down),

@@ -147,7 +147,7 @@ fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -
     let fold = workgroups.div_ceil(caps.limits.max_workgroups as usize).max(1);
     let grid = [workgroups.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
     let [down, across] = tiles(spec);
-    let mut s = Source::of(spec, &target.access);
+    let mut s = Source::of_one(&target.access);
     s.constants(&[
         ("TILES", all_tiles(spec)),
         ("TILES_DOWN", down),

@@ -3,6 +3,7 @@
 use super::super::layout::RangeLayout;
 use super::super::prelude::{Reach, Source};
 use super::super::spec::{ConvSpec, KRange};
+use std::collections::BTreeMap;
 
 /// The conv pixels of an invocation: a row of them, `apart` columns from one another, from column `x` of row `y` on.
 pub(super) struct Position {
@@ -51,25 +52,32 @@ impl Position {
         let (stride, pad) = (range.stride[1] as isize, range.padding[1] as isize);
         let whole = ((range.kernel[1] - 1) * range.dilation[1]) as isize;
         let (taps, reach) = if layout.unroll_x { (range.kernel[1], 0) } else { (1, whole) };
-        let mut columns: Vec<Column> = vec![];
+        let last = (spec.size[1] as isize - 1) * stride - pad + whole;
+        // By distance from the first: only those that some pixel and tap read, since a stride or a dilation leaves most out.
+        let mut columns: BTreeMap<usize, Column> = BTreeMap::new();
+        let mut read = vec![];
         for p in 0..self.pixels {
             for k in 0..taps {
                 let j = p * self.apart * range.stride[1] + k * range.dilation[1];
-                columns.resize_with(columns.len().max(j + 1), Column::default);
+                read.push(j);
                 let offset = j as isize - pad;
                 let (low, high) = (self.x[0] * stride + offset, self.x[1] * stride + offset + reach);
-                let last = (spec.size[1] as isize - 1) * stride - pad + whole;
                 // The same one for every invocation.
                 let single = low == high;
-                columns[j] = Column {
+                let column = Column {
                     read: !single || (0..width as isize).contains(&low),
                     masked: !single
                         && (pad > 0 && low < 0 || high >= width as isize && last >= width as isize),
                     clamped: !single && (low < 0 || high >= width as isize),
                 };
+                columns.insert(j, column);
             }
         }
-        let list = |of: fn(&Column) -> bool| columns.iter().map(of).collect::<Vec<bool>>();
+        let offsets: Vec<usize> = columns.keys().copied().collect();
+        let position = |j: &usize| offsets.binary_search(j).unwrap_or(0);
+        s.constant(format!("R{r}_OFFSETS"), offsets.clone());
+        s.constant(format!("R{r}_COLUMN"), read.iter().map(position).collect::<Vec<usize>>());
+        let list = |of: fn(&Column) -> bool| columns.values().map(of).collect::<Vec<bool>>();
         s.constant(format!("R{r}_COLUMNS"), columns.len());
         s.constant(format!("R{r}_READS"), list(|c| c.read));
         s.constant(format!("R{r}_MASKS"), list(|c| c.masked));
@@ -79,6 +87,11 @@ impl Position {
         // Distance of the first column from the beginning of an octet, the same for every invocation.
         let phase = (self.x[0] * stride - pad).rem_euclid(8) as usize;
         s.constant(format!("R{r}_PHASE"), phase);
-        s.constant(format!("R{r}_OCTETS"), if octets { (columns.len() + phase).div_ceil(8) } else { 0 });
+        s.constant(format!("R{r}_OCTETS"), if octets { octets_to(&offsets, phase) } else { 0 });
     }
+}
+
+/// Octets that hold every column, the first of which lies so far from the beginning of one.
+fn octets_to(offsets: &[usize], phase: usize) -> usize {
+    offsets.last().map_or(0, |last| (last + 1 + phase).div_ceil(8))
 }

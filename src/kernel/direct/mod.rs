@@ -66,7 +66,7 @@ pub(super) fn kernel(choice: Choice, spec: &ConvSpec, tile: &Tile, target: &Targ
     let position = walk.position(spec, tile, [down, across]);
     let apart = tile.pixels * spec.pool.map_or(1, |pool| pool.stride[1]);
     let octets = access.octets().filter(|_| octets(spec, &layout, apart));
-    let mut s = Source::new(Spec::Conv(spec.clone()).key(), octets.as_ref().unwrap_or(access));
+    let mut s = Source::of_one(octets.as_ref().unwrap_or(access));
     if tile.lanes.is_some() {
         s = s.with_subgroup();
     }
@@ -81,7 +81,6 @@ pub(super) fn kernel(choice: Choice, spec: &ConvSpec, tile: &Tile, target: &Targ
         ("TILE_WEIGHTS", layout.block),
         ("LANES", tile.lanes.unwrap_or(1) as usize),
         ("CONV_PIXELS", position.pixels),
-        ("APART", position.apart),
         ("OUT_HEIGHT", out.height),
         ("OUT_WIDTH", out.width),
     ]);

@@ -15,6 +15,7 @@ use super::template::{expand, numbered};
 use super::{Binding, Precision, Role, files};
 use std::collections::HashSet;
 use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// A file of `shaders/`, for one item of a list where the shader has several.
@@ -41,6 +42,8 @@ struct Buffer {
 pub(super) struct Source {
     /// What it computes, for people.
     about: String,
+    /// It is for one spec.
+    for_one: bool,
     constants: Vec<(String, Value)>,
     buffers: Vec<Buffer>,
     parts: Vec<Part>,
@@ -59,6 +62,7 @@ impl Source {
         let access = Arc::clone(access);
         Source {
             about,
+            for_one: false,
             constants: vec![],
             buffers: vec![],
             parts: vec![],
@@ -69,9 +73,16 @@ impl Source {
         }
     }
 
-    /// An empty shader of a convolution, which is said by its key.
-    pub(super) fn of(spec: &ConvSpec, access: &Arc<dyn Access>) -> Source {
-        Source::new(Spec::Conv(spec.clone()).key(), access)
+    /// An empty shader that is for one spec, whose key is said in its first line.
+    pub(super) fn of_one(access: &Arc<dyn Access>) -> Source {
+        Source { for_one: true, ..Source::new(String::new(), access) }
+    }
+
+    /// Says which spec it is for, where it is for one.
+    pub(super) fn say(&mut self, key: impl FnOnce() -> String) {
+        if self.for_one {
+            self.about = key();
+        }
     }
 
     /// The same for matrix units.
@@ -208,29 +219,36 @@ impl Source {
         let mut constants = Constants::default();
         self.constants.iter().for_each(|(name, value)| constants.set(name, value.clone()));
         let parts: String = self.parts.iter().map(Part::text).collect();
-        let mut text = self.prelude() + &expand(&parts, &constants);
-        self.library(&mut text);
-        text
+        let mut body = expand(&parts, &constants);
+        let mut functions = String::new();
+        self.buffers.iter().for_each(|buffer| self.functions(buffer, &mut functions));
+        body.insert_str(0, &functions);
+        self.library(&mut body);
+        // Of the constants those that are named: a driver's parser reads every one.
+        let named: HashSet<&str> = body.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+        let about = format!("// {}\n", self.about);
+        let enabled = if self.matrices { "enable f16;\nenable wgpu_cooperative_matrix;\n" } else { "" };
+        let prelude = self.prelude(|name| named.contains(name));
+        [enabled, &about, &prelude, &body].concat()
     }
 
     /// What its text depends on: the prelude, and which files stand behind it.
     pub(super) fn key(&self) -> String {
-        let mut key = self.prelude();
+        let mut key = format!("{} {}\n", self.matrices, self.half());
+        key += &self.prelude(|_| true);
+        self.buffers.iter().for_each(|buffer| self.functions(buffer, &mut key));
         for Part { text, item, words } in &self.parts {
-            // Files are one each in the program: where one begins tells it from all others.
-            let _ = write!(key, "{:p} {item:?} {words:?};", text.as_ptr());
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            let _ = write!(key, "{:x} {item:?} {words:?};", hasher.finish());
         }
         key
     }
 
-    /// The constants and bindings.
-    fn prelude(&self) -> String {
+    /// The constants of such names, and the bindings.
+    fn prelude(&self, named: impl Fn(&str) -> bool) -> String {
         let mut text = String::new();
-        if self.matrices {
-            text.push_str("enable f16;\nenable wgpu_cooperative_matrix;\n");
-        }
-        let _ = writeln!(text, "// {}", self.about);
-        for (name, value) in &self.constants {
+        for (name, value) in self.constants.iter().filter(|(name, _)| named(name)) {
             let _ = writeln!(text, "const {name} = {};", value.wgsl());
         }
         let bindings = if self.own.is_some() { vec![] } else { self.bindings() };
@@ -243,7 +261,6 @@ impl Source {
                 binding.name
             );
         }
-        self.buffers.iter().for_each(|buffer| self.functions(buffer, &mut text));
         text
     }
 
@@ -252,7 +269,10 @@ impl Source {
     pub(super) fn unexpanded(&self) -> String {
         let first = |part: &&Part| part.item.is_none_or(|(_, _, n)| n == 0);
         let parts: String = self.parts.iter().filter(first).map(Part::text).collect();
-        self.prelude() + &parts
+        let mut functions = String::new();
+        self.buffers.iter().for_each(|buffer| self.functions(buffer, &mut functions));
+        let enabled = if self.matrices { "enable f16;\nenable wgpu_cooperative_matrix;\n" } else { "" };
+        [enabled, &self.prelude(|_| true), &functions, &parts].concat()
     }
 
     /// The files it is made of.

@@ -25,12 +25,10 @@ pub(super) fn product(line: &str) -> Option<(&str, &str)> {
         depth > 0 || !"+-&|<>=".contains(c) || value[at..].starts_with("<f32>")
     });
     let word = target.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    (plain && word && value.contains(" * ")).then_some((target, value))
-}
-
-pub(super) fn is_comment(line: &str) -> bool {
-    let line = line.trim_start();
-    line.starts_with("//") && !line.starts_with("//#")
+    // What reads the sum must read it as it is then.
+    let part = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    let reads = value.split(part).any(|word| word == target);
+    (plain && word && !reads && value.contains(" * ")).then_some((target, value))
 }
 
 pub(super) fn indent(line: &str) -> usize {
@@ -40,16 +38,6 @@ pub(super) fn indent(line: &str) -> usize {
 /// `const name = value;`
 pub(super) fn constant(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix("const ")?.strip_suffix(';')?.split_once(" = ")
-}
-
-/// Where `name` stands as a whole word.
-pub(super) fn word(line: &str, name: &str) -> Option<usize> {
-    let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    line.match_indices(name).map(|(at, _)| at).find(|&at| {
-        let before = line[..at].chars().next_back();
-        let after = line[at + name.len()..].chars().next();
-        !before.is_some_and(|c| part(c) || c == '.') && !after.is_some_and(part)
-    })
 }
 
 /// Where the bracket closes that the text begins with.
@@ -70,17 +58,18 @@ pub(super) fn closing(text: &str) -> Option<usize> {
     None
 }
 
-/// The line with a name replaced, and without terms that this makes zero.
-pub(super) fn renamed(line: &str, name: &str, with: &str) -> String {
-    if is_comment(line) {
-        return line.to_string();
-    }
+/// The line with variables replaced by what stands in their place, and without terms that this makes zero.
+pub(super) fn replaced(line: &str, bound: &[(String, String)]) -> String {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let (mut out, mut rest, mut any) = (String::with_capacity(line.len()), line, false);
-    while let Some(at) = word(rest, name) {
-        out.push_str(&rest[..at]);
-        out.push_str(with);
-        rest = &rest[at + name.len()..];
-        any = true;
+    while let Some(begin) = rest.find(part) {
+        let end = rest[begin..].find(|c| !part(c)).map_or(rest.len(), |n| begin + n);
+        let (before, word) = (&rest[..begin], &rest[begin..end]);
+        out.push_str(before);
+        let with = bound.iter().rev().find(|(name, _)| name == word && !before.ends_with('.'));
+        out.push_str(with.map_or(word, |(_, with)| with));
+        any |= with.is_some();
+        rest = &rest[end..];
     }
     out.push_str(rest);
     if any { tidy(&out) } else { out }
@@ -119,7 +108,7 @@ pub(super) fn tidy(line: &str) -> String {
             let open = line[..at].rfind(|c| !name(c)).filter(|&open| line[open..].starts_with('('));
             if let Some(open) = open
                 && line[at..].starts_with(')')
-                && !line[..open].ends_with(name)
+                && !line[..open].ends_with(|c| name(c) || c == '>')
             {
                 line.remove(at);
                 line.remove(open);

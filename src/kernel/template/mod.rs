@@ -17,7 +17,7 @@ mod tests;
 pub(super) use lines::numbered;
 
 use super::constants::{Constants, Value};
-use lines::{closing, constant, indent, is_comment, place, product, renamed};
+use lines::{closing, constant, indent, place, product, replaced};
 use std::fmt::Write;
 
 /// `text` without its markers.
@@ -26,14 +26,50 @@ use std::fmt::Write;
 /// Where a marker is not one of the above, or what it needs is no constant: a mistake in a file of this crate, which the tests that
 /// expand every file find.
 pub(super) fn expand(text: &str, constants: &Constants) -> String {
-    let lines: Vec<&str> = text.lines().collect();
     let out = String::with_capacity(4 * text.len());
-    let mut pass = Pass { constants: constants.clone(), registers: vec![], out, sum: None };
-    pass.lines(&lines);
+    let (registers, bound) = (vec![], vec![]);
+    let constants = constants.clone();
+    let mut pass = Pass { constants, registers, bound, dedent: 0, repeats: 0, out, sum: None };
+    pass.lines(&analysed(text));
     pass.out
 }
 
+/// A line of a file.
+struct Line<'a> {
+    /// As it stands.
+    raw: &'a str,
+    /// Without what surrounds it.
+    text: &'a str,
+    comment: bool,
+    /// How many lines further the block ends that it opens; 0 where it opens none.
+    block: usize,
+}
+
+/// The lines of a text, each with where its block ends.
+fn analysed(text: &str) -> Vec<Line<'_>> {
+    let mut lines: Vec<Line<'_>> = vec![];
+    let mut open = vec![];
+    for (at, raw) in text.lines().enumerate() {
+        let text = raw.trim();
+        let comment = text.starts_with("//");
+        lines.push(Line { raw, text, comment: comment && !text.starts_with("//#"), block: 0 });
+        for c in text.chars().filter(|_| !comment) {
+            match c {
+                '{' => open.push(at),
+                '}' => {
+                    if let Some(first) = open.pop() {
+                        lines[first].block = at - first;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    lines
+}
+
 /// An array whose elements have names of their own.
+#[derive(Clone)]
 struct Register {
     name: String,
     /// Set once each: the assignment declares them.
@@ -41,43 +77,52 @@ struct Register {
 }
 
 struct Pass {
+    /// Those of the shader, and the variables of unrolled loops.
     constants: Constants,
     registers: Vec<Register>,
+    /// Variables of unrolled loops, and what stands in their place.
+    bound: Vec<(String, String)>,
+    /// Columns that lines lose, whose blocks lost their braces.
+    dedent: usize,
+    /// Rounds around that are not the first: their comments have been said.
+    repeats: usize,
     out: String,
     /// The variable that the last line adds products to, and where that line begins and ends in `out`.
     sum: Option<(String, usize, usize)>,
 }
 
 impl Pass {
-    fn lines(&mut self, lines: &[&str]) {
+    fn lines(&mut self, lines: &[Line<'_>]) {
         let mut at = 0;
         while at < lines.len() {
-            let line = lines[at];
-            at += match line.trim_start().strip_prefix("//# ") {
+            at += match lines[at].text.strip_prefix("//# ") {
                 None => {
-                    self.line(line);
+                    self.line(&lines[at]);
                     1
                 }
-                Some(marker) => self.marked(marker.trim(), &lines[at + 1..]) + 1,
+                Some(marker) => self.marked(marker, &lines[at + 1..]) + 1,
             };
         }
     }
 
     /// What follows a marker; how many lines that was.
-    fn marked(&mut self, marker: &str, rest: &[&str]) -> usize {
+    fn marked(&mut self, marker: &str, rest: &[Line<'_>]) -> usize {
         let (word, argument) = marker.split_once(' ').unwrap_or((marker, ""));
         match (word, argument) {
-            ("unroll", "") => self.unroll(rest),
+            ("unroll", "") => self.unroll(rest, false),
             ("unroll", condition) => {
                 let condition = condition.strip_prefix("if ").unwrap_or_else(|| bad(marker, rest));
-                if self.holds(condition) { self.unroll(rest) } else { 0 }
+                if self.holds(condition) { self.unroll(rest, true) } else { 0 }
             }
             ("if", "") => self.branch(rest),
             ("unless", condition) => {
                 if !self.holds(condition) {
                     return 0;
                 }
-                let end = block(rest);
+                let end = block("unless", rest);
+                if rest[end].text != "}" {
+                    bad("unless", rest);
+                }
                 self.body(&rest[1..end]);
                 end + 1
             }
@@ -87,9 +132,8 @@ impl Pass {
                 let item = item.chars().next().unwrap_or_else(|| bad(marker, rest));
                 let end = section(rest);
                 for n in 0..self.number(list) {
-                    let lines: Vec<String> =
-                        rest[..end].iter().map(|line| numbered(line, item, item, n)).collect();
-                    self.lines(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+                    let lines = rest[..end].iter().map(|line| numbered(line.raw, item, item, n) + "\n");
+                    self.lines(&analysed(&lines.collect::<String>()));
                 }
                 end + 1
             }
@@ -104,51 +148,63 @@ impl Pass {
         }
     }
 
-    /// Writes the rounds of a loop one after the other; how many lines it was.
-    fn unroll(&mut self, rest: &[&str]) -> usize {
-        let end = block(rest);
-        let Loop { name, first, bound, step } = Loop::parse(rest[0]).unwrap_or_else(|| bad("unroll", rest));
+    /// Writes the rounds of a loop one after the other, `once` where it may be told to have one; how many lines it was.
+    fn unroll(&mut self, rest: &[Line<'_>], once: bool) -> usize {
+        let end = block("unroll", rest);
+        let Loop { name, first, bound, step } =
+            Loop::parse(rest[0].text).unwrap_or_else(|| bad("unroll", rest));
         let body = &rest[1..end];
         let Some(Value::Number(first)) = self.constants.evaluate(first) else {
             // Told that there is one round, from a start that is no constant.
-            let round: Vec<String> = body.iter().map(|line| renamed(line, name, first)).collect();
-            self.body(&round.iter().map(String::as_str).collect::<Vec<_>>());
+            let word = first.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            if !once || !word {
+                bad("unroll", rest);
+            }
+            self.bound.push((name.to_string(), first.to_string()));
+            self.body(body);
+            self.bound.pop();
             return end + 1;
         };
         let (bound, step) = (self.number(bound), self.number(step));
+        let before = self.constants.get(name);
         for (round, n) in (first..bound).step_by(step as usize).enumerate() {
-            let with = format!("{n}u");
-            let lines: Vec<String> = body
-                .iter()
-                // A comment once is enough.
-                .filter(|line| round == 0 || !is_comment(line))
-                .map(|line| renamed(line, name, &with))
-                .collect();
-            self.body(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+            self.constants.set(name, Value::Number(n));
+            self.bound.push((name.to_string(), format!("{n}u")));
+            self.repeats += usize::from(round > 0);
+            self.body(body);
+            self.repeats -= usize::from(round > 0);
+            self.bound.pop();
         }
+        self.constants.reset(name, before);
         end + 1
     }
 
     /// The lines of a block without its braces, unless it declares something.
-    fn body(&mut self, lines: &[&str]) {
-        if !declares(lines) {
-            let lines: Vec<&str> =
-                lines.iter().map(|line| line.strip_prefix("    ").unwrap_or(line)).collect();
-            return self.lines(&lines);
+    fn body(&mut self, lines: &[Line<'_>]) {
+        let first = lines.iter().find(|line| !line.text.is_empty()).map_or(0, |line| indent(line.raw));
+        let braces = declares(lines);
+        let own = if braces { 0 } else { 4 };
+        let outer = " ".repeat(first.saturating_sub(4 + self.dedent));
+        if braces {
+            self.push(&format!("{outer}{{"));
         }
-        let indent = lines.iter().find(|line| !line.trim().is_empty()).map_or(0, |line| indent(line));
-        let outer = " ".repeat(indent.saturating_sub(4));
-        self.line(&format!("{outer}{{"));
+        let registers = if braces { self.registers.clone() } else { vec![] };
+        self.dedent += own;
         self.lines(lines);
-        self.line(&format!("{outer}}}"));
+        self.dedent -= own;
+        if braces {
+            // What was declared in it is not seen behind it.
+            self.registers = registers;
+            self.push(&format!("{outer}}}"));
+        }
     }
 
     /// The branch that is taken of an `if` chain; how many lines that was.
-    fn branch(&mut self, rest: &[&str]) -> usize {
+    fn branch(&mut self, rest: &[Line<'_>]) -> usize {
         let (mut at, mut taken) = (0, false);
         loop {
-            let head = rest[at].trim().trim_start_matches("} ");
-            let end = at + block(&rest[at..]);
+            let head = rest[at].text.trim_start_matches("} ");
+            let end = at + block("if", &rest[at..]);
             let condition = match head {
                 "else {" => None,
                 _ => Some(
@@ -162,7 +218,7 @@ impl Pass {
                 taken = true;
                 self.body(&rest[at + 1..end]);
             }
-            if !rest[end].trim_start().starts_with("} else") {
+            if !rest[end].text.starts_with("} else") {
                 return end + 1;
             }
             at = end;
@@ -170,8 +226,8 @@ impl Pass {
     }
 
     /// `var name: array<T, N>;` as N variables; one line.
-    fn declare(&mut self, rest: &[&str], once: bool) -> usize {
-        let parsed = rest[0].trim().strip_prefix("var ").and_then(|line| {
+    fn declare(&mut self, rest: &[Line<'_>], once: bool) -> usize {
+        let parsed = rest[0].text.strip_prefix("var ").and_then(|line| {
             let (name, of) = line.split_once(": array<")?;
             let of = of.strip_suffix(">;")?;
             let mut depth = 0;
@@ -190,49 +246,53 @@ impl Pass {
         self.registers.retain(|r| r.name != name);
         self.registers.push(Register { name: name.to_string(), once });
         if !once {
-            let pad = " ".repeat(indent(rest[0]));
+            let pad = " ".repeat(indent(rest[0].raw).saturating_sub(self.dedent));
             for n in 0..self.number(count) {
-                self.line(&format!("{pad}var {name}_{n} = {kind}();"));
+                self.push(&format!("{pad}var {name}_{n} = {kind}();"));
             }
         }
         1
     }
 
-    fn line(&mut self, line: &str) {
-        let mut line = line.to_string();
-        if !is_comment(&line) {
-            if line.contains('[') && !self.registers.is_empty() {
-                line = self.named(&line);
-            }
-            if let Some((name, value)) = constant(&line)
-                && let Some(value) = self.constants.evaluate(value)
-            {
-                self.constants.set(name, value);
-            }
+    fn line(&mut self, line: &Line<'_>) {
+        let own = &line.raw[self.dedent.min(indent(line.raw))..];
+        if line.comment {
+            return if self.repeats == 0 {
+                self.push(own)
+            };
         }
+        let mut line = replaced(own, &self.bound);
+        if line.contains('[') {
+            line = self.named(&line);
+        }
+        if let Some((name, value)) = constant(&line)
+            && let Some(value) = self.constants.evaluate(value)
+        {
+            self.constants.set(name, value);
+        }
+        let Some((target, value)) = product(&line) else { return self.push(&line) };
         // A sum of products is one expression: `a += b * c;` and `a += d * e;` become `a = a + b * c + d * e;`.
-        if let Some((target, value)) = product(&line) {
-            match self.sum.take() {
-                Some((last, begin, end)) if last == target && end == self.out.len() => {
-                    let first = self.out.split_off(begin).replace(" += ", &format!(" = {target} + "));
-                    self.out.push_str(&first[..first.len() - 2]);
-                    self.out.push_str(&format!(" + {value};\n"));
-                    self.sum = Some((last, begin, self.out.len()));
-                }
-                _ => {
-                    let begin = self.out.len();
-                    self.out.push_str(&line);
-                    self.out.push('\n');
-                    self.sum = Some((target.to_string(), begin, self.out.len()));
-                }
+        match self.sum.take() {
+            Some((last, begin, end)) if last == target && end == self.out.len() => {
+                let first = self.out.split_off(begin).replace(" += ", &format!(" = {target} + "));
+                self.out.push_str(&first[..first.len() - 2]);
+                let _ = writeln!(self.out, " + {value};");
+                self.sum = Some((last, begin, self.out.len()));
             }
-            return;
+            _ => {
+                let begin = self.out.len();
+                self.push(&line);
+                self.sum = Some((target.to_string(), begin, self.out.len()));
+            }
         }
-        self.out.push_str(&line);
+    }
+
+    fn push(&mut self, line: &str) {
+        self.out.push_str(line);
         self.out.push('\n');
     }
 
-    /// The line with elements of register arrays by their names.
+    /// The line with elements of register arrays by their names, and those of constant lists by their values.
     fn named(&self, line: &str) -> String {
         let mut out = String::with_capacity(line.len());
         let mut rest = line;
@@ -241,6 +301,14 @@ impl Pass {
             let begin = before.rfind(|c: char| !c.is_ascii_alphanumeric() && c != '_').map_or(0, |at| at + 1);
             let (before, name) = before.split_at(begin);
             out.push_str(before);
+            // An element of a constant list is its value.
+            if let Some(close) = closing(after).filter(|_| self.constants.is_list(name))
+                && let Some(value) = self.constants.evaluate(&format!("{name}{}", &after[..=close]))
+            {
+                out.push_str(&value.wgsl());
+                rest = &after[close + 1..];
+                continue;
+            }
             let register = self.registers.iter().find(|r| r.name == name);
             let Some(Register { once, .. }) = register.filter(|_| !before.ends_with('.')) else {
                 out.push_str(name);
@@ -248,7 +316,7 @@ impl Pass {
                 rest = &after[1..];
                 continue;
             };
-            let close = closing(after).unwrap_or_else(|| bad("registers", &[line]));
+            let close = closing(after).unwrap_or_else(|| panic!("{}no `]` in `{line}`", place(line)));
             let index = self.number_in(&after[1..close], line);
             if *once && out.trim().is_empty() && after[close + 1..].starts_with(" = ") {
                 out.push_str("let ");
@@ -304,47 +372,30 @@ impl<'a> Loop<'a> {
     }
 }
 
-fn bad(marker: &str, rest: &[&str]) -> ! {
-    let line = rest.first().copied().unwrap_or_default();
-    let hint = match line.trim_end().ends_with(" {") || marker == "registers" {
+fn bad(marker: &str, rest: &[Line<'_>]) -> ! {
+    let line = rest.first().map(|line| line.text).unwrap_or_default();
+    let hint = match line.ends_with(" {") || marker == "registers" {
         true => "",
         false => " (a line that opens a block ends in ` {`)",
     };
-    panic!("{}`//# {marker}` before `{}`{hint}", place(line), line.trim())
+    panic!("{}`//# {marker}` before `{line}`{hint}", place(line))
 }
 
-/// Where the block ends that the first line opens: the number of the line with its closing brace.
-fn block(lines: &[&str]) -> usize {
-    let mut depth = 0;
-    for (n, line) in lines.iter().enumerate().filter(|(_, line)| !is_comment(line)) {
-        // `} else {` closes what the first line opened.
-        for c in line.chars() {
-            match c {
-                '{' => depth += 1,
-                '}' => {
-                    depth -= 1;
-                    if n > 0 && depth == 0 {
-                        return n;
-                    }
-                }
-                _ => {}
-            }
-        }
-        if n == 0 {
-            depth = 1;
-        }
+/// How many lines further the block ends that the first line opens.
+fn block(marker: &str, lines: &[Line<'_>]) -> usize {
+    match lines.first() {
+        Some(line) if line.block > 0 && line.block < lines.len() => line.block,
+        _ => bad(marker, lines),
     }
-    bad("unroll", lines)
 }
 
 /// Where the section ends that the lines begin: the number of its `//# end`.
-fn section(lines: &[&str]) -> usize {
+fn section(lines: &[Line<'_>]) -> usize {
     let mut depth = 0;
     for (n, line) in lines.iter().enumerate() {
-        let marker = line.trim_start();
-        if marker.starts_with("//# for ") || marker.starts_with("//# when ") {
+        if line.text.starts_with("//# for ") || line.text.starts_with("//# when ") {
             depth += 1;
-        } else if marker == "//# end" {
+        } else if line.text == "//# end" {
             if depth == 0 {
                 return n;
             }
@@ -356,10 +407,9 @@ fn section(lines: &[&str]) -> usize {
 
 /// Whether a block declares something at its own level, so that it needs braces. What is said of values that are set once counts
 /// where they are declared.
-fn declares(lines: &[&str]) -> bool {
-    let own = lines.iter().filter(|line| !line.trim().is_empty()).map(|line| indent(line)).min().unwrap_or(0);
-    lines.iter().any(|line| {
-        let text = line.trim_start();
-        indent(line) == own && (text.starts_with("let ") || text.starts_with("var "))
-    })
+fn declares(lines: &[Line<'_>]) -> bool {
+    let own =
+        lines.iter().filter(|line| !line.text.is_empty()).map(|line| indent(line.raw)).min().unwrap_or(0);
+    let declares = |text: &str| text.starts_with("let ") || text.starts_with("var ");
+    lines.iter().any(|line| declares(line.text) && indent(line.raw) == own)
 }

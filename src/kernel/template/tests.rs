@@ -59,6 +59,7 @@ fn arrays_become_variables() {
     );
     // Sums of products are one expression; others are left.
     check("s += a * b;\ns += c[1] * d;\ns += e;\n", "s = s + a * b + c[1] * d;\ns += e;\n");
+    check("s += a * b;\ns += s * c;\n", "s += a * b;\ns += s * c;\n");
     check("s += a * b;\nt += c * d;\ns += a - b;\n", "s += a * b;\nt += c * d;\ns += a - b;\n");
 }
 
@@ -96,4 +97,32 @@ fn sums_of_nothing_are_left_out() {
 #[should_panic(expected = "`unknown` is no constant number")]
 fn what_is_no_constant_is_said() {
     check("//# unroll\nfor (var i = 0u; i < unknown; i++) {\n    f(i);\n}\n", "");
+}
+
+#[test]
+fn elements_of_constant_lists_are_values() {
+    check("f(ODD[ONE], x[ODD]);\n", "f(true, x[ODD]);\n");
+}
+
+/// What is declared in a block is not seen behind it.
+#[test]
+fn blocks_end() {
+    let text = "//# registers\nvar a: array<f32, ONE>;\n//# unroll\nfor (var i = 0u; i < ONE; i++) {\n    //# values\n    var a: array<f32, ONE>;\n    a[i] = 1.0;\n}\na[0u] = 2.0;\n";
+    check(text, "var a_0 = f32();\n{\n    let a_0 = 1.0;\n}\na_0 = 2.0;\n");
+    check(
+        "//# unroll\nfor (var i = 0u; i < ONE; i++) {\n    f(vec2<u32>(n + i));\n}\n",
+        "f(vec2<u32>(n));\n",
+    );
+}
+
+#[test]
+#[should_panic(expected = "`//# unroll` before `for (var i = first")]
+fn a_loop_without_a_constant_start_is_not_unrolled() {
+    check("//# unroll\nfor (var i = first; i < ONE; i++) {\n    f(i);\n}\n", "");
+}
+
+#[test]
+#[should_panic(expected = "`//# unless` before `if x {`")]
+fn a_chain_has_no_test_to_leave_out() {
+    check("//# unless ONE == 1u\nif x {\n    f();\n} else {\n    g();\n}\n", "");
 }
