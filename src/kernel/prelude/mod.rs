@@ -10,7 +10,7 @@ pub(super) use convolution::{Reach, planes};
 use super::access::Access;
 use super::constants::{Constants, Value};
 use super::precision::parameter_elements;
-use super::spec::{BufferShape, ConvSpec, Layout, Operand, Spec};
+use super::spec::{BufferShape, Layout, Operand};
 use super::template::{expand, numbered};
 use super::{Binding, Precision, Role, files};
 use std::collections::HashSet;
