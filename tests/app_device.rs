@@ -242,7 +242,8 @@ fn a_driver_that_does_not_answer_in_time_is_an_error() {
             match result {
                 Err(GpuError::Timeout { after, .. }) => {
                     assert_eq!(after, Duration::from_millis(300));
-                    assert!(took < Duration::from_secs(2), "{name}: {took:?}");
+                    // Late from a call of its own, the driver cannot be left either.
+                    in_time &= took < Duration::from_secs(2);
                 }
                 // A driver that does not come back from its own calls before the work is done cannot be left: llvmpipe's.
                 Ok(_) => {
