@@ -73,7 +73,8 @@ fn run(subgroups: bool, safe: bool) {
         // With runtime checks a part of the table is enough: the same shaders, compiled otherwise.
         for (case, (name, spec)) in cases(&filter).enumerate().step_by(if safe { 5 } else { 1 }) {
             let (found, count) = judge(gpu, case, &name, &spec, &caps, safe);
-            (wrong.extend(found), judged += count);
+            wrong.extend(found);
+            judged += count;
         }
         // As a GPU would have it: larger workgroups, slices.
         if !subgroups {
@@ -84,7 +85,8 @@ fn run(subgroups: bool, safe: bool) {
                 cases(&filter).enumerate().filter(|(i, (n, _))| i % 3 == 0 || meets(n))
             {
                 let (found, count) = judge(gpu, case, &name, &spec, &caps, safe);
-                (wrong.extend(found), judged += count);
+                wrong.extend(found);
+                judged += count;
             }
         }
     }
