@@ -1,8 +1,8 @@
 //! What can run on a GPU, as values: WGSL text, bindings, grid. No GPU API here.
 //!
 //! [`select`] makes the [`Kernel`] for a [`Spec`] on an adapter, [`Kernel::pack`] the weights in the order it reads them. The ways to
-//! compute a spec are families, listed in one place ([`select`](mod@select)); their WGSL is in `shaders/`, and what
-//! reads it is [`template`] and [`prelude`].
+//! compute a spec are families, listed in one place (`select.rs`); their WGSL is in `shaders/`, and what
+//! reads it is `template` and `prelude`.
 
 mod access;
 mod bindings;
