@@ -220,29 +220,38 @@ impl Source {
         self.constants.iter().for_each(|(name, value)| constants.set(name, value.clone()));
         let parts: String = self.parts.iter().map(Part::text).collect();
         let mut body = expand(&parts, &constants);
-        let mut functions = String::new();
-        self.buffers.iter().for_each(|buffer| self.functions(buffer, &mut functions));
-        body.insert_str(0, &functions);
+        body.insert_str(0, &self.functions());
         self.library(&mut body);
         // Of the constants those that are named: a driver's parser reads every one.
         let named: HashSet<&str> = body.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
         let about = format!("// {}\n", self.about);
-        let enabled = if self.matrices { "enable f16;\nenable wgpu_cooperative_matrix;\n" } else { "" };
         let prelude = self.prelude(|name| named.contains(name));
-        [enabled, &about, &prelude, &body].concat()
+        [self.enabled(), &about, &prelude, &body].concat()
     }
 
     /// What its text depends on: the prelude, and which files stand behind it.
     pub(super) fn key(&self) -> String {
         let mut key = format!("{} {}\n", self.matrices, self.half());
         key += &self.prelude(|_| true);
-        self.buffers.iter().for_each(|buffer| self.functions(buffer, &mut key));
+        key += &self.functions();
         for Part { text, item, words } in &self.parts {
             let mut hasher = DefaultHasher::new();
             text.hash(&mut hasher);
             let _ = write!(key, "{:x} {item:?} {words:?};", hasher.finish());
         }
         key
+    }
+
+    /// The language features that it says it needs.
+    fn enabled(&self) -> &'static str {
+        if self.matrices { "enable f16;\nenable wgpu_cooperative_matrix;\n" } else { "" }
+    }
+
+    /// The functions that load and store elements of its buffers.
+    fn functions(&self) -> String {
+        let mut text = String::new();
+        self.buffers.iter().for_each(|buffer| self.reach(buffer, &mut text));
+        text
     }
 
     /// The constants of such names, and the bindings.
@@ -269,10 +278,7 @@ impl Source {
     pub(super) fn unexpanded(&self) -> String {
         let first = |part: &&Part| part.item.is_none_or(|(_, _, n)| n == 0);
         let parts: String = self.parts.iter().filter(first).map(Part::text).collect();
-        let mut functions = String::new();
-        self.buffers.iter().for_each(|buffer| self.functions(buffer, &mut functions));
-        let enabled = if self.matrices { "enable f16;\nenable wgpu_cooperative_matrix;\n" } else { "" };
-        [enabled, &self.prelude(|_| true), &functions, &parts].concat()
+        [self.enabled(), &self.prelude(|_| true), &self.functions(), &parts].concat()
     }
 
     /// The files it is made of.
@@ -302,7 +308,7 @@ impl Source {
     }
 
     /// The functions that load and store elements of a buffer.
-    fn functions(&self, buffer: &Buffer, text: &mut String) {
+    fn reach(&self, buffer: &Buffer, text: &mut String) {
         let name = buffer.name();
         let weights = matches!(buffer.role, Role::Weights(_));
         let native = self.matrices && buffer.precision == Precision::F16 && !buffer.writable;
