@@ -37,7 +37,7 @@ fn main() {
     let sessions: Vec<Session> = modes
         .iter()
         .map(|&mode| {
-            let options = Options { mode, device: device.clone(), ..Options::default() };
+            let options = Options::default().mode(mode).device(device.clone());
             Session::new(&model, &options).expect("a session")
         })
         .collect();

@@ -29,7 +29,7 @@ fn main() {
         println!("pruned: give checkpoints to time (see the head of benches/pruned.rs)");
         return;
     }
-    let options = Options { batch, device, ..Options::default() };
+    let options = Options::default().batch(batch).device(device);
     let open = |path: &String| {
         let model = models::load(&Checkpoint::open(path).expect("a checkpoint"), None).expect("a network");
         Session::new(&model, &options).expect("a session")

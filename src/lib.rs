@@ -1,42 +1,200 @@
-#![doc = include_str!("../README.md")]
+//! Image inference for the ResNet family, from the checkpoint as it is, on any GPU through wgpu or on CPU threads.
+//!
+//! A [`Session`] is a network on a device: it reads a checkpoint, removes the residual connections exactly, plans every dispatch and
+//! every byte, and runs the plan.
+//!
+//! ```
+//! use rmnet::{Device, ImageView, Options, PixelFormat, Session, Size};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let checkpoint = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/digits");
+//! # let (pixels, size) = (vec![0; 480 * 640 * 3], Size::new(480, 640));
+//! let options = Options::default(); // a hardware GPU, else the CPU
+//! # let options = options.device(Device::Cpu);
+//! let session = Session::open(checkpoint, &options)?;
+//! let image = ImageView::new(&pixels, size, PixelFormat::Rgb8);
+//! let logits = session.run(&session.input_of(&[image])?)?; // [1, classes]
+//! for prediction in session.top_k(&logits, 5)? {
+//!     println!("{} {:?} {:?}", prediction.class, prediction.label, prediction.probability);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # The tour
+//! * **A checkpoint** is safetensors, a PyTorch pickle, or a folder with one of these and its config files: [`Checkpoint`]. [`Model`] is the
+//!   network in it, with its preprocessing and labels; [`Model::load`] takes another input size, or statements about what no tensor
+//!   shows ([`Assume`]).
+//! * **A device** is chosen by [`Options::device`], or is the app's own: [`Gpu::from_device`], [`Session::with_gpu`]. [`Session::encode`]
+//!   records a run into the app's command buffer.
+//! * **What it does** can be read: [`Session::blocks`] says what became of every residual block, [`Session::plan`] prints each dispatch as a
+//!   formula over slots, [`Session::memory`] counts bytes.
+//! * **Many requests**: [`Session`] is `Send + Sync`, [`Session::run_async`] needs no runtime, a batch may be filled in part, sessions on one
+//!   [`Gpu`] share their weights, and [`Prepared`] opens a planned model again and again.
+//! * **Errors**: every call gives [`Error`], whose variants hold the [error] of each stage. What is wrong is named: the tensor, layer,
+//!   option or limit, what was expected and what was found. Nothing panics over its input, and no device or precision is changed
+//!   silently.
+//!
+//! # Features
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `gpu` | yes | GPUs, through wgpu, which is re-exported: Vulkan, Metal, DX12, WebGPU |
+//! | `cpu` | yes | CPU threads |
+//! | `pickle` | yes | reading PyTorch's `.pth`, `.pt`, `.bin` |
+//! | `images` | no | [`images`]: PNG and JPEG files to the pixels that Pillow gives |
+//! | `onnx` | no | [`Model::write_onnx`] |
+//!
+//! `internals` makes public what the program and the tests of this repository use; nothing there is stable.
+#![cfg_attr(
+    not(feature = "internals"),
+    allow(dead_code, reason = "the program and tests use more than the public face")
+)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(not(target_arch = "wasm32"))]
-pub mod bench;
-pub mod checkpoint;
-#[cfg(not(target_arch = "wasm32"))]
-pub mod cpu;
 mod field;
-#[doc(hidden)] // The program's own use.
-pub mod files;
-pub mod gpu;
-pub mod graph;
+mod session;
+mod size;
+
+/// The errors of every stage; [`Error`](enum@crate::Error) holds one of them.
+pub mod error {
+    pub use crate::checkpoint::CheckpointError;
+    #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+    pub use crate::cpu::CpuError;
+    #[cfg(feature = "gpu")]
+    pub use crate::gpu::{GpuError, TuningError};
+    pub use crate::graph::GraphError;
+    pub use crate::memory::OutOfMemory;
+    pub use crate::models::ModelError;
+    pub use crate::models::saved::SavedError;
+    #[cfg(feature = "onnx")]
+    pub use crate::onnx::OnnxError;
+    pub use crate::plan::{CheckError, PlanError};
+    pub use crate::preprocess::PreprocessError;
+    pub use crate::session::OutputError;
+    #[cfg(not(target_arch = "wasm32"))]
+    pub use crate::threads::ThreadsError;
+}
 #[cfg(feature = "images")]
 pub mod images;
+pub mod preprocess;
+
+pub use checkpoint::Checkpoint;
+#[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+pub use gpu::adapters;
+#[cfg(feature = "gpu")]
+pub use gpu::{
+    AdapterChoice, AdapterReport, Backend, Gpu, GpuKind, PassedOver, Tuned, Tuning, adapters_async,
+};
+pub use graph::Graph;
+pub use kernel::Precision;
+pub use models::{Assume, Assumption, LoadOptions, Model, Output, Scores};
+pub use plan::{Memory, Phases, Plan, Values};
+pub use preprocess::{ImageView, PixelFormat, Preprocess};
+pub use rewrite::{BlockReport, Mode, Outcome, Shortcut};
+pub use session::{Device, Error, Options, OutputChoice, Prediction, Prepared, Session};
+#[cfg(not(target_arch = "wasm32"))]
+pub use session::{MergeBenchmark, benchmark_merge};
+pub use size::Size;
+#[cfg(not(target_arch = "wasm32"))]
+pub use threads::Threads;
+/// The version of wgpu that [`Gpu`] is made with.
+#[cfg(feature = "gpu")]
+pub use wgpu;
+
+// Below the public face: private, or with the feature `internals` public and hidden.
+#[cfg(not(feature = "internals"))]
+mod checkpoint;
+#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+#[cfg(not(feature = "internals"))]
+mod cpu;
+#[cfg(not(feature = "internals"))]
+mod files;
+#[cfg(feature = "gpu")]
+#[cfg(not(feature = "internals"))]
+mod gpu;
+#[cfg(not(feature = "internals"))]
+mod graph;
+#[cfg(not(feature = "internals"))]
+mod kernel;
+#[cfg(not(feature = "internals"))]
+mod memory;
+#[cfg(not(feature = "internals"))]
+mod models;
+#[cfg(feature = "onnx")]
+#[cfg(not(feature = "internals"))]
+mod onnx;
+#[cfg(not(feature = "internals"))]
+mod output;
+#[cfg(not(feature = "internals"))]
+mod plan;
+#[cfg(not(feature = "internals"))]
+mod reference;
+#[cfg(not(feature = "internals"))]
+mod rewrite;
+#[cfg(not(feature = "internals"))]
+mod tensor;
+#[cfg(not(feature = "internals"))]
+mod threads;
+#[cfg(not(feature = "internals"))]
+mod verify;
+
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod checkpoint;
+#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod cpu;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod files;
+#[cfg(feature = "gpu")]
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod gpu;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod graph;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod kernel;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod memory;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod models;
 #[cfg(feature = "onnx")]
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod onnx;
-#[doc(hidden)] // The program's own use.
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod output;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod plan;
-pub mod preprocess;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod reference;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod rewrite;
-mod session;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod tensor;
-#[doc(hidden)] // Its types are at the root; its loops are the program's own use.
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod threads;
-#[cfg(not(target_arch = "wasm32"))]
-pub mod tune;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
 pub mod verify;
 
-pub use kernel::Precision;
-pub use rewrite::Mode;
-pub use session::{Device, Memory, Options, Prepared, Session, SessionError, prepare};
-pub use session::{Judge, PrunedModel, pruned};
-#[cfg(not(target_arch = "wasm32"))]
-pub use session::{MergeTiming, faster_merged};
-pub use session::{OutputChoice, OutputError, preserved_layers};
-#[cfg(not(target_arch = "wasm32"))]
-pub use threads::{Threads, ThreadsError};
+#[cfg(all(feature = "internals", feature = "gpu", feature = "cpu", not(target_arch = "wasm32")))]
+#[doc(hidden)]
+pub mod bench;
+#[cfg(all(feature = "internals", feature = "gpu", not(target_arch = "wasm32")))]
+#[doc(hidden)]
+pub mod tune;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub use session::{Judge, PrunedModel, prepare, preserved_layers, prune_model, top};

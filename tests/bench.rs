@@ -13,7 +13,7 @@ const FEW: Repeat = Repeat { runs: 3, time: Duration::ZERO };
 fn warm_figures_fit_each_other() {
     let f = fixtures::load("tests/fixtures/tv_basic_odd_widths");
     for (name, device) in devices() {
-        let options = Options { batch: f.batch, device, ..Options::default() };
+        let options = Options::default().batch(f.batch).device(device);
         let session = Session::new(&f.model, &options).unwrap();
         let warm = bench::warm(&session, &f.input, FEW, FEW).unwrap();
         let all = warm.end_to_end;
@@ -34,7 +34,7 @@ fn warm_figures_fit_each_other() {
 fn a_profile_covers_the_plan_in_order() {
     let f = fixtures::load("tests/fixtures/tv_basic_odd_widths");
     for (name, device) in devices() {
-        let options = Options { batch: f.batch, device, ..Options::default() };
+        let options = Options::default().batch(f.batch).device(device);
         let session = Session::new(&f.model, &options).unwrap();
         let profile = bench::profile(&session, &f.input, FEW).unwrap();
         let plan = session.plan();

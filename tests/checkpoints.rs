@@ -5,6 +5,7 @@ use rmnet::checkpoint::Checkpoint;
 use rmnet::graph::Op;
 use rmnet::models::{self, Model, Naming, Output};
 use rmnet::preprocess::{Preprocess, Resize};
+use rmnet::{LoadOptions, Size};
 use std::path::{Path, PathBuf};
 
 fn fixture(name: &str) -> PathBuf {
@@ -123,7 +124,7 @@ fn every_fixture_is_recognised() {
         ("timm_repvgg_a0_deployed", Timm, "timm RepVGG, blocks [2, 4, 14, 1], deployed"),
     ];
     for (name, naming, family) in cases {
-        let model = Model::open(fixture(name), None).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let model = Model::open(fixture(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!((model.naming, model.family.as_str()), (naming, family), "{name}");
         blocks_are_nodes(&model);
     }
@@ -141,7 +142,7 @@ fn every_fixture_is_recognised() {
 #[test]
 fn the_bundled_model_loads_with_its_labels_and_preprocessing() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/digits");
-    let model = Model::open(&folder, None).unwrap();
+    let model = Model::open(&folder).unwrap();
     assert_eq!(model.labels.unwrap()[7], "7");
     assert_eq!(model.graph.input_shape().size(), [32, 32]);
     assert_eq!(model.preprocess.resize, Resize::Shortest(32));
@@ -149,19 +150,27 @@ fn the_bundled_model_loads_with_its_labels_and_preprocessing() {
 
 #[test]
 fn sizes_labels_and_preprocessing_come_from_the_configs() {
-    let timm = Model::open(fixture("timm_resnet18"), None).unwrap();
+    let timm = Model::open(fixture("timm_resnet18")).unwrap();
     assert_eq!(timm.graph.input_shape().size(), [64, 64]);
-    assert_eq!((timm.preprocess.size, timm.preprocess.resize), ([64, 64], Resize::Shortest(67)));
+    assert_eq!((timm.preprocess.size, timm.preprocess.resize), (Size::new(64, 64), Resize::Shortest(67)));
     assert_eq!(timm.labels, None);
-    let odd = Model::open(fixture("timm_resnet18_wide_stem"), Some([45, 37])).unwrap();
-    assert_eq!((odd.preprocess.size, odd.preprocess.resize), ([45, 37], Resize::Cover([47, 38])));
+    let odd = Model::load(
+        &Checkpoint::open(fixture("timm_resnet18_wide_stem")).unwrap(),
+        &LoadOptions::default().size([45, 37]),
+    )
+    .unwrap();
+    assert_eq!(
+        (odd.preprocess.size, odd.preprocess.resize),
+        (Size::new(45, 37), Resize::Cover(Size::new(47, 38)))
+    );
 
-    let hf = Model::open(fixture("hf_bottleneck"), None).unwrap();
-    assert_eq!((hf.preprocess.size, hf.preprocess.resize), ([64, 64], Resize::Shortest(73)));
+    let hf = Model::open(fixture("hf_bottleneck")).unwrap();
+    assert_eq!((hf.preprocess.size, hf.preprocess.resize), (Size::new(64, 64), Resize::Shortest(73)));
     assert_eq!(hf.labels.unwrap()[3], "class 3");
 
-    let mobilenet = Model::open(fixture("hf_mobilenet_v2"), None).unwrap();
-    let expected = Preprocess { size: [64, 64], resize: Resize::Shortest(73), ..Preprocess::mobilenet() };
+    let mobilenet = Model::open(fixture("hf_mobilenet_v2")).unwrap();
+    let expected =
+        Preprocess { size: Size::new(64, 64), resize: Resize::Shortest(73), ..Preprocess::mobilenet() };
     assert_eq!(mobilenet.preprocess, Preprocess { crop_pct: 64.0 / 73.0, ..expected.clone() });
     // Its processor's file left out: the library's own, at the size of config.json.
     let config = std::fs::read_to_string(fixture("hf_mobilenet_v2/config.json")).unwrap();
@@ -169,16 +178,23 @@ fn sizes_labels_and_preprocessing_come_from_the_configs() {
     let alone = models::load(&Checkpoint::from_bytes(tensors, Some(&config)).unwrap(), None).unwrap();
     assert_eq!(alone.preprocess, expected);
 
-    let tv = Model::open(fixture("tv_resnet18"), None).unwrap();
+    let tv = Model::open(fixture("tv_resnet18")).unwrap();
     assert_eq!(tv.preprocess, Preprocess::imagenet());
-    let larger = Model::open(fixture("tv_resnet18"), Some([192, 192])).unwrap();
+    let larger = Model::load(
+        &Checkpoint::open(fixture("tv_resnet18")).unwrap(),
+        &LoadOptions::default().size([192, 192]),
+    )
+    .unwrap();
     assert_eq!(larger.preprocess.resize, Resize::Shortest(219));
-    let cifar = Model::open(fixture("cifar_resnet20"), None).unwrap();
+    let cifar = Model::open(fixture("cifar_resnet20")).unwrap();
     assert_eq!(cifar.preprocess, Preprocess::cifar());
 
     // The linear layer over the last map, 3x3 after four strides, fixes the size.
-    let face = Model::open(fixture("iresnet"), None).unwrap();
-    assert_eq!((face.preprocess.size, face.preprocess.resize), ([48, 48], Resize::Exact([48, 48])));
+    let face = Model::open(fixture("iresnet")).unwrap();
+    assert_eq!(
+        (face.preprocess.size, face.preprocess.resize),
+        (Size::new(48, 48), Resize::Exact(Size::new(48, 48)))
+    );
     assert_eq!((face.preprocess.mean, face.preprocess.std), (vec![0.5; 3], vec![0.5; 3]));
     assert_eq!((face.output, cifar.output), (Output::Embedding, Output::Logits));
 }

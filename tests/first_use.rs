@@ -10,12 +10,12 @@ const THREADS: &str = "RMNET_FIRST_USE_THREADS";
 
 fn begin(threads: usize) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    let options = Options { device: Device::Cpu, ..Options::default() };
+    let options = Options::default().device(Device::Cpu);
     let logits: Vec<Vec<f32>> = pool.install(|| {
         (0..16)
             .into_par_iter()
             .map(|_| {
-                let session = Session::open("assets/digits", None, &options).unwrap();
+                let session = Session::open("assets/digits", &options).unwrap();
                 session.run(&vec![0.25; session.input_len()]).unwrap()
             })
             .collect()

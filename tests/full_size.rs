@@ -25,7 +25,7 @@ fn check(arch: Arch, blocks: usize) {
     }
     assert!(logits.relative < verify::F64_BOUND, "{:e}", logits.relative);
     for (name, device) in devices() {
-        let session = Session::new(&model, &Options { device, ..Options::default() }).unwrap();
+        let session = Session::new(&model, &Options::default().device(device)).unwrap();
         let found: Vec<f64> = session.run(&input).unwrap().iter().map(|v| f64::from(*v)).collect();
         let (_, relative) = difference(&found, &expected.logits);
         println!("{name}: {relative:.1e}");
@@ -35,7 +35,7 @@ fn check(arch: Arch, blocks: usize) {
     let adapter = Gpu::new(&AdapterChoice::Best).unwrap();
     for kind in [GpuKind::Integrated, GpuKind::Discrete] {
         let gpu = adapter.clone().with_kernels_for(kind);
-        let session = pollster::block_on(Session::on(&gpu, &model, &Options::default())).unwrap();
+        let session = Session::with_gpu(&gpu, &model, &Options::default()).unwrap();
         let found: Vec<f64> = session.run(&input).unwrap().iter().map(|v| f64::from(*v)).collect();
         let (_, relative) = difference(&found, &expected.logits);
         println!("{} as {kind:?}: {relative:.1e}", gpu.adapter());

@@ -2,7 +2,7 @@
 #![cfg(feature = "images")]
 
 use rmnet::images::{self, Mode, Orientation};
-use rmnet::preprocess::{CropRule, ImageView, Interpolation, Preprocess, Resize};
+use rmnet::preprocess::{CropRule, ImageView, Interpolation, PixelFormat, Preprocess, Resize, Size};
 use safetensors::SafeTensors;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -177,9 +177,9 @@ fn resizing_takes_no_more_than_it_says() {
         Resize::None,
         Resize::Shortest(3),
         Resize::Shortest(900),
-        Resize::Exact([7, 2000]),
-        Resize::Exact([2000, 7]),
-        Resize::Cover([50, 300]),
+        Resize::Exact(Size::new(7, 2000)),
+        Resize::Exact(Size::new(2000, 7)),
+        Resize::Cover(Size::new(50, 300)),
     ];
     for (width, height) in [(1, 1), (640, 480), (3000, 2), (2, 3000), (1200, 1300)] {
         for channels in [1, 3, 4] {
@@ -188,7 +188,7 @@ fn resizing_takes_no_more_than_it_says() {
             {
                 for size in [[1, 1], [224, 200], [1500, 16]] {
                     let preprocess = Preprocess {
-                        size,
+                        size: size.into(),
                         resize,
                         interpolation,
                         crop_rule: CropRule::Torchvision,
@@ -196,9 +196,11 @@ fn resizing_takes_no_more_than_it_says() {
                         std: vec![0.5],
                         ..Preprocess::imagenet()
                     };
-                    let said = preprocess.bytes(width, height, channels).expect("small sizes");
-                    let view = ImageView { pixels: &pixels, width, height, channels };
-                    let (result, peak) = peak(|| preprocess.apply_view(view));
+                    let said = preprocess.bytes(Size::new(height, width), channels).expect("small sizes");
+                    let format = [PixelFormat::Gray8, PixelFormat::Rgb8, PixelFormat::Rgba8];
+                    let format = format.into_iter().find(|f| f.bytes() == channels).expect("such a format");
+                    let view = ImageView::new(&pixels, Size::new(height, width), format);
+                    let (result, peak) = peak(|| preprocess.apply(view, channels));
                     result.expect("an input");
                     // Tables of 256 values a channel, and the like.
                     let more = 64 << 10;
@@ -216,19 +218,22 @@ fn resizing_takes_no_more_than_it_says() {
 fn sizes_beyond_memory_are_refused_before_it_is_asked_for() {
     let pixels = vec![0; 3000 * 3];
     let cases = [
-        ([65536, 65536], Resize::Exact([65536, 65536])),
-        ([65536, 65536], Resize::None),
-        ([224, 224], Resize::Shortest(6_553_600)),
-        ([224, 224], Resize::Shortest(65536)),
-        ([1, 65536], Resize::Exact([6_553_600, 6_553_600])),
-        ([8, 8], Resize::Cover([6_553_600, 1])),
+        (Size::new(65536, 65536), Resize::Exact(Size::new(65536, 65536))),
+        (Size::new(65536, 65536), Resize::None),
+        (Size::new(224, 224), Resize::Shortest(6_553_600)),
+        (Size::new(224, 224), Resize::Shortest(65536)),
+        (Size::new(1, 65536), Resize::Exact(Size::new(6_553_600, 6_553_600))),
+        (Size::new(8, 8), Resize::Cover(Size::new(6_553_600, 1))),
     ];
     for interpolation in [Interpolation::Nearest, Interpolation::Lanczos] {
         for (size, resize) in cases {
             for (width, height) in [(3000, 1), (1, 3000), (50, 60)] {
                 let preprocess = Preprocess { size, resize, interpolation, ..Preprocess::imagenet() };
                 let start = std::time::Instant::now();
-                let (result, peak) = peak(|| preprocess.apply(&pixels, width, height));
+                let (result, peak) = peak(|| {
+                    let image = ImageView::new(&pixels, Size::new(height, width), PixelFormat::Rgb8);
+                    preprocess.apply(image, 3)
+                });
                 if result.is_err() {
                     assert!(peak < 1 << 20, "{size:?} {resize:?} of {width}x{height}: {peak}");
                 }
@@ -236,6 +241,6 @@ fn sizes_beyond_memory_are_refused_before_it_is_asked_for() {
             }
         }
     }
-    let absurd = Preprocess { size: [65536, 65536], ..Preprocess::imagenet() };
+    let absurd = Preprocess { size: Size::new(65536, 65536), ..Preprocess::imagenet() };
     assert!(absurd.check(3).unwrap_err().to_string().contains("512 MiB"));
 }

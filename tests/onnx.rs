@@ -116,25 +116,6 @@ fn a_file_that_cannot_be_written_is_named() {
     assert!(refused.contains("missing/model.onnx"), "{refused}");
 }
 
-#[cfg(feature = "cli")]
-#[test]
-fn the_program_writes_the_same_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let (path, expected) = (folder.path().join("program.onnx"), folder.path().join("library.onnx"));
-    let run = Command::new(env!("CARGO_BIN_EXE_rmnet"))
-        .args(["convert", "assets/digits", "--format", "onnx", "--json", "-o"])
-        .arg(&path)
-        .current_dir(fixtures::root())
-        .output()
-        .unwrap();
-    let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
-    assert_eq!((&report["format"], &report["form"]), (&"onnx".into(), &"literal".into()), "{report}");
-    let model = rmnet::models::Model::open(fixtures::root().join("assets/digits"), None).unwrap();
-    let about = About::model(&model);
-    onnx::write(&expected, &literal(&model.graph), &about).unwrap();
-    assert!(std::fs::read(&path).unwrap() == std::fs::read(&expected).unwrap());
-}
-
 /// A 1x1 identity of so many channels.
 fn one(channels: usize) -> Conv2d {
     Conv2d::pointwise_function(channels, Activation::Identity)

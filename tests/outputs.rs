@@ -7,13 +7,14 @@ use common::{devices, difference, fixtures};
 use fixtures::Fixture;
 use proptest::prelude::*;
 use rmnet::checkpoint::Checkpoint;
+use rmnet::error::OutputError;
 use rmnet::gpu::{AdapterChoice, ExecOptions, Gpu, GpuExecutor, GpuKind};
 use rmnet::graph::{Activation, Graph, Op, Shape, ValueId};
 use rmnet::models::saved::{self, About};
 use rmnet::models::{self, Model, Naming, Output};
 use rmnet::plan::{self, Place, Plan, Target};
 use rmnet::rewrite::{self, Form, Mode};
-use rmnet::{Device, Options, OutputChoice, OutputError, Precision, Session, SessionError};
+use rmnet::{Device, Error, LoadOptions, Options, OutputChoice, Precision, Session};
 use rmnet::{preserved_layers, reference, verify};
 
 /// What is asked of f32 values: their distance from f64 ones over the largest.
@@ -69,7 +70,7 @@ fn blocks_of_every_fixture_on_the_cpu() {
         let f = fixtures::load(&name);
         for (block, expected) in &f.blocks {
             let output = OutputChoice::Layer(block.clone());
-            let options = Options { batch: f.batch, device: Device::Cpu, output, ..Options::default() };
+            let options = Options::default().batch(f.batch).device(Device::Cpu).output(output);
             let session = Session::new(&f.model, &options).unwrap();
             let [batch, channels, height, width] = session.output_shape();
             assert_eq!(
@@ -89,12 +90,7 @@ fn blocks_of_every_fixture_on_the_cpu() {
 fn features_are_what_the_classifier_reads() {
     for name in fixtures::names() {
         let f = fixtures::load(&name);
-        let options = Options {
-            batch: f.batch,
-            device: Device::Cpu,
-            output: OutputChoice::Features,
-            ..Options::default()
-        };
+        let options = Options::default().batch(f.batch).device(Device::Cpu).output(OutputChoice::Features);
         let session = Session::new(&f.model, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
         let [batch, channels, height, width] = session.output_shape();
         assert_eq!((batch, height, width), (f.batch, 1, 1), "{name}");
@@ -142,8 +138,9 @@ fn some_of_every_family_on_every_gpu() {
         for (i, (name, blocks)) in SOME.iter().enumerate() {
             let f = fixture(name);
             let run = |output: OutputChoice, precision, mode| {
-                let options = Options { batch: f.batch, output, precision, mode, ..Options::default() };
-                let session = pollster::block_on(Session::on(&gpu, &f.model, &options)).unwrap();
+                let options =
+                    Options::default().batch(f.batch).output(output).precision(precision).mode(mode);
+                let session = Session::with_gpu(&gpu, &f.model, &options).unwrap();
                 let found = wide(&session.run(&f.input).unwrap());
                 assert_eq!(found.len(), session.output_shape().iter().product::<usize>());
                 found
@@ -174,8 +171,8 @@ fn a_map_goes_into_an_apps_buffer() {
     use wgpu::BufferUsages as Usage;
     let f = fixture("tv_resnet18");
     let gpu = Gpu::new(&AdapterChoice::Best).unwrap();
-    let options = Options { batch: f.batch, output: block("layer3.1"), ..Options::default() };
-    let session = pollster::block_on(Session::on(&gpu, &f.model, &options)).unwrap();
+    let options = Options::default().batch(f.batch).output(block("layer3.1"));
+    let session = Session::with_gpu(&gpu, &f.model, &options).unwrap();
     let expected = session.run(&f.input).unwrap();
     let buffer = |values: usize, usage| {
         let size = 4 * values as u64;
@@ -208,7 +205,7 @@ fn an_output_costs_no_dispatch_of_its_own() {
         let f = fixtures::load(&name);
         for mode in [Mode::Structured, Mode::Literal, Mode::Residual] {
             let plan = |output| {
-                let options = Options { batch: f.batch, mode, output, ..Options::default() };
+                let options = Options::default().batch(f.batch).mode(mode).output(output);
                 rmnet::prepare(&f.model, &options, Target::CPU)
                     .unwrap_or_else(|e| panic!("{name} {mode}: {e}"))
             };
@@ -333,8 +330,7 @@ fn converted_files_know_the_blocks() {
             if !f.model.blocks.contains(b) {
                 continue;
             }
-            let options =
-                Options { batch: f.batch, device: Device::Cpu, output: block(b), ..Options::default() };
+            let options = Options::default().batch(f.batch).device(Device::Cpu).output(block(b));
             let session = Session::new(model, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
             let (_, relative) = difference(&wide(&session.run(&f.input).unwrap()), expected);
             assert!(relative < BOUND, "{name} {b}: {relative:e}");
@@ -360,7 +356,7 @@ fn a_file_of_a_map() {
     let cut = block("layer2.1").of(&f.model).unwrap();
     let saved = through_a_file(&cut, Mode::Structured);
     assert_eq!((saved.output, saved.labels.as_ref()), (Output::Features, None));
-    let options = Options { batch: f.batch, device: Device::Cpu, ..Options::default() };
+    let options = Options::default().batch(f.batch).device(Device::Cpu);
     let session = Session::new(&saved, &options).unwrap();
     let expected = &f.blocks.iter().find(|(n, _)| n == "layer2.1").unwrap().1;
     assert!(difference(&wide(&session.run(&f.input).unwrap()), expected).1 < BOUND);
@@ -369,7 +365,8 @@ fn a_file_of_a_map() {
     let path = folder.path().join("saved.safetensors");
     let about = About { labels: None, ..About::model(&saved) };
     saved::save(&path, &saved.graph, &about).unwrap();
-    let wider = Model::open(&path, Some([64, 96])).unwrap();
+    let wider =
+        Model::load(&Checkpoint::open(&path).unwrap(), &LoadOptions::default().size([64, 96])).unwrap();
     let Shape { height, width, .. } = wider.graph.shape(wider.graph.output());
     assert_eq!([height, width], [8, 12]);
 }
@@ -402,8 +399,8 @@ fn names_that_a_user_knows() {
         let text = error.to_string();
         assert!(text.contains(&format!("`{name}`")) && text.contains("layer4.1"), "{text}");
     }
-    let session = Session::new(&f.model, &Options { output: block("layer9"), ..Options::default() });
-    assert!(matches!(session.err(), Some(SessionError::Output(OutputError::UnknownLayer { .. }))));
+    let session = Session::new(&f.model, &Options::default().output(block("layer9")));
+    assert!(matches!(session.err(), Some(Error::Output(OutputError::UnknownLayer { .. }))));
     for choice in ["logits", "features", "layer1.0"] {
         assert_eq!(block(choice).to_string(), choice);
     }
@@ -435,12 +432,12 @@ fn what_is_not_pooled_has_no_features() {
 fn a_value_that_is_not_finite_is_found_in_the_map() {
     let bytes = common::spoil::scaled("tv_resnet18", "layer3.0.conv1.weight", 1e38);
     let model = models::load(&Checkpoint::from_bytes(bytes, None).unwrap(), None).unwrap();
-    let options = Options { device: Device::Cpu, output: block("layer4.1"), ..Options::default() };
+    let options = Options::default().device(Device::Cpu).output(block("layer4.1"));
     let session = Session::new(&model, &options).unwrap();
     let input: Vec<f32> = (0..session.input_len()).map(|i| ((i * 37) % 101) as f32 / 50.5 - 1.0).collect();
     let error = session.run(&input).expect_err("an overflow");
     assert!(error.to_string().contains("row"), "{error}");
-    let SessionError::NotFinite { at: [image, c, y, x], shape, value, values, .. } = error else {
+    let Error::NotFinite { at: [image, c, y, x], shape, value, values, .. } = error else {
         panic!("{error}")
     };
     let [_, channels, height, width] = shape;

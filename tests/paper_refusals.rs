@@ -133,7 +133,7 @@ fn embeddings_of_another_shape() {
     let error = iresnet().load_sized(Some([12, 8])).unwrap_err().to_string();
     assert!(error.contains("12x8: expected 8x8") && error.contains("2x2, here it is 3x2"), "{error}");
     let model = iresnet().load().unwrap();
-    assert_eq!((model.preprocess.size, model.graph.shape_of_output()), ([8, 8], [5, 1, 1]));
+    assert_eq!((model.preprocess.size, model.graph.shape_of_output()), (rmnet::Size::new(8, 8), [5, 1, 1]));
     // Any size that gives the map.
     assert_eq!(iresnet().load_sized(Some([7, 5])).unwrap().graph.shape_of_output(), [5, 1, 1]);
 }

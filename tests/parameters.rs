@@ -67,7 +67,7 @@ fn a_bias_of_zeros_counts() {
 /// Batch norms fold into biases; the carried channels of the chain add nothing.
 #[test]
 fn removal_leaves_weights_and_one_bias_per_computed_channel() {
-    let model = Model::open(fixtures::root().join("tests/fixtures/tv_resnet18"), None).expect("a model");
+    let model = Model::open(fixtures::root().join("tests/fixtures/tv_resnet18")).expect("a model");
     let chain = rewrite::for_mode(&model.graph, Mode::Structured).expect("a chain").graph;
     let weights = model.graph.convs().map(|(_, c)| c.macs_per_pixel()).sum::<usize>();
     let norms = model.graph.statistics() / 2;

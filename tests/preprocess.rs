@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rmnet::checkpoint::Checkpoint;
 use rmnet::images::{Mode, Orientation, Pixels};
-use rmnet::preprocess::{CropRule, ImageView, Interpolation, MAX_VALUE, Preprocess, PreprocessError, Resize};
+use rmnet::preprocess::{
+    CropRule, ImageView, Interpolation, MAX_VALUE, PixelFormat, Preprocess, PreprocessError, Resize, Size,
+};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use std::fs;
@@ -24,8 +26,15 @@ fn image(case: &Value) -> Pixels {
     rmnet::images::decode(&fs::read(path).unwrap(), Mode::Rgb, Orientation::Apply).unwrap()
 }
 
+/// An image of 1, 3 or 4 channels.
+fn view(pixels: &[u8], size: Size, channels: usize) -> ImageView<'_> {
+    let format = [PixelFormat::Gray8, PixelFormat::Rgb8, PixelFormat::Rgba8];
+    let format = format.into_iter().find(|f| f.bytes() == channels).expect("such a format");
+    ImageView::new(pixels, size, format)
+}
+
 fn apply(preprocess: &Preprocess, image: &Pixels) -> Vec<f32> {
-    preprocess.apply(&image.data, image.width, image.height).unwrap()
+    preprocess.apply(image.into(), 3).unwrap()
 }
 
 #[test]
@@ -40,7 +49,7 @@ fn pixels_equal_pillows() {
         let &[height, width, 3] = expected.shape() else { panic!("{key}") };
         let number = |key: &str| case[key].as_u64().map(|v| v as usize);
         let plain = Preprocess {
-            size: [height, width],
+            size: Size::new(height, width),
             resize: number("resize").map_or(Resize::None, Resize::Shortest),
             interpolation: match case["interpolation"].as_str() {
                 Some("bicubic") => Interpolation::Bicubic,
@@ -80,11 +89,11 @@ fn pipelines_equal_their_libraries() {
             _ => {
                 let side = config["crop_size"].as_u64().unwrap() as usize;
                 let resize = Resize::Shortest(config["resize_size"].as_u64().unwrap() as usize);
-                Preprocess { size: [side; 2], resize, ..Preprocess::imagenet() }
+                Preprocess { size: Size::new(side, side), resize, ..Preprocess::imagenet() }
             }
         };
         let expected = expected.tensor(key).unwrap();
-        assert_eq!(expected.shape(), [3, preprocess.size[0], preprocess.size[1]], "{key}");
+        assert_eq!(expected.shape(), [3, preprocess.size.height, preprocess.size.width], "{key}");
         let found = apply(&preprocess, &image(&case));
         assert_eq!(found, expected.to_f32(), "{key}");
     }
@@ -106,7 +115,11 @@ fn processors_equal_transformers() {
                 _ => Preprocess::from_hugging_face(config).unwrap(),
             };
             assert_eq!(preprocess.unsupported, None, "{key}: {config}");
-            assert_eq!(expected.shape(), [3, preprocess.size[0], preprocess.size[1]], "{key}: {config}");
+            assert_eq!(
+                expected.shape(),
+                [3, preprocess.size.height, preprocess.size.width],
+                "{key}: {config}"
+            );
             assert_eq!(apply(&preprocess, &image(case)), expected.to_f32(), "{key}: {config}");
             // As a saved model keeps it.
             let kept = serde_json::to_string(&preprocess).unwrap();
@@ -127,7 +140,7 @@ fn the_names_and_places_of_a_processor() {
     // A file that names no class is that of the network's processor.
     let bare = json!({ "size": { "shortest_edge": 28 }, "crop_size": 24 });
     let mobile = Preprocess::from_hugging_face_as(&bare, "MobileNetV2ImageProcessor").unwrap();
-    assert_eq!((mobile.size, mobile.resize), ([24, 24], Resize::Shortest(28)));
+    assert_eq!((mobile.size, mobile.resize), (Size::new(24, 24), Resize::Shortest(28)));
     let absent = Preprocess::from_hugging_face(&json!({ "size": 28 })).unwrap();
     assert_eq!(absent, plain);
 }
@@ -157,7 +170,7 @@ fn keys_that_are_not_understood_refuse_images() {
         (timm("crop_mode", json!("border")), "crop_mode"),
     ];
     for (preprocess, key) in cases {
-        match preprocess.apply(&[0; 3 * 64], 8, 8) {
+        match preprocess.apply(ImageView::new(&[0; 3 * 64], Size::new(8, 8), PixelFormat::Rgb8), 3) {
             Err(PreprocessError::Config { key: found, .. }) => assert_eq!(found, key),
             other => panic!("{key}: {other:?}"),
         }
@@ -333,12 +346,15 @@ fn saved() -> impl Strategy<Value = Value> {
 fn refused_or_bounded(preprocess: Result<Preprocess, impl std::fmt::Display>) -> Result<bool, TestCaseError> {
     let Ok(preprocess) = preprocess else { return Ok(false) };
     // What is asked for may be too large for memory; how large is of no interest here.
-    let small = Preprocess { size: preprocess.size.map(|s| s.min(40)), ..preprocess };
+    let small = Preprocess {
+        size: Size::new(preprocess.size.height.min(40), preprocess.size.width.min(40)),
+        ..preprocess
+    };
     let mut applied = false;
     for (width, height) in [(16, 16), (1, 256), (40, 7)] {
         for channels in [1, 3, 4] {
             let pixels: Vec<u8> = (0..width * height * channels).map(|i| (i / channels) as u8).collect();
-            if let Ok(values) = small.apply_view(ImageView { pixels: &pixels, width, height, channels }) {
+            if let Ok(values) = small.apply(view(&pixels, Size::new(height, width), channels), channels) {
                 let bounded = |v: &f32| v.abs() <= MAX_VALUE;
                 prop_assert!(
                     values.iter().all(bounded),
@@ -379,7 +395,7 @@ fn any_config_is_refused_or_gives_finite_values() {
 #[test]
 fn a_saved_file_is_refused_by_its_numbers() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/digits");
-    let model = rmnet::models::Model::open(path, None).unwrap();
+    let model = rmnet::models::Model::open(path).unwrap();
     let graph = rmnet::rewrite::for_mode(&model.graph, rmnet::Mode::Structured).unwrap().graph;
     let about = rmnet::models::saved::About::model(&model);
     let plain = || about.preprocess.clone();
@@ -395,7 +411,7 @@ fn a_saved_file_is_refused_by_its_numbers() {
         (Preprocess { crop_pct: 0.0, ..plain() }, "`crop_pct`"),
         (Preprocess { crop_pct: -0.5, ..plain() }, "`crop_pct`"),
         (Preprocess { resize: Resize::Shortest(0), ..plain() }, "`resize`"),
-        (Preprocess { resize: Resize::Exact([1 << 40, 1]), ..plain() }, "`resize`"),
+        (Preprocess { resize: Resize::Exact(Size::new(1 << 40, 1)), ..plain() }, "`resize`"),
         (Preprocess { rescale: 1e6, std: vec![1e-6], ..plain() }, "`rescale, mean, std`"),
     ];
     let folder = tempfile::tempdir().unwrap();
@@ -403,7 +419,7 @@ fn a_saved_file_is_refused_by_its_numbers() {
         let file = folder.path().join("model.safetensors");
         let about = rmnet::models::saved::About { preprocess, ..about.clone() };
         rmnet::models::saved::save(&file, &graph, &about).unwrap();
-        let error = rmnet::models::Model::open(&file, None).unwrap_err().to_string();
+        let error = rmnet::models::Model::open(&file).unwrap_err().to_string();
         assert!(error.contains(key) && error.contains("metadata `rmnet`"), "{key}: {error}");
         assert!(error.contains("expected") && error.contains("found"), "{error}");
     }
@@ -426,7 +442,7 @@ fn the_file_of_a_number_is_named() {
         let folder = tempfile::tempdir().unwrap();
         fs::copy(&weights, folder.path().join("model.safetensors")).unwrap();
         fs::write(folder.path().join(name), text).unwrap();
-        let error = rmnet::models::Model::open(folder.path(), None).unwrap_err().to_string();
+        let error = rmnet::models::Model::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains(name) && error.contains(word), "{name}: {error}");
     }
 }
@@ -434,17 +450,16 @@ fn the_file_of_a_number_is_named() {
 #[test]
 fn one_channel_and_four() {
     let plain = Preprocess { mean: vec![0.0], std: vec![1.0], rescale: 1.0, ..Preprocess::imagenet() };
-    let two = Preprocess { size: [1, 2], resize: Resize::None, ..plain.clone() };
-    let view = |pixels, channels| ImageView { pixels, width: 2, height: 1, channels };
-    assert_eq!(two.apply_view(view(&[3, 4], 1)).unwrap(), [3.0, 4.0]);
-    assert_eq!(
-        two.apply_view(view(&[1, 2, 3, 4, 5, 6, 7, 8], 4)).unwrap(),
-        [1.0, 5.0, 2.0, 6.0, 3.0, 7.0, 4.0, 8.0]
-    );
+    let two = Preprocess { size: Size::new(1, 2), resize: Resize::None, ..plain.clone() };
+    let apply = |preprocess: &Preprocess, pixels: &[u8], channels| {
+        preprocess.apply(view(pixels, Size::new(1, 2), channels), channels).unwrap()
+    };
+    assert_eq!(apply(&two, &[3, 4], 1), [3.0, 4.0]);
+    assert_eq!(apply(&two, &[1, 2, 3, 4, 5, 6, 7, 8], 4), [1.0, 5.0, 2.0, 6.0, 3.0, 7.0, 4.0, 8.0]);
     // Pillow resizes RGBA with premultiplied alpha: a clear pixel's colour does not bleed.
-    let one = Preprocess { size: [1, 1], resize: Resize::Exact([1, 1]), ..plain };
+    let one = Preprocess { size: Size::new(1, 1), resize: Resize::Exact(Size::new(1, 1)), ..plain };
     let pixels = [200, 100, 50, 255, 0, 0, 0, 0];
-    assert_eq!(one.apply_view(view(&pixels, 4)).unwrap(), [199.0, 99.0, 49.0, 128.0]);
+    assert_eq!(apply(&one, &pixels, 4), [199.0, 99.0, 49.0, 128.0]);
 
     // Three numbers do not say what one channel's are; a network without a config has the means of its kind's.
     let three = Preprocess::imagenet();

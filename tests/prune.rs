@@ -15,9 +15,7 @@ use rmnet::reference;
 use rmnet::rewrite::prune::{AtLeast, Criterion, Options, PruneError, Pruned, Target, prune};
 use rmnet::rewrite::{self, Mode, literal};
 use rmnet::tensor::Tensor;
-use rmnet::{Judge, SessionError, pruned};
-use std::path::Path;
-use std::process::Command;
+use rmnet::{Error, Judge, prune_model};
 
 /// Rounding of f64 through a few dozen layers; a wrong row, column or shift is off by far more.
 const F64_BOUND: f64 = 1e-12;
@@ -251,7 +249,7 @@ fn coupled_channels_go_together() {
     let model = digits();
     let kept = |coupled: bool| -> Vec<usize> {
         let options = Options { coupled, ..options(0.4) };
-        let pruned = pruned(&model, Judge::L1, &options).unwrap().pruned;
+        let pruned = prune_model(&model, Judge::L1, &options).unwrap().pruned;
         let graph = &pruned.graph;
         // Channels carried, and carried all the way into the Add's place.
         let carried = |name: &str| {
@@ -279,7 +277,7 @@ fn targets_are_reached_within_a_step() {
         let mut last = usize::MAX;
         for r in [0.1, 0.25, 0.5, 0.6] {
             let options = Options { coupled, multiple, ..options(r) };
-            let found = pruned(&model, Judge::BatchNorm, &options).unwrap();
+            let found = prune_model(&model, Judge::BatchNorm, &options).unwrap();
             adds_up(&chain(&model.graph), &found.pruned);
             let (removed, all) = (found.pruned.removed as f64, found.pruned.channels as f64);
             assert_eq!(found.pruned.channels, 16 * 7 + 32 * 6 + 64 * 6);
@@ -291,7 +289,7 @@ fn targets_are_reached_within_a_step() {
 
             let before = chain(&model.graph).macs() as f64;
             let options = Options { target: Target::Macs(1.0 - r), ..options };
-            let found = pruned(&model, Judge::L1, &options).unwrap().pruned;
+            let found = prune_model(&model, Judge::L1, &options).unwrap().pruned;
             let left = found.graph.macs() as f64 / before;
             // One step of the widest plane: `multiple` of 16 channels of a stage's first blocks.
             let step = multiple as f64 * if coupled { 0.06 } else { 0.02 };
@@ -305,14 +303,14 @@ fn limits_are_kept() {
     let model = digits();
     let base = Options { keep_at_least: AtLeast::Share(0.25), ..options(0.5) };
     let limits = vec![("layer1.1.conv2".to_string(), 0.0), ("layer3.0.conv1".to_string(), 0.2)];
-    let found = pruned(&model, Judge::L1, &Options { limits, ..base.clone() }).unwrap().pruned;
+    let found = prune_model(&model, Judge::L1, &Options { limits, ..base.clone() }).unwrap().pruned;
     let own = |name: &str| found.layers.iter().find(|l| l.layer == name).unwrap().own;
     assert_eq!(own("layer1.1.conv2"), [16, 16]);
     assert_eq!(own("layer3.0.conv1"), [64, 52]);
     assert!(found.layers.iter().all(|l| l.own[1] * 4 >= l.own[0]));
     assert!(found.removed as f64 > 0.49 * found.channels as f64);
     let keep = Options { keep_at_least: AtLeast::Channels(12), multiple: 1, ..options(0.6) };
-    let found = pruned(&model, Judge::L1, &keep).unwrap().pruned;
+    let found = prune_model(&model, Judge::L1, &keep).unwrap().pruned;
     assert!(found.layers.iter().all(|l| l.own[1] >= 12.min(l.own[0])), "{:?}", found.layers);
 }
 
@@ -325,7 +323,7 @@ fn plans_shrink() {
     for (name, model) in [("digits", digits()), ("resnet18", load(RESNET18)), ("resnet50", load(RESNET50))] {
         for ratio in [0.3, 0.5] {
             for judge in [Judge::L1, Judge::BatchNorm] {
-                let found = pruned(&model, judge, &options(ratio)).unwrap();
+                let found = prune_model(&model, judge, &options(ratio)).unwrap();
                 let [before, after] = &found.plans;
                 assert_eq!(after.dispatches.len(), before.dispatches.len(), "{name} {ratio}\n{after}");
                 assert_eq!(
@@ -346,7 +344,7 @@ fn plans_shrink() {
 fn pruned_models_are_saved_and_loaded_bit_for_bit() {
     let model = digits();
     let dir = tempfile::tempdir().unwrap();
-    let found = pruned(&model, Judge::BatchNorm, &options(0.35)).unwrap();
+    let found = prune_model(&model, Judge::BatchNorm, &options(0.35)).unwrap();
     let about = About::model(&found.model);
     let (first, second) = (dir.path().join("a.safetensors"), dir.path().join("b.safetensors"));
     saved::save(&first, &found.pruned.graph, &about).unwrap();
@@ -361,7 +359,7 @@ fn pruned_models_are_saved_and_loaded_bit_for_bit() {
     };
     assert_eq!(logits(&loaded.graph), logits(&found.pruned.graph));
     // Pruned once more, by what the file still has.
-    let again = pruned(&loaded, Judge::L1, &options(0.2)).unwrap();
+    let again = prune_model(&loaded, Judge::L1, &options(0.2)).unwrap();
     assert!(again.pruned.graph.macs() < found.pruned.graph.macs());
 }
 
@@ -374,7 +372,7 @@ fn means_are_folded() {
     b.head(x, 5);
     let model = Model { graph: b.graph.clone(), blocks: vec![], ..digits() };
     let input = images(&b.graph, 6, 4);
-    let found = pruned(&model, Judge::Mean(&input), &options(0.5)).unwrap().pruned;
+    let found = prune_model(&model, Judge::Mean(&input), &options(0.5)).unwrap().pruned;
     assert_eq!(found.removed, 8);
     let mean = |graph: &Graph| -> Vec<f64> {
         let logits = run(graph, &input, 6);
@@ -383,7 +381,7 @@ fn means_are_folded() {
     let (_, relative) = difference(&mean(&found.graph), &mean(&b.graph));
     assert!(relative < F64_BOUND, "{relative:e}");
     // Without the means the logits move.
-    let found = pruned(&model, Judge::L1, &options(0.5)).unwrap().pruned;
+    let found = prune_model(&model, Judge::L1, &options(0.5)).unwrap().pruned;
     assert!(difference(&mean(&found.graph), &mean(&b.graph)).1 > 1e-3);
 }
 
@@ -466,7 +464,7 @@ fn gates_over_any_range_of_channels_are_planned() {
 fn refusals_name_the_option() {
     let model = digits();
     let refused =
-        |options: Options, judge: Judge<'_>| pruned(&model, judge, &options).unwrap_err().to_string();
+        |options: Options, judge: Judge<'_>| prune_model(&model, judge, &options).unwrap_err().to_string();
     for r in [-0.1, 1.0, f64::NAN] {
         assert!(refused(options(r), Judge::L1).contains("ratio: expected"), "{r}");
     }
@@ -485,67 +483,6 @@ fn refusals_name_the_option() {
     assert!(refused(Options { multiple: 0, ..options(0.2) }, Judge::L1).contains("multiple"));
     // A chain has no batch norms left.
     let model = Model { graph: chain(&model.graph), ..model.clone() };
-    let error = pruned(&model, Judge::BatchNorm, &options(0.2)).unwrap_err();
-    assert!(matches!(error, SessionError::Prune(PruneError::Criterion { .. })), "{error}");
-}
-
-fn cli(args: &[&str]) -> (i32, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_rmnet")).args(args).output().unwrap();
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (output.status.code().unwrap(), text)
-}
-
-#[test]
-fn the_command_line() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = |name: &str| dir.path().join(name).display().to_string();
-    let (out, plain) = (path("out.safetensors"), path("plain.safetensors"));
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/digits").display().to_string();
-    let expected = format!("{model}/expected.safetensors");
-    let go = |more: &[&str]| cli(&[&["prune", &model, "-o", &out], more].concat());
-    for (args, says) in [
-        (&["--ratio", "0.2", "--macs", "0.5"][..], "--macs"),
-        (&[], "--ratio"),
-        (&["--ratio", "1.5"], "ratio: expected"),
-        (&["--ratio", "-1"], "ratio: expected"),
-        (&["--ratio", "0.3", "--criterion", "mean"], "--calibration"),
-        (&["--ratio", "0.3", "--calibration", &expected], "--criterion mean"),
-        (&["--ratio", "0.3", "--limit", "nosuch=0.3"], "nosuch"),
-        (&["--ratio", "0.3", "--limit", "conv1"], "LAYER=R"),
-        (&["--ratio", "0.3", "--keep-at-least", "x"], "keep-at-least"),
-        (&["--ratio", "0.3", "--criterion", "best"], "criterion"),
-    ] {
-        let (code, text) = go(args);
-        assert!(code == 2 && text.contains(says), "{args:?}: {code} {text}");
-        assert!(!Path::new(&out).exists(), "{args:?}");
-    }
-    let (code, text) = go(&[
-        "--ratio",
-        "0.3",
-        "--criterion",
-        "mean",
-        "--calibration",
-        &expected,
-        "--limit",
-        "conv1=0",
-        "--json",
-    ]);
-    assert_eq!(code, 0, "{text}");
-    // Beside it stands what the network rests on, on standard error.
-    let json = text.lines().find(|line| line.starts_with('{')).unwrap_or_else(|| panic!("{text}"));
-    let report: serde_json::Value = serde_json::from_str(json).unwrap();
-    assert!(report["removed"].as_u64() > Some(180) && report["schema_version"] == 1);
-    assert_eq!(report["layers"][0]["own"], serde_json::json!({ "before": 16, "after": 16 }));
-    let half = |key: &str| {
-        report[key]["after"].as_u64().unwrap() as f64 / report[key]["before"].as_u64().unwrap() as f64
-    };
-    assert!(half("macs") < 0.6 && half("activation_bytes") < 1.0 && half("parameters") < 0.6, "{text}");
-    assert_eq!(cli(&["convert", &out, "-o", &plain, "--literal"]).0, 0);
-    for file in [&out, &plain] {
-        let (code, text) = cli(&["run", file, &expected, "--adapter", "cpu", "--top", "1"]);
-        assert!(code == 0 && text.contains('%'), "{text}");
-        assert_eq!(cli(&["plan", file]).0, 0);
-        assert_eq!(cli(&["verify", file, "--no-device"]).0, 0);
-    }
+    let error = prune_model(&model, Judge::BatchNorm, &options(0.2)).unwrap_err();
+    assert!(matches!(error, Error::Prune(PruneError::Criterion { .. })), "{error}");
 }

@@ -6,7 +6,7 @@ use common::{devices, difference, fixtures, spoil};
 use rmnet::checkpoint::Checkpoint;
 use rmnet::gpu::{AdapterChoice, Gpu};
 use rmnet::models::{self, Model};
-use rmnet::{Device, Mode, Options, Precision, Session, SessionError};
+use rmnet::{Device, Error, Mode, Options, Precision, Session};
 use std::collections::HashMap;
 
 /// What is asked of f32 logits: their distance from f64 ones over the largest.
@@ -25,9 +25,9 @@ fn logits_of_every_fixture_on_every_device() {
         };
         for name in fixtures::names() {
             let f = fixtures::load(&name);
-            let options = Options { batch: f.batch, device: device.clone(), ..Options::default() };
+            let options = Options::default().batch(f.batch).device(device.clone());
             let session = match &gpu {
-                Some(gpu) => pollster::block_on(Session::on(gpu, &f.model, &options)).unwrap(),
+                Some(gpu) => Session::with_gpu(gpu, &f.model, &options).unwrap(),
                 None => Session::new(&f.model, &options).unwrap(),
             };
             let (_, relative) = difference(&wide(&session.run(&f.input).unwrap()), &f.logits);
@@ -48,7 +48,8 @@ fn every_form_gives_the_same_logits() {
             let f = fixtures::load(&format!("tests/fixtures/{name}"));
             for (mode, safe_shaders) in [(Mode::Literal, false), (Mode::Residual, true)] {
                 let device = device.clone();
-                let options = Options { batch: f.batch, mode, device, safe_shaders, ..Options::default() };
+                let options =
+                    Options::default().batch(f.batch).mode(mode).device(device).safe_shaders(safe_shaders);
                 let session = Session::new(&f.model, &options).unwrap();
                 let (_, relative) = difference(&wide(&session.run(&f.input).unwrap()), &f.logits);
                 assert!(relative < BOUND, "{device_name} {name} {mode}: {relative:e}");
@@ -64,8 +65,7 @@ fn every_layer_stays_within_its_rounding_bound() {
             let f = fixtures::load(&format!("tests/fixtures/{name}"));
             let graph = rmnet::rewrite::for_mode(&f.model.graph, Mode::Structured).unwrap().graph;
             let keep: Vec<String> = graph.nodes()[1..].iter().map(|n| n.name.clone()).collect();
-            let options =
-                Options { batch: f.batch, keep: keep.clone(), device: device.clone(), ..Options::default() };
+            let options = Options::default().batch(f.batch).keep(keep.clone()).device(device.clone());
             let session = Session::new(&f.model, &options).unwrap();
             let values: HashMap<String, Vec<f32>> =
                 session.run_keeping(&f.input).unwrap().kept.into_iter().collect();
@@ -91,18 +91,17 @@ fn every_layer_stays_within_its_rounding_bound() {
 fn errors_say_what_was_expected() {
     let f = fixtures::load("tests/fixtures/tv_basic_wide_stem");
     for (device_name, device) in devices() {
-        let options = Options { device, ..Options::default() };
+        let options = Options::default().device(device);
         let session = Session::new(&f.model, &options).unwrap();
         let message = session.run(&[0.0; 7]).unwrap_err().to_string();
         let expected = session.input_len().to_string();
         assert!(message.contains(&expected) && message.contains('7'), "{device_name}: {message}");
     }
-    let absent =
-        Options { device: Device::Gpu(AdapterChoice::Name("no such card".into())), ..Options::default() };
-    assert!(matches!(Session::new(&f.model, &absent), Err(SessionError::Gpu(_))));
-    let none = Options { batch: 0, device: Device::Cpu, ..Options::default() };
-    assert!(matches!(Session::new(&f.model, &none), Err(SessionError::Plan(_))));
-    let keep = Options { keep: vec!["nothing".into()], device: Device::Cpu, ..Options::default() };
+    let absent = Options::default().device(Device::Gpu(AdapterChoice::Name("no such card".into())));
+    assert!(matches!(Session::new(&f.model, &absent), Err(Error::Gpu(_))));
+    let none = Options::default().batch(0).device(Device::Cpu);
+    assert!(matches!(Session::new(&f.model, &none), Err(Error::Plan(_))));
+    let keep = Options::default().keep(["nothing"]).device(Device::Cpu);
     let message = Session::new(&f.model, &keep).err().expect("no such node").to_string();
     assert!(message.contains("nothing"), "{message}");
 }
@@ -121,14 +120,14 @@ fn overflowing(tensor: &str, factor: f32) -> Model {
 /// Infinities inside meet as NaN, which no ReLU may turn into a number.
 #[test]
 fn what_overflows_on_the_cpu_is_an_error() {
-    let options = Options { device: Device::Cpu, ..Options::default() };
+    let options = Options::default().device(Device::Cpu);
     for tensor in ["layer3.0.conv1.weight", "layer4.1.bn2.weight", "conv1.weight", "fc.weight"] {
         let session = Session::new(&overflowing(tensor, 1e38), &options).unwrap();
         let input: Vec<f32> =
             (0..session.input_len()).map(|i| ((i * 37) % 101) as f32 / 50.5 - 1.0).collect();
         let error = session.run(&input).expect_err(tensor);
         assert!(error.to_string().contains("rmnet verify"), "{tensor}: {error}");
-        let SessionError::NotFinite { at: [0, class, 0, 0], shape, value, values, .. } = error else {
+        let Error::NotFinite { at: [0, class, 0, 0], shape, value, values, .. } = error else {
             panic!("{tensor}: {error}")
         };
         assert!(!value.is_finite() && shape == [1, 10, 1, 1] && values.output.len() == 10, "{tensor}");
@@ -146,8 +145,7 @@ fn weights_that_folding_takes_beyond_f32_are_refused_by_layer() {
     bytes[8 + header..][start..end].fill(0);
     let model = models::load(&Checkpoint::from_bytes(bytes, None).unwrap(), None).unwrap();
     for (device_name, device) in devices() {
-        let error =
-            Session::new(&model, &Options { device, ..Options::default() }).err().expect(&device_name);
+        let error = Session::new(&model, &Options::default().device(device)).err().expect(&device_name);
         assert!(error.to_string().starts_with("layer4.1.conv2: a weight or bias"), "{device_name}: {error}");
     }
     let folder = tempfile::tempdir().unwrap();
@@ -160,10 +158,9 @@ fn weights_that_folding_takes_beyond_f32_are_refused_by_layer() {
 
 #[test]
 fn a_batch_beyond_memory_is_refused() {
-    let model =
-        rmnet::models::Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/digits"), None).unwrap();
+    let model = rmnet::models::Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/digits")).unwrap();
     let refused = |batch| {
-        let options = Options { device: Device::Cpu, batch, ..Options::default() };
+        let options = Options::default().device(Device::Cpu).batch(batch);
         Session::new(&model, &options).err().expect("a batch that is too large").to_string()
     };
     let memory = refused(1 << 23);

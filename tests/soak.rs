@@ -48,7 +48,7 @@ fn dropped_runs_leave_nothing_behind() {
     let _alone = alone();
     let runs = std::env::var("RMNET_SOAK").map_or(300, |n| n.parse().expect("a number"));
     for (name, device) in devices() {
-        let session = Session::new(&digits(), &Options { device, ..Options::default() }).unwrap();
+        let session = Session::new(&digits(), &Options::default().device(device)).unwrap();
         {
             let input = input(&session, 3);
             let expected = session.run(&input).unwrap();
@@ -86,9 +86,9 @@ fn runs_and_sessions_leave_memory_flat() {
             _ => None,
         };
         let model = digits();
-        let options = Options { device, ..Options::default() };
+        let options = Options::default().device(device);
         let open = || match &gpu {
-            Some(gpu) => pollster::block_on(Session::on(gpu, &model, &options)).unwrap(),
+            Some(gpu) => Session::with_gpu(gpu, &model, &options).unwrap(),
             None => Session::new(&model, &options).unwrap(),
         };
         let session = open();
@@ -124,7 +124,7 @@ fn eight_threads_leave_memory_flat() {
     let _alone = alone();
     let runs: usize = std::env::var("RMNET_SOAK").map_or(400, |n| n.parse().expect("a number"));
     for (name, device) in devices() {
-        let session = Session::new(&digits(), &Options { device, ..Options::default() }).unwrap();
+        let session = Session::new(&digits(), &Options::default().device(device)).unwrap();
         let inputs: Vec<Vec<f32>> = (0..8).map(|i| input(&session, i)).collect();
         let expected: Vec<Vec<f32>> = inputs.iter().map(|i| session.run(i).unwrap()).collect();
         let crowd = |runs: usize| {

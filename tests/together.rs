@@ -6,7 +6,7 @@ use common::devices;
 use rayon::prelude::*;
 use rmnet::checkpoint::Checkpoint;
 use rmnet::models::{self, Model};
-use rmnet::{Device, Options, Session, SessionError, Threads};
+use rmnet::{Device, Error, Options, Session, Threads};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -55,7 +55,7 @@ fn run_in_a_loop(session: &Session, pool: &rayon::ThreadPool, jobs: usize) {
 #[test]
 fn an_apps_own_rayon_loop_over_one_session_ends() {
     for (name, device) in devices() {
-        let session = Session::new(&digits(), &Options { device, ..Options::default() }).unwrap();
+        let session = Session::new(&digits(), &Options::default().device(device)).unwrap();
         let session = Arc::new(session);
         for threads in [1, 2, 4, 8] {
             let session = session.clone();
@@ -71,11 +71,7 @@ fn so_it_does_where_the_session_computes_on_the_apps_own_pool() {
     for threads in [1, 2, 4, 8] {
         in_time(&format!("{threads} threads"), move || {
             let pool = pool(threads);
-            let options = Options {
-                device: Device::Cpu,
-                threads: Some(Threads::of_pool(pool.clone())),
-                ..Options::default()
-            };
+            let options = Options::default().device(Device::Cpu).threads(Threads::of_pool(pool.clone()));
             let session = Session::new(&digits(), &options).unwrap();
             assert_eq!(session.device_name(), format!("cpu, {threads} threads"));
             let alone = session.memory();
@@ -111,7 +107,7 @@ fn a_pool_that_is_busy_keeps_nobody_waiting() {
                     });
                 }
                 let logits = pool.install(|| {
-                    let session = Session::new(&digits(), &Options { device, ..Options::default() }).unwrap();
+                    let session = Session::new(&digits(), &Options::default().device(device)).unwrap();
                     session.run(&input(&session, 0)).unwrap()
                 });
                 stop.store(true, Ordering::Relaxed);
@@ -127,7 +123,7 @@ fn kept_values_are_those_of_the_run_that_gives_them() {
         in_time(&name, move || {
             let model = digits();
             let keep = model.blocks.clone();
-            let options = Options { device, keep: keep.clone(), ..Options::default() };
+            let options = Options::default().device(device).keep(keep.clone());
             let session = Session::new(&model, &options).unwrap();
             let inputs: Vec<Vec<f32>> = (0..4).map(|i| input(&session, i)).collect();
             let expected: Vec<_> = inputs.iter().map(|i| session.run_keeping(i).unwrap()).collect();
@@ -156,12 +152,8 @@ fn values_are_kept_by_blocks_and_by_nodes_and_unknown_names_list_them() {
     let model = digits();
     let block = model.blocks[1].clone();
     for mode in [rmnet::Mode::Structured, rmnet::Mode::Residual, rmnet::Mode::Literal] {
-        let options = |keep: &[&String]| Options {
-            device: Device::Cpu,
-            mode,
-            keep: keep.iter().map(ToString::to_string).collect(),
-            ..Options::default()
-        };
+        let options =
+            |keep: &[&String]| Options::default().device(Device::Cpu).mode(mode).keep(keep.iter().copied());
         let prepared = rmnet::prepare(&model, &options(&[&block]), rmnet::plan::Target::CPU).unwrap();
         let node = &prepared.kept[&block];
         let session = Session::new(&model, &options(&[&block, node])).unwrap();
@@ -171,7 +163,7 @@ fn values_are_kept_by_blocks_and_by_nodes_and_unknown_names_list_them() {
         assert_eq!(values.output.len(), channels);
 
         let error = Session::new(&model, &options(&[&"nothing".into()])).err().expect("no such value");
-        let SessionError::Keep { name, names } = &error else { panic!("{error}") };
+        let Error::Keep { name, names } = &error else { panic!("{error}") };
         assert!(name == "nothing" && names.contains(node), "{names:?}");
         assert!(error.to_string().contains(&names[0]), "{error}");
     }
@@ -181,7 +173,7 @@ fn values_are_kept_by_blocks_and_by_nodes_and_unknown_names_list_them() {
 fn a_crowd_of_runs_gives_its_memory_back() {
     for (name, device) in devices() {
         in_time(&name.clone(), move || {
-            let session = Session::new(&digits(), &Options { device, ..Options::default() }).unwrap();
+            let session = Session::new(&digits(), &Options::default().device(device)).unwrap();
             let input = input(&session, 0);
             session.run(&input).unwrap();
             let alone = session.memory();
@@ -204,11 +196,11 @@ fn inputs_that_are_not_finite_are_refused_unless_told_not_to_look() {
     let by_kind = BTreeMap::from([("NaN", f32::NAN), ("inf", f32::INFINITY), ("-inf", f32::NEG_INFINITY)]);
     let mut hidden = 0;
     for (name, device) in devices() {
-        let options = Options { batch: 2, device, ..Options::default() };
+        let options = Options::default().batch(2).device(device);
         let session = Session::new(&digits(), &options).unwrap();
         let [_, channels, height, width] = session.input_shape();
         let mut unseen = 0;
-        let trusting = Session::new(&digits(), &Options { check_input: false, ..options }).unwrap();
+        let trusting = Session::new(&digits(), &options.check_input(false)).unwrap();
         for (text, bad) in &by_kind {
             let mut input = input(&session, 2);
             let at = [1, channels - 1, height / 2, width - 1];
@@ -220,9 +212,7 @@ fn inputs_that_are_not_finite_are_refused_unless_told_not_to_look() {
                 session.run_keeping(&input).unwrap_err(),
                 session.run_timed(&input).unwrap_err(),
             ] {
-                let SessionError::InputNotFinite { at: found, value } = error else {
-                    panic!("{name}: {error}")
-                };
+                let Error::InputNotFinite { at: found, value } = error else { panic!("{name}: {error}") };
                 assert_eq!((found, value.to_bits()), (at, bad.to_bits()), "{name}");
                 let message = error.to_string();
                 assert!(message.contains(text) && message.contains("image 1"), "{name}: {message}");

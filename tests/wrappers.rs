@@ -4,6 +4,7 @@
 mod common;
 
 use common::spoil::{File, put, torchvision};
+use rmnet::LoadOptions;
 use rmnet::checkpoint::Checkpoint;
 use rmnet::graph::{Activation, Graph, Op};
 use rmnet::models::saved::{self, About};
@@ -35,7 +36,7 @@ fn load(file: &File, stated: &[(&str, &str)]) -> Result<Model, ModelError> {
     }
     let config = file.config.as_ref().map(|c| c.to_string());
     let checkpoint = Checkpoint::from_bytes(file.to_bytes(), config.as_deref()).unwrap();
-    models::load_assuming(&checkpoint, Some([32, 32]), &assume)
+    Model::load(&checkpoint, &LoadOptions::default().size([32, 32]).assume(assume))
 }
 
 #[track_caller]
@@ -395,8 +396,9 @@ fn a_written_file_keeps_what_it_rests_on() {
     assert!(loaded.assumed.iter().any(|a| a.stated && a.to_string() == "stem_pool=false"));
     let mut assume = Assume::default();
     assume.state("stem_pool", "true").unwrap();
-    let error =
-        models::load_assuming(&Checkpoint::open(&path).unwrap(), None, &assume).unwrap_err().to_string();
+    let error = Model::load(&Checkpoint::open(&path).unwrap(), &LoadOptions::default().assume(assume))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("stem_pool"), "{error}");
 }
 

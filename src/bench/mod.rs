@@ -13,8 +13,8 @@ pub use peak::Peak;
 pub use profile::{Bound, DispatchProfile, Profile, profile};
 pub use stats::{Stats, drift};
 
-use crate::gpu::Phases;
-use crate::session::{Session, SessionError};
+use crate::plan::Phases;
+use crate::session::{Error, Session};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -73,13 +73,8 @@ pub struct Warm {
 /// Times warm runs of `input`.
 ///
 /// # Errors
-/// [`SessionError::Unsteady`] when two runs on one input give different logits; else as [`Session::run`].
-pub fn warm(
-    session: &Session,
-    input: &[f32],
-    warm_up: Repeat,
-    measured: Repeat,
-) -> Result<Warm, SessionError> {
+/// [`Error::Unsteady`] when two runs on one input give different logits; else as [`Session::run`].
+pub fn warm(session: &Session, input: &[f32], warm_up: Repeat, measured: Repeat) -> Result<Warm, Error> {
     let expected = session.run(input)?;
     warm_up.each(|| session.run(input).map(drop))?;
     let mut times = vec![];
@@ -91,7 +86,7 @@ pub fn warm(
         times.push(start.elapsed());
         phases.push(phase);
         if logits != expected {
-            return Err(SessionError::Unsteady);
+            return Err(Error::Unsteady);
         }
         gpu.extend(session.gpu_time(input)?);
         Ok(())

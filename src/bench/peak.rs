@@ -1,6 +1,6 @@
 //! What the machine can do, measured by two small programs: one that only multiplies and adds, one that only copies.
 
-use crate::session::{Session, SessionError};
+use crate::session::{Error, Session};
 use serde::Serialize;
 
 /// Measured peaks of the device of a session.
@@ -17,7 +17,7 @@ impl Peak {
     ///
     /// # Errors
     /// As [`Session::run`].
-    pub fn measure(session: &Session) -> Result<Peak, SessionError> {
+    pub fn measure(session: &Session) -> Result<Peak, Error> {
         let (flops, bytes_per_second) = session.peak()?;
         Ok(Peak { flops, bytes_per_second })
     }

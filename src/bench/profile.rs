@@ -3,7 +3,7 @@
 use super::Repeat;
 use super::peak::Peak;
 use super::stats::{Stats, nanoseconds};
-use crate::session::{Session, SessionError};
+use crate::session::{Error, Session};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -56,15 +56,15 @@ pub struct Profile {
 /// Times every dispatch over some runs of `input`.
 ///
 /// # Errors
-/// [`SessionError::NoTimestamps`] where the adapter has none; else as [`Session::run`].
-pub fn profile(session: &Session, input: &[f32], runs: Repeat) -> Result<Profile, SessionError> {
+/// [`Error::NoTimestamps`] where the adapter has none; else as [`Session::run`].
+pub fn profile(session: &Session, input: &[f32], runs: Repeat) -> Result<Profile, Error> {
     let peak = Peak::measure(session)?;
     // The first run compiles and touches memory for the first time.
-    session.dispatch_times(input)?.ok_or(SessionError::NoTimestamps)?;
+    session.dispatch_times(input)?.ok_or(Error::NoTimestamps)?;
     let mut all: Vec<Vec<[Duration; 2]>> = vec![];
     runs.each(|| {
-        all.push(session.dispatch_times(input)?.ok_or(SessionError::NoTimestamps)?);
-        Ok::<_, SessionError>(())
+        all.push(session.dispatch_times(input)?.ok_or(Error::NoTimestamps)?);
+        Ok::<_, Error>(())
     })?;
     let whole = |run: &Vec<[Duration; 2]>| run.last().map_or(Duration::ZERO, |last| last[1]);
     let mut order: Vec<usize> = (0..all.len()).collect();

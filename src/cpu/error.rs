@@ -16,8 +16,7 @@ pub enum CpuError {
     },
     /// A value beyond the range of the plan's precision.
     #[error(
-        "{layer}: a value is beyond the range of f16, which ends at 65504, or is no number; `rmnet verify --precision f16` says \
-         by how much, --precision f32 runs it"
+        "{layer}: a value is beyond the range of f16, which ends at 65504, or is no number; in f32 it runs"
     )]
     Overflow {
         /// Name of the dispatch that gave it.

@@ -21,7 +21,7 @@ pub use state::RUNS_AT_ONCE;
 
 use crate::kernel::{Precision, Spec};
 use crate::memory;
-use crate::plan::{BufferId, CheckedPlan, Dispatch, Kept, Plan, Values};
+use crate::plan::{BufferId, CheckedPlan, Dispatch, Kept, Memory, Plan, Values};
 use crate::threads::Threads;
 use conv::PackedConv;
 use planar::{elements, from_planar, to_planar};
@@ -36,19 +36,6 @@ pub struct CpuExecutor {
     convs: Vec<Option<PackedConv>>,
     threads: Threads,
     states: States,
-}
-
-/// Bytes that a [`CpuExecutor`] holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CpuMemory {
-    /// Packed weights and biases.
-    pub weights: usize,
-    /// Slots, f32 in every precision, of all runs that go on or went on side by side.
-    pub activations: usize,
-    /// What threads gather to multiply.
-    pub scratch: usize,
-    /// Inputs and outputs.
-    pub transfer: usize,
 }
 
 impl CpuExecutor {
@@ -97,9 +84,9 @@ impl CpuExecutor {
     }
 
     /// What is held by now.
-    pub fn memory(&self) -> CpuMemory {
+    pub fn memory(&self) -> Memory {
         let [activations, transfer, scratch] = self.states.bytes();
-        CpuMemory { weights: self.weight_bytes(), activations, scratch, transfer }
+        Memory { weights: self.weight_bytes(), activations, scratch, transfer }
     }
 
     /// Bytes of the weights as they lie in memory.

@@ -209,7 +209,7 @@ pub(super) async fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter, GpuE
                 _ => reports.iter().map(ToString::to_string).collect(),
             };
             let mut remedy = if found.is_empty() { format!("{}; ", remedy()) } else { String::new() };
-            remedy += "the CPU executor, `cpu`, needs no adapter";
+            remedy += "the CPU executor needs no adapter";
             Err(GpuError::NoAdapter { asked: choice.to_string(), found, remedy })
         }
     }
@@ -237,17 +237,14 @@ fn with_address(report: &AdapterReport) -> String {
     format!("{report} ({address})")
 }
 
-/// What to install where no adapter is found.
+/// What to do where no adapter is found, a sentence.
 pub fn remedy() -> &'static str {
     if cfg!(target_arch = "wasm32") {
         "Use a browser with WebGPU enabled"
     } else if cfg!(target_os = "linux") {
-        "Install the Vulkan driver of the graphics card, or mesa-vulkan-drivers for software Vulkan; \
-         `rmnet devices` lists what is found"
-    } else if cfg!(windows) {
-        "Install the graphics card's driver; `rmnet devices` lists what is found"
+        "Install the Vulkan driver of the graphics card, or mesa-vulkan-drivers for software Vulkan"
     } else {
-        "`rmnet devices` lists what is found"
+        "Install the graphics card's driver"
     }
 }
 

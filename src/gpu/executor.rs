@@ -9,7 +9,7 @@ use super::staging::Turn;
 use super::upload::Uploader;
 use super::{Gpu, GpuError, Tuned, Tuning};
 use crate::kernel::{Choice, Kernel, Rounding, Spec};
-use crate::plan::{BufferId, CheckedPlan, Dispatch, Place, Plan};
+use crate::plan::{BufferId, CheckedPlan, Dispatch, Memory, Place, Plan};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,20 +22,6 @@ pub struct ExecOptions {
     pub safe_shaders: bool,
     /// Kernels measured to be faster than the static choice. Empty by default.
     pub tuning: Tuning,
-}
-
-/// Bytes that an executor has allocated on the device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GpuMemory {
-    /// Packed weights and biases.
-    pub weights: usize,
-    /// Slots of the plan.
-    pub activations: usize,
-    /// What kernels of several shaders hand on between them.
-    pub scratch: usize,
-    /// Own input and output buffers and those that data passes through on its way; an app that gives its own buffers to
-    /// [`GpuExecutor::encode`] and never calls [`GpuExecutor::run`] uses none of them.
-    pub transfer: usize,
 }
 
 /// Runs one plan on one device. `Send` and `Sync` where wgpu is; runs from several threads queue up on the device.
@@ -195,10 +181,10 @@ impl GpuExecutor {
     }
 
     /// What is allocated on the device by now.
-    pub fn memory(&self) -> GpuMemory {
+    pub fn memory(&self) -> Memory {
         let shared = self.shared();
         let ends = self.plan.input().shape.bytes() + self.plan.output().shape.bytes();
-        GpuMemory {
+        Memory {
             weights: self.weight_bytes,
             activations: self.program.slot_bytes(),
             scratch: self.program.scratch_bytes(),

@@ -33,9 +33,8 @@ pub use adapter::adapters;
 pub use adapter::{AdapterChoice, AdapterReport, Backend, adapters_async, remedy};
 pub use device::{Gpu, GpuKind};
 pub use error::GpuError;
-pub use executor::{ExecOptions, GpuExecutor, GpuMemory};
+pub use executor::{ExecOptions, GpuExecutor};
 pub use hardware::{HardwareGpu, PassedOver};
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use trial::{Attempt, Trial};
 pub use tuning::{Tuned, TunedKernel, Tuning, TuningError};
-pub use turn::Phases;

@@ -9,9 +9,8 @@ use super::wait::wait;
 use super::wait::{read, wait_aside};
 use super::{GpuError, GpuExecutor};
 use crate::kernel::{BufferShape, Precision};
-use crate::plan::{BufferId, Kept, Part, Values};
+use crate::plan::{BufferId, Kept, Part, Phases, Values};
 use std::collections::BTreeMap;
-use std::time::Duration;
 use wgpu::{Buffer, BufferUsages, MapMode, SubmissionIndex};
 
 /// Bytes that one thread copies.
@@ -29,19 +28,6 @@ pub(super) struct InFlight {
     in_flight: Open,
     #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "a browser has no clock to fill it by"))]
     phases: Phases,
-}
-
-/// Where the time of one run went on the host, in order. Recording overlaps with the device's work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Phases {
-    /// Copying the input and submitting.
-    pub submit: Duration,
-    /// Recording the commands of the next run.
-    pub encode: Duration,
-    /// Waiting for the device.
-    pub wait: Duration,
-    /// Copying the output.
-    pub readback: Duration,
 }
 
 impl GpuExecutor {

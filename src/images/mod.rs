@@ -18,11 +18,9 @@ mod orientation;
 mod pillow;
 mod png;
 
+pub use crate::size::MAX_IMAGE_SIDE;
 #[doc(hidden)] // The program's panic hook asks it.
 pub use guard::is_decoding;
-
-/// The longest side of an image, in pixels.
-pub const MAX_SIDE: usize = 1 << 16;
 
 /// The most memory that one image may take while it is decoded, in bytes: 512 MiB. Its pixels count, as they are stored and as they are
 /// asked for, those of a copy that is turned upright, and what the decoder needs; the bytes of the file do not.
@@ -130,7 +128,7 @@ pub enum ImageError {
         mode: String,
     },
     /// Too many pixels.
-    #[error("expected an image of sides up to {MAX_SIDE} that decodes in {} MiB, found {width}x{height} pixels{needs}", MAX_BYTES >> 20)]
+    #[error("expected an image of sides up to {MAX_IMAGE_SIDE} that decodes in {} MiB, found {width}x{height} pixels{needs}", MAX_BYTES >> 20)]
     TooLarge {
         /// Pixels in a row.
         width: usize,
@@ -238,7 +236,7 @@ fn turned(pixels: u64) -> u64 {
 
 /// Refuses sizes that no memory is to be asked for: `bytes` is what decoding takes.
 fn check_size(width: usize, height: usize, bytes: u64) -> Result<(), ImageError> {
-    if width.max(height) > MAX_SIDE {
+    if width.max(height) > MAX_IMAGE_SIDE {
         return Err(ImageError::TooLarge { width, height, needs: String::new() });
     }
     if bytes > MAX_BYTES as u64 {

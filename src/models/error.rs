@@ -141,7 +141,7 @@ pub enum ModelError {
         found: String,
     },
     /// An input size out of range.
-    #[error("input size {}x{}: expected each side to be from 1 to {MAX_SIDE}", size[0], size[1])]
+    #[error("input size {}x{}: expected each side to be from 1 to {MAX_INPUT_SIDE}", size[0], size[1])]
     Size {
         /// `[height, width]`.
         size: [usize; 2],
@@ -173,7 +173,7 @@ pub enum ModelError {
 }
 
 /// The longest side of a network's input in pixels.
-pub const MAX_SIDE: usize = 1 << 14;
+pub const MAX_INPUT_SIDE: usize = 1 << 14;
 
 /// `a`, `b`; the empty name in words, and of many the first ones.
 fn list(names: &[String]) -> String {

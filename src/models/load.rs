@@ -5,40 +5,83 @@ use super::build::reader::{Finished, Reader};
 use super::config::Config;
 use super::namings::timm;
 use super::scheme::Built;
-use super::{Assume, Assumption, Key, MAX_SIDE, Model, ModelError, Naming, Output};
+use super::{Assume, Assumption, Key, MAX_INPUT_SIDE, Model, ModelError, Naming, Output};
 use super::{detect, saved};
 use crate::checkpoint::Checkpoint;
 use crate::graph::{Graph, GraphError, Shape};
 use crate::preprocess::Preprocess;
+use crate::size::Size;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-impl Model {
-    /// Opens a checkpoint file or folder ([`Checkpoint::open`]) and loads its network ([`load`]).
-    ///
-    /// # Errors
-    /// [`ModelError`] names the file, tensor, config key or network that stands in the way.
-    pub fn open(path: impl AsRef<Path>, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
-        load(&Checkpoint::open(path)?, size)
+/// What a checkpoint is loaded as.
+///
+/// ```
+/// use rmnet::{Checkpoint, LoadOptions, Model};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let checkpoint = Checkpoint::open(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/digits"))?;
+/// let model = Model::load(&checkpoint, &LoadOptions::default().size([64, 48]))?;
+/// assert_eq!(model.input_shape(), [3, 64, 48]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+#[non_exhaustive]
+pub struct LoadOptions {
+    /// Size of the network's input. By default the one its config or its kind has: the config's input size, 32x32 for CIFAR networks,
+    /// else 224x224.
+    pub size: Option<Size>,
+    /// Statements in place of conventions. They count for more than those under `"rmnet"` in `config.json`.
+    pub assume: Assume,
+}
+
+impl LoadOptions {
+    /// Sets [`LoadOptions::size`]; `[height, width]` is one too.
+    pub fn size(mut self, size: impl Into<Size>) -> LoadOptions {
+        self.size = Some(size.into());
+        self
+    }
+
+    /// Sets [`LoadOptions::assume`].
+    pub fn assume(mut self, assume: Assume) -> LoadOptions {
+        self.assume = assume;
+        self
     }
 }
 
-/// Builds the network of a checkpoint for inputs of `size` (`[height, width]`), by default the size its config or its
-/// kind has: the config's input size, 32 for CIFAR networks, else 224.
-///
-/// Weights are not copied. Batch-norm vectors and biases are widened to f64.
+impl Model {
+    /// Opens a checkpoint, a file or a folder ([`Checkpoint::open`]), and loads its network.
+    ///
+    /// # Errors
+    /// As [`Model::load`], and [`ModelError::Checkpoint`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Model, ModelError> {
+        Model::load(&Checkpoint::open(path)?, &LoadOptions::default())
+    }
+
+    /// Builds the network of a checkpoint. Weights are not copied, so that models of several sizes have one copy of them; batch-norm
+    /// vectors and biases are widened to f64.
+    ///
+    /// # Errors
+    /// [`ModelError`] names the tensor, config key or network that stands in the way; [`ModelError::Assumption`] is a statement that
+    /// the file contradicts, or that nothing of the network depends on.
+    pub fn load(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Model, ModelError> {
+        let size = options.size.map(Size::array);
+        let assume = &options.assume;
+        load_assuming(checkpoint, size, assume)
+    }
+}
+
+/// [`Model::load`] with no statements, at `[height, width]`.
 ///
 /// # Errors
-/// [`ModelError`] names the tensor, config key or network that stands in the way.
+/// As there.
 pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
     load_assuming(checkpoint, size, &Assume::default())
 }
 
-/// [`load`] with assumptions in place of conventions. They count for more than those under `"rmnet"` in `config.json`.
-///
-/// # Errors
-/// As [`load`]; [`ModelError::Assumption`] for one that the file contradicts, or that nothing of the network depends on.
-pub fn load_assuming(
+fn load_assuming(
     checkpoint: &Checkpoint,
     size: Option<[usize; 2]>,
     assume: &Assume,
@@ -71,7 +114,7 @@ pub fn load_assuming(
     let configured = stated_preprocess(checkpoint, &config, scheme.model_types)?;
     let of_family = configured.is_none();
     let preprocess = configured.unwrap_or_else(|| (scheme.preprocess)(&dict));
-    let size = size.unwrap_or(preprocess.size);
+    let size = size.unwrap_or(preprocess.size.array());
     check_size(size)?;
     let preprocess = preprocess.with_size(size);
 
@@ -119,7 +162,7 @@ fn names_are_text(graph: &Graph) -> Result<(), GraphError> {
 }
 
 fn check_size(size: [usize; 2]) -> Result<(), ModelError> {
-    match size.iter().all(|s| (1..=MAX_SIDE).contains(s)) {
+    match size.iter().all(|s| (1..=MAX_INPUT_SIDE).contains(s)) {
         true => Ok(()),
         false => Err(ModelError::Size { size }),
     }

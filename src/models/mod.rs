@@ -26,9 +26,9 @@ mod scheme;
 
 pub use assume::{Assume, Assumption, in_words};
 pub use build::stray::normalises;
-pub use error::{MAX_SIDE, ModelError};
+pub use error::{MAX_INPUT_SIDE, ModelError};
 pub use key::Key;
-pub use load::{load, load_assuming};
+pub use load::{LoadOptions, load};
 pub use model::Model;
 pub use naming::Naming;
 pub use output::{Output, Scores};

@@ -16,6 +16,16 @@ pub enum Output {
     Features,
 }
 
+impl std::fmt::Display for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Output::Logits => "logits",
+            Output::Embedding => "an embedding",
+            Output::Features => "features",
+        })
+    }
+}
+
 /// How logits become scores of classes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -25,7 +25,7 @@ mod weights;
 pub use check::{CheckError, check};
 pub use checked::CheckedPlan;
 pub use limits::{FREE_WEIGHT_BYTES, MAX_WEIGHT_GROWTH};
-pub use values::Values;
+pub use values::{Memory, Phases, Values};
 pub use weights::{ConvWeights, KWeight};
 
 use crate::graph::{Block, BlockWeight, Graph, Op, Shape};
@@ -203,7 +203,7 @@ pub enum PlanError {
         limit: u32,
     },
     /// Weights that the precision asked for cannot hold.
-    #[error("{layer}: {what}; run it with --precision f32")]
+    #[error("{layer}: {what}; in f32 it runs")]
     Weights {
         /// Name of the dispatch.
         layer: String,

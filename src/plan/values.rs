@@ -1,7 +1,8 @@
-//! What a run gives.
+//! What executors of a plan have in common: what a run gives, where its time goes, and what is held in memory.
 
 use super::Kept;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What one run gave.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -10,6 +11,42 @@ pub struct Values {
     pub output: Vec<f32>,
     /// The values that the plan keeps, by the name that each was asked for by: planar `[batch, channels, height, width]`.
     pub kept: BTreeMap<String, Vec<f32>>,
+}
+
+/// Where the time of one run went on the host, in order. Recording overlaps with the device's work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Phases {
+    /// Copying the input and submitting.
+    pub submit: Duration,
+    /// Recording the commands of the next run.
+    pub encode: Duration,
+    /// Waiting for the device.
+    pub wait: Duration,
+    /// Copying the output.
+    pub readback: Duration,
+}
+
+/// Bytes that an executor holds on its device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Memory {
+    /// Activations: the plan's slots; on the CPU those of every run that goes on or went on side by side, f32 in every precision.
+    pub activations: usize,
+    /// What kernels of several shaders hand on between them; on the CPU what threads gather to multiply.
+    pub scratch: usize,
+    /// Packed weights and biases.
+    pub weights: usize,
+    /// Inputs and outputs, and on a GPU the buffers they pass through from and to the host. An app that gives its own buffers to
+    /// [`Session::encode`](crate::Session::encode) and never calls [`Session::run`](crate::Session::run) uses none of them.
+    pub transfer: usize,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(&self) -> usize {
+        self.activations + self.scratch + self.weights + self.transfer
+    }
 }
 
 impl Kept {

@@ -1,9 +1,12 @@
 //! Preprocessing as config files describe it.
 
-use super::files::{self, HuggingFace, Numbers, Size};
+use super::files::{self, HuggingFace, Numbers, SizeKey};
 use super::limits::{self, CROP_PCT, FACTOR, Keys, SHIFT};
 use super::processors::{CONVNEXT, Extent, IMAGENET, NEUTRAL, Processor, READ, Rule};
-use super::{CropRule, Interpolation, MAX_SIDE, Preprocess, PreprocessError, Resize, UnsupportedKey, scaled};
+use super::{
+    CropRule, Interpolation, MAX_IMAGE_SIDE, Preprocess, PreprocessError, Resize, Size, UnsupportedKey,
+    scaled,
+};
 use crate::field::{Field, shown};
 use serde_json::Value;
 use std::ops::RangeInclusive;
@@ -16,7 +19,7 @@ impl Preprocess {
     /// torchvision's for ImageNet: shortest side to 256, bilinear, the central 224x224, ImageNet mean and deviation.
     pub fn imagenet() -> Preprocess {
         Preprocess {
-            size: [224, 224],
+            size: Size::new(224, 224),
             resize: Resize::Shortest(256),
             interpolation: Interpolation::Bilinear,
             crop_rule: CropRule::Torchvision,
@@ -34,8 +37,8 @@ impl Preprocess {
     /// For CIFAR networks that say nothing: warped to 32x32, CIFAR-10's mean and deviation as most training code has them.
     pub fn cifar() -> Preprocess {
         Preprocess {
-            size: [32, 32],
-            resize: Resize::Exact([32, 32]),
+            size: Size::new(32, 32),
+            resize: Resize::Exact(Size::new(32, 32)),
             crop_pct: 1.0,
             mean: vec![0.4914, 0.4822, 0.4465],
             std: vec![0.2023, 0.1994, 0.2010],
@@ -62,10 +65,10 @@ impl Preprocess {
         let config: files::Timm = files::keys(config);
         let mut unsupported = None;
         let size = match config.input_size.read() {
-            Ok(None) => [224, 224],
+            Ok(None) => Size::new(224, 224),
             Ok(Some([channels, height, width])) => {
                 side("input_size", channels)?;
-                [side("input_size", height)?, side("input_size", width)?]
+                Size::new(side("input_size", height)?, side("input_size", width)?)
             }
             Err(other) => return Err(wrong("input_size", "[channels, height, width]", other)),
         };
@@ -241,7 +244,7 @@ impl Reader<'_> {
     }
 
     /// The size of the result, the resize before, and the share of it that is kept.
-    fn geometry(&mut self) -> Result<([usize; 2], Resize, f64), PreprocessError> {
+    fn geometry(&mut self) -> Result<(Size, Resize, f64), PreprocessError> {
         let Processor { rule, size, crop, crop_size, crop_pct: default_pct, .. } = self.processor;
         let config = self.config;
         // The class says how a bare number is read, its file may say otherwise.
@@ -272,7 +275,7 @@ impl Reader<'_> {
         };
         let square = |extent| match extent {
             Extent::Exact(size) => size,
-            Extent::Shortest(s) => [s, s],
+            Extent::Shortest(s) => Size::new(s, s),
         };
         if !self.flag("do_resize", &config.do_resize, true) {
             return Ok(match crop {
@@ -280,19 +283,19 @@ impl Reader<'_> {
                 None => (square(extent), Resize::Required, 1.0),
             });
         }
-        let kept = |crop: [usize; 2], of: [usize; 2]| crop[0].min(crop[1]) as f64 / of[0].min(of[1]) as f64;
+        let kept = |crop: Size, of: Size| crop.height.min(crop.width) as f64 / of.height.min(of.width) as f64;
         let resize = match (rule, extent) {
             // A file that names no class but crops by itself does what it says.
             (Rule::ConvNext, Extent::Shortest(s))
                 if self.named || crop.is_none() || config.crop_pct.found().is_some() =>
             {
-                if let Some(other) = crop.filter(|c| *c != [s, s]) {
-                    let found = Value::from(other.to_vec());
+                if let Some(other) = crop.filter(|c| *c != Size::new(s, s)) {
+                    let found = Value::from(other.array().to_vec());
                     self.note("crop_size", &format!("{s}x{s}, as `size` crops to it"), &found);
                 }
                 return Ok(match s < 384 {
-                    true => ([s, s], Resize::Shortest(scaled(s, pct)), pct),
-                    false => ([s, s], Resize::Exact([s, s]), 1.0),
+                    true => (Size::new(s, s), Resize::Shortest(scaled(s, pct)), pct),
+                    false => (Size::new(s, s), Resize::Exact(Size::new(s, s)), 1.0),
                 });
             }
             (Rule::ConvNext, Extent::Exact(_)) if self.named => {
@@ -304,7 +307,9 @@ impl Reader<'_> {
                 Resize::Shortest(((256.0 / 224.0 * s as f64) as usize).max(1))
             }
             (Rule::PoolFormer, Extent::Shortest(s)) => Resize::Shortest(scaled(s, pct)),
-            (Rule::PoolFormer, Extent::Exact([h, w])) if h == w => Resize::Shortest(scaled(h, pct)),
+            (Rule::PoolFormer, Extent::Exact(size)) if size.height == size.width => {
+                Resize::Shortest(scaled(size.height, pct))
+            }
             (Rule::PoolFormer, Extent::Exact(size)) => Resize::Exact(size.map(|s| scaled(s, pct))),
             (_, Extent::Shortest(s)) => Resize::Shortest(s),
             (_, Extent::Exact(size)) => Resize::Exact(size),
@@ -312,7 +317,7 @@ impl Reader<'_> {
         Ok(match (resize, crop) {
             (Resize::Exact(size), None) => (size, resize, 1.0),
             (Resize::Exact(size), Some(crop)) => (crop, resize, kept(crop, size)),
-            (Resize::Shortest(s), Some(crop)) => (crop, resize, kept(crop, [s, s])),
+            (Resize::Shortest(s), Some(crop)) => (crop, resize, kept(crop, Size::new(s, s))),
             _ => {
                 let found = config.size.found().cloned().unwrap_or_default();
                 self.note("size", "a height and width, or a crop_size beside it", &found);
@@ -322,24 +327,24 @@ impl Reader<'_> {
     }
 
     /// `size` and `crop_size` in their forms; `None` of what is not understood.
-    fn extent(&mut self, field: &Field<Size>, to_square: bool) -> Result<Option<Extent>, PreprocessError> {
+    fn extent(&mut self, field: &Field<SizeKey>, to_square: bool) -> Result<Option<Extent>, PreprocessError> {
         let Some(found) = field.found() else { return Ok(None) };
         Ok(match field.get() {
-            Some(Size::Side(number)) => {
+            Some(SizeKey::Side(number)) => {
                 let s = side("size", &Field::from(Value::Number(number.clone())))?;
-                Some(if to_square { Extent::Exact([s, s]) } else { Extent::Shortest(s) })
+                Some(if to_square { Extent::Exact(Size::new(s, s)) } else { Extent::Shortest(s) })
             }
-            Some(Size::Both([height, width])) => {
-                Some(Extent::Exact([side("size", height)?, side("size", width)?]))
+            Some(SizeKey::Both([height, width])) => {
+                Some(Extent::Exact(Size::new(side("size", height)?, side("size", width)?)))
             }
-            Some(Size::Named { shortest_edge, height, width, others })
+            Some(SizeKey::Named { shortest_edge, height, width, others })
                 if others.values().all(Value::is_null)
                     && shortest_edge.found().is_some() != height.found().is_some()
                     && height.found().is_some() == width.found().is_some() =>
             {
                 Some(match shortest_edge.found() {
                     Some(_) => Extent::Shortest(side("size.shortest_edge", shortest_edge)?),
-                    None => Extent::Exact([side("height", height)?, side("width", width)?]),
+                    None => Extent::Exact(Size::new(side("height", height)?, side("width", width)?)),
                 })
             }
             _ => {
@@ -381,8 +386,8 @@ fn wrong(key: &str, expected: &str, found: &Value) -> PreprocessError {
 fn side(key: &str, field: &Field<f64>) -> Result<usize, PreprocessError> {
     // Some libraries write whole numbers with a point.
     let whole = field.get().filter(|v| v.fract() == 0.0 && (0.0..=1e9).contains(*v)).map(|v| *v as usize);
-    whole.filter(|s| (1..=MAX_SIDE).contains(s)).ok_or_else(|| {
-        let expected = format!("a side from 1 to {MAX_SIDE} pixels");
+    whole.filter(|s| (1..=MAX_IMAGE_SIDE).contains(s)).ok_or_else(|| {
+        let expected = format!("a side from 1 to {MAX_IMAGE_SIDE} pixels");
         wrong(key, &expected, field.found().unwrap_or(&Value::Null))
     })
 }

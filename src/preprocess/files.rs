@@ -38,11 +38,11 @@ pub(super) struct HuggingFace {
     pub(super) image_processor_type: Field<String>,
     pub(super) feature_extractor_type: Field<String>,
     pub(super) do_resize: Field<bool>,
-    pub(super) size: Field<Size>,
+    pub(super) size: Field<SizeKey>,
     pub(super) default_to_square: Field<bool>,
     pub(super) resample: Field<u64>,
     pub(super) do_center_crop: Field<bool>,
-    pub(super) crop_size: Field<Size>,
+    pub(super) crop_size: Field<SizeKey>,
     pub(super) crop_pct: Field<f64>,
     pub(super) do_rescale: Field<bool>,
     pub(super) rescale_factor: Field<f64>,
@@ -69,7 +69,7 @@ impl HuggingFace {
 /// The forms of `size` and `crop_size`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Size {
+pub(super) enum SizeKey {
     /// A number alone: the class says which sides.
     Side(Number),
     /// Height and width.

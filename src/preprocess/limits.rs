@@ -1,7 +1,7 @@
 //! What a preprocessing may say, and the memory it may take. Every number is checked wherever it comes from, so that for any 8-bit image the
 //! values are finite and no larger than [`MAX_VALUE`].
 
-use super::{MAX_SIDE, Preprocess, PreprocessError, Resize, UnsupportedKey, resample};
+use super::{MAX_IMAGE_SIDE, Preprocess, PreprocessError, Resize, Size, UnsupportedKey, resample};
 use std::ops::{Range, RangeInclusive};
 
 /// The largest magnitude of a value that an image becomes: f16 holds it too.
@@ -12,7 +12,7 @@ pub const MAX_VALUE: f32 = 65504.0;
 pub const MAX_BYTES: usize = 512 << 20;
 
 /// The longest side before the crop: a hundredth of it is the least a crop keeps.
-pub(super) const MAX_SCALED: usize = 100 * MAX_SIDE;
+pub(super) const MAX_SCALED: usize = 100 * MAX_IMAGE_SIDE;
 
 /// What 8-bit values are multiplied by; what divides them.
 pub(super) const FACTOR: RangeInclusive<f64> = 1e-6..=1e6;
@@ -21,7 +21,7 @@ pub(super) const SHIFT: RangeInclusive<f64> = -1e6..=1e6;
 /// The share of a side that a crop keeps, as a config says it.
 pub(super) const CROP_PCT: RangeInclusive<f64> = 0.01..=100.0;
 /// The same as it follows from two sides.
-const CROPPED: RangeInclusive<f64> = 1.0 / MAX_SIDE as f64..=MAX_SIDE as f64;
+const CROPPED: RangeInclusive<f64> = 1.0 / MAX_IMAGE_SIDE as f64..=MAX_IMAGE_SIDE as f64;
 
 /// What a config calls its numbers.
 pub(super) struct Keys {
@@ -95,13 +95,14 @@ impl Preprocess {
     /// The same of sizes alone.
     pub(super) fn check_sides(&self) -> Result<(), PreprocessError> {
         let resize = match self.resize {
-            Resize::None | Resize::Required => [1, 1],
-            Resize::Shortest(side) => [side, side],
+            Resize::None | Resize::Required => Size::new(1, 1),
+            Resize::Shortest(side) => Size::new(side, side),
             Resize::Cover(size) | Resize::Exact(size) => size,
         };
-        for (key, size, most) in [("size", self.size, MAX_SIDE), ("resize", resize, MAX_SCALED)] {
-            if size.iter().any(|s| !(1..=most).contains(s)) {
-                return refuse(key, format!("sides from 1 to {most} pixels"), format!("{size:?}"));
+        for (key, size, most) in [("size", self.size, MAX_IMAGE_SIDE), ("resize", resize, MAX_SCALED)] {
+            let sides = size.array();
+            if sides.iter().any(|s| !(1..=most).contains(s)) {
+                return refuse(key, format!("sides from 1 to {most} pixels"), format!("{sides:?}"));
             }
         }
         Ok(())
@@ -113,11 +114,10 @@ impl Preprocess {
             bytes if bytes <= MAX_BYTES as u64 => Ok(()),
             bytes => {
                 let expected = format!("a size whose values take up to {} MiB", MAX_BYTES >> 20);
-                let [h, w] = self.size;
                 refuse(
                     "size",
                     expected,
-                    format!("{h}x{w} of {channels} channels, {} MiB", bytes.div_ceil(1 << 20)),
+                    format!("{} of {channels} channels, {} MiB", self.size, bytes.div_ceil(1 << 20)),
                 )
             }
         }
@@ -125,25 +125,27 @@ impl Preprocess {
 
     /// Bytes of the values that an image becomes.
     fn result_bytes(&self, channels: usize) -> u64 {
-        let [height, width] = self.size;
+        let [height, width] = self.size.array();
         [channels, height, width].into_iter().fold(4u64, |bytes, n| bytes.saturating_mul(n as u64))
     }
 
-    /// The memory that [`Preprocess::apply_view`] takes at most for an image of `width` x `height` pixels of `channels` bytes, in bytes,
-    /// the values that it gives included and the image itself not.
+    /// The memory that [`Preprocess::apply`] takes at most for an image of `size` and a network of `channels`, in bytes, the values that it
+    /// gives included and the image itself not; a copy of it in another format or without gaps, where one is made, is not counted.
     ///
     /// # Errors
-    /// [`PreprocessError`] as [`Preprocess::apply_view`] has it, where the sizes are refused, or take more than [`MAX_BYTES`].
-    pub fn bytes(&self, width: usize, height: usize, channels: usize) -> Result<usize, PreprocessError> {
+    /// [`PreprocessError`] as [`Preprocess::apply`] has it, where the sizes are refused, or take more than [`MAX_BYTES`].
+    pub fn bytes(&self, size: Size, channels: usize) -> Result<usize, PreprocessError> {
+        let Size { height, width } = size;
         let refuse =
             |expected: String, found: String| Err(PreprocessError::Image { width, height, expected, found });
         self.check_sizes()?;
-        let sides = 1..=MAX_SIDE;
+        let sides = 1..=MAX_IMAGE_SIDE;
         if !sides.contains(&width) || !sides.contains(&height) {
-            return refuse(format!("sides from 1 to {MAX_SIDE} pixels"), format!("{width}x{height}"));
+            return refuse(format!("sides from 1 to {MAX_IMAGE_SIDE} pixels"), format!("{width}x{height}"));
         }
         self.check_result(channels)?;
-        let Window { size, rows, columns, .. } = self.window([height, width]);
+        let Window { size, rows, columns, .. } = self.window(size);
+        let size = size.array();
         if size.iter().any(|side| *side > MAX_SCALED) {
             let expected = format!("an image whose sides are up to {MAX_SCALED} pixels once it is resized");
             return refuse(expected, format!("{}x{}", size[1], size[0]));
@@ -163,19 +165,19 @@ impl Preprocess {
         Ok(bytes as usize)
     }
 
-    /// What is kept of an image of `[height, width]`.
-    pub(super) fn window(&self, image: [usize; 2]) -> Window {
+    /// What is kept of an image of a size.
+    pub(super) fn window(&self, image: Size) -> Window {
         let size = self.resize.output_size(image);
-        let (top, rows) = self.crop_rule.place(size[0], self.size[0]);
-        let (left, columns) = self.crop_rule.place(size[1], self.size[1]);
+        let (top, rows) = self.crop_rule.place(size.height, self.size.height);
+        let (left, columns) = self.crop_rule.place(size.width, self.size.width);
         Window { size, top, left, rows, columns }
     }
 }
 
 /// Where the result lies in a resized image.
 pub(super) struct Window {
-    /// `[height, width]` of the image once it is resized.
-    pub size: [usize; 2],
+    /// Size of the image once it is resized.
+    pub size: Size,
     /// Rows of padding above.
     pub top: usize,
     /// Columns of padding on the left.

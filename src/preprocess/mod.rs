@@ -3,21 +3,25 @@
 //! The resampling equals Pillow's pixel for pixel, the sizes and crops those of torchvision, timm or Hugging Face.
 //!
 //! ```
-//! use rmnet::preprocess::Preprocess;
+//! use rmnet::preprocess::{ImageView, PixelFormat, Preprocess, Size};
 //!
 //! let preprocess = Preprocess::imagenet();
-//! let grey = vec![128; 320 * 240 * 3];
-//! let input = preprocess.apply(&grey, 320, 240)?;
+//! let frame = vec![128; 240 * 320 * 4];
+//! let image = ImageView::new(&frame, Size::new(240, 320), PixelFormat::Bgra8);
+//! let input = preprocess.apply(image, 3)?;
 //! assert_eq!(input.len(), 3 * 224 * 224);
 //! # Ok::<(), rmnet::preprocess::PreprocessError>(())
 //! ```
 
 mod config;
 mod files;
+mod image;
 mod limits;
 mod processors;
 mod resample;
 
+pub use crate::size::{MAX_IMAGE_SIDE, Size};
+pub use image::{ImageView, PixelFormat};
 pub use limits::{MAX_BYTES, MAX_VALUE};
 pub use resample::Interpolation;
 
@@ -26,9 +30,6 @@ use limits::{Keys, MAX_SCALED, Window};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;
-
-/// The longest side, in pixels, of an image and of a network's input.
-pub const MAX_SIDE: usize = 1 << 16;
 
 /// How an image is brought near the size of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,31 +41,31 @@ pub enum Resize {
     Required,
     /// The shorter side to this length, the other in proportion (rounded down).
     Shortest(usize),
-    /// The smallest size in proportion that covers `[height, width]` (rounded to nearest).
-    Cover([usize; 2]),
-    /// Warped to `[height, width]`.
-    Exact([usize; 2]),
+    /// The smallest size in proportion that covers this one (rounded to nearest).
+    Cover(Size),
+    /// Warped to this size.
+    Exact(Size),
 }
 
 impl Resize {
     /// timm's choice: by the shorter side where the target is a square.
-    fn cover(size: [usize; 2]) -> Resize {
-        if size[0] == size[1] { Resize::Shortest(size[0]) } else { Resize::Cover(size) }
+    fn cover(size: Size) -> Resize {
+        if size.height == size.width { Resize::Shortest(size.height) } else { Resize::Cover(size) }
     }
 
-    /// The size that an image of `[height, width]` is resized to.
-    pub fn output_size(self, image: [usize; 2]) -> [usize; 2] {
+    /// The size that an image of a size is resized to.
+    pub fn output_size(self, image: Size) -> Size {
         match self {
             Resize::None | Resize::Required => image,
             Resize::Exact(size) => size,
             Resize::Shortest(to) => {
-                let (short, long) = (image[0].min(image[1]), image[0].max(image[1]));
+                let (short, long) = (image.height.min(image.width), image.height.max(image.width));
                 let long = (to as f64 * long as f64 / short as f64) as usize;
-                if image[1] <= image[0] { [long, to] } else { [to, long] }
+                if image.width <= image.height { Size::new(long, to) } else { Size::new(to, long) }
             }
             Resize::Cover(size) => {
-                let ratio = |i: usize| image[i] as f64 / size[i] as f64;
-                let ratio = ratio(0).min(ratio(1));
+                let ratio = |image: usize, size: usize| image as f64 / size as f64;
+                let ratio = ratio(image.height, size.height).min(ratio(image.width, size.width));
                 image.map(|side| ((side as f64 / ratio).round_ties_even() as usize).max(1))
             }
         }
@@ -107,8 +108,8 @@ impl CropRule {
 /// `mean` and `std` have one number for all channels, or one each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocess {
-    /// `[height, width]` of the result: the central crop, padded with zeros where the resized image is smaller.
-    pub size: [usize; 2],
+    /// Size of the result: the central crop, padded with zeros where the resized image is smaller.
+    pub size: Size,
     /// The resize before the crop.
     pub resize: Resize,
     /// How it samples.
@@ -148,11 +149,16 @@ impl fmt::Display for Preprocess {
             Resize::None => f.write_str("not resized")?,
             Resize::Required => f.write_str("of that size")?,
             Resize::Shortest(side) => write!(f, "to {side} at the shorter side, {}", self.interpolation)?,
-            Resize::Cover([h, w]) => write!(f, "to cover {h}x{w}, {}", self.interpolation)?,
-            Resize::Exact([h, w]) => write!(f, "to {h}x{w}, {}", self.interpolation)?,
+            Resize::Cover(size) => write!(f, "to cover {size}, {}", self.interpolation)?,
+            Resize::Exact(size) => write!(f, "to {size}, {}", self.interpolation)?,
         }
-        let [h, w] = self.size;
-        write!(f, ", cropped to {h}x{w}, mean {}, deviation {}", numbers(&self.mean), numbers(&self.std))
+        write!(
+            f,
+            ", cropped to {}, mean {}, deviation {}",
+            self.size,
+            numbers(&self.mean),
+            numbers(&self.std)
+        )
     }
 }
 
@@ -189,26 +195,6 @@ fn one_or_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<
     })
 }
 
-/// An 8-bit image: rows of interleaved pixels.
-#[derive(Clone, Copy, Debug)]
-pub struct ImageView<'a> {
-    /// `height * width * channels` bytes.
-    pub pixels: &'a [u8],
-    /// Pixels in a row.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-    /// Bytes of a pixel: 1 (gray), 3 (RGB) or 4 (RGBA).
-    pub channels: usize,
-}
-
-#[cfg(feature = "images")]
-impl<'a> From<&'a crate::images::Pixels> for ImageView<'a> {
-    fn from(image: &'a crate::images::Pixels) -> ImageView<'a> {
-        ImageView { pixels: &image.data, width: image.width, height: image.height, channels: image.channels }
-    }
-}
-
 /// An image or a config that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -222,6 +208,14 @@ pub enum PreprocessError {
         expected: String,
         /// Its value.
         found: String,
+    },
+    /// A slice of another length than the values of an image.
+    #[error("expected a slice of {expected} values, those of an image, found {found}")]
+    Length {
+        /// Values of an image.
+        expected: usize,
+        /// Length of the slice.
+        found: usize,
     },
     /// Bytes that are not an image of the size said.
     #[error("image of {width}x{height}: expected {expected}, found {found}")]
@@ -243,8 +237,9 @@ fn scaled(side: usize, crop_pct: f64) -> usize {
 }
 
 impl Preprocess {
-    /// The same for an input of `size` (`[height, width]`): the resize scales in proportion to the crop.
-    pub fn with_size(&self, size: [usize; 2]) -> Preprocess {
+    /// The same for an input of `size`: the resize scales in proportion to the crop.
+    pub fn with_size(&self, size: impl Into<Size>) -> Preprocess {
+        let size = size.into();
         if size == self.size {
             return self.clone();
         }
@@ -271,7 +266,7 @@ impl Preprocess {
     /// finite, and no larger than [`MAX_VALUE`].
     ///
     /// # Errors
-    /// [`PreprocessError::Config`] as [`Preprocess::apply_view`] has it.
+    /// [`PreprocessError::Config`] as [`Preprocess::apply`] has it.
     pub fn check(&self, channels: usize) -> Result<(), PreprocessError> {
         self.check_sizes()?;
         self.check_numbers(&Keys::OWN)?;
@@ -322,62 +317,75 @@ impl Preprocess {
         Ok(norms.into_iter().map(|norm| (0..=255).map(|v| self.value(v, norm)).collect()).collect())
     }
 
-    /// The input for one RGB image: `rgb` holds `height` rows of `width` interleaved pixels, the result is planar
-    /// `[3, size[0], size[1]]`, row-major.
-    ///
-    /// # Errors
-    /// As [`Preprocess::apply_view`].
-    pub fn apply(&self, rgb: &[u8], width: usize, height: usize) -> Result<Vec<f32>, PreprocessError> {
-        self.apply_view(ImageView { pixels: rgb, width, height, channels: 3 })
-    }
-
-    /// The input for one image, planar `[channels, size[0], size[1]]`, row-major.
+    /// The input of a network of `channels` for one image, planar `[channels, size.height, size.width]`, row-major.
     ///
     /// # Errors
     /// [`PreprocessError::Config`] when a key of the config is not understood, a number of `self` is out of range, or `mean` or
     /// `std` do not fit the channels or make values over [`MAX_VALUE`]. [`PreprocessError::Image`] when a side of the image
-    /// is 0 or above [`MAX_SIDE`], the bytes are not `channels * width * height`, resizing takes more than [`MAX_BYTES`], or the config
-    /// resizes nothing and the image is not of the input's size. Memory is asked for after all that.
-    pub fn apply_view(&self, image: ImageView<'_>) -> Result<Vec<f32>, PreprocessError> {
-        let ImageView { pixels, width, height, channels } = image;
-        let refuse =
-            |expected: String, found: String| Err(PreprocessError::Image { width, height, expected, found });
-        self.bytes(width, height, channels)?;
-        if !matches!(channels, 1 | 3 | 4) {
-            return refuse("1, 3 or 4 channels".into(), channels.to_string());
-        }
+    /// is 0 or above [`MAX_IMAGE_SIDE`], there are not the bytes that its size, format and stride need, its format has no such
+    /// channels, resizing takes more than [`MAX_BYTES`], or the config resizes nothing and the image is not of the input's size. Memory
+    /// is asked for after all that.
+    pub fn apply(&self, image: ImageView<'_>, channels: usize) -> Result<Vec<f32>, PreprocessError> {
+        let mut planes = vec![];
+        self.apply_to(image, channels, |len| {
+            planes.resize(len, 0.0);
+            Ok(&mut planes)
+        })?;
+        Ok(planes)
+    }
+
+    /// [`Preprocess::apply`] into a slice of the app's of `channels * size.height * size.width` values, such as one image's part of a
+    /// batch.
+    ///
+    /// # Errors
+    /// As [`Preprocess::apply`]; [`PreprocessError::Length`] where the slice is of another length.
+    pub fn apply_into(
+        &self,
+        image: ImageView<'_>,
+        channels: usize,
+        planes: &mut [f32],
+    ) -> Result<(), PreprocessError> {
+        self.apply_to(image, channels, |expected| match planes.len() {
+            found if found == expected => Ok(planes),
+            found => Err(PreprocessError::Length { expected, found }),
+        })
+    }
+
+    /// The input for one image into what `planes` gives for its length, which is asked for once nothing else is refused.
+    fn apply_to<'p>(
+        &self,
+        image: ImageView<'_>,
+        channels: usize,
+        planes: impl FnOnce(usize) -> Result<&'p mut [f32], PreprocessError>,
+    ) -> Result<(), PreprocessError> {
+        self.bytes(image.size(), channels)?;
         self.check_numbers(&Keys::OWN)?;
-        if pixels.len() != width * height * channels {
-            let name = if channels == 3 { "RGB".into() } else { format!("{channels} channels") };
-            return refuse(
-                format!("{} bytes of {name}", width * height * channels),
-                pixels.len().to_string(),
-            );
-        }
-        if self.resize == Resize::Required && [height, width] != self.size {
-            let [h, w] = self.size;
+        let Size { height, width } = image.size();
+        if self.resize == Resize::Required && image.size() != self.size {
+            let Size { height: h, width: w } = self.size;
             let expected = format!("an image of {w}x{h}, as its config neither resizes nor crops");
-            return refuse(expected, format!("{width}x{height}"));
+            let found = format!("{width}x{height}");
+            return Err(PreprocessError::Image { width, height, expected, found });
         }
         let tables = self.tables(channels)?;
-        let [out_height, out_width] = self.size;
-        let Window { size, top, left, rows, columns } = self.window([height, width]);
-        let pixels = resample::resize(image, size, rows.clone(), columns.clone(), self.interpolation);
-
-        let mut out = Vec::with_capacity(channels * out_height * out_width);
-        for plane in 0..channels {
+        let image = image.packed(channels)?;
+        let Size { height: out_height, width: out_width } = self.size;
+        let planes = planes(channels * out_height * out_width)?;
+        let Window { size, top, left, rows, columns } = self.window(Size::new(height, width));
+        let pixels =
+            resample::resize(&image, size.array(), rows.clone(), columns.clone(), self.interpolation);
+        for (plane, out) in planes.chunks_exact_mut(out_height * out_width).enumerate() {
             let c = if self.reverse_channels { channels - 1 - plane } else { plane };
             let values = &tables[c];
-            let start = out.len();
-            out.resize(start + out_height * out_width, values[0]);
+            out.fill(values[0]);
             for y in 0..rows.len() {
                 let from = &pixels[y * columns.len() * channels..(y + 1) * columns.len() * channels];
-                let to = &mut out[start + (top + y) * out_width + left..][..columns.len()];
+                let to = &mut out[(top + y) * out_width + left..][..columns.len()];
                 for (to, pixel) in to.iter_mut().zip(from.chunks_exact(channels)) {
                     *to = values[usize::from(pixel[c])];
                 }
             }
         }
-        Ok(out)
+        Ok(())
     }
 }

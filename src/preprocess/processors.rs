@@ -1,6 +1,7 @@
 //! What Hugging Face's image processors do where their config files say nothing: a table of transformers 5.24.
 
 use super::Interpolation::{self, Bicubic, Bilinear};
+use super::Size;
 
 type Triple = [f64; 3];
 
@@ -17,7 +18,7 @@ pub(super) enum Extent {
     /// The shorter side.
     Shortest(usize),
     /// `[height, width]`.
-    Exact([usize; 2]),
+    Exact(Size),
 }
 
 /// How `size` becomes the size of the resized image.
@@ -43,7 +44,7 @@ pub(super) struct Processor {
     /// Whether a bare number as `size` is both sides, not the shorter one.
     pub default_to_square: bool,
     pub crop: bool,
-    pub crop_size: Option<[usize; 2]>,
+    pub crop_size: Option<Size>,
     pub crop_pct: f64,
     pub resample: Interpolation,
     /// Mean and deviation.
@@ -60,7 +61,7 @@ const fn square(name: &'static str, side: usize, resample: Interpolation, normal
     Processor {
         name,
         rule: Rule::Plain,
-        size: Extent::Exact([side, side]),
+        size: Extent::Exact(Size::new(side, side)),
         default_to_square: true,
         crop: false,
         crop_size: None,
@@ -82,7 +83,7 @@ const fn cropped(
 ) -> Processor {
     let default_to_square = matches!(size, Extent::Exact(_));
     let plain = square(name, crop, resample, normal);
-    Processor { size, default_to_square, crop: true, crop_size: Some([crop, crop]), ..plain }
+    Processor { size, default_to_square, crop: true, crop_size: Some(Size::new(crop, crop)), ..plain }
 }
 
 const fn shortest(side: usize) -> Extent {
@@ -101,7 +102,7 @@ pub(super) const CONVNEXT: Processor = Processor {
 const PROCESSORS: &[Processor] = &[
     CONVNEXT,
     square("ViT", 224, Bilinear, STANDARD),
-    cropped("DeiT", Extent::Exact([256, 256]), 224, Bicubic, STANDARD),
+    cropped("DeiT", Extent::Exact(Size::new(256, 256)), 224, Bicubic, STANDARD),
     cropped("Bit", shortest(224), 224, Bicubic, CLIP),
     cropped("CLIP", shortest(224), 224, Bicubic, CLIP),
     cropped("ChineseCLIP", shortest(224), 224, Bicubic, CLIP),
@@ -119,11 +120,11 @@ const PROCESSORS: &[Processor] = &[
         ..cropped("PoolFormer", shortest(224), 224, Bicubic, IMAGENET)
     },
     Processor {
-        crop_size: Some([289, 289]),
+        crop_size: Some(Size::new(289, 289)),
         efficient: true,
         ..square("EfficientNet", 346, Bicubic, STANDARD)
     },
-    Processor { crop_size: Some([224, 224]), ..square("Beit", 224, Bicubic, STANDARD) },
+    Processor { crop_size: Some(Size::new(224, 224)), ..square("Beit", 224, Bicubic, STANDARD) },
     square("Pvt", 224, Bicubic, IMAGENET),
     square("Segformer", 512, Bilinear, IMAGENET),
     square("DPT", 384, Bicubic, STANDARD),

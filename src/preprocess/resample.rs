@@ -3,7 +3,7 @@
 //! As in its `Resample.c`: antialiased, coefficients in f64, normalised, rounded to 22-bit fixed point; two passes with 8
 //! bits between them. Nearest is its affine scaling. Four channels are RGBA, resized with premultiplied alpha as Pillow does.
 
-use super::ImageView;
+use super::image::PackedImage;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;
@@ -207,13 +207,14 @@ pub(super) fn bytes(
 
 /// The window `rows` x `columns` of the image resized to `size` (`[height, width]`): only that much is computed.
 pub(super) fn resize(
-    image: ImageView<'_>,
+    image: &PackedImage<'_>,
     size: [usize; 2],
     rows: Range<usize>,
     columns: Range<usize>,
     filter: Interpolation,
 ) -> Vec<u8> {
-    let ImageView { pixels, width, height, channels } = image;
+    let PackedImage { pixels, width, height, channels } = image;
+    let (pixels, width, height, channels) = (pixels.as_ref(), *width, *height, *channels);
     match channels {
         1 => resize_channels(&Image::<1> { pixels, height, width }, size, rows, columns, filter),
         3 => resize_channels(&Image::<3> { pixels, height, width }, size, rows, columns, filter),
@@ -341,11 +342,11 @@ mod tests {
         for (from, size, filter, expected) in cases {
             let [height, width] = from;
             let rgb: Vec<u8> = (0..height * width * 3).map(|i| ((i * i * 7 + i * 31) % 256) as u8).collect();
-            let image = ImageView { pixels: &rgb, width, height, channels: 3 };
-            let found = resize(image, size, 0..size[0], 0..size[1], filter);
+            let image = PackedImage { pixels: rgb.as_slice().into(), width, height, channels: 3 };
+            let found = resize(&image, size, 0..size[0], 0..size[1], filter);
             assert_eq!(found, expected, "{from:?} to {size:?}");
             // A window of it is the same pixels.
-            let window = resize(image, size, 1..2, 1..3, filter);
+            let window = resize(&image, size, 1..2, 1..3, filter);
             let at = (size[1] + 1) * 3;
             assert_eq!(window, expected[at..at + 6], "{from:?} to {size:?}");
         }

@@ -2,21 +2,23 @@
 
 use super::output::{OutputError, some};
 use crate::checkpoint::CheckpointError;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
 use crate::cpu::CpuError;
+#[cfg(feature = "gpu")]
 use crate::gpu::GpuError;
 use crate::graph::GraphError;
 use crate::kernel::Precision;
 use crate::memory::OutOfMemory;
-use crate::models::ModelError;
+use crate::models::{ModelError, Output};
 use crate::plan::{CheckError, PlanError, Values};
+use crate::preprocess::PreprocessError;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::threads::ThreadsError;
 
 /// Why a session could not be made, or a run not done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SessionError {
+pub enum Error {
     /// The file cannot be used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -33,6 +35,7 @@ pub enum SessionError {
     #[error("the plan is wrong, please report it: {0}")]
     Check(#[from] CheckError),
     /// No such adapter, a limit too small, a device lost.
+    #[cfg(feature = "gpu")]
     #[error(transparent)]
     Gpu(#[from] GpuError),
     /// The values of a network, which pruning judges by, are too large for the machine.
@@ -43,7 +46,7 @@ pub enum SessionError {
     #[error(transparent)]
     Threads(#[from] ThreadsError),
     /// The CPU executor refused an input, or has too little memory.
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
     #[error(transparent)]
     Cpu(#[from] CpuError),
     /// The network has no such value as [`Options::output`](super::Options::output) names.
@@ -51,8 +54,7 @@ pub enum SessionError {
     Output(#[from] OutputError),
     /// A run whose output is NaN or infinite somewhere: a layer of the network overflows its precision.
     #[error(
-        "{} of the batch is {value}: a layer overflows {precision}; \
-         `rmnet verify --precision {precision} --bisect` names it", position(.at, .shape)
+        "{} of the batch is {value}: a layer overflows {precision}", position(.at, .shape)
     )]
     NotFinite {
         /// Of the run.
@@ -66,6 +68,59 @@ pub enum SessionError {
         /// What the run gave.
         values: Values,
     },
+    /// An input that is no whole number of images, or more of them than the session's batch.
+    #[error("input: expected 1 to {batch} images of {image} values each, found {found} values")]
+    InputLength {
+        /// Values of one image.
+        image: usize,
+        /// Images of a run at most.
+        batch: usize,
+        /// Values given.
+        found: usize,
+    },
+    /// A slice for the output that does not fit it.
+    #[error("output: expected a slice of {expected} values, found {found}")]
+    OutputLength {
+        /// Values of the output of the images given.
+        expected: usize,
+        /// Length of the slice.
+        found: usize,
+    },
+    /// More images at once, or fewer, than a run takes.
+    #[error("expected 1 to {batch} images, found {found}")]
+    Images {
+        /// Images of a run at most.
+        batch: usize,
+        /// Images given.
+        found: usize,
+    },
+    /// An image, or how images become the input.
+    #[error("image {index}: {source}")]
+    Preprocess {
+        /// Which image, from 0.
+        index: usize,
+        /// What is wrong.
+        source: PreprocessError,
+    },
+    /// Classes asked of values that are no logits.
+    #[error("expected logits, [1, classes, 1, 1], found {output}, {shape:?}: they have no classes")]
+    NotLogits {
+        /// What the values are.
+        output: Output,
+        /// `[batch, channels, height, width]`.
+        shape: [usize; 4],
+    },
+    /// Logits of more images than one, or of another network.
+    #[error("expected the {expected} logits of one image, found {found} values")]
+    LogitsLength {
+        /// Classes.
+        expected: usize,
+        /// Values given.
+        found: usize,
+    },
+    /// The crate was built without the features `gpu` and `cpu`, or for a browser without `gpu`.
+    #[error("there is nothing to run on: rmnet was built with neither of its features `gpu` and `cpu`")]
+    NoExecutor,
     /// An input with a NaN or an infinity: what it would do need not show in the output.
     #[error("the input is {value} at {}: expected finite values", input_position(.at))]
     InputNotFinite {
@@ -103,9 +158,7 @@ pub enum SessionError {
     #[error("two runs on one input gave different logits: please report it with the adapter and driver")]
     Unsteady,
     /// Times of dispatches were asked of an adapter without timestamps.
-    #[error(
-        "the adapter has no timestamps, which the times of dispatches need; `rmnet devices` lists who has"
-    )]
+    #[error("the adapter has no timestamps, which the times of dispatches need")]
     NoTimestamps,
     /// Something only a GPU session has was asked of one on the CPU.
     #[error("a session on the CPU has no GPU commands to encode: make it on a GPU")]

@@ -1,6 +1,7 @@
 //! Whether multiplying neighbouring 1x1 convolutions pays, measured on the device that will run the network.
 
-use super::{Options, Session, SessionError};
+use super::{Error, Options, Session};
+#[cfg(feature = "gpu")]
 use crate::gpu::PassedOver;
 use crate::models::Model;
 use crate::verify::{Difference, logits_bound};
@@ -12,10 +13,12 @@ const ENOUGH: Duration = Duration::from_secs(2);
 
 /// Both forms of one network, timed in turn.
 #[derive(Clone, Debug)]
-pub struct MergeTiming {
+#[non_exhaustive]
+pub struct MergeBenchmark {
     /// What ran them.
     pub device: String,
     /// What [`Session::passed_over`] says of it.
+    #[cfg(feature = "gpu")]
     pub passed_over: Vec<PassedOver>,
     /// Median of a run, host tensor to host logits, with 1x1 convolutions apart.
     pub apart: Duration,
@@ -27,7 +30,7 @@ pub struct MergeTiming {
     pub macs: [usize; 2],
 }
 
-impl MergeTiming {
+impl MergeBenchmark {
     /// Whether merging pays: at least a fiftieth, which noise rarely gives to a median.
     pub fn pays(&self) -> bool {
         self.merged.as_secs_f64() < 0.98 * self.apart.as_secs_f64()
@@ -39,9 +42,9 @@ impl MergeTiming {
 /// never done unasked.
 ///
 /// # Errors
-/// As [`Session::new`]; [`SessionError::Disagree`] when the logits differ by more than rounding.
-pub fn faster_merged(model: &Model, options: &Options) -> Result<Option<MergeTiming>, SessionError> {
-    let open = |merge: bool| Session::new(model, &Options { merge, ..options.clone() });
+/// As [`Session::new`]; [`Error::Disagree`] when the logits differ by more than rounding.
+pub fn benchmark_merge(model: &Model, options: &Options) -> Result<Option<MergeBenchmark>, Error> {
+    let open = |merge: bool| Session::new(model, &options.clone().merge(merge));
     let sessions = [open(false)?, open(true)?];
     let [apart, merged] = &sessions;
     let dispatches = [apart, merged].map(|s| s.plan().dispatches.len());
@@ -57,7 +60,7 @@ pub fn faster_merged(model: &Model, options: &Options) -> Result<Option<MergeTim
     let difference = Difference::between(found, &expected).relative;
     // Each may be off by the bound.
     if difference.is_nan() || difference > 2.0 * logits_bound(options.precision) {
-        return Err(SessionError::Disagree { relative: difference });
+        return Err(Error::Disagree { relative: difference });
     }
     let mut times: [Vec<Duration>; 2] = [vec![], vec![]];
     let start = Instant::now();
@@ -73,8 +76,9 @@ pub fn faster_merged(model: &Model, options: &Options) -> Result<Option<MergeTim
         times[times.len() / 2]
     };
     let [mut of_apart, mut of_merged] = times;
-    Ok(Some(MergeTiming {
+    Ok(Some(MergeBenchmark {
         device: apart.device_name(),
+        #[cfg(feature = "gpu")]
         passed_over: apart.passed_over().to_vec(),
         apart: median(&mut of_apart),
         merged: median(&mut of_merged),

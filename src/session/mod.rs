@@ -1,260 +1,114 @@
 //! The public face: a checkpoint in, logits out.
-//!
-//! ```
-//! use rmnet::{Device, Options, Session};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/digits");
-//! let options = Options { device: Device::Cpu, ..Options::default() };
-//! let session = Session::open(folder, None, &options)?;
-//! let image = vec![0.0; session.input_len()]; // planar [1, 3, 32, 32]
-//! let logits = session.run(&image)?; // [1, 10]
-//! assert_eq!(logits.len(), 10);
-//! # Ok(())
-//! # }
-//! ```
 
 mod error;
+mod executor;
+mod images;
 #[cfg(not(target_arch = "wasm32"))]
 mod measure;
+mod open;
 mod options;
 mod output;
+mod predict;
+mod prepare;
 mod prune;
 #[cfg(not(target_arch = "wasm32"))]
 mod timing;
 
-pub use error::SessionError;
+pub use error::Error;
 #[cfg(not(target_arch = "wasm32"))]
-pub use measure::{MergeTiming, faster_merged};
+pub use measure::{MergeBenchmark, benchmark_merge};
 pub use options::{Device, Options};
 pub use output::{OutputChoice, OutputError, preserved_layers};
-pub use prune::{Judge, PrunedModel, pruned};
+pub use predict::{Prediction, top};
+pub use prepare::{Prepared, prepare};
+pub use prune::{Judge, PrunedModel, prune_model};
 
-use crate::checkpoint::Checkpoint;
-#[cfg(not(target_arch = "wasm32"))]
-use crate::cpu::CpuExecutor;
-use crate::gpu::{ExecOptions, Gpu, GpuExecutor, PassedOver, Tuned};
 use crate::kernel::Rounding;
-use crate::models::{self, Model};
-use crate::plan::{self, CheckedPlan, Plan, Target, Values};
-use crate::rewrite::{self, BlockReport, Form, Rewritten};
+use crate::models::{Model, Output, Scores};
+use crate::plan::{Memory, Plan, Values};
+use crate::preprocess::Preprocess;
+use crate::rewrite::BlockReport;
 use crate::tensor::all_finite;
-#[cfg(not(target_arch = "wasm32"))]
-use crate::threads::Threads;
-use std::collections::{BTreeMap, BTreeSet};
+use executor::Executor;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-/// A network taken to the form that runs, and planned: everything short of a device.
-#[derive(Clone, Debug)]
-pub struct Prepared {
-    /// The rewritten graph and the report per block.
-    pub rewritten: Rewritten,
-    /// Its plan.
-    pub plan: CheckedPlan,
-    /// Of every name of [`Options::keep`] the node of the rewritten graph that makes the value.
-    pub kept: BTreeMap<String, String>,
-}
-
-/// Rewrites and plans a model for `target`, and replays the plan. Needs no device.
+/// A network on a device, ready to run.
 ///
-/// # Errors
-/// [`SessionError::Output`] and [`SessionError::Keep`] where the model has no such value as [`Options::output`] or [`Options::keep`] names;
-/// [`SessionError::Plan`] names the layer that cannot be planned, with the figures.
-pub fn prepare(model: &Model, options: &Options, target: Target) -> Result<Prepared, SessionError> {
-    let model = options.output.of(model)?;
-    let rewritten = rewrite::for_mode(&model.graph, Form { mode: options.mode, merge: options.merge })?;
-    let kept = kept(&model, &rewritten, &options.keep)?;
-    let nodes: BTreeSet<&String> = kept.values().collect();
-    let planned = plan::Options {
-        batch: options.batch,
-        keep: nodes.into_iter().cloned().collect(),
-        target,
-        precision: options.precision,
-        ..plan::Options::default()
-    };
-    let plan = CheckedPlan::new(plan::compile(&rewritten.graph, &planned)?)?;
-    Ok(Prepared { rewritten, plan, kept })
-}
-
-/// The node of each name: of a block, or of a layer of the original that a converted file names, the node that gives its value; else
-/// the node itself.
-fn kept(
-    model: &Model,
-    rewritten: &Rewritten,
-    names: &[String],
-) -> Result<BTreeMap<String, String>, SessionError> {
-    let (graph, blocks) = (&rewritten.graph, &rewritten.blocks);
-    let node = |name: &String| {
-        let block = blocks.iter().find(|b| b.block == *name).map(|b| &b.output);
-        let candidates = [block, model.layers.get(name), Some(name)];
-        candidates.into_iter().flatten().find(|n| graph.find(n).is_some()).cloned()
-    };
-    let unknown = |name: &String| {
-        let nodes = graph.nodes().iter().map(|n| &n.name);
-        let names = blocks.iter().map(|b| &b.block).chain(nodes).cloned().collect();
-        SessionError::Keep { name: name.clone(), names }
-    };
-    names.iter().map(|name| Ok((name.clone(), node(name).ok_or_else(|| unknown(name))?))).collect()
-}
-
-/// A network on a device, ready to run. `Send + Sync` where wgpu's types are.
+/// It is `Send + Sync` (in a browser wgpu's types are neither): one session may be shared by threads, and runs from several threads
+/// are in flight at once.
 pub struct Session {
-    executor: Executor,
+    executor: Box<dyn Executor>,
+    about: About,
     blocks: Vec<BlockReport>,
     /// Of every name to keep the node that makes the value.
     kept: BTreeMap<String, String>,
     check_input: bool,
-    passed_over: Vec<PassedOver>,
+    #[cfg(feature = "gpu")]
+    passed_over: Vec<crate::gpu::PassedOver>,
 }
 
-enum Executor {
-    Gpu(Box<GpuExecutor>),
-    #[cfg(not(target_arch = "wasm32"))]
-    Cpu(Box<CpuExecutor>),
+/// What a checkpoint says beside the weights.
+struct About {
+    family: String,
+    preprocess: Preprocess,
+    labels: Option<Vec<String>>,
+    output: Output,
+    scores: Scores,
 }
 
-/// Bytes a session holds on its device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// Activations: the plan's slots; on the CPU those of every run that goes on or went on side by side.
-    pub activations: usize,
-    /// What kernels of several shaders hand on between them; on the CPU what threads gather to multiply.
-    pub scratch: usize,
-    /// Packed weights and biases.
-    pub weights: usize,
-    /// Inputs and outputs, and on a GPU the buffers they pass through from and to the host.
-    pub transfer: usize,
-}
-
-impl Memory {
-    /// All of it.
-    pub fn total(&self) -> usize {
-        self.activations + self.scratch + self.weights + self.transfer
+impl About {
+    fn of(model: &Model) -> About {
+        let Model { family, preprocess, labels, output, scores, .. } = model;
+        About {
+            family: family.clone(),
+            preprocess: preprocess.clone(),
+            labels: labels.clone(),
+            output: *output,
+            scores: *scores,
+        }
     }
 }
 
 impl Session {
-    /// Opens a checkpoint, a file or a folder, for inputs of `size` (`[height, width]`; by default the model's own). The file is read into
-    /// memory while it loads; see [`Checkpoint::open_mapped`] for the least memory.
-    ///
-    /// # Errors
-    /// [`SessionError`] names the tensor, layer, option or limit, what was expected and what was found.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn open(
-        path: impl AsRef<std::path::Path>,
-        size: Option<[usize; 2]>,
-        options: &Options,
-    ) -> Result<Session, SessionError> {
-        Session::new(&models::load(&Checkpoint::open(path)?, size)?, options)
-    }
-
-    /// The same from the bytes of a file of weights and, where there is one, the text of its `config.json`.
-    ///
-    /// # Errors
-    /// As [`Session::open`].
-    pub async fn from_bytes(
-        bytes: Vec<u8>,
-        config: Option<&str>,
-        size: Option<[usize; 2]>,
-        options: &Options,
-    ) -> Result<Session, SessionError> {
-        Session::new_async(&models::load(&Checkpoint::from_bytes(bytes, config)?, size)?, options).await
-    }
-
-    /// A session for a loaded model. Blocks until the device is ready.
-    ///
-    /// # Errors
-    /// As [`Session::open`].
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn new(model: &Model, options: &Options) -> Result<Session, SessionError> {
-        pollster::block_on(Session::new_async(model, options))
-    }
-
-    /// [`Session::new`] for where nothing may block, such as a browser.
-    ///
-    /// # Errors
-    /// As [`Session::open`].
-    pub async fn new_async(model: &Model, options: &Options) -> Result<Session, SessionError> {
-        match &options.device {
-            Device::Gpu(choice) => Session::on(&Gpu::new_async(choice).await?, model, options).await,
-            #[cfg(not(target_arch = "wasm32"))]
-            Device::Cpu => Session::on_cpu(model, options),
-            #[cfg(not(target_arch = "wasm32"))]
-            Device::Auto => match Gpu::hardware_async().await? {
-                crate::gpu::HardwareGpu::Open(gpu) => Session::on(&gpu, model, options).await,
-                crate::gpu::HardwareGpu::Absent(passed_over) => {
-                    log::info!("no hardware GPU: running on the CPU; passed over: {}", names(&passed_over));
-                    Ok(Session { passed_over, ..Session::on_cpu(model, options)? })
-                }
-            },
-            #[cfg(target_arch = "wasm32")]
-            Device::Auto => {
-                Session::on(&Gpu::new_async(&crate::gpu::AdapterChoice::Best).await?, model, options).await
-            }
-        }
-    }
-
-    /// A session on a GPU that is open already, such as the app's own ([`Gpu::from_device`]).
-    ///
-    /// # Errors
-    /// As [`Session::open`].
-    pub async fn on(gpu: &Gpu, model: &Model, options: &Options) -> Result<Session, SessionError> {
-        let Prepared { rewritten, plan, kept } = prepare(model, options, gpu.plan_target())?;
-        let exec = ExecOptions { safe_shaders: options.safe_shaders, tuning: options.tuning.clone() };
-        let executor = GpuExecutor::new_async(gpu, &plan, &exec).await?;
-        Ok(Session {
-            executor: Executor::Gpu(Box::new(executor)),
-            blocks: rewritten.blocks,
-            kept,
-            check_input: options.check_input,
-            passed_over: vec![],
-        })
-    }
-
-    #[cfg(not(target_arch = "wasm32"))]
-    fn on_cpu(model: &Model, options: &Options) -> Result<Session, SessionError> {
-        let Prepared { rewritten, plan, kept } = prepare(model, options, Target::CPU)?;
-        let threads = options.threads.clone().map_or_else(Threads::shared, Ok)?;
-        Ok(Session {
-            executor: Executor::Cpu(Box::new(CpuExecutor::on(&threads, &plan)?)),
-            blocks: rewritten.blocks,
-            kept,
-            check_input: options.check_input,
-            passed_over: vec![],
-        })
-    }
-
-    /// Runs one batch, planar `[batch, channels, height, width]` f32, and gives the output, planar as [`Session::output_shape`] says:
-    /// logits are `[batch, classes]`. Blocks. May be called from any thread, several at a time, those of the app's own pools too.
+    /// Runs 1 to [`Options::batch`] images, planar `[images, channels, height, width]` f32 ([`Session::input_shape`]), and gives the
+    /// output, planar `[images, channels, height, width]` as [`Session::output_shape`] has it: logits are `[images, classes]`. Fewer
+    /// images than the batch take the time of a whole one. Blocks. May be called from any thread, several at a time, those of the app's
+    /// own pools too.
     ///
     /// What it gives is finite, and of an input that is finite: both are looked at ([`Options::check_input`]). In between the CPU hands
     /// every NaN on to the output. In f32 a GPU may take the larger of NaN and 0 for 0, so that an overflow before a ReLU need not show
-    /// there: [`verify`](crate::verify) finds it.
+    /// there.
     ///
     /// # Errors
-    /// An input of another length; [`SessionError::InputNotFinite`]; a device lost, or one that gives no answer
-    /// ([`Gpu::with_timeout`]); [`SessionError::NotFinite`] where a layer overflows its precision.
+    /// [`Error::InputLength`]; [`Error::InputNotFinite`]; [`Error::Gpu`] for a device lost, or one that gives no answer
+    /// ([`Gpu::with_timeout`](crate::Gpu::with_timeout)); [`Error::NotFinite`] where a layer overflows its precision.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, SessionError> {
-        self.check(input)?;
-        let output = match &self.executor {
-            Executor::Gpu(gpu) => gpu.run(input)?,
-            Executor::Cpu(cpu) => cpu.run(input)?,
-        };
-        self.finite(Values { output, ..Values::default() }).map(|values| values.output)
+    pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, Error> {
+        Ok(self.run_values(input, false)?.output)
     }
 
-    /// [`Session::run`] that awaits the GPU. On the CPU it runs at once.
+    /// [`Session::run`] into a slice of the app's, `[images, channels, height, width]`.
+    ///
+    /// # Errors
+    /// As [`Session::run`]; [`Error::OutputLength`] where `output` is of another length, before anything runs.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn run_into(&self, input: &[f32], output: &mut [f32]) -> Result<(), Error> {
+        let expected = self.images(input)? * self.image_output_len();
+        if output.len() != expected {
+            return Err(Error::OutputLength { expected, found: output.len() });
+        }
+        output.copy_from_slice(&self.run(input)?);
+        Ok(())
+    }
+
+    /// [`Session::run`] that awaits the GPU. It needs no runtime: outside a browser a thread waits for the device, one for all runs. On the
+    /// CPU it runs at once, on the thread that polls it. A future that is dropped leaves its run to the device.
     ///
     /// # Errors
     /// As [`Session::run`].
-    pub async fn run_async(&self, input: &[f32]) -> Result<Vec<f32>, SessionError> {
-        self.check(input)?;
-        let output = match &self.executor {
-            Executor::Gpu(gpu) => gpu.run_async(input).await?,
-            #[cfg(not(target_arch = "wasm32"))]
-            Executor::Cpu(cpu) => cpu.run(input)?,
-        };
-        self.finite(Values { output, ..Values::default() }).map(|values| values.output)
+    pub async fn run_async(&self, input: &[f32]) -> Result<Vec<f32>, Error> {
+        Ok(self.run_values_async(input, false).await?.output)
     }
 
     /// [`Session::run`], with the values named in [`Options::keep`]: those of this very run, whatever else runs meanwhile.
@@ -262,93 +116,133 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn run_keeping(&self, input: &[f32]) -> Result<Values, SessionError> {
-        self.check(input)?;
-        self.named(match &self.executor {
-            Executor::Gpu(gpu) => gpu.run_keeping(input)?,
-            Executor::Cpu(cpu) => cpu.run_keeping(input)?,
-        })
+    pub fn run_keeping(&self, input: &[f32]) -> Result<Values, Error> {
+        self.run_values(input, true)
     }
 
-    /// [`Session::run_keeping`] that awaits the GPU. On the CPU it runs at once.
+    /// [`Session::run_keeping`] that awaits the GPU, as [`Session::run_async`] does.
     ///
     /// # Errors
     /// As [`Session::run`].
-    pub async fn run_keeping_async(&self, input: &[f32]) -> Result<Values, SessionError> {
-        self.check(input)?;
-        self.named(match &self.executor {
-            Executor::Gpu(gpu) => gpu.run_keeping_async(input).await?,
-            #[cfg(not(target_arch = "wasm32"))]
-            Executor::Cpu(cpu) => cpu.run_keeping(input)?,
-        })
+    pub async fn run_keeping_async(&self, input: &[f32]) -> Result<Values, Error> {
+        self.run_values_async(input, true).await
     }
 
-    /// Kept values under the names they were asked for by.
-    fn named(&self, values: Values) -> Result<Values, SessionError> {
-        let Values { output, kept } = values;
-        let named = self.kept.iter().filter_map(|(name, node)| Some((name.clone(), kept.get(node)?.clone())));
-        self.finite(Values { output, kept: named.collect() })
+    #[cfg(not(target_arch = "wasm32"))]
+    fn run_values(&self, input: &[f32], keep: bool) -> Result<Values, Error> {
+        let images = self.images(input)?;
+        self.given(self.executor.run(&self.whole_batch(input), keep)?, images)
     }
 
-    /// Refuses an input that is NaN or infinite somewhere, unless told not to look.
-    fn check(&self, input: &[f32]) -> Result<(), SessionError> {
-        if !self.check_input || all_finite(input) {
-            return Ok(());
+    async fn run_values_async(&self, input: &[f32], keep: bool) -> Result<Values, Error> {
+        let images = self.images(input)?;
+        self.given(self.executor.run_async(&self.whole_batch(input), keep).await?, images)
+    }
+
+    /// How many images an input holds. Refuses one that is no whole number of them, or is NaN or infinite somewhere.
+    fn images(&self, input: &[f32]) -> Result<usize, Error> {
+        let [batch, channels, height, width] = self.input_shape();
+        let image = channels * height * width;
+        let images = input.len() / image;
+        if !input.len().is_multiple_of(image) || !(1..=batch).contains(&images) {
+            return Err(Error::InputLength { image, batch, found: input.len() });
         }
-        let at = input.iter().position(|v| !v.is_finite()).unwrap_or_default();
-        Err(SessionError::InputNotFinite { at: position(at, self.input_shape()), value: input[at] })
+        if self.check_input && !all_finite(input) {
+            let at = input.iter().position(|v| !v.is_finite()).unwrap_or_default();
+            return Err(Error::InputNotFinite { at: position(at, self.input_shape()), value: input[at] });
+        }
+        Ok(images)
     }
 
-    /// Refuses an output that is NaN or infinite somewhere.
-    fn finite(&self, values: Values) -> Result<Values, SessionError> {
+    /// The input, with images of zeros where it has fewer than a batch.
+    fn whole_batch<'a>(&self, input: &'a [f32]) -> Cow<'a, [f32]> {
+        if input.len() == self.input_len() {
+            return Cow::Borrowed(input);
+        }
+        let mut whole = input.to_vec();
+        whole.resize(self.input_len(), 0.0);
+        Cow::Owned(whole)
+    }
+
+    /// What a run gave for its images: finite, and kept values under the names they were asked for by.
+    fn given(&self, values: Values, images: usize) -> Result<Values, Error> {
+        let Values { mut output, kept } = values;
+        let batch = self.plan().batch;
+        let of_images = |values: &mut Vec<f32>| values.truncate(values.len() / batch * images);
+        of_images(&mut output);
+        let named = self.kept.iter().filter_map(|(name, node)| {
+            let mut value = kept.get(node)?.clone();
+            of_images(&mut value);
+            Some((name.clone(), value))
+        });
+        let values = Values { kept: named.collect(), output };
         let Some(at) = values.output.iter().position(|v| !v.is_finite()) else { return Ok(values) };
         let shape = self.output_shape();
         let value = values.output[at];
         let precision = self.plan().precision();
-        Err(SessionError::NotFinite { precision, at: position(at, shape), shape, value, values })
+        Err(Error::NotFinite { precision, at: position(at, shape), shape, value, values })
     }
 
-    /// Records a run into the app's own command buffer: nothing is submitted, copied or read back.
+    /// Records a run of a whole batch into the app's own command buffer: nothing is submitted, copied or read back.
     ///
     /// `input` holds planar `[batch, channels, height, width]` f32, `output` gets planar f32 of [`Session::output_shape`]; both with
-    /// usage `STORAGE`, on the session's device. A value that left the range of f16 makes the output NaN, which nobody looks for here.
+    /// usage `STORAGE`, on the session's device. Runs of one session share its memory: submit what is recorded to the queue of this
+    /// device, in order. A value that left the range of f16 makes the output NaN, which nobody looks for here.
     ///
     /// # Errors
-    /// [`SessionError::NotOnGpu`] on the CPU; a buffer too small or of another usage.
+    /// [`Error::NotOnGpu`] on the CPU; [`Error::Gpu`] for a buffer too small, without the usage, given as both, destroyed or of another
+    /// device. A buffer of another `wgpu::Instance` cannot always be told from one of this instance: do not mix them.
+    #[cfg(feature = "gpu")]
     pub fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         input: &wgpu::Buffer,
         output: &wgpu::Buffer,
-    ) -> Result<(), SessionError> {
-        match &self.executor {
-            Executor::Gpu(gpu) => Ok(gpu.encode(encoder, input, output)?),
-            #[cfg(not(target_arch = "wasm32"))]
-            Executor::Cpu(_) => Err(SessionError::NotOnGpu),
-        }
+    ) -> Result<(), Error> {
+        let gpu = self.executor.gpu().ok_or(Error::NotOnGpu)?;
+        Ok(gpu.encode(encoder, input, output)?)
+    }
+
+    /// The GPU it runs on, to share with other sessions and the rest of the app; `None` on the CPU.
+    #[cfg(feature = "gpu")]
+    pub fn gpu(&self) -> Option<&crate::gpu::Gpu> {
+        self.executor.gpu().map(|gpu| gpu.gpu())
     }
 
     /// How far a kept value may be from the exact one, by the kernels that make it.
+    #[doc(hidden)]
     pub fn rounding(&self, name: &str) -> Rounding {
-        match &self.executor {
-            Executor::Gpu(gpu) => gpu.rounding(self.kept.get(name).map_or(name, |node| node)),
-            #[cfg(not(target_arch = "wasm32"))]
-            Executor::Cpu(_) => Rounding::DIRECT,
-        }
+        self.executor.rounding(self.kept.get(name).map_or(name, |node| node))
     }
 
     /// The plan that runs, without its weights.
     pub fn plan(&self) -> &Plan {
-        match &self.executor {
-            Executor::Gpu(gpu) => gpu.plan(),
-            #[cfg(not(target_arch = "wasm32"))]
-            Executor::Cpu(cpu) => cpu.plan(),
-        }
+        self.executor.plan()
     }
 
-    /// What became of every residual block.
+    /// What became of every residual block, in order.
     pub fn blocks(&self) -> &[BlockReport] {
         &self.blocks
+    }
+
+    /// The network, for people, such as `torchvision ResNet, BasicBlock [2, 2, 2, 2]`.
+    pub fn family(&self) -> &str {
+        &self.about.family
+    }
+
+    /// How an image becomes the input.
+    pub fn preprocess(&self) -> &Preprocess {
+        &self.about.preprocess
+    }
+
+    /// Class names in the order of the logits, where the checkpoint's config files have names.
+    pub fn labels(&self) -> Option<&[String]> {
+        self.about.labels.as_deref()
+    }
+
+    /// What the output is: logits, an embedding, or features.
+    pub fn output(&self) -> Output {
+        self.about.output
     }
 
     /// `[batch, channels, height, width]` of the input.
@@ -357,7 +251,7 @@ impl Session {
         [s.batch, s.channels, s.height, s.width]
     }
 
-    /// f32 values of one input.
+    /// f32 values of the input of a whole batch.
     pub fn input_len(&self) -> usize {
         self.input_shape().iter().product()
     }
@@ -368,57 +262,47 @@ impl Session {
         [s.batch, s.channels, s.height, s.width]
     }
 
-    /// The adapter, or `cpu` with the number of threads.
+    fn image_output_len(&self) -> usize {
+        self.output_shape()[1..].iter().product()
+    }
+
+    /// The adapter, or `cpu` with the number of threads, for people.
     pub fn device_name(&self) -> String {
-        match &self.executor {
-            Executor::Gpu(gpu) => gpu.gpu().adapter().to_string(),
-            #[cfg(not(target_arch = "wasm32"))]
-            Executor::Cpu(cpu) => format!("cpu, {} threads", cpu.threads().count()),
-        }
+        self.executor.device_name()
     }
 
     /// The adapters that [`Device::Auto`] left alone when it found no hardware GPU and took the CPU: software GPUs, and what
     /// cannot run shaders. Empty where the device was asked for, is a GPU, or nothing else is there.
-    pub fn passed_over(&self) -> &[PassedOver] {
+    #[cfg(feature = "gpu")]
+    pub fn passed_over(&self) -> &[crate::gpu::PassedOver] {
         &self.passed_over
     }
 
     /// What became of [`Options::tuning`]; `None` on the CPU, which has no kernels to choose from.
-    pub fn tuned(&self) -> Option<&Tuned> {
-        match &self.executor {
-            Executor::Gpu(gpu) => Some(gpu.tuned()),
-            #[cfg(not(target_arch = "wasm32"))]
-            Executor::Cpu(_) => None,
-        }
+    #[cfg(feature = "gpu")]
+    pub fn tuned(&self) -> Option<&crate::gpu::Tuned> {
+        self.executor.gpu().map(|gpu| gpu.tuned())
     }
 
-    /// Bytes held on the device by now: what the first run that needs it makes is not there before. What drivers and allocators set
-    /// aside beside is not counted.
+    /// Bytes held on the device by now: what the first run that needs it makes is not there before. Weights that several sessions
+    /// share are counted in each. What drivers and allocators set aside beside is not counted.
     pub fn memory(&self) -> Memory {
-        match &self.executor {
-            Executor::Gpu(gpu) => {
-                let crate::gpu::GpuMemory { activations, scratch, weights, transfer } = gpu.memory();
-                Memory { activations, scratch, weights, transfer }
-            }
-            #[cfg(not(target_arch = "wasm32"))]
-            Executor::Cpu(cpu) => {
-                let crate::cpu::CpuMemory { activations, scratch, weights, transfer } = cpu.memory();
-                Memory { activations, scratch, weights, transfer }
-            }
-        }
+        self.executor.memory()
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("family", &self.about.family)
+            .field("device", &self.device_name())
+            .field("input", &self.input_shape())
+            .field("output", &self.output_shape())
+            .finish_non_exhaustive()
     }
 }
 
 /// Image, channel, row and column of a value of a planar tensor.
 fn position(at: usize, [_, channels, height, width]: [usize; 4]) -> [usize; 4] {
     [at / (channels * height * width), at / (height * width) % channels, at / width % height, at % width]
-}
-
-/// Names of adapters in a sentence.
-#[cfg(not(target_arch = "wasm32"))]
-fn names(passed_over: &[PassedOver]) -> String {
-    match passed_over.iter().map(ToString::to_string).collect::<Vec<_>>() {
-        none if none.is_empty() => "nothing".into(),
-        names => names.join("; "),
-    }
 }

@@ -21,9 +21,9 @@ use std::str::FromStr;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/digits");
-/// let run = |output: OutputChoice| -> Result<_, rmnet::SessionError> {
-///     let options = Options { device: Device::Cpu, output, ..Options::default() };
-///     let session = Session::open(folder, None, &options)?;
+/// let run = |output: OutputChoice| -> Result<_, rmnet::Error> {
+///     let options = Options::default().device(Device::Cpu).output(output);
+///     let session = Session::open(folder, &options)?;
 ///     let values = session.run(&vec![0.5; session.input_len()])?;
 ///     Ok((session.output_shape(), values))
 /// };
@@ -128,7 +128,7 @@ fn listed(names: &[String], converted: bool) -> String {
     match (names, converted) {
         ([], true) => "this converted file has no block of the original: run the original for a layer".into(),
         (names, true) => format!("this converted file has the values of {} alone", some(names)),
-        (names, false) => format!("there are {}; `rmnet inspect` lists every layer", some(names)),
+        (names, false) => format!("there are {}; other layers go by the names of their tensors", some(names)),
     }
 }
 
@@ -226,6 +226,15 @@ fn outputs_of(graph: &Graph, name: &str) -> Vec<ValueId> {
     let leaves =
         |v: &ValueId| *v == graph.output() || consumers[v.index()].iter().any(|reader| !below(reader));
     graph.values().filter(below).filter(leaves).collect()
+}
+
+/// The node that gives the output of a module of several layers, such as the stage `layer1`; `None` where there is no such module, or
+/// it has several outputs.
+pub(super) fn module_output(model: &Model, name: &str) -> Option<String> {
+    match outputs_of(&model.graph, name).as_slice() {
+        [value] => Some(model.graph.node(*value).name.clone()),
+        _ => None,
+    }
 }
 
 /// Names of the blocks and poolings of `original` whose values the rewritten graph has too, each with the rewritten graph's node: what a

@@ -1,6 +1,6 @@
 //! Pruning of a loaded model: rewrite, judge, remove, plan.
 
-use super::SessionError;
+use super::Error;
 use crate::graph::{Graph, Op};
 use crate::memory;
 use crate::models::{Model, Naming};
@@ -37,9 +37,9 @@ pub struct PrunedModel {
 /// Removes residual connections, then channels. Needs no device.
 ///
 /// # Errors
-/// [`SessionError::Prune`] names the option, layer or criterion; [`SessionError::Calibration`] images that are no whole number,
-/// [`SessionError::OutOfMemory`] where one is too large to judge by.
-pub fn pruned(model: &Model, judge: Judge<'_>, options: &Options) -> Result<PrunedModel, SessionError> {
+/// [`Error::Prune`] names the option, layer or criterion; [`Error::Calibration`] images that are no whole number,
+/// [`Error::OutOfMemory`] where one is too large to judge by.
+pub fn prune_model(model: &Model, judge: Judge<'_>, options: &Options) -> Result<PrunedModel, Error> {
     let rewritten = rewrite::for_mode(&model.graph, Mode::Structured)?;
     let chain = &rewritten.graph;
     let criterion = match judge {
@@ -48,7 +48,7 @@ pub fn pruned(model: &Model, judge: Judge<'_>, options: &Options) -> Result<Prun
         Judge::Mean(images) => Criterion::Mean(channel_means(chain, images)?),
     };
     let pruned = prune(chain, &criterion, options)?;
-    let planned = |graph: &Graph| -> Result<Plan, SessionError> {
+    let planned = |graph: &Graph| -> Result<Plan, Error> {
         let plan = plan::compile(graph, &plan::Options::default())?;
         plan::check(&plan)?;
         Ok(plan)
@@ -67,10 +67,10 @@ pub fn pruned(model: &Model, judge: Judge<'_>, options: &Options) -> Result<Prun
 }
 
 /// Means of every convolution's, pool's and gate's channels over images and pixels, in f64 on the CPU.
-fn channel_means(graph: &Graph, images: &[f32]) -> Result<ChannelMeans, SessionError> {
+fn channel_means(graph: &Graph, images: &[f32]) -> Result<ChannelMeans, Error> {
     let image = graph.input_shape().len();
     if images.is_empty() || !images.len().is_multiple_of(image) {
-        return Err(SessionError::Calibration { image, found: images.len() });
+        return Err(Error::Calibration { image, found: images.len() });
     }
     memory::ask("a run in f64", reference::bytes(graph, 1))?;
     let count = images.len() / image;

@@ -14,8 +14,8 @@ const THREAD_BYTES: usize = 3 << 20;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/digits");
-/// let options = Options { device: Device::Cpu, threads: Some(Threads::new(2)?), ..Options::default() };
-/// let session = Session::open(folder, None, &options)?;
+/// let options = Options::default().device(Device::Cpu).threads(Threads::new(2)?);
+/// let session = Session::open(folder, &options)?;
 /// assert_eq!(session.device_name(), "cpu, 2 threads");
 /// # Ok(())
 /// # }

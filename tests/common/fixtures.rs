@@ -2,7 +2,7 @@
 
 use rmnet::checkpoint::Checkpoint;
 use rmnet::models::{self, Model};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A fixture: the model for its stored input, that input, and what PyTorch made of it.
 pub struct Fixture {
@@ -16,7 +16,10 @@ pub struct Fixture {
 }
 
 pub fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    // Tests of the program have the folder of its package there.
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = package.ancestors().find(|folder| folder.join("tests/fixtures").is_dir());
+    root.expect("a folder with fixtures").to_path_buf()
 }
 
 /// Every model fixture, the bundled model too.

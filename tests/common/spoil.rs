@@ -124,7 +124,7 @@ pub type Case = (fn(&mut File), &'static [&'static str]);
 
 #[track_caller]
 pub fn refused(start: fn() -> File, cases: &[Case]) {
-    start().load().expect("the file before anything is wrong with it");
+    let _ = start().load().expect("the file before anything is wrong with it");
     for (spoil, words) in cases {
         let mut file = start();
         spoil(&mut file);
@@ -145,4 +145,24 @@ impl OutputShape for rmnet::graph::Graph {
         let shape = self.shape(self.output());
         [shape.channels, shape.height, shape.width]
     }
+}
+
+/// A torchvision fixture with batch norms scaled.
+pub fn norms_scaled(scales: &[(&str, f32)]) -> File {
+    let path = super::fixtures::root().join("tests/fixtures/tv_basic_odd_widths/model.safetensors");
+    let checkpoint = rmnet::checkpoint::Checkpoint::open(path).unwrap();
+    let mut file = File::default();
+    for (name, tensor) in checkpoint.tensors() {
+        let scale = scales.iter().find(|(norm, _)| {
+            name.strip_prefix(norm).is_some_and(|rest| rest == ".weight" || rest == ".bias")
+        });
+        let values = tensor.to_f32().into_iter().map(|v| v * scale.map_or(1.0, |s| s.1)).collect();
+        file.tensors.insert(name.into(), (tensor.shape().to_vec(), values));
+    }
+    file
+}
+
+/// Weights fit, values do not: the second convolution gives them.
+pub fn overflowing() -> File {
+    norms_scaled(&[("bn1", 2000.0), ("layer1.0.bn1", 500.0)])
 }

@@ -4,7 +4,7 @@ use crate::models::build::layers::depths;
 use crate::models::build::state_dict::StateDict;
 use crate::models::families::iresnet::{self, image_side, map_side};
 use crate::models::scheme::{self, Scheme};
-use crate::models::{MAX_SIDE, Naming};
+use crate::models::{MAX_INPUT_SIDE, Naming};
 use crate::preprocess::{Preprocess, Resize};
 
 pub(in crate::models) const SCHEME: Scheme = Scheme {
@@ -28,12 +28,12 @@ fn preprocess(dict: &StateDict<'_>) -> Preprocess {
     let side = || {
         let map = map_side(dim("fc.weight", 1)?, dim("bn2.weight", 0)?)?;
         image_side(map, 1usize.checked_shl(u32::try_from(depths(dict.names()).len()).ok()?)?)
-            .filter(|s| *s <= MAX_SIDE)
+            .filter(|s| *s <= MAX_INPUT_SIDE)
     };
     let size = [side().unwrap_or(112); 2];
     Preprocess {
-        size,
-        resize: Resize::Exact(size),
+        size: size.into(),
+        resize: Resize::Exact(size.into()),
         crop_pct: 1.0,
         mean: vec![0.5; 3],
         std: vec![0.5; 3],

@@ -9,7 +9,7 @@ mod layer;
 
 pub use error::{METADATA_KEY, SavedError};
 
-use super::{Assumption, MAX_SIDE, Model, Output, Scores};
+use super::{Assumption, MAX_INPUT_SIDE, Model, Output, Scores};
 use crate::checkpoint::Checkpoint;
 use crate::graph::{Graph, Shape, ValueId};
 use crate::output;
@@ -159,9 +159,9 @@ fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedErro
         return Err(SavedError::Mismatch { what: "family", expected, found });
     }
     let [channels, height, width] = chain.input;
-    let bounds = [MOST_CHANNELS, MAX_SIDE, MAX_SIDE];
+    let bounds = [MOST_CHANNELS, MAX_INPUT_SIDE, MAX_INPUT_SIDE];
     if chain.input.iter().zip(bounds).any(|(n, most)| !(1..=most).contains(n)) {
-        let expected = format!("channels from 1 to {MOST_CHANNELS}, sides from 1 to {MAX_SIDE}");
+        let expected = format!("channels from 1 to {MOST_CHANNELS}, sides from 1 to {MAX_INPUT_SIDE}");
         return Err(SavedError::Mismatch { what: "input", expected, found: format!("{:?}", chain.input) });
     }
     let read: HashSet<&str> = chain.nodes.iter().flat_map(SavedNode::tensors).collect();

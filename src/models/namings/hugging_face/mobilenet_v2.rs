@@ -8,7 +8,7 @@ use crate::models::build::state_dict::StateDict;
 use crate::models::config::{Config, HuggingFace, wrong};
 use crate::models::families::mobilenet_v2::{self, Block, DEPTHS, Layout, Net, Unit};
 use crate::models::scheme::{self, Built, Scheme};
-use crate::models::{Key, MAX_SIDE, ModelError, Naming};
+use crate::models::{Key, MAX_INPUT_SIDE, ModelError, Naming};
 use crate::preprocess::Preprocess;
 use serde_json::Value;
 
@@ -37,11 +37,11 @@ fn preprocess(dict: &StateDict<'_>) -> Preprocess {
 /// The first block stands in the stem and never has a shortcut; 16 others follow.
 fn build(reader: &mut Reader<'_>, config: &Config, size: [usize; 2]) -> Result<Built, ModelError> {
     let config = &config.hugging_face;
-    let sides = 1..=MAX_SIDE;
+    let sides = 1..=MAX_INPUT_SIDE;
     if let Some(found) = config.image_size.found()
         && !config.image_size.get().is_some_and(|side| sides.contains(side))
     {
-        return Err(wrong("image_size", &format!("a side from 1 to {MAX_SIDE} pixels"), found));
+        return Err(wrong("image_size", &format!("a side from 1 to {MAX_INPUT_SIDE} pixels"), found));
     }
     let body = if reader.names().any(|n| n.starts_with(BODY)) { BODY } else { "" };
     let stem_expands = reader.names().any(|n| n.starts_with(&format!("{body}conv_stem.expand_1x1.")));

@@ -1,0 +1,58 @@
+//! What happens where memory is short.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+
+/// The system's allocator. Where it has not even a little left, the program ends as it does where memory is short, with exit code 6, and
+/// is not aborted. What is large is asked for where it is used ([`rmnet::memory`]), and may be refused.
+struct Allocator;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
+/// Bytes that nobody asks for twice.
+const LITTLE: usize = 64 << 10;
+
+fn had(at: *mut u8, bytes: usize) -> *mut u8 {
+    if at.is_null() && bytes <= LITTLE {
+        out_of_memory();
+    }
+    at
+}
+
+#[cfg(unix)]
+fn out_of_memory() -> ! {
+    const WHY: &[u8] = b"error: out of memory\n";
+    // SAFETY: bytes of a constant, written to a descriptor; then the process ends, and nothing else of it is run.
+    unsafe {
+        libc::write(2, WHY.as_ptr().cast(), WHY.len());
+        libc::_exit(6)
+    }
+}
+
+#[cfg(not(unix))]
+fn out_of_memory() -> ! {
+    std::process::exit(6)
+}
+
+// SAFETY: the system's allocator, but for what does not return.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as the caller vouches.
+        had(unsafe { System.alloc(layout) }, layout.size())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as the caller vouches.
+        had(unsafe { System.alloc_zeroed(layout) }, layout.size())
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as the caller vouches.
+        had(unsafe { System.realloc(at, layout, size) }, size)
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as the caller vouches.
+        unsafe { System.dealloc(at, layout) }
+    }
+}

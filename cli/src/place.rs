@@ -1,0 +1,250 @@
+//! Where a verb runs, with what is kept on disk for that adapter: the tuning, and what the driver compiled.
+
+use super::args::{DeviceArgs, KeptArgs};
+use super::{Failure, device, terminal};
+use rmnet::files;
+use rmnet::gpu::{Gpu, HardwareGpu, PassedOver, Tuned, Tuning};
+use rmnet::kernel::Choice;
+use rmnet::models::Model;
+use rmnet::{Device, Error, Options, Precision, Session};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Larger files of compiled shaders are started anew: they only grow.
+const LARGEST_CACHE: u64 = 64 << 20;
+
+/// A device, open, with the options that follow from the command line.
+pub struct Place {
+    /// `None` on the CPU.
+    gpu: Option<Gpu>,
+    device: Device,
+    /// What the default device left alone when it found no hardware GPU.
+    passed_over: Vec<PassedOver>,
+    safe_shaders: bool,
+    precision: Precision,
+    tuning: FoundTuning,
+    /// Where the driver's shaders are kept, and what was read from there.
+    shaders: Option<(PathBuf, Vec<u8>)>,
+}
+
+/// A tuning and where it is from.
+#[derive(Default)]
+pub struct FoundTuning {
+    pub tuning: Tuning,
+    file: Option<PathBuf>,
+    /// Named on the command line: what is wrong with it is an error, not a warning.
+    named: bool,
+}
+
+impl Place {
+    pub fn open(args: &DeviceArgs) -> Result<Place, Failure> {
+        let device = device(args.adapter.as_deref());
+        let (safe_shaders, precision) = (args.safe_shaders, args.precision.into());
+        let (gpu, passed_over) = match &device {
+            Device::Gpu(choice) => (Some(Gpu::new(choice).map_err(Error::Gpu)?), vec![]),
+            Device::Auto => match Gpu::hardware().map_err(Error::Gpu)? {
+                HardwareGpu::Open(gpu) => (Some(*gpu), vec![]),
+                HardwareGpu::Absent(passed_over) => (None, passed_over),
+            },
+            _ => (None, vec![]), // the CPU
+        };
+        let Some(gpu) = gpu else {
+            if device == Device::Auto {
+                say_on_cpu(&passed_over);
+            }
+            if let Some(file) = args.kept.tuning.as_deref().filter(|t| t.as_os_str() != "none") {
+                return Err(Failure::usage(format!(
+                    "--tuning {}: the CPU executor has no kernels to choose from",
+                    file.display()
+                )));
+            }
+            return Ok(Place {
+                gpu: None,
+                device: Device::Cpu,
+                passed_over,
+                safe_shaders,
+                precision,
+                tuning: FoundTuning::default(),
+                shaders: None,
+            });
+        };
+        let tuning = FoundTuning::find(&args.kept)?;
+        let (gpu, shaders) = match folder(args.kept.cache.as_deref()) {
+            None => (gpu, None),
+            Some(folder) => with_shaders(gpu, &folder),
+        };
+        Ok(Place { gpu: Some(gpu), device, passed_over, safe_shaders, precision, tuning, shaders })
+    }
+
+    /// What sessions here have in common.
+    pub fn options(&self) -> Options {
+        Options::default()
+            .device(self.device.clone())
+            .safe_shaders(self.safe_shaders)
+            .precision(self.precision)
+            .tuning(self.tuning.tuning.clone())
+    }
+
+    /// For scripts, the adapters that the default device left alone.
+    pub fn passed_over_json(&self) -> Value {
+        passed_over_json(&self.passed_over)
+    }
+
+    /// A session here. A tuning that names kernels that are not there is an error or a warning, as [`FoundTuning`] has it.
+    pub fn session(&self, model: &Model, options: &Options) -> Result<Session, Failure> {
+        let session = match &self.gpu {
+            Some(gpu) => Session::with_gpu(gpu, model, options)?,
+            None => Session::new(model, options)?,
+        };
+        let unknown = session.tuned().map_or(&[][..], |t| &t.unknown);
+        if let Some((dispatch, kernel)) = unknown.first() {
+            self.tuning.unknown(dispatch, *kernel, unknown.len())?;
+        }
+        Ok(session)
+    }
+
+    /// For people, what became of the tuning in a session here; `None` where there is none.
+    pub fn tuning_note(&self, session: &Session) -> Option<String> {
+        self.tuning.note(session.tuned()?, session.plan().dispatches.len())
+    }
+
+    /// The same for scripts; null where there is no tuning.
+    pub fn tuning_json(&self, session: &Session) -> Value {
+        session.tuned().map_or(Value::Null, |tuned| self.tuning.json(tuned))
+    }
+
+    /// Keeps what the driver compiled for the next start. Failing that is a warning: nothing that was asked for is missing.
+    pub fn keep_shaders(&self) {
+        let (Some(gpu), Some((path, before))) = (&self.gpu, &self.shaders) else { return };
+        if gpu.pipeline_cache().is_none_or(|now| now == *before) {
+            return;
+        }
+        if let Err(e) = make_folder(path).and_then(|()| gpu.write_pipeline_cache(path)) {
+            terminal::say(&format!("warning: compiled shaders are not kept: {}: {e}", path.display()));
+        }
+    }
+}
+
+/// Says on standard error that a default device is the CPU executor, and why.
+pub fn say_on_cpu(passed_over: &[PassedOver]) {
+    terminal::say(&format!("note: {}", on_cpu(passed_over)));
+}
+
+/// Why the default device is the CPU executor: what was passed over, and how to ask for it.
+pub fn on_cpu(passed_over: &[PassedOver]) -> String {
+    if passed_over.is_empty() {
+        return "no GPU found, so this runs on the CPU executor (`rmnet doctor` says what to install)".into();
+    }
+    format!("no hardware GPU found, so this runs on the CPU executor; passed over: {}", each(passed_over))
+}
+
+/// The adapters that were passed over, each with the option that asks for it.
+pub fn each(passed_over: &[PassedOver]) -> String {
+    let with_option = |p: &PassedOver| match p.adapter.problem {
+        None => format!("{p} (asked for with `--adapter {}`)", p.index),
+        Some(_) => p.to_string(),
+    };
+    passed_over.iter().map(with_option).collect::<Vec<_>>().join("; ")
+}
+
+/// The same for scripts.
+pub fn passed_over_json(passed_over: &[PassedOver]) -> Value {
+    let each = |p: &PassedOver| {
+        let a = &p.adapter;
+        json!({ "adapter": p.index, "name": a.name, "backend": a.backend, "kind": a.kind, "problem": a.problem })
+    };
+    passed_over.iter().map(each).collect()
+}
+
+impl FoundTuning {
+    /// The tuning of `--tuning`, else the stored one where there is one.
+    pub fn find(args: &KeptArgs) -> Result<FoundTuning, Failure> {
+        match args.tuning.as_deref() {
+            Some(none) if none.as_os_str() == "none" => Ok(FoundTuning::default()),
+            Some(file) => {
+                let tuning = Tuning::read(file).map_err(Failure::input)?;
+                Ok(FoundTuning { tuning, file: Some(file.into()), named: true })
+            }
+            None => {
+                let file = stored(args.cache.as_deref());
+                let read = file.and_then(|file| Some((read_stored(&file)?, file)));
+                Ok(read.map_or_else(FoundTuning::default, |(tuning, file)| FoundTuning {
+                    tuning,
+                    file: Some(file),
+                    named: false,
+                }))
+            }
+        }
+    }
+
+    /// For people, what became of it for so many dispatches; `None` where there is none.
+    pub fn note(&self, tuned: &Tuned, of: usize) -> Option<String> {
+        let file = self.file.as_deref()?.display();
+        Some(match tuned.dispatches {
+            0 => format!(
+                "tuning: {file} has nothing for this adapter, driver and version at this batch, size and precision"
+            ),
+            used => format!("tuning: {file}, for {used} of {of} dispatches"),
+        })
+    }
+
+    /// The same for scripts; null where there is no tuning.
+    pub fn json(&self, tuned: &Tuned) -> Value {
+        self.file.as_ref().map_or(Value::Null, |file| {
+            json!({ "file": file.to_string_lossy(), "dispatches": tuned.dispatches, "unknown_kernels": tuned.unknown.len() })
+        })
+    }
+
+    /// Entries name kernels that are not there.
+    pub fn unknown(&self, dispatch: &str, kernel: Choice, count: usize) -> Result<(), Failure> {
+        let file = self.file.as_deref().unwrap_or(Path::new("tuning")).display().to_string();
+        let message = format!(
+            "{file}: {count} dispatches are to run kernels that this adapter has not, such as `{kernel}` for {dispatch}"
+        );
+        if self.named {
+            return Err(Failure::input(message));
+        }
+        terminal::say(&format!("warning: {message}; they run untuned, `rmnet tune` measures again"));
+        Ok(())
+    }
+}
+
+/// The stored tuning, where there is one. A file that cannot be read is a warning: runs do not depend on it.
+pub fn read_stored(file: &Path) -> Option<Tuning> {
+    if !file.exists() {
+        return None;
+    }
+    let warn = |e| terminal::say(&format!("warning: {e}; it is not used, `rmnet tune` writes it anew"));
+    Tuning::read(file).map_err(warn).ok()
+}
+
+/// Where `tune` keeps its choices; `None` where nothing is kept.
+pub fn stored(cache: Option<&Path>) -> Option<PathBuf> {
+    Some(folder(cache)?.join("tuning.json"))
+}
+
+/// The folder of kept files: `--cache`, else `RMNET_CACHE_DIR`, else the user's cache folder.
+fn folder(cache: Option<&Path>) -> Option<PathBuf> {
+    use etcetera::BaseStrategy;
+    match cache.map(Into::into).or_else(|| std::env::var_os("RMNET_CACHE_DIR")) {
+        Some(given) if given == "none" || given.is_empty() => None,
+        Some(given) => Some(given.into()),
+        None => Some(etcetera::choose_base_strategy().ok()?.cache_dir().join("rmnet")),
+    }
+}
+
+/// Makes the folder of a file.
+pub fn make_folder(file: &Path) -> std::io::Result<()> {
+    file.parent().map_or(Ok(()), fs::create_dir_all)
+}
+
+/// A GPU that compiles with the help of what is kept in a folder.
+fn with_shaders(gpu: Gpu, folder: &Path) -> (Gpu, Option<(PathBuf, Vec<u8>)>) {
+    let Some(name) = gpu.pipeline_cache_name() else { return (gpu, None) };
+    let path = folder.join(name);
+    let kept = files::read(&path, LARGEST_CACHE).unwrap_or_default();
+    // SAFETY: the folder is the user's own, or the one that the user named for this, and this program wrote the file.
+    let gpu = unsafe { gpu.with_pipeline_cache(&kept) };
+    (gpu, Some((path, kept)))
+}

@@ -1,0 +1,184 @@
+//! What a session runs on: the one seam between it and the executors.
+
+use super::Error;
+use crate::kernel::Rounding;
+use crate::plan::{Memory, Phases, Plan, Values};
+use std::pin::Pin;
+use std::time::Duration;
+
+/// `Send` and `Sync` where the executor's types are: in a browser wgpu's are not.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) trait Shared: Send + Sync {}
+#[cfg(not(target_arch = "wasm32"))]
+impl<T: Send + Sync> Shared for T {}
+#[cfg(target_arch = "wasm32")]
+pub(super) trait Shared {}
+#[cfg(target_arch = "wasm32")]
+impl<T> Shared for T {}
+
+/// A run that is awaited.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Result<Values, Error>> + Send + 'a>>;
+#[cfg(target_arch = "wasm32")]
+pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Result<Values, Error>> + 'a>>;
+
+/// Runs one plan on one device. Inputs are one whole batch, planar `[batch, channels, height, width]`.
+pub(super) trait Executor: Shared {
+    /// The plan, without its weights.
+    fn plan(&self) -> &Plan;
+
+    /// The device, for people.
+    fn device_name(&self) -> String;
+
+    /// Bytes held by now.
+    fn memory(&self) -> Memory;
+
+    /// Runs and awaits the device: the output and, if `keep`, the values that the plan keeps.
+    fn run_async<'a>(&'a self, input: &'a [f32], keep: bool) -> Running<'a>;
+
+    /// The same, blocking.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn run(&self, input: &[f32], keep: bool) -> Result<Values, Error>;
+
+    /// A run's output, and where its time went on the host.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn run_timed(&self, input: &[f32]) -> Result<(Vec<f32>, Phases), Error>;
+
+    /// Begin and end of every dispatch of one run; `None` where the device has no timestamps.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn dispatch_times(&self, input: &[f32]) -> Result<Option<Vec<[Duration; 2]>>, Error>;
+
+    /// f32 multiplications and additions per second, and bytes copied per second, as measured.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn peak(&self) -> Result<(f64, f64), Error>;
+
+    /// Bytes of packed weights of every dispatch.
+    fn weight_bytes_by_dispatch(&self) -> Vec<usize>;
+
+    /// Name of the kernel of every dispatch.
+    fn kernels(&self) -> Vec<String>;
+
+    /// How far the value of a node may be from the exact one, by the kernels that make it.
+    fn rounding(&self, _node: &str) -> Rounding {
+        Rounding::DIRECT
+    }
+
+    /// The executor on a GPU, if it is one.
+    #[cfg(feature = "gpu")]
+    fn gpu(&self) -> Option<&crate::gpu::GpuExecutor> {
+        None
+    }
+}
+
+#[cfg(feature = "gpu")]
+impl Executor for crate::gpu::GpuExecutor {
+    fn plan(&self) -> &Plan {
+        self.plan()
+    }
+
+    fn device_name(&self) -> String {
+        self.gpu().adapter().to_string()
+    }
+
+    fn memory(&self) -> Memory {
+        self.memory()
+    }
+
+    fn run_async<'a>(&'a self, input: &'a [f32], keep: bool) -> Running<'a> {
+        Box::pin(async move {
+            Ok(match keep {
+                true => self.run_keeping_async(input).await?,
+                false => Values { output: self.run_async(input).await?, ..Values::default() },
+            })
+        })
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn run(&self, input: &[f32], keep: bool) -> Result<Values, Error> {
+        Ok(match keep {
+            true => self.run_keeping(input)?,
+            false => Values { output: self.run(input)?, ..Values::default() },
+        })
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn run_timed(&self, input: &[f32]) -> Result<(Vec<f32>, Phases), Error> {
+        Ok(self.run_timed(input)?)
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn dispatch_times(&self, input: &[f32]) -> Result<Option<Vec<[Duration; 2]>>, Error> {
+        Ok(self.dispatch_times(input)?)
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn peak(&self) -> Result<(f64, f64), Error> {
+        Ok(self.gpu().peak()?)
+    }
+
+    fn weight_bytes_by_dispatch(&self) -> Vec<usize> {
+        self.weight_bytes_by_dispatch()
+    }
+
+    fn kernels(&self) -> Vec<String> {
+        self.kernels().iter().map(ToString::to_string).collect()
+    }
+
+    fn rounding(&self, node: &str) -> Rounding {
+        self.rounding(node)
+    }
+
+    fn gpu(&self) -> Option<&crate::gpu::GpuExecutor> {
+        Some(self)
+    }
+}
+
+#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+impl Executor for crate::cpu::CpuExecutor {
+    fn plan(&self) -> &Plan {
+        self.plan()
+    }
+
+    fn device_name(&self) -> String {
+        format!("cpu, {} threads", self.threads().count())
+    }
+
+    fn memory(&self) -> Memory {
+        self.memory()
+    }
+
+    /// Runs at once: a CPU does the work itself.
+    fn run_async<'a>(&'a self, input: &'a [f32], keep: bool) -> Running<'a> {
+        Box::pin(async move { Executor::run(self, input, keep) })
+    }
+
+    fn run(&self, input: &[f32], keep: bool) -> Result<Values, Error> {
+        Ok(match keep {
+            true => self.run_keeping(input)?,
+            false => Values { output: self.run(input)?, ..Values::default() },
+        })
+    }
+
+    /// All of the time is waiting.
+    fn run_timed(&self, input: &[f32]) -> Result<(Vec<f32>, Phases), Error> {
+        let start = std::time::Instant::now();
+        let output = self.run(input)?;
+        Ok((output, Phases { wait: start.elapsed(), ..Phases::default() }))
+    }
+
+    fn dispatch_times(&self, input: &[f32]) -> Result<Option<Vec<[Duration; 2]>>, Error> {
+        Ok(Some(self.dispatch_times(input)?))
+    }
+
+    fn peak(&self) -> Result<(f64, f64), Error> {
+        Ok(self.peak())
+    }
+
+    fn weight_bytes_by_dispatch(&self) -> Vec<usize> {
+        self.weight_bytes_by_dispatch()
+    }
+
+    fn kernels(&self) -> Vec<String> {
+        vec!["cpu".into(); self.plan().dispatches.len()]
+    }
+}
