@@ -52,6 +52,7 @@
 
 mod field;
 mod session;
+mod shared;
 mod size;
 
 /// The errors of every stage; [`Error`](enum@crate::Error) holds one of them.
@@ -69,6 +70,7 @@ pub mod error {
     pub use crate::onnx::OnnxError;
     pub use crate::plan::{CheckError, PlanError};
     pub use crate::preprocess::PreprocessError;
+    pub use crate::rewrite::prune::PruneError;
     pub use crate::session::OutputError;
     #[cfg(not(target_arch = "wasm32"))]
     pub use crate::threads::ThreadsError;

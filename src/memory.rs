@@ -2,6 +2,7 @@
 
 /// More bytes than are to be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 #[error("out of memory: {what} of {bytes} bytes, more than can be had")]
 pub struct OutOfMemory {
     /// What they are for.

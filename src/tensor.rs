@@ -81,6 +81,7 @@ impl fmt::Debug for Tensor {
 
 /// Bytes that do not fill the shape they are said to have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 #[error("a {dtype} tensor of shape {shape:?} takes {expected} bytes, found {found}")]
 pub struct SizeError {
     /// The element type asked for.

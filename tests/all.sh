@@ -39,17 +39,21 @@ export PROPTEST_RNG_SEED=1 # one commit, one verdict; plain `cargo test` draws n
 export RMNET_ONNX_PYTHON="$venv/bin/python" # the tests that are ignored without it are run below
 
 if [ $# -gt 0 ]; then
-    exec cargo test --locked "${@/#/--test=}" -- --include-ignored
+    exec cargo test --locked --workspace "${@/#/--test=}" -- --include-ignored
 fi
 cargo fmt --check
 cargo fmt --check --manifest-path fuzz/Cargo.toml
-cargo clippy --locked --all-targets -- -D warnings
-cargo clippy --locked --no-default-features -- -D warnings
-RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
-cargo test --locked -- --include-ignored
+cargo clippy --locked --workspace --all-targets -- -D warnings
+# The library as apps have it: by default, with one executor, with neither, and with every feature that apps may ask for.
+for features in "" "--no-default-features --features cpu" "--no-default-features --features gpu" "--no-default-features" \
+    "--features images,onnx"; do
+    cargo clippy --locked -p rmnet --lib $features -- -D warnings
+done
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+cargo test --locked --workspace -- --include-ignored
 # llvmpipe with vectors of 128 bits, as it has on ARM and on processors without AVX: subgroups of four.
 VK_DRIVER_FILES="$(llvmpipe)" RMNET_TEST_ADAPTERS=1 LP_NATIVE_VECTOR_WIDTH=128 \
-    cargo test --locked --test executors --test kernels -- gpu with_subgroups
+    cargo test --locked --workspace --test executors --test kernels -- gpu with_subgroups
 # Every fuzz target for a minute, two at a time. libFuzzer is C++.
 command -v c++ >/dev/null || install g++
 bash fuzz/run.sh 60

@@ -97,7 +97,7 @@ fn an_overflow_is_an_error_and_named() {
         assert!(single.run(&input).unwrap().iter().all(|v| v.is_finite()), "{name}");
         let session = Session::new(&model, &half(1, &device)).unwrap();
         let error = session.run(&input).unwrap_err();
-        assert!(error.to_string().contains("`rmnet verify --precision f16"), "{name}: {error}");
+        assert!(!error.to_string().contains("--"), "{name}: {error}");
         match (device, error) {
             (Device::Cpu, Error::Cpu(CpuError::Overflow { layer })) => {
                 assert_eq!(layer, "layer1.0.conv1")

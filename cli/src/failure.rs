@@ -1,10 +1,7 @@
 //! Why a verb failed, and the exit code that says so.
 
 use rmnet::Error;
-use rmnet::cpu::CpuError;
-use rmnet::gpu::GpuError;
-use rmnet::plan::PlanError;
-use rmnet::rewrite::prune::PruneError;
+use rmnet::error::{CpuError, GpuError, OutputError, PlanError, PruneError};
 use serde_json::Value;
 use std::fmt::Display;
 
@@ -53,24 +50,52 @@ impl From<Error> for Failure {
             },
             _ => 3,
         };
-        let message = match &e {
-            // Its message says so itself.
-            Error::Gpu(GpuError::NoAdapter { .. }) => e.to_string(),
-            _ if code == 4 => format!("{e}; the CPU executor, `--adapter cpu`, needs no GPU"),
-            _ => e.to_string(),
+        let message = match advice(&e) {
+            Some(advice) => format!("{e}; {advice}"),
+            None if code == 4 => format!("{e}; the CPU executor, `--adapter cpu`, needs no GPU"),
+            None => e.to_string(),
         };
         Failure { code, message, report: None }
     }
 }
 
-/// A limit is the adapter's; anything else is the model's.
-pub fn plan_code(e: &PlanError) -> u8 {
+/// What the user of the program can do, which an error of the library does not know.
+fn advice(e: &Error) -> Option<String> {
+    Some(match e {
+        Error::NotFinite { precision, .. } => {
+            format!("`rmnet verify --precision {precision} --bisect` names it")
+        }
+        Error::Cpu(CpuError::Overflow { .. }) => {
+            "`rmnet verify --precision f16` says by how much, `--precision f32` runs it".into()
+        }
+        Error::Plan(e) => return plan_advice(e).map(String::from),
+        Error::Output(OutputError::UnknownLayer { converted: false, .. }) => {
+            "`rmnet inspect` lists every layer".into()
+        }
+        Error::Gpu(GpuError::NoAdapter { .. }) => {
+            "`rmnet devices` lists what is found, `--adapter cpu` needs no GPU".into()
+        }
+        Error::NoTimestamps => "`rmnet devices` lists the adapters that have them".into(),
+        _ => return None,
+    })
+}
+
+fn plan_advice(e: &PlanError) -> Option<&'static str> {
+    matches!(e, PlanError::Weights { .. }).then_some("`--precision f32` runs it")
+}
+
+impl From<&PlanError> for Failure {
+    /// A limit is the adapter's; anything else is the model's.
+    fn from(e: &PlanError) -> Failure {
+        let message = plan_advice(e).map_or_else(|| e.to_string(), |advice| format!("{e}; {advice}"));
+        Failure { code: plan_code(e), message, report: None }
+    }
+}
+
+fn plan_code(e: &PlanError) -> u8 {
     match e {
         PlanError::BindingTooLarge { .. } | PlanError::TooManyBuffers { .. } => 4,
-        PlanError::Unsupported { .. }
-        | PlanError::Weights { .. }
-        | PlanError::TooLarge { .. }
-        | PlanError::EmptyBatch => 3,
         PlanError::BatchTooLarge { .. } => 6,
+        _ => 3,
     }
 }

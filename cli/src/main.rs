@@ -29,7 +29,7 @@ mod wgsl;
 
 use args::{Cli, ModeArg, ModelArgs, PrecisionArg, Verb};
 use clap::Parser;
-use failure::{Failure, plan_code};
+use failure::Failure;
 use rmnet::checkpoint::Checkpoint;
 use rmnet::error::ModelError;
 use rmnet::graph::Graph;

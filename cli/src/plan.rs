@@ -1,7 +1,7 @@
 //! `plan`: dispatches, slots and bytes, beside what the other forms would take. Needs no GPU.
 
 use super::args::{MergeArg, PlanArgs};
-use super::{Failure, Report, check_target, device, load, mib, plan_code, write};
+use super::{Failure, Report, check_target, device, load, mib, write};
 use rmnet::gpu::Gpu;
 use rmnet::plan::{self, Options, Plan, Target};
 use rmnet::rewrite::{self, Form, Mode};
@@ -25,9 +25,12 @@ pub fn plan(args: &PlanArgs) -> Result<Report, Failure> {
         let merge = args.merge == MergeArg::Always && mode != Mode::Residual;
         let graph = rewrite::for_mode(&model.graph, Form { mode, merge }).map_err(Failure::input)?.graph;
         let plan = plan::compile(&graph, &options).map_err(|e| {
-            let code = plan_code(&e);
-            let limits = format!("{e}, by {whose}; --adapter takes another's limits, and cpu has none");
-            Failure { code, ..Failure::input(if code == 4 { limits } else { e.to_string() }) }
+            let failure = Failure::from(&e);
+            if failure.code != 4 {
+                return failure;
+            }
+            let message = format!("{e}, by {whose}; --adapter takes another's limits, and cpu has none");
+            Failure { message, ..failure }
         })?;
         plan::check(&plan)
             .map_err(|e| Failure::input(format!("the plan is wrong, please report it: {e}")))?;

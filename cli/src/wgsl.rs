@@ -2,7 +2,7 @@
 
 use super::args::WgslArgs;
 use super::place::FoundTuning;
-use super::{Failure, Report, device, load, plan_code};
+use super::{Failure, Report, device, load};
 use rmnet::gpu::{Gpu, Tuned};
 use rmnet::kernel::{self, Capabilities};
 use rmnet::plan::{self, Target};
@@ -33,8 +33,7 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
     let graph = rewrite::for_mode(&model.graph, rmnet::Mode::from(args.mode)).map_err(Failure::input)?.graph;
     let (batch, precision) = (args.batch as usize, args.precision.into());
     let options = plan::Options { batch, target, precision, ..plan::Options::default() };
-    let plan =
-        plan::compile(&graph, &options).map_err(|e| Failure { code: plan_code(&e), ..Failure::input(e) })?;
+    let plan = plan::compile(&graph, &options).map_err(|e| Failure::from(&e))?;
     let chosen: Vec<usize> = match &args.dispatch {
         None => (0..plan.dispatches.len()).collect(),
         Some(text) => {

@@ -10,11 +10,12 @@ use super::{Scratch, depthwise};
 use crate::graph::MaxPool;
 use crate::kernel::{Add, ConvSpec, Function, KRange};
 use crate::plan::ConvWeights;
+use crate::shared::{Key, Shared};
 use crate::tensor::all_finite;
 use gemm::Parallelism;
 use rayon::prelude::*;
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Arc, LazyLock, Mutex};
 
 /// Rows of packed weights written at a time.
 const PACK_ROWS: usize = 32;
@@ -23,7 +24,7 @@ const PACK_ROWS: usize = 32;
 pub(super) struct PackedConv {
     /// Per K range: `[groups][kernel_h * kernel_w * channels / groups][out_channels / groups]`; of a depthwise one
     /// `[kernel_h * kernel_w][channels]`.
-    k_ranges: Vec<Vec<f32>>,
+    k_ranges: Vec<Arc<Vec<f32>>>,
     bias: Vec<f32>,
     slopes: Vec<f32>,
     maps: Vec<Map>,
@@ -62,7 +63,7 @@ impl PackedConv {
             });
             packed
         };
-        let k_ranges = spec.k_ranges.iter().zip(&weights.k_ranges).map(pack).collect();
+        let k_ranges = spec.k_ranges.iter().zip(&weights.k_ranges).map(pack).map(shared).collect();
         let packed = PackedConv {
             k_ranges,
             bias: weights.bias.clone(),
@@ -74,7 +75,24 @@ impl PackedConv {
 
     pub(super) fn bytes(&self) -> usize {
         let maps: usize = self.maps.iter().flatten().map(|(scale, shift)| scale.len() + shift.len()).sum();
-        4 * (self.k_ranges.iter().map(Vec::len).sum::<usize>() + self.bias.len() + self.slopes.len() + maps)
+        4 * (self.k_ranges.iter().map(|k| k.len()).sum::<usize>()
+            + self.bias.len()
+            + self.slopes.len()
+            + maps)
+    }
+}
+
+/// Packed weights as a session has them that are there in another one already, or will be.
+fn shared(packed: Vec<f32>) -> Arc<Vec<f32>> {
+    static WEIGHTS: LazyLock<Shared<Vec<f32>>> = LazyLock::new(Shared::default);
+    let key = Key::of(bytemuck::cast_slice(&packed));
+    match WEIGHTS.get(key) {
+        // Bits are compared: of two zeros one is not the other.
+        Some(there) if bytemuck::cast_slice::<_, u32>(&there) == bytemuck::cast_slice::<_, u32>(&packed) => {
+            there
+        }
+        Some(_) => Arc::new(packed),
+        None => WEIGHTS.insert(key, packed),
     }
 }
 

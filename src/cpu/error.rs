@@ -5,6 +5,7 @@ use crate::threads::ThreadsError;
 
 /// An error of a run on the CPU.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CpuError {
     /// An input of the wrong length.
     #[error("the input holds {expected} values, found {found}")]

@@ -6,6 +6,7 @@ use super::mapped::Waits;
 use super::{AdapterChoice, GpuError};
 use crate::kernel::{self, Capabilities, Class};
 use crate::plan::Target;
+use crate::shared::Shared;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub struct Gpu {
     /// Waits that a thread of their own does.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) waits: Arc<Waits>,
+    /// Packed weights of the sessions on this device.
+    pub(super) weights: Arc<Shared<wgpu::Buffer>>,
     /// What the driver compiled, where that is kept.
     pub(super) cache: Option<wgpu::PipelineCache>,
 }
@@ -165,6 +168,7 @@ impl Gpu {
             timeout: TIMEOUT,
             #[cfg(not(target_arch = "wasm32"))]
             waits: Arc::default(),
+            weights: Arc::default(),
             cache: None,
         }
     }
@@ -215,12 +219,20 @@ impl Gpu {
         &self.report
     }
 
+    /// Buffers of packed weights that sessions have on this device and its clones, each counted once, and their bytes.
+    pub fn shared_weights(&self) -> (usize, usize) {
+        let buffers = self.weights.values();
+        (buffers.len(), buffers.iter().map(|buffer| buffer.size() as usize).sum())
+    }
+
     /// What kernels are chosen by.
+    #[doc(hidden)]
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
 
     /// What to plan for.
+    #[doc(hidden)]
     pub fn plan_target(&self) -> Target {
         Target::of(&self.capabilities)
     }

@@ -4,6 +4,7 @@ use crate::kernel::KernelError;
 
 /// An error of the GPU executor, from finding an adapter to reading a result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum GpuError {
     /// No adapter answers to what was asked for.
     #[error("no adapter for `{asked}`; found: {}; {remedy}", if .found.is_empty() { "none".into() } else { .found.join(", ") })]

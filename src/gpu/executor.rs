@@ -113,7 +113,7 @@ impl GpuExecutor {
             let packed = packed.ok_or_else(|| GpuError::Overflow { layer: d.name.clone() })?;
             weights.push(match packed.is_empty() {
                 true => None,
-                false => Some(uploader.buffer(&d.name, &packed).await?),
+                false => Some(uploader.shared(&d.name, &packed).await?),
             });
         }
         let weight_bytes = uploader.finish().await?;

@@ -7,6 +7,7 @@ use crate::kernel::{Choice, Kernel, Role, Rounding, Shader};
 use crate::plan::{BufferId, Place, Plan};
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 use wgpu::{BindGroup, Buffer, BufferBinding, ComputePass};
 
 /// One dispatch of a plan, short of its bind groups.
@@ -26,7 +27,8 @@ pub(super) struct Program {
     slots: Slots,
     /// One for all kernels that bind it, as large as the largest needs.
     scratch: Option<Buffer>,
-    weights: Vec<Option<Buffer>>,
+    /// Of each dispatch; other sessions may have the same.
+    weights: Vec<Option<Arc<Buffer>>>,
     /// Bind groups of the dispatches that touch neither input nor output; `None` for those that do.
     inner: Vec<Option<BindGroups>>,
 }
@@ -102,7 +104,7 @@ impl Program {
         plan: &Plan,
         compiled: Compiled,
         slots: Slots,
-        weights: Vec<Option<Buffer>>,
+        weights: Vec<Option<Arc<Buffer>>>,
     ) -> Result<Program, GpuError> {
         let Compiled { pipelines, steps, .. } = compiled;
         let bytes = steps.iter().map(|s| s.kernel.scratch).max().unwrap_or(0);

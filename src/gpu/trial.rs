@@ -116,7 +116,9 @@ impl<'a> Trial<'a> {
         let mut uploader = Uploader::new(self.gpu);
         let weights = match weights.is_empty() {
             true => None,
-            false => Some(pollster::block_on(uploader.buffer("weights", weights))?),
+            false => {
+                Some(pollster::block_on(uploader.buffer_for("weights", weights, BufferUsages::STORAGE))?)
+            }
         };
         pollster::block_on(uploader.finish())?;
         let scratch = pollster::block_on(scratch(self.gpu, kernel.scratch))?;

@@ -77,6 +77,7 @@ pub struct Tuned {
 
 /// A tuning that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TuningError {
     /// No tuning file of this version.
     #[error("expected a tuning file of schema version {SCHEMA_VERSION}: {0}")]

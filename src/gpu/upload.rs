@@ -2,6 +2,8 @@
 //! stay.
 
 use super::{Gpu, GpuError};
+use crate::shared::Key;
+use std::sync::Arc;
 use wgpu::{Buffer, BufferDescriptor, BufferUsages};
 
 /// Bytes of one write: what wgpu stages at a time.
@@ -21,9 +23,16 @@ impl<'a> Uploader<'a> {
         Uploader { gpu, in_flight: 0, bytes: 0 }
     }
 
-    /// A read-only storage buffer that holds `values`.
-    pub(super) async fn buffer(&mut self, label: &str, values: &[u32]) -> Result<Buffer, GpuError> {
-        self.buffer_for(label, values, BufferUsages::STORAGE).await
+    /// A read-only storage buffer that holds `values`: one that another session on this device has, or a new one.
+    pub(super) async fn shared(&mut self, label: &str, values: &[u32]) -> Result<Arc<Buffer>, GpuError> {
+        let key = Key::of(bytemuck::cast_slice(values));
+        if let Some(buffer) = self.gpu.weights.get(key) {
+            self.bytes += buffer.size() as usize;
+            return Ok(buffer);
+        }
+        let buffer = self.buffer_for(label, values, BufferUsages::STORAGE).await?;
+        // Whoever finds it from now on submits to the queue that its writes are in.
+        Ok(self.gpu.weights.insert(key, buffer))
     }
 
     /// A buffer of that usage that holds `values`.

@@ -98,6 +98,7 @@ pub struct Node {
 
 /// An operation that does not fit its operands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 #[error("{node}: expected {expected}, found {found}")]
 pub struct GraphError {
     /// Name of the node refused.

@@ -31,6 +31,7 @@ static FAMILIES: &[&dyn Family] = &[
 
 /// A dispatch that no kernel can do within an adapter's limits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 #[error("{kernel}: {limit} may be {allowed} at most, needed are {needed}")]
 pub struct KernelError {
     /// The kernel that was chosen.

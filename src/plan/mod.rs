@@ -171,6 +171,7 @@ impl Dispatch {
 
 /// A graph that cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PlanError {
     /// A layer beyond what the kernels do.
     #[error("{layer}: {what}")]

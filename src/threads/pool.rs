@@ -25,6 +25,7 @@ pub struct Threads(Arc<rayon::ThreadPool>);
 
 /// Threads that the system does not give.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 #[error("{} cannot be had: {reason}", threads(.count))]
 pub struct ThreadsError {
     /// How many were asked for; 0 for one on every core.

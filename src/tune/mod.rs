@@ -69,6 +69,7 @@ pub struct Progress<'a> {
 
 /// Why a plan could not be measured.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TuneError {
     /// The device failed, or a dispatch has no kernel within its limits.
     #[error(transparent)]

@@ -12,6 +12,7 @@ pub(super) const VERSION: u32 = 1;
 
 /// Why a graph could not be saved, or a saved one not loaded.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SavedError {
     /// The metadata is of another program: no chain at all.
     #[error("metadata `{METADATA_KEY}` is no chain that rmnet wrote")]

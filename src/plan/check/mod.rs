@@ -14,6 +14,7 @@ use std::ops::Range;
 
 /// A plan with a read that does not see its value, or with a dispatch whose parts do not fit each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 #[error("dispatch {dispatch} ({name}): {what}")]
 pub struct CheckError {
     /// Position in the plan; the number of dispatches for what is read after the run.

@@ -124,6 +124,7 @@ pub struct Pruned {
 
 /// Why a graph was not pruned.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PruneError {
     /// An option outside its range.
     #[error("{option}: expected {expected}, found {found}")]

@@ -1,0 +1,76 @@
+//! Values that are held once however many have them: packed weights of several sessions.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+
+/// Tells bytes from others: 128 bits of XXH3 under a seed of this process, and the length. Among 2^32 weights two differing ones have one
+/// key with a probability of 2^-65.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key(u128, usize);
+
+impl Key {
+    pub(crate) fn of(bytes: &[u8]) -> Key {
+        static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one("weights"));
+        Key(twox_hash::XxHash3_128::oneshot_with_seed(*SEED, bytes), bytes.len())
+    }
+}
+
+/// Values by key, for as long as someone has them.
+#[derive(Debug)]
+pub(crate) struct Shared<T>(Mutex<HashMap<Key, Weak<T>>>);
+
+impl<T> Default for Shared<T> {
+    fn default() -> Shared<T> {
+        Shared(Mutex::default())
+    }
+}
+
+impl<T> Shared<T> {
+    /// The value of a key that someone has.
+    pub(crate) fn get(&self, key: Key) -> Option<Arc<T>> {
+        self.held().get(&key).and_then(Weak::upgrade)
+    }
+
+    /// Shares a value that was made whole; gives the one that another thread has shared meanwhile, if one has.
+    pub(crate) fn insert(&self, key: Key, value: T) -> Arc<T> {
+        let mut held = self.held();
+        if let Some(there) = held.get(&key).and_then(Weak::upgrade) {
+            return there;
+        }
+        held.retain(|_, value| value.strong_count() > 0);
+        let value = Arc::new(value);
+        held.insert(key, Arc::downgrade(&value));
+        value
+    }
+
+    /// All that someone has.
+    pub(crate) fn values(&self) -> Vec<Arc<T>> {
+        self.held().values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Weak<T>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_there_as_long_as_someone_has_it() {
+        let shared = Shared::default();
+        let [one, two] = [&[1u8, 2][..], &[1, 2, 0]].map(Key::of);
+        assert_ne!(one, two);
+        assert_eq!(one, Key::of(&[1, 2]));
+        let first = shared.insert(one, "first");
+        assert_eq!(*shared.insert(one, "second"), "first");
+        assert!(Arc::ptr_eq(&first, &shared.get(one).unwrap()));
+        assert!(shared.get(two).is_none());
+        drop(first);
+        assert!(shared.get(one).is_none());
+        drop(shared.insert(two, "third"));
+        assert_eq!(shared.held().len(), 1, "what nobody has is forgotten");
+    }
+}
