@@ -40,8 +40,8 @@
 //! | `gpu` | yes | GPUs, through wgpu, which is re-exported: Vulkan, Metal, DX12, WebGPU |
 //! | `cpu` | yes | CPU threads |
 //! | `pickle` | yes | reading PyTorch's `.pth`, `.pt`, `.bin` |
-//! | `images` | no | [`images`]: PNG and JPEG files to the pixels that Pillow gives |
-//! | `onnx` | no | [`Model::write_onnx`] |
+//! | `images` | no | `images`: PNG and JPEG files to the pixels that Pillow gives |
+//! | `onnx` | no | `Model::write_onnx` |
 //!
 //! `internals` makes public what the program and the tests of this repository use; nothing there is stable.
 #![cfg_attr(
@@ -49,6 +49,14 @@
     allow(dead_code, reason = "the program and tests use more than the public face")
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+// The examples of the pages.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+mod embedding {}
 
 mod field;
 mod session;
@@ -84,12 +92,13 @@ pub use checkpoint::Checkpoint;
 pub use gpu::adapters;
 #[cfg(feature = "gpu")]
 pub use gpu::{
-    AdapterChoice, AdapterReport, Backend, Gpu, GpuKind, PassedOver, Tuned, Tuning, adapters_async,
+    AdapterChoice, AdapterReport, Backend, Gpu, GpuKind, HardwareGpu, PassedOver, Tuned, Tuning,
+    adapters_async,
 };
 pub use graph::Graph;
 pub use kernel::Precision;
 pub use models::{Assume, Assumption, LoadOptions, Model, Output, Scores};
-pub use plan::{Memory, Phases, Plan, Values};
+pub use plan::{Memory, Phases, Plan, PlanStep, Values};
 pub use preprocess::{ImageView, PixelFormat, Preprocess};
 pub use rewrite::{BlockReport, Mode, Outcome, Shortcut};
 pub use session::{Device, Error, Options, OutputChoice, Prediction, Prepared, Session};

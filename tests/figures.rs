@@ -1,4 +1,4 @@
-//! Dispatch counts, memory and multiplies of full-size networks, as the README states them.
+//! Dispatch counts, memory and multiplies of full-size networks, as docs/benchmarks.md states them.
 
 mod common;
 

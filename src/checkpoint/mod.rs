@@ -197,11 +197,13 @@ impl Checkpoint {
     }
 
     /// The tensor of a name.
+    #[doc(hidden)]
     pub fn tensor(&self, name: &str) -> Option<&Tensor> {
         self.tensors.get(name)
     }
 
     /// All tensors of F16, BF16, F32 and F64 with their names, sorted by name.
+    #[doc(hidden)]
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = (&str, &Tensor)> {
         self.tensors.iter().map(|(name, t)| (name.as_str(), t))
     }
@@ -218,6 +220,7 @@ impl Checkpoint {
     ///
     /// The dtype is as safetensors spells it (`I64`, `BOOL`, `F8_E4M3`), or says which form a pickle has it in (`sparse`, `quantized`).
     /// `num_batches_tracked` is left out.
+    #[doc(hidden)]
     pub fn others(&self) -> impl ExactSizeIterator<Item = (&str, &str, &[usize])> {
         self.others.iter().map(|(name, t)| (name.as_str(), t.dtype.as_str(), t.shape.as_slice()))
     }
@@ -233,16 +236,19 @@ impl Checkpoint {
     }
 
     /// The whole `__metadata__` map; empty where the file has none.
+    #[doc(hidden)]
     pub fn metadata_map(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
     /// `config.json`, a JSON object, where there is one.
+    #[doc(hidden)]
     pub fn config(&self) -> Option<&Value> {
         self.config.as_ref()
     }
 
     /// `preprocessor_config.json`, a JSON object, where there is one; else that of `processor_config.json` for images.
+    #[doc(hidden)]
     pub fn preprocessor_config(&self) -> Option<&Value> {
         self.preprocessor.as_ref().map(|(_, config)| config)
     }
@@ -253,6 +259,7 @@ impl Checkpoint {
     }
 
     /// What the checkpoint is stored as.
+    #[doc(hidden)]
     pub fn format(&self) -> Format {
         self.format
     }
@@ -268,6 +275,7 @@ impl Checkpoint {
     }
 
     /// The file's path as text, or `bytes`: for messages.
+    #[doc(hidden)]
     pub fn origin(&self) -> &str {
         &self.origin
     }

@@ -86,6 +86,7 @@ impl fmt::Display for AdapterChoice {
 
 /// An adapter as it presents itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AdapterReport {
     /// Its name, such as `NVIDIA H100` or `llvmpipe (LLVM 15.0.6, 256 bits)`.
     pub name: String,

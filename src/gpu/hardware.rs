@@ -6,6 +6,7 @@ use std::fmt;
 
 /// An adapter that the default device does not use: a software GPU, or one that lacks what shaders need.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PassedOver {
     /// Its position in [`adapters`](super::adapters): [`AdapterChoice::Index`](super::AdapterChoice::Index) asks for it.
     pub index: usize,

@@ -17,6 +17,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`GpuError::Refused`], [`GpuError::OutOfMemory`], [`GpuError::DeviceLost`].
+    #[doc(hidden)]
     pub fn peak(&self) -> Result<(f64, f64), GpuError> {
         let copy = Probe::copy(self.capabilities());
         let mut flops: f64 = 0.0;

@@ -68,10 +68,12 @@ pub struct TunedKernel {
 
 /// What an executor made of a [`Tuning`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Tuned {
     /// Dispatches whose kernel is the one the tuning names.
     pub dispatches: usize,
     /// Dispatches for which it names a kernel that is not there, with that kernel: the static choice runs.
+    #[doc(hidden)]
     pub unknown: Vec<(String, Choice)>,
 }
 
@@ -134,6 +136,7 @@ impl Adapter {
 
 impl Tuning {
     /// What was measured on `adapter` for a spec, with this version of the crate.
+    #[doc(hidden)]
     pub fn get(&self, adapter: &AdapterReport, spec: &Spec) -> Option<&TunedKernel> {
         let own = Adapter::new(adapter);
         let entries = self.adapters.iter().find(|a| a.is_same(&own))?;
@@ -141,6 +144,7 @@ impl Tuning {
     }
 
     /// Keeps a choice, in place of what was kept for that adapter and spec.
+    #[doc(hidden)]
     pub fn set(&mut self, adapter: &AdapterReport, spec: &Spec, choice: TunedKernel) {
         let mut own = Adapter::new(adapter);
         own.kernels.insert(spec.key(), choice);
@@ -221,6 +225,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`GpuError::Kernel`] where a limit is too small.
+    #[doc(hidden)]
     pub fn candidates(&self, plan: &Plan, dispatch: usize) -> Result<Vec<Kernel>, GpuError> {
         let d = &plan.dispatches[dispatch];
         let arena = self.arena(plan, dispatch);
@@ -233,6 +238,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::candidates`].
+    #[doc(hidden)]
     pub fn choose(
         &self,
         plan: &Plan,

@@ -122,6 +122,7 @@ pub struct Graph {
 
 impl Graph {
     /// A graph of only its input, named `input`; the output is the input until something is pushed.
+    #[doc(hidden)]
     pub fn new(input: Shape) -> Graph {
         let node = Node { name: "input".into(), op: Op::Input(input), inputs: vec![], shape: input };
         Graph::of(vec![node], ValueId::INPUT, BTreeMap::new())
@@ -136,6 +137,7 @@ impl Graph {
     ///
     /// # Errors
     /// [`GraphError`] names the node when its operands do not fit, when the name is taken, or when the graph would be too large.
+    #[doc(hidden)]
     pub fn push(
         &mut self,
         name: impl Into<String>,
@@ -234,42 +236,50 @@ impl Graph {
     }
 
     /// All nodes, in an order where operands come first.
+    #[doc(hidden)]
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
     /// The node that makes a value.
+    #[doc(hidden)]
     pub fn node(&self, value: ValueId) -> &Node {
         &self.nodes[value.0]
     }
 
     /// Every value, in order.
+    #[doc(hidden)]
     pub fn values(&self) -> impl DoubleEndedIterator<Item = ValueId> + use<> {
         (0..self.nodes.len()).map(ValueId)
     }
 
     /// The shape of a value.
+    #[doc(hidden)]
     pub fn shape(&self, value: ValueId) -> Shape {
         self.nodes[value.0].shape
     }
 
     /// The shape of the input.
+    #[doc(hidden)]
     pub fn input_shape(&self) -> Shape {
         self.nodes[0].shape
     }
 
     /// The value the graph computes.
+    #[doc(hidden)]
     pub fn output(&self) -> ValueId {
         self.output
     }
 
     /// The value of a name.
+    #[doc(hidden)]
     pub fn find(&self, name: &str) -> Option<ValueId> {
         self.names.find(&self.nodes, name).map(ValueId)
     }
 
     /// The graph that computes `value` and ends there, without the nodes that it does not need. Nodes keep their names, the input
     /// stays.
+    #[doc(hidden)]
     pub fn up_to(&self, value: ValueId) -> Graph {
         let mut needed = vec![false; self.nodes.len()];
         (needed[0], needed[value.0]) = (true, true);
@@ -291,6 +301,7 @@ impl Graph {
     }
 
     /// For each value, the nodes that read it (a node that reads it twice is listed twice).
+    #[doc(hidden)]
     pub fn consumers(&self) -> Vec<Vec<ValueId>> {
         let mut users = vec![vec![]; self.nodes.len()];
         for (i, node) in self.nodes.iter().enumerate() {
@@ -307,6 +318,7 @@ impl Graph {
     ///
     /// # Errors
     /// [`GraphError`] names the first layer whose window no longer fits, or whose means cannot be told from its taps.
+    #[doc(hidden)]
     pub fn resized(&self, height: usize, width: usize) -> Result<Graph, GraphError> {
         let mut graph = Graph::new(Shape { height, width, ..self.input_shape() });
         for node in &self.nodes[1..] {
@@ -332,6 +344,7 @@ impl Graph {
     }
 
     /// Convolutions with their nodes, in order.
+    #[doc(hidden)]
     pub fn convs(&self) -> impl Iterator<Item = (&Node, &Conv2d)> {
         self.nodes.iter().filter_map(|n| match &n.op {
             Op::Conv2d(conv) => Some((n, conv)),

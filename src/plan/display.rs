@@ -79,6 +79,7 @@ fn pool_text(pool: &MaxPool) -> String {
 
 impl Plan {
     /// The dispatch as a formula over slots.
+    #[doc(hidden)]
     pub fn formula(&self, d: &Dispatch) -> String {
         let to: Vec<String> = d.writes.iter().map(|w| self.buffer(*w).place.to_string()).collect();
         let read = |o: &Operand| {
@@ -95,6 +96,7 @@ impl Plan {
     }
 
     /// For each buffer in a slot, the dispatches during which it must stay.
+    #[doc(hidden)]
     pub fn lives(&self) -> Vec<(BufferId, usize, RangeInclusive<usize>)> {
         let mut spans: Vec<Option<RangeInclusive<usize>>> = vec![None; self.buffers.len()];
         for (t, d) in self.dispatches.iter().enumerate() {

@@ -104,12 +104,15 @@ pub struct Plan {
     /// Images per run.
     pub batch: usize,
     /// Virtual buffers; [`BufferId`] indexes them. The first is the input, and exactly one is the output.
+    #[doc(hidden)]
     pub buffers: Vec<Buffer>,
     /// Bytes of each slot.
     pub slots: Vec<usize>,
     /// In order of execution.
+    #[doc(hidden)]
     pub dispatches: Vec<Dispatch>,
     /// Values that were asked for besides the output.
+    #[doc(hidden)]
     pub kept: Vec<Kept>,
     /// Bytes of the largest set of values alive at one time: no assignment of slots can take less.
     pub lower_bound: usize,
@@ -117,11 +120,13 @@ pub struct Plan {
 
 impl Plan {
     /// A buffer by its id.
+    #[doc(hidden)]
     pub fn buffer(&self, id: BufferId) -> &Buffer {
         &self.buffers[id.0]
     }
 
     /// The input buffer.
+    #[doc(hidden)]
     pub fn input(&self) -> &Buffer {
         &self.buffers[0]
     }
@@ -130,6 +135,7 @@ impl Plan {
     ///
     /// # Panics
     /// When the plan has none, which `lower` never makes.
+    #[doc(hidden)]
     pub fn output(&self) -> &Buffer {
         self.buffers.iter().find(|b| b.place == Place::Output).expect("every plan has an output")
     }
@@ -148,6 +154,30 @@ impl Plan {
     /// Multiply-accumulates of one run over the whole batch, at most [`usize::MAX`].
     pub fn macs(&self) -> usize {
         self.dispatches.iter().fold(0, |sum, d| sum.saturating_add(d.macs(self.batch)))
+    }
+}
+
+/// One dispatch of a plan, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PlanStep {
+    /// The layer, or the layers, it computes.
+    pub name: String,
+    /// What it computes, over slots: `s1 = relu(conv3x3(s0))`.
+    pub formula: String,
+    /// Multiply-accumulates of one run over the whole batch.
+    pub macs: usize,
+}
+
+impl Plan {
+    /// The dispatches in their order.
+    pub fn steps(&self) -> Vec<PlanStep> {
+        let step = |d: &Dispatch| PlanStep {
+            name: d.name.clone(),
+            formula: self.formula(d),
+            macs: d.macs(self.batch),
+        };
+        self.dispatches.iter().map(step).collect()
     }
 }
 

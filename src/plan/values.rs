@@ -6,6 +6,7 @@ use std::time::Duration;
 
 /// What one run gave.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Values {
     /// The output, planar `[batch, channels, height, width]`; logits are `[batch, classes]`.
     pub output: Vec<f32>,

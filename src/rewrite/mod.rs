@@ -99,6 +99,7 @@ pub enum Outcome {
 
 /// The report of one residual block.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BlockReport {
     /// Node of the folded graph where the block ended (its Add). Branches that were summed inside a block whose residual
     /// connection was removed end where that block does.

@@ -9,6 +9,7 @@ use crate::gpu::GpuError;
 use crate::graph::GraphError;
 use crate::kernel::Precision;
 use crate::memory::OutOfMemory;
+use crate::models::saved::SavedError;
 use crate::models::{ModelError, Output};
 use crate::plan::{CheckError, PlanError, Values};
 use crate::preprocess::PreprocessError;
@@ -143,6 +144,13 @@ pub enum Error {
         /// Largest difference over the largest logit.
         relative: f64,
     },
+    /// A network that cannot be written as safetensors.
+    #[error(transparent)]
+    Saved(#[from] SavedError),
+    /// A network that cannot be written as ONNX.
+    #[cfg(feature = "onnx")]
+    #[error(transparent)]
+    Onnx(#[from] crate::onnx::OnnxError),
     /// A model that could not be pruned as asked.
     #[error(transparent)]
     Prune(#[from] crate::rewrite::prune::PruneError),

@@ -1,5 +1,6 @@
 //! The public face: a checkpoint in, logits out.
 
+mod convert;
 mod error;
 mod executor;
 mod images;

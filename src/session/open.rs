@@ -62,7 +62,7 @@ impl Session {
     }
 
     /// A session for a loaded model. Blocks until the device is ready. A model may be opened many times: its weights are not copied
-    /// but packed for each device, and sessions on one [`Gpu`](crate::Gpu), or on the CPU, share those that are packed alike.
+    /// but packed for each device, and sessions on one [`Gpu`](crate::Gpu), or on the CPU, have those that are packed alike once.
     ///
     /// # Errors
     /// As [`Session::open`].
@@ -117,8 +117,9 @@ impl Session {
     }
 
     /// A session on a GPU that is open already, such as the app's own ([`Gpu::from_device`](crate::Gpu::from_device)). Sessions on one
-    /// [`Gpu`](crate::Gpu) and its clones share packed weights that are alike, so that one model at two batches or two sizes is mostly
-    /// there once. [`Options::device`] is not read. Blocks.
+    /// [`Gpu`](crate::Gpu) and its clones have weights that are packed alike once, so that one model at two batches or two sizes is
+    /// mostly there once; on software GPUs, where the sizes of a layer lie with its weights, it is there twice.
+    /// [`Options::device`] is not read. Blocks.
     ///
     /// # Errors
     /// As [`Session::open`].

@@ -1,0 +1,38 @@
+//! Writing a network without its residual connections.
+
+use super::output::preserved_layers;
+use super::{Error, Options};
+use crate::models::Model;
+use crate::models::saved::{self, About};
+use crate::rewrite;
+use std::path::Path;
+
+impl Model {
+    /// Writes the network in the form of [`Options::mode`] and [`Options::merge`], ending with [`Options::output`], as a safetensors file
+    /// that [`Model::open`] reads: no residual connection is left, batch norms are folded. The file takes its name when it is whole. Other
+    /// options are not read.
+    ///
+    /// # Errors
+    /// [`Error::Output`]; [`Error::Saved`] for a weight beyond f32, or a file that cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>, options: &Options) -> Result<(), Error> {
+        let model = options.output.of(self)?;
+        let rewritten = rewrite::for_mode(&model.graph, options.form())?;
+        let about = About { layers: preserved_layers(&model, &rewritten), ..About::model(&model) };
+        Ok(saved::save(path.as_ref(), &rewritten.graph, &about)?)
+    }
+
+    /// Writes the network, ending with [`Options::output`], as an ONNX model of plain convolutions and activations: the literal form, with
+    /// [`Options::merge`]. Other options are not read.
+    ///
+    /// # Errors
+    /// [`Error::Output`]; [`Error::Onnx`] for a model over protobuf's 2 GiB, a layer that ONNX has no operator for, or a file that cannot
+    /// be written.
+    #[cfg(feature = "onnx")]
+    pub fn write_onnx(&self, path: impl AsRef<Path>, options: &Options) -> Result<(), Error> {
+        let model = options.output.of(self)?;
+        let form = rewrite::Form { mode: rewrite::Mode::Literal, merge: options.merge };
+        let rewritten = rewrite::for_mode(&model.graph, form)?;
+        let about = About { layers: preserved_layers(&model, &rewritten), ..About::model(&model) };
+        Ok(crate::onnx::write(path.as_ref(), &rewritten.graph, &about)?)
+    }
+}
