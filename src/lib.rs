@@ -46,7 +46,7 @@
 //! `internals` makes public what the program and the tests of this repository use; nothing there is stable.
 #![cfg_attr(
     not(feature = "internals"),
-    allow(dead_code, reason = "the program and tests use more than the public face")
+    allow(dead_code, unused_imports, reason = "the program and tests use more than the public face")
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -111,7 +111,7 @@ pub use threads::Threads;
 #[cfg(feature = "gpu")]
 pub use wgpu;
 
-// Below the public face: private, or with the feature `internals` public and hidden.
+// Below the public face: private, or public with the feature `internals`.
 #[cfg(not(feature = "internals"))]
 mod checkpoint;
 #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
@@ -149,63 +149,44 @@ mod threads;
 mod verify;
 
 #[cfg(feature = "internals")]
-#[doc(hidden)]
 pub mod checkpoint;
 #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
 #[cfg(feature = "internals")]
-#[doc(hidden)]
 pub mod cpu;
 #[cfg(feature = "internals")]
-#[doc(hidden)]
 pub mod files;
 #[cfg(feature = "gpu")]
 #[cfg(feature = "internals")]
-#[doc(hidden)]
 pub mod gpu;
 #[cfg(feature = "internals")]
-#[doc(hidden)]
 pub mod graph;
 #[cfg(feature = "internals")]
-#[doc(hidden)]
 pub mod kernel;
 #[cfg(feature = "internals")]
-#[doc(hidden)]
 pub mod memory;
 #[cfg(feature = "internals")]
-#[doc(hidden)]
 pub mod models;
 #[cfg(feature = "onnx")]
 #[cfg(feature = "internals")]
-#[doc(hidden)]
 pub mod onnx;
 #[cfg(feature = "internals")]
-#[doc(hidden)]
 pub mod output;
 #[cfg(feature = "internals")]
-#[doc(hidden)]
 pub mod plan;
 #[cfg(feature = "internals")]
-#[doc(hidden)]
 pub mod reference;
 #[cfg(feature = "internals")]
-#[doc(hidden)]
 pub mod rewrite;
 #[cfg(feature = "internals")]
-#[doc(hidden)]
 pub mod tensor;
 #[cfg(feature = "internals")]
-#[doc(hidden)]
 pub mod threads;
 #[cfg(feature = "internals")]
-#[doc(hidden)]
 pub mod verify;
 
 #[cfg(all(feature = "internals", feature = "gpu", feature = "cpu", not(target_arch = "wasm32")))]
-#[doc(hidden)]
 pub mod bench;
 #[cfg(all(feature = "internals", feature = "gpu", not(target_arch = "wasm32")))]
-#[doc(hidden)]
 pub mod tune;
 #[cfg(feature = "internals")]
-#[doc(hidden)]
 pub use session::{Judge, PrunedModel, prepare, preserved_layers, prune_model, top};

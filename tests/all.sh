@@ -49,7 +49,9 @@ for features in "" "--no-default-features --features cpu" "--no-default-features
     "--features images,onnx"; do
     cargo clippy --locked -p rmnet --lib $features -- -D warnings
 done
-RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+# Docs as users see them, and with what is below the public face.
+RUSTDOCFLAGS="-D warnings" cargo doc --locked -p rmnet --no-deps --features images,onnx
+RUSTDOCFLAGS="-D warnings" cargo doc --locked -p rmnet --no-deps --features images,onnx,internals
 cargo test --locked --workspace -- --include-ignored
 # llvmpipe with vectors of 128 bits, as it has on ARM and on processors without AVX: subgroups of four.
 VK_DRIVER_FILES="$(llvmpipe)" RMNET_TEST_ADAPTERS=1 LP_NATIVE_VECTOR_WIDTH=128 \

@@ -70,7 +70,7 @@ impl Totals {
 }
 
 impl Graph {
-    /// Whether a graph is within [`MAX_NODES`], [`MAX_CHANNELS`], [`MAX_VALUES`] and [`MAX_MACS`]. [`Graph::push`] asks this; the
+    /// Whether a graph is within `MAX_NODES`, `MAX_CHANNELS`, `MAX_VALUES` and `MAX_MACS`. [`Graph::push`] asks this; the
     /// input alone, which [`Graph::new`] takes as it is, may be larger.
     ///
     /// # Errors

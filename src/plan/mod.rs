@@ -103,7 +103,7 @@ pub struct Kept {
 pub struct Plan {
     /// Images per run.
     pub batch: usize,
-    /// Virtual buffers; [`BufferId`] indexes them. The first is the input, and exactly one is the output.
+    /// Virtual buffers; `BufferId` indexes them. The first is the input, and exactly one is the output.
     #[doc(hidden)]
     pub buffers: Vec<Buffer>,
     /// Bytes of each slot.
