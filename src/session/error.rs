@@ -9,7 +9,7 @@ use crate::gpu::GpuError;
 use crate::graph::GraphError;
 use crate::kernel::Precision;
 use crate::memory::OutOfMemory;
-use crate::models::{ModelError, Output};
+use crate::models::{ModelError, OutputKind};
 use crate::plan::{CheckError, PlanError, Values};
 use crate::preprocess::PreprocessError;
 #[cfg(not(target_arch = "wasm32"))]
@@ -106,7 +106,7 @@ pub enum Error {
     #[error("expected logits, [1, classes, 1, 1], found {output}, {shape:?}: they have no classes")]
     NotLogits {
         /// What the values are.
-        output: Output,
+        output: OutputKind,
         /// `[batch, channels, height, width]`.
         shape: [usize; 4],
     },
