@@ -97,7 +97,7 @@ pub use gpu::{
 };
 pub use graph::Graph;
 pub use kernel::Precision;
-pub use models::{Assume, Assumption, LoadOptions, Model, Output, Scores};
+pub use models::{Assume, Assumption, LoadOptions, Model, OutputKind, Scores};
 pub use plan::{Memory, Phases, Plan, PlanStep, Values};
 pub use preprocess::{ImageView, PixelFormat, Preprocess};
 pub use rewrite::{BlockReport, Mode, Outcome, Shortcut};

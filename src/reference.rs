@@ -109,7 +109,7 @@ pub fn apply(op: &Op, operands: &[&[f64]], shapes: &[Shape], out: Shape, batch: 
             };
             x.iter().enumerate().map(gated).collect()
         }
-        Op::MeanPool2 => mean_pool2(x, shapes[0]),
+        Op::AvgPool2x2 => avg_pool_2x2(x, shapes[0]),
         Op::MaxPool(pool) => max_pool(pool, x, shapes[0], out),
         Op::GlobalAverage => {
             let n = shapes[0].height * shapes[0].width;
@@ -135,8 +135,8 @@ fn conv2d(conv: &Conv2d, x: &[f64], shape: Shape, out: Shape, batch: usize) -> V
                 BlockWeight::Diagonal(scale) => {
                     tap(conv, centre, scale[r], channel(block.input.start + r), shape, sum, out);
                 }
-                BlockWeight::MeanPool2 => {
-                    let means = mean_pool2(channel(block.input.start + r), shape);
+                BlockWeight::AvgPool2x2 => {
+                    let means = avg_pool_2x2(channel(block.input.start + r), shape);
                     sum.iter_mut().zip(means).for_each(|(s, m)| *s += m);
                 }
                 BlockWeight::Pointwise(w) => {
@@ -206,7 +206,7 @@ fn tap(
 }
 
 /// Means of 2x2 windows at stride 2 of every plane, over the elements inside.
-fn mean_pool2(x: &[f64], shape: Shape) -> Vec<f64> {
+fn avg_pool_2x2(x: &[f64], shape: Shape) -> Vec<f64> {
     let mut result = vec![];
     for plane in x.chunks(shape.height * shape.width) {
         for y in (0..shape.height).step_by(2) {

@@ -5,7 +5,7 @@ mod common;
 use common::checked;
 use common::random::{images, network};
 use rmnet::gpu::{AdapterChoice, ExecOptions, Gpu, GpuError, GpuExecutor, GpuKind};
-use rmnet::plan::{self, CheckedPlan, Options};
+use rmnet::plan::{self, CheckedPlan, PlanOptions};
 use rmnet::rewrite::{self, Mode};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -48,7 +48,7 @@ fn apps_of(instance: &wgpu::Instance) -> Vec<(String, Gpu)> {
 fn small(seed: u64) -> (CheckedPlan, Vec<f32>) {
     let graph = network(seed);
     let rewritten = rewrite::for_mode(&graph, Mode::Structured).unwrap();
-    (checked(&plan::compile(&rewritten.graph, &Options::default()).unwrap()), images(&graph, 1, seed))
+    (checked(&plan::compile(&rewritten.graph, &PlanOptions::default()).unwrap()), images(&graph, 1, seed))
 }
 
 fn buffer(gpu: &Gpu, label: &str, floats: usize, usage: Usage) -> wgpu::Buffer {

@@ -3,7 +3,7 @@
 
 use rmnet::checkpoint::Checkpoint;
 use rmnet::graph::Op;
-use rmnet::models::{self, Model, Naming, Output};
+use rmnet::models::{self, Model, Naming, OutputKind};
 use rmnet::preprocess::{Preprocess, Resize};
 use rmnet::{LoadOptions, Size};
 use std::path::{Path, PathBuf};
@@ -196,5 +196,5 @@ fn sizes_labels_and_preprocessing_come_from_the_configs() {
         (Size::new(48, 48), Resize::Exact(Size::new(48, 48)))
     );
     assert_eq!((face.preprocess.mean, face.preprocess.std), (vec![0.5; 3], vec![0.5; 3]));
-    assert_eq!((face.output, cifar.output), (Output::Embedding, Output::Logits));
+    assert_eq!((face.output, cifar.output), (OutputKind::Embedding, OutputKind::Logits));
 }

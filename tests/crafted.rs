@@ -99,7 +99,8 @@ fn every_form_is_the_same(graph: &Graph) -> Rewritten {
         saved::save(&path, &form, &about(&graph)).unwrap();
         let loaded = models::load(&Checkpoint::open(&path).unwrap(), None).unwrap().graph;
         for graph in [&form, &loaded] {
-            let plan = plan::compile(graph, &plan::Options { batch: 2, ..plan::Options::default() }).unwrap();
+            let plan = plan::compile(graph, &plan::PlanOptions { batch: 2, ..plan::PlanOptions::default() })
+                .unwrap();
             plan::check(&plan).unwrap_or_else(|e| panic!("{e}\n{plan}\n{graph}"));
             let found = common::cpu(&plan).run(&input).unwrap();
             let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
@@ -269,7 +270,7 @@ fn means_can_be_read_by_anything() {
         ("strided dirac", Op::Conv2d(diagonal(BlockWeight::Dirac, 3, [2, 2]))),
         ("uneven stride", Op::Conv2d(diagonal(BlockWeight::Dirac, 3, [3, 1]))),
         ("uneven diagonal", Op::Conv2d(diagonal(BlockWeight::Diagonal(vec![0.5; 8].into()), 3, [3, 1]))),
-        ("means", Op::MeanPool2),
+        ("means", Op::AvgPool2x2),
         ("pool", Op::MaxPool(MaxPool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] })),
         ("window", Op::Conv2d(conv(8, 8, 3))),
         ("slice", Op::Slice(1..7)),
@@ -277,15 +278,15 @@ fn means_can_be_read_by_anything() {
     for (name, reader) in readers {
         let mut net = Net::new();
         let x = net.conv("stem", conv(8, 8, 3), ValueId::INPUT);
-        let x = net.push("mean", Op::MeanPool2, &[x]);
+        let x = net.push("mean", Op::AvgPool2x2, &[x]);
         let x = net.push(name, reader, &[x]);
         every_form_is_the_same(&net.head(x));
     }
     let views: [(&str, Op); 5] = [
-        ("mean", Op::MeanPool2),
+        ("mean", Op::AvgPool2x2),
         ("slice", Op::Slice(2..7)),
         ("dirac", Op::Conv2d(diagonal(BlockWeight::Dirac, 1, [2, 2]))),
-        ("means", Op::Conv2d(diagonal(BlockWeight::MeanPool2, 3, [2, 2]))),
+        ("means", Op::Conv2d(diagonal(BlockWeight::AvgPool2x2, 3, [2, 2]))),
         ("map", Op::Conv2d(activated(diagonal(BlockWeight::Dirac, 1, [1, 1]), Activation::Relu6))),
     ];
     for (name, last) in views {

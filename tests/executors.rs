@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use rmnet::cpu::{CpuError, CpuExecutor};
 use rmnet::gpu::{AdapterChoice, ExecOptions, Gpu, GpuError, GpuExecutor, GpuKind};
 use rmnet::graph::{Conv2d, Graph, Op, Shape, ValueId, Weight};
-use rmnet::plan::{self, Options, Plan, Target};
+use rmnet::plan::{self, Plan, PlanOptions, PlanTarget};
 use rmnet::reference;
 use rmnet::rewrite::{self, Form, Mode};
 use rmnet::tensor::Tensor;
@@ -77,7 +77,7 @@ fn on_gpu(gpu: &Gpu, plan: &Plan, input: &[f32], keep: &[String], safe: bool) ->
 }
 
 /// Every mode of a random network, its block outputs kept or not.
-fn judge(seed: u64, batch: usize, split: bool, keeping: bool, target: Target, execute: Execute) {
+fn judge(seed: u64, batch: usize, split: bool, keeping: bool, target: PlanTarget, execute: Execute) {
     let original = network(seed);
     let input = images(&original, batch, seed);
     let merged = Form { mode: Mode::Structured, merge: true };
@@ -87,7 +87,7 @@ fn judge(seed: u64, batch: usize, split: bool, keeping: bool, target: Target, ex
         let keeping = keeping && !form.merge;
         let outputs = rewritten.blocks.iter().map(|b| b.output.clone());
         let keep: Vec<String> = outputs.filter(|_| keeping).collect();
-        let options = Options { batch, split, keep: keep.clone(), target, ..Options::default() };
+        let options = PlanOptions { batch, split, keep: keep.clone(), target, ..PlanOptions::default() };
         let plan = plan::compile(&rewritten.graph, &options).unwrap();
         let (logits, kept) = execute(&plan, &input, &keep);
         let relative = f32_error(&original, &input, batch, &logits);
@@ -105,7 +105,7 @@ proptest! {
 
     #[test]
     fn the_cpu_computes_what_the_oracle_does(seed: u64, batch in 1usize..4, split: bool, keeping: bool) {
-        judge(seed, batch, split, keeping, Target::default(), &on_cpu);
+        judge(seed, batch, split, keeping, PlanTarget::default(), &on_cpu);
     }
 }
 
@@ -128,7 +128,7 @@ fn small(seed: u64, keep: &[String]) -> (Plan, Vec<f32>) {
     let graph = network(seed);
     let input = images(&graph, 1, seed);
     let rewritten = rewrite::for_mode(&graph, Mode::Structured).unwrap();
-    let options = Options { keep: keep.to_vec(), ..Options::default() };
+    let options = PlanOptions { keep: keep.to_vec(), ..PlanOptions::default() };
     (plan::compile(&rewritten.graph, &options).unwrap(), input)
 }
 
@@ -147,7 +147,7 @@ fn large(side: usize) -> Plan {
     let weight = Weight::new(Tensor::from_f32(vec![1, 1, 1, 1], vec![1.0]));
     let conv = Conv2d::dense(weight, 1, [1, 1], [0, 0]);
     graph.push("conv", Op::Conv2d(conv), &[ValueId::INPUT]).unwrap();
-    plan::compile(&graph, &Options { target: Target::CPU, ..Options::default() }).unwrap()
+    plan::compile(&graph, &PlanOptions { target: PlanTarget::CPU, ..PlanOptions::default() }).unwrap()
 }
 
 #[test]

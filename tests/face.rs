@@ -6,8 +6,8 @@ mod common;
 use common::fixtures;
 use common::seeded::{self, RESNET18};
 use rmnet::{
-    AdapterChoice, Checkpoint, Device, Error, Gpu, GpuKind, ImageView, LoadOptions, Model, Options, Output,
-    OutputChoice, PixelFormat, Prepared, Session, Size,
+    AdapterChoice, Checkpoint, Device, Error, Gpu, GpuKind, ImageView, LoadOptions, Model, Options,
+    OutputChoice, OutputKind, PixelFormat, Prepared, Session, Size,
 };
 
 fn digits() -> std::path::PathBuf {
@@ -187,7 +187,7 @@ fn a_session_says_what_it_is() {
     assert_eq!(session.labels(), model.labels());
     assert_eq!(session.labels().unwrap().len(), 10);
     assert_eq!(session.preprocess(), model.preprocess());
-    assert_eq!((session.output(), session.family()), (Output::Logits, model.family()));
+    assert_eq!((session.output(), session.family()), (OutputKind::Logits, model.family()));
     assert_eq!(session.gpu().is_none(), session.tuned().is_none());
     assert!(format!("{session:?}").contains("cpu"));
 
@@ -205,7 +205,7 @@ fn a_session_says_what_it_is() {
 
     for output in [OutputChoice::Features, "layer3.2".parse().unwrap()] {
         let features = Session::open(digits(), &cpu().output(output)).unwrap();
-        assert_eq!((features.output(), features.labels()), (Output::Features, None));
+        assert_eq!((features.output(), features.labels()), (OutputKind::Features, None));
         let values = features.run(&vec![0.5; features.input_len()]).unwrap();
         assert!(matches!(features.top_k(&values, 1), Err(Error::NotLogits { .. })));
     }

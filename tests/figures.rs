@@ -5,12 +5,12 @@ mod common;
 use common::seeded::{self, Arch};
 use rmnet::checkpoint::Checkpoint;
 use rmnet::models;
-use rmnet::plan::{self, Options, Plan};
+use rmnet::plan::{self, Plan, PlanOptions};
 use rmnet::rewrite::{self, Mode, Outcome};
 
 const MIB: f64 = (1 << 20) as f64;
 
-fn plan_of(arch: Arch, mode: Mode, options: &Options) -> (Plan, usize) {
+fn plan_of(arch: Arch, mode: Mode, options: &PlanOptions) -> (Plan, usize) {
     let checkpoint = Checkpoint::from_bytes(seeded::checkpoint(arch, 1), None).unwrap();
     let model = models::load(&checkpoint, None).unwrap();
     let rewritten = rewrite::for_mode(&model.graph, mode).unwrap();
@@ -27,7 +27,7 @@ fn a_basic_block_is_two_dispatches_and_a_bottleneck_three() {
         ("ResNet-50", seeded::RESNET50, 51, 5.5),
         ("ResNeXt-50", seeded::RESNEXT50, 51, 8.0),
     ] {
-        let (plan, original_macs) = plan_of(arch, Mode::Structured, &Options::default());
+        let (plan, original_macs) = plan_of(arch, Mode::Structured, &PlanOptions::default());
         assert_eq!(plan.dispatches.len(), dispatches, "{name}");
         let (planned, bound) = (plan.activation_bytes() as f64 / MIB, plan.lower_bound as f64 / MIB);
         println!("{name}: {dispatches} dispatches, {planned:.2} MiB planned, {bound:.2} MiB lower bound");
@@ -39,7 +39,7 @@ fn a_basic_block_is_two_dispatches_and_a_bottleneck_three() {
 
 #[test]
 fn whole_slots_alone_stay_near_the_bound() {
-    let options = Options { split: false, ..Options::default() };
+    let options = PlanOptions { split: false, ..PlanOptions::default() };
     let (plan, _) = plan_of(seeded::RESNET18, Mode::Structured, &options);
     assert!(plan.activation_bytes() as f64 / MIB <= 1.95);
 }
@@ -47,7 +47,7 @@ fn whole_slots_alone_stay_near_the_bound() {
 #[test]
 fn the_other_forms_take_more() {
     let (residual, _) = plan_of_residual(seeded::RESNET18);
-    let (literal, _) = plan_of(seeded::RESNET18, Mode::Literal, &Options::default());
+    let (literal, _) = plan_of(seeded::RESNET18, Mode::Literal, &PlanOptions::default());
     assert_eq!(residual.dispatches.len(), 22, "three projections are dispatches of their own");
     assert!(literal.macs() as f64 > 1.7 * residual.macs() as f64);
     assert!(literal.activation_bytes() > residual.activation_bytes());
@@ -57,7 +57,7 @@ fn plan_of_residual(arch: Arch) -> (Plan, usize) {
     let checkpoint = Checkpoint::from_bytes(seeded::checkpoint(arch, 1), None).unwrap();
     let model = models::load(&checkpoint, None).unwrap();
     let graph = rewrite::for_mode(&model.graph, Mode::Residual).unwrap().graph;
-    let plan = plan::compile(&graph, &Options::default()).unwrap();
+    let plan = plan::compile(&graph, &PlanOptions::default()).unwrap();
     plan::check(&plan).unwrap();
     (plan, model.graph.macs())
 }

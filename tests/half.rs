@@ -35,7 +35,7 @@ fn an_f16_plan_takes_half() {
         let f = fixtures::load(&name);
         let graph = rewrite::for_mode(&f.model.graph, Mode::Structured).unwrap().graph;
         let [single, half] = [Precision::F32, Precision::F16].map(|precision| {
-            let plan = plan::compile(&graph, &plan::Options { precision, ..Default::default() }).unwrap();
+            let plan = plan::compile(&graph, &plan::PlanOptions { precision, ..Default::default() }).unwrap();
             plan::check(&plan).unwrap();
             assert_eq!(plan.precision(), precision);
             plan

@@ -165,7 +165,7 @@ fn small_maps_fill_their_workgroups() {
             };
             let tile = constant("TILE_PIXELS") * 4 * constant("TILE_QUADS");
             let workgroups: usize = shader.grid.iter().map(|n| *n as usize).product();
-            let computed = workgroups * constant("WORKGROUP") / constant("SLICES") * tile;
+            let computed = workgroups * constant("WORKGROUP") / constant("SPLIT_K") * tile;
             let invocations = workgroups * constant("WORKGROUP");
             assert!(invocations >= 2048, "{}: {invocations} invocations", chosen.choice);
             let needed = batch * side * side * 512;

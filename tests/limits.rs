@@ -13,7 +13,7 @@ use rmnet::graph::{
 };
 use rmnet::kernel::{Capabilities, Class};
 use rmnet::models::{self, saved};
-use rmnet::plan::{self, Options, Plan, PlanError, Target};
+use rmnet::plan::{self, Plan, PlanError, PlanOptions, PlanTarget};
 use rmnet::rewrite::{self, Mode};
 use rmnet::tensor::Tensor;
 use rmnet::{preprocess::Preprocess, reference};
@@ -101,7 +101,7 @@ fn twenty_thousand_nodes_take_seconds() {
         let rewritten = in_time("rewriting", || rewrite::for_mode(&graph, mode)).unwrap().graph;
         let keep: Vec<String> = rewritten.nodes().iter().skip(1).map(|n| n.name.clone()).collect();
         for keep in [vec![], keep] {
-            let options = Options { keep, target: Target::CPU, ..Options::default() };
+            let options = PlanOptions { keep, target: PlanTarget::CPU, ..PlanOptions::default() };
             let plan = in_time("planning", || plan::compile(&rewritten, &options)).unwrap();
             within(SECOND, "checking", || plan::check(&plan)).unwrap();
             within(SECOND, "showing the plan", || assert!(plan.to_string().len() > MANY));
@@ -122,7 +122,7 @@ fn one_value_of_many_readers_and_many_adds_take_seconds() {
         sum = graph.push(format!("add.{i}"), Op::Add(Activation::Identity), &[sum, *v]).unwrap();
     }
     let rewritten = in_time("rewriting", || rewrite::for_mode(&graph, Mode::Structured)).unwrap().graph;
-    let options = Options { target: Target::CPU, ..Options::default() };
+    let options = PlanOptions { target: PlanTarget::CPU, ..PlanOptions::default() };
     let plan = in_time("planning", || plan::compile(&rewritten, &options)).unwrap();
     within(SECOND, "checking", || plan::check(&plan)).unwrap();
 }
@@ -277,8 +277,9 @@ fn weights_out_of_proportion_are_refused() {
     let conv = Conv2d { in_channels: 1000, blocks: blocks.collect(), ..one };
     let mut graph = graph(1000, [1, 1]);
     graph.push("staggered", Op::Conv2d(conv), &[ValueId::INPUT]).unwrap();
-    let error =
-        in_time("planning", || plan::compile(&graph, &Options { target: Target::CPU, ..Options::default() }));
+    let error = in_time("planning", || {
+        plan::compile(&graph, &PlanOptions { target: PlanTarget::CPU, ..PlanOptions::default() })
+    });
     assert!(
         matches!(error, Err(PlanError::TooLarge { what: "bytes of weights up to there", .. })),
         "{error:?}"
@@ -350,14 +351,14 @@ fn unmixed(channels: usize, size: [usize; 2]) -> Vec<(&'static str, Graph)> {
         g.push("b", Op::Conv2d(conv), &[a]).unwrap();
     });
     net("means and maxima", &|g| {
-        let m = g.push("m", Op::MeanPool2, &[x]).unwrap();
+        let m = g.push("m", Op::AvgPool2x2, &[x]).unwrap();
         let n = g.push("n", norm(channels), &[m]).unwrap();
         let r = g.push("r", Op::Activation(Activation::Relu), &[n]).unwrap();
         let s = g.push("s", Op::Slice(1..channels), &[r]).unwrap();
-        let k = g.push("k", Op::MeanPool2, &[s]).unwrap();
+        let k = g.push("k", Op::AvgPool2x2, &[s]).unwrap();
         let pool = MaxPool { kernel: [1, 2], stride: [1, 1], padding: [0, 1] };
         let p = g.push("p", Op::MaxPool(pool), &[k]).unwrap();
-        g.push("o", Op::MeanPool2, &[p]).unwrap();
+        g.push("o", Op::AvgPool2x2, &[p]).unwrap();
     });
     net("a gate", &|g| {
         let a = g.push("a", relu6(), &[x]).unwrap();
@@ -378,7 +379,7 @@ fn unmixed(channels: usize, size: [usize; 2]) -> Vec<(&'static str, Graph)> {
 }
 
 /// CPU, and adapters of each class.
-fn targets() -> Vec<Target> {
+fn targets() -> Vec<PlanTarget> {
     let software = Capabilities::WEBGPU.with(|c| {
         c.class = Class::Software;
         c.features.subgroup_size = Some(8);
@@ -389,12 +390,12 @@ fn targets() -> Vec<Target> {
         c.features.subgroup_size = Some(32);
     });
     let adapters = [Capabilities::WEBGPU, software, discrete];
-    adapters.iter().map(Target::of).chain([Target::CPU]).collect()
+    adapters.iter().map(PlanTarget::of).chain([PlanTarget::CPU]).collect()
 }
 
-fn planned(graph: &Graph, mode: Mode, target: Target) -> (Plan, usize) {
+fn planned(graph: &Graph, mode: Mode, target: PlanTarget) -> (Plan, usize) {
     let rewritten = rewrite::for_mode(graph, mode).unwrap().graph;
-    let plan = plan::compile(&rewritten, &Options { target, ..Options::default() }).unwrap();
+    let plan = plan::compile(&rewritten, &PlanOptions { target, ..PlanOptions::default() }).unwrap();
     plan::check(&plan).unwrap();
     let weights = plan.dispatches.iter().filter_map(|d| d.weights.as_ref()).map(|w| w.bytes()).sum();
     (plan, weights)
@@ -439,7 +440,7 @@ fn channels_that_are_not_mixed_keep_their_values() {
         for (name, graph) in unmixed(channels, [4, 6]) {
             let input: Vec<f32> = values(channels * 24, 9).iter().map(|v| *v as f32 * 4.0).collect();
             let wide: Vec<f64> = input.iter().map(|v| f64::from(*v)).collect();
-            let (plan, _) = planned(&graph, Mode::Structured, Target::CPU);
+            let (plan, _) = planned(&graph, Mode::Structured, PlanTarget::CPU);
             judge(name, &graph, &wide, &common::cpu(&plan).run(&input).unwrap(), &plan);
             // Shaders take long to compile: one size is enough.
             for gpu in gpus.iter().filter(|_| channels == 75) {
@@ -466,7 +467,7 @@ proptest! {
         let (mut x, mut refused) = (ValueId::INPUT, false);
         for i in 0..steps {
             let op = match (i + plus) % 4 {
-                0 => Op::MeanPool2,
+                0 => Op::AvgPool2x2,
                 1 => Op::MaxPool(MaxPool { kernel: [kernel; 2], stride: [1, 1], padding: [kernel / 2; 2] }),
                 2 => Op::Activation(Activation::Relu),
                 _ => Op::GlobalAverage,
@@ -483,8 +484,8 @@ proptest! {
         if dims[0] > 4096 {
             return Ok(());
         }
-        for target in [Target::CPU, Target::default()] {
-            if let Ok(plan) = plan::compile(&graph, &Options { batch, target, ..Options::default() }) {
+        for target in [PlanTarget::CPU, PlanTarget::default()] {
+            if let Ok(plan) = plan::compile(&graph, &PlanOptions { batch, target, ..PlanOptions::default() }) {
                 plan::check(&plan).unwrap();
                 prop_assert!(plan.activation_bytes() <= 1 << 50 && plan.lower_bound <= 1 << 50);
                 let _ = (plan.to_string(), plan.macs());
@@ -501,7 +502,7 @@ fn patches_of_large_windows_are_bounded() {
     let weight = Weight::new(Tensor::from_f32(vec![1, 1, side, side], vec![0.5; side * side]));
     let conv = Conv2d::dense(weight, 1, [1, 1], [side / 2; 2]);
     graph.push("conv", Op::Conv2d(conv), &[ValueId::INPUT]).unwrap();
-    let (plan, _) = planned(&graph, Mode::Structured, Target::CPU);
+    let (plan, _) = planned(&graph, Mode::Structured, PlanTarget::CPU);
     let executor = common::cpu(&plan);
     let input: Vec<f32> = (0..16).map(|i| i as f32).collect();
     let found = executor.run(&input).unwrap();

@@ -10,7 +10,7 @@ use common::random::{self, Builder};
 use common::{difference, fixtures};
 use prost::Message;
 use rmnet::graph::{Activation, Block, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight};
-use rmnet::models::Output;
+use rmnet::models::OutputKind;
 use rmnet::models::saved::About;
 use rmnet::onnx::{self, OnnxError, proto};
 use rmnet::preprocess::Preprocess;
@@ -161,7 +161,7 @@ fn special() -> Graph {
     };
     // `[mean of x ; h]`, twice over one of the channels.
     let inner = Conv2d { stride: [2, 2], padding: [1, 1], padding_end: [1, 1], ..dense(5, 8, [3, 3], 1) };
-    let mean = |out, input| Block { out, input, weight: BlockWeight::MeanPool2 };
+    let mean = |out, input| Block { out, input, weight: BlockWeight::AvgPool2x2 };
     let dense_rows = Block { out: 8..13, ..inner.blocks[0].clone() };
     let diagonal = Block { out: 0..2, input: 3..5, weight: BlockWeight::Diagonal([0.5, -2.0].into()) };
     let pooled = Conv2d {
@@ -217,7 +217,7 @@ struct Case {
 
 fn case(folder: &Path, name: &str, graph: &Graph, input: &[f32], expected: Vec<f64>) -> Case {
     let path = folder.join(format!("{}.onnx", name.replace('/', "_")));
-    let output = if name.starts_with("features") { Output::Features } else { Output::Logits };
+    let output = if name.starts_with("features") { OutputKind::Features } else { OutputKind::Logits };
     onnx::write(&path, graph, &About { output, ..about() }).unwrap();
     let raw: Vec<u8> = input.iter().flat_map(|v| v.to_le_bytes()).collect();
     std::fs::write(path.with_extension("input"), raw).unwrap();

@@ -11,8 +11,8 @@ use rmnet::error::OutputError;
 use rmnet::gpu::{AdapterChoice, ExecOptions, Gpu, GpuExecutor, GpuKind};
 use rmnet::graph::{Activation, Graph, Op, Shape, ValueId};
 use rmnet::models::saved::{self, About};
-use rmnet::models::{self, Model, Naming, Output};
-use rmnet::plan::{self, Place, Plan, Target};
+use rmnet::models::{self, Model, Naming, OutputKind};
+use rmnet::plan::{self, Place, Plan, PlanTarget};
 use rmnet::rewrite::{self, Form, Mode};
 use rmnet::{Device, Error, LoadOptions, Options, OutputChoice, Precision, Session};
 use rmnet::{preserved_layers, reference, verify};
@@ -95,7 +95,7 @@ fn features_are_what_the_classifier_reads() {
         let [batch, channels, height, width] = session.output_shape();
         assert_eq!((batch, height, width), (f.batch, 1, 1), "{name}");
         let found = wide(&session.run(&f.input).unwrap());
-        if f.model.output == Output::Embedding {
+        if f.model.output == OutputKind::Embedding {
             assert!(difference(&found, &f.logits).1 < BOUND, "{name}");
             continue;
         }
@@ -206,7 +206,7 @@ fn an_output_costs_no_dispatch_of_its_own() {
         for mode in [Mode::Structured, Mode::Literal, Mode::Residual] {
             let plan = |output| {
                 let options = Options::default().batch(f.batch).mode(mode).output(output);
-                rmnet::prepare(&f.model, &options, Target::CPU)
+                rmnet::prepare(&f.model, &options, PlanTarget::CPU)
                     .unwrap_or_else(|e| panic!("{name} {mode}: {e}"))
             };
             let whole = plan(OutputChoice::Logits);
@@ -232,7 +232,7 @@ fn an_output_costs_no_dispatch_of_its_own() {
 type Execute<'a> = &'a dyn Fn(&Plan, &[f32]) -> Vec<f32>;
 
 /// Every value of a graph, or every `step`-th, as the output in every form.
-fn judge_values(original: &Graph, batch: usize, step: usize, target: Target, execute: Execute) {
+fn judge_values(original: &Graph, batch: usize, step: usize, target: PlanTarget, execute: Execute) {
     let input = images(original, batch, 7);
     let mut expected = vec![];
     reference::visit(original, &wide(&input), batch, |_, value| expected.push(value.to_vec()));
@@ -245,7 +245,7 @@ fn judge_values(original: &Graph, batch: usize, step: usize, target: Target, exe
         let merged = Form { mode: Mode::Structured, merge: true };
         for form in [merged, Mode::Structured.into(), Mode::Literal.into(), Mode::Residual.into()] {
             let graph = rewrite::for_mode(&cut, form).unwrap().graph;
-            let options = plan::Options { batch, target, ..plan::Options::default() };
+            let options = plan::PlanOptions { batch, target, ..plan::PlanOptions::default() };
             let plan =
                 plan::compile(&graph, &options).unwrap_or_else(|e| panic!("{}: {e}\n{graph}", node.name));
             plan::check(&plan).unwrap_or_else(|e| panic!("{}: {e}\n{plan}", node.name));
@@ -265,7 +265,7 @@ proptest! {
 
     #[test]
     fn any_value_of_random_networks_on_the_cpu(seed: u64, batch in 1usize..3) {
-        judge_values(&network(seed), batch, 1, Target::default(), &|plan, input| common::cpu(plan).run(input).unwrap());
+        judge_values(&network(seed), batch, 1, PlanTarget::default(), &|plan, input| common::cpu(plan).run(input).unwrap());
     }
 }
 
@@ -292,7 +292,7 @@ fn carried_channels_are_part_of_a_chains_values() {
         let f = fixture(name);
         let chain = rewrite::for_mode(&f.model.graph, Mode::Structured).unwrap().graph;
         let run = |plan: &Plan, input: &[f32]| common::cpu(plan).run(input).unwrap();
-        judge_values(&chain, 2, 1, Target::default(), &run);
+        judge_values(&chain, 2, 1, PlanTarget::default(), &run);
     }
 }
 
@@ -341,8 +341,8 @@ fn converted_files_know_the_blocks() {
             assert!(matches!(error, OutputError::UnknownLayer { converted: true, .. }), "{error}");
             assert!(error.to_string().contains(f.model.blocks[0].as_str()), "{error}");
             let wanted = match f.model.output {
-                Output::Embedding => Output::Embedding,
-                _ => Output::Features,
+                OutputKind::Embedding => OutputKind::Embedding,
+                _ => OutputKind::Features,
             };
             assert_eq!(OutputChoice::Features.of(model).unwrap().output, wanted, "{name}");
         }
@@ -355,7 +355,7 @@ fn a_file_of_a_map() {
     let f = fixture("tv_resnet18");
     let cut = block("layer2.1").of(&f.model).unwrap();
     let saved = through_a_file(&cut, Mode::Structured);
-    assert_eq!((saved.output, saved.labels.as_ref()), (Output::Features, None));
+    assert_eq!((saved.output, saved.labels.as_ref()), (OutputKind::Features, None));
     let options = Options::default().batch(f.batch).device(Device::Cpu);
     let session = Session::new(&saved, &options).unwrap();
     let expected = &f.blocks.iter().find(|(n, _)| n == "layer2.1").unwrap().1;

@@ -9,7 +9,7 @@ use common::random::{images, network};
 use proptest::prelude::*;
 use rmnet::cpu::CpuExecutor;
 use rmnet::kernel::Spec;
-use rmnet::plan::{self, BufferId, CheckedPlan, Options, Plan};
+use rmnet::plan::{self, BufferId, CheckedPlan, Plan, PlanOptions};
 use rmnet::rewrite::{self, Mode};
 
 fn planned(seed: u64) -> (Plan, Vec<f32>) {
@@ -17,7 +17,7 @@ fn planned(seed: u64) -> (Plan, Vec<f32>) {
     let mode = [Mode::Structured, Mode::Residual, Mode::Literal][seed as usize % 3];
     let graph = rewrite::for_mode(&original, mode).unwrap().graph;
     let keep = graph.nodes().iter().skip(1).step_by(5).map(|n| n.name.clone()).collect();
-    let plan = plan::compile(&graph, &Options { batch: 2, keep, ..Options::default() }).unwrap();
+    let plan = plan::compile(&graph, &PlanOptions { batch: 2, keep, ..PlanOptions::default() }).unwrap();
     plan::check(&plan).unwrap();
     (plan, images(&original, 2, seed))
 }
@@ -93,7 +93,7 @@ fn what_kernels_would_misread_is_refused() {
     let graph = &fixtures::load("tests/fixtures/timm_resnetv2_18").model.graph;
     let graph = rewrite::for_mode(graph, Mode::Structured).unwrap().graph;
     let keep = vec![graph.nodes()[5].name.clone()];
-    let plan = plan::compile(&graph, &Options { keep, ..Options::default() }).unwrap();
+    let plan = plan::compile(&graph, &PlanOptions { keep, ..PlanOptions::default() }).unwrap();
     plan::check(&plan).unwrap();
     let refused = |change: &dyn Fn(&mut Plan)| {
         let mut spoilt = plan.clone();

@@ -12,7 +12,7 @@ use rmnet::models::saved::{self, About};
 use rmnet::models::{self, Model};
 use rmnet::plan;
 use rmnet::reference;
-use rmnet::rewrite::prune::{AtLeast, Criterion, Options, PruneError, Pruned, Target, prune};
+use rmnet::rewrite::prune::{AtLeast, Criterion, PruneError, PruneOptions, PruneTarget, Pruned, prune};
 use rmnet::rewrite::{self, Mode, literal};
 use rmnet::tensor::Tensor;
 use rmnet::{Error, Judge, prune_model};
@@ -106,7 +106,7 @@ fn channels(graph: &Graph) -> usize {
 }
 
 fn check_plan(graph: &Graph, input: &[f32], batch: usize) -> plan::Plan {
-    let planned = plan::compile(graph, &plan::Options { batch, ..plan::Options::default() }).unwrap();
+    let planned = plan::compile(graph, &plan::PlanOptions { batch, ..plan::PlanOptions::default() }).unwrap();
     plan::check(&planned).unwrap();
     let found = common::cpu(&planned).run(input).unwrap();
     let relative = f32_error(graph, input, batch, &found);
@@ -122,12 +122,12 @@ fn every_fixture_can_be_pruned_and_planned() {
         let graph = chain(&f.model.graph);
         for multiple in [1, 4] {
             for ratio in [0.0, 0.25] {
-                let options = Options { multiple, ..options(ratio) };
+                let options = PruneOptions { multiple, ..options(ratio) };
                 let pruned = match prune(&graph, &Criterion::L1, &options) {
                     Ok(pruned) => pruned.graph,
                     Err(e) => panic!("{name}, ratio {ratio}, multiple {multiple}: {e}"),
                 };
-                let planned = plan::compile(&pruned, &plan::Options::default())
+                let planned = plan::compile(&pruned, &plan::PlanOptions::default())
                     .unwrap_or_else(|e| panic!("{name}, ratio {ratio}, multiple {multiple}: {e}"));
                 plan::check(&planned).unwrap_or_else(|e| panic!("{name}: {e}"));
                 if ratio == 0.0 {
@@ -139,8 +139,8 @@ fn every_fixture_can_be_pruned_and_planned() {
     }
 }
 
-fn options(ratio: f64) -> Options {
-    Options { target: Target::Ratio(ratio), ..Options::default() }
+fn options(ratio: f64) -> PruneOptions {
+    PruneOptions { target: PruneTarget::Ratio(ratio), ..PruneOptions::default() }
 }
 
 fn adds_up(before: &Graph, pruned: &Pruned) {
@@ -165,7 +165,7 @@ proptest! {
         let (graph, _) = masked(&chain(&network(seed)), &mut Rng(seed ^ 1), share);
         let input = images(&graph, 2, seed);
         let expected = run(&graph, &input, 2);
-        let options = Options { multiple, coupled, reserved, ..Options::default() };
+        let options = PruneOptions { multiple, coupled, reserved, ..PruneOptions::default() };
         let pruned = prune(&graph, &Criterion::L1, &options).unwrap();
         let (_, relative) = difference(&run(&pruned.graph, &input, 2), &expected);
         prop_assert!(relative < F64_BOUND, "{relative:e}\n{graph}\n{}", pruned.graph);
@@ -194,7 +194,7 @@ proptest! {
         let input = images(&graph, 2, seed);
         let expected = run(&graph, &input, 2);
         let removed = rewrite::for_mode(&graph, Mode::Structured).unwrap();
-        let pruned = prune(&removed.graph, &Criterion::L1, &Options { multiple: 1, ..options(0.0) }).unwrap();
+        let pruned = prune(&removed.graph, &Criterion::L1, &PruneOptions { multiple: 1, ..options(0.0) }).unwrap();
         let (_, relative) = difference(&run(&pruned.graph, &input, 2), &expected);
         prop_assert!(relative < F64_BOUND, "{relative:e}\n{}", pruned.graph);
     }
@@ -211,7 +211,7 @@ proptest! {
             true => Criterion::L1,
             false => Criterion::BatchNorm(rmnet::rewrite::prune::batch_norm_scales(&original, &rewritten)),
         };
-        let options = Options {
+        let options = PruneOptions {
             multiple, coupled, reserved, keep_at_least: AtLeast::Share(0.25), ..options(ratio)
         };
         let pruned = match prune(chain, &criterion, &options) {
@@ -235,7 +235,7 @@ fn nearly_all_zero_channels_go() {
     let (mut zero, mut removed) = (0, 0);
     for seed in 0..100 {
         let (graph, count) = masked(&chain(&network(seed)), &mut Rng(seed), 0.3);
-        let options = Options { multiple: 1, ..Options::default() };
+        let options = PruneOptions { multiple: 1, ..PruneOptions::default() };
         zero += count;
         removed += prune(&graph, &Criterion::L1, &options).unwrap().removed;
     }
@@ -248,7 +248,7 @@ fn nearly_all_zero_channels_go() {
 fn coupled_channels_go_together() {
     let model = digits();
     let kept = |coupled: bool| -> Vec<usize> {
-        let options = Options { coupled, ..options(0.4) };
+        let options = PruneOptions { coupled, ..options(0.4) };
         let pruned = prune_model(&model, Judge::L1, &options).unwrap().pruned;
         let graph = &pruned.graph;
         // Channels carried, and carried all the way into the Add's place.
@@ -276,7 +276,7 @@ fn targets_are_reached_within_a_step() {
     for (coupled, multiple) in [(false, 1), (false, 4), (true, 1), (true, 4), (false, 8)] {
         let mut last = usize::MAX;
         for r in [0.1, 0.25, 0.5, 0.6] {
-            let options = Options { coupled, multiple, ..options(r) };
+            let options = PruneOptions { coupled, multiple, ..options(r) };
             let found = prune_model(&model, Judge::BatchNorm, &options).unwrap();
             adds_up(&chain(&model.graph), &found.pruned);
             let (removed, all) = (found.pruned.removed as f64, found.pruned.channels as f64);
@@ -288,7 +288,7 @@ fn targets_are_reached_within_a_step() {
             last = found.pruned.graph.macs();
 
             let before = chain(&model.graph).macs() as f64;
-            let options = Options { target: Target::Macs(1.0 - r), ..options };
+            let options = PruneOptions { target: PruneTarget::Macs(1.0 - r), ..options };
             let found = prune_model(&model, Judge::L1, &options).unwrap().pruned;
             let left = found.graph.macs() as f64 / before;
             // One step of the widest plane: `multiple` of 16 channels of a stage's first blocks.
@@ -301,15 +301,15 @@ fn targets_are_reached_within_a_step() {
 #[test]
 fn limits_are_kept() {
     let model = digits();
-    let base = Options { keep_at_least: AtLeast::Share(0.25), ..options(0.5) };
+    let base = PruneOptions { keep_at_least: AtLeast::Share(0.25), ..options(0.5) };
     let limits = vec![("layer1.1.conv2".to_string(), 0.0), ("layer3.0.conv1".to_string(), 0.2)];
-    let found = prune_model(&model, Judge::L1, &Options { limits, ..base.clone() }).unwrap().pruned;
+    let found = prune_model(&model, Judge::L1, &PruneOptions { limits, ..base.clone() }).unwrap().pruned;
     let own = |name: &str| found.layers.iter().find(|l| l.layer == name).unwrap().own;
     assert_eq!(own("layer1.1.conv2"), [16, 16]);
     assert_eq!(own("layer3.0.conv1"), [64, 52]);
     assert!(found.layers.iter().all(|l| l.own[1] * 4 >= l.own[0]));
     assert!(found.removed as f64 > 0.49 * found.channels as f64);
-    let keep = Options { keep_at_least: AtLeast::Channels(12), multiple: 1, ..options(0.6) };
+    let keep = PruneOptions { keep_at_least: AtLeast::Channels(12), multiple: 1, ..options(0.6) };
     let found = prune_model(&model, Judge::L1, &keep).unwrap().pruned;
     assert!(found.layers.iter().all(|l| l.own[1] >= 12.min(l.own[0])), "{:?}", found.layers);
 }
@@ -354,7 +354,7 @@ fn pruned_models_are_saved_and_loaded_bit_for_bit() {
     let input = images(&loaded.graph, 1, 3);
     let logits = |graph: &Graph| {
         let graph = rewrite::for_mode(graph, Mode::Structured).unwrap().graph;
-        let plan = plan::compile(&graph, &plan::Options::default()).unwrap();
+        let plan = plan::compile(&graph, &plan::PlanOptions::default()).unwrap();
         common::cpu(&plan).run(&input).unwrap()
     };
     assert_eq!(logits(&loaded.graph), logits(&found.pruned.graph));
@@ -405,7 +405,8 @@ fn constants_go_where_that_is_exact() {
             graph.push(node.name.clone(), op, &node.inputs).unwrap();
         }
         let input = images(&graph, 2, 1);
-        let found = prune(&chain(&graph), &Criterion::L1, &Options { multiple: 1, ..options(0.0) }).unwrap();
+        let found =
+            prune(&chain(&graph), &Criterion::L1, &PruneOptions { multiple: 1, ..options(0.0) }).unwrap();
         assert_eq!(found.removed, if goes { 2 } else { 1 });
         assert_eq!(found.left.iter().any(|l| l.reason.contains("padded")), !goes, "{:?}", found.left);
         let (_, relative) = difference(&run(&found.graph, &input, 2), &run(&graph, &input, 2));
@@ -463,24 +464,25 @@ fn gates_over_any_range_of_channels_are_planned() {
 #[test]
 fn refusals_name_the_option() {
     let model = digits();
-    let refused =
-        |options: Options, judge: Judge<'_>| prune_model(&model, judge, &options).unwrap_err().to_string();
+    let refused = |options: PruneOptions, judge: Judge<'_>| {
+        prune_model(&model, judge, &options).unwrap_err().to_string()
+    };
     for r in [-0.1, 1.0, f64::NAN] {
         assert!(refused(options(r), Judge::L1).contains("ratio: expected"), "{r}");
     }
-    let macs = |r| Options { target: Target::Macs(r), ..Options::default() };
+    let macs = |r| PruneOptions { target: PruneTarget::Macs(r), ..PruneOptions::default() };
     assert!(refused(macs(0.0), Judge::L1).contains("macs: expected"));
     assert!(refused(macs(1e-6), Judge::L1).contains("macs: 0.000001 cannot be reached"));
     let limits = vec![("nosuch".to_string(), 0.5)];
-    let text = refused(Options { limits, ..options(0.2) }, Judge::L1);
+    let text = refused(PruneOptions { limits, ..options(0.2) }, Judge::L1);
     assert!(text.contains("`nosuch`") && text.contains("layer1.0.conv1"), "{text}");
     let limits = vec![("conv1".to_string(), 1.5)];
-    assert!(refused(Options { limits, ..options(0.2) }, Judge::L1).contains("conv1=1.5"));
-    let held = Options { keep_at_least: AtLeast::Share(0.9), ..options(0.5) };
+    assert!(refused(PruneOptions { limits, ..options(0.2) }, Judge::L1).contains("conv1=1.5"));
+    let held = PruneOptions { keep_at_least: AtLeast::Share(0.9), ..options(0.5) };
     assert!(refused(held, Judge::L1).contains("ratio: 0.5 cannot be reached"));
     let text = refused(options(0.2), Judge::Mean(&[0.0; 5]));
     assert!(text.contains("3072") && text.contains('5'), "{text}");
-    assert!(refused(Options { multiple: 0, ..options(0.2) }, Judge::L1).contains("multiple"));
+    assert!(refused(PruneOptions { multiple: 0, ..options(0.2) }, Judge::L1).contains("multiple"));
     // A chain has no batch norms left.
     let model = Model { graph: chain(&model.graph), ..model.clone() };
     let error = prune_model(&model, Judge::BatchNorm, &options(0.2)).unwrap_err();

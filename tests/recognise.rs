@@ -7,13 +7,13 @@ use proptest::prelude::*;
 use rmnet::checkpoint::Checkpoint;
 use rmnet::graph::{Block, BlockWeight, Conv2d, Graph, NEAR_DIRAC, Weight};
 use rmnet::models::{self, saved};
-use rmnet::plan::{self, Options, Plan};
+use rmnet::plan::{self, Plan, PlanOptions};
 use rmnet::rewrite::{self, Mode};
 use rmnet::tensor::Tensor;
 use rmnet::{reference, verify};
 
 fn planned(graph: &Graph) -> Plan {
-    let plan = plan::compile(graph, &Options::default()).unwrap();
+    let plan = plan::compile(graph, &PlanOptions::default()).unwrap();
     plan::check(&plan).unwrap();
     plan
 }
@@ -60,7 +60,7 @@ fn a_literal_chain_is_planned_as_the_structured_one() {
         assert_eq!(found.deviation > 0.0, near, "{name}: {:e}", found.deviation);
         let again = rewrite::for_mode(&chain, Mode::Literal).unwrap();
         assert!(again.recognised.is_empty());
-        let is_mean = |b: &Block| matches!(b.weight, BlockWeight::MeanPool2);
+        let is_mean = |b: &Block| matches!(b.weight, BlockWeight::AvgPool2x2);
         for (node, conv) in again.graph.convs() {
             let input = again.graph.shape(node.inputs[0]).size();
             // Means that meet an odd edge are no window's.

@@ -6,7 +6,7 @@ use common::random::{f32_error, images, network};
 use common::{difference, fixtures};
 use proptest::prelude::*;
 use rmnet::graph::{Activation, Block, BlockWeight, Conv2d, Graph, Op};
-use rmnet::plan::{self, Options, Place, PlanError, Target};
+use rmnet::plan::{self, Place, PlanError, PlanOptions, PlanTarget};
 use rmnet::reference;
 use rmnet::rewrite::{self, Mode, Outcome};
 use rmnet::rewrite::{Form, fuse_linear, literal};
@@ -38,7 +38,7 @@ proptest! {
         prop_assert_eq!(adds(&removed.graph), kept);
         prop_assert!(removed.blocks.len() <= adds(&original));
         // A 2x2 mean at an odd size has no plain form.
-        let mean = |c: &Conv2d| c.blocks.iter().any(|b| matches!(b.weight, BlockWeight::MeanPool2));
+        let mean = |c: &Conv2d| c.blocks.iter().any(|b| matches!(b.weight, BlockWeight::AvgPool2x2));
         let all_dense = plain.convs().all(|(_, c)| c.as_plain().is_some() || mean(c));
         prop_assert!(all_dense);
     }
@@ -49,18 +49,18 @@ proptest! {
         let merge = [Mode::Structured, Mode::Literal].map(|mode| Form { mode, merge: true });
         for form in [Mode::Structured, Mode::Literal, Mode::Residual].map(Form::from).into_iter().chain(merge) {
             let rewritten = rewrite::for_mode(&original, form).unwrap();
-            let options = Options { batch, split, ..Options::default() };
+            let options = PlanOptions { batch, split, ..PlanOptions::default() };
             let plan = plan::compile(&rewritten.graph, &options).unwrap();
             plan::check(&plan).unwrap();
             prop_assert!(plan.activation_bytes() >= plan.lower_bound);
             // Memory is not saved by copies.
-            let uncut = plan::compile(&rewritten.graph, &Options { split: false, ..options.clone() }).unwrap();
+            let uncut = plan::compile(&rewritten.graph, &PlanOptions { split: false, ..options.clone() }).unwrap();
             prop_assert!(plan.dispatches.len() <= uncut.dispatches.len(), "{plan}");
             if form.merge {
                 continue;
             }
             let keep = rewritten.blocks.iter().map(|b| b.output.clone()).collect();
-            let plan = plan::compile(&rewritten.graph, &Options { keep, ..options }).unwrap();
+            let plan = plan::compile(&rewritten.graph, &PlanOptions { keep, ..options }).unwrap();
             plan::check(&plan).unwrap();
         }
     }
@@ -71,10 +71,10 @@ proptest! {
     fn sums_of_many_buffers_are_computed_in_parts(seed: u64, max_storage_buffers in 0u32..8) {
         let original = network(seed);
         let input = images(&original, 2, seed);
-        let target = Target { max_storage_buffers, ..Target::default() };
+        let target = PlanTarget { max_storage_buffers, ..PlanTarget::default() };
         for mode in [Mode::Structured, Mode::Residual] {
             let graph = rewrite::for_mode(&original, mode).unwrap().graph;
-            let plan = match plan::compile(&graph, &Options { batch: 2, target, ..Options::default() }) {
+            let plan = match plan::compile(&graph, &PlanOptions { batch: 2, target, ..PlanOptions::default() }) {
                 Ok(plan) => plan,
                 // One operand, its gate, the weights and the result.
                 Err(PlanError::TooManyBuffers { .. }) if max_storage_buffers < 4 => continue,
@@ -92,7 +92,7 @@ proptest! {
     #[test]
     fn the_checker_finds_a_clobbered_slot(seed: u64) {
         let graph = rewrite::for_mode(&network(seed), Mode::Structured).unwrap().graph;
-        let plan = plan::compile(&graph, &Options::default()).unwrap();
+        let plan = plan::compile(&graph, &PlanOptions::default()).unwrap();
         for t in 1..plan.dispatches.len() {
             // Send the result of dispatch t - 1 into a slot that dispatch t writes.
             let (made, next) = (&plan.dispatches[t - 1], &plan.dispatches[t]);
@@ -146,7 +146,7 @@ fn an_add_beside_a_convolution_in_blocks() {
     let wide: Vec<f64> = input.iter().map(|v| f64::from(*v)).collect();
     let expected = reference::run(&b.graph, &wide, 1);
     let graph = rewrite::fuse_activation(&rewrite::fold_batch_norm(&b.graph).unwrap()).unwrap();
-    let plan = plan::compile(&graph, &Options::default()).unwrap();
+    let plan = plan::compile(&graph, &PlanOptions::default()).unwrap();
     plan::check(&plan).unwrap();
     let found = common::cpu(&plan).run(&input).unwrap();
     let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
@@ -179,7 +179,7 @@ fn outputs_of_rows_handed_on_are_one_buffer() {
         let wide: Vec<f64> = input.iter().map(|v| f64::from(*v)).collect();
         let expected = reference::run(&b.graph, &wide, 2);
         let graph = rewrite::fuse_activation(&rewrite::fold_batch_norm(&b.graph).unwrap()).unwrap();
-        let plan = plan::compile(&graph, &Options { batch: 2, ..Options::default() }).unwrap();
+        let plan = plan::compile(&graph, &PlanOptions { batch: 2, ..PlanOptions::default() }).unwrap();
         plan::check(&plan).unwrap();
         let found = common::cpu(&plan).run(&input).unwrap();
         let found: Vec<f64> = found.iter().map(|v| f64::from(*v)).collect();
@@ -211,7 +211,7 @@ fn neighbouring_pointwise_convolutions_are_merged() {
     assert_eq!((apart.convs().count(), merged.convs().count()), (7, 6), "{merged}");
     let (_, relative) = difference(&reference::run(&merged, &input, 2), &expected);
     assert!(relative < F64_BOUND, "{relative:e}");
-    let dispatches = |g| plan::compile(g, &Options::default()).unwrap().dispatches.len();
+    let dispatches = |g| plan::compile(g, &PlanOptions::default()).unwrap().dispatches.len();
     // One each, and the average.
     assert_eq!((dispatches(&apart), dispatches(&merged)), (8, 7));
 }
@@ -241,13 +241,16 @@ fn mobilenet_v2_merges_into_mobilenet_v1() {
         let expected = reference::run(&f.model.graph, &wide, f.batch);
         let (_, relative) = difference(&reference::run(&merged, &wide, f.batch), &expected);
         assert!(relative < F64_BOUND, "{name}: {relative:e}");
-        let options = Options { batch: f.batch, ..Options::default() };
+        let options = PlanOptions { batch: f.batch, ..PlanOptions::default() };
         let [apart, plan] = [&apart, &merged].map(|g| plan::compile(g, &options).unwrap());
         plan::check(&plan).unwrap();
         for size in [[64, 64], [224, 224]] {
             let large = merged.resized(size[0], size[1]).unwrap();
             let dispatches = |split| {
-                plan::compile(&large, &Options { split, ..Options::default() }).unwrap().dispatches.len()
+                plan::compile(&large, &PlanOptions { split, ..PlanOptions::default() })
+                    .unwrap()
+                    .dispatches
+                    .len()
             };
             assert_eq!(dispatches(true), dispatches(false), "{name} {size:?}: memory saved by copies");
         }

@@ -7,7 +7,7 @@ use rmnet::checkpoint::Checkpoint;
 use rmnet::graph::{Block, BlockWeight, Graph, Op, Shape, ValueId};
 use rmnet::models::saved::{self, About, METADATA_KEY};
 use rmnet::models::{self, Model};
-use rmnet::plan::{self, Options, Plan};
+use rmnet::plan::{self, Plan, PlanOptions};
 use rmnet::reference;
 use rmnet::rewrite::{self, Mode};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -17,7 +17,7 @@ use std::path::Path;
 fn save(model: &Model, mode: Mode, path: &Path) -> Plan {
     let graph = rewrite::for_mode(&model.graph, mode).unwrap().graph;
     saved::save(path, &graph, &About::model(model)).unwrap();
-    plan::compile(&graph, &Options::default()).unwrap()
+    plan::compile(&graph, &PlanOptions::default()).unwrap()
 }
 
 /// Everything that decides what a device computes: formulas, and the bits of every weight and bias.
@@ -31,8 +31,9 @@ fn bits(plan: &Plan) -> Vec<(String, Vec<Vec<u32>>)> {
                 values.extend(w.k_ranges.iter().map(|k| to_bits(k.to_f32())));
                 values.push(to_bits(w.bias.clone()));
                 values.push(to_bits(w.slopes.clone()));
-                let maps = w.maps.iter().flatten();
-                values.extend(maps.flat_map(|(scale, shift)| [scale, shift]).map(|v| to_bits(v.clone())));
+                let prologues = w.prologues.iter().flatten();
+                values
+                    .extend(prologues.flat_map(|(scale, shift)| [scale, shift]).map(|v| to_bits(v.clone())));
             }
             (plan.formula(d), values)
         })
@@ -51,7 +52,7 @@ fn both_forms_load_back_bit_for_bit() {
             assert_eq!(loaded.preprocess, model.preprocess, "{name}");
             assert_eq!(loaded.labels, model.labels, "{name}");
             assert_eq!(loaded.output, model.output, "{name}");
-            let found = plan::compile(&loaded.graph, &Options::default()).unwrap();
+            let found = plan::compile(&loaded.graph, &PlanOptions::default()).unwrap();
             assert!(bits(&found) == bits(&expected), "{name} {mode}: another plan or other weights");
         }
     }
@@ -122,7 +123,7 @@ fn means_that_stay_taps_are_refused_at_odd_sizes() {
     };
     let mut conv = own;
     for out in [1, 4] {
-        conv.blocks.push(Block { out: out..out + 1, input: 0..1, weight: BlockWeight::MeanPool2 });
+        conv.blocks.push(Block { out: out..out + 1, input: 0..1, weight: BlockWeight::AvgPool2x2 });
     }
     conv.blocks[0].out = 5..8;
     let BlockWeight::Dense { weight, .. } = &mut conv.blocks[0].weight else { unreachable!("dense") };

@@ -3,13 +3,13 @@
 mod common;
 
 use common::fixtures;
-use rmnet::plan::{self, Options, Plan, Target};
+use rmnet::plan::{self, Plan, PlanOptions, PlanTarget};
 use rmnet::rewrite::{self, Mode};
 use roxmltree::{Document, Node};
 
 fn plan(name: &str, mode: Mode) -> Plan {
     let graph = rewrite::for_mode(&fixtures::load(name).model.graph, mode).expect("a graph").graph;
-    plan::compile(&graph, &Options { target: Target::CPU, ..Options::default() }).expect("a plan")
+    plan::compile(&graph, &PlanOptions { target: PlanTarget::CPU, ..PlanOptions::default() }).expect("a plan")
 }
 
 fn titles(document: &Document<'_>) -> Vec<String> {

@@ -154,7 +154,7 @@ fn values_are_kept_by_blocks_and_by_nodes_and_unknown_names_list_them() {
     for mode in [rmnet::Mode::Structured, rmnet::Mode::Residual, rmnet::Mode::Literal] {
         let options =
             |keep: &[&String]| Options::default().device(Device::Cpu).mode(mode).keep(keep.iter().copied());
-        let prepared = rmnet::prepare(&model, &options(&[&block]), rmnet::plan::Target::CPU).unwrap();
+        let prepared = rmnet::prepare(&model, &options(&[&block]), rmnet::plan::PlanTarget::CPU).unwrap();
         let node = &prepared.kept[&block];
         let session = Session::new(&model, &options(&[&block, node])).unwrap();
         let values = session.run_keeping(&input(&session, 1)).unwrap();

@@ -8,7 +8,7 @@ use rmnet::LoadOptions;
 use rmnet::checkpoint::Checkpoint;
 use rmnet::graph::{Activation, Graph, Op};
 use rmnet::models::saved::{self, About};
-use rmnet::models::{self, Assume, Model, ModelError, Output, Scores};
+use rmnet::models::{self, Assume, Model, ModelError, OutputKind, Scores};
 use rmnet::{Mode, reference, rewrite};
 use serde_json::json;
 
@@ -88,7 +88,7 @@ fn a_head_beside_the_network_is_its_head() {
         let file = renamed(&renamed(&bare, "", body), from, to);
         let model = load(&file, &[]).unwrap_or_else(|e| panic!("{to}: {e}"));
         assert_eq!(computed(&model.graph), expected, "{to}");
-        assert_eq!(model.output, Output::Logits);
+        assert_eq!(model.output, OutputKind::Logits);
     }
 }
 
@@ -120,7 +120,7 @@ fn numbered_children_are_a_network() {
     let mut cut = numbered.clone();
     cut.remove("fc.weight");
     cut.remove("fc.bias");
-    assert_eq!(load(&cut, &[]).unwrap().output, Output::Features);
+    assert_eq!(load(&cut, &[]).unwrap().output, OutputKind::Features);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn what_training_leaves_is_listed_and_what_may_be_a_layer_is_refused() {
         assert_eq!(computed(&model.graph), expected, "{name}");
         assert!(model.ignored.contains(&name.to_string()), "{:?}", model.ignored);
         let features = load(&file, &[("head", "none")]).unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert_eq!(features.output, Output::Features);
+        assert_eq!(features.output, OutputKind::Features);
         assert!(features.ignored.contains(&"module.fc.weight".to_string()), "{:?}", features.ignored);
     }
     // Under a block's own names everything must be read.
@@ -224,7 +224,7 @@ fn heads_of_every_form_load() {
     let features = load(&with(&[]), &[]).unwrap();
     assert_eq!(
         (features.output, features.graph.shape(features.graph.output()).channels),
-        (Output::Features, 8)
+        (OutputKind::Features, 8)
     );
     assert!(models::in_words(&features.assumed).contains("pooled features"), "{:?}", features.assumed);
 

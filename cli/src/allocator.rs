@@ -10,10 +10,10 @@ struct Allocator;
 static ALLOCATOR: Allocator = Allocator;
 
 /// Bytes that nobody asks for twice.
-const LITTLE: usize = 64 << 10;
+const MAX_SMALL_BYTES: usize = 64 << 10;
 
 fn had(at: *mut u8, bytes: usize) -> *mut u8 {
-    if at.is_null() && bytes <= LITTLE {
+    if at.is_null() && bytes <= MAX_SMALL_BYTES {
         out_of_memory();
     }
     at

@@ -1,7 +1,7 @@
 //! `demo`: the bundled digits model on bundled images, before and after removal.
 
 use super::args::DemoArgs;
-use super::{Failure, Report, device, mib, place, timed};
+use super::{Failure, Report, device, device_context, mib, timed};
 use rmnet::checkpoint::Checkpoint;
 use rmnet::gpu::{self, AdapterChoice, AdapterReport};
 use rmnet::images;
@@ -105,7 +105,7 @@ pub fn demo(args: &DemoArgs) -> Result<Report, Failure> {
         session.device_name()
     );
     if shown == Device::Auto && !session.is_on_gpu() {
-        let _ = writeln!(text, "{}", place::on_cpu(session.passed_over()));
+        let _ = writeln!(text, "{}", device_context::on_cpu(session.passed_over()));
     }
     let (right, rows) = predictions(&model, &main.logits, &mut text);
     for (mode, ran) in [(Mode::Residual, &residual), (Mode::Structured, &main)] {
@@ -176,7 +176,7 @@ pub fn demo(args: &DemoArgs) -> Result<Report, Failure> {
     let json = json!({
         "family": model.family, "device": session.device_name(), "blocks": session.blocks().len(), "removed": removed,
         "images": rows, "right": right, "modes": { "residual": residual.json(), "structured": main.json() },
-        "devices": devices, "passed_over": place::passed_over_json(session.passed_over()),
+        "devices": devices, "passed_over": device_context::passed_over_json(session.passed_over()),
     });
     if !residual.agrees() {
         disagree.push(format!("residual form: {}", residual.off()));

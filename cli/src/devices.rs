@@ -1,6 +1,6 @@
 //! `devices` and `doctor`: what there is to run on, and what stands in the way.
 
-use super::{Failure, Report, mib, place};
+use super::{Failure, Report, device_context, mib};
 use rmnet::Error;
 use rmnet::gpu::{self, AdapterChoice, AdapterReport, Gpu, HardwareGpu, PassedOver};
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ pub fn doctor() -> Result<Report, Failure> {
             }
             let _ = write!(text, "default device: the CPU executor");
             json["default"] = "cpu".into();
-            json["passed_over"] = place::passed_over_json(&passed_over);
+            json["passed_over"] = device_context::passed_over_json(&passed_over);
         }
         Err(error) => {
             let failure = Failure::from(Error::Gpu(error));

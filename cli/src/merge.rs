@@ -1,7 +1,7 @@
 //! `--merge`: whether neighbouring 1x1 convolutions are multiplied into one.
 
 use super::args::MergeArg;
-use super::{Failure, place};
+use super::{Failure, device_context};
 use rmnet::models::Model;
 use rmnet::{Mode, Options, benchmark_merge};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ pub fn decide(arg: MergeArg, model: &Model, options: &Options) -> Result<Merge, 
         return Ok(Merge { note: Some("merge: no neighbouring 1x1 convolutions".into()), ..plain(false) });
     };
     if !timing.passed_over.is_empty() {
-        place::say_on_cpu(&timing.passed_over);
+        device_context::say_on_cpu(&timing.passed_over);
     }
     let merge = timing.pays();
     let ms = |d: std::time::Duration| d.as_secs_f64() * 1e3;
@@ -44,7 +44,7 @@ pub fn decide(arg: MergeArg, model: &Model, options: &Options) -> Result<Merge, 
     );
     let json = json!({
         "merged": merge, "device": timing.device, "apart_ns": timing.apart.as_nanos() as u64,
-        "merged_ns": timing.merged.as_nanos() as u64, "passed_over": place::passed_over_json(&timing.passed_over),
+        "merged_ns": timing.merged.as_nanos() as u64, "passed_over": device_context::passed_over_json(&timing.passed_over),
     });
     Ok(Merge { merge, note: Some(note), json })
 }

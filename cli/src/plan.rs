@@ -3,7 +3,7 @@
 use super::args::{MergeArg, PlanArgs};
 use super::{Failure, Report, check_target, device, load, mib, write};
 use rmnet::gpu::Gpu;
-use rmnet::plan::{self, Options, Plan, Target};
+use rmnet::plan::{self, Plan, PlanOptions, PlanTarget};
 use rmnet::rewrite::{self, Form, Mode};
 use rmnet::{Device, Error};
 use serde_json::json;
@@ -20,7 +20,7 @@ pub fn plan(args: &PlanArgs) -> Result<Report, Failure> {
     let model = load(&args.model)?;
     let (target, whose) = target(args.adapter.as_deref())?;
     let precision = args.precision.into();
-    let options = Options { batch: args.batch as usize, target, precision, ..Options::default() };
+    let options = PlanOptions { batch: args.batch as usize, target, precision, ..PlanOptions::default() };
     let compile = |mode: Mode| -> Result<Plan, Failure> {
         let merge = args.merge == MergeArg::Always && mode != Mode::Residual;
         let graph = rewrite::for_mode(&model.graph, Form { mode, merge }).map_err(Failure::input)?.graph;
@@ -86,10 +86,10 @@ pub fn plan(args: &PlanArgs) -> Result<Report, Failure> {
 }
 
 /// What a plan is made for, and what to call that.
-fn target(adapter: Option<&str>) -> Result<(Target, String), Failure> {
-    let Some(text) = adapter else { return Ok((Target::default(), "WebGPU's default limits".into())) };
+fn target(adapter: Option<&str>) -> Result<(PlanTarget, String), Failure> {
+    let Some(text) = adapter else { return Ok((PlanTarget::default(), "WebGPU's default limits".into())) };
     let Device::Gpu(choice) = device(Some(text)) else {
-        return Ok((Target::CPU, "the CPU executor".into()));
+        return Ok((PlanTarget::CPU, "the CPU executor".into()));
     };
     let gpu = Gpu::new(&choice).map_err(|e| Failure::from(Error::Gpu(e)))?;
     Ok((gpu.plan_target(), format!("the limits of {}", gpu.adapter())))

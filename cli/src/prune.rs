@@ -4,7 +4,7 @@ use super::args::{CriterionArg, FormatArg, PruneArgs};
 use super::image_input::Inputs;
 use super::{Failure, Report, assumed, check_overwrite, check_target, load_at, mib};
 use rmnet::models::saved::{self, About};
-use rmnet::rewrite::prune::{AtLeast, Options, Target};
+use rmnet::rewrite::prune::{AtLeast, PruneOptions, PruneTarget};
 use rmnet::{Judge, PrunedModel, prune_model};
 use serde_json::json;
 use std::fmt::Write;
@@ -25,11 +25,11 @@ pub fn prune(args: &PruneArgs) -> Result<Report, Failure> {
         return Err(Failure::usage("--calibration is for --criterion mean alone"));
     }
     let target = match (args.target.ratio, args.target.macs) {
-        (Some(ratio), _) => Target::Ratio(ratio),
-        (None, Some(macs)) => Target::Macs(macs),
+        (Some(ratio), _) => PruneTarget::Ratio(ratio),
+        (None, Some(macs)) => PruneTarget::Macs(macs),
         (None, None) => return Err(Failure::usage("expected --ratio or --macs, found neither")),
     };
-    let options = Options {
+    let options = PruneOptions {
         target,
         keep_at_least: args.keep_at_least.unwrap_or(AtLeast::Channels(1)),
         limits: args.limit.clone(),

@@ -1,13 +1,13 @@
 //! `run`: images or a tensor in, classes out, batch by batch.
 
 use super::args::RunArgs;
+use super::device_context::DeviceContext;
 use super::image_input::{Batches, Input, Inputs};
-use super::place::Place;
 use super::sink::{Form, Sink};
 use super::{Failure, Report, assumed, check_target, load_at, merge, output_shape, precision_note, terminal};
 use rmnet::Session;
 use rmnet::files;
-use rmnet::models::Output;
+use rmnet::models::OutputKind;
 use serde_json::json;
 use std::fmt::Write;
 use std::sync::mpsc::sync_channel;
@@ -29,8 +29,8 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
     let inputs = Inputs::open(&args.inputs, args.shard)?;
     let model = load_at(&args.model, inputs.size(args.model.size)?)?;
     let without_classes = match model.output {
-        Output::Embedding => Some("the network gives embeddings, which have no classes"),
-        Output::Features => Some("what is given are features, which have no classes"),
+        OutputKind::Embedding => Some("the network gives embeddings, which have no classes"),
+        OutputKind::Features => Some("what is given are features, which have no classes"),
         _ => None,
     };
     if let (Some(path), Some(why)) = (&args.labels, without_classes) {
@@ -58,12 +58,12 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
     }
     let batch = args.batch.map_or(DEFAULT_BATCH, |b| b as usize).min(inputs.len());
     let start = || -> Result<_, Failure> {
-        let place = Place::open(&args.device)?;
-        let options = place.options().batch(batch).mode(args.mode.into());
+        let device_context = DeviceContext::open(&args.device)?;
+        let options = device_context.options().batch(batch).mode(args.mode.into());
         let decided = merge::decide(args.merge, &model, &options)?;
         let precision = options.precision;
-        let session = place.session(&model, &options.merge(decided.merge))?;
-        Ok((place, decided, precision, session))
+        let session = device_context.session(&model, &options.merge(decided.merge))?;
+        Ok((device_context, decided, precision, session))
     };
     // What cannot be read is said before a device is opened for it; but inputs that take long to resize are read only for a network
     // that can run at their size.
@@ -74,7 +74,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
         return Err(Failure::input(format!("{name}: {why}")));
     }
 
-    let (place, decided, precision, session) = match started {
+    let (device_context, decided, precision, session) = match started {
         Some(started) => started,
         None => start()?,
     };
@@ -82,7 +82,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
     let row: usize = session.output_shape()[1..].iter().product();
 
     let mut head = format!("{} on {}{}\n", model.family, session.device_name(), precision_note(precision));
-    for note in [place.tuning_note(&session), decided.note.clone()].iter().flatten() {
+    for note in [device_context.tuning_note(&session), decided.note.clone()].iter().flatten() {
         let _ = writeln!(head, "{note}");
     }
     head += &assumed::text(&model);
@@ -94,7 +94,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
         Form::Object => {}
     }
     stream(&session, batches, first, batch, &mut sink)?;
-    place.keep_shaders();
+    device_context.keep_shaders();
     let Sink { failed, images, rows, unwritten, .. } = sink;
     if let Some(why) = unwritten {
         return Err(Failure::input(format!("cannot write to standard output: {why}")));
@@ -105,9 +105,9 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
     }
     let json = json!({
         "family": model.family, "device": session.device_name(), "precision": precision.to_string(), "batch": batch,
-        "classes": (model.output == Output::Logits).then_some(row), "output_value": args.model.output.to_string(),
-        "output_shape": output, "images": images, "merge": decided.json, "tuning": place.tuning_json(&session),
-        "passed_over": place.passed_over_json(), "assumed": assumed::json(&model), "ignored": model.ignored,
+        "classes": (model.output == OutputKind::Logits).then_some(row), "output_value": args.model.output.to_string(),
+        "output_shape": output, "images": images, "merge": decided.json, "tuning": device_context.tuning_json(&session),
+        "passed_over": device_context.passed_over_json(), "assumed": assumed::json(&model), "ignored": model.ignored,
     });
     let report = match form {
         Form::Object => Report { text: String::new(), json },

@@ -3,7 +3,7 @@
 use super::{Failure, output_shape, terminal, versioned, write};
 use rmnet;
 use rmnet::OutputChoice;
-use rmnet::models::{Model, Output, Scores};
+use rmnet::models::{Model, OutputKind, Scores};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ pub enum Form {
 /// Where results go.
 pub struct Sink {
     form: Form,
-    output: Output,
+    output: OutputKind,
     scores: Scores,
     /// `[channels, height, width]` of one input's values.
     shape: [usize; 3],
@@ -92,8 +92,8 @@ impl Sink {
         }
         let mut text = format!("{}\n", terminal::line(name));
         let object = match self.output {
-            Output::Embedding => embedding(name, values, &self.first, &mut text),
-            Output::Features => features(name, values, self.shape, &mut text),
+            OutputKind::Embedding => embedding(name, values, &self.first, &mut text),
+            OutputKind::Features => features(name, values, self.shape, &mut text),
             _ => self.classified(name, values, &mut text),
         };
         match self.form {
@@ -170,7 +170,7 @@ impl Rows {
         self,
         path: &Path,
         output: &OutputChoice,
-        kind: Output,
+        kind: OutputKind,
         [channels, height, width]: [usize; 3],
     ) -> Result<(), Failure> {
         let rows = self.names.len();
@@ -179,7 +179,7 @@ impl Rows {
             _ => vec![rows, channels, height, width],
         };
         let name = match (output, kind) {
-            (OutputChoice::Logits, Output::Features) => "features".to_string(),
+            (OutputChoice::Logits, OutputKind::Features) => "features".to_string(),
             _ => output.to_string(),
         };
         let bytes: Vec<u8> = self.values.iter().flat_map(|v| v.to_le_bytes()).collect();

@@ -1,7 +1,7 @@
 //! What `bench` and `profile` share: a session for an input of noise, and how its making went.
 
 use super::args::TimedArgs;
-use super::place::Place;
+use super::device_context::DeviceContext;
 use super::{Failure, load, merge, precision_note};
 use rmnet::Session;
 use rmnet::bench::Repeat;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub struct Timed {
     pub model: Model,
     pub session: Session,
-    pub place: Place,
+    pub device_context: DeviceContext,
     /// Seeded noise, one batch.
     pub input: Vec<f32>,
     pub merge: merge::Merge,
@@ -31,19 +31,19 @@ impl Timed {
         let model = load(&args.model)?;
         let load = start.elapsed();
         let start = Instant::now();
-        let place = Place::open(&args.device)?;
+        let device_context = DeviceContext::open(&args.device)?;
         let mut open = start.elapsed();
-        let options = place.options().batch(args.batch as usize).mode(args.mode.into());
+        let options = device_context.options().batch(args.batch as usize).mode(args.mode.into());
         let merge = merge::decide(args.merge, &model, &options)?;
         let start = Instant::now();
-        let session = place.session(&model, &options.merge(merge.merge))?;
+        let session = device_context.session(&model, &options.merge(merge.merge))?;
         open += start.elapsed();
         let input = super::verify::noise(session.input_len(), 1);
         let start = Instant::now();
         session.run(&input)?;
         let first_run = start.elapsed();
-        place.keep_shaders();
-        Ok(Timed { model, session, place, input, merge, load, open, first_run })
+        device_context.keep_shaders();
+        Ok(Timed { model, session, device_context, input, merge, load, open, first_run })
     }
 
     /// What the figures are of.
@@ -54,8 +54,8 @@ impl Timed {
             "mode": rmnet::Mode::from(args.mode).to_string(), "precision": rmnet::Precision::from(args.device.precision).to_string(),
             "merge": self.merge.json, "batch": batch,
             "input": [channels, height, width], "dispatches": self.session.plan().dispatches.len(),
-            "macs": self.session.plan().macs(), "tuning": self.place.tuning_json(&self.session),
-            "passed_over": self.place.passed_over_json(),
+            "macs": self.session.plan().macs(), "tuning": self.device_context.tuning_json(&self.session),
+            "passed_over": self.device_context.passed_over_json(),
         })
     }
 
@@ -69,7 +69,7 @@ impl Timed {
             precision_note(args.device.precision.into()),
             self.session.device_name(),
             self.session.driver().map_or(String::new(), |d| format!(" ({d})")),
-            self.place.tuning_note(&self.session).map_or(String::new(), |note| format!("\n{note}")),
+            self.device_context.tuning_note(&self.session).map_or(String::new(), |note| format!("\n{note}")),
         )
     }
 }

@@ -2,7 +2,9 @@
 
 use super::args::TuneArgs;
 use super::timed::ms;
-use super::{Failure, Report, check_target, device, load, place, precision_note, terminal, unwritable};
+use super::{
+    Failure, Report, check_target, device, device_context, load, precision_note, terminal, unwritable,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use rmnet::gpu::{self, Gpu, HardwareGpu, Tuning};
 use rmnet::kernel;
@@ -24,7 +26,7 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
     let file = target(args)?;
     kept(args, &file)?;
     if args.out.is_none() {
-        place::make_folder(&file)
+        device_context::make_folder(&file)
             .map_err(|e| Failure::input(format!("cannot make the folder of {}: {e}", file.display())))?;
         rmnet::output::try_write(&file).map_err(unwritable(&file))?;
     }
@@ -80,7 +82,7 @@ fn open(device: &Device) -> Result<Gpu, Failure> {
                 let found = if passed_over.is_empty() {
                     gpu::remedy().to_string()
                 } else {
-                    format!("passed over: {}", place::each(&passed_over))
+                    format!("passed over: {}", device_context::each(&passed_over))
                 };
                 let message =
                     format!("no hardware GPU found, and the CPU executor has nothing to tune; {found}");
@@ -96,7 +98,7 @@ fn target(args: &TuneArgs) -> Result<PathBuf, Failure> {
         check_target(file, &[&args.model.checkpoint])?;
         return Ok(file.clone());
     }
-    place::stored(args.cache.as_deref()).ok_or_else(|| {
+    device_context::stored(args.cache.as_deref()).ok_or_else(|| {
         Failure::usage("nothing is kept (--cache none, or no cache folder): name a file with -o FILE")
     })
 }
@@ -106,7 +108,7 @@ fn kept(args: &TuneArgs, file: &Path) -> Result<Tuning, Failure> {
     match &args.out {
         Some(named) if named.exists() => Tuning::read(named).map_err(Failure::input),
         Some(_) => Ok(Tuning::default()),
-        None => Ok(place::read_stored(file).unwrap_or_default()),
+        None => Ok(device_context::read_stored(file).unwrap_or_default()),
     }
 }
 

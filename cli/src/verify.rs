@@ -1,8 +1,8 @@
 //! `verify`: the certificate that removal kept the function, in f64 and on the device, and that a precision holds it.
 
 use super::args::VerifyArgs;
+use super::device_context::DeviceContext;
 use super::image_input::Inputs;
-use super::place::Place;
 use super::{Failure, Report, assumed, check_target, inspect, load_at, precision_note, write};
 use rmnet::memory;
 use rmnet::models::Model;
@@ -235,19 +235,19 @@ fn run(
     input: &[f32],
     batch: usize,
 ) -> Result<OnDevice, Failure> {
-    let place = Place::open(&args.device)?;
-    let options = place.options().batch(batch);
+    let device_context = DeviceContext::open(&args.device)?;
+    let options = device_context.options().batch(batch);
     let precision = options.precision;
-    let session = place.session(model, &options)?;
+    let session = device_context.session(model, &options)?;
     let logits = values(session.run_keeping(input))?.output;
     let graph = &rewritten.graph;
     let keep: Vec<String> = match args.bisect {
         true => graph.nodes()[1..].iter().map(|n| n.name.clone()).collect(),
         false => rewritten.blocks.iter().map(|b| b.output.clone()).collect(),
     };
-    let keeping = place.session(model, &options.keep(keep.clone()))?;
-    place.keep_shaders();
-    let Values { output, kept } = values(keeping.run_keeping(input))?;
+    let keeping = device_context.session(model, &options.keep(keep.clone()))?;
+    device_context.keep_shaders();
+    let Values { output, kept, .. } = values(keeping.run_keeping(input))?;
     let mut values: HashMap<String, Vec<f32>> = kept.into_iter().collect();
     if args.bisect {
         // Kept, what is seen through a view is a copy in the plan's precision; the output itself is f32.
@@ -255,8 +255,8 @@ fn run(
     }
     let rounding = |name: &str| keeping.rounding(name);
     let layers = args.bisect.then(|| verify::check_layers(graph, input, batch, &values, precision, rounding));
-    let (tuning_note, tuning) = (place.tuning_note(&session), place.tuning_json(&session));
-    let passed_over = place.passed_over_json();
+    let (tuning_note, tuning) = (device_context.tuning_note(&session), device_context.tuning_json(&session));
+    let passed_over = device_context.passed_over_json();
     Ok(OnDevice {
         name: session.device_name(),
         blocks: values,

@@ -1,11 +1,11 @@
 //! `wgsl`: the shader of a dispatch, as it is given to the driver.
 
 use super::args::WgslArgs;
-use super::place::FoundTuning;
+use super::device_context::FoundTuning;
 use super::{Failure, Report, device, load};
 use rmnet::gpu::{Gpu, Tuned};
 use rmnet::kernel::{self, Capabilities};
-use rmnet::plan::{self, Target};
+use rmnet::plan::{self, PlanTarget};
 use rmnet::{Device, Error, rewrite};
 use serde_json::json;
 use std::fmt::Write;
@@ -13,7 +13,7 @@ use std::fmt::Write;
 pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
     let model = load(&args.model)?;
     let (whose, gpu, target) = match &args.adapter {
-        None => ("any adapter".to_string(), None, Target::default()),
+        None => ("any adapter".to_string(), None, PlanTarget::default()),
         Some(text) => match device(Some(text)) {
             Device::Gpu(choice) => {
                 let gpu = Gpu::new(&choice).map_err(|e| Failure::from(Error::Gpu(e)))?;
@@ -32,7 +32,7 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
     };
     let graph = rewrite::for_mode(&model.graph, rmnet::Mode::from(args.mode)).map_err(Failure::input)?.graph;
     let (batch, precision) = (args.batch as usize, args.precision.into());
-    let options = plan::Options { batch, target, precision, ..plan::Options::default() };
+    let options = plan::PlanOptions { batch, target, precision, ..plan::PlanOptions::default() };
     let plan = plan::compile(&graph, &options).map_err(|e| Failure::from(&e))?;
     let chosen: Vec<usize> = match &args.dispatch {
         None => (0..plan.dispatches.len()).collect(),

@@ -6,7 +6,7 @@ use rmnet::Precision;
 use rmnet::cpu::{CpuError, CpuExecutor};
 use rmnet::graph::{Activation, BlockWeight, Conv2d, Graph, Op, Shape, Weight};
 use rmnet::kernel::Rounding;
-use rmnet::plan::{self, CheckedPlan, Options, Plan, PlanError, Target, Values};
+use rmnet::plan::{self, CheckedPlan, PlanOptions, Plan, PlanError, PlanTarget, Values};
 use rmnet::reference;
 use rmnet::rewrite::{self, Form, Mode, Rewritten};
 use rmnet::tensor::Tensor;
@@ -39,19 +39,19 @@ pub fn is_small(graph: &Graph) -> bool {
 /// What is run of a network.
 pub struct Run {
     pub form: Form,
-    pub options: Options,
+    pub options: PlanOptions,
 }
 
 impl Run {
     pub fn choose(s: &mut Source) -> Run {
         let mode = *s.pick(&[Mode::Structured, Mode::Literal, Mode::Residual]);
         let form = Form { mode, merge: s.one_in(4) };
-        let mut target = *s.pick(&[Target::CPU, Target::default()]);
+        let mut target = *s.pick(&[PlanTarget::CPU, PlanTarget::default()]);
         if s.one_in(4) {
             target.max_storage_buffers = s.within(0, 9) as u32;
         }
         let precision = if s.one_in(4) { Precision::F16 } else { Precision::F32 };
-        let options = Options { batch: s.within(1, 3), keep: vec![], target, split: !s.one_in(4), precision };
+        let options = PlanOptions { batch: s.within(1, 3), keep: vec![], target, split: !s.one_in(4), precision };
         Run { form, options }
     }
 }
@@ -81,7 +81,7 @@ pub fn judge(original: &Graph, s: &mut Source) {
 }
 
 /// The plan of a graph, which the checker accepts, or `None` where the target is too small for it.
-pub fn planned(graph: &Graph, options: &Options) -> Option<Plan> {
+pub fn planned(graph: &Graph, options: &PlanOptions) -> Option<Plan> {
     match plan::compile(graph, options) {
         Ok(plan) => {
             if let Err(e) = plan::check(&plan) {
@@ -91,7 +91,7 @@ pub fn planned(graph: &Graph, options: &Options) -> Option<Plan> {
         }
         Err(e @ PlanError::EmptyBatch) => panic!("{e}"),
         Err(PlanError::TooManyBuffers { .. } | PlanError::BindingTooLarge { .. }) => {
-            assert!(options.target != Target::CPU, "the CPU has no limits");
+            assert!(options.target != PlanTarget::CPU, "the CPU has no limits");
             None
         }
         // Named, with the figures.
@@ -252,7 +252,7 @@ pub fn same_function(rewritten: &Rewritten, exact: &Exact, input: &[f64], batch:
 }
 
 /// Runs a plan, and one that keeps every layer.
-fn on_cpu(rewritten: &Rewritten, plan: &Plan, options: &Options, input: &[f32], exact: &Exact) {
+fn on_cpu(rewritten: &Rewritten, plan: &Plan, options: &PlanOptions, input: &[f32], exact: &Exact) {
     let graph = &rewritten.graph;
     let half = options.precision == Precision::F16;
     let batch = options.batch;
@@ -268,7 +268,7 @@ fn on_cpu(rewritten: &Rewritten, plan: &Plan, options: &Options, input: &[f32], 
         panic!("the CPU executor is wrong: {what}\n{plan}\n{graph}");
     }
     let keep: Vec<String> = graph.nodes()[1..].iter().map(|n| n.name.clone()).collect();
-    let Some(plan) = planned(graph, &Options { keep, ..options.clone() }) else { return };
+    let Some(plan) = planned(graph, &PlanOptions { keep, ..options.clone() }) else { return };
     let Some((output, mut values)) = run_on_cpu(&plan, input, fits) else { return };
     // Kept, what is seen through a view is a copy in the plan's precision; the output itself is f32.
     values.insert(graph.node(graph.output()).name.clone(), output);

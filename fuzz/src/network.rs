@@ -67,7 +67,7 @@ impl Net {
                 let padding = [s.within(0, kernel[0] / 2), s.within(0, kernel[1] / 2)];
                 self.push("pool", Op::MaxPool(MaxPool { kernel, stride, padding }), &[x])
             }
-            11 => self.push("mean", Op::MeanPool2, &[x]),
+            11 => self.push("mean", Op::AvgPool2x2, &[x]),
             12 => {
                 let start = s.below(shape.channels);
                 let end = s.within(start + 1, shape.channels);
@@ -192,7 +192,7 @@ impl Net {
                 0 => BlockWeight::Dirac,
                 1 => BlockWeight::Diagonal(factors),
                 2 => BlockWeight::Pointwise(self.weight([n, n, 1, 1])),
-                _ => BlockWeight::MeanPool2,
+                _ => BlockWeight::AvgPool2x2,
             };
             conv.blocks.push(Block { out: out..out + n, input: input..input + n, weight });
         }

@@ -4,7 +4,7 @@ use crate::judge::is_small;
 use crate::network::network;
 use crate::saved::folder;
 use crate::source::Source;
-use rmnet::models::Output;
+use rmnet::models::OutputKind;
 use rmnet::models::saved::About;
 use rmnet::onnx::{self, OnnxError};
 use rmnet::preprocess::Preprocess;
@@ -25,7 +25,7 @@ pub fn onnx(data: &[u8]) {
     }
     let shape = graph.input_shape();
     let preprocess = Preprocess::imagenet().with_size(shape.size()).for_channels(shape.channels);
-    let about = About { output: Output::Features, ..About::new("fuzz", preprocess) };
+    let about = About { output: OutputKind::Features, ..About::new("fuzz", preprocess) };
     let folder = folder();
     let path = folder.path().join("model.onnx");
     match onnx::write(&path, &graph, &about) {

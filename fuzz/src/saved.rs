@@ -9,7 +9,7 @@ use crate::source::Source;
 use rmnet::Precision;
 use rmnet::checkpoint::Checkpoint;
 use rmnet::models::saved::{self, About};
-use rmnet::models::{self, Output};
+use rmnet::models::{self, OutputKind};
 use rmnet::preprocess::Preprocess;
 use rmnet::reference;
 use rmnet::rewrite::{self, Mode};
@@ -25,7 +25,7 @@ pub fn saved(data: &[u8]) {
     let graph = &rewritten.graph;
     let shape = graph.input_shape();
     let preprocess = Preprocess::imagenet().with_size(shape.size()).for_channels(shape.channels);
-    let about = About { output: Output::Features, ..About::new("fuzz", preprocess) };
+    let about = About { output: OutputKind::Features, ..About::new("fuzz", preprocess) };
     let Some(bytes) = written(graph, &about) else { return };
 
     // Mapped, as a file is: weights leave memory once they are read.

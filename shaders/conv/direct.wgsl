@@ -3,7 +3,7 @@
 //
 // Every operand of a K range is read once per step for all products of the tile. A step is a quad of input channels (one channel where
 // they are planes) at a row of taps of the window or, where those are many, at one tap. Where a map is small, invocations have several
-// tiles of output channels (PARTS) or SLICES parts of K in a workgroup, whose sums are added at the end. With a max pool the conv values
+// tiles of output channels (PARTS) or SPLIT_K parts of K in a workgroup, whose sums are added at the end. With a max pool the conv values
 // stay in registers, and what is stored are their maxima: of windows that overlap by at most a row, row by row for STRIP pooled
 // rows (BY_ROWS), of others tap by tap.
 //
@@ -13,9 +13,9 @@ const TILE = TILE_PIXELS * TILE_QUADS;
 // Elements of a plane that are read at once.
 const OCTET = 8u;
 
-//# when SLICES > 1u
+//# when SPLIT_K > 1u
 // What the slices of all tiles have summed.
-var<workgroup> sums_of_slices: array<vec4<f32>, WORKGROUP * TILE>;
+var<workgroup> partial_sums: array<vec4<f32>, WORKGROUP * TILE>;
 
 //# end
 @compute @workgroup_size(WORKGROUP)
@@ -27,30 +27,30 @@ fn conv2d(
     //# end
 ) {
     // Invocations in order: tiles of pixels, of these again for every part of K, and of all that for every tile of output channels.
-    var slot = local;
-    var slice = 0u;
-    var own_tile = group.y;
-    var tile = group.y;
+    var tile_in_group = local;
+    var k_part = 0u;
+    var own_channel_tile = group.y;
+    var channel_tile = group.y;
     //# if
-    if SLICES * PARTS > 1u {
-        slot = local % SLOTS;
-        slice = local / SLOTS % SLICES;
-        own_tile = group.y * PARTS + local / (SLOTS * SLICES);
-        tile = min(own_tile, TILES - 1u);
+    if SPLIT_K * GROUP_CHANNEL_TILES > 1u {
+        tile_in_group = local % GROUP_PIXEL_TILES;
+        k_part = local / GROUP_PIXEL_TILES % SPLIT_K;
+        own_channel_tile = group.y * GROUP_CHANNEL_TILES + local / (GROUP_PIXEL_TILES * SPLIT_K);
+        channel_tile = min(own_channel_tile, CHANNEL_TILES - 1u);
     }
-    let own = (group.x + group.z * GRID_X) * SLOTS + slot;
+    let own_pixel_tile = (group.x + group.z * GRID_X) * GROUP_PIXEL_TILES + tile_in_group;
     // Who has no tile computes the last one along, and stores nothing.
-    let live = (own < PIXEL_TILES) & (own_tile < TILES);
-    let index = min(own, PIXEL_TILES - 1u);
+    let live = (own_pixel_tile < PIXEL_TILES) & (own_channel_tile < CHANNEL_TILES);
+    let index = min(own_pixel_tile, PIXEL_TILES - 1u);
     let across = index % TILES_ACROSS;
     let down = index / TILES_ACROSS % TILES_DOWN;
     let image = index / (TILES_ACROSS * TILES_DOWN);
-    let first_quad = tile * TILE_QUADS;
-    let first_weight = tile * TILE_WEIGHTS;
+    let first_quad = channel_tile * TILE_QUADS;
+    let first_weight = channel_tile * TILE_WEIGHTS;
     let out_x = across * TILE_PIXELS;
     // What is stored; under a max pool, the maxima so far beside it.
     //# registers
-    var values: array<vec4<f32>, select(TILE, 0u, SLICES > 1u)>;
+    var values: array<vec4<f32>, select(TILE, 0u, SPLIT_K > 1u)>;
     //# registers
     var best: array<vec4<f32>, select(0u, TILE, POOLED)>;
     //# if
@@ -62,23 +62,23 @@ fn conv2d(
     }
     // Rows of conv pixels under the tile, or taps of the pool's window; one without a pool.
     //# unroll if TURNS == 1u
-    for (var turn = 0u; turn < TURNS; turn++) {
+    for (var pool_step = 0u; pool_step < POOL_STEPS; pool_step++) {
         // The first conv pixel. A window of the pool may begin before the map: then it has wrapped.
         var y = down;
         var x = out_x;
         //# if
         if BY_ROWS {
-            y = down * (STRIP * POOL_STEP_Y) + turn - POOL_PAD_Y;
+            y = down * (STRIP * POOL_STEP_Y) + pool_step - POOL_PAD_Y;
             x = out_x * POOL_STEP_X - POOL_PAD_X;
         } else if POOLED {
-            y = down * POOL_STEP_Y + turn / WINDOW_X - POOL_PAD_Y;
-            x = out_x * POOL_STEP_X + turn % WINDOW_X - POOL_PAD_X;
+            y = down * POOL_STEP_Y + pool_step / WINDOW_X - POOL_PAD_Y;
+            x = out_x * POOL_STEP_X + pool_step % WINDOW_X - POOL_PAD_X;
         }
         // Sums of CONV_PIXELS conv pixels. Parts of K get the bias where their sums meet.
         //# registers
         var sums: array<vec4<f32>, CONV_PIXELS * TILE_QUADS>;
         //# if
-        if SLICES == 1u {
+        if SPLIT_K == 1u {
             //# values
             var bias: array<vec4<f32>, TILE_QUADS>;
             //# unroll
@@ -99,7 +99,7 @@ fn conv2d(
                 let row = row_r0(in_y);
                 let row_inside = inside_r0(in_y, 0u);
                 //# unroll if R0_TURNS_X == 1u
-                for (var kx = 0u; kx < R0_TURNS_X; kx++) {
+                for (var kx = 0u; kx < R0_STEPS_X; kx++) {
                     // Input columns that pixels and taps read, each R0_OFFSETS from the first: none is loaded that is outside for every
                     // invocation, and none is tested that is inside for all. R0_COLUMN says which one a pixel and a tap have.
                     let in_x = x * R0_STRIDE_X + kx * R0_DILATION_X - R0_PAD_X;
@@ -130,11 +130,11 @@ fn conv2d(
                         if R0_GROUPED {
                             first_plane += min(first_quad, OUT_QUADS - 1u) / R0_GROUP_QUADS * R0_PLANES;
                         }
-                        var at = (image * R0_IMAGE + first_plane + slice) * R0_PLANE + row;
+                        var at = (image * R0_IMAGE + first_plane + k_part) * R0_PLANE + row;
                         let next_row = weight + R0_PLANES * R0_WEIGHTS;
-                        weight += slice * R0_WEIGHTS;
-                        //# unroll if R0_PLANES == 1u && SLICES == 1u
-                        for (var plane = slice; plane < R0_PLANES; plane += SLICES) {
+                        weight += k_part * R0_WEIGHTS;
+                        //# unroll if R0_PLANES == 1u && SPLIT_K == 1u
+                        for (var plane = k_part; plane < R0_PLANES; plane += SPLIT_K) {
                             let prologue = prologue_r0(plane);
                             //# values
                             var octets: array<Pair, R0_OCTETS>;
@@ -191,8 +191,8 @@ fn conv2d(
                                     }
                                 }
                             }
-                            at += SLICES * R0_PLANE;
-                            weight += SLICES * R0_WEIGHTS;
+                            at += SPLIT_K * R0_PLANE;
+                            weight += SPLIT_K * R0_WEIGHTS;
                         }
                         weight = next_row;
                     } else if R0_DEPTHWISE {
@@ -279,7 +279,7 @@ fn conv2d(
                 for (var q = 0u; q < TILE_QUADS; q++) {
                     // Where the tile has more channels than there are, the last are added to again: nothing of it is stored.
                     let quad = min(first_quad + q, OUT_QUADS - 1u);
-                    conv[p * TILE_QUADS + q] = select(lowest(), finish(sums[p * TILE_QUADS + q], image, quad, y, x + p), inside);
+                    conv[p * TILE_QUADS + q] = select(lowest(), epilogue(sums[p * TILE_QUADS + q], image, quad, y, x + p), inside);
                 }
             }
             // Maxima of the windows' parts in this row.
@@ -301,9 +301,9 @@ fn conv2d(
                 values[i] = larger(best[i], of_row[i]);
             }
             // Where windows overlap by a row, the one that begins in it ends the one above.
-            let ends = turn % POOL_STEP_Y == select(POOL_STEP_Y - 1u, 0u, OVERLAP == 1u);
-            out_y = down * STRIP + turn / POOL_STEP_Y - OVERLAP;
-            ready = live & ends & (turn >= OVERLAP) & (out_y < OUT_HEIGHT);
+            let ends = pool_step % POOL_STEP_Y == select(POOL_STEP_Y - 1u, 0u, OVERLAP == 1u);
+            out_y = down * STRIP + pool_step / POOL_STEP_Y - OVERLAP;
+            ready = live & ends & (pool_step >= OVERLAP) & (out_y < OUT_HEIGHT);
             //# unroll
             for (var i = 0u; i < TILE; i++) {
                 best[i] = select(values[i], select(lowest(), of_row[i], OVERLAP == 1u), ends);
@@ -316,30 +316,30 @@ fn conv2d(
                 //# unroll
                 for (var q = 0u; q < TILE_QUADS; q++) {
                     let quad = min(first_quad + q, OUT_QUADS - 1u);
-                    let value = select(lowest(), finish(sums[p * TILE_QUADS + q], image, quad, y, conv_x), inside);
+                    let value = select(lowest(), epilogue(sums[p * TILE_QUADS + q], image, quad, y, conv_x), inside);
                     best[p * TILE_QUADS + q] = larger(best[p * TILE_QUADS + q], value);
                     values[p * TILE_QUADS + q] = best[p * TILE_QUADS + q];
                 }
             }
             out_y = down;
-            ready = live & (turn + 1u == TURNS);
-        } else if SLICES > 1u {
+            ready = live & (pool_step + 1u == POOL_STEPS);
+        } else if SPLIT_K > 1u {
             // The slices of a tile share what is left to do.
             //# unroll
             for (var i = 0u; i < TILE; i++) {
-                sums_of_slices[i * WORKGROUP + local] = sums[i];
+                partial_sums[i * WORKGROUP + local] = sums[i];
             }
             workgroupBarrier();
-            for (var i = slice; i < TILE; i += SLICES) {
+            for (var i = k_part; i < TILE; i += SPLIT_K) {
                 let p = i / TILE_QUADS;
                 let q = i % TILE_QUADS;
-                let first = i * WORKGROUP + local - slice * SLOTS;
+                let first = i * WORKGROUP + local - k_part * GROUP_PIXEL_TILES;
                 var sum = load_parameters(first_weight + q * PARAMETER);
-                for (var other = 0u; other < SLICES; other++) {
-                    sum += sums_of_slices[first + other * SLOTS];
+                for (var other = 0u; other < SPLIT_K; other++) {
+                    sum += partial_sums[first + other * GROUP_PIXEL_TILES];
                 }
                 if live && first_quad + q < OUT_QUADS && x + p < CONV_WIDTH {
-                    store(finish(sum, image, first_quad + q, y, x + p), image, first_quad + q, y, x + p);
+                    store(epilogue(sum, image, first_quad + q, y, x + p), image, first_quad + q, y, x + p);
                 }
             }
         } else {
@@ -349,7 +349,7 @@ fn conv2d(
             }
         }
         //# if
-        if SLICES == 1u {
+        if SPLIT_K == 1u {
             if ready {
                 //# if
                 if LOOPED {
@@ -394,6 +394,6 @@ fn store_value(value: vec4<f32>, image: u32, quad: u32, y: u32, x: u32) {
     if POOLED {
         store(value, image, quad, y, x);
     } else {
-        store(finish(value, image, quad, y, x), image, quad, y, x);
+        store(epilogue(value, image, quad, y, x), image, quad, y, x);
     }
 }

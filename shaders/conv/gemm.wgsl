@@ -2,12 +2,12 @@
 //
 // One GEMM of [pixels of all images] x [output channels]; K is, range by range, the taps of the window and for each the quads of input
 // channels. A workgroup computes TILE_PIXELS pixels of TILE_QUADS quads of output channels, an invocation OWN_PIXELS x OWN_QUADS of
-// them. K is walked in steps of DEPTH quads, each of which is staged once. Where tiles are few, SLICES parts of the workgroup take the
+// them. K is walked in steps of DEPTH quads, each of which is staged once. Where tiles are few, SPLIT_K parts of the workgroup take the
 // steps in turn, and their sums are added at the end.
 const LANES_X = TILE_PIXELS / OWN_PIXELS;
 const LANES_Y = TILE_QUADS / OWN_QUADS;
 const LANES = LANES_X * LANES_Y;
-const WORKGROUP = LANES * SLICES;
+const WORKGROUP = LANES * SPLIT_K;
 // Quads that a slice stages in a step: of pixels, of weights, of both; and how many of each are an invocation's.
 const STAGED_PIXELS = DEPTH * TILE_PIXELS;
 const STAGED_WEIGHTS = DEPTH * 4u * TILE_QUADS;
@@ -16,13 +16,13 @@ const OWN_STAGED_PIXELS = STAGED_PIXELS / LANES;
 const OWN_STAGED_WEIGHTS = STAGED_WEIGHTS / LANES;
 // Weights of a quad of K: a row of the tile's output channels for each of its four input channels.
 const RUN = 4u * TILE_QUADS;
-const SUMS = select(0u, SLICES * TILE_PIXELS * TILE_QUADS, SLICES > 1u);
+const SUMS = select(0u, SPLIT_K * TILE_PIXELS * TILE_QUADS, SPLIT_K > 1u);
 
 // Two steps of every slice, written and read in turn; afterwards the sums of all slices.
-var<workgroup> staged: array<vec4<f32>, max(2u * SLICES * STAGED, SUMS)>;
+var<workgroup> staged: array<vec4<f32>, max(2u * SPLIT_K * STAGED, SUMS)>;
 
 // Column, row and image of a pixel of the GEMM.
-fn place(pixel: u32) -> vec3<u32> {
+fn pixel_position(pixel: u32) -> vec3<u32> {
     let row = pixel / CONV_WIDTH;
     return vec3<u32>(pixel % CONV_WIDTH, row % CONV_HEIGHT, row / CONV_HEIGHT);
 }
@@ -31,8 +31,8 @@ fn place(pixel: u32) -> vec3<u32> {
 // K range 0: quads of K of a tap, quads of K, steps, and whether the last step reaches behind the end.
 const R0_QUADS = (R0_CHANNELS + 3u) / 4u;
 const R0_DEPTH = R0_KERNEL_Y * R0_KERNEL_X * R0_QUADS;
-const R0_STEPS = (R0_DEPTH + SLICES * DEPTH - 1u) / (SLICES * DEPTH);
-const R0_RAGGED = R0_DEPTH % (SLICES * DEPTH) != 0u;
+const R0_STEPS = (R0_DEPTH + SPLIT_K * DEPTH - 1u) / (SPLIT_K * DEPTH);
+const R0_RAGGED = R0_DEPTH % (SPLIT_K * DEPTH) != 0u;
 // Whether every step of a slice lies within one tap: then where it reads is worked out once for all its quads.
 const R0_TAP_BY_STEP = R0_QUADS % DEPTH == 0u;
 
@@ -82,7 +82,7 @@ fn weight_r0(k: u32, at: u32) -> u32 {
 //# end
 @compute @workgroup_size(WORKGROUP)
 fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let slice = local / LANES;
+    let k_part = local / LANES;
     let lane = local % LANES;
     // Eight neighbours read neighbouring pixels, the next eight the same with other weights: few distinct addresses in 32 invocations,
     // none of them in one bank.
@@ -92,14 +92,14 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     let first_pixel = (group.x + group.z * GRID_X) * TILE_PIXELS;
     let first_quad = group.y * TILE_QUADS;
     let first_weight = group.y * TILE_WEIGHTS;
-    let staging = place(min(first_pixel + lane % TILE_PIXELS, PIXELS - 1u));
+    let staging = pixel_position(min(first_pixel + lane % TILE_PIXELS, PIXELS - 1u));
     let staged_quad = lane / TILE_PIXELS;
     //# registers
     var sums: array<vec4<f32>, OWN_PIXELS * OWN_QUADS>;
-    var step_at = slice * STAGED;
+    var step_at = k_part * STAGED;
     //# for r in K_RANGES
     {
-        var k = slice * DEPTH;
+        var k = k_part * DEPTH;
         //# registers
         var pixels: array<vec4<f32>, OWN_STAGED_PIXELS>;
         //# registers
@@ -135,7 +135,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
             workgroupBarrier();
             //# if
             if R0_STEPS > 1u {
-                k += SLICES * DEPTH;
+                k += SPLIT_K * DEPTH;
                 if step + 1u < R0_STEPS {
                     //# if
                     if R0_TAP_BY_STEP {
@@ -182,12 +182,12 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
                     }
                 }
             }
-            step_at = 2u * slice * STAGED + SLICES * STAGED - step_at;
+            step_at = 2u * k_part * STAGED + SPLIT_K * STAGED - step_at;
         }
     }
     //# end
     //# if
-    if SLICES == 1u {
+    if SPLIT_K == 1u {
         //# values
         var bias: array<vec4<f32>, OWN_QUADS>;
         //# unroll
@@ -198,12 +198,12 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
         for (var p = 0u; p < OWN_PIXELS; p++) {
             let pixel = first_pixel + across + p * LANES_X;
             if pixel < PIXELS {
-                let at = place(pixel);
+                let at = pixel_position(pixel);
                 //# unroll
                 for (var q = 0u; q < OWN_QUADS; q++) {
                     let quad = first_quad + down + q * LANES_Y;
                     if quad < OUT_QUADS {
-                        let value = finish(sums[p * OWN_QUADS + q] + bias[q], at.z, quad, at.y, at.x);
+                        let value = epilogue(sums[p * OWN_QUADS + q] + bias[q], at.z, quad, at.y, at.x);
                         store(value, at.z, quad, at.y, at.x);
                     }
                 }
@@ -216,7 +216,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
         for (var p = 0u; p < OWN_PIXELS; p++) {
             //# unroll
             for (var q = 0u; q < OWN_QUADS; q++) {
-                let row = (slice * TILE_QUADS + down + q * LANES_Y) * TILE_PIXELS;
+                let row = (k_part * TILE_QUADS + down + q * LANES_Y) * TILE_PIXELS;
                 staged[row + across + p * LANES_X] = sums[p * OWN_QUADS + q];
             }
         }
@@ -226,12 +226,12 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
             let quad = first_quad + i / TILE_PIXELS;
             if pixel < PIXELS && quad < OUT_QUADS {
                 var sum = staged[i];
-                for (var other = 1u; other < SLICES; other++) {
+                for (var other = 1u; other < SPLIT_K; other++) {
                     sum += staged[i + other * TILE_PIXELS * TILE_QUADS];
                 }
-                let at = place(pixel);
+                let at = pixel_position(pixel);
                 sum += load_parameters(first_weight + PARAMETER * (i / TILE_PIXELS));
-                store(finish(sum, at.z, quad, at.y, at.x), at.z, quad, at.y, at.x);
+                store(epilogue(sum, at.z, quad, at.y, at.x), at.z, quad, at.y, at.x);
             }
         }
     }

@@ -4,7 +4,7 @@
 // One GEMM of [output channels] x [pixels of all images]; K is, range by range and tap by tap, the quads of input channels, padded for
 // each tap to whole steps of DEPTH quads, so that a step lies within one tap. A workgroup computes TILE_CHANNELS output channels of
 // TILE_PIXELS pixels, each of its subgroups FRAGMENTS_Y x FRAGMENTS_X fragments: matrices of SIDE channels by SIDE pixels. Steps are
-// staged as f16, as memory has them. Where tiles are few, SLICES parts of the workgroup take the steps in turn, and their sums are
+// staged as f16, as memory has them. Where tiles are few, SPLIT_K parts of the workgroup take the steps in turn, and their sums are
 // added at the end.
 //
 // The kernel relies on workgroups being cut into full subgroups, which Vulkan drivers with one subgroup size do, and on
@@ -15,7 +15,7 @@ const TILE_QUADS = TILE_CHANNELS / 4u;
 // Subgroups and invocations of a slice.
 const PARTS = SUBGROUPS_Y * SUBGROUPS_X;
 const LANES = SUBGROUP * PARTS;
-const WORKGROUP = LANES * SLICES;
+const WORKGROUP = LANES * SPLIT_K;
 // Planes that a slice stages at a time, one pixel an invocation.
 const PLANES = LANES / TILE_PIXELS;
 // Quads that an invocation stages in a step: of pixels, of weights.
@@ -28,21 +28,21 @@ const STAGED = STAGED_PIXELS + TILE_CHANNELS * ROW;
 // Quads of weights in a step.
 const RUN = TILE_CHANNELS * DEPTH;
 // A fragment has SIDE_QUADS quads of output channels for each pixel. The invocations of all slices that share it finish every
-// FINISHED_APART-th: with many slices, some finish none.
+// EPILOGUE_STRIDE-th: with many slices, some finish none.
 const SIDE_QUADS = SIDE / 4u;
-const FINISHED_APART = SUBGROUP / SIDE * SLICES;
-const OWN_FINISHED = max(SIDE_QUADS / FINISHED_APART, 1u);
-const SOME_FINISH_NONE = FINISHED_APART > SIDE_QUADS;
+const EPILOGUE_STRIDE = SUBGROUP / SIDE * SPLIT_K;
+const OWN_EPILOGUE_QUADS = max(SIDE_QUADS / EPILOGUE_STRIDE, 1u);
+const SOME_IDLE_IN_EPILOGUE = EPILOGUE_STRIDE > SIDE_QUADS;
 // vec4 of workgroup memory for the sums of a fragment, a row of SUMS_ROW for each pixel: longer than its quads, for the same reason.
 const SUMS = SIDE * SUMS_ROW;
 
 // A step of every slice.
-var<workgroup> staged: array<vec4<f16>, SLICES * STAGED>;
+var<workgroup> staged: array<vec4<f16>, SPLIT_K * STAGED>;
 // The sums of a fragment of every subgroup.
 var<workgroup> sums: array<vec4<f32>, WORKGROUP / SUBGROUP * SUMS>;
 
 // Column, row and image of a pixel of the GEMM.
-fn place(pixel: u32) -> vec3<u32> {
+fn pixel_position(pixel: u32) -> vec3<u32> {
     let row = pixel / CONV_WIDTH;
     return vec3<u32>(pixel % CONV_WIDTH, row % CONV_HEIGHT, row / CONV_HEIGHT);
 }
@@ -61,9 +61,9 @@ const R0_PLANES = (R0_CHANNELS + 3u) / 4u;
 const R0_TAPS = R0_KERNEL_Y * R0_KERNEL_X;
 const R0_STEPS_OF_TAP = (R0_PLANES + DEPTH - 1u) / DEPTH;
 const R0_STEPS = R0_TAPS * R0_STEPS_OF_TAP;
-const R0_ROUNDS = (R0_STEPS + SLICES - 1u) / SLICES;
+const R0_ROUNDS = (R0_STEPS + SPLIT_K - 1u) / SPLIT_K;
 const R0_RAGGED = R0_PLANES % DEPTH != 0u;
-const R0_UNEVEN = R0_STEPS % SLICES != 0u;
+const R0_UNEVEN = R0_STEPS % SPLIT_K != 0u;
 
 // The step that is read in place of `step`: behind the last it is the last, whose pixels are then not taken.
 fn step_r0(step: u32) -> u32 {
@@ -120,7 +120,7 @@ fn conv2d(
     @builtin(subgroup_invocation_id) lane_of_subgroup: u32,
 ) {
     let lane = local % LANES;
-    let slice = local / LANES;
+    let k_part = local / LANES;
     let first_pixel = (group.x + group.z * GRID_X) * TILE_PIXELS;
     let first_quad = group.y * TILE_QUADS;
     let first_weight = group.y * TILE_WEIGHTS;
@@ -128,9 +128,9 @@ fn conv2d(
     let paired = PLANES > 1u;
     let own_pixel = select(lane, lane / 2u % TILE_PIXELS, paired);
     let own_plane = select(0u, lane % 2u + lane / (2u * TILE_PIXELS) * 2u, paired);
-    let staging = place(min(first_pixel + own_pixel, PIXELS - 1u));
-    let stage_pixel = slice * STAGED + own_pixel * ROW + own_plane;
-    let stage_weight = slice * STAGED + STAGED_PIXELS + lane / DEPTH * ROW + lane % DEPTH;
+    let staging = pixel_position(min(first_pixel + own_pixel, PIXELS - 1u));
+    let stage_pixel = k_part * STAGED + own_pixel * ROW + own_plane;
+    let stage_weight = k_part * STAGED + STAGED_PIXELS + lane / DEPTH * ROW + lane % DEPTH;
     // The subgroup's rows and columns of the tile, and where its slice stages them.
     let part = subgroup % PARTS;
     let first_row = part % SUBGROUPS_Y * (FRAGMENTS_Y * SIDE);
@@ -141,7 +141,7 @@ fn conv2d(
     var sums_of: array<coop_mat16x16<f32, C>, FRAGMENTS_Y * FRAGMENTS_X>;
     //# for r in K_RANGES
     {
-        var step = slice;
+        var step = k_part;
         //# registers
         var pixels: array<vec4<f16>, OWN_PIXELS>;
         //# registers
@@ -172,7 +172,7 @@ fn conv2d(
             workgroupBarrier();
             //# if
             if R0_ROUNDS > 1u {
-                step += SLICES;
+                step += SPLIT_K;
                 if round + 1u < R0_ROUNDS {
                     let origin = origin_r0(staging, step);
                     let plane = plane_r0(step) + own_plane;
@@ -217,7 +217,7 @@ fn conv2d(
         let pixel = first_pixel + first_column + p * SIDE + lane_of_subgroup % SIDE;
         // What is outside is computed like its neighbour, and not stored: of a value that another invocation adds to in place it may
         // read the one before or the one after.
-        let at = place(min(pixel, PIXELS - 1u));
+        let at = pixel_position(min(pixel, PIXELS - 1u));
         //# unroll
         for (var c = 0u; c < FRAGMENTS_Y; c++) {
             coopStore(sums_of[c * FRAGMENTS_X + p], &sums[subgroup * SUMS], SUMS_ROW);
@@ -225,23 +225,23 @@ fn conv2d(
             // All values are on their way before the first is stored, since what is added to them comes from far.
             let first_of_tile = first_row / 4u + c * SIDE_QUADS;
             //# registers
-            var values: array<vec4<f32>, OWN_FINISHED>;
+            var values: array<vec4<f32>, OWN_EPILOGUE_QUADS>;
             //# unroll
-            for (var i = 0u; i < OWN_FINISHED; i++) {
-                let quad = own_quad + i * FINISHED_APART;
-                let of_fragment = select(quad, min(quad, SIDE_QUADS - 1u), SOME_FINISH_NONE);
+            for (var i = 0u; i < OWN_EPILOGUE_QUADS; i++) {
+                let quad = own_quad + i * EPILOGUE_STRIDE;
+                let of_fragment = select(quad, min(quad, SIDE_QUADS - 1u), SOME_IDLE_IN_EPILOGUE);
                 let of_tile = first_of_tile + of_fragment;
                 var sum = sums[own_sums + of_fragment];
                 //# unroll
-                for (var other = 1u; other < SLICES; other++) {
+                for (var other = 1u; other < SPLIT_K; other++) {
                     sum += sums[own_sums + other * PARTS * SUMS + of_fragment];
                 }
                 sum += load_parameters(first_weight + PARAMETER * of_tile);
-                values[i] = finish(sum, at.z, min(first_quad + of_tile, OUT_QUADS - 1u), at.y, at.x);
+                values[i] = epilogue(sum, at.z, min(first_quad + of_tile, OUT_QUADS - 1u), at.y, at.x);
             }
             //# unroll
-            for (var i = 0u; i < OWN_FINISHED; i++) {
-                let of_fragment = own_quad + i * FINISHED_APART;
+            for (var i = 0u; i < OWN_EPILOGUE_QUADS; i++) {
+                let of_fragment = own_quad + i * EPILOGUE_STRIDE;
                 let quad = first_quad + first_of_tile + of_fragment;
                 if (pixel < PIXELS) & (of_fragment < SIDE_QUADS) & (quad < OUT_QUADS) {
                     store(values[i], at.z, quad, at.y, at.x);

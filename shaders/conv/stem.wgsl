@@ -150,7 +150,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
             //# unroll
             for (var p = 0u; p < STRIP; p++) {
                 let x = first_x + p;
-                let own = finish(sums[p * OWN_QUADS + q], image, first_quad + q, y, x);
+                let own = epilogue(sums[p * OWN_QUADS + q], image, first_quad + q, y, x);
                 let value = select(lowest(), own, (y < CONV_HEIGHT) & (x < CONV_WIDTH));
                 //# unroll
                 for (var c = 0u; c < 4u; c++) {
@@ -192,7 +192,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
                 for (var q = 0u; q < OWN_QUADS; q++) {
                     let quad = first_quad + q;
                     if quad < OUT_QUADS {
-                        store(finish(sums[p * OWN_QUADS + q], image, quad, y, x), image, quad, y, x);
+                        store(epilogue(sums[p * OWN_QUADS + q], image, quad, y, x), image, quad, y, x);
                     }
                 }
             }

@@ -33,7 +33,7 @@ const OWN_EXCHANGED = EXCHANGED_TILES / LANES_X;
 var<workgroup> staged: array<vec4<f32>, max(STAGED_INPUTS + STAGED_WEIGHTS, PLACES * EXCHANGED)>;
 
 // Column, row and image of a tile.
-fn position(tile: u32) -> vec3<u32> {
+fn tile_position(tile: u32) -> vec3<u32> {
     let row = tile / TILES_ACROSS;
     return vec3<u32>(tile % TILES_ACROSS, row % TILES_DOWN, row / TILES_DOWN);
 }
@@ -77,7 +77,7 @@ fn store_pixels(local: u32, first_tile: u32, first_quad: u32, first_bias: u32) {
     let own_quad = local / (OUT_SIDE * OUT_SIDE * EXCHANGED_TILES);
     let tile = first_tile + own_tile;
     let quad = first_quad + own_quad;
-    let at = position(tile);
+    let at = tile_position(tile);
     let own_x = local % OUT_SIDE;
     let own_y = local / (OUT_SIDE * EXCHANGED_TILES) % OUT_SIDE;
     let x = OUT_SIDE * at.x + own_x;
@@ -94,7 +94,7 @@ fn store_pixels(local: u32, first_tile: u32, first_quad: u32, first_bias: u32) {
             sum += row[i] * (left + column.z * staged[row_at + 2u * EXCHANGED] + column.w * staged[row_at + 3u * EXCHANGED]);
         }
         sum += load_parameters(first_bias + PARAMETER * own_quad);
-        store(finish(sum, at.z, quad, y, x), at.z, quad, y, x);
+        store(epilogue(sum, at.z, quad, y, x), at.z, quad, y, x);
     }
 }
 
@@ -106,7 +106,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     let first_tile = (group.x + group.z * GRID_X) * GROUP_TILES;
     let first_quad = group.y * GROUP_QUADS;
     let first_weight = group.y * GROUP_WEIGHTS;
-    let staging = position(min(first_tile + local % GROUP_TILES, TILES - 1u));
+    let staging = tile_position(min(first_tile + local % GROUP_TILES, TILES - 1u));
     let staged_place = local / GROUP_TILES;
     let corner = OUT_SIDE * staging.xy - vec2<u32>(R0_PAD_X, R0_PAD_Y);
     var base = (staging.z * R0_IMAGE + R0_FIRST) * R0_PLANE;

@@ -16,11 +16,11 @@ fn peak_multiply(@builtin(global_invocation_id) id: vec3<u32>) {
     for (var i = 0u; i < ROUNDS; i++) {
         // By a plus b and by b plus a in turn: the sums stay finite.
         //# unroll
-        for (var turn = 0u; turn < TURNS; turn++) {
+        for (var step = 0u; step < UNROLL; step++) {
             //# unroll
             for (var c = 0u; c < CHAINS; c++) {
                 //# if
-                if turn % 2u == 0u {
+                if step % 2u == 0u {
                     chain[c] = fma(chain[c], a, b);
                 } else {
                     chain[c] = fma(chain[c], b, a);

@@ -1,13 +1,13 @@
 // K range 0: a view of the buffer in0 that is convolved. Each further range has a copy of these functions with its number.
 //
-// Element (y, x) of the view is the buffer's at (y * R0_STEP, x * R0_STEP) or, with R0_MEAN, the mean of the 2x2 window there. With
-// R0_MAPPED it is taken as relu(scale * element + shift), of a scale and a shift per channel (relu is a placeholder for its function).
+// Element (y, x) of the view is the buffer's at (y * R0_STEP, x * R0_STEP) or, with R0_AVG_POOL, the mean of the 2x2 window there. With
+// R0_HAS_PROLOGUE it is taken as relu(scale * element + shift), of a scale and a shift per channel (relu is a placeholder for its function).
 
 // Scale and shift of a plane of the view.
 fn prologue_r0(plane: u32) -> Prologue {
     //# if
-    if R0_MAPPED {
-        let at = R0_MAP + 2u * PARAMETER * plane;
+    if R0_HAS_PROLOGUE {
+        let at = R0_PROLOGUE + 2u * PARAMETER * plane;
         return Prologue(load_parameters(at), load_parameters(at + PARAMETER));
     } else {
         return Prologue();
@@ -50,7 +50,7 @@ fn inside_r0(y: u32, x: u32) -> bool {
 
 fn element_r0(at: u32, prologue: Prologue) -> vec4<f32> {
     //# if
-    if R0_MAPPED {
+    if R0_HAS_PROLOGUE {
         return relu(load_in0(at) * prologue.scale + prologue.shift);
     } else {
         return load_in0(at);
@@ -60,7 +60,7 @@ fn element_r0(at: u32, prologue: Prologue) -> vec4<f32> {
 // The view's element that begins at element `at` of the buffer, in row row_r0(y) and column column_r0(x) of a plane.
 fn load_r0(at: u32, row: u32, column: u32, prologue: Prologue) -> vec4<f32> {
     //# if
-    if R0_MEAN {
+    if R0_AVG_POOL {
         // At an odd edge the last row or column stands for the one behind it: the mean is that of the elements inside.
         let right = select(0u, 1u, column + 1u < R0_BUFFER_WIDTH);
         let below = select(0u, R0_BUFFER_WIDTH, row + R0_BUFFER_WIDTH < R0_PLANE);

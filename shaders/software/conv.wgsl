@@ -123,7 +123,7 @@ fn conv2d(
         for (var p = 0u; p < TILE_PIXELS; p++) {
             row[p] = sums[p * TILE_QUADS];
         }
-        finish(&row, tables, tile.image, tile.quad + q, tile.y, tile.x, pixels);
+        epilogue(&row, tables, tile.image, tile.quad + q, tile.y, tile.x, pixels);
         //# unroll
         for (var p = 0u; p < TILE_PIXELS; p++) {
             //# unroll

@@ -53,7 +53,7 @@ fn transform_output(
         for (var j = 0u; j < TILE_PIXELS; j++) {
             row[j] = bias + transformed[j];
         }
-        finish(&row, tables, tile.image, quad, tile.y * sizes.tile_pixels + i, x, pixels);
+        epilogue(&row, tables, tile.image, quad, tile.y * sizes.tile_pixels + i, x, pixels);
         //# unroll
         for (var n = TILE_INPUTS; n < TILE_PIXELS * TILE_INPUTS; n++) {
             place[n - TILE_INPUTS] = place[n];

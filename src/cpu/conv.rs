@@ -2,7 +2,8 @@
 
 use super::function::{relu, relu6};
 use super::patches::{
-    MAX_PATCH_VALUES, MIN_TILE, Map, PATCH_VALUES, gather, is_direct, patch_len, patch_values, pixels_at_once,
+    MAX_PATCH_VALUES, MIN_TILE, PATCH_VALUES, Prologue, gather, is_direct, patch_len, patch_values,
+    pixels_at_once,
 };
 use super::pool::Window;
 use super::product::Product;
@@ -27,7 +28,7 @@ pub(super) struct PackedConv {
     k_ranges: Vec<Arc<Vec<f32>>>,
     bias: Vec<f32>,
     slopes: Vec<f32>,
-    maps: Vec<Map>,
+    prologues: Vec<Prologue>,
 }
 
 impl PackedConv {
@@ -68,17 +69,18 @@ impl PackedConv {
             k_ranges,
             bias: weights.bias.clone(),
             slopes: weights.slopes.clone(),
-            maps: weights.maps.clone(),
+            prologues: weights.prologues.clone(),
         };
         finite.then_some(packed)
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let maps: usize = self.maps.iter().flatten().map(|(scale, shift)| scale.len() + shift.len()).sum();
+        let prologues: usize =
+            self.prologues.iter().flatten().map(|(scale, shift)| scale.len() + shift.len()).sum();
         4 * (self.k_ranges.iter().map(|k| k.len()).sum::<usize>()
             + self.bias.len()
             + self.slopes.len()
-            + maps)
+            + prologues)
     }
 }
 
@@ -97,7 +99,7 @@ fn shared(packed: Vec<f32>) -> Arc<Vec<f32>> {
 }
 
 /// Where channels `channels` of a tile's pixels go: pixel `i` at `values[i * stride + first..]`.
-struct Target<'a> {
+struct OutputChannels<'a> {
     values: &'a mut [f32],
     stride: usize,
     first: usize,
@@ -154,8 +156,8 @@ impl Conv<'_> {
         });
     }
 
-    fn targets<'v>(&self, values: Vec<&'v mut [f32]>) -> Vec<Target<'v>> {
-        let target = |(values, o): (&'v mut [f32], &crate::kernel::Output)| Target {
+    fn targets<'v>(&self, values: Vec<&'v mut [f32]>) -> Vec<OutputChannels<'v>> {
+        let target = |(values, o): (&'v mut [f32], &crate::kernel::Output)| OutputChannels {
             values,
             stride: o.shape.channels,
             first: o.first_channel,
@@ -191,7 +193,7 @@ impl Conv<'_> {
             let pixels = (image * height + first) * width..(image * height + end) * width;
             let Scratch { patches, rows: map } = scratch;
             map.resize(map.len().max(pixels.len() * channels), 0.0);
-            let whole = Target { values: map, stride: channels, first: 0, channels: 0..channels };
+            let whole = OutputChannels { values: map, stride: channels, first: 0, channels: 0..channels };
             self.pixels(pixels, &mut [whole], patches, Parallelism::None);
             let window = Window { pool, rows: map, first, height, width, stride: channels };
             for (part, o) in parts.into_iter().zip(&spec.outputs) {
@@ -207,7 +209,7 @@ impl Conv<'_> {
     fn pixels(
         &self,
         pixels: Range<usize>,
-        targets: &mut [Target<'_>],
+        targets: &mut [OutputChannels<'_>],
         patches: &mut Vec<f32>,
         parallelism: Parallelism,
     ) {
@@ -222,9 +224,9 @@ impl Conv<'_> {
         for start in pixels.clone().step_by(step) {
             let range = start..(start + step).min(pixels.end);
             let skip = start - pixels.start;
-            let mut parts: Vec<Target<'_>> = targets
+            let mut parts: Vec<OutputChannels<'_>> = targets
                 .iter_mut()
-                .map(|t| Target {
+                .map(|t| OutputChannels {
                     values: &mut t.values[skip * t.stride..(skip + range.len()) * t.stride],
                     stride: t.stride,
                     first: t.first,
@@ -239,7 +241,7 @@ impl Conv<'_> {
         }
     }
 
-    fn begin(&self, pixels: Range<usize>, targets: &mut [Target<'_>]) {
+    fn begin(&self, pixels: Range<usize>, targets: &mut [OutputChannels<'_>]) {
         let (in_place, adds) = self.spec.adds.split_at(self.spec.in_place);
         let [height, width] = self.spec.size;
         for t in targets {
@@ -291,11 +293,11 @@ impl Conv<'_> {
         i: usize,
         weights: &[f32],
         pixels: Range<usize>,
-        targets: &mut [Target<'_>],
+        targets: &mut [OutputChannels<'_>],
         patches: &mut Vec<f32>,
         parallelism: Parallelism,
     ) {
-        let (k, map) = (&self.spec.k_ranges[i], &self.packed.maps[i]);
+        let (k, map) = (&self.spec.k_ranges[i], &self.packed.prologues[i]);
         let source = self.reads[k.from.buffer];
         if depthwise::is_depthwise(k, self.spec.out_channels) {
             for t in targets {
@@ -344,7 +346,7 @@ impl Conv<'_> {
         }
     }
 
-    fn finish(&self, targets: &mut [Target<'_>]) {
+    fn finish(&self, targets: &mut [OutputChannels<'_>]) {
         for (range, function) in &self.spec.activation {
             for t in &mut *targets {
                 let lo = range.start.max(t.channels.start);

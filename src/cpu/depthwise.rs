@@ -8,8 +8,8 @@ pub(super) fn is_depthwise(k: &KRange, out_channels: usize) -> bool {
     k.groups > 1
         && k.groups == k.from.channels
         && k.groups == out_channels
-        && !k.from.mean_pool
-        && k.map.is_none()
+        && !k.from.avg_pool_2x2
+        && k.prologue.is_none()
 }
 
 /// `[channels, 1, kernel_h, kernel_w]` to `[kernel_h * kernel_w][channels]`.

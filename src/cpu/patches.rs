@@ -13,7 +13,7 @@ pub(super) const MAX_PATCH_VALUES: usize = 16 * PATCH_VALUES;
 pub(super) const MIN_TILE: usize = 32;
 
 /// Scale and shift of each channel of a mapped K range.
-pub(super) type Map = Option<(Vec<f32>, Vec<f32>)>;
+pub(super) type Prologue = Option<(Vec<f32>, Vec<f32>)>;
 
 /// Values of one patch: every tap of every input channel.
 pub(super) fn patch_len(k: &KRange) -> usize {
@@ -22,7 +22,7 @@ pub(super) fn patch_len(k: &KRange) -> usize {
 
 /// Whether output pixels and buffer pixels are the same, so that the buffer itself is the matrix of patches.
 pub(super) fn is_direct(k: &KRange) -> bool {
-    let view = k.from.stride == 1 && !k.from.mean_pool && k.map.is_none();
+    let view = k.from.stride == 1 && !k.from.avg_pool_2x2 && k.prologue.is_none();
     k.is_pointwise() && view
 }
 
@@ -30,7 +30,7 @@ pub(super) fn is_direct(k: &KRange) -> bool {
 /// `[groups][kernel_h][kernel_w][channels / groups]`, one after another.
 pub(super) fn gather(
     k: &KRange,
-    map: &Map,
+    map: &Prologue,
     source: &[f32],
     size: [usize; 2],
     pixels: Range<usize>,
@@ -44,8 +44,8 @@ pub(super) fn gather(
 }
 
 /// `function(scale * x + shift)` of whole pixels of a K range that is not grouped.
-fn apply(k: &KRange, map: &Map, pixels: &mut [f32]) {
-    let (Some(function), Some((scale, shift))) = (k.map, map) else { return };
+fn apply(k: &KRange, map: &Prologue, pixels: &mut [f32]) {
+    let (Some(function), Some((scale, shift))) = (k.prologue, map) else { return };
     for pixel in pixels.chunks_exact_mut(k.from.channels) {
         for ((v, scale), shift) in pixel.iter_mut().zip(scale).zip(shift) {
             let x = *v * scale + shift;
@@ -59,7 +59,7 @@ fn apply(k: &KRange, map: &Map, pixels: &mut [f32]) {
 }
 
 /// The mean of a 2x2 window of a buffer, over the elements inside, mapped before.
-fn mean(k: &KRange, map: &Map, source: &[f32], image: usize, [y, x]: [usize; 2], to: &mut [f32]) {
+fn mean(k: &KRange, map: &Prologue, source: &[f32], image: usize, [y, x]: [usize; 2], to: &mut [f32]) {
     let shape = k.from.shape;
     let rows = 2 * y..(2 * y + 2).min(shape.height);
     let columns = 2 * x..(2 * x + 2).min(shape.width);
@@ -77,9 +77,9 @@ fn mean(k: &KRange, map: &Map, source: &[f32], image: usize, [y, x]: [usize; 2],
     to.iter_mut().for_each(|t| *t *= scale);
 }
 
-fn patch_at(k: &KRange, map: &Map, source: &[f32], image: usize, at: [usize; 2], patch: &mut [f32]) {
+fn patch_at(k: &KRange, map: &Prologue, source: &[f32], image: usize, at: [usize; 2], patch: &mut [f32]) {
     let shape = k.from.shape;
-    if k.from.mean_pool {
+    if k.from.avg_pool_2x2 {
         // A 1x1 window without padding.
         return mean(k, map, source, image, [at[0] * k.stride[0], at[1] * k.stride[1]], patch);
     }

@@ -2,10 +2,10 @@
 
 use super::adapter::{self, AdapterReport};
 #[cfg(not(target_arch = "wasm32"))]
-use super::mapped::Waits;
+use super::mapped::WaitQueue;
 use super::{AdapterChoice, GpuError};
 use crate::kernel::{self, Capabilities, Class};
-use crate::plan::Target;
+use crate::plan::PlanTarget;
 use crate::shared::Shared;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +42,7 @@ pub struct Gpu {
     timeout: Duration,
     /// Waits that a thread of their own does.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) waits: Arc<Waits>,
+    pub(super) waits: Arc<WaitQueue>,
     /// Packed weights of the sessions on this device.
     pub(super) weights: Arc<Shared<wgpu::Buffer>>,
     /// What the driver compiled, where that is kept.
@@ -233,8 +233,8 @@ impl Gpu {
 
     /// What to plan for.
     #[doc(hidden)]
-    pub fn plan_target(&self) -> Target {
-        Target::of(&self.capabilities)
+    pub fn plan_target(&self) -> PlanTarget {
+        PlanTarget::of(&self.capabilities)
     }
 
     /// [`GpuError::DeviceLost`] once the device is known to be lost.
@@ -246,7 +246,7 @@ impl Gpu {
     }
 
     /// [`Gpu::check_lost`] after the device had a chance to tell.
-    fn hear_lost(&self) -> Result<(), GpuError> {
+    fn poll_lost(&self) -> Result<(), GpuError> {
         // An error of this call is no news: something failed already.
         let _ = polled(&self.device, wgpu::PollType::Poll);
         self.check_lost()
@@ -275,23 +275,23 @@ impl Gpu {
 
     #[cfg(target_arch = "wasm32")]
     fn check_alive(&self) -> Result<(), GpuError> {
-        self.hear_lost()
+        self.poll_lost()
     }
 
     /// Lets the device tell what it has done until a submission is done, for so long and a quarter of a second at most, so that nothing
     /// in wgpu is held for long. Says whether it is done.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) fn wait_a_while(
+    pub(super) fn poll_submission(
         &self,
         time: Duration,
         doing: &str,
         index: wgpu::SubmissionIndex,
     ) -> Result<bool, GpuError> {
-        let timeout = Some(time.min(WAIT_AT_A_TIME));
+        let timeout = Some(time.min(MAX_POLL));
         match polled(&self.device, wgpu::PollType::Wait { submission_index: Some(index), timeout }) {
             Ok(()) => Ok(true),
-            Err(Unanswered::Timeout) => self.check_lost().map(|()| false),
-            Err(Unanswered::Failed(why)) => Err(self.failed(doing, why)),
+            Err(PollFailure::Timeout) => self.check_lost().map(|()| false),
+            Err(PollFailure::Failed(why)) => Err(self.failed(doing, why)),
         }
     }
 
@@ -304,7 +304,7 @@ impl Gpu {
 
     /// A result that did not come back although every call was legal: the device is lost.
     pub(super) fn failed(&self, doing: &str, what: impl std::fmt::Display) -> GpuError {
-        self.hear_lost()
+        self.poll_lost()
             .err()
             .unwrap_or_else(|| GpuError::DeviceLost { reason: format!("{doing} failed: {what}") })
     }
@@ -336,22 +336,22 @@ impl Gpu {
 
 /// How long one call waits.
 #[cfg(not(target_arch = "wasm32"))]
-const WAIT_AT_A_TIME: Duration = Duration::from_millis(250);
+const MAX_POLL: Duration = Duration::from_millis(250);
 
 /// Why a device did not tell.
-enum Unanswered {
+enum PollFailure {
     Timeout,
     Failed(String),
 }
 
 /// Polls a device. Of one that is lost wgpu panics there: an error here.
-fn polled(device: &wgpu::Device, how: wgpu::PollType) -> Result<(), Unanswered> {
+fn polled(device: &wgpu::Device, how: wgpu::PollType) -> Result<(), PollFailure> {
     let poll = std::panic::AssertUnwindSafe(|| device.poll(how));
     match std::panic::catch_unwind(poll) {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(wgpu::PollError::Timeout)) => Err(Unanswered::Timeout),
-        Ok(Err(e)) => Err(Unanswered::Failed(e.to_string())),
-        Err(_) => Err(Unanswered::Failed("the driver lost it".into())),
+        Ok(Err(wgpu::PollError::Timeout)) => Err(PollFailure::Timeout),
+        Ok(Err(e)) => Err(PollFailure::Failed(e.to_string())),
+        Err(_) => Err(PollFailure::Failed("the driver lost it".into())),
     }
 }
 

@@ -1,11 +1,11 @@
 //! A plan on a device, ready to run.
 
 use super::clock::Stopwatch;
-use super::mapped::Mapped;
-use super::program::{Compiled, Ends, Program};
+use super::mapped::MapFuture;
+use super::program::{Compiled, IoBindGroups, Program};
 use super::slots::Slots;
 use super::software::{self, ArenaRanges};
-use super::staging::Turn;
+use super::staging::RunSlot;
 use super::upload::Uploader;
 use super::{Gpu, GpuError, Tuned, Tuning};
 use crate::kernel::{Choice, Kernel, Rounding, Spec};
@@ -41,25 +41,25 @@ pub struct GpuExecutor {
 #[derive(Default)]
 struct Shared {
     /// The executor's own input and output, made by the first run that needs them.
-    own: Option<Own>,
+    internal_io: Option<InternalIo>,
     /// Ready for the next runs.
-    turns: Vec<Turn>,
+    run_slots: Vec<RunSlot>,
     /// Held by every turn there is.
     token: Arc<()>,
     /// Runs that were submitted, oldest first, also those that nobody awaits any more.
-    in_flight: VecDeque<Mapped>,
+    in_flight: VecDeque<MapFuture>,
 }
 
 /// Runs of one executor that may be in flight; the next one waits for the oldest. A run that is dropped before it is done still has its
 /// buffers.
-const MOST_IN_FLIGHT: usize = 16;
+const MAX_IN_FLIGHT: usize = 16;
 
 /// The executor's own input and output.
 #[derive(Clone)]
-pub(super) struct Own {
+pub(super) struct InternalIo {
     pub(super) input: Buffer,
     pub(super) output: Buffer,
-    pub(super) ends: Arc<Ends>,
+    pub(super) io_bind_groups: Arc<IoBindGroups>,
 }
 
 impl GpuExecutor {
@@ -183,12 +183,13 @@ impl GpuExecutor {
     /// What is allocated on the device by now.
     pub fn memory(&self) -> Memory {
         let shared = self.shared();
-        let ends = self.plan.input().shape.bytes() + self.plan.output().shape.bytes();
+        let io_bind_groups = self.plan.input().shape.bytes() + self.plan.output().shape.bytes();
         Memory {
             weights: self.weight_bytes,
             activations: self.program.slot_bytes(),
             scratch: self.program.scratch_bytes(),
-            transfer: ends * (usize::from(shared.own.is_some()) + Arc::strong_count(&shared.token) - 1),
+            transfer: io_bind_groups
+                * (usize::from(shared.internal_io.is_some()) + Arc::strong_count(&shared.token) - 1),
         }
     }
 
@@ -215,11 +216,11 @@ impl GpuExecutor {
         if input == output {
             return Err(GpuError::Buffer { which: "output", problem: "is the input buffer too".into() });
         }
-        let bind = || self.program.ends(&self.gpu, &self.plan, input, output);
+        let bind = || self.program.io_bind_groups(&self.gpu, &self.plan, input, output);
         #[cfg(target_arch = "wasm32")]
-        let ends = bind();
+        let io_bind_groups = bind();
         #[cfg(not(target_arch = "wasm32"))]
-        let ends = {
+        let io_bind_groups = {
             let unbound = |why: &str| {
                 let problem = format!("cannot be bound: {why}");
                 GpuError::Buffer { which: "input or output", problem }
@@ -229,56 +230,63 @@ impl GpuExecutor {
             let bound = pollster::block_on(self.gpu.scoped("the app's buffers", bind));
             self.gpu.check_alive()?;
             match bound {
-                Ok(Ok(ends)) => ends,
+                Ok(Ok(io_bind_groups)) => io_bind_groups,
                 Ok(Err(_)) => return Err(unbound("it is of another wgpu instance")),
                 Err(GpuError::Refused { message, .. }) => return Err(unbound(&message)),
                 Err(e) => return Err(e),
             }
         };
-        self.record(encoder, &ends);
+        self.record(encoder, &io_bind_groups);
         Ok(())
     }
 
-    fn record(&self, encoder: &mut CommandEncoder, ends: &Ends) {
+    fn record(&self, encoder: &mut CommandEncoder, io_bind_groups: &IoBindGroups) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
             label: Some("rmnet"),
             timestamp_writes: None,
         });
-        self.program.record(&mut pass, ends, 0..self.program.len());
+        self.program.record(&mut pass, io_bind_groups, 0..self.program.len());
     }
 
     /// The commands of one run through a turn's staging buffers; the slots of kept values are copied in its end.
-    pub(super) fn commands(&self, turn: &Turn, kept: &[(BufferId, Buffer)]) -> wgpu::CommandBuffer {
-        let own = self.own();
+    pub(super) fn commands(&self, run_slot: &RunSlot, kept: &[(BufferId, Buffer)]) -> wgpu::CommandBuffer {
+        let internal_io = self.internal_io();
         let mut encoder = self
             .gpu
             .device()
             .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("rmnet") });
-        encoder.copy_buffer_to_buffer(&turn.upload, 0, &own.input, 0, turn.upload.size());
-        self.record(&mut encoder, &own.ends);
-        encoder.copy_buffer_to_buffer(&own.output, 0, &turn.download, 0, turn.download.size());
+        encoder.copy_buffer_to_buffer(&run_slot.upload, 0, &internal_io.input, 0, run_slot.upload.size());
+        self.record(&mut encoder, &internal_io.io_bind_groups);
+        encoder.copy_buffer_to_buffer(
+            &internal_io.output,
+            0,
+            &run_slot.download,
+            0,
+            run_slot.download.size(),
+        );
         for (id, to) in kept {
             let (from, offset) = match self.plan.buffer(*id).place {
                 Place::Slot(slot) => self.program.slot(slot),
-                Place::Input => (&own.input, 0),
-                Place::Output => (&own.output, 0),
+                Place::Input => (&internal_io.input, 0),
+                Place::Output => (&internal_io.output, 0),
             };
             encoder.copy_buffer_to_buffer(from, offset, to, 0, to.size());
         }
         encoder.finish()
     }
 
-    pub(super) fn own(&self) -> Own {
+    pub(super) fn internal_io(&self) -> InternalIo {
         let mut shared = self.shared();
-        let own = shared.own.get_or_insert_with(|| {
+        let internal_io = shared.internal_io.get_or_insert_with(|| {
             let bytes = |b: &crate::plan::Buffer| b.shape.bytes();
             let (to, from) = (BufferUsages::COPY_DST, BufferUsages::COPY_SRC);
             let input = buffer(&self.gpu, "input", bytes(self.plan.input()), BufferUsages::STORAGE | to);
             let output = buffer(&self.gpu, "output", bytes(self.plan.output()), BufferUsages::STORAGE | from);
-            let ends = Arc::new(self.program.ends(&self.gpu, &self.plan, &input, &output));
-            Own { input, output, ends }
+            let io_bind_groups =
+                Arc::new(self.program.io_bind_groups(&self.gpu, &self.plan, &input, &output));
+            InternalIo { input, output, io_bind_groups }
         });
-        own.clone()
+        internal_io.clone()
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -286,11 +294,11 @@ impl GpuExecutor {
     }
 
     /// A turn nobody uses; new where all are in flight.
-    pub(super) fn take_turn(&self) -> Turn {
+    pub(super) fn take_run_slot(&self) -> RunSlot {
         let token = {
             let mut shared = self.shared();
-            if let Some(turn) = shared.turns.pop() {
-                return turn;
+            if let Some(run_slot) = shared.run_slots.pop() {
+                return run_slot;
             }
             shared.token.clone()
         };
@@ -309,17 +317,17 @@ impl GpuExecutor {
             self.plan.output().shape.bytes(),
             BufferUsages::MAP_READ | BufferUsages::COPY_DST,
         );
-        Turn { upload, download, commands: None, _token: token }
+        RunSlot { upload, download, commands: None, _token: token }
     }
 
     /// Gives a turn back after its run. As many wait for the next runs as are in use, and one: what a crowd of runs made goes again
     /// when the crowd is gone.
-    pub(super) fn return_turn(&self, turn: Turn) {
+    pub(super) fn return_run_slot(&self, run_slot: RunSlot) {
         let mut shared = self.shared();
         let all = Arc::strong_count(&shared.token) - 1;
-        let in_use = all.saturating_sub(shared.turns.len() + 1);
-        if shared.turns.len() <= in_use {
-            shared.turns.push(turn);
+        let in_use = all.saturating_sub(shared.run_slots.len() + 1);
+        if shared.run_slots.len() <= in_use {
+            shared.run_slots.push(run_slot);
         }
     }
 
@@ -332,14 +340,14 @@ impl GpuExecutor {
     }
 
     /// Where too many runs are in flight, the one to wait for.
-    pub(super) fn oldest_in_flight(&self) -> Option<Mapped> {
+    pub(super) fn oldest_in_flight(&self) -> Option<MapFuture> {
         let mut shared = self.shared();
         shared.in_flight.retain(|run| !run.is_ready());
-        shared.in_flight.front().filter(|_| shared.in_flight.len() >= MOST_IN_FLIGHT).cloned()
+        shared.in_flight.front().filter(|_| shared.in_flight.len() >= MAX_IN_FLIGHT).cloned()
     }
 
     /// Remembers a run that was submitted.
-    pub(super) fn is_in_flight(&self, run: Mapped) {
+    pub(super) fn is_in_flight(&self, run: MapFuture) {
         self.shared().in_flight.push_back(run);
     }
 }

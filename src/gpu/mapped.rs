@@ -1,8 +1,8 @@
 //! Buffers being mapped, and the queue of submissions that they wait for.
 //!
-//! Why no wait is lost: a [`Mapped`] counts what it waits for under its lock, and [`Open::drop`] takes the wakers under that same lock
+//! Why no wait is lost: a [`MapFuture`] counts what it waits for under its lock, and [`MapGuard::drop`] takes the wakers under that same lock
 //! once the count is 0, so that a future that looked before registers its waker in time, and one that looks after finds it ready. Why
-//! none lasts for ever: whatever is counted ends by a callback of wgpu, by the thread of [`Waits`], which gives up after the device's
+//! none lasts for ever: whatever is counted ends by a callback of wgpu, by the thread of [`WaitQueue`], which gives up after the device's
 //! timeout, or by a drop on the way out of an error. Why nothing waits in a circle: no lock is held while the driver is waited for.
 
 use super::GpuError;
@@ -21,36 +21,36 @@ use wgpu::SubmissionIndex;
 /// when there is none left.
 #[cfg(not(target_arch = "wasm32"))]
 #[derive(Debug, Default)]
-pub(super) struct Waits(Mutex<Queue>);
+pub(super) struct WaitQueue(Mutex<PendingSubmissions>);
 
 #[cfg(not(target_arch = "wasm32"))]
 #[derive(Debug, Default)]
-pub(super) struct Queue {
-    pub(super) waiting: VecDeque<Waiting>,
+pub(super) struct PendingSubmissions {
+    pub(super) waiting: VecDeque<PendingSubmission>,
     pub(super) has_thread: bool,
 }
 
 #[cfg(not(target_arch = "wasm32"))]
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct PendingSubmission {
     pub(super) index: SubmissionIndex,
     /// When it is given up, and after how long that is.
     pub(super) until: Instant,
     pub(super) timeout: Duration,
     /// Its buffers, and the run itself.
-    pub(super) open: [Open; 2],
+    pub(super) guards: [MapGuard; 2],
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-impl Waiting {
+impl PendingSubmission {
     pub(super) fn end(self, result: &Result<(), GpuError>) {
-        self.open.into_iter().for_each(|open| open.end(result.clone()));
+        self.guards.into_iter().for_each(|guard| guard.end(result.clone()));
     }
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-impl Waits {
-    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
+impl WaitQueue {
+    pub(super) fn queue(&self) -> MutexGuard<'_, PendingSubmissions> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -58,18 +58,18 @@ impl Waits {
 /// Buffers being mapped, and threads that wait for them: ready once all are, or as soon as one fails. Clones are of the same buffers,
 /// and may be awaited by several tasks.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Mapped(Arc<Mutex<Mapping>>);
+pub(super) struct MapFuture(Arc<Mutex<MapState>>);
 
 #[derive(Debug, Default)]
-struct Mapping {
-    open: usize,
-    error: Option<Unmapped>,
+struct MapState {
+    pending: usize,
+    error: Option<MapError>,
     wakers: Vec<Waker>,
 }
 
 /// Why buffers were not mapped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unmapped {
+pub(super) enum MapError {
     /// wgpu does not say why.
     #[error("a buffer could not be mapped")]
     Refused,
@@ -78,41 +78,41 @@ pub(super) enum Unmapped {
     Wait(GpuError),
 }
 
-impl Mapping {
+impl MapState {
     fn is_ready(&self) -> bool {
-        self.open == 0 || self.error.is_some()
+        self.pending == 0 || self.error.is_some()
     }
 }
 
-/// One of what a [`Mapped`] waits for, until the drop.
+/// One of what a [`MapFuture`] waits for, until the drop.
 #[derive(Debug)]
-pub(super) struct Open(Mapped);
+pub(super) struct MapGuard(MapFuture);
 
-impl Open {
-    fn end(self, result: Result<(), impl Into<Unmapped>>) {
+impl MapGuard {
+    fn end(self, result: Result<(), impl Into<MapError>>) {
         if let Err(e) = result {
             self.0.lock().error.get_or_insert(e.into());
         }
     }
 }
 
-impl From<wgpu::BufferAsyncError> for Unmapped {
-    fn from(_: wgpu::BufferAsyncError) -> Unmapped {
-        Unmapped::Refused
+impl From<wgpu::BufferAsyncError> for MapError {
+    fn from(_: wgpu::BufferAsyncError) -> MapError {
+        MapError::Refused
     }
 }
 
-impl From<GpuError> for Unmapped {
-    fn from(e: GpuError) -> Unmapped {
-        Unmapped::Wait(e)
+impl From<GpuError> for MapError {
+    fn from(e: GpuError) -> MapError {
+        MapError::Wait(e)
     }
 }
 
-impl Mapped {
+impl MapFuture {
     /// One more to wait for.
-    pub(super) fn open(&self) -> Open {
-        self.lock().open += 1;
-        Open(self.clone())
+    pub(super) fn guard(&self) -> MapGuard {
+        self.lock().pending += 1;
+        MapGuard(self.clone())
     }
 
     /// Whether it would give something now.
@@ -121,28 +121,28 @@ impl Mapped {
     }
 
     pub(super) fn callback(&self) -> impl FnOnce(Result<(), wgpu::BufferAsyncError>) + use<> {
-        let open = self.open();
-        move |result| open.end(result)
+        let guard = self.guard();
+        move |result| guard.end(result)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Mapping> {
+    fn lock(&self) -> MutexGuard<'_, MapState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Open {
+impl Drop for MapGuard {
     fn drop(&mut self) {
         let wakers = {
             let mut mapping = self.0.lock();
-            mapping.open -= 1;
+            mapping.pending -= 1;
             if mapping.is_ready() { std::mem::take(&mut mapping.wakers) } else { vec![] }
         };
         wakers.into_iter().for_each(Waker::wake);
     }
 }
 
-impl Future for Mapped {
-    type Output = Result<(), Unmapped>;
+impl Future for MapFuture {
+    type Output = Result<(), MapError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut mapping = self.lock();
@@ -171,14 +171,14 @@ mod tests {
     }
 
     /// What a future gives now, and a counter of its wakes.
-    fn poll(mapped: &Mapped, wakes: &Arc<Wakes>) -> Poll<Result<(), Unmapped>> {
+    fn poll(mapped: &MapFuture, wakes: &Arc<Wakes>) -> Poll<Result<(), MapError>> {
         Pin::new(&mut mapped.clone()).poll(&mut Context::from_waker(&wakes.clone().into()))
     }
 
     #[test]
     fn mapped_buffers_wait_for_the_thread_that_waited() {
-        let (mapped, wakes) = (Mapped::default(), Arc::new(Wakes(0.into())));
-        let (download, upload, thread) = (mapped.callback(), mapped.callback(), mapped.open());
+        let (mapped, wakes) = (MapFuture::default(), Arc::new(Wakes(0.into())));
+        let (download, upload, thread) = (mapped.callback(), mapped.callback(), mapped.guard());
         download(Ok(()));
         upload(Ok(()));
         assert_eq!(poll(&mapped, &wakes), Poll::Pending);
@@ -191,20 +191,20 @@ mod tests {
 
     #[test]
     fn buffers_of_a_lost_device_fail_though_nobody_calls_back() {
-        let (mapped, wakes) = (Mapped::default(), Arc::new(Wakes(0.into())));
-        let (_download, _upload, thread) = (mapped.callback(), mapped.callback(), mapped.open());
+        let (mapped, wakes) = (MapFuture::default(), Arc::new(Wakes(0.into())));
+        let (_download, _upload, thread) = (mapped.callback(), mapped.callback(), mapped.guard());
         assert_eq!(poll(&mapped, &wakes), Poll::Pending);
         let lost = GpuError::DeviceLost { reason: "gone".into() };
         thread.end(Err(lost.clone()));
         assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
-        assert_eq!(poll(&mapped, &wakes), Poll::Ready(Err(Unmapped::Wait(lost))));
+        assert_eq!(poll(&mapped, &wakes), Poll::Ready(Err(MapError::Wait(lost))));
     }
 
     #[test]
     fn everybody_who_waits_is_woken() {
-        let mapped = Mapped::default();
+        let mapped = MapFuture::default();
         let wakes = [0, 1, 2].map(|_| Arc::new(Wakes(0.into())));
-        let thread = mapped.open();
+        let thread = mapped.guard();
         assert!(wakes.iter().all(|w| poll(&mapped, w) == Poll::Pending));
         assert!(!mapped.is_ready());
         drop(thread);

@@ -8,6 +8,8 @@ mod adapter;
 mod cache;
 pub(crate) mod clock;
 mod device;
+#[cfg(not(target_arch = "wasm32"))]
+mod dispatch_bench;
 mod error;
 mod executor;
 mod hardware;
@@ -16,15 +18,13 @@ mod pipeline;
 #[cfg(not(target_arch = "wasm32"))]
 mod probe;
 mod program;
+mod run;
 mod slots;
 mod software;
 mod staging;
 #[cfg(not(target_arch = "wasm32"))]
 mod timing;
-#[cfg(not(target_arch = "wasm32"))]
-mod trial;
 mod tuning;
-mod turn;
 mod upload;
 mod wait;
 
@@ -32,9 +32,9 @@ mod wait;
 pub use adapter::adapters;
 pub use adapter::{AdapterChoice, AdapterReport, Backend, adapters_async, remedy};
 pub use device::{Gpu, GpuKind};
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use dispatch_bench::{CompiledCandidate, DispatchBench};
 pub use error::GpuError;
 pub use executor::{ExecOptions, GpuExecutor};
 pub use hardware::{HardwareGpu, PassedOver};
-#[cfg(not(target_arch = "wasm32"))]
-pub(crate) use trial::{Attempt, Trial};
 pub use tuning::{Tuned, TunedKernel, Tuning, TuningError};

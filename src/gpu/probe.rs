@@ -8,7 +8,7 @@ use std::time::Duration;
 use wgpu::BufferUsages;
 
 /// A measurement takes at least that long, so that submitting does not count.
-const LONG_ENOUGH: Duration = Duration::from_millis(40);
+const MIN_DURATION: Duration = Duration::from_millis(40);
 /// Measurements, of which the shortest counts.
 const MEASUREMENTS: usize = 5;
 
@@ -79,7 +79,7 @@ impl Gpu {
         };
         run(1)?;
         let mut dispatches = 1;
-        while run(dispatches)? < LONG_ENOUGH && dispatches < 1 << 16 {
+        while run(dispatches)? < MIN_DURATION && dispatches < 1 << 16 {
             dispatches *= 2;
         }
         let mut best = Duration::MAX;

@@ -30,11 +30,11 @@ pub(super) struct Program {
     /// Of each dispatch; other sessions may have the same.
     weights: Vec<Option<Arc<Buffer>>>,
     /// Bind groups of the dispatches that touch neither input nor output; `None` for those that do.
-    inner: Vec<Option<BindGroups>>,
+    internal_bind_groups: Vec<Option<BindGroups>>,
 }
 
 /// Bind groups of the dispatches that touch the input or the output, for one such pair of buffers.
-pub(super) type Ends = Vec<(usize, BindGroups)>;
+pub(super) type IoBindGroups = Vec<(usize, BindGroups)>;
 
 /// What runs, before there are weights.
 pub(super) struct Compiled {
@@ -42,7 +42,7 @@ pub(super) struct Compiled {
     steps: Vec<Step>,
     /// What the driver compiles aside is compiled when this is done.
     #[cfg(not(target_arch = "wasm32"))]
-    aside: Option<wgpu::SubmissionIndex>,
+    background: Option<wgpu::SubmissionIndex>,
 }
 
 impl Compiled {
@@ -66,10 +66,10 @@ impl Compiled {
         drop(known);
         let pipelines = make_pipelines(gpu, &sources, safe).await?;
         #[cfg(not(target_arch = "wasm32"))]
-        let aside = match super::software::is(gpu) {
+        let background = match super::software::is(gpu) {
             true => {
                 let shaders: Vec<&Shader> = sources.iter().map(|(_, shader)| shader).collect();
-                let compile = || super::software::compile_aside(gpu, &pipelines, &shaders);
+                let compile = || super::software::compile_in_background(gpu, &pipelines, &shaders);
                 Some(gpu.scoped("a shader", compile).await?)
             }
             false => None,
@@ -78,14 +78,14 @@ impl Compiled {
             pipelines,
             steps,
             #[cfg(not(target_arch = "wasm32"))]
-            aside,
+            background,
         })
     }
 
     /// Waits for what the driver compiles aside.
     pub(super) fn finish(&mut self, _gpu: &Gpu) -> Result<(), GpuError> {
         #[cfg(not(target_arch = "wasm32"))]
-        if let Some(index) = self.aside.take() {
+        if let Some(index) = self.background.take() {
             super::wait::wait(_gpu, "compiling the shaders", index)?;
         }
         Ok(())
@@ -109,14 +109,14 @@ impl Program {
         let Compiled { pipelines, steps, .. } = compiled;
         let bytes = steps.iter().map(|s| s.kernel.scratch).max().unwrap_or(0);
         let scratch = scratch(gpu, bytes).await?;
-        let mut program = Program { pipelines, steps, slots, scratch, weights, inner: vec![] };
-        let inner = || {
-            let touches = |i: usize| program.touches_ends(plan, i);
+        let mut program = Program { pipelines, steps, slots, scratch, weights, internal_bind_groups: vec![] };
+        let internal_bind_groups = || {
+            let touches = |i: usize| program.touches_io(plan, i);
             (0..program.steps.len())
                 .map(|i| (!touches(i)).then(|| program.bind(gpu, plan, i, None)))
                 .collect::<Vec<_>>()
         };
-        program.inner = gpu.scoped("the bind groups", inner).await?;
+        program.internal_bind_groups = gpu.scoped("the bind groups", internal_bind_groups).await?;
         Ok(program)
     }
 
@@ -161,18 +161,29 @@ impl Program {
     }
 
     /// The bind groups that name the input or the output.
-    pub(super) fn ends(&self, gpu: &Gpu, plan: &Plan, input: &Buffer, output: &Buffer) -> Ends {
-        let touching = (0..self.steps.len()).filter(|&i| self.inner[i].is_none());
+    pub(super) fn io_bind_groups(
+        &self,
+        gpu: &Gpu,
+        plan: &Plan,
+        input: &Buffer,
+        output: &Buffer,
+    ) -> IoBindGroups {
+        let touching = (0..self.steps.len()).filter(|&i| self.internal_bind_groups[i].is_none());
         touching.map(|i| (i, self.bind(gpu, plan, i, Some((input, output))))).collect()
     }
 
     /// Records some dispatches, in order.
-    pub(super) fn record(&self, pass: &mut ComputePass<'_>, ends: &Ends, dispatches: Range<usize>) {
+    pub(super) fn record(
+        &self,
+        pass: &mut ComputePass<'_>,
+        io_bind_groups: &IoBindGroups,
+        dispatches: Range<usize>,
+    ) {
         let mut current = None;
         for i in dispatches {
             let step = &self.steps[i];
-            let of_ends = || ends.iter().find(|(at, _)| *at == i).map(|(_, groups)| groups);
-            let groups = self.inner[i].as_ref().or_else(of_ends).into_iter().flatten();
+            let of_io = || io_bind_groups.iter().find(|(at, _)| *at == i).map(|(_, groups)| groups);
+            let groups = self.internal_bind_groups[i].as_ref().or_else(of_io).into_iter().flatten();
             for ((&pipeline, shader), group) in step.pipelines.iter().zip(&step.kernel.shaders).zip(groups) {
                 if current != Some(pipeline) {
                     pass.set_pipeline(&self.pipelines[pipeline].pipeline);
@@ -185,21 +196,27 @@ impl Program {
         }
     }
 
-    fn touches_ends(&self, plan: &Plan, index: usize) -> bool {
+    fn touches_io(&self, plan: &Plan, index: usize) -> bool {
         let d = &plan.dispatches[index];
         let outer = |id: &BufferId| !matches!(plan.buffer(*id).place, Place::Slot(_));
         d.reads.iter().chain(&d.writes).any(outer)
     }
 
-    fn bind(&self, gpu: &Gpu, plan: &Plan, index: usize, ends: Option<(&Buffer, &Buffer)>) -> BindGroups {
+    fn bind(
+        &self,
+        gpu: &Gpu,
+        plan: &Plan,
+        index: usize,
+        io_bind_groups: Option<(&Buffer, &Buffer)>,
+    ) -> BindGroups {
         let (dispatch, step) = (&plan.dispatches[index], &self.steps[index]);
         let part = |id: BufferId| {
             let buffer = plan.buffer(id);
-            let (held, offset) = match (buffer.place, ends) {
+            let (held, offset) = match (buffer.place, io_bind_groups) {
                 (Place::Slot(slot), _) => self.slots.part(slot),
                 (Place::Input, Some((input, _))) => (input, 0),
                 (Place::Output, Some((_, output))) => (output, 0),
-                // `inner` holds no dispatch that touches input or output.
+                // `internal_bind_groups` holds no dispatch that touches input or output.
                 (_, None) => unreachable!("a dispatch inside the network"),
             };
             let size = wgpu::BufferSize::new(buffer.shape.bytes() as u64);

@@ -78,7 +78,11 @@ impl ArenaRanges {
 /// Dispatches no workgroup of every shader: a software driver compiles a shader at its first dispatch, and does so on a thread of its
 /// own while this one packs weights. Done when the submission is.
 #[cfg(not(target_arch = "wasm32"))]
-pub(super) fn compile_aside(gpu: &Gpu, pipelines: &[Pipeline], shaders: &[&Shader]) -> wgpu::SubmissionIndex {
+pub(super) fn compile_in_background(
+    gpu: &Gpu,
+    pipelines: &[Pipeline],
+    shaders: &[&Shader],
+) -> wgpu::SubmissionIndex {
     let device = gpu.device();
     let buffer = || {
         let usage = wgpu::BufferUsages::STORAGE;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wgpu::BufferUsages;
 
 /// Queries that one set may hold, by the rules of WebGPU.
-const LARGEST_SET: usize = 4096;
+const MAX_QUERIES: usize = 4096;
 
 impl GpuExecutor {
     /// GPU time of one run: from the begin of its compute pass to the end. `None` where the device was opened without
@@ -41,7 +41,7 @@ impl GpuExecutor {
             return Err(GpuError::InputLength { expected, found: input.len() });
         }
         if !self.gpu.device().features().contains(wgpu::Features::TIMESTAMP_QUERY)
-            || 2 * passes.len() > LARGEST_SET
+            || 2 * passes.len() > MAX_QUERIES
         {
             return Ok(None);
         }
@@ -50,8 +50,8 @@ impl GpuExecutor {
         let count = 2 * passes.len() as u32;
         let bytes = u64::from(count) * 8;
         let submit = || {
-            let own = self.own();
-            queue.write_buffer(&own.input, 0, bytemuck::cast_slice(input));
+            let internal_io = self.internal_io();
+            queue.write_buffer(&internal_io.input, 0, bytemuck::cast_slice(input));
             let set = device.create_query_set(&wgpu::QuerySetDescriptor {
                 label: Some("times"),
                 ty: wgpu::QueryType::Timestamp,
@@ -78,7 +78,7 @@ impl GpuExecutor {
                         end_of_pass_write_index: Some(2 * i as u32 + 1),
                     }),
                 });
-                self.program.record(&mut pass, &own.ends, dispatches.clone());
+                self.program.record(&mut pass, &internal_io.io_bind_groups, dispatches.clone());
             }
             encoder.resolve_query_set(&set, 0..count, &resolved, 0);
             encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, bytes);

@@ -295,7 +295,7 @@ mod tests {
             layout: Layout::Packed,
             precision: Precision::F32,
         };
-        let from = Operand { buffer: 0, shape, first_channel: 0, channels, stride: 1, mean_pool: false };
+        let from = Operand { buffer: 0, shape, first_channel: 0, channels, stride: 1, avg_pool_2x2: false };
         Spec::Average(AverageSpec { from, to: BufferShape { height: 1, width: 1, ..shape } })
     }
 
@@ -329,7 +329,7 @@ mod tests {
         let mut newer = Tuning::default();
         newer.set(&one, &spec(4), kernel(5));
         tuning.merge(newer);
-        let slices = |adapter, channels| tuning.get(adapter, &spec(channels)).unwrap().kernel.tile.slices;
+        let slices = |adapter, channels| tuning.get(adapter, &spec(channels)).unwrap().kernel.tile.split_k;
         assert_eq!([slices(&one, 4), slices(&one, 8), slices(&other, 4)], [5, 3, 4]);
         assert_eq!(tuning.len(), 3);
         assert_eq!(Tuning::from_json(&tuning.to_json()).unwrap(), tuning);

@@ -1,8 +1,8 @@
 //! Waiting for what was submitted, and reading what it left. Why no wait is lost is said in `mapped`.
 
 #[cfg(not(target_arch = "wasm32"))]
-use super::mapped::Waiting;
-use super::mapped::{Mapped, Open, Unmapped};
+use super::mapped::PendingSubmission;
+use super::mapped::{MapError, MapFuture, MapGuard};
 use super::{Gpu, GpuError};
 #[cfg(not(target_arch = "wasm32"))]
 use std::time::Instant;
@@ -16,7 +16,7 @@ pub(super) fn read_back<T: bytemuck::Pod>(
     staging: &Buffer,
     doing: &'static str,
 ) -> Result<Vec<T>, GpuError> {
-    let mapped = Mapped::default();
+    let mapped = MapFuture::default();
     let map = || staging.map_async(wgpu::MapMode::Read, .., mapped.callback());
     pollster::block_on(gpu.scoped(doing, map))?;
     wait(gpu, doing, index)?;
@@ -34,7 +34,7 @@ pub(super) fn read<T: bytemuck::Pod>(gpu: &Gpu, mapped: &Buffer) -> Result<Vec<T
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn wait(gpu: &Gpu, doing: &str, index: SubmissionIndex) -> Result<(), GpuError> {
     let until = Instant::now() + gpu.timeout();
-    while !gpu.wait_a_while(until.saturating_duration_since(Instant::now()), doing, index.clone())? {
+    while !gpu.poll_submission(until.saturating_duration_since(Instant::now()), doing, index.clone())? {
         if Instant::now() >= until {
             return Err(GpuError::Timeout { doing: doing.into(), after: gpu.timeout() });
         }
@@ -57,7 +57,7 @@ fn wait_for_all(gpu: Gpu) {
             };
             (first.index.clone(), until)
         };
-        let waited = gpu.wait_a_while(until.saturating_duration_since(Instant::now()), "a run", index);
+        let waited = gpu.poll_submission(until.saturating_duration_since(Instant::now()), "a run", index);
         let mut ended = vec![];
         let last = {
             let mut queue = waits.queue();
@@ -91,11 +91,11 @@ fn wait_for_all(gpu: Gpu) {
 /// Lets a thread wait for a submission; a browser tells by itself. Buffers count as mapped once the thread has let go of the device as
 /// well, and the run, `in_flight`, as done then, whoever awaits it. Where waiting fails they count as failed, since nobody maps
 /// buffers of a lost device.
-pub(super) fn wait_aside(gpu: &Gpu, index: SubmissionIndex, mapped: &Mapped, in_flight: Open) {
+pub(super) fn wait_in_background(gpu: &Gpu, index: SubmissionIndex, mapped: &MapFuture, in_flight: MapGuard) {
     #[cfg(not(target_arch = "wasm32"))]
     {
-        let (timeout, open) = (gpu.timeout(), [mapped.open(), in_flight]);
-        let waiting = Waiting { index, until: Instant::now() + timeout, timeout, open };
+        let (timeout, guards) = (gpu.timeout(), [mapped.guard(), in_flight]);
+        let waiting = PendingSubmission { index, until: Instant::now() + timeout, timeout, guards };
         {
             let mut queue = gpu.waits.queue();
             queue.waiting.push_back(waiting);
@@ -113,12 +113,12 @@ pub(super) fn wait_aside(gpu: &Gpu, index: SubmissionIndex, mapped: &Mapped, in_
     let _ = (gpu, index, mapped, in_flight);
 }
 
-impl Unmapped {
+impl MapError {
     /// What it means for what was being done.
     pub(super) fn of(self, gpu: &Gpu, doing: &str) -> GpuError {
         match self {
-            Unmapped::Wait(e) => e,
-            Unmapped::Refused => gpu.failed(doing, self),
+            MapError::Wait(e) => e,
+            MapError::Refused => gpu.failed(doing, self),
         }
     }
 }

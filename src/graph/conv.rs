@@ -26,7 +26,7 @@ pub enum BlockWeight {
     Diagonal(Arc<[f64]>),
     /// The mean of the 2x2 window `[2y..2y + 2, 2x..2x + 2]` of input channel `i`, over the elements inside; only in a
     /// convolution of stride 2. What an average-pool shortcut reads.
-    MeanPool2,
+    AvgPool2x2,
 }
 
 /// One block of a convolution's weight. Blocks may overlap; they sum.
@@ -44,7 +44,7 @@ pub struct Block {
 pub const MAX_BLOCKS: usize = 1024;
 
 /// Bound on every number of a window: far beyond any network, far below overflow.
-pub(super) const LARGEST_WINDOW: usize = 4096;
+pub(super) const MAX_WINDOW: usize = 4096;
 
 /// A 2-D convolution (cross-correlation, as in PyTorch) with zero padding, bias and a fused activation.
 #[derive(Clone, Debug)]
@@ -222,7 +222,7 @@ impl Conv2d {
                     weight.shape().iter().fold(1, |n: usize, d| n.saturating_mul(*d))
                 }
                 BlockWeight::Diagonal(scale) => scale.len(),
-                BlockWeight::Dirac | BlockWeight::MeanPool2 => 0,
+                BlockWeight::Dirac | BlockWeight::AvgPool2x2 => 0,
             })
             .fold(0, usize::saturating_add)
     }
@@ -230,7 +230,7 @@ impl Conv2d {
     /// Learned values: weights, slopes of the activation, and where there is a bias its value for every channel that is computed, not
     /// only handed on by Dirac blocks or means.
     pub fn parameters(&self) -> usize {
-        let learned = |b: &&Block| !matches!(b.weight, BlockWeight::Dirac | BlockWeight::MeanPool2);
+        let learned = |b: &&Block| !matches!(b.weight, BlockWeight::Dirac | BlockWeight::AvgPool2x2);
         let mut computed: Vec<&Range<usize>> = self.blocks.iter().filter(learned).map(|b| &b.out).collect();
         computed.sort_unstable_by_key(|r| r.start);
         let (mut biases, mut end) = (0, 0);
@@ -259,9 +259,9 @@ impl Conv2d {
             );
         }
         let window = [self.kernel, self.stride, self.padding, self.padding_end, self.dilation];
-        if window.iter().flatten().any(|v| *v > LARGEST_WINDOW) {
+        if window.iter().flatten().any(|v| *v > MAX_WINDOW) {
             return refuse(
-                &format!("a kernel, stride, padding and dilation of at most {LARGEST_WINDOW}"),
+                &format!("a kernel, stride, padding and dilation of at most {MAX_WINDOW}"),
                 format!("{window:?}"),
             );
         }
@@ -332,10 +332,10 @@ impl Conv2d {
                 BlockWeight::Diagonal(scale) if scale.len() != o => {
                     return refuse(&format!("a diagonal of {o} factors"), format!("{}", scale.len()));
                 }
-                BlockWeight::MeanPool2 if self.stride != [2, 2] => {
+                BlockWeight::AvgPool2x2 if self.stride != [2, 2] => {
                     return refuse("stride 2 for a 2x2 mean", format!("{:?}", self.stride));
                 }
-                BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::MeanPool2 => {
+                BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::AvgPool2x2 => {
                     if o != i || self.centre().is_none() {
                         return refuse(
                             "a diagonal block of as many inputs as outputs at a centre tap",

@@ -59,7 +59,7 @@ impl fmt::Display for Conv2d {
                 BlockWeight::Pointwise(_) => write!(f, "pointwise")?,
                 BlockWeight::Dirac => write!(f, "dirac")?,
                 BlockWeight::Diagonal(_) => write!(f, "diagonal")?,
-                BlockWeight::MeanPool2 => write!(f, "mean 2x2")?,
+                BlockWeight::AvgPool2x2 => write!(f, "mean 2x2")?,
             }
         }
         Ok(())
@@ -85,7 +85,7 @@ impl fmt::Display for Op {
                     pair(p.padding)
                 )
             }
-            Op::MeanPool2 => write!(f, "mean_pool 2x2 /2"),
+            Op::AvgPool2x2 => write!(f, "mean_pool 2x2 /2"),
             Op::Slice(range) => write!(f, "channels {}..{}", range.start, range.end),
             Op::Gate { first } => write!(f, "gate from channel {first}"),
             Op::GlobalAverage => write!(f, "global_average"),

@@ -25,7 +25,7 @@ pub use recognise::{NEAR_DIRAC, Recognised};
 pub use weight::Weight;
 
 use limits::Totals;
-use names::Names;
+use names::NodeNames;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -116,7 +116,7 @@ pub struct Graph {
     output: ValueId,
     /// Channels of a batch norm that the file does not have, by the node's position.
     padding: BTreeMap<usize, usize>,
-    names: Names,
+    names: NodeNames,
     totals: Totals,
 }
 
@@ -129,7 +129,7 @@ impl Graph {
     }
 
     fn of(nodes: Vec<Node>, output: ValueId, padding: BTreeMap<usize, usize>) -> Graph {
-        let (names, totals) = (Names::of(&nodes), Totals::of(&nodes));
+        let (names, totals) = (NodeNames::of(&nodes), Totals::of(&nodes));
         Graph { nodes, output, padding, names, totals }
     }
 
@@ -216,7 +216,7 @@ impl Graph {
                 let (height, width) = sized(pool.output_size(x.size()), pool.kernel)?;
                 Ok(Shape { height, width, ..x })
             }
-            Op::MeanPool2 => Ok(Shape { height: x.height.div_ceil(2), width: x.width.div_ceil(2), ..x }),
+            Op::AvgPool2x2 => Ok(Shape { height: x.height.div_ceil(2), width: x.width.div_ceil(2), ..x }),
             Op::Slice(range) => match range.start < range.end && range.end <= x.channels {
                 true => Ok(Shape { channels: range.len(), ..x }),
                 false => Err((format!("a range of {} channels", x.channels), format!("{range:?}"))),

@@ -6,17 +6,17 @@ use std::hash::{BuildHasher, RandomState};
 
 /// Positions of nodes by the hash of their names, so that no name is kept twice.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Names {
+pub(super) struct NodeNames {
     hasher: RandomState,
     first: HashMap<u64, usize>,
     /// Nodes whose hash another node has.
     others: Vec<usize>,
 }
 
-impl Names {
+impl NodeNames {
     /// The names of nodes that are there already.
-    pub(super) fn of(nodes: &[Node]) -> Names {
-        let mut names = Names::default();
+    pub(super) fn of(nodes: &[Node]) -> NodeNames {
+        let mut names = NodeNames::default();
         nodes.iter().enumerate().for_each(|(i, n)| names.insert(&n.name, i));
         names
     }

@@ -31,7 +31,7 @@ impl Graph {
                 Op::Activation(a) => after(a, of(0).clone()),
                 Op::Add(a) if a.non_negative(false) => all(),
                 Op::Add(_) => both(of(0), of(1)),
-                Op::MaxPool(_) | Op::MeanPool2 | Op::GlobalAverage => of(0).clone(),
+                Op::MaxPool(_) | Op::AvgPool2x2 | Op::GlobalAverage => of(0).clone(),
             };
             facts.push(fact);
         }

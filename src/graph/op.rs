@@ -1,6 +1,6 @@
 //! What a node computes.
 
-use super::conv::LARGEST_WINDOW;
+use super::conv::MAX_WINDOW;
 use super::{Activation, Conv2d, Shape};
 use std::ops::Range;
 
@@ -43,7 +43,7 @@ pub struct MaxPool {
 impl MaxPool {
     /// Whether every window holds at least one input element; if not, what was expected and what was found.
     pub(crate) fn check(&self) -> Result<(), (String, String)> {
-        let inside = |v: &usize| (1..=LARGEST_WINDOW).contains(v);
+        let inside = |v: &usize| (1..=MAX_WINDOW).contains(v);
         let sound = self.kernel.iter().chain(&self.stride).all(inside)
             && self.padding.iter().zip(&self.kernel).all(|(p, k)| *p <= k / 2);
         if sound {
@@ -81,7 +81,7 @@ pub enum Op {
     MaxPool(MaxPool),
     /// Mean of 2x2 windows at stride 2: `[c, h, w]` to `[c, ceil(h / 2), ceil(w / 2)]`. At an odd edge only the elements
     /// inside count, as `AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)`.
-    MeanPool2,
+    AvgPool2x2,
     /// A range of the channels.
     Slice(Range<usize>),
     /// `[c, h, w]` times `[g, 1, 1]`: channels `first..first + g` are multiplied by their gate, the others pass.

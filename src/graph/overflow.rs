@@ -12,7 +12,7 @@ impl Graph {
                     weight.each_row_f32(|row| if all_finite(&row) { Ok(()) } else { Err(()) }).is_ok()
                 }
                 BlockWeight::Diagonal(factors) => factors.iter().all(|f| (*f as f32).is_finite()),
-                BlockWeight::Dirac | BlockWeight::MeanPool2 => true,
+                BlockWeight::Dirac | BlockWeight::AvgPool2x2 => true,
             });
             !finite || conv.bias.iter().any(|b| !(*b as f32).is_finite())
         });

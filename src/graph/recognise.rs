@@ -5,14 +5,14 @@ use crate::threads;
 use std::ops::Range;
 
 /// Fewest channels that are worth a block of their own. Structure is made of channel ranges; a shorter run is chance.
-const SHORTEST: usize = 4;
+const MIN_RUN: usize = 4;
 
 /// Rows whose columns one thread counts at a time.
 const ROWS_A_PART: usize = 64;
 
 /// Most ranges of rows, or of columns beside each other, that are worth telling apart: what a chain carries is one range. More are
 /// what pruning left of one, and would cost a dispatch each.
-const MOST_RANGES: usize = 3;
+const MAX_ROW_RANGES: usize = 3;
 
 /// What rounding leaves of a Dirac row where a batch norm was divided out in f32: the tolerance to give
 /// [`Conv2d::recognised`] for chains that other tools deployed. 8 units in the last place at 1.
@@ -83,7 +83,7 @@ impl Conv2d {
             }
             let mut end = run(&rows, o);
             end -= end % unit;
-            if end < o + SHORTEST.min(rows.len()) {
+            if end < o + MIN_RUN.min(rows.len()) {
                 o += 1;
                 continue;
             }
@@ -97,7 +97,7 @@ impl Conv2d {
             };
             let exact = factors.iter().all(|f| *f == 1.0);
             let weight = match rows[o] {
-                Row::Mean { .. } => BlockWeight::MeanPool2,
+                Row::Mean { .. } => BlockWeight::AvgPool2x2,
                 _ if exact || near.is_some() => BlockWeight::Dirac,
                 _ => BlockWeight::Diagonal(factors.into()),
             };
@@ -109,7 +109,7 @@ impl Conv2d {
             (o, rest) = (end, end);
         }
         blocks.extend(view.rest(rest..rows.len(), &mut deviation));
-        if ranges + usize::from(rest < rows.len()) > MOST_RANGES {
+        if ranges + usize::from(rest < rows.len()) > MAX_ROW_RANGES {
             return None;
         }
         let whole = |b: &Block| b.out.len() == self.out_channels && b.input.len() == self.in_channels;
@@ -117,7 +117,7 @@ impl Conv2d {
         // Means in a run too short for a block stay taps.
         let block = |o: usize| blocks.iter().find(|b| b.out.contains(&o)).map(|b| &b.weight);
         let tapped = |(o, row): (usize, &Row)| {
-            matches!(row, Row::Mean { .. }) && !matches!(block(o), Some(BlockWeight::MeanPool2))
+            matches!(row, Row::Mean { .. }) && !matches!(block(o), Some(BlockWeight::AvgPool2x2))
         };
         let even = self.even && rows.iter().enumerate().any(tapped);
         (!same).then(|| Recognised { conv: Conv2d { blocks, bias, even, ..self.clone() }, deviation })
@@ -224,7 +224,7 @@ impl View<'_> {
         let columns: Vec<Column> = parts.reduce(joined).unwrap_or_else(empty);
         let mut blocks: Vec<Block> = vec![];
         let mut found = ranges(&columns, taps > 1);
-        if found.len() > MOST_RANGES {
+        if found.len() > MAX_ROW_RANGES {
             found = vec![(Kind::Dense, 0..per_in)];
         }
         for (kind, input) in found {
@@ -312,7 +312,7 @@ fn ranges(columns: &[Column], windowed: bool) -> Vec<(Kind, Range<usize>)> {
         let follows =
             |(k, c): &(usize, &Column)| c.count == 1 && c.beside == 0 && c.row == columns[i].row + k;
         let diagonal = columns[i..].iter().enumerate().take_while(follows).count();
-        if diagonal >= SHORTEST.min(columns.len()) {
+        if diagonal >= MIN_RUN.min(columns.len()) {
             kinds[i..i + diagonal].fill((Kind::Diagonal, i));
         }
         i += diagonal.max(1);
@@ -320,7 +320,7 @@ fn ranges(columns: &[Column], windowed: bool) -> Vec<(Kind, Range<usize>)> {
     // A few zeros among pointwise columns, such as pruning leaves, do not end them.
     let sparse = |k: &(Kind, usize)| matches!(k.0, Kind::Pointwise | Kind::Zero);
     for run in kinds.chunk_by_mut(|a, b| sparse(a) && sparse(b)) {
-        let few = run.chunk_by(|a, b| a == b).all(|part| part[0].0 != Kind::Zero || part.len() < SHORTEST);
+        let few = run.chunk_by(|a, b| a == b).all(|part| part[0].0 != Kind::Zero || part.len() < MIN_RUN);
         if few && run.iter().any(|k| k.0 == Kind::Pointwise) {
             run.fill((Kind::Pointwise, 0));
         }
@@ -329,7 +329,7 @@ fn ranges(columns: &[Column], windowed: bool) -> Vec<(Kind, Range<usize>)> {
     let mut start = 0;
     while start < kinds.len() {
         let len = kinds[start..].iter().take_while(|k| **k == kinds[start]).count();
-        let short = len < SHORTEST.min(columns.len());
+        let short = len < MIN_RUN.min(columns.len());
         let kind = if short { Kind::Dense } else { kinds[start].0 };
         match found.last_mut() {
             Some((Kind::Dense, range)) if kind == Kind::Dense => range.end = start + len,

@@ -173,7 +173,7 @@ impl Weight {
             Source::Tensor(tensor) => tensor.release(),
             Source::Flattened(conv) => conv.blocks.iter().for_each(|b| match &b.weight {
                 BlockWeight::Pointwise(weight) | BlockWeight::Dense { weight, .. } => weight.release(),
-                BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::MeanPool2 => (),
+                BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::AvgPool2x2 => (),
             }),
             Source::Tap { weight, .. } | Source::Grouped { weight, .. } | Source::Selected { weight, .. } => {
                 weight.release();
@@ -223,7 +223,7 @@ fn flat_row(conv: &Conv2d, out: usize, [rows, cols, kh, kw]: [usize; 4]) -> Vec<
             BlockWeight::Diagonal(scale) => {
                 flat[(block.input.start + r - first) * taps + centre] += scale[r];
             }
-            BlockWeight::MeanPool2 => {
+            BlockWeight::AvgPool2x2 => {
                 // Rows 2y and 2y + 1 are the centre and the tap after it.
                 for tap in [centre, centre + 1, centre + kw, centre + kw + 1] {
                     flat[(block.input.start + r - first) * taps + tap] += 0.25;

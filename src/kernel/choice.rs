@@ -51,7 +51,7 @@ pub struct TileId {
     /// Input channels of a step.
     pub depth: u16,
     /// Parts that the sum is cut into; 1 for the whole.
-    pub slices: u16,
+    pub split_k: u16,
 }
 
 /// A kernel family and one of its tiles: cheap to compare, the same in every version of this crate that reads tuning files of one
@@ -133,11 +133,11 @@ impl FamilyId {
 
 impl TileId {
     /// Of a family that has one tile, or whose tiles differ in slices alone.
-    pub(super) const WHOLE: TileId = TileId { pixels: 0, channels: 0, depth: 0, slices: 1 };
+    pub(super) const WHOLE: TileId = TileId { pixels: 0, channels: 0, depth: 0, split_k: 1 };
 
     /// So many pixels and output channels, whole.
     pub(super) fn new(pixels: usize, channels: usize) -> TileId {
-        TileId { pixels: size(pixels), channels: size(channels), depth: 0, slices: 1 }
+        TileId { pixels: size(pixels), channels: size(channels), depth: 0, split_k: 1 }
     }
 
     /// The same with so many input channels in a step.
@@ -146,8 +146,8 @@ impl TileId {
     }
 
     /// The same with the sum cut into so many parts.
-    pub(super) fn with_slices(self, slices: usize) -> TileId {
-        TileId { slices: size(slices), ..self }
+    pub(super) fn with_split_k(self, split_k: usize) -> TileId {
+        TileId { split_k: size(split_k), ..self }
     }
 }
 
@@ -164,7 +164,7 @@ impl fmt::Display for FamilyId {
 
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TileId { pixels, channels, depth, slices } = self.tile;
+        let TileId { pixels, channels, depth, split_k } = self.tile;
         let mut text = self.family.to_string();
         if pixels > 0 {
             text += &format!(" {pixels}px x {channels}oc");
@@ -172,8 +172,8 @@ impl fmt::Display for Choice {
         if depth > 0 {
             text += &format!(" x {depth}");
         }
-        if slices > 1 {
-            text += &format!(" in {slices}");
+        if split_k > 1 {
+            text += &format!(" in {split_k}");
         }
         f.pad(&text)
     }
@@ -186,7 +186,7 @@ impl FromStr for Choice {
         let parsed = || {
             let (name, rest) = text.split_once(' ').unwrap_or((text, ""));
             let family = FamilyId::ALL.into_iter().find(|f| f.name() == name)?;
-            let mut tile = TileId { slices: 1, ..TileId::default() };
+            let mut tile = TileId { split_k: 1, ..TileId::default() };
             let mut words = rest.split(' ').filter(|word| !word.is_empty()).peekable();
             if let Some(pixels) = words.next_if(|word| word.ends_with("px")) {
                 tile.pixels = pixels.trim_end_matches("px").parse().ok()?;
@@ -197,7 +197,7 @@ impl FromStr for Choice {
                 tile.depth = words.next()?.parse().ok()?;
             }
             if words.next_if_eq(&"in").is_some() {
-                tile.slices = words.next()?.parse().ok()?;
+                tile.split_k = words.next()?.parse().ok()?;
             }
             words.next().is_none().then_some(Choice { family, tile })
         };
@@ -224,12 +224,16 @@ mod tests {
 
     #[test]
     fn texts_and_choices_are_one_to_one() {
-        let tile = TileId { pixels: 64, channels: 32, depth: 16, slices: 4 };
-        let none = TileId { slices: 1, ..TileId::default() };
+        let tile = TileId { pixels: 64, channels: 32, depth: 16, split_k: 4 };
+        let none = TileId { split_k: 1, ..TileId::default() };
         for family in FamilyId::ALL {
-            for tile in
-                [tile, none, TileId { depth: 0, ..tile }, TileId { slices: 16, ..none }, tile.with_slices(1)]
-            {
+            for tile in [
+                tile,
+                none,
+                TileId { depth: 0, ..tile },
+                TileId { split_k: 16, ..none },
+                tile.with_split_k(1),
+            ] {
                 let choice = Choice { family, tile };
                 assert_eq!(choice.to_string().parse(), Ok(choice), "{choice}");
             }

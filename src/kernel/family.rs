@@ -10,7 +10,7 @@ use super::{Arena, Capabilities, Kernel};
 use std::sync::Arc;
 
 /// What a kernel is for: an adapter, and how its buffers are reached there.
-pub(super) struct Target<'a> {
+pub(super) struct KernelTarget<'a> {
     /// What the adapter offers.
     pub(super) caps: &'a Capabilities,
     /// How the text of a shader reaches its buffers.
@@ -65,7 +65,7 @@ pub(super) trait Family: Sync {
 
     /// The tiles worth trying for a spec on a target, best guess first; none where it does not compute it. Convolutions come
     /// flattened ([`ConvSpec::flattened`]).
-    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>>;
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>>;
 
     /// The most bytes of packed weights of a flattened convolution over all tiles and adapters, 0 where it computes none such: a
     /// planner splits output channels over several dispatches until this fits a binding.
@@ -91,7 +91,7 @@ impl Offered<'_> {
 pub(super) fn offered<'a>(
     families: &[&dyn Family],
     spec: &'a Spec,
-    target: &'a Target<'a>,
+    target: &'a KernelTarget<'a>,
 ) -> Vec<Offered<'a>> {
     let mut all: Vec<(Rank, f64, Offered<'a>)> = vec![];
     for family in families {
@@ -115,14 +115,18 @@ pub(super) fn best_first(shapes: [(usize, usize); 4], width: usize) -> Vec<(usiz
     shapes
 }
 
-/// Brings the best guess of a family's shapes to the front: the first that `pays`, else the one that comes to most by `size`.
-pub(super) fn best_guess_first<T>(shapes: &mut [T], pays: impl Fn(&T) -> bool, size: impl Fn(&T) -> usize) {
-    let busiest = || (0..shapes.len()).max_by_key(|&i| size(&shapes[i]));
-    if let Some(best) = shapes.iter().position(pays).or_else(busiest) {
+/// Brings the best guess of a family's shapes to the front: the first that `worthwhile`, else the one that comes to most by `size`.
+pub(super) fn best_guess_first<T>(
+    shapes: &mut [T],
+    worthwhile: impl Fn(&T) -> bool,
+    size: impl Fn(&T) -> usize,
+) {
+    let largest = || (0..shapes.len()).max_by_key(|&i| size(&shapes[i]));
+    if let Some(best) = shapes.iter().position(worthwhile).or_else(largest) {
         shapes[..=best].rotate_right(1);
     }
 }
 
 /// Invocations that keep a large card busy: two workgroups of 256 for each of 64 multiprocessors. wgpu does not tell how many
 /// there are; cards of the last years have 28 to 132.
-pub(super) const BUSY: usize = 2 * 256 * 64;
+pub(super) const MIN_RESIDENT_INVOCATIONS: usize = 2 * 256 * 64;

@@ -1,7 +1,7 @@
 //! Every file of `shaders/` is WGSL as it stands, with its markers as comments, and every marker in it is understood.
 
 use super::files::{ALL, FUNCTIONS};
-use super::prelude::Source;
+use super::prelude::ShaderSource;
 use super::spec::Output;
 use super::*;
 use crate::graph;
@@ -13,14 +13,14 @@ fn shape(channels: usize, side: usize, layout: Layout, precision: Precision) -> 
 }
 
 fn whole(buffer: usize, shape: BufferShape) -> Operand {
-    Operand { buffer, shape, first_channel: 0, channels: shape.channels, stride: 1, mean_pool: false }
+    Operand { buffer, shape, first_channel: 0, channels: shape.channels, stride: 1, avg_pool_2x2: false }
 }
 
 fn range(from: Operand, kernel: usize, stride: usize) -> KRange {
     let padding = [kernel / 2; 2];
     KRange {
         from,
-        map: None,
+        prologue: None,
         kernel: [kernel; 2],
         stride: [stride; 2],
         padding,
@@ -61,7 +61,7 @@ fn specs() -> Vec<Spec> {
     let gate = whole(2, packed(64, 1));
     plain.k_ranges.push(range(whole(3, packed(64, 14)), 1, 1));
     let beside = plain.clone();
-    plain.k_ranges[1].map = Some(Function::Relu6);
+    plain.k_ranges[1].prologue = Some(Function::Relu6);
     plain.adds = vec![
         Add { from: Operand { first_channel: 3, channels: 7, ..own }, first_out: 2, gate: None },
         Add { from: own, first_out: 0, gate: Some(gate) },
@@ -154,12 +154,12 @@ fn others() -> Vec<(&'static str, &'static str, String)> {
     let pair = "fn octet(index: u32) -> Pair {\n    return Pair();\n}\n";
     let added = "const A0_MOVED = false;\nconst A0_GATED = false;\n".to_string();
     vec![
-        ("added_a0", files::ADDED, added + &Source::part(files::ADDED, ('a', 'a'))),
+        ("added_a0", files::ADDED, added + &ShaderSource::part(files::ADDED, ('a', 'a'))),
         ("octet", "", pair.to_string()),
-        ("channel_r0", files::CHANNEL, Source::part(files::CHANNEL, ('r', 'r'))),
-        ("moved_a0", files::MOVED, Source::part(files::MOVED, ('v', 'a'))),
-        ("quad_a0", files::QUAD, Source::part(files::QUAD, ('v', 'a'))),
-        ("quad_g0", files::QUAD, Source::part(files::QUAD, ('v', 'g'))),
+        ("channel_r0", files::CHANNEL, ShaderSource::part(files::CHANNEL, ('r', 'r'))),
+        ("moved_a0", files::MOVED, ShaderSource::part(files::MOVED, ('v', 'a'))),
+        ("quad_a0", files::QUAD, ShaderSource::part(files::QUAD, ('v', 'a'))),
+        ("quad_g0", files::QUAD, ShaderSource::part(files::QUAD, ('v', 'g'))),
     ]
 }
 
@@ -172,7 +172,7 @@ fn size_of_a_first_item(error: &str) -> Option<String> {
 }
 
 /// The text of a shader with its markers as comments, completed by what only other specs have.
-fn as_it_stands(source: &Source) -> Result<Vec<&'static str>, String> {
+fn as_it_stands(source: &ShaderSource) -> Result<Vec<&'static str>, String> {
     let mut wgsl = source.unexpanded();
     let (mut missing, mut files) = (others(), source.files().collect::<Vec<_>>());
     loop {
@@ -219,7 +219,7 @@ fn files_are_wgsl_as_they_stand() {
     let peaks = ["peak/multiply.wgsl", "peak/copy.wgsl"];
     let never = |(path, text): &&(&str, &str)| !peaks.contains(path) && !valid.contains(text);
     if let Some((path, text)) = ALL.iter().find(never) {
-        let of = |(source, e): &(Source, String)| source.files().any(|f| f == *text).then(|| e.clone());
+        let of = |(source, e): &(ShaderSource, String)| source.files().any(|f| f == *text).then(|| e.clone());
         let error = errors.iter().find_map(of);
         let untried = "no spec above is offered a kernel of it: add one to `specs`".to_string();
         panic!("{path}: {}", if tried.contains(text) { error.unwrap_or_default() } else { untried });

@@ -6,9 +6,9 @@
 //! that tiles are few, the steps are dealt to several slices of the workgroup, whose sums are added at the end.
 
 use super::choice::{Choice, FamilyId, TileId};
-use super::family::{Family, Offer, Rank, Target, best_guess_first, convolution};
-use super::layout::{Order, WeightLayout};
-use super::prelude::{Reach, Source};
+use super::family::{Family, KernelTarget, Offer, Rank, best_guess_first, convolution};
+use super::layout::{WeightLayout, WeightOrder};
+use super::prelude::{Reach, ShaderSource};
 use super::spec::Spec;
 use super::spec::{ConvSpec, KRange};
 use super::weights::Weights;
@@ -23,11 +23,12 @@ impl Family for Gemm {
     }
 
     /// On integrated GPUs staging is no faster than the caches, on software adapters slower.
-    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>> {
         let Some(conv) = convolution(spec) else { return vec![] };
         let rank = if target.caps.class == Class::Discrete { Rank::Usual } else { Rank::Other };
-        let offer =
-            |shape: Shape| Offer::new(rank, shape.tile(), move |choice| kernel(choice, conv, &shape, target));
+        let offer = |shape: GemmTile| {
+            Offer::new(rank, shape.tile(), move |choice| kernel(choice, conv, &shape, target))
+        };
         shapes(conv, target.caps).into_iter().map(offer).collect()
     }
 
@@ -42,7 +43,7 @@ impl Family for Gemm {
 
 /// What a workgroup computes, and each of its invocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
+struct GemmTile {
     /// Pixels of the tile.
     pixels: usize,
     /// Quads of output channels of the tile.
@@ -54,30 +55,54 @@ struct Shape {
     /// Quads of output channels of an invocation, a column of invocations apart.
     own_quads: usize,
     /// Parts of the workgroup that take the steps in turn.
-    slices: usize,
+    split_k: usize,
     /// Workgroups from which on it pays on a large card, by measurements on 132 multiprocessors. wgpu does not tell how many there
     /// are: the last of few rounds over them leaves most idle, and smaller tiles make more rounds.
-    busy: usize,
+    min_workgroups: usize,
 }
 
 /// From the most products per load to the most workgroups. Two steps of each are 16 KiB of workgroup memory at most, and so
 /// are the sums of all slices.
-const SHAPES: [Shape; 7] = [
-    Shape { pixels: 128, quads: 32, depth: 2, own_pixels: 8, own_quads: 2, slices: 1, busy: usize::MAX },
-    Shape { pixels: 128, quads: 16, depth: 2, own_pixels: 8, own_quads: 2, slices: 1, busy: 600 },
-    Shape { pixels: 64, quads: 16, depth: 4, own_pixels: 4, own_quads: 1, slices: 1, busy: 300 },
-    Shape { pixels: 64, quads: 8, depth: 4, own_pixels: 4, own_quads: 1, slices: 1, busy: 400 },
-    Shape { pixels: 32, quads: 8, depth: 4, own_pixels: 4, own_quads: 1, slices: 1, busy: 400 },
-    Shape { pixels: 32, quads: 8, depth: 2, own_pixels: 4, own_quads: 1, slices: 4, busy: 150 },
-    Shape { pixels: 16, quads: 4, depth: 1, own_pixels: 4, own_quads: 1, slices: 16, busy: 0 },
+const SHAPES: [GemmTile; 7] = [
+    GemmTile {
+        pixels: 128,
+        quads: 32,
+        depth: 2,
+        own_pixels: 8,
+        own_quads: 2,
+        split_k: 1,
+        min_workgroups: usize::MAX,
+    },
+    GemmTile {
+        pixels: 128,
+        quads: 16,
+        depth: 2,
+        own_pixels: 8,
+        own_quads: 2,
+        split_k: 1,
+        min_workgroups: 600,
+    },
+    GemmTile {
+        pixels: 64,
+        quads: 16,
+        depth: 4,
+        own_pixels: 4,
+        own_quads: 1,
+        split_k: 1,
+        min_workgroups: 300,
+    },
+    GemmTile { pixels: 64, quads: 8, depth: 4, own_pixels: 4, own_quads: 1, split_k: 1, min_workgroups: 400 },
+    GemmTile { pixels: 32, quads: 8, depth: 4, own_pixels: 4, own_quads: 1, split_k: 1, min_workgroups: 400 },
+    GemmTile { pixels: 32, quads: 8, depth: 2, own_pixels: 4, own_quads: 1, split_k: 4, min_workgroups: 150 },
+    GemmTile { pixels: 16, quads: 4, depth: 1, own_pixels: 4, own_quads: 1, split_k: 16, min_workgroups: 0 },
 ];
 
 /// Quads of K of a 3x3 over 64 channels.
-const LONG: usize = 144;
+const LONG_K_QUADS: usize = 144;
 
-impl Shape {
+impl GemmTile {
     fn tile(&self) -> TileId {
-        TileId::new(self.pixels, 4 * self.quads).with_depth(4 * self.depth).with_slices(self.slices)
+        TileId::new(self.pixels, 4 * self.quads).with_depth(4 * self.depth).with_split_k(self.split_k)
     }
 
     /// Invocations side by side along the pixels.
@@ -91,7 +116,7 @@ impl Shape {
     }
 
     fn workgroup(&self) -> usize {
-        self.lanes() * self.slices
+        self.lanes() * self.split_k
     }
 
     /// vec4 that a slice stages in a step: pixels, weights.
@@ -101,8 +126,8 @@ impl Shape {
 
     /// vec4 of workgroup memory: two steps, or afterwards the sums of every slice.
     fn memory(&self) -> usize {
-        let sums = if self.slices > 1 { self.slices * self.pixels * self.quads } else { 0 };
-        (2 * self.slices * self.staged().iter().sum::<usize>()).max(sums)
+        let sums = if self.split_k > 1 { self.split_k * self.pixels * self.quads } else { 0 };
+        (2 * self.split_k * self.staged().iter().sum::<usize>()).max(sums)
     }
 
     fn workgroups(&self, spec: &ConvSpec) -> usize {
@@ -112,10 +137,10 @@ impl Shape {
     /// Whether the tile is not mostly empty, and every slice has a few steps.
     fn suits(&self, spec: &ConvSpec) -> bool {
         let most = |n: usize| n.next_power_of_two();
-        let steps = spec.k_ranges.iter().map(depth).sum::<usize>().div_ceil(self.slices * self.depth);
+        let steps = spec.k_ranges.iter().map(depth).sum::<usize>().div_ceil(self.split_k * self.depth);
         self.pixels <= most(pixels(spec))
             && 4 * self.quads <= most(spec.out_channels)
-            && (self.slices == 1 || steps >= 4)
+            && (self.split_k == 1 || steps >= 4)
     }
 
     /// Whether at most a quarter of the channels computed are padding.
@@ -125,18 +150,18 @@ impl Shape {
 
     /// The order of weights: the same as of a register tile that takes a tap and a plane at a time.
     fn layout(&self, spec: &ConvSpec) -> WeightLayout {
-        WeightLayout::new(spec, &Order { quads: self.quads, lanes: None, max_taps: 0 })
+        WeightLayout::new(spec, &WeightOrder { quads: self.quads, lanes: None, max_taps: 0 })
     }
 }
 
 /// The kernel for a flattened spec and a shape that [`offered`] gives for it.
-fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -> Kernel {
+fn kernel(choice: Choice, spec: &ConvSpec, shape: &GemmTile, target: &KernelTarget<'_>) -> Kernel {
     let caps = target.caps;
     let layout = shape.layout(spec);
     let tiles = pixels(spec).div_ceil(shape.pixels);
     let fold = tiles.div_ceil(caps.limits.max_workgroups as usize).max(1);
     let grid = [tiles.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
-    let mut s = Source::of_one(&target.access);
+    let mut s = ShaderSource::of_one(&target.access);
     s.constants(&[
         ("PIXELS", pixels(spec)),
         ("GRID_X", grid[0] as usize),
@@ -144,14 +169,14 @@ fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -
         ("TILE_QUADS", shape.quads),
         ("TILE_WEIGHTS", layout.block),
         ("DEPTH", shape.depth),
-        ("SLICES", shape.slices),
+        ("SPLIT_K", shape.split_k),
         ("OWN_PIXELS", shape.own_pixels),
         ("OWN_QUADS", shape.own_quads),
     ]);
     s.convolution(spec, layout.slopes);
     for (r, (range, own)) in spec.k_ranges.iter().zip(&layout.ranges).enumerate() {
         s.constant(format!("R{r}_WEIGHTS"), own.offset);
-        s.k_range(r, range, Reach::of_windows(spec, range), own.map);
+        s.k_range(r, range, Reach::of_windows(spec, range), own.prologue);
     }
     s.file(files::GEMM);
     Kernel::one(choice, Shader::new(s, "conv2d", grid), layout)
@@ -169,7 +194,7 @@ fn depth(range: &KRange) -> usize {
 
 /// Every shape for a flattened spec that an adapter of the default limits can run: sums of dense convolutions of packed
 /// buffers, not pooled.
-fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
+fn offered(spec: &ConvSpec) -> impl Iterator<Item = GemmTile> {
     let dense = |r: &KRange| r.groups == 1 && r.from.is_packed();
     let can = !spec.k_ranges.is_empty() && spec.pool.is_none() && spec.k_ranges.iter().all(dense);
     SHAPES.into_iter().filter(move |shape| can && shape.suits(spec))
@@ -177,15 +202,17 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
 
 /// The shapes for a flattened spec on an adapter, best guess first: the largest that keeps a large card busy, else the one
 /// that gives work to most invocations.
-fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
-    let fits = |s: &Shape| {
+fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<GemmTile> {
+    let fits = |s: &GemmTile| {
         s.workgroup() <= caps.limits.max_workgroup_invocations as usize
             && s.memory() * 16 <= caps.limits.max_workgroup_memory as usize
     };
-    let mut shapes: Vec<Shape> = offered(spec).filter(fits).collect();
+    let mut shapes: Vec<GemmTile> = offered(spec).filter(fits).collect();
     // The larger tiles pay where the sums are long: their ends are.
-    let long = spec.k_ranges.iter().map(depth).sum::<usize>() >= LONG;
-    let pays = |s: &Shape| s.fills_channels(spec) && s.workgroups(spec) >= s.busy && (long || s.pixels < 128);
-    best_guess_first(&mut shapes, pays, |s| s.workgroups(spec) * s.workgroup());
+    let long_k = spec.k_ranges.iter().map(depth).sum::<usize>() >= LONG_K_QUADS;
+    let worthwhile = |s: &GemmTile| {
+        s.fills_channels(spec) && s.workgroups(spec) >= s.min_workgroups && (long_k || s.pixels < 128)
+    };
+    best_guess_first(&mut shapes, worthwhile, |s| s.workgroups(spec) * s.workgroup());
     shapes
 }

@@ -6,13 +6,13 @@
 //! pixels. Where tiles are few, slices of the workgroup take the steps in turn and their sums are added at the end.
 
 use super::choice::{Choice, FamilyId, TileId};
-use super::family::{Family, Offer, Rank, Target, best_guess_first, convolution};
+use super::family::{Family, KernelTarget, Offer, Rank, best_guess_first, convolution};
 use super::gemm::pixels;
 use super::precision::{Words, parameter_elements};
-use super::prelude::{Reach, Source};
+use super::prelude::{Reach, ShaderSource};
 use super::spec::{ConvSpec, KRange, Spec};
 use super::weights::Weights;
-use super::{Capabilities, Kernel, Precision, Rounding, Shader, Values, files, layout};
+use super::{Capabilities, ConvParameters, Kernel, Precision, Rounding, Shader, files, layout};
 
 /// Rows, columns and depth of the matrices of one multiplication.
 const SIDE: usize = 16;
@@ -31,9 +31,9 @@ impl Family for GemmMatrix {
         FamilyId::GemmMatrix
     }
 
-    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>> {
         let Some(conv) = convolution(spec) else { return vec![] };
-        let offer = |shape: Shape| {
+        let offer = |shape: MatrixTile| {
             Offer::new(Rank::Special, shape.tile(), move |choice| kernel(choice, conv, &shape, target))
         };
         shapes(conv, target.caps).into_iter().map(offer).collect()
@@ -50,7 +50,7 @@ impl Family for GemmMatrix {
 
 /// What a workgroup computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
+struct MatrixTile {
     /// Fragments of a subgroup, `[along output channels, along pixels]`.
     fragments: [usize; 2],
     /// Subgroups of a slice, the same way.
@@ -58,27 +58,27 @@ struct Shape {
     /// Quads of K in a step.
     depth: usize,
     /// Parts of the workgroup that take the steps in turn.
-    slices: usize,
+    split_k: usize,
     /// Workgroups from which on it is the best guess for a large card, by measurements on 132 multiprocessors: the largest shapes
     /// never are, and are there for those who time them.
-    busy: usize,
+    min_workgroups: usize,
 }
 
 /// From the most products per load to the most workgroups.
-const SHAPES: [Shape; 8] = [
-    Shape { fragments: [4, 2], subgroups: [2, 4], depth: 8, slices: 1, busy: usize::MAX },
-    Shape { fragments: [2, 4], subgroups: [2, 2], depth: 8, slices: 1, busy: usize::MAX },
-    Shape { fragments: [4, 2], subgroups: [2, 2], depth: 8, slices: 1, busy: usize::MAX },
-    Shape { fragments: [2, 2], subgroups: [2, 2], depth: 8, slices: 1, busy: 300 },
-    Shape { fragments: [2, 2], subgroups: [2, 1], depth: 8, slices: 4, busy: 150 },
-    Shape { fragments: [2, 2], subgroups: [1, 1], depth: 8, slices: 4, busy: 150 },
-    Shape { fragments: [2, 2], subgroups: [1, 1], depth: 4, slices: 8, busy: 100 },
-    Shape { fragments: [1, 2], subgroups: [1, 1], depth: 8, slices: 8, busy: 0 },
+const SHAPES: [MatrixTile; 8] = [
+    MatrixTile { fragments: [4, 2], subgroups: [2, 4], depth: 8, split_k: 1, min_workgroups: usize::MAX },
+    MatrixTile { fragments: [2, 4], subgroups: [2, 2], depth: 8, split_k: 1, min_workgroups: usize::MAX },
+    MatrixTile { fragments: [4, 2], subgroups: [2, 2], depth: 8, split_k: 1, min_workgroups: usize::MAX },
+    MatrixTile { fragments: [2, 2], subgroups: [2, 2], depth: 8, split_k: 1, min_workgroups: 300 },
+    MatrixTile { fragments: [2, 2], subgroups: [2, 1], depth: 8, split_k: 4, min_workgroups: 150 },
+    MatrixTile { fragments: [2, 2], subgroups: [1, 1], depth: 8, split_k: 4, min_workgroups: 150 },
+    MatrixTile { fragments: [2, 2], subgroups: [1, 1], depth: 4, split_k: 8, min_workgroups: 100 },
+    MatrixTile { fragments: [1, 2], subgroups: [1, 1], depth: 8, split_k: 8, min_workgroups: 0 },
 ];
 
-impl Shape {
+impl MatrixTile {
     fn tile(&self) -> TileId {
-        TileId::new(self.pixels(), self.channels()).with_depth(4 * self.depth).with_slices(self.slices)
+        TileId::new(self.pixels(), self.channels()).with_depth(4 * self.depth).with_split_k(self.split_k)
     }
 
     /// Output channels of a tile.
@@ -97,7 +97,7 @@ impl Shape {
     }
 
     fn workgroup(&self) -> usize {
-        self.lanes() * self.slices
+        self.lanes() * self.split_k
     }
 
     /// Quads between two pixels, or two output channels, in staging memory: a step of K, and 16 bytes that keep rows out of each
@@ -118,7 +118,7 @@ impl Shape {
 
     /// Bytes of workgroup memory.
     fn memory(&self) -> usize {
-        8 * self.slices * self.staged() + 16 * self.sums()
+        8 * self.split_k * self.staged() + 16 * self.sums()
     }
 
     fn workgroups(&self, spec: &ConvSpec) -> usize {
@@ -131,7 +131,7 @@ impl Shape {
         let steps: usize = spec.k_ranges.iter().map(|r| steps(r, self.depth)).sum();
         self.pixels() <= least(pixels(spec))
             && self.channels() <= least(spec.out_channels)
-            && (self.slices == 1 || steps >= 2 * self.slices)
+            && (self.split_k == 1 || steps >= 2 * self.split_k)
     }
 
     /// Whether at most a quarter of the channels computed are padding.
@@ -141,13 +141,13 @@ impl Shape {
 }
 
 /// The kernel for a flattened spec and a shape that [`shapes`] gives for it.
-fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -> Kernel {
+fn kernel(choice: Choice, spec: &ConvSpec, shape: &MatrixTile, target: &KernelTarget<'_>) -> Kernel {
     let caps = target.caps;
     let layout = MatrixLayout::new(spec, shape);
     let tiles = pixels(spec).div_ceil(shape.pixels());
     let fold = tiles.div_ceil(caps.limits.max_workgroups as usize).max(1);
     let grid = [tiles.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
-    let mut s = Source::of_one(&target.access).with_matrices();
+    let mut s = ShaderSource::of_one(&target.access).with_matrices();
     s.constants(&[
         ("PIXELS", pixels(spec)),
         ("GRID_X", grid[0] as usize),
@@ -157,7 +157,7 @@ fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -
         ("FRAGMENTS_X", shape.fragments[1]),
         ("SUBGROUPS_Y", shape.subgroups[0]),
         ("SUBGROUPS_X", shape.subgroups[1]),
-        ("SLICES", shape.slices),
+        ("SPLIT_K", shape.split_k),
         ("DEPTH", shape.depth),
         ("ROW", shape.row()),
         ("SUMS_ROW", SUMS_ROW),
@@ -186,11 +186,11 @@ fn steps(range: &KRange, depth: usize) -> usize {
 }
 
 /// Every shape for a flattened spec: sums of dense convolutions of packed f16 buffers, taken as they are stored, not pooled.
-fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
+fn offered(spec: &ConvSpec) -> impl Iterator<Item = MatrixTile> {
     let plain = |r: &KRange| {
         r.groups == 1
-            && r.map.is_none()
-            && !r.from.mean_pool
+            && r.prologue.is_none()
+            && !r.from.avg_pool_2x2
             && r.from.is_packed()
             && r.from.shape.precision == Precision::F16
     };
@@ -200,17 +200,17 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
 
 /// The shapes for a flattened spec on an adapter, best guess first: the largest that keeps a large card busy, else the one
 /// with most workgroups.
-fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
+fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<MatrixTile> {
     if !caps.features.matrix_units || caps.features.subgroup_size != Some(SUBGROUP as u32) {
         return vec![];
     }
-    let fits = |s: &Shape| {
+    let fits = |s: &MatrixTile| {
         s.workgroup() <= caps.limits.max_workgroup_invocations as usize
             && s.memory() <= caps.limits.max_workgroup_memory as usize
     };
-    let mut shapes: Vec<Shape> = offered(spec).filter(fits).collect();
-    let pays = |s: &Shape| s.fills_channels(spec) && s.workgroups(spec) >= s.busy;
-    best_guess_first(&mut shapes, pays, |s| s.workgroups(spec));
+    let mut shapes: Vec<MatrixTile> = offered(spec).filter(fits).collect();
+    let worthwhile = |s: &MatrixTile| s.fills_channels(spec) && s.workgroups(spec) >= s.min_workgroups;
+    best_guess_first(&mut shapes, worthwhile, |s| s.workgroups(spec));
     shapes
 }
 
@@ -236,7 +236,7 @@ pub(super) struct MatrixLayout {
 const PARAMETER: usize = 2;
 
 impl MatrixLayout {
-    fn new(spec: &ConvSpec, shape: &Shape) -> MatrixLayout {
+    fn new(spec: &ConvSpec, shape: &MatrixTile) -> MatrixLayout {
         debug_assert_eq!(PARAMETER, parameter_elements(Precision::F16));
         let channels = shape.channels();
         let mut block = channels / 4 * PARAMETER;
@@ -263,8 +263,8 @@ impl Weights for MatrixLayout {
         Rounding { gain: 2.0, ..Rounding::DIRECT }
     }
 
-    fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
-        let &Values { k_ranges: weights, bias, .. } = values;
+    fn pack(&self, spec: &ConvSpec, values: &ConvParameters<'_>) -> Vec<u32> {
+        let &ConvParameters { k_ranges: weights, bias, .. } = values;
         assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
         assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
         let mut packed = Words::new(self.total, Precision::F16);
@@ -290,6 +290,6 @@ impl Weights for MatrixLayout {
                 }
             }
         }
-        packed.finish()
+        packed.into_words()
     }
 }

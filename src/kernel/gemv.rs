@@ -1,12 +1,12 @@
 //! Matrix times vector: a 1x1 convolution of one pixel, a fully connected layer (`shaders/dense/gemv.wgsl`).
 
 use super::choice::{Choice, FamilyId, TileId};
-use super::family::{BUSY, Family, Offer, Rank, Target};
+use super::family::{Family, KernelTarget, MIN_RESIDENT_INVOCATIONS, Offer, Rank};
 use super::precision::{Precision, Words, parameter_elements};
-use super::prelude::Source;
+use super::prelude::ShaderSource;
 use super::spec::{ConvSpec, Spec};
 use super::weights::Weights;
-use super::{Capabilities, Class, Kernel, Shader, Values, files, layout};
+use super::{Capabilities, Class, ConvParameters, Kernel, Shader, files, layout};
 
 /// See the head of this file.
 pub(super) struct Gemv;
@@ -16,14 +16,14 @@ impl Family for Gemv {
         FamilyId::Gemv
     }
 
-    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>> {
         let Spec::Conv(conv) = spec else { return vec![] };
         if !conv.is_matrix_vector() {
             return vec![];
         }
-        let (quads, slices) = shape(conv, target.caps);
-        let tile = TileId::WHOLE.with_slices(slices);
-        vec![Offer::new(Rank::Usual, tile, move |choice| kernel(choice, conv, (quads, slices), target))]
+        let (quads, split_k) = shape(conv, target.caps);
+        let tile = TileId::WHOLE.with_split_k(split_k);
+        vec![Offer::new(Rank::Usual, tile, move |choice| kernel(choice, conv, (quads, split_k), target))]
     }
 
     fn weight_bytes(&self, spec: &ConvSpec) -> u64 {
@@ -50,32 +50,37 @@ fn shape(spec: &ConvSpec, caps: &Capabilities) -> (usize, usize) {
     let [few, many] = QUADS;
     let quads = if groups(many) >= 128 { many } else { few };
     let most = caps.limits.max_workgroup_invocations.min(256) as usize;
-    let mut slices = 8;
-    while groups(quads) * quads * slices < BUSY
-        && 2 * slices * quads <= most
-        && from.channels.div_ceil(4) >= 4 * (2 * slices)
+    let mut split_k = 8;
+    while groups(quads) * quads * split_k < MIN_RESIDENT_INVOCATIONS
+        && 2 * split_k * quads <= most
+        && from.channels.div_ceil(4) >= 4 * (2 * split_k)
     {
-        slices *= 2;
+        split_k *= 2;
     }
-    (quads, slices)
+    (quads, split_k)
 }
 
-fn kernel(choice: Choice, spec: &ConvSpec, (quads, slices): (usize, usize), target: &Target<'_>) -> Kernel {
+fn kernel(
+    choice: Choice,
+    spec: &ConvSpec,
+    (quads, split_k): (usize, usize),
+    target: &KernelTarget<'_>,
+) -> Kernel {
     let range = &spec.k_ranges[0];
     let out_quads = spec.out_channels.div_ceil(4);
     let grid = [out_quads.div_ceil(quads) as u32, range.from.shape.batch as u32, 1];
     let layout = GemvLayout::new(spec, quads);
     let slopes = layout.elements - parameter_elements(spec.precision()) * out_quads;
-    let mut s = Source::of_one(&target.access);
+    let mut s = ShaderSource::of_one(&target.access);
     s.constants(&[
-        ("WORKGROUP", quads * slices),
+        ("WORKGROUP", quads * split_k),
         ("GROUP_QUADS", quads),
-        ("SLICES", slices),
+        ("SPLIT_K", split_k),
         ("IN_QUADS", range.from.channels.div_ceil(4)),
     ]);
     s.convolution(spec, slopes);
     s.quads(('V', 0), format!("in{}", range.from.buffer), &range.from);
-    s.file(if slices == 1 { files::REDUCE_NONE } else { files::REDUCE_SLICES });
+    s.file(if split_k == 1 { files::REDUCE_NONE } else { files::REDUCE_SPLIT_K });
     s.file(files::GEMV);
     Kernel::one(choice, Shader::new(s, "gemv", grid), layout)
 }
@@ -108,8 +113,10 @@ impl Weights for GemvLayout {
         (self.elements * 4 * self.precision.bytes()) as u64
     }
 
-    fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
-        let &Values { k_ranges: [weight], bias, .. } = values else { panic!("one weight per K range") };
+    fn pack(&self, spec: &ConvSpec, values: &ConvParameters<'_>) -> Vec<u32> {
+        let &ConvParameters { k_ranges: [weight], bias, .. } = values else {
+            panic!("one weight per K range")
+        };
         let inputs = spec.k_ranges[0].from.channels;
         let (quads, parameter) = (spec.out_channels.div_ceil(4), parameter_elements(self.precision));
         let mut packed = Words::new(self.elements, self.precision);
@@ -125,6 +132,6 @@ impl Weights for GemvLayout {
                 packed.weight(first + i * self.quads + lane, c % 4, w);
             }
         }
-        packed.finish()
+        packed.into_words()
     }
 }

@@ -57,15 +57,19 @@ fn shape(BufferShape { batch, channels, height, width, layout, precision }: &Buf
     format!("{batch}x{channels}x{height}x{width} {layout}")
 }
 
-fn operand(Operand { buffer, shape: whole, first_channel, channels, stride, mean_pool }: &Operand) -> String {
-    let mean = if *mean_pool { " mean" } else { "" };
+fn operand(
+    Operand { buffer, shape: whole, first_channel, channels, stride, avg_pool_2x2 }: &Operand,
+) -> String {
+    let mean = if *avg_pool_2x2 { " mean" } else { "" };
     format!("{buffer}:{} {first_channel}+{channels} /{stride}{mean}", shape(whole))
 }
 
-fn k_range(KRange { from, map, kernel, stride, padding, padding_end, dilation, groups }: &KRange) -> String {
-    let map = map.map_or_else(|| "none".into(), |function| function.to_string());
+fn k_range(
+    KRange { from, prologue, kernel, stride, padding, padding_end, dilation, groups }: &KRange,
+) -> String {
+    let prologue = prologue.map_or_else(|| "none".into(), |function| function.to_string());
     format!(
-        "{} map {map} {} s{} p{} e{} d{} g{groups}",
+        "{} map {prologue} {} s{} p{} e{} d{} g{groups}",
         operand(from),
         pair(kernel),
         pair(stride),
@@ -103,12 +107,18 @@ mod tests {
             layout: Layout::Packed,
             precision: Precision::F32,
         };
-        let from =
-            Operand { buffer: 0, shape: whole, first_channel: 0, channels: 8, stride: 1, mean_pool: false };
+        let from = Operand {
+            buffer: 0,
+            shape: whole,
+            first_channel: 0,
+            channels: 8,
+            stride: 1,
+            avg_pool_2x2: false,
+        };
         ConvSpec {
             k_ranges: vec![KRange {
                 from,
-                map: None,
+                prologue: None,
                 kernel: [3, 3],
                 stride: [1, 1],
                 padding: [1, 1],
@@ -140,9 +150,9 @@ mod tests {
             |c| c.k_ranges[0].from.first_channel = 4,
             |c| c.k_ranges[0].from.channels = 4,
             |c| c.k_ranges[0].from.stride = 2,
-            |c| c.k_ranges[0].from.mean_pool = true,
-            |c| c.k_ranges[0].map = Some(Function::Relu),
-            |c| c.k_ranges[0].map = Some(Function::Identity),
+            |c| c.k_ranges[0].from.avg_pool_2x2 = true,
+            |c| c.k_ranges[0].prologue = Some(Function::Relu),
+            |c| c.k_ranges[0].prologue = Some(Function::Identity),
             |c| c.k_ranges[0].kernel = [1, 3],
             |c| c.k_ranges[0].kernel = [3, 1],
             |c| c.k_ranges[0].stride = [1, 2],
@@ -213,7 +223,7 @@ mod tests {
     fn keys_stay_as_they_are() {
         assert_eq!(
             Spec::Conv(base()).key(),
-            "conv 8@9x7 k[0:1x8x9x7 packed 0+8 /1 map none 3x3 s1x1 p1x1 e1x1 d1x1 g1] \
+            "conv 8@9x7 k[0:1x8x9x7 packed 0+8 /1 prologue none 3x3 s1x1 p1x1 e1x1 d1x1 g1] \
              a[0:1x8x9x7 packed 0+8 /1 at 0 gate none] in-place 0 f[0..8 relu] pool none \
              to[0..8 in 1x8x9x7 packed from 0]"
         );

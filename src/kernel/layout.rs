@@ -11,11 +11,11 @@
 use super::precision::{Precision, Words, parameter_elements};
 use super::spec::{ConvSpec, KRange};
 use super::weights::Weights;
-use super::{Function, Values};
+use super::{ConvParameters, Function};
 
 /// How a K range is multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum RangeKind {
     /// All input planes of a group against all output channels of the tile.
     Dense,
     /// One input channel per output channel.
@@ -27,7 +27,7 @@ pub(super) enum Kind {
 /// Where a K range's weights lie within a tile's block, in elements.
 #[derive(Clone, Debug)]
 pub(super) struct RangeLayout {
-    pub(super) kind: Kind,
+    pub(super) kind: RangeKind,
     /// Horizontal taps are in one step rather than a loop.
     pub(super) unroll_x: bool,
     /// Input channels of a step: 4 for packed, 1 for planar.
@@ -35,14 +35,14 @@ pub(super) struct RangeLayout {
     /// Elements of one step, padding counted.
     pub(super) step: usize,
     /// Where the scales and shifts begin, from the start of the binding.
-    pub(super) map: usize,
+    pub(super) prologue: usize,
     /// Where the first step begins, from the start of a tile's block.
     pub(super) offset: usize,
 }
 
 /// How the loops of a kernel take weights.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Order {
+pub(super) struct WeightOrder {
     /// Quads of output channels of a tile.
     pub(super) quads: usize,
     /// Invocations that load weights for one another.
@@ -70,23 +70,23 @@ pub(super) struct WeightLayout {
 }
 
 impl WeightLayout {
-    pub(super) fn new(spec: &ConvSpec, order: &Order) -> WeightLayout {
-        let &Order { quads, lanes, max_taps } = order;
+    pub(super) fn new(spec: &ConvSpec, order: &WeightOrder) -> WeightLayout {
+        let &WeightOrder { quads, lanes, max_taps } = order;
         let precision = spec.precision();
         let parameter = parameter_elements(precision);
         let mut block = quads * parameter;
         let ranges = spec.k_ranges.iter().map(|range| {
             let kind = kind(spec, range);
-            let depth = if range.from.is_packed() && kind == Kind::Dense { 4 } else { 1 };
-            let unroll_x = kind != Kind::Scattered && range.kernel[1] * depth <= max_taps;
+            let depth = if range.from.is_packed() && kind == RangeKind::Dense { 4 } else { 1 };
+            let unroll_x = kind != RangeKind::Scattered && range.kernel[1] * depth <= max_taps;
             let taps = if unroll_x { range.kernel[1] } else { 1 };
             let vectors = taps * depth * quads;
-            let shared = lanes.filter(|_| kind == Kind::Dense).unwrap_or(1) as usize;
+            let shared = lanes.filter(|_| kind == RangeKind::Dense).unwrap_or(1) as usize;
             let step = vectors.next_multiple_of(shared);
             let offset = block;
             let steps = range.kernel[0] * (range.kernel[1] / taps) * planes_of_group(range, kind, depth);
             block += steps * step;
-            RangeLayout { kind, unroll_x, depth, step, map: 0, offset }
+            RangeLayout { kind, unroll_x, depth, step, prologue: 0, offset }
         });
         let mut ranges: Vec<RangeLayout> = ranges.collect();
         let tiles = spec.out_channels.div_ceil(4 * quads);
@@ -94,8 +94,8 @@ impl WeightLayout {
         let mut total =
             slopes + if spec.has_slopes() { spec.out_channels.div_ceil(4) * parameter } else { 0 };
         for (layout, range) in ranges.iter_mut().zip(&spec.k_ranges) {
-            if range.map.is_some() {
-                layout.map = total;
+            if range.prologue.is_some() {
+                layout.prologue = total;
                 total += 2 * range.from.channels.div_ceil(4) * parameter;
             }
         }
@@ -105,7 +105,7 @@ impl WeightLayout {
     /// The element of the tile's first quad for input channel `i` of a group and tap (`y`, `x`), from the range's start.
     fn position(&self, range: &KRange, layout: &RangeLayout, i: usize, y: usize, x: usize) -> usize {
         let [height, width] = range.kernel;
-        if layout.kind == Kind::Scattered {
+        if layout.kind == RangeKind::Scattered {
             return ((i * height + y) * width + x) * layout.step;
         }
         let planes = planes_of_group(range, layout.kind, layout.depth);
@@ -120,8 +120,8 @@ impl Weights for WeightLayout {
         (self.total * 4 * self.precision.bytes()) as u64
     }
 
-    fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
-        let &Values { k_ranges: weights, bias, .. } = values;
+    fn pack(&self, spec: &ConvSpec, values: &ConvParameters<'_>) -> Vec<u32> {
+        let &ConvParameters { k_ranges: weights, bias, .. } = values;
         assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
         assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
         let mut packed = Words::new(self.total, self.precision);
@@ -129,10 +129,11 @@ impl Weights for WeightLayout {
             packed.parameters(self.slopes, &slopes(spec, values.slopes));
         }
         for (i, (range, layout)) in spec.k_ranges.iter().zip(&self.ranges).enumerate() {
-            if range.map.is_some() {
-                let (scale, shift) = values.maps[i].as_ref().expect("scales and shifts of a mapped K range");
+            if range.prologue.is_some() {
+                let (scale, shift) =
+                    values.prologues[i].as_ref().expect("scales and shifts of a mapped K range");
                 for (q, (scale, shift)) in scale.chunks(4).zip(shift.chunks(4)).enumerate() {
-                    let at = layout.map + 2 * q * self.parameter;
+                    let at = layout.prologue + 2 * q * self.parameter;
                     packed.parameters(at, scale);
                     packed.parameters(at + self.parameter, shift);
                 }
@@ -160,7 +161,7 @@ impl Weights for WeightLayout {
                 }
             }
         }
-        packed.finish()
+        packed.into_words()
     }
 }
 
@@ -180,25 +181,25 @@ pub(super) fn slopes(spec: &ConvSpec, given: &[f32]) -> Vec<f32> {
 }
 
 /// Input planes a group reads.
-pub(super) fn planes_of_group(range: &KRange, kind: Kind, depth: usize) -> usize {
+pub(super) fn planes_of_group(range: &KRange, kind: RangeKind, depth: usize) -> usize {
     match kind {
-        Kind::Dense => (range.from.channels / range.groups).div_ceil(depth),
-        Kind::Depthwise => 1,
-        Kind::Scattered => range.from.channels / range.groups,
+        RangeKind::Dense => (range.from.channels / range.groups).div_ceil(depth),
+        RangeKind::Depthwise => 1,
+        RangeKind::Scattered => range.from.channels / range.groups,
     }
 }
 
 /// How a range can be multiplied.
-pub(super) fn kind(spec: &ConvSpec, range: &KRange) -> Kind {
+pub(super) fn kind(spec: &ConvSpec, range: &KRange) -> RangeKind {
     let inputs = range.from.channels / range.groups;
     let outputs = spec.out_channels / range.groups;
     if range.groups == 1 {
-        Kind::Dense
+        RangeKind::Dense
     } else if inputs == 1 && outputs == 1 && range.from.is_packed() {
-        Kind::Depthwise
+        RangeKind::Depthwise
     } else if outputs.is_multiple_of(4) && (inputs.is_multiple_of(4) || !range.from.is_packed()) {
-        Kind::Dense
+        RangeKind::Dense
     } else {
-        Kind::Scattered
+        RangeKind::Scattered
     }
 }

@@ -44,4 +44,4 @@ pub use shader::{Kernel, Shader};
 pub use spec::{
     Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
 };
-pub use weights::Values;
+pub use weights::ConvParameters;

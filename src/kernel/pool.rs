@@ -2,8 +2,8 @@
 
 use super::access::Access;
 use super::choice::{Choice, FamilyId, TileId};
-use super::family::{Family, Offer, Rank, Target};
-use super::prelude::Source;
+use super::family::{Family, KernelTarget, Offer, Rank};
+use super::prelude::ShaderSource;
 use super::spec::{AverageSpec, BufferShape, ConvSpec, Operand, Output, PoolSpec, Spec};
 use super::{Capabilities, Class, Function, Kernel, Shader, files};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ impl Family for MaxPool {
         FamilyId::MaxPool
     }
 
-    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>> {
         let Spec::MaxPool(pool) = spec else { return vec![] };
         vec![Offer::new(Rank::Usual, TileId::WHOLE, move |choice| max_pool(choice, pool, target))]
     }
@@ -38,11 +38,11 @@ impl Family for Average {
         FamilyId::Average
     }
 
-    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>> {
         let Spec::Average(mean) = spec else { return vec![] };
-        let slices = average_slices(mean.from.shape.height * mean.from.shape.width, target.caps);
-        let tile = TileId::WHOLE.with_slices(slices);
-        vec![Offer::new(Rank::Usual, tile, move |choice| average(choice, mean, slices, target))]
+        let split_k = average_split(mean.from.shape.height * mean.from.shape.width, target.caps);
+        let tile = TileId::WHOLE.with_split_k(split_k);
+        vec![Offer::new(Rank::Usual, tile, move |choice| average(choice, mean, split_k, target))]
     }
 
     fn weight_bytes(&self, _: &ConvSpec) -> u64 {
@@ -81,8 +81,8 @@ fn workgroup(caps: &Capabilities) -> u32 {
 }
 
 /// A shader that maps a buffer to another, element by element or window by window.
-fn mapping(from: &Operand, to: &BufferShape, access: &Arc<dyn Access>) -> Source {
-    let mut s = Source::of_one(access);
+fn mapping(from: &Operand, to: &BufferShape, access: &Arc<dyn Access>) -> ShaderSource {
+    let mut s = ShaderSource::of_one(access);
     s.constant("OUT_QUADS", to.channels.div_ceil(4));
     s.reads([from].into_iter());
     s.writes([to].into_iter());
@@ -91,7 +91,7 @@ fn mapping(from: &Operand, to: &BufferShape, access: &Arc<dyn Access>) -> Source
     s
 }
 
-fn max_pool(choice: Choice, spec: &PoolSpec, Target { caps, access, .. }: &Target<'_>) -> Kernel {
+fn max_pool(choice: Choice, spec: &PoolSpec, KernelTarget { caps, access, .. }: &KernelTarget<'_>) -> Kernel {
     let (from, to, pool) = (&spec.from, &spec.to, &spec.pool);
     let invocations = to.batch * to.channels.div_ceil(4) * to.height * to.width;
     let workgroup = workgroup(caps);
@@ -118,7 +118,7 @@ fn max_pool(choice: Choice, spec: &PoolSpec, Target { caps, access, .. }: &Targe
 
 /// Invocations that share the mean of a map: a power of two, of at least four pixels each where they are more than one. A
 /// software adapter has no idle ones.
-fn average_slices(pixels: usize, caps: &Capabilities) -> usize {
+fn average_split(pixels: usize, caps: &Capabilities) -> usize {
     if caps.class == Class::Software {
         return 1;
     }
@@ -129,27 +129,27 @@ fn average_slices(pixels: usize, caps: &Capabilities) -> usize {
 fn average(
     choice: Choice,
     spec: &AverageSpec,
-    slices: usize,
-    Target { caps, access, .. }: &Target<'_>,
+    split_k: usize,
+    KernelTarget { caps, access, .. }: &KernelTarget<'_>,
 ) -> Kernel {
     let (from, to) = (&spec.from, &spec.to);
     let means = to.batch * to.channels.div_ceil(4);
     let pixels = from.shape.height * from.shape.width;
-    let workgroup = workgroup(caps).max(slices as u32);
-    let grid = fold(means * slices, workgroup, caps);
+    let workgroup = workgroup(caps).max(split_k as u32);
+    let grid = fold(means * split_k, workgroup, caps);
     let mut s = mapping(from, to, access);
     s.constants(&[
         ("WORKGROUP", workgroup as usize),
         ("GRID_X", grid[0] as usize),
-        (if slices == 1 { "INVOCATIONS" } else { "MEANS" }, means),
+        (if split_k == 1 { "INVOCATIONS" } else { "MEANS" }, means),
         ("PIXELS", pixels),
     ]);
-    if slices == 1 {
+    if split_k == 1 {
         s.file(files::AVERAGE);
     } else {
-        s.constants(&[("GROUP_QUADS", workgroup as usize / slices), ("SLICES", slices)]);
-        s.file(files::REDUCE_SLICES);
-        s.file(files::AVERAGE_SLICES);
+        s.constants(&[("GROUP_QUADS", workgroup as usize / split_k), ("SPLIT_K", split_k)]);
+        s.file(files::REDUCE_SPLIT_K);
+        s.file(files::AVERAGE_SPLIT);
     }
     Kernel::unweighted(choice, Shader::new(s, "average", grid))
 }

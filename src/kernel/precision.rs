@@ -100,7 +100,7 @@ impl Words {
     }
 
     /// The words of the binding.
-    pub(super) fn finish(self) -> Vec<u32> {
+    pub(super) fn into_words(self) -> Vec<u32> {
         self.words
     }
 }

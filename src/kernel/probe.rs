@@ -34,11 +34,11 @@ impl Probe {
     pub fn multiply(caps: &Capabilities) -> Vec<Probe> {
         let of_loops: &[[usize; 2]] =
             if caps.class == Class::Software { &[[8, 2], [16, 4], [2, 32]] } else { &[[8, 2]] };
-        of_loops.iter().map(|[chains, turns]| Probe::chains(*chains, *turns, caps)).collect()
+        of_loops.iter().map(|[chains, unroll]| Probe::chains(*chains, *unroll, caps)).collect()
     }
 
     /// So many chains of vec4, each longer by so many multiply-adds in every round of the loop.
-    fn chains(chains: usize, turns: usize, caps: &Capabilities) -> Probe {
+    fn chains(chains: usize, unroll: usize, caps: &Capabilities) -> Probe {
         // Enough for every unit of a large GPU to have several, few enough for software.
         let grid = if caps.class == Class::Software { 64 } else { 16384 };
         let invocations = grid as usize * WORKGROUP;
@@ -47,8 +47,8 @@ impl Probe {
         for (name, value) in [
             ("WORKGROUP", WORKGROUP),
             ("CHAINS", chains),
-            ("TURNS", turns),
-            ("ROUNDS", MULTIPLY_ADDS / chains / turns),
+            ("UNROLL", unroll),
+            ("ROUNDS", MULTIPLY_ADDS / chains / unroll),
         ] {
             let value = Value::from(value);
             prelude += &format!("const {name} = {};\n", value.wgsl());

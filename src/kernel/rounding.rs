@@ -11,29 +11,30 @@ pub struct Rounding {
     /// How many times as large as the terms of the sum the magnitudes may be that the kernel sums.
     pub gain: f64,
     /// Roundings that one of them passes besides those of adding up the terms.
-    pub passed: usize,
+    pub extra_roundings: usize,
     /// The most terms that are added up, where a kernel adds up fewer than the sum has.
-    pub most: usize,
+    pub max_terms: usize,
     /// How far around the centre of a window inputs matter, where others than the window's do.
     pub reach: Option<usize>,
 }
 
 impl Rounding {
     /// Products summed in any order.
-    pub const DIRECT: Rounding = Rounding { gain: 1.0, passed: 2, most: usize::MAX, reach: None };
+    pub const DIRECT: Rounding =
+        Rounding { gain: 1.0, extra_roundings: 2, max_terms: usize::MAX, reach: None };
 
     /// A bound for what either of two kernels made.
     pub fn or(self, other: Rounding) -> Rounding {
         Rounding {
             gain: self.gain.max(other.gain),
-            passed: self.passed.max(other.passed),
-            most: self.most.max(other.most),
+            extra_roundings: self.extra_roundings.max(other.extra_roundings),
+            max_terms: self.max_terms.max(other.max_terms),
             reach: self.reach.max(other.reach),
         }
     }
 
     /// Units of rounding of a sum of so many terms.
     pub fn of(self, terms: usize) -> f64 {
-        self.gain * (terms.min(self.most) + self.passed) as f64
+        self.gain * (terms.min(self.max_terms) + self.extra_roundings) as f64
     }
 }

@@ -2,11 +2,11 @@
 
 use super::access::{Access, Plain};
 use super::choice::{Choice, FamilyId};
-use super::family::{Family, Offered, Target, offered};
-use super::layout::Kind;
+use super::family::{Family, KernelTarget, Offered, offered};
+use super::layout::RangeKind;
 use super::software::{self, SoftwareAccess};
 use super::spec::{ConvSpec, Spec};
-use super::winograd::{self, Minimal};
+use super::winograd::{self, WinogradTransform};
 use super::{Arena, Capabilities, Class, Kernel, direct, gemm, gemm_matrix, gemv, pool, stem};
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ static FAMILIES: &[&dyn Family] = &[
     &gemv::Gemv,
     &pool::MaxPool,
     &pool::Average,
-    &software::Conv(Kind::Dense),
-    &software::Conv(Kind::Depthwise),
-    &software::Projection(Minimal::Four),
-    &software::Projection(Minimal::Two),
-    &software::Winograd(Minimal::Four),
-    &software::Winograd(Minimal::Two),
+    &software::Conv(RangeKind::Dense),
+    &software::Conv(RangeKind::Depthwise),
+    &software::Projection(WinogradTransform::F4x3),
+    &software::Projection(WinogradTransform::F2x3),
+    &software::Winograd(WinogradTransform::F4x3),
+    &software::Winograd(WinogradTransform::F2x3),
     &stem::Stem,
     &gemm_matrix::GemmMatrix,
     &winograd::WinogradFused,
@@ -157,10 +157,10 @@ fn check(spec: &Spec, kernel: &Kernel, caps: &Capabilities) -> Result<(), Kernel
 }
 
 /// What a kernel on an adapter is for.
-fn target<'a>(caps: &'a Capabilities, arena: Option<&'a Arena>) -> Target<'a> {
+fn target<'a>(caps: &'a Capabilities, arena: Option<&'a Arena>) -> KernelTarget<'a> {
     let access: Arc<dyn Access> = match caps.class {
         Class::Software => Arc::new(SoftwareAccess::new(caps, arena)),
         Class::Integrated | Class::Discrete => Arc::new(Plain),
     };
-    Target { caps, access, arena }
+    KernelTarget { caps, access, arena }
 }

@@ -1,9 +1,9 @@
 //! Kernels and their shaders as values: what is bound, how many workgroups run, and the text, printed when it is asked for.
 
 use super::choice::Choice;
-use super::prelude::Source;
+use super::prelude::ShaderSource;
 use super::spec::ConvSpec;
-use super::weights::{Values, Weights};
+use super::weights::{ConvParameters, Weights};
 use super::{Binding, Rounding};
 use std::sync::Arc;
 
@@ -28,12 +28,12 @@ pub struct Shader {
 #[derive(Clone, Debug)]
 enum Text {
     /// Constants and files, not joined yet.
-    Source(Source),
+    Source(ShaderSource),
     Written(String),
 }
 
 impl Shader {
-    pub(super) fn new(source: Source, entry: &'static str, grid: [u32; 3]) -> Shader {
+    pub(super) fn new(source: ShaderSource, entry: &'static str, grid: [u32; 3]) -> Shader {
         Shader {
             entry,
             bindings: source.bindings(),
@@ -68,7 +68,7 @@ impl Shader {
 
     /// What its text is printed from.
     #[cfg(test)]
-    pub(super) fn source(&self) -> Option<&Source> {
+    pub(super) fn source(&self) -> Option<&ShaderSource> {
         match &self.text {
             Text::Source(source) => Some(source),
             Text::Written(_) => None,
@@ -128,7 +128,7 @@ impl Kernel {
     ///
     /// # Panics
     /// Where the lengths do not match `spec`, which must be the one the kernel was made for.
-    pub fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
+    pub fn pack(&self, spec: &ConvSpec, values: &ConvParameters<'_>) -> Vec<u32> {
         self.weights.as_ref().map_or_else(Vec::new, |weights| weights.pack(spec, values))
     }
 

@@ -20,7 +20,7 @@ pub enum Function {
     Relu,
     /// `min(max(x, 0), 6)`
     Relu6,
-    /// `x` where it is at least zero, else `slope * x`, with a slope per output channel ([`Values::slopes`](super::Values)).
+    /// `x` where it is at least zero, else `slope * x`, with a slope per output channel ([`ConvParameters::slopes`](super::Values)).
     PRelu,
     /// `1 / (1 + exp(-x))`
     Sigmoid,
@@ -119,7 +119,7 @@ pub struct Operand {
     pub stride: usize,
     /// The view is of 2x2 means at stride 2, over the elements inside, and `stride` is 1. Only in 1x1 K ranges without
     /// padding that are not grouped, or depthwise.
-    pub mean_pool: bool,
+    pub avg_pool_2x2: bool,
 }
 
 impl Operand {
@@ -130,7 +130,7 @@ impl Operand {
 
     /// `[height, width]` of the view.
     pub fn size(&self) -> [usize; 2] {
-        let step = if self.mean_pool { 2 } else { self.stride };
+        let step = if self.avg_pool_2x2 { 2 } else { self.stride };
         [self.shape.height.div_ceil(step), self.shape.width.div_ceil(step)]
     }
 }
@@ -144,7 +144,7 @@ pub struct KRange {
     pub from: Operand,
     /// The operand's elements are taken as `function(scale * x + shift)`, a scale and shift per channel, before the zeros of
     /// the padding. Only [`Function::Identity`], `Relu` and `Relu6`; only of a packed buffer, not grouped.
-    pub map: Option<Function>,
+    pub prologue: Option<Function>,
     /// `[height, width]` of the window.
     pub kernel: [usize; 2],
     /// Applied to the view's rows and columns.
@@ -260,7 +260,7 @@ impl ConvSpec {
 
     /// The same with its maps as one row each, where every output element reads the views' elements at its own position only.
     pub(super) fn flattened(&self) -> ConvSpec {
-        let plain = |o: &Operand| o.stride == 1 && !o.mean_pool && o.size() == self.size;
+        let plain = |o: &Operand| o.stride == 1 && !o.avg_pool_2x2 && o.size() == self.size;
         let pointwise = self.k_ranges.iter().all(|r| r.is_pointwise() && plain(&r.from));
         let mut flat = self.clone();
         if pointwise && self.adds.iter().all(|a| plain(&a.from)) && self.pool.is_none() {
@@ -283,8 +283,8 @@ impl ConvSpec {
             && range.padding == [0, 0]
             && range.padding_end == [0, 0]
             && range.groups == 1
-            && range.map.is_none()
-            && !range.from.mean_pool
+            && range.prologue.is_none()
+            && !range.from.avg_pool_2x2
             && range.from.size() == [1, 1]
             && range.from.shape.batch <= 4
             && self.pool.is_none()

@@ -7,17 +7,19 @@
 //! that two rectangles share.
 
 use super::choice::{Choice, FamilyId, TileId};
-use super::family::{BUSY, Family, Offer, Rank, Target, best_guess_first, convolution};
-use super::layout::{Order, WeightLayout};
-use super::prelude::{Reach, Source};
+use super::family::{
+    Family, KernelTarget, MIN_RESIDENT_INVOCATIONS, Offer, Rank, best_guess_first, convolution,
+};
+use super::layout::{WeightLayout, WeightOrder};
+use super::prelude::{Reach, ShaderSource};
 use super::spec::{ConvSpec, Spec};
 use super::weights::Weights;
 use super::{Capabilities, Class, Kernel, Shader, files};
 use crate::graph::MaxPool;
 
 /// Most input channels, and taps of a window's side: what still fits workgroup memory, and unrolls to a sensible length.
-const MOST_CHANNELS: usize = 8;
-const MOST_TAPS: usize = 11;
+const MAX_CHANNELS: usize = 8;
+const MAX_TAPS: usize = 11;
 
 /// See the head of this file.
 pub(super) struct Stem;
@@ -27,9 +29,9 @@ impl Family for Stem {
         FamilyId::Stem
     }
 
-    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>> {
         let Some(conv) = convolution(spec) else { return vec![] };
-        let offer = |shape: Shape| {
+        let offer = |shape: StemTile| {
             Offer::new(Rank::Special, shape.tile(), move |choice| kernel(choice, conv, &shape, target))
         };
         shapes(conv, target.caps).into_iter().map(offer).collect()
@@ -46,7 +48,7 @@ impl Family for Stem {
 
 /// What a workgroup computes, and each of its invocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
+struct StemTile {
     /// Strips side by side.
     across: usize,
     /// Rows of strips.
@@ -60,14 +62,14 @@ struct Shape {
 }
 
 /// From the most products per load to the most workgroups. Conv values of a quad per invocation are 16 KiB at most.
-const SHAPES: [Shape; 4] = [
-    Shape { across: 2, down: 16, strip: 8, parts: 4, own_quads: 2 },
-    Shape { across: 2, down: 8, strip: 8, parts: 8, own_quads: 2 },
-    Shape { across: 2, down: 16, strip: 8, parts: 4, own_quads: 1 },
-    Shape { across: 4, down: 8, strip: 4, parts: 4, own_quads: 1 },
+const SHAPES: [StemTile; 4] = [
+    StemTile { across: 2, down: 16, strip: 8, parts: 4, own_quads: 2 },
+    StemTile { across: 2, down: 8, strip: 8, parts: 8, own_quads: 2 },
+    StemTile { across: 2, down: 16, strip: 8, parts: 4, own_quads: 1 },
+    StemTile { across: 4, down: 8, strip: 4, parts: 4, own_quads: 1 },
 ];
 
-impl Shape {
+impl StemTile {
     fn tile(&self) -> TileId {
         let [rows, columns] = self.conv();
         TileId::new(rows * columns, 4 * self.quads())
@@ -150,7 +152,7 @@ impl Shape {
 
     /// The order of weights: the same as of a register tile that takes a row of taps and a plane at a time.
     fn layout(&self, spec: &ConvSpec) -> WeightLayout {
-        WeightLayout::new(spec, &Order { quads: self.quads(), lanes: None, max_taps: MOST_TAPS })
+        WeightLayout::new(spec, &WeightOrder { quads: self.quads(), lanes: None, max_taps: MAX_TAPS })
     }
 }
 
@@ -160,7 +162,7 @@ fn pool(spec: &ConvSpec) -> MaxPool {
 }
 
 /// The kernel for a spec and a shape that [`shapes`] gives for it.
-fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -> Kernel {
+fn kernel(choice: Choice, spec: &ConvSpec, shape: &StemTile, target: &KernelTarget<'_>) -> Kernel {
     let caps = target.caps;
     let layout = shape.layout(spec);
     let (range, weights, out) = (&spec.k_ranges[0], &layout.ranges[0], &spec.outputs[0].shape);
@@ -171,7 +173,7 @@ fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -
     let [patch_height, patch_width] = shape.patch(spec);
     let [stored_height, stored_width] = shape.stored(spec);
     let pool = pool(spec);
-    let mut s = Source::of_one(&target.access);
+    let mut s = ShaderSource::of_one(&target.access);
     s.constants(&[
         ("RECTANGLES", rectangles),
         ("RECTANGLES_DOWN", down),
@@ -199,22 +201,22 @@ fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -
     s.constant("COLUMN_READ", shape.columns_read(spec));
     s.convolution(spec, layout.slopes);
     s.constant("R0_WEIGHTS", weights.offset);
-    s.k_range(0, range, Reach::ANY, weights.map);
+    s.k_range(0, range, Reach::ANY, weights.prologue);
     s.file(files::STEM);
     Kernel::one(choice, Shader::new(s, "conv2d", grid), layout)
 }
 
 /// Every shape for a spec on any adapter: one dense convolution of a few planes by more than one tap, nothing added.
-fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
+fn offered(spec: &ConvSpec) -> impl Iterator<Item = StemTile> {
     let can = match &spec.k_ranges[..] {
         [r] => {
             !r.from.is_packed()
-                && r.from.channels <= MOST_CHANNELS
-                && !r.from.mean_pool
-                && r.map.is_none()
+                && r.from.channels <= MAX_CHANNELS
+                && !r.from.avg_pool_2x2
+                && r.prologue.is_none()
                 && r.groups == 1
                 && r.kernel != [1, 1]
-                && r.kernel.iter().all(|&taps| taps <= MOST_TAPS)
+                && r.kernel.iter().all(|&taps| taps <= MAX_TAPS)
                 && spec.adds.is_empty()
         }
         _ => false,
@@ -225,20 +227,23 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
 /// The shapes for a spec on an adapter, best guess first: the first that keeps a large card busy, else the one that gives work
 /// to most invocations. GPUs that are no cards have registers for half of the largest strips only. A software adapter's
 /// invocations are SIMD lanes, and share its caches anyway.
-fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
+fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<StemTile> {
     if caps.class == Class::Software {
         return vec![];
     }
-    let fits = |s: &Shape| {
+    let fits = |s: &StemTile| {
         s.workgroup() <= caps.limits.max_workgroup_invocations as usize
             && s.memory(spec) * 4 <= caps.limits.max_workgroup_memory as usize
     };
-    let mut shapes: Vec<Shape> = offered(spec).filter(fits).collect();
-    let pays = |s: &Shape| {
-        let suits =
-            if caps.class == Class::Discrete { s.invocations(spec) >= BUSY } else { s.own_quads == 1 };
+    let mut shapes: Vec<StemTile> = offered(spec).filter(fits).collect();
+    let worthwhile = |s: &StemTile| {
+        let suits = if caps.class == Class::Discrete {
+            s.invocations(spec) >= MIN_RESIDENT_INVOCATIONS
+        } else {
+            s.own_quads == 1
+        };
         suits && s.fills_channels(spec)
     };
-    best_guess_first(&mut shapes, pays, |s| s.invocations(spec));
+    best_guess_first(&mut shapes, worthwhile, |s| s.invocations(spec));
     shapes
 }

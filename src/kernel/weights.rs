@@ -7,7 +7,7 @@ use std::fmt::Debug;
 
 /// What a convolution dispatch is parametrised with, besides its operands.
 #[derive(Clone, Copy, Debug)]
-pub struct Values<'a> {
+pub struct ConvParameters<'a> {
     /// Per K range, dense `[out_channels, channels / groups, kernel_h, kernel_w]`.
     pub k_ranges: &'a [&'a [f32]],
     /// One per output channel.
@@ -15,10 +15,10 @@ pub struct Values<'a> {
     /// One per output channel where some range of the activation is [`Function::PRelu`](super::Function::PRelu); else empty.
     pub slopes: &'a [f32],
     /// Per K range, scale and shift of each channel where it maps its operand. May be empty where none does.
-    pub maps: &'a [Option<(Vec<f32>, Vec<f32>)>],
+    pub prologues: &'a [Option<(Vec<f32>, Vec<f32>)>],
 }
 
-impl Values<'_> {
+impl ConvParameters<'_> {
     /// Whether every weight and bias is finite: folding may have taken one beyond f32.
     pub(crate) fn are_finite(&self) -> bool {
         self.k_ranges.iter().all(|k| all_finite(k)) && all_finite(self.bias)
@@ -34,7 +34,7 @@ pub(super) trait Weights: Debug + Send + Sync {
     ///
     /// # Panics
     /// Where the lengths do not match the spec.
-    fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32>;
+    fn pack(&self, spec: &ConvSpec, values: &ConvParameters<'_>) -> Vec<u32>;
 
     /// How far results may be from exact ones.
     fn rounding(&self) -> Rounding {

@@ -1,17 +1,19 @@
 //! Winograd's minimal filtering F(2x2, 3x3) in one shader: 16 products where the direct sum of a 2x2 tile of outputs has 36, by 16
 //! GEMMs, one per place of the 4x4 tile of inputs, all in one workgroup. The transforms, and the bound of their rounding, are in
-//! [`minimal`]; software adapters have them in shaders of their own ([`software`](super::software)).
+//! [`transform`]; software adapters have them in shaders of their own ([`software`](super::software)).
 
-mod minimal;
+mod transform;
 
-pub(super) use minimal::Minimal;
+pub(super) use transform::WinogradTransform;
 
 use super::choice::{Choice, FamilyId, TileId};
-use super::family::{Family, Offer, Rank, Target, convolution};
-use super::prelude::{Reach, Source};
+use super::family::{Family, KernelTarget, Offer, Rank, convolution};
+use super::prelude::{Reach, ShaderSource};
 use super::spec::{ConvSpec, Spec};
 use super::weights::Weights;
-use super::{Capabilities, Class, Kernel, Limits, Precision, Rounding, Shader, Values, files, layout};
+use super::{
+    Capabilities, Class, ConvParameters, Kernel, Limits, Precision, Rounding, Shader, files, layout,
+};
 
 /// Invocations of a workgroup: 4 x 4 for each of the 16 places.
 const WORKGROUP: usize = 256;
@@ -25,11 +27,12 @@ impl Family for WinogradFused {
     }
 
     /// First where a large card has enough to do; elsewhere it is for those who time it.
-    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>> {
         let Some(conv) = convolution(spec) else { return vec![] };
         let rank = if is_first(conv, target.caps) { Rank::Special } else { Rank::Last };
-        let offer =
-            |shape: Shape| Offer::new(rank, shape.tile(), move |choice| kernel(choice, conv, &shape, target));
+        let offer = |shape: WinogradTile| {
+            Offer::new(rank, shape.tile(), move |choice| kernel(choice, conv, &shape, target))
+        };
         shapes(conv, target.caps).into_iter().map(offer).collect()
     }
 
@@ -44,21 +47,22 @@ impl Family for WinogradFused {
 
 /// What a workgroup computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
+struct WinogradTile {
     /// Tiles of 2x2 pixels.
     tiles: usize,
     /// Quads of output channels.
     quads: usize,
 }
 
-const SHAPES: [Shape; 2] = [Shape { tiles: 16, quads: 8 }, Shape { tiles: 32, quads: 8 }];
+const SHAPES: [WinogradTile; 2] =
+    [WinogradTile { tiles: 16, quads: 8 }, WinogradTile { tiles: 32, quads: 8 }];
 
 /// Workgroups of the first shape, and channels, from which on it is the best guess for a large card: on 132 multiprocessors it is
 /// then up to 1.1 times as fast as direct tiles, below slower; and so it is where its tiles reach far over the edge of a map.
-const BUSY: usize = 200;
-const DEEP: usize = 128;
+const MIN_WINOGRAD_WORKGROUPS: usize = 200;
+const MIN_WINOGRAD_CHANNELS: usize = 128;
 
-impl Shape {
+impl WinogradTile {
     fn tile(&self) -> TileId {
         TileId::new(4 * self.tiles, 4 * self.quads)
     }
@@ -93,7 +97,7 @@ struct WinogradLayout {
 }
 
 impl WinogradLayout {
-    fn new(spec: &ConvSpec, shape: &Shape) -> WinogradLayout {
+    fn new(spec: &ConvSpec, shape: &WinogradTile) -> WinogradLayout {
         let channels = spec.k_ranges[0].from.channels;
         let block = shape.quads * (1 + channels.div_ceil(4) * 64);
         let tiles = spec.out_channels.div_ceil(4 * shape.quads);
@@ -109,15 +113,15 @@ impl Weights for WinogradLayout {
     }
 
     fn rounding(&self) -> Rounding {
-        Minimal::Two.rounding(self.channels, self.adds)
+        WinogradTransform::F2x3.rounding(self.channels, self.adds)
     }
 
-    fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
+    fn pack(&self, spec: &ConvSpec, values: &ConvParameters<'_>) -> Vec<u32> {
         let (weight, bias) = (values.k_ranges[0], values.bias);
         assert_eq!(weight.len(), spec.out_channels * self.channels * 9, "weight of a K range");
         assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
         let factors: Vec<[f64; 9]> =
-            (0..16).map(|place| Minimal::Two.filter_at(place / 4, place % 4)).collect();
+            (0..16).map(|place| WinogradTransform::F2x3.filter_at(place / 4, place % 4)).collect();
         let mut packed = vec![0.0; self.total * 4];
         if spec.has_slopes() {
             let slopes = layout::slopes(spec, values.slopes);
@@ -140,14 +144,14 @@ impl Weights for WinogradLayout {
 }
 
 /// The kernel for a spec and a shape that [`shapes`] gives for it.
-fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -> Kernel {
+fn kernel(choice: Choice, spec: &ConvSpec, shape: &WinogradTile, target: &KernelTarget<'_>) -> Kernel {
     let caps = target.caps;
     let layout = WinogradLayout::new(spec, shape);
     let workgroups = all_tiles(spec).div_ceil(shape.tiles);
     let fold = workgroups.div_ceil(caps.limits.max_workgroups as usize).max(1);
     let grid = [workgroups.div_ceil(fold) as u32, layout.tiles as u32, fold as u32];
     let [down, across] = tiles(spec);
-    let mut s = Source::of_one(&target.access);
+    let mut s = ShaderSource::of_one(&target.access);
     s.constants(&[
         ("TILES", all_tiles(spec)),
         ("TILES_DOWN", down),
@@ -167,11 +171,11 @@ fn kernel(choice: Choice, spec: &ConvSpec, shape: &Shape, target: &Target<'_>) -
 /// Every shape for a spec that an adapter of the default limits can run: a dense 3x3 of stride 1 and at least two quads of
 /// channels. Transformed weights are 16/9 of the weights: no planner should have to split a layer for a kernel that has
 /// alternatives.
-fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
+fn offered(spec: &ConvSpec) -> impl Iterator<Item = WinogradTile> {
     let can = match &spec.k_ranges[..] {
         [r] => {
             r.groups == 1
-                && r.map.is_none()
+                && r.prologue.is_none()
                 && (r.kernel, r.stride, r.dilation) == ([3, 3], [1, 1], [1, 1])
                 && r.from.is_packed()
                 && r.from.channels >= 8
@@ -180,7 +184,7 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
         }
         _ => false,
     };
-    let suits = move |shape: &Shape| {
+    let suits = move |shape: &WinogradTile| {
         shape.tiles <= all_tiles(spec).next_power_of_two()
             && 4 * shape.quads <= spec.out_channels.next_power_of_two()
             && WinogradLayout::new(spec, shape).bytes() <= Limits::WEBGPU.max_binding_bytes
@@ -188,23 +192,24 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = Shape> {
     SHAPES.into_iter().filter(move |shape| can && suits(shape))
 }
 
-/// Whether it is the best guess for a spec on an adapter. From [`DEEP`] channels on its bound of rounding is less than twice the
+/// Whether it is the best guess for a spec on an adapter. From [`MIN_WINOGRAD_CHANNELS`] channels on its bound of rounding is less than twice the
 /// direct sum's.
 fn is_first(spec: &ConvSpec, caps: &Capabilities) -> bool {
-    let workgroups = |s: &Shape| all_tiles(spec).div_ceil(s.tiles) * spec.out_channels.div_ceil(4 * s.quads);
-    let deep = spec.k_ranges.iter().all(|r| spec.out_channels.min(r.from.channels) >= DEEP);
+    let workgroups =
+        |s: &WinogradTile| all_tiles(spec).div_ceil(s.tiles) * spec.out_channels.div_ceil(4 * s.quads);
+    let deep = spec.k_ranges.iter().all(|r| spec.out_channels.min(r.from.channels) >= MIN_WINOGRAD_CHANNELS);
     let first = shapes(spec, caps).into_iter().next();
     let computed: usize = tiles(spec).iter().map(|n| 2 * n).product();
     let full = 6 * computed <= 7 * spec.size.iter().product::<usize>();
     caps.class == Class::Discrete
         && deep
         && full
-        && first.is_some_and(|s| s == SHAPES[0] && workgroups(&s) >= BUSY)
+        && first.is_some_and(|s| s == SHAPES[0] && workgroups(&s) >= MIN_WINOGRAD_WORKGROUPS)
 }
 
 /// The shapes for a spec on an adapter.
-fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<Shape> {
-    let fits = |s: &Shape| {
+fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<WinogradTile> {
+    let fits = |s: &WinogradTile| {
         WORKGROUP <= caps.limits.max_workgroup_invocations as usize
             && s.memory() * 16 <= caps.limits.max_workgroup_memory as usize
     };

@@ -3,32 +3,32 @@
 //! Training code wraps networks: `module.`, `model.backbone.`, `state_dict.teacher.`. Any prefix is one behind which the
 //! names of a known network begin.
 
-use super::build::state_dict::{DEEPEST, StateDict};
+use super::architecture::Architecture;
+use super::build::state_dict::{MAX_PREFIX_DEPTH, StateDict};
 use super::config::Config;
 use super::families::resnet_v2;
 use super::namings::{hugging_face, insightface, original, rmnet, sequential, timm, torchvision};
-use super::scheme::Scheme;
 use super::{Key, ModelError, Naming};
 use crate::checkpoint::Checkpoint;
 use std::collections::{BTreeSet, HashSet};
 
 /// Every scheme there is; the first that matches is taken.
-const SCHEMES: &[Scheme] = &[
-    sequential::SCHEME,
-    hugging_face::resnet::SCHEME,
-    timm::resnet_v2::SCHEME,
-    insightface::SCHEME,
+const ARCHITECTURES: &[Architecture] = &[
+    sequential::ARCHITECTURE,
+    hugging_face::resnet::ARCHITECTURE,
+    timm::resnet_v2::ARCHITECTURE,
+    insightface::ARCHITECTURE,
     rmnet::NEXT,
     rmnet::REP,
     rmnet::RESIDUAL,
     rmnet::PREACT,
     rmnet::CONVERTED,
-    torchvision::resnet::SCHEME,
-    torchvision::mobilenet_v2::SCHEME,
-    timm::mobilenet_v2::SCHEME,
-    hugging_face::mobilenet_v2::SCHEME,
-    original::SCHEME,
-    timm::repvgg::SCHEME,
+    torchvision::resnet::ARCHITECTURE,
+    torchvision::mobilenet_v2::ARCHITECTURE,
+    timm::mobilenet_v2::ARCHITECTURE,
+    hugging_face::mobilenet_v2::ARCHITECTURE,
+    original::ARCHITECTURE,
+    timm::repvgg::ARCHITECTURE,
 ];
 
 /// Finds the network of a checkpoint: behind the prefix that is `stated`, or else the only one there is.
@@ -40,18 +40,18 @@ pub(super) fn network<'a>(
     checkpoint: &'a Checkpoint,
     config: &'a Config,
     stated: Option<&str>,
-) -> Result<(StateDict<'a>, &'static Scheme), ModelError> {
+) -> Result<(StateDict<'a>, &'static Architecture), ModelError> {
     let candidates: Vec<&str> = prefixes(checkpoint).into_iter().collect();
-    let mut found: Vec<(StateDict<'a>, &'static Scheme)> = vec![];
+    let mut found: Vec<(StateDict<'a>, &'static Architecture)> = vec![];
     // A Hugging Face network is found at its own prefix, and again behind `resnet.`: that is the same network.
     let mut known: HashSet<(Naming, String)> = HashSet::new();
     for prefix in &candidates {
         let dict = StateDict::behind(checkpoint, config, prefix);
-        if let Some(scheme) = SCHEMES.iter().find(|s| (s.matches)(&dict))
-            && (prefix.is_empty() || !known.contains(&(scheme.naming, prefix.to_string())))
+        if let Some(architecture) = ARCHITECTURES.iter().find(|s| (s.matches)(&dict))
+            && (prefix.is_empty() || !known.contains(&(architecture.naming, prefix.to_string())))
         {
-            known.insert((scheme.naming, format!("{prefix}{}", scheme.own_prefix)));
-            found.push((dict, scheme));
+            known.insert((architecture.naming, format!("{prefix}{}", architecture.own_prefix)));
+            found.push((dict, architecture));
         }
     }
     let of = |(dict, _): &(StateDict<'a>, _)| dict.prefix().trim_end_matches('.').to_string();
@@ -77,19 +77,19 @@ pub(super) fn network<'a>(
     if !found.iter().all(|(dict, _)| dict.same_values(&found[0].0)) {
         return Err(ModelError::Ambiguous { what: "networks", found: all, key: Key::Prefix });
     }
-    let (first, scheme) = &found[0];
+    let (first, architecture) = &found[0];
     let copies = found[1..].iter().map(|(dict, _)| dict.prefix()).collect();
     let dict = StateDict::under(checkpoint, config, first.prefix(), copies);
     match unsupported(&dict) {
         Some((what, why)) => Err(ModelError::Unsupported { what: what.into(), why }),
-        None => Ok((dict, scheme)),
+        None => Ok((dict, architecture)),
     }
 }
 
 /// Everything up to a dot that names of the file begin with, and nothing at all.
 fn prefixes(checkpoint: &Checkpoint) -> BTreeSet<&str> {
     let of_name = |name: &'_ str| -> Vec<usize> {
-        name.match_indices('.').map(|(at, _)| at + 1).take(DEEPEST).collect()
+        name.match_indices('.').map(|(at, _)| at + 1).take(MAX_PREFIX_DEPTH).collect()
     };
     let mut all = BTreeSet::from([""]);
     for name in checkpoint.names() {
@@ -112,7 +112,7 @@ fn unknown(checkpoint: &Checkpoint, config: &Config, candidates: &[&str]) -> Mod
         0 => "no tensors".into(),
         _ => format!("{} tensors, {}{more}", checkpoint.names().len(), names.join(", ")),
     };
-    let looked_for: Vec<&str> = SCHEMES.iter().map(|s| s.shown_by).collect();
+    let looked_for: Vec<&str> = ARCHITECTURES.iter().map(|s| s.shown_by).collect();
     ModelError::Unknown { found, looked_for: format!("looked for\n  {}", looked_for.join("\n  ")) }
 }
 

@@ -177,10 +177,10 @@ pub const MAX_INPUT_SIDE: usize = 1 << 14;
 
 /// `a`, `b`; the empty name in words, and of many the first ones.
 fn list(names: &[String]) -> String {
-    const MOST: usize = 20;
+    const MAX_LISTED: usize = 20;
     let quoted = |name: &String| if name.is_empty() { "the bare names".into() } else { format!("`{name}`") };
-    let listed = names.iter().take(MOST).map(quoted).collect::<Vec<_>>().join(", ");
-    match names.len().checked_sub(MOST) {
+    let listed = names.iter().take(MAX_LISTED).map(quoted).collect::<Vec<_>>().join(", ");
+    match names.len().checked_sub(MAX_LISTED) {
         None | Some(0) => listed,
         Some(more) => format!("{listed} and {more} more"),
     }

@@ -62,7 +62,7 @@ const KEYS: [(Key, &str, &str); 15] = [
 ];
 
 /// The largest stride, dilation or blur that can be stated.
-const LARGEST: usize = 64;
+const MAX_NUMBER: usize = 64;
 
 impl Key {
     fn row(self) -> &'static (Key, &'static str, &'static str) {
@@ -77,7 +77,7 @@ impl Key {
     /// Whether such a value can be stated.
     pub(super) fn accepts(self, value: &str) -> bool {
         let count = |text: &str, least: usize| {
-            text.trim().parse().is_ok_and(|n: usize| (least..=LARGEST).contains(&n))
+            text.trim().parse().is_ok_and(|n: usize| (least..=MAX_NUMBER).contains(&n))
         };
         match self {
             Key::StemStride => count(value, 1),

@@ -1,11 +1,11 @@
 //! From an opened checkpoint to its model.
 
+use super::architecture::Built;
 use super::assume::Conventions;
-use super::build::reader::{Finished, Reader};
+use super::build::reader::{Finished, TensorReader};
 use super::config::Config;
 use super::namings::timm;
-use super::scheme::Built;
-use super::{Assume, Assumption, Key, MAX_INPUT_SIDE, Model, ModelError, Naming, Output};
+use super::{Assume, Assumption, Key, MAX_INPUT_SIDE, Model, ModelError, Naming, OutputKind};
 use super::{detect, saved};
 use crate::checkpoint::Checkpoint;
 use crate::graph::{Graph, GraphError, Shape};
@@ -101,25 +101,25 @@ fn load_assuming(
         Some(Err(error)) => return Err(error.into()),
         None => {}
     }
-    let architecture = timm::architecture(&config.timm)?;
-    let (dict, scheme) = detect::network(checkpoint, &config, stated.get(Key::Prefix))?;
-    if let Some(name) = architecture {
-        timm::check(name, scheme)?;
+    let named = timm::architecture(&config.timm)?;
+    let (dict, architecture) = detect::network(checkpoint, &config, stated.get(Key::Prefix))?;
+    if let Some(name) = named {
+        timm::check(name, architecture)?;
     }
-    config.hugging_face.type_agrees(scheme.model_types)?;
-    let naming = match scheme.naming {
-        Naming::Torchvision if architecture.is_some() => Naming::Timm,
+    config.hugging_face.type_agrees(architecture.model_types)?;
+    let naming = match architecture.naming {
+        Naming::Torchvision if named.is_some() => Naming::Timm,
         naming => naming,
     };
-    let configured = stated_preprocess(checkpoint, &config, scheme.model_types)?;
+    let configured = stated_preprocess(checkpoint, &config, architecture.model_types)?;
     let of_family = configured.is_none();
-    let preprocess = configured.unwrap_or_else(|| (scheme.preprocess)(&dict));
+    let preprocess = configured.unwrap_or_else(|| (architecture.preprocess)(&dict));
     let size = size.unwrap_or(preprocess.size.array());
     check_size(size)?;
     let preprocess = preprocess.with_size(size);
 
-    let mut reader = Reader::new(dict, naming, stated);
-    let built = (scheme.build)(&mut reader, &config, size)?;
+    let mut reader = TensorReader::new(dict, naming, stated);
+    let built = (architecture.build)(&mut reader, &config, size)?;
     let preprocess = match of_family {
         true => preprocess.for_channels(built.graph.input_shape().channels),
         false => preprocess,
@@ -132,15 +132,15 @@ fn load_assuming(
     }
     names_are_text(&built.graph)?;
     let labels = built.classes.map(|n| config.results.labels(n)).transpose()?.flatten();
-    match (architecture, built.classes) {
+    match (named, built.classes) {
         (Some(_), classes) => config.timm.classes_agree(classes.unwrap_or(0))?,
         (None, Some(classes)) => config.timm.num_classes.agrees("num_classes", &classes)?,
         (None, None) => {}
     }
     let output = match (naming, built.classes) {
-        (Naming::InsightFace, _) => Output::Embedding,
-        (_, Some(_)) => Output::Logits,
-        (_, None) => Output::Features,
+        (Naming::InsightFace, _) => OutputKind::Embedding,
+        (_, Some(_)) => OutputKind::Logits,
+        (_, None) => OutputKind::Features,
     };
     let scores = config.results.scores(built.classes)?;
     let Built { graph, blocks, .. } = built;
@@ -178,7 +178,7 @@ fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Re
             let (map, whole) = (resized.shape(resized.output()), graph.shape(graph.output()));
             // Features may be a map, whose size follows the input's unless a layer reads a whole map.
             let free =
-                output == Output::Features && map.channels == whole.channels && !reads_whole_map(&graph);
+                output == OutputKind::Features && map.channels == whole.channels && !reads_whole_map(&graph);
             if map != whole && !free {
                 let Shape { height, width, .. } = graph.input_shape();
                 let why = format!("its last layer reads a whole map and would give {map}, not {whole}");

@@ -9,6 +9,7 @@
 //! that names it. What neither shows is taken by the family's convention, listed in [`Model::assumed`], and can be stated
 //! otherwise ([`Assume`]).
 
+mod architecture;
 mod assume;
 mod build;
 mod config;
@@ -22,7 +23,6 @@ mod naming;
 mod namings;
 mod output;
 pub mod saved;
-mod scheme;
 
 pub use assume::{Assume, Assumption, in_words};
 pub use build::stray::normalises;
@@ -31,4 +31,4 @@ pub use key::Key;
 pub use load::{LoadOptions, load};
 pub use model::Model;
 pub use naming::Naming;
-pub use output::{Output, Scores};
+pub use output::{OutputKind, Scores};

@@ -1,6 +1,6 @@
 //! A network as its checkpoint has it, and what goes with it.
 
-use super::{Assumption, Naming, Output, Scores};
+use super::{Assumption, Naming, OutputKind, Scores};
 use crate::graph::Graph;
 use crate::preprocess::Preprocess;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 #[must_use]
 pub struct Model {
     /// The original network: batch norms and residual connections in place. Nodes carry the names of their tensors;
-    /// weights borrow the checkpoint. Input `[channels, height, width]`, output `[classes, 1, 1]`, or the features (see [`Output`]).
+    /// weights borrow the checkpoint. Input `[channels, height, width]`, output `[classes, 1, 1]`, or the features (see [`OutputKind`]).
     #[doc(hidden)]
     pub graph: Graph,
     /// For people, such as `torchvision ResNet, BasicBlock [2, 2, 2, 2]`.
@@ -32,7 +32,7 @@ pub struct Model {
     pub labels: Option<Vec<String>>,
     /// What the output is.
     #[doc(hidden)]
-    pub output: Output,
+    pub output: OutputKind,
     /// How logits become scores: [`Scores::Sigmoid`] where `config.json` has the `problem_type` of several labels, and for one class.
     #[doc(hidden)]
     pub scores: Scores,
@@ -76,7 +76,7 @@ impl Model {
     }
 
     /// What the output is: logits, an embedding, or features.
-    pub fn output(&self) -> Output {
+    pub fn output(&self) -> OutputKind {
         self.output
     }
 

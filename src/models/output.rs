@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Output {
+pub enum OutputKind {
     /// A score per class.
     #[default]
     Logits,
@@ -16,12 +16,12 @@ pub enum Output {
     Features,
 }
 
-impl std::fmt::Display for Output {
+impl std::fmt::Display for OutputKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Output::Logits => "logits",
-            Output::Embedding => "an embedding",
-            Output::Features => "features",
+            OutputKind::Logits => "logits",
+            OutputKind::Embedding => "an embedding",
+            OutputKind::Features => "features",
         })
     }
 }

@@ -5,7 +5,7 @@ use crate::graph::Weight;
 use std::io::{self, Write};
 
 /// Elements of a constant.
-pub(super) enum Values {
+pub(super) enum ConstantValues {
     Weight(Weight),
     Floats(Vec<f32>),
     Ints(Vec<i64>),
@@ -15,20 +15,20 @@ pub(super) enum Values {
 pub(super) struct Constant {
     pub name: String,
     pub dims: Vec<usize>,
-    pub values: Values,
+    pub values: ConstantValues,
 }
 
 impl Constant {
     /// All but the elements.
     pub fn header(&self) -> TensorProto {
-        let data_type = if matches!(self.values, Values::Ints(_)) { INT64 } else { FLOAT };
+        let data_type = if matches!(self.values, ConstantValues::Ints(_)) { INT64 } else { FLOAT };
         let dims = self.dims.iter().map(|d| *d as i64).collect();
         TensorProto { dims, data_type, name: self.name.clone(), raw_data: vec![] }
     }
 
     /// Bytes of the elements, at most [`usize::MAX`].
     pub fn bytes(&self) -> usize {
-        let size = if matches!(self.values, Values::Ints(_)) { 8 } else { 4 };
+        let size = if matches!(self.values, ConstantValues::Ints(_)) { 8 } else { 4 };
         self.dims.iter().fold(size, |bytes: usize, d| bytes.saturating_mul(*d))
     }
 
@@ -43,9 +43,9 @@ impl Constant {
             to.write_all(&bytes)
         }
         match &self.values {
-            Values::Ints(values) => all(to, values, |v| v.to_le_bytes()),
-            Values::Floats(values) => all(to, values, |v| v.to_le_bytes()),
-            Values::Weight(w) => w.each_row_f32(|row| all(to, &row, |v| v.to_le_bytes())),
+            ConstantValues::Ints(values) => all(to, values, |v| v.to_le_bytes()),
+            ConstantValues::Floats(values) => all(to, values, |v| v.to_le_bytes()),
+            ConstantValues::Weight(w) => w.each_row_f32(|row| all(to, &row, |v| v.to_le_bytes())),
         }
     }
 }

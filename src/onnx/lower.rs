@@ -1,9 +1,9 @@
 //! A graph's operations as ONNX operators, of those that every runtime reads.
 
-use super::constant::{Constant, Values};
+use super::constant::{Constant, ConstantValues};
 use super::proto::{ATTRIBUTE_INT, ATTRIBUTE_INTS, AttributeProto, NodeProto};
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, Node, Op};
-use crate::models::Output;
+use crate::models::OutputKind;
 use crate::rewrite;
 use std::collections::HashSet;
 use std::ops::Range;
@@ -11,10 +11,10 @@ use std::ops::Range;
 /// Name of the model's input.
 pub(super) const INPUT: &str = "input";
 /// Name of the model's output, by what it is.
-pub(super) fn output_name(output: Output) -> &'static str {
+pub(super) fn output_name(output: OutputKind) -> &'static str {
     match output {
-        Output::Features => "features",
-        Output::Logits | Output::Embedding => "logits",
+        OutputKind::Features => "features",
+        OutputKind::Logits | OutputKind::Embedding => "logits",
     }
 }
 
@@ -94,7 +94,7 @@ impl Lowered {
                 ];
                 self.push(name, "MaxPool", inputs, attributes)
             }
-            Op::MeanPool2 => self.mean_pool2(name, inputs.remove(0)),
+            Op::AvgPool2x2 => self.avg_pool_2x2(name, inputs.remove(0)),
             Op::Slice(range) => self.slice(name, inputs.remove(0), range),
             Op::Gate { first } => {
                 let (gated, all) = (*first..first + channels[1], channels[0]);
@@ -122,7 +122,7 @@ impl Lowered {
     fn conv(&mut self, layer: &str, conv: &Conv2d, x: String) -> String {
         // No kernel gives the mean of what an odd edge leaves of a 2x2 window: that is pooled, then put in its rows.
         let (means, rest): (Vec<Block>, Vec<Block>) =
-            conv.blocks.iter().cloned().partition(|b| matches!(b.weight, BlockWeight::MeanPool2));
+            conv.blocks.iter().cloned().partition(|b| matches!(b.weight, BlockWeight::AvgPool2x2));
         let plain = if conv.as_plain().is_some() {
             conv.clone()
         } else {
@@ -132,7 +132,7 @@ impl Lowered {
         if means.is_empty() {
             return sum;
         }
-        let pooled = self.mean_pool2(&format!("{layer}.mean"), x);
+        let pooled = self.avg_pool_2x2(&format!("{layer}.mean"), x);
         let rows = Conv2d {
             in_channels: conv.in_channels,
             blocks: means.into_iter().map(|b| Block { weight: BlockWeight::Dirac, ..b }).collect(),
@@ -146,7 +146,7 @@ impl Lowered {
     fn plain_conv(&mut self, layer: &str, conv: &Conv2d, x: String) -> String {
         let (weight, groups) = conv.as_plain().expect("a plain weight");
         let dims = weight.shape().to_vec();
-        let weight = self.constant(&format!("{layer}.weight"), dims, Values::Weight(weight.clone()));
+        let weight = self.constant(&format!("{layer}.weight"), dims, ConstantValues::Weight(weight.clone()));
         let bias = self.floats(&format!("{layer}.bias"), vec![conv.out_channels], &conv.bias);
         let attributes = vec![
             ints("kernel_shape", &conv.kernel),
@@ -195,7 +195,7 @@ impl Lowered {
         x
     }
 
-    fn mean_pool2(&mut self, layer: &str, x: String) -> String {
+    fn avg_pool_2x2(&mut self, layer: &str, x: String) -> String {
         let attributes = vec![
             ints("kernel_shape", &[2, 2]),
             ints("strides", &[2, 2]),
@@ -208,7 +208,11 @@ impl Lowered {
     fn slice(&mut self, layer: &str, x: String, range: &Range<usize>) -> String {
         let mut inputs = vec![x];
         for (what, value) in [("start", range.start), ("end", range.end), ("axis", 1)] {
-            inputs.push(self.constant(&format!("{layer}.{what}"), vec![1], Values::Ints(vec![value as i64])));
+            inputs.push(self.constant(
+                &format!("{layer}.{what}"),
+                vec![1],
+                ConstantValues::Ints(vec![value as i64]),
+            ));
         }
         self.push(layer, "Slice", inputs, vec![])
     }
@@ -229,10 +233,10 @@ impl Lowered {
     }
 
     fn floats(&mut self, name: &str, dims: Vec<usize>, values: &[f64]) -> String {
-        self.constant(name, dims, Values::Floats(values.iter().map(|v| *v as f32).collect()))
+        self.constant(name, dims, ConstantValues::Floats(values.iter().map(|v| *v as f32).collect()))
     }
 
-    fn constant(&mut self, name: &str, dims: Vec<usize>, values: Values) -> String {
+    fn constant(&mut self, name: &str, dims: Vec<usize>, values: ConstantValues) -> String {
         let name = self.unused(name.into());
         self.constants.push(Constant { name: name.clone(), dims, values });
         name

@@ -36,7 +36,7 @@ pub const OPSET: i64 = 17;
 const IR_VERSION: i64 = 8;
 
 /// The longest file: protobuf counts bytes in 31 bits.
-pub const LARGEST_FILE: usize = i32::MAX as usize;
+pub const MAX_ONNX_BYTES: usize = i32::MAX as usize;
 
 /// Weights that [`OnnxError::TooLarge`] names.
 const NAMED: usize = 5;
@@ -47,7 +47,7 @@ const NAMED: usize = 5;
 pub enum OnnxError {
     /// More bytes than a protobuf message may have.
     #[error(
-        "the ONNX model takes {bytes} bytes, over protobuf's limit of {LARGEST_FILE}; its largest weights: {}; \
+        "the ONNX model takes {bytes} bytes, over protobuf's limit of {MAX_ONNX_BYTES}; its largest weights: {}; \
          safetensors has no such limit",
         largest.iter().map(|(name, bytes)| format!("{name} ({bytes} bytes)")).collect::<Vec<_>>().join(", ")
     )]
@@ -87,8 +87,8 @@ pub fn write(path: &Path, graph: &Graph, about: &About) -> Result<(), OnnxError>
     if let Some(layer) = graph.overflow() {
         return Err(OnnxError::Overflow { layer: layer.into() });
     }
-    let file = Layout::new(graph, about)?;
-    if file.bytes() > LARGEST_FILE {
+    let file = FileLayout::new(graph, about)?;
+    if file.bytes() > MAX_ONNX_BYTES {
         let mut largest: Vec<_> = file.constants.iter().map(|c| (c.name.clone(), c.bytes())).collect();
         largest.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
         largest.truncate(NAMED);
@@ -104,7 +104,7 @@ pub fn write(path: &Path, graph: &Graph, about: &About) -> Result<(), OnnxError>
 
 /// A file before it is written: messages without the constants, which follow them one by one. Protobuf lets the fields of a
 /// message come in any order, so that nothing has to be held but their lengths.
-struct Layout {
+struct FileLayout {
     /// All of `ModelProto` but its graph.
     model: Vec<u8>,
     /// All of `GraphProto` but its initializers.
@@ -130,8 +130,8 @@ fn opening(field: usize, length: usize) -> Vec<u8> {
     bytes
 }
 
-impl Layout {
-    fn new(graph: &Graph, about: &About) -> Result<Layout, OnnxError> {
+impl FileLayout {
+    fn new(graph: &Graph, about: &About) -> Result<FileLayout, OnnxError> {
         let output = output_name(about.output);
         let Lowered { nodes, constants, .. } = lower::lower(graph, output);
         let shape = graph.input_shape();
@@ -164,7 +164,7 @@ impl Layout {
             opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
             metadata_props,
         };
-        Ok(Layout { model: model.encode_to_vec(), graph: graph.encode_to_vec(), constants })
+        Ok(FileLayout { model: model.encode_to_vec(), graph: graph.encode_to_vec(), constants })
     }
 
     /// Bytes of the whole file, at most [`usize::MAX`].

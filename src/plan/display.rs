@@ -30,7 +30,7 @@ fn view(o: &Operand) -> String {
     if o.stride > 1 {
         text += &format!("[::{0},::{0}]", o.stride);
     }
-    if o.mean_pool {
+    if o.avg_pool_2x2 {
         text += "[mean 2x2]";
     }
     text
@@ -47,7 +47,7 @@ fn conv_text(plan: &Plan, d: &Dispatch, c: &ConvSpec) -> String {
             let stride = if k.stride == [1, 1] { String::new() } else { format!("/{}", k.stride[0]) };
             let [kh, kw] = k.kernel;
             let from = format!("{}{}", place(d.reads[k.from.buffer]), view(&k.from));
-            let from = match k.map {
+            let from = match k.prologue {
                 None => from,
                 Some(crate::kernel::Function::Identity) => format!("a * {from} + b"),
                 Some(function) => format!("{function}(a * {from} + b)"),

@@ -1,9 +1,9 @@
 //! Collects virtual buffers and dispatches, and keeps each inside the limits of one binding.
 
-use super::segment::{Segment, clip};
-use super::sum::{Sum, Term, is_little};
+use super::channel_view::{ChannelView, clip};
+use super::conv_builder::{ConvBuilder, KRangeBuilder, fits_dense_diagonal};
 use super::weights::{ConvWeights, KWeight};
-use super::{Buffer, BufferId, Dispatch, Kept, Options, Part, Place, PlanError, Target};
+use super::{Buffer, BufferId, Dispatch, Kept, KeptPart, Place, PlanError, PlanOptions, PlanTarget};
 use crate::graph::{Activation, MaxPool, Weight};
 use crate::kernel::{
     Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Precision,
@@ -19,27 +19,27 @@ pub(super) struct Emitter {
     pub(super) buffers: Vec<Buffer>,
     pub(super) dispatches: Vec<Dispatch>,
     pub(super) kept: Vec<Kept>,
-    target: Target,
+    target: PlanTarget,
     precision: Precision,
 }
 
 impl Emitter {
-    pub(super) fn new(input: BufferShape, options: &Options) -> Emitter {
-        let &Options { target, precision, .. } = options;
+    pub(super) fn new(input: BufferShape, options: &PlanOptions) -> Emitter {
+        let &PlanOptions { target, precision, .. } = options;
         let buffer = Buffer { name: "input".into(), shape: input, place: Place::Input };
         Emitter { buffers: vec![buffer], dispatches: vec![], kept: vec![], target, precision }
     }
 
-    pub(super) fn input_segment(&self) -> Segment {
+    pub(super) fn input_view(&self) -> ChannelView {
         self.whole(0, false)
     }
 
-    pub(super) fn whole(&self, buffer: usize, non_negative: bool) -> Segment {
-        Segment::whole(buffer, self.buffers[buffer].shape, non_negative)
+    pub(super) fn whole(&self, buffer: usize, non_negative: bool) -> ChannelView {
+        ChannelView::whole(buffer, self.buffers[buffer].shape, non_negative)
     }
 
-    pub(super) fn keep(&mut self, name: &str, value: &[Segment]) {
-        let part = |s: &Segment| Part {
+    pub(super) fn keep(&mut self, name: &str, value: &[ChannelView]) {
+        let part = |s: &ChannelView| KeptPart {
             buffer: BufferId(s.buffer),
             first_channel: s.first_channel,
             channels: s.channels,
@@ -69,17 +69,17 @@ impl Emitter {
         Err(PlanError::BindingTooLarge { layer: layer.into(), what, bytes, limit })
     }
 
-    /// Emits `activation(terms + adds + bias)`, pooled, into one buffer, or into several cut at `cuts`; `to` is the shape
+    /// Emits `activation(k_ranges + adds + bias)`, pooled, into one buffer, or into several cut at `cuts`; `to` is the shape
     /// of the whole. Where the weights pass the binding limit, output channels are spread over several dispatches; where the
     /// buffers pass the adapter's, terms are.
     pub(super) fn sum(
         &mut self,
         name: &str,
-        sum: Sum,
+        sum: ConvBuilder,
         pool: Option<MaxPool>,
         to: BufferShape,
         cuts: &[usize],
-    ) -> Result<Vec<Segment>, PlanError> {
+    ) -> Result<Vec<ChannelView>, PlanError> {
         supported(name, &sum)?;
         let most = self.most_operands();
         let cuts = if cuts.len() + 1 > most / 2 { &[] } else { cuts };
@@ -91,7 +91,7 @@ impl Emitter {
         for (i, w) in edges.windows(2).enumerate() {
             let shape = BufferShape { channels: w[1] - w[0], ..to };
             let label = if edges.len() > 2 { format!("{name}[{i}]") } else { name.to_string() };
-            targets.push(Written {
+            targets.push(OutputRange {
                 channels: w[0]..w[1],
                 buffer: self.buffer(&label, shape)?,
                 first_channel: 0,
@@ -107,28 +107,28 @@ impl Emitter {
         Ok(targets.iter().map(|t| self.whole(t.buffer, non_negative(&t.channels))).collect())
     }
 
-    /// Emits `activation(terms + adds + bias)` into a part of a buffer that is there already, from channel `first_channel` on.
+    /// Emits `activation(k_ranges + adds + bias)` into a part of a buffer that is there already, from channel `first_channel` on.
     pub(super) fn sum_into(
         &mut self,
         name: &str,
-        sum: Sum,
+        sum: ConvBuilder,
         buffer: usize,
         first_channel: usize,
     ) -> Result<(), PlanError> {
         supported(name, &sum)?;
         let sum = self.within_bindings(name, sum, 1, self.buffers[buffer].shape)?;
         let channels = 0..sum.channels;
-        self.dispatches(name, &sum, None, &[Written { channels, buffer, first_channel }])
+        self.dispatches(name, &sum, None, &[OutputRange { channels, buffer, first_channel }])
     }
 
     /// Where a sum reads more buffers than one dispatch of `outputs` buffers may bind, a part of it becomes a buffer that the rest adds.
     fn within_bindings(
         &mut self,
         name: &str,
-        mut sum: Sum,
+        mut sum: ConvBuilder,
         outputs: usize,
         to: BufferShape,
-    ) -> Result<Sum, PlanError> {
+    ) -> Result<ConvBuilder, PlanError> {
         let most = self.most_operands();
         while sum.buffers().len() + outputs > most {
             let Some(part) = sum.split_off(most.saturating_sub(1)) else { break };
@@ -148,9 +148,9 @@ impl Emitter {
     fn dispatches(
         &mut self,
         name: &str,
-        sum: &Sum,
+        sum: &ConvBuilder,
         pool: Option<MaxPool>,
-        targets: &[Written],
+        targets: &[OutputRange],
     ) -> Result<(), PlanError> {
         for rows in self.chunks(name, sum, pool, targets)? {
             self.chunk(name, sum, rows, pool, targets)?;
@@ -162,15 +162,15 @@ impl Emitter {
     fn chunks(
         &self,
         name: &str,
-        sum: &Sum,
+        sum: &ConvBuilder,
         pool: Option<MaxPool>,
-        targets: &[Written],
+        targets: &[OutputRange],
     ) -> Result<Vec<Range<usize>>, PlanError> {
         let limit = self.target.max_binding_bytes;
         let bytes = |rows: usize| packed_weight_bytes(&self.conv_spec(sum, 0..rows, pool, targets).0);
         let mut rows = sum.channels;
         while bytes(rows) > limit {
-            if rows <= ROW_TILE || sum.terms.iter().any(|t| t.groups > 1) {
+            if rows <= ROW_TILE || sum.k_ranges.iter().any(|t| t.groups > 1) {
                 let what = "the packed weights of a dispatch";
                 return Err(PlanError::BindingTooLarge {
                     layer: name.into(),
@@ -187,10 +187,10 @@ impl Emitter {
     /// The spec that computes output channels `rows` of a sum, with the buffers it reads and writes.
     fn conv_spec(
         &self,
-        sum: &Sum,
+        sum: &ConvBuilder,
         rows: Range<usize>,
         pool: Option<MaxPool>,
-        targets: &[Written],
+        targets: &[OutputRange],
     ) -> (ConvSpec, Vec<BufferId>, Vec<BufferId>) {
         let mut reads: Vec<BufferId> = vec![];
         let mut bound: HashMap<usize, usize> = HashMap::new();
@@ -202,11 +202,11 @@ impl Emitter {
             Operand { buffer, ..operand }
         };
         let k_ranges: Vec<KRange> = sum
-            .terms
+            .k_ranges
             .iter()
             .map(|t| KRange {
                 from: bind(t.from.operand()),
-                map: t.from.map.as_ref().map(|m| m.function),
+                prologue: t.from.prologue.as_ref().map(|m| m.function),
                 kernel: t.kernel,
                 stride: t.stride,
                 padding: t.padding,
@@ -216,13 +216,13 @@ impl Emitter {
             })
             .collect();
         let mut adds = vec![];
-        for (segment, first_out) in &sum.adds {
-            let (lo, hi) = (rows.start.max(*first_out), rows.end.min(first_out + segment.channels));
+        for (view, first_out) in &sum.adds {
+            let (lo, hi) = (rows.start.max(*first_out), rows.end.min(first_out + view.channels));
             if lo < hi {
-                let part = segment.sub(lo - first_out..hi - first_out);
+                let part = view.sub(lo - first_out..hi - first_out);
                 let from = bind(part.operand());
                 let gate = part.gate.as_ref().map(|g| {
-                    let gate = Segment::whole(g.buffer, g.shape, false).operand();
+                    let gate = ChannelView::whole(g.buffer, g.shape, false).operand();
                     bind(Operand { first_channel: g.first_channel, channels: part.channels, ..gate })
                 });
                 adds.push(Add { from, first_out: lo - rows.start, gate });
@@ -230,7 +230,7 @@ impl Emitter {
         }
         let mut outputs = vec![];
         let mut writes = vec![];
-        for Written { channels: range, buffer, first_channel } in targets {
+        for OutputRange { channels: range, buffer, first_channel } in targets {
             let (lo, hi) = (rows.start.max(range.start), rows.end.min(range.end));
             if lo < hi {
                 let shape = self.buffers[*buffer].shape;
@@ -256,10 +256,10 @@ impl Emitter {
     fn chunk(
         &mut self,
         name: &str,
-        sum: &Sum,
+        sum: &ConvBuilder,
         rows: Range<usize>,
         pool: Option<MaxPool>,
-        targets: &[Written],
+        targets: &[OutputRange],
     ) -> Result<(), PlanError> {
         let (spec, reads, writes) = self.conv_spec(sum, rows.clone(), pool, targets);
         let bindings = reads.len() + writes.len() + 1;
@@ -277,12 +277,12 @@ impl Emitter {
                 }
             }
         }
-        let map = |t: &Term| t.from.map.as_ref().map(|m| (f32s(&m.scale), f32s(&m.shift)));
+        let prologue = |t: &KRangeBuilder| t.from.prologue.as_ref().map(|m| (f32s(&m.scale), f32s(&m.shift)));
         let weights = ConvWeights {
-            k_ranges: sum.terms.iter().map(|t| t.weight.rows(rows.clone())).collect(),
+            k_ranges: sum.k_ranges.iter().map(|t| t.weight.rows(rows.clone())).collect(),
             bias: f32s(&sum.bias[rows]),
             slopes,
-            maps: sum.terms.iter().map(map).collect(),
+            prologues: sum.k_ranges.iter().map(prologue).collect(),
         };
         self.dispatch(name, Spec::Conv(spec), reads, writes, Some(weights));
         Ok(())
@@ -301,10 +301,10 @@ impl Emitter {
 
     pub(super) fn max_pool(
         &mut self,
-        (name, from): (&str, Segment),
+        (name, from): (&str, ChannelView),
         pool: MaxPool,
         to: BufferShape,
-    ) -> Result<Segment, PlanError> {
+    ) -> Result<ChannelView, PlanError> {
         let buffer = self.buffer(name, to)?;
         let operand = Operand { buffer: 0, ..from.operand() };
         let spec = Spec::MaxPool(PoolSpec { from: operand, pool, to: self.buffers[buffer].shape });
@@ -314,9 +314,9 @@ impl Emitter {
 
     pub(super) fn average(
         &mut self,
-        (name, from): (&str, Segment),
+        (name, from): (&str, ChannelView),
         to: BufferShape,
-    ) -> Result<Segment, PlanError> {
+    ) -> Result<ChannelView, PlanError> {
         let buffer = self.buffer(name, to)?;
         let operand = Operand { buffer: 0, ..from.operand() };
         let spec = Spec::Average(AverageSpec { from: operand, to: self.buffers[buffer].shape });
@@ -325,11 +325,11 @@ impl Emitter {
     }
 
     /// A segment as a buffer of its own: what its view shows.
-    pub(super) fn copy(&mut self, name: &str, segment: &Segment) -> Result<Segment, PlanError> {
-        let [height, width] = segment.operand().size();
-        let channels = segment.channels;
-        let mut sum = Sum::new(channels, [height, width]);
-        let depthwise = segment.first_channel.is_multiple_of(4) && segment.shape.layout == Layout::Packed;
+    pub(super) fn copy(&mut self, name: &str, view: &ChannelView) -> Result<ChannelView, PlanError> {
+        let [height, width] = view.operand().size();
+        let channels = view.channels;
+        let mut sum = ConvBuilder::new(channels, [height, width]);
+        let depthwise = view.first_channel.is_multiple_of(4) && view.shape.layout == Layout::Packed;
         let diagonal = |factors: &[f64]| {
             let mut weight = KWeight::zero([channels, 1, 1, 1]);
             let factors = Tensor::from_f64(vec![channels, 1, 1, 1], factors.to_vec());
@@ -337,27 +337,32 @@ impl Emitter {
             weight
         };
         let ones = vec![1.0; channels];
-        match &segment.map {
-            None if !segment.mean_pool && (segment.gate.is_none() || segment.quad_aligned(0)) => {
-                sum.adds.push((segment.clone(), 0));
+        match &view.prologue {
+            None if !view.avg_pool_2x2 && (view.gate.is_none() || view.quad_aligned(0)) => {
+                sum.adds.push((view.clone(), 0));
             }
-            None if depthwise && segment.gate.is_none() => {
-                sum.terms.push(Term::pointwise(segment.clone(), [1, 1], channels, diagonal(&ones)));
+            None if depthwise && view.gate.is_none() => {
+                sum.k_ranges.push(KRangeBuilder::pointwise(view.clone(), [1, 1], channels, diagonal(&ones)));
             }
             // The map as weight, bias and activation of its own.
-            Some(map) if depthwise && !segment.mean_pool => {
-                let plain = Segment { map: None, ..segment.clone() };
-                sum.terms.push(Term::pointwise(plain, [1, 1], channels, diagonal(&map.scale)));
-                sum.bias.clone_from(&map.shift);
-                let activation = match map.function {
+            Some(prologue) if depthwise && !view.avg_pool_2x2 => {
+                let plain = ChannelView { prologue: None, ..view.clone() };
+                sum.k_ranges.push(KRangeBuilder::pointwise(
+                    plain,
+                    [1, 1],
+                    channels,
+                    diagonal(&prologue.scale),
+                ));
+                sum.bias.clone_from(&prologue.shift);
+                let activation = match prologue.function {
                     Function::Relu => Activation::Relu,
                     Function::Relu6 => Activation::Relu6,
                     _ => Activation::Identity,
                 };
                 sum.activation = vec![(0..channels, activation)];
             }
-            _ if segment.gate.is_some() => {
-                let (whole, own) = segment.whole_quads();
+            _ if view.gate.is_some() => {
+                let (whole, own) = view.whole_quads();
                 if !whole.quad_aligned(0) {
                     let what = "a gate over channels that do not begin at a multiple of 4".into();
                     return Err(PlanError::Unsupported { layer: name.into(), what });
@@ -365,33 +370,33 @@ impl Emitter {
                 let whole = self.copy(name, &whole)?;
                 return self.copy(name, &whole.sub(own));
             }
-            _ if is_little(channels, channels) => {
-                let (from, lead) = segment.clone().quad_start();
+            _ if fits_dense_diagonal(channels, channels) => {
+                let (from, lead) = view.clone().quad_start();
                 let mut weight = KWeight::zero([channels, from.channels, 1, 1]);
                 weight.add_diagonal(ones.into(), 0, lead, [0, 0]);
-                sum.terms.push(Term::pointwise(from, [1, 1], 1, weight));
+                sum.k_ranges.push(KRangeBuilder::pointwise(from, [1, 1], 1, weight));
             }
             // One view after the other: first to whole quads, then mapped, then its means.
             Some(_) if depthwise => {
-                let mapped = self.copy(name, &Segment { mean_pool: false, ..segment.clone() })?;
-                return self.copy(name, &Segment { mean_pool: true, ..mapped });
+                let with_prologue = self.copy(name, &ChannelView { avg_pool_2x2: false, ..view.clone() })?;
+                return self.copy(name, &ChannelView { avg_pool_2x2: true, ..with_prologue });
             }
             _ => {
-                let plain = Segment { map: None, mean_pool: false, ..segment.clone() };
-                let Segment { map, mean_pool, .. } = segment.clone();
+                let plain = ChannelView { prologue: None, avg_pool_2x2: false, ..view.clone() };
+                let ChannelView { prologue, avg_pool_2x2, .. } = view.clone();
                 let plain = self.copy(name, &plain)?;
-                return self.copy(name, &Segment { map, mean_pool, ..plain });
+                return self.copy(name, &ChannelView { prologue, avg_pool_2x2, ..plain });
             }
         }
-        let to = BufferShape { channels, height, width, layout: Layout::Packed, ..segment.shape };
+        let to = BufferShape { channels, height, width, layout: Layout::Packed, ..view.shape };
         let mut copied = self.sum(&format!("{name}.copy"), sum, None, to, &[])?;
         let whole = copied.pop().expect("one buffer without cuts");
-        Ok(Segment { non_negative: segment.is_non_negative(), ..whole })
+        Ok(ChannelView { non_negative: view.is_non_negative(), ..whole })
     }
 }
 
 /// Channels of a sum, and where they go: a buffer, from a channel of it on.
-struct Written {
+struct OutputRange {
     channels: Range<usize>,
     buffer: usize,
     first_channel: usize,
@@ -410,7 +415,7 @@ fn label(name: &str) -> String {
 }
 
 /// Refuses activations that no kernel has side by side.
-fn supported(name: &str, sum: &Sum) -> Result<(), PlanError> {
+fn supported(name: &str, sum: &ConvBuilder) -> Result<(), PlanError> {
     let has = |of: fn(&Activation) -> bool| sum.activation.iter().any(|(_, a)| of(a));
     if has(|a| matches!(a, Activation::PRelu(_)))
         && has(|a| matches!(a, Activation::Relu6 | Activation::Sigmoid))

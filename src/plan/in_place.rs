@@ -61,7 +61,7 @@ pub(super) fn in_place(lowered: &mut Emitter, widen: bool) -> bool {
 fn legal(spec: &ConvSpec, i: usize) -> bool {
     let [output] = spec.outputs.as_slice() else { return false };
     let adds = || spec.adds.iter().filter(|a| a.from.buffer == i);
-    let plain = |a: &Add| a.from.stride == 1 && !a.from.mean_pool;
+    let plain = |a: &Add| a.from.stride == 1 && !a.from.avg_pool_2x2;
     let others = spec.k_ranges.iter().map(|k| k.from.buffer);
     let mut others = others.chain(spec.adds.iter().filter_map(|a| a.gate.as_ref()).map(|g| g.buffer));
     let mut covered: Vec<_> = adds().map(|a| a.first_out..a.first_out + a.from.channels).collect();

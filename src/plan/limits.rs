@@ -5,7 +5,7 @@ use super::{Plan, PlanError};
 use crate::graph::{Graph, MAX_VALUES};
 
 /// The most channel ranges of all values of a network together.
-pub(super) const MAX_SEGMENTS: usize = 1 << 22;
+pub(super) const MAX_CHANNEL_VIEWS: usize = 1 << 22;
 
 /// Bytes of weights that any plan may have: 64 MiB.
 pub const FREE_WEIGHT_BYTES: usize = 64 << 20;

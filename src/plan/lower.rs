@@ -2,13 +2,13 @@
 //!
 //! A value is a list of channel segments, each a range of some buffer viewed with a stride. A Dirac row whose activation
 //! cannot change it becomes an alias: `[x ; h]` is two segments and x is not moved. What remains of a convolution is
-//! `activation(sum over segments of conv(segment) + bias)`, one dispatch: a Dirac column is added in its epilogue, a
+//! `activation(sum over views of conv(view) + bias)`, one dispatch: a Dirac column is added in its epilogue, a
 //! pointwise column is a second K range.
 
+use super::channel_view::{ChannelView, Gate, pieces, row_ranges};
+use super::conv_builder::ConvBuilder;
 use super::emit::Emitter;
-use super::segment::{Gate, Segment, pieces, row_ranges};
-use super::sum::Sum;
-use super::{Options, Place, PlanError, limits};
+use super::{Place, PlanError, PlanOptions, limits};
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId};
 use crate::kernel::{BufferShape, Layout, Precision};
 use std::collections::{HashMap, HashSet};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub(super) type Splits = HashMap<ValueId, Vec<usize>>;
 
 /// Lowers a whole graph.
-pub(super) fn lower(graph: &Graph, options: &Options, splits: &Splits) -> Result<Emitter, PlanError> {
+pub(super) fn lower(graph: &Graph, options: &PlanOptions, splits: &Splits) -> Result<Emitter, PlanError> {
     if options.batch == 0 {
         return Err(PlanError::EmptyBatch);
     }
@@ -41,23 +41,23 @@ pub(super) fn lower(graph: &Graph, options: &Options, splits: &Splits) -> Result
         options,
         splits,
         consumers: graph.consumers(),
-        unmapped: vec![None; graph.nodes().len()],
+        without_prologue: vec![None; graph.nodes().len()],
         kept: options.keep.iter().map(String::as_str).collect(),
         values: vec![vec![]; graph.nodes().len()],
         emitter: Emitter::new(input, options),
     };
-    let mut segments = 0;
+    let mut views = 0;
     for v in graph.values() {
         let value = lowering.value(v)?;
-        segments += value.len();
+        views += value.len();
         lowering.values[v.index()] = value;
-        if segments > limits::MAX_SEGMENTS {
+        if views > limits::MAX_CHANNEL_VIEWS {
             let layer = lowering.name(v).into();
             return Err(limits::too_large(
                 layer,
                 "channel ranges of all values",
-                segments,
-                limits::MAX_SEGMENTS,
+                views,
+                limits::MAX_CHANNEL_VIEWS,
             ));
         }
     }
@@ -80,13 +80,13 @@ pub(super) fn lower(graph: &Graph, options: &Options, splits: &Splits) -> Result
 
 pub(super) struct Lowering<'a> {
     pub(super) graph: &'a Graph,
-    pub(super) options: &'a Options,
+    pub(super) options: &'a PlanOptions,
     pub(super) splits: &'a Splits,
     pub(super) consumers: Vec<Vec<ValueId>>,
     /// Of each value that was asked for, the channels of which some reader can apply no function as it loads them.
-    pub(super) unmapped: Vec<Option<Arc<[Range<usize>]>>>,
+    pub(super) without_prologue: Vec<Option<Arc<[Range<usize>]>>>,
     kept: HashSet<&'a str>,
-    pub(super) values: Vec<Vec<Segment>>,
+    pub(super) values: Vec<Vec<ChannelView>>,
     pub(super) emitter: Emitter,
 }
 
@@ -127,7 +127,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn value(&mut self, v: ValueId) -> Result<Vec<Segment>, PlanError> {
+    fn value(&mut self, v: ValueId) -> Result<Vec<ChannelView>, PlanError> {
         let node = self.graph.node(v);
         let first = node.inputs.first().copied();
         match (&node.op, first) {
@@ -151,13 +151,13 @@ impl Lowering<'_> {
                 Ok(vec![self.emitter.average((&node.name, whole), to)?])
             }
             (Op::MaxPool(pool), Some(x)) => {
-                self.per_segment(v, x, |this, s, to| this.emitter.max_pool(s, *pool, to))
+                self.per_view(v, x, |this, s, to| this.emitter.max_pool(s, *pool, to))
             }
-            (Op::GlobalAverage, Some(x)) => self.per_segment(v, x, |this, s, to| this.emitter.average(s, to)),
-            (Op::Input(_), _) => Ok(vec![self.emitter.input_segment()]),
-            (Op::MeanPool2, Some(x)) => {
+            (Op::GlobalAverage, Some(x)) => self.per_view(v, x, |this, s, to| this.emitter.average(s, to)),
+            (Op::Input(_), _) => Ok(vec![self.emitter.input_view()]),
+            (Op::AvgPool2x2, Some(x)) => {
                 let value = self.values[x.index()].clone();
-                value.iter().map(|s| self.viewed(x, s, Segment::mean_pooled)).collect()
+                value.iter().map(|s| self.viewed(x, s, ChannelView::avg_pooled)).collect()
             }
             (Op::Slice(range), Some(x)) => {
                 Ok(pieces(&self.values[x.index()], range.clone()).map(|(s, part, _)| s.sub(part)).collect())
@@ -178,10 +178,10 @@ impl Lowering<'_> {
             return Ok(());
         }
         let shape = self.graph.shape(v);
-        let mut sum = Sum::new(shape.channels, shape.size());
+        let mut sum = ConvBuilder::new(shape.channels, shape.size());
         match self.values[v.index()].clone().as_slice() {
             // An epilogue cannot add means, a K range of one factor per channel takes them.
-            [means] if means.mean_pool => {
+            [means] if means.avg_pool_2x2 => {
                 let ones = vec![1.0; shape.channels];
                 self.diagonal(v, means.clone(), ones.into(), 0, [1, 1], &mut sum)?;
             }
@@ -204,7 +204,7 @@ impl Lowering<'_> {
 
     pub(super) fn buffer_shape(&self, v: ValueId, channels: usize) -> BufferShape {
         let Shape { height, width, .. } = self.graph.shape(v);
-        let &Options { batch, precision, .. } = self.options;
+        let &PlanOptions { batch, precision, .. } = self.options;
         BufferShape { batch, channels, height, width, layout: self.layout(v), precision }
     }
 
@@ -218,9 +218,9 @@ impl Lowering<'_> {
     }
 
     /// The max pool of a value of several segments into one buffer, as one dispatch.
-    fn pooled_sum(&mut self, v: ValueId, x: ValueId, pool: MaxPool) -> Result<Vec<Segment>, PlanError> {
+    fn pooled_sum(&mut self, v: ValueId, x: ValueId, pool: MaxPool) -> Result<Vec<ChannelView>, PlanError> {
         let shape = self.graph.shape(x);
-        let mut sum = Sum::new(shape.channels, shape.size());
+        let mut sum = ConvBuilder::new(shape.channels, shape.size());
         self.add_value(x, &mut sum)?;
         let to = self.buffer_shape(v, shape.channels);
         let name = self.name(v).to_string();
@@ -228,15 +228,15 @@ impl Lowering<'_> {
     }
 
     /// An operation that treats channels apart: one dispatch per segment.
-    fn per_segment(
+    fn per_view(
         &mut self,
         v: ValueId,
         x: ValueId,
-        mut emit: impl FnMut(&mut Self, (&str, Segment), BufferShape) -> Result<Segment, PlanError>,
-    ) -> Result<Vec<Segment>, PlanError> {
-        let segments = self.values[x.index()].clone();
+        mut emit: impl FnMut(&mut Self, (&str, ChannelView), BufferShape) -> Result<ChannelView, PlanError>,
+    ) -> Result<Vec<ChannelView>, PlanError> {
+        let views = self.values[x.index()].clone();
         let mut result = vec![];
-        for s in segments {
+        for s in views {
             let plain = s.is_plain() && s.first_channel.is_multiple_of(4);
             let s = if plain { s } else { self.emitter.copy(self.graph.node(x).name.as_str(), &s)? };
             let to = self.buffer_shape(v, s.channels);
@@ -250,20 +250,20 @@ impl Lowering<'_> {
     pub(super) fn viewed(
         &mut self,
         x: ValueId,
-        segment: &Segment,
-        view: impl Fn(&Segment) -> Option<Segment>,
-    ) -> Result<Segment, PlanError> {
-        match view(segment) {
+        view: &ChannelView,
+        apply: impl Fn(&ChannelView) -> Option<ChannelView>,
+    ) -> Result<ChannelView, PlanError> {
+        match apply(view) {
             Some(viewed) => Ok(viewed),
             None => {
-                let copy = self.emitter.copy(&self.graph.node(x).name, segment)?;
-                view(&copy).ok_or_else(|| self.unsupported(x, "a value that cannot be read so"))
+                let copy = self.emitter.copy(&self.graph.node(x).name, view)?;
+                apply(&copy).ok_or_else(|| self.unsupported(x, "a value that cannot be read so"))
             }
         }
     }
 
     /// Channels from `first` on, seen through a gate.
-    fn gate(&mut self, x: ValueId, first: usize, gate: ValueId) -> Result<Vec<Segment>, PlanError> {
+    fn gate(&mut self, x: ValueId, first: usize, gate: ValueId) -> Result<Vec<ChannelView>, PlanError> {
         let value = self.values[x.index()].clone();
         let gates = self.values[gate.index()].clone();
         let [factors] = gates.as_slice() else {
@@ -278,7 +278,7 @@ impl Lowering<'_> {
         let untouched =
             |r: Range<usize>| pieces(&value, r).map(|(s, part, _)| s.sub(part)).collect::<Vec<_>>();
         result.extend(untouched(0..first));
-        let mut gated: Vec<(Segment, usize)> =
+        let mut gated: Vec<(ChannelView, usize)> =
             pieces(&value, first..end).map(|(s, part, at)| (s.sub(part), at)).collect();
         // Factors are read in quads.
         if gated.iter().any(|(_, at)| !at.is_multiple_of(4)) {
@@ -291,7 +291,7 @@ impl Lowering<'_> {
                 false => self.emitter.copy(&self.graph.node(x).name, &s)?,
             };
             let gate = Gate { buffer: factors.buffer, shape: factors.shape, first_channel };
-            result.push(Segment {
+            result.push(ChannelView {
                 gate: Some(gate),
                 non_negative: s.non_negative && factors.non_negative,
                 ..s
@@ -301,7 +301,7 @@ impl Lowering<'_> {
         Ok(result)
     }
 
-    fn add(&mut self, v: ValueId, activation: &Activation) -> Result<Vec<Segment>, PlanError> {
+    fn add(&mut self, v: ValueId, activation: &Activation) -> Result<Vec<ChannelView>, PlanError> {
         let inputs = self.graph.node(v).inputs.clone();
         if let Some(fused) = self.fused_conv(v) {
             let other = if inputs[0] == fused { inputs[1] } else { inputs[0] };
@@ -310,7 +310,7 @@ impl Lowering<'_> {
             return self.conv(fused, conv, node.inputs[0], Some((v, other, activation)), None);
         }
         let channels = self.graph.shape(v).channels;
-        let mut sum = Sum::new(channels, self.graph.shape(v).size());
+        let mut sum = ConvBuilder::new(channels, self.graph.shape(v).size());
         sum.activation = vec![(0..channels, activation.clone())];
         for operand in inputs {
             self.add_value(operand, &mut sum)?;
@@ -321,11 +321,11 @@ impl Lowering<'_> {
     }
 
     /// Adds a whole value to a sum.
-    pub(super) fn add_value(&mut self, operand: ValueId, sum: &mut Sum) -> Result<(), PlanError> {
+    pub(super) fn add_value(&mut self, operand: ValueId, sum: &mut ConvBuilder) -> Result<(), PlanError> {
         let mut first_out = 0;
         for s in self.values[operand.index()].clone() {
             let channels = s.channels;
-            self.add_segment(operand, s, first_out, [1, 1], sum)?;
+            self.add_view(operand, s, first_out, [1, 1], sum)?;
             first_out += channels;
         }
         Ok(())

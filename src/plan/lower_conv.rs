@@ -1,9 +1,9 @@
 //! One convolution: its blocks as segments that need no computing, K ranges and added values.
 
 use super::PlanError;
+use super::channel_view::{ChannelView, Prologue, channels_without_prologue, clip, pieces, row_ranges};
+use super::conv_builder::{ConvBuilder, KRangeBuilder, fits_dense_diagonal};
 use super::lower::Lowering;
-use super::segment::{Map, Segment, clip, pieces, row_ranges, unmappable};
-use super::sum::{Sum, Term, is_little};
 use super::weights::KWeight;
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, MaxPool, Op, ValueId, Weight};
 use crate::kernel::{BufferShape, Function, Layout};
@@ -21,7 +21,7 @@ impl Lowering<'_> {
         x: ValueId,
         add: Option<(ValueId, ValueId, &Activation)>,
         pool: Option<(ValueId, MaxPool)>,
-    ) -> Result<Vec<Segment>, PlanError> {
+    ) -> Result<Vec<ChannelView>, PlanError> {
         let input = self.values[x.index()].clone();
         let result_value = pool.map(|p| p.0).or(add.map(|a| a.0)).unwrap_or(v);
         let ranges = row_ranges(conv);
@@ -35,23 +35,23 @@ impl Lowering<'_> {
         for rows in ranges {
             if add.is_none()
                 && pool.is_none()
-                && let Some(view) = self.view(v, conv, (x, &input), &rows)?
+                && let Some(aliases) = self.view(v, conv, (x, &input), &rows)?
             {
                 let Some(output) = output else {
-                    result.extend(view);
+                    result.extend(aliases);
                     continue;
                 };
-                let mut sum = Sum::new(rows.len(), self.graph.shape(v).size());
+                let mut sum = ConvBuilder::new(rows.len(), self.graph.shape(v).size());
                 let mut first = 0;
-                for segment in view {
-                    let channels = segment.channels;
-                    self.add_segment(x, segment, first, [1, 1], &mut sum)?;
+                for view in aliases {
+                    let channels = view.channels;
+                    self.add_view(x, view, first, [1, 1], &mut sum)?;
                     first += channels;
                 }
                 self.emitter.sum_into(&name, sum, output, rows.start)?;
                 continue;
             }
-            let mut sum = Sum::new(rows.len(), self.graph.shape(v).size());
+            let mut sum = ConvBuilder::new(rows.len(), self.graph.shape(v).size());
             sum.bias = conv.bias[rows.clone()].to_vec();
             sum.activation = clip(&conv.activation, &rows);
             for block in &conv.blocks {
@@ -120,14 +120,14 @@ impl Lowering<'_> {
         &mut self,
         v: ValueId,
         conv: &Conv2d,
-        (x, input): (ValueId, &[Segment]),
+        (x, input): (ValueId, &[ChannelView]),
         rows: &Range<usize>,
-    ) -> Result<Option<Vec<Segment>>, PlanError> {
+    ) -> Result<Option<Vec<ChannelView>>, PlanError> {
         let mut over = conv.blocks.iter().filter(|b| b.out.start < rows.end && rows.start < b.out.end);
         let (Some(block), None) = (over.next(), over.next()) else { return Ok(None) };
         let at = rows.start - block.out.start..rows.end - block.out.start;
         let scale = match &block.weight {
-            BlockWeight::Dirac | BlockWeight::MeanPool2 => None,
+            BlockWeight::Dirac | BlockWeight::AvgPool2x2 => None,
             BlockWeight::Diagonal(scale) => Some(&scale[at.clone()]),
             _ => return Ok(None),
         };
@@ -135,63 +135,63 @@ impl Lowering<'_> {
             return Ok(None);
         }
         let first = block.input.start + at.start;
-        let segments: Vec<(Segment, usize)> =
+        let views: Vec<(ChannelView, usize)> =
             pieces(input, first..first + rows.len()).map(|(s, range, at)| (s.sub(range), at)).collect();
         let activations = clip(&conv.activation, rows);
         let bias = &conv.bias[rows.clone()];
         let unchanged =
-            |(s, _): &(Segment, usize)| activations.iter().all(|(_, a)| a.preserves(s.is_non_negative()));
-        let alias = scale.is_none() && bias.iter().all(|b| *b == 0.0) && segments.iter().all(unchanged);
-        let pool = matches!(block.weight, BlockWeight::MeanPool2);
-        let map = match activations.as_slice() {
+            |(s, _): &(ChannelView, usize)| activations.iter().all(|(_, a)| a.preserves(s.is_non_negative()));
+        let alias = scale.is_none() && bias.iter().all(|b| *b == 0.0) && views.iter().all(unchanged);
+        let pool = matches!(block.weight, BlockWeight::AvgPool2x2);
+        let prologue = match activations.as_slice() {
             [(_, activation)] if !alias => Some(Function::from(activation)),
             _ => None,
         };
-        if !alias && (pool || map.is_none() || !self.readers_map(v, rows)) {
+        if !alias && (pool || prologue.is_none() || !self.readers_apply_prologue(v, rows)) {
             return Ok(None);
         }
         let mut result = vec![];
-        for (segment, at) in segments {
-            let channels = at..at + segment.channels;
-            let view = |s: &Segment| {
-                let s = match map {
+        for (view, at) in views {
+            let channels = at..at + view.channels;
+            let apply = |s: &ChannelView| {
+                let s = match prologue {
                     None => s.clone(),
                     Some(function) => {
                         let ones = || vec![1.0; channels.len()];
                         let scale = scale.map_or_else(ones, |s| s[channels.clone()].to_vec());
-                        s.mapped(Map { function, scale, shift: bias[channels.clone()].to_vec() })?
+                        s.with_prologue(Prologue { function, scale, shift: bias[channels.clone()].to_vec() })?
                     }
                 };
-                if pool { s.mean_pooled() } else { s.strided(conv.stride[0]) }
+                if pool { s.avg_pooled() } else { s.strided(conv.stride[0]) }
             };
-            if map.is_some() && view(&segment).is_none() {
+            if prologue.is_some() && apply(&view).is_none() {
                 return Ok(None);
             }
-            result.push(self.viewed(x, &segment, view)?);
+            result.push(self.viewed(x, &view, apply)?);
         }
         Ok(Some(result))
     }
 
     /// Whether every reader of some channels can apply a function as it loads them: ungrouped convolutions, and Dirac rows
     /// that hand them on.
-    fn readers_map(&mut self, v: ValueId, channels: &Range<usize>) -> bool {
+    fn readers_apply_prologue(&mut self, v: ValueId, channels: &Range<usize>) -> bool {
         if self.kept(v) || v == self.graph.output() {
             return false;
         }
-        let unmapped = self.unmapped(v);
-        let after = unmapped.partition_point(|r| r.end <= channels.start);
-        unmapped.get(after).is_none_or(|r| r.start >= channels.end)
+        let without_prologue = self.without_prologue(v);
+        let after = without_prologue.partition_point(|r| r.end <= channels.start);
+        without_prologue.get(after).is_none_or(|r| r.start >= channels.end)
     }
 
     /// The channels of a value of which some reader can apply no function: ranges in order, and apart.
-    fn unmapped(&mut self, v: ValueId) -> Arc<[Range<usize>]> {
-        if let Some(known) = &self.unmapped[v.index()] {
+    fn without_prologue(&mut self, v: ValueId) -> Arc<[Range<usize>]> {
+        if let Some(known) = &self.without_prologue[v.index()] {
             return known.clone();
         }
         let mut ranges: Vec<Range<usize>> = vec![];
         for reader in &self.consumers[v.index()] {
             match &self.graph.node(*reader).op {
-                Op::Conv2d(conv) => ranges.extend(unmappable(conv)),
+                Op::Conv2d(conv) => ranges.extend(channels_without_prologue(conv)),
                 _ => ranges.push(0..self.graph.shape(v).channels),
             }
         }
@@ -202,7 +202,7 @@ impl Lowering<'_> {
             touches
         });
         let ranges: Arc<[Range<usize>]> = ranges.into();
-        self.unmapped[v.index()] = Some(ranges.clone());
+        self.without_prologue[v.index()] = Some(ranges.clone());
         ranges
     }
 
@@ -212,16 +212,16 @@ impl Lowering<'_> {
         v: ValueId,
         conv: &Conv2d,
         block: &Block,
-        (x, input): (ValueId, &[Segment]),
+        (x, input): (ValueId, &[ChannelView]),
         rows: &Range<usize>,
-        sum: &mut Sum,
+        sum: &mut ConvBuilder,
     ) -> Result<(), PlanError> {
         let (out, from) = (&block.out, &block.input);
         let shared = out.start.max(rows.start)..out.end.min(rows.end);
         let to_row = shared.start - rows.start;
         let source_rows = shared.start - out.start..shared.end - out.start;
         match &block.weight {
-            BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::MeanPool2 => {
+            BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::AvgPool2x2 => {
                 let first = from.start + source_rows.start;
                 for (s, range, at) in pieces(input, first..first + shared.len()) {
                     let (s, to) = (s.sub(range), to_row + at);
@@ -232,12 +232,12 @@ impl Lowering<'_> {
                             let s = self.viewed(x, &s, |s| s.tapped(conv.stride))?;
                             self.diagonal(x, s, factors, to, conv.stride, sum)?;
                         }
-                        BlockWeight::MeanPool2 => {
-                            let s = self.viewed(x, &s, Segment::mean_pooled)?;
+                        BlockWeight::AvgPool2x2 => {
+                            let s = self.viewed(x, &s, ChannelView::avg_pooled)?;
                             let ones = vec![1.0; s.channels];
                             self.diagonal(x, s, ones.into(), to, [1, 1], sum)?;
                         }
-                        _ => self.add_segment(x, s, to, conv.stride, sum)?,
+                        _ => self.add_view(x, s, to, conv.stride, sum)?,
                     }
                 }
             }
@@ -248,33 +248,33 @@ impl Lowering<'_> {
                 let [_, per_group, kh, kw] = weight.shape();
                 let mut k = KWeight::zero([rows.len(), per_group, kh, kw]);
                 k.add_tensor(weight, 0..out.len(), 0..per_group, 0, 0, None);
-                let parts: Vec<Segment> =
+                let parts: Vec<ChannelView> =
                     pieces(input, from.clone()).map(|(s, range, _)| s.sub(range)).collect();
                 let readable =
-                    |s: &Segment| s.is_strided() && s.gate.is_none() && s.first_channel.is_multiple_of(4);
-                let segment = match parts.as_slice() {
+                    |s: &ChannelView| s.is_strided() && s.gate.is_none() && s.first_channel.is_multiple_of(4);
+                let view = match parts.as_slice() {
                     [one] if readable(one) => one.clone(),
                     _ => self.gathered(x, parts)?,
                 };
-                sum.terms.push(Term::window(conv, segment, *groups, k));
+                sum.k_ranges.push(KRangeBuilder::window(conv, view, *groups, k));
             }
             BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
                 let pointwise = matches!(block.weight, BlockWeight::Pointwise(_));
                 let one =
                     pointwise || conv.kernel == [1, 1] && [conv.padding, conv.padding_end] == [[0, 0]; 2];
-                let readable = |s: &Segment| {
+                let readable = |s: &ChannelView| {
                     let whole = one && conv.stride == [1, 1];
-                    (s.gate.is_none() && (!s.mean_pool || whole)).then(|| s.clone())
+                    (s.gate.is_none() && (!s.avg_pool_2x2 || whole)).then(|| s.clone())
                 };
                 let [_, _, kh, kw] = weight.shape();
                 for (s, range, at) in pieces(input, from.clone()) {
-                    let segment = self.viewed(x, &s.sub(range.clone()), readable)?;
-                    let (segment, lead) = segment.quad_start();
-                    let mut k = KWeight::zero([rows.len(), segment.channels, kh, kw]);
+                    let view = self.viewed(x, &s.sub(range.clone()), readable)?;
+                    let (view, lead) = view.quad_start();
+                    let mut k = KWeight::zero([rows.len(), view.channels, kh, kw]);
                     k.add_tensor(weight, source_rows.clone(), at..at + range.len(), to_row, lead, None);
-                    sum.terms.push(match pointwise {
-                        true => Term::pointwise(segment, conv.stride, 1, k),
-                        false => Term::window(conv, segment, 1, k),
+                    sum.k_ranges.push(match pointwise {
+                        true => KRangeBuilder::pointwise(view, conv.stride, 1, k),
+                        false => KRangeBuilder::window(conv, view, 1, k),
                     });
                 }
             }
@@ -284,45 +284,45 @@ impl Lowering<'_> {
 
     /// Adds a segment to output channels from `first_out` on, in the epilogue: nothing is multiplied. Where quads do not match the
     /// epilogue moves channels across them; a view that it cannot apply is copied, or where that is little a diagonal K range.
-    pub(super) fn add_segment(
+    pub(super) fn add_view(
         &mut self,
         x: ValueId,
-        segment: Segment,
+        view: ChannelView,
         first_out: usize,
         stride: [usize; 2],
-        sum: &mut Sum,
+        sum: &mut ConvBuilder,
     ) -> Result<(), PlanError> {
-        let aligned = segment.quad_aligned(first_out);
-        let added = |s: &Segment| s.is_strided() && (aligned || s.gate.is_none());
-        let moved = segment.is_strided() || !is_little(sum.channels, segment.channels);
+        let aligned = view.quad_aligned(first_out);
+        let added = |s: &ChannelView| s.is_strided() && (aligned || s.gate.is_none());
+        let moved = view.is_strided() || !fits_dense_diagonal(sum.channels, view.channels);
         if stride[0] == stride[1] && (aligned || moved) {
-            let view = |s: &Segment| s.strided(stride[0]).filter(added);
-            let segment = self.viewed(x, &segment, view)?;
-            sum.adds.push((segment, first_out));
+            let apply = |s: &ChannelView| s.strided(stride[0]).filter(added);
+            let view = self.viewed(x, &view, apply)?;
+            sum.adds.push((view, first_out));
             return Ok(());
         }
-        let ones = vec![1.0; segment.channels];
-        let from = self.viewed(x, &segment, |s| s.tapped(stride))?;
+        let ones = vec![1.0; view.channels];
+        let from = self.viewed(x, &view, |s| s.tapped(stride))?;
         self.diagonal(x, from, ones.into(), first_out, stride, sum)
     }
 
     /// Segments as one buffer, for a reader that needs them so.
-    pub(super) fn gathered(&mut self, x: ValueId, parts: Vec<Segment>) -> Result<Segment, PlanError> {
+    pub(super) fn gathered(&mut self, x: ValueId, parts: Vec<ChannelView>) -> Result<ChannelView, PlanError> {
         let channels = parts.iter().map(|s| s.channels).sum();
         let [height, width] = parts.first().map_or([1, 1], |s| s.operand().size());
-        let non_negative = parts.iter().all(Segment::is_non_negative);
-        let mut sum = Sum::new(channels, [height, width]);
+        let non_negative = parts.iter().all(ChannelView::is_non_negative);
+        let mut sum = ConvBuilder::new(channels, [height, width]);
         let mut first = 0;
         for part in parts {
             let channels = part.channels;
-            self.add_segment(x, part, first, [1, 1], &mut sum)?;
+            self.add_view(x, part, first, [1, 1], &mut sum)?;
             first += channels;
         }
         let to = BufferShape { height, width, layout: Layout::Packed, ..self.buffer_shape(x, channels) };
         let name = format!("{}.copy", self.name(x));
         let mut gathered = self.emitter.sum(&name, sum, None, to, &[])?;
         let whole = gathered.pop().expect("one buffer without cuts");
-        Ok(Segment { non_negative, ..whole })
+        Ok(ChannelView { non_negative, ..whole })
     }
 
     /// Adds a segment times a factor per channel to output channels from `first_out` on: as a depthwise K range where those are all
@@ -330,38 +330,38 @@ impl Lowering<'_> {
     pub(super) fn diagonal(
         &mut self,
         x: ValueId,
-        segment: Segment,
+        view: ChannelView,
         factors: Arc<[f64]>,
         first_out: usize,
         stride: [usize; 2],
-        sum: &mut Sum,
+        sum: &mut ConvBuilder,
     ) -> Result<(), PlanError> {
-        let channels = segment.channels;
-        let aligned = segment.shape.layout == Layout::Packed && segment.first_channel.is_multiple_of(4);
+        let channels = view.channels;
+        let aligned = view.shape.layout == Layout::Packed && view.first_channel.is_multiple_of(4);
         let all = first_out == 0 && channels == sum.channels;
-        if !(all && aligned) && is_little(sum.channels, channels) {
-            let (from, lead) = segment.quad_start();
+        if !(all && aligned) && fits_dense_diagonal(sum.channels, channels) {
+            let (from, lead) = view.quad_start();
             let mut weight = KWeight::zero([sum.channels, from.channels, 1, 1]);
             weight.add_diagonal(factors, first_out, lead, [0, 0]);
-            sum.terms.push(Term::pointwise(from, stride, 1, weight));
+            sum.k_ranges.push(KRangeBuilder::pointwise(from, stride, 1, weight));
             return Ok(());
         }
-        let segment = match aligned {
-            true => self.viewed(x, &segment, |s| s.map.is_none().then(|| s.clone()))?,
-            false => self.emitter.copy(self.graph.node(x).name.as_str(), &segment)?,
+        let view = match aligned {
+            true => self.viewed(x, &view, |s| s.prologue.is_none().then(|| s.clone()))?,
+            false => self.emitter.copy(self.graph.node(x).name.as_str(), &view)?,
         };
         let mut weight = KWeight::zero([channels, 1, 1, 1]);
         let tensor = Tensor::from_f64(vec![channels, 1, 1, 1], factors.to_vec());
         weight.add_tensor(&Weight::new(tensor), 0..channels, 0..1, 0, 0, None);
-        let term = Term::pointwise(segment, stride, channels, weight);
+        let k_range = KRangeBuilder::pointwise(view, stride, channels, weight);
         if all {
-            sum.terms.push(term);
+            sum.k_ranges.push(k_range);
             return Ok(());
         }
         let [height, width] = sum.size;
         let to = BufferShape { height, width, layout: Layout::Packed, ..self.buffer_shape(x, channels) };
-        let mut own = Sum::new(channels, sum.size);
-        own.terms.push(term);
+        let mut own = ConvBuilder::new(channels, sum.size);
+        own.k_ranges.push(k_range);
         let name = format!("{}.scaled", self.name(x));
         let mut scaled = self.emitter.sum(&name, own, None, to, &[])?;
         sum.adds.push((scaled.pop().expect("one buffer without cuts"), first_out));

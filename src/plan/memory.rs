@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 /// A set of buffers that share one place from the first write to the last read.
-struct Life {
+struct LiveRange {
     bytes: usize,
     /// Dispatches during which the bytes must stay.
     span: RangeInclusive<usize>,
@@ -39,13 +39,13 @@ pub(super) fn assign(lowered: Emitter, batch: usize) -> Plan {
             root[d.writes[0].0] = root[old];
         }
     }
-    let mut lives: Vec<Option<Life>> = buffers.iter().map(|_| None).collect();
+    let mut lives: Vec<Option<LiveRange>> = buffers.iter().map(|_| None).collect();
     let mut touch = |b: BufferId, t: usize| {
         if !matches!(buffers[b.0].place, Place::Slot(_)) {
             return;
         }
         let bytes = buffers[b.0].shape.bytes();
-        let life = lives[root[b.0]].get_or_insert(Life { bytes, span: t..=t });
+        let life = lives[root[b.0]].get_or_insert(LiveRange { bytes, span: t..=t });
         life.bytes = life.bytes.max(bytes);
         life.span = *life.span.start().min(&t)..=*life.span.end().max(&t);
     };
@@ -56,9 +56,9 @@ pub(super) fn assign(lowered: Emitter, batch: usize) -> Plan {
         touch(part.buffer, dispatches.len());
     }
     let roots: Vec<usize> = (0..lives.len()).filter(|&b| lives[b].is_some()).collect();
-    let lives: Vec<Life> = lives.into_iter().flatten().collect();
+    let lives: Vec<LiveRange> = lives.into_iter().flatten().collect();
 
-    let lower_bound = most_alive(&lives, dispatches.len());
+    let lower_bound = max_live_bytes(&lives, dispatches.len());
     let (slots, slot_of) = best_slots(&lives, lower_bound);
     for (b, buffer) in buffers.iter_mut().enumerate() {
         if let Place::Slot(slot) = &mut buffer.place
@@ -71,7 +71,7 @@ pub(super) fn assign(lowered: Emitter, batch: usize) -> Plan {
 }
 
 /// Bytes of the largest set of lives that overlap during one of so many dispatches, or after them.
-fn most_alive(lives: &[Life], dispatches: usize) -> usize {
+fn max_live_bytes(lives: &[LiveRange], dispatches: usize) -> usize {
     let (mut begin, mut end) = (vec![0usize; dispatches + 2], vec![0usize; dispatches + 2]);
     for life in lives {
         begin[*life.span.start()] = begin[*life.span.start()].saturating_add(life.bytes);
@@ -89,17 +89,17 @@ fn most_alive(lives: &[Life], dispatches: usize) -> usize {
 const RESTARTS: usize = 400;
 
 /// Lives put into slots in all orders together: beyond some 650 lives there are fewer orders.
-const MAX_PUT: usize = 1 << 18;
+const MAX_PLACEMENTS: usize = 1 << 18;
 
 /// Slots that a life is tried in, the latest: beyond that a search would take longer than it saves.
 const MAX_TRIED: usize = 1024;
 
-fn best_slots(lives: &[Life], lower_bound: usize) -> (Vec<usize>, Vec<usize>) {
+fn best_slots(lives: &[LiveRange], lower_bound: usize) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..lives.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(lives[i].bytes), *lives[i].span.start()));
     let mut best = first_fit(lives, &order);
     let total = |slots: &[usize]| slots.iter().fold(0, |sum: usize, bytes| sum.saturating_add(*bytes));
-    let restarts = RESTARTS.min(MAX_PUT / lives.len().max(1)) as u64;
+    let restarts = RESTARTS.min(MAX_PLACEMENTS / lives.len().max(1)) as u64;
     for restart in 1..=restarts {
         if total(&best.0) == lower_bound {
             break;
@@ -125,11 +125,11 @@ fn hash(seed: u64) -> u64 {
 }
 
 /// Puts lives into slots in the given order, each into the free slot that grows least, then fits closest.
-fn first_fit(lives: &[Life], order: &[usize]) -> (Vec<usize>, Vec<usize>) {
+fn first_fit(lives: &[LiveRange], order: &[usize]) -> (Vec<usize>, Vec<usize>) {
     let mut slots: Vec<Slot> = vec![];
     let mut slot_of = vec![0; lives.len()];
     for &i in order {
-        let Life { bytes, span } = &lives[i];
+        let LiveRange { bytes, span } = &lives[i];
         let first = slots.len().saturating_sub(MAX_TRIED);
         let free = (first..slots.len()).filter(|s| slots[*s].is_free(span));
         let chosen =

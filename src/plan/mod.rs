@@ -7,8 +7,10 @@
 //! [`MAX_WEIGHT_GROWTH`] times the bytes of the graph's tensors and [`FREE_WEIGHT_BYTES`] more. Time and memory to make and to check
 //! one grow with the number of its dispatches, hardly faster.
 
+mod channel_view;
 mod check;
 mod checked;
+mod conv_builder;
 mod display;
 mod emit;
 mod in_place;
@@ -16,8 +18,6 @@ mod limits;
 mod lower;
 mod lower_conv;
 mod memory;
-mod segment;
-mod sum;
 mod svg;
 mod values;
 mod weights;
@@ -78,7 +78,7 @@ pub struct Dispatch {
 
 /// A channel range of a buffer, as part of a value that was asked for by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct KeptPart {
     /// The buffer.
     pub buffer: BufferId,
     /// First channel of the buffer.
@@ -95,7 +95,7 @@ pub struct Kept {
     /// Name of the graph's node.
     pub name: String,
     /// Its channels, in order.
-    pub parts: Vec<Part>,
+    pub parts: Vec<KeptPart>,
 }
 
 /// Everything needed to run a network, short of a device.
@@ -268,51 +268,57 @@ pub enum PlanError {
 
 /// What a plan is made for: the limits that it must stay inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct PlanTarget {
     /// Bytes of one storage binding; also taken for one buffer.
     pub max_binding_bytes: u64,
     /// Storage buffers in one dispatch.
     pub max_storage_buffers: u32,
 }
 
-impl Target {
+impl PlanTarget {
     /// The CPU executor: without limits, as its buffers are not bound.
-    pub const CPU: Target = Target { max_binding_bytes: u64::MAX, max_storage_buffers: u32::MAX };
+    pub const CPU: PlanTarget = PlanTarget { max_binding_bytes: u64::MAX, max_storage_buffers: u32::MAX };
 
     /// An adapter.
-    pub fn of(caps: &Capabilities) -> Target {
-        Target {
+    pub fn of(caps: &Capabilities) -> PlanTarget {
+        PlanTarget {
             max_binding_bytes: caps.limits.max_binding_bytes,
             max_storage_buffers: caps.limits.max_storage_buffers,
         }
     }
 }
 
-impl Default for Target {
+impl Default for PlanTarget {
     /// An adapter of WebGPU's guaranteed limits.
-    fn default() -> Target {
-        Target::of(&Capabilities::WEBGPU)
+    fn default() -> PlanTarget {
+        PlanTarget::of(&Capabilities::WEBGPU)
     }
 }
 
 /// What to plan for.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct PlanOptions {
     /// Images per run.
     pub batch: usize,
     /// Names of nodes whose values stay readable after a run.
     pub keep: Vec<String>,
     /// The device.
-    pub target: Target,
+    pub target: PlanTarget,
     /// Whether values may be written as two buffers where that saves memory.
     pub split: bool,
     /// What values between dispatches and packed weights are stored in.
     pub precision: Precision,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options { batch: 1, keep: vec![], target: Target::default(), split: true, precision: Precision::F32 }
+impl Default for PlanOptions {
+    fn default() -> PlanOptions {
+        PlanOptions {
+            batch: 1,
+            keep: vec![],
+            target: PlanTarget::default(),
+            split: true,
+            precision: Precision::F32,
+        }
     }
 }
 
@@ -321,7 +327,7 @@ impl Default for Options {
 /// # Errors
 /// [`PlanError`] names the layer that cannot be planned and the figures. In f16 every weight is read, once, for
 /// [`PlanError::Weights`]; before that [`PlanError::TooLarge`] refuses weights out of proportion.
-pub fn compile(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
+pub fn compile(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
     let mut splits = Splits::new();
     let mut best = plan_with(graph, options, &splits)?;
     limits::check_weights(&best, graph)?;
@@ -361,7 +367,7 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Plan, PlanError> {
 /// Nodes lowered again to try cuts, in all tries together: some 500 tries for a network of 500 nodes.
 const MAX_LOWERED: usize = 1 << 18;
 
-fn plan_with(graph: &Graph, options: &Options, splits: &Splits) -> Result<Plan, PlanError> {
+fn plan_with(graph: &Graph, options: &PlanOptions, splits: &Splits) -> Result<Plan, PlanError> {
     let mut lowered = lower::lower(graph, options, splits)?;
     let mut widened = lowered.clone();
     in_place::in_place(&mut lowered, false);

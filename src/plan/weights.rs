@@ -2,7 +2,7 @@
 
 use super::{Plan, PlanError};
 use crate::graph::Weight;
-use crate::kernel::{Precision, Values};
+use crate::kernel::{ConvParameters, Precision};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -144,7 +144,7 @@ pub struct ConvWeights {
     /// One per output channel where an activation is PReLU; else empty.
     pub slopes: Vec<f32>,
     /// Per K range, scale and shift of each channel where it maps its operand.
-    pub maps: Vec<Option<(Vec<f32>, Vec<f32>)>>,
+    pub prologues: Vec<Option<(Vec<f32>, Vec<f32>)>>,
 }
 
 impl ConvWeights {
@@ -152,15 +152,21 @@ impl ConvWeights {
     pub fn bytes(&self) -> usize {
         let of_range = |k: &KWeight| k.shape.iter().fold(1, |n: usize, d| n.saturating_mul(*d));
         let values = self.k_ranges.iter().map(of_range).fold(0, usize::saturating_add);
-        let maps: usize = self.maps.iter().flatten().map(|(scale, shift)| scale.len() + shift.len()).sum();
-        values.saturating_add(self.bias.len() + self.slopes.len() + maps).saturating_mul(4)
+        let prologues: usize =
+            self.prologues.iter().flatten().map(|(scale, shift)| scale.len() + shift.len()).sum();
+        values.saturating_add(self.bias.len() + self.slopes.len() + prologues).saturating_mul(4)
     }
 
     /// Forms every value and hands them over.
-    pub fn with_values<R>(&self, then: impl FnOnce(&Values<'_>) -> R) -> R {
+    pub fn with_values<R>(&self, then: impl FnOnce(&ConvParameters<'_>) -> R) -> R {
         let k_ranges: Vec<Vec<f32>> = self.k_ranges.iter().map(KWeight::to_f32).collect();
         let k_ranges: Vec<&[f32]> = k_ranges.iter().map(Vec::as_slice).collect();
-        then(&Values { k_ranges: &k_ranges, bias: &self.bias, slopes: &self.slopes, maps: &self.maps })
+        then(&ConvParameters {
+            k_ranges: &k_ranges,
+            bias: &self.bias,
+            slopes: &self.slopes,
+            prologues: &self.prologues,
+        })
     }
 }
 

@@ -46,7 +46,7 @@ pub fn fold_batch_norm(graph: &Graph) -> Result<Graph, GraphError> {
 }
 
 fn foldable(conv: &Conv2d) -> bool {
-    conv.is_linear() && conv.blocks.iter().all(|b| !matches!(b.weight, BlockWeight::MeanPool2))
+    conv.is_linear() && conv.blocks.iter().all(|b| !matches!(b.weight, BlockWeight::AvgPool2x2))
 }
 
 fn fold(conv: &Conv2d, (scale, shift): &(Vec<f64>, Vec<f64>)) -> Option<Conv2d> {
@@ -66,7 +66,7 @@ fn fold(conv: &Conv2d, (scale, shift): &(Vec<f64>, Vec<f64>)) -> Option<Conv2d> 
             BlockWeight::Diagonal(factors) => {
                 BlockWeight::Diagonal(factors.iter().zip(rows).map(|(f, s)| f * s).collect())
             }
-            BlockWeight::MeanPool2 => unreachable!("not foldable"),
+            BlockWeight::AvgPool2x2 => unreachable!("not foldable"),
         };
     }
     folded.has_bias = true;

@@ -65,13 +65,13 @@ fn is_pointwise(conv: &Conv2d) -> bool {
 }
 
 /// Values of a product that are always worth forming: 4 MiB.
-const SMALL_PRODUCT: usize = 1 << 19;
+const MIN_PRODUCT_BOUND: usize = 1 << 19;
 
 /// Whether the product of two is not much larger than they are: a narrow layer between two wide ones may stand for any matrix.
 fn worth_forming(first: &Conv2d, second: &Conv2d) -> bool {
     let own = first.macs_per_pixel().saturating_add(second.macs_per_pixel());
     let product = first.in_channels.saturating_mul(second.out_channels);
-    product <= own.saturating_mul(16).max(SMALL_PRODUCT)
+    product <= own.saturating_mul(16).max(MIN_PRODUCT_BOUND)
 }
 
 /// Whether rows that are handed on end at a multiple of 4: only there can one dispatch write two buffers.
@@ -141,7 +141,7 @@ fn product(second: &Conv2d, first: &Conv2d) -> Conv2d {
                     *o += weight.row(r).iter().zip(values).map(|(w, v)| w * v).sum::<f64>();
                 }
             }
-            BlockWeight::MeanPool2 => unreachable!("of stride 2"),
+            BlockWeight::AvgPool2x2 => unreachable!("of stride 2"),
         }
     }
     let has_bias = first.has_bias || second.has_bias;

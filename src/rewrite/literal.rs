@@ -42,7 +42,7 @@ fn expressible(conv: &Conv2d, input: [usize; 2]) -> bool {
 }
 
 fn has_means(conv: &Conv2d) -> bool {
-    conv.blocks.iter().any(|b| matches!(b.weight, BlockWeight::MeanPool2))
+    conv.blocks.iter().any(|b| matches!(b.weight, BlockWeight::AvgPool2x2))
 }
 
 /// The number of groups that a plain form of the convolution can have: that of its grouped block where every other block
@@ -68,7 +68,7 @@ fn common_groups(conv: &Conv2d) -> usize {
             && match &b.weight {
                 BlockWeight::Dense { groups, .. } => b.input.len() / groups == per_in,
                 BlockWeight::Pointwise(_) => false,
-                BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::MeanPool2 => per_in == per_out,
+                BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::AvgPool2x2 => per_in == per_out,
             }
     };
     let groups = conv.in_channels / per_in;

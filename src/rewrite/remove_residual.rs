@@ -128,7 +128,7 @@ fn find_chain(graph: &Graph, consumers: &[Vec<ValueId>], add: ValueId) -> Result
         .find_map(|(i, s)| right.get(&s.value).map(|j| (s.value, i, *j)))
         .ok_or("its two operands do not come from one value through convolutions alone")?;
     let (mut main, mut side) = (lhs[..l].to_vec(), rhs[..r].to_vec());
-    let is_mean = |s: &Step| matches!(graph.node(s.value).op, Op::MeanPool2);
+    let is_mean = |s: &Step| matches!(graph.node(s.value).op, Op::AvgPool2x2);
     if main.len() < side.len() || main.iter().any(is_mean) {
         std::mem::swap(&mut main, &mut side);
     }
@@ -166,7 +166,7 @@ fn path(graph: &Graph, consumers: &[Vec<ValueId>], end: ValueId) -> Vec<Step> {
         let own = consumers[v.index()].len() == readers;
         readers = 1;
         let known = match node.op {
-            Op::Conv2d(_) | Op::MeanPool2 => true,
+            Op::Conv2d(_) | Op::AvgPool2x2 => true,
             Op::Gate { first: 0 } => {
                 step.gate = gate_nodes(graph, consumers, v);
                 // What is gated is read by the gate and by what computes it.
@@ -345,7 +345,7 @@ impl Chain {
                 }
             } else {
                 let weight = match self.side {
-                    Side::Projection { mean: Some(_), .. } if own.stride == [2, 2] => BlockWeight::MeanPool2,
+                    Side::Projection { mean: Some(_), .. } if own.stride == [2, 2] => BlockWeight::AvgPool2x2,
                     _ => BlockWeight::Dirac,
                 };
                 let carried = Block { out: 0..reserved, input: 0..reserved, weight };

@@ -10,7 +10,7 @@ use crate::graph::GraphError;
 use crate::kernel::Precision;
 use crate::memory::OutOfMemory;
 use crate::models::saved::SavedError;
-use crate::models::{ModelError, Output};
+use crate::models::{ModelError, OutputKind};
 use crate::plan::{CheckError, PlanError, Values};
 use crate::preprocess::PreprocessError;
 #[cfg(not(target_arch = "wasm32"))]
@@ -107,7 +107,7 @@ pub enum Error {
     #[error("expected logits, [1, classes, 1, 1], found {output}, {shape:?}: they have no classes")]
     NotLogits {
         /// What the values are.
-        output: Output,
+        output: OutputKind,
         /// `[batch, channels, height, width]`.
         shape: [usize; 4],
     },

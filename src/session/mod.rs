@@ -25,7 +25,7 @@ pub use prepare::{Prepared, prepare};
 pub use prune::{Judge, PrunedModel, prune_model};
 
 use crate::kernel::Rounding;
-use crate::models::{Model, Output, Scores};
+use crate::models::{Model, OutputKind, Scores};
 use crate::plan::{Memory, Plan, Values};
 use crate::preprocess::Preprocess;
 use crate::rewrite::BlockReport;
@@ -54,7 +54,7 @@ struct About {
     family: String,
     preprocess: Preprocess,
     labels: Option<Vec<String>>,
-    output: Output,
+    output: OutputKind,
     scores: Scores,
 }
 
@@ -242,7 +242,7 @@ impl Session {
     }
 
     /// What the output is: logits, an embedding, or features.
-    pub fn output(&self) -> Output {
+    pub fn output(&self) -> OutputKind {
         self.about.output
     }
 

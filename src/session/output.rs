@@ -4,7 +4,7 @@
 //! follow from the cut graph as they do from a whole one.
 
 use crate::graph::{Graph, Node, Op, ValueId};
-use crate::models::{Model, Naming, Output};
+use crate::models::{Model, Naming, OutputKind};
 use crate::rewrite::Rewritten;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -134,7 +134,7 @@ fn listed(names: &[String], converted: bool) -> String {
 
 impl OutputChoice {
     /// The model that ends with this value. If that is not the model's own output, layers after it are gone from [`Model::graph`], there
-    /// are no labels, and [`Model::output`] is [`Output::Features`].
+    /// are no labels, and [`Model::output`] is [`OutputKind::Features`].
     ///
     /// # Errors
     /// [`OutputError`] where there is no such value.
@@ -156,7 +156,7 @@ impl OutputChoice {
             blocks,
             layers,
             labels: None,
-            output: Output::Features,
+            output: OutputKind::Features,
             ..model.clone()
         }))
     }
@@ -166,7 +166,7 @@ impl OutputChoice {
 /// way has one operand, so the walk never enters the branch of a gate, which has an average of its own.
 fn features(model: &Model) -> Result<ValueId, OutputError> {
     let graph = &model.graph;
-    if model.output == Output::Embedding {
+    if model.output == OutputKind::Embedding {
         return Ok(graph.output());
     }
     let mut value = graph.output();

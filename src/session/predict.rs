@@ -1,7 +1,7 @@
 //! Logits to probabilities, and the most probable classes.
 
 use super::{Error, Session};
-use crate::models::{Output, Scores};
+use crate::models::{OutputKind, Scores};
 
 /// A class of an image, with its score.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,7 +65,7 @@ impl Session {
 
     fn check_logits(&self, logits: &[f32]) -> Result<(), Error> {
         let shape = self.output_shape();
-        if self.about.output != Output::Logits || shape[2..] != [1, 1] {
+        if self.about.output != OutputKind::Logits || shape[2..] != [1, 1] {
             return Err(Error::NotLogits { output: self.about.output, shape });
         }
         match logits.len() == shape[1] {

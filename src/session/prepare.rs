@@ -3,7 +3,7 @@
 use super::{Error, Options};
 use crate::graph::Graph;
 use crate::models::Model;
-use crate::plan::{self, CheckedPlan, Plan, Target};
+use crate::plan::{self, CheckedPlan, Plan, PlanTarget};
 use crate::rewrite::{self, BlockReport, Rewritten};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ impl Prepared {
     /// [`Error::Plan`] names the layer that cannot be planned, with the figures.
     #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
     pub fn for_cpu(model: &Model, options: &Options) -> Result<Prepared, Error> {
-        prepare(model, options, Target::CPU)
+        prepare(model, options, PlanTarget::CPU)
     }
 
     /// Rewrites and plans a model within a GPU's limits, and replays the plan.
@@ -65,17 +65,17 @@ impl Prepared {
 ///
 /// # Errors
 /// As [`Prepared::for_cpu`].
-pub fn prepare(model: &Model, options: &Options, target: Target) -> Result<Prepared, Error> {
+pub fn prepare(model: &Model, options: &Options, target: PlanTarget) -> Result<Prepared, Error> {
     let model = options.output.of(model)?.into_owned();
     let rewritten = rewrite::for_mode(&model.graph, options.form())?;
     let kept = kept(&model, &rewritten, &options.keep)?;
     let nodes: BTreeSet<&String> = kept.values().collect();
-    let planned = plan::Options {
+    let planned = plan::PlanOptions {
         batch: options.batch,
         keep: nodes.into_iter().cloned().collect(),
         target,
         precision: options.precision,
-        ..plan::Options::default()
+        ..plan::PlanOptions::default()
     };
     let plan = CheckedPlan::new(plan::compile(&rewritten.graph, &planned)?)?;
     Ok(Prepared { rewritten, plan, kept, model, options: options.clone() })

@@ -6,7 +6,7 @@ use crate::memory;
 use crate::models::{Model, Naming};
 use crate::plan::{self, Plan};
 use crate::reference;
-use crate::rewrite::prune::{ChannelMeans, Criterion, Options, Pruned, batch_norm_scales, prune};
+use crate::rewrite::prune::{ChannelMeans, Criterion, PruneOptions, Pruned, batch_norm_scales, prune};
 use crate::rewrite::{self, Mode};
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ pub struct PrunedModel {
 /// # Errors
 /// [`Error::Prune`] names the option, layer or criterion; [`Error::Calibration`] images that are no whole number,
 /// [`Error::OutOfMemory`] where one is too large to judge by.
-pub fn prune_model(model: &Model, judge: Judge<'_>, options: &Options) -> Result<PrunedModel, Error> {
+pub fn prune_model(model: &Model, judge: Judge<'_>, options: &PruneOptions) -> Result<PrunedModel, Error> {
     let rewritten = rewrite::for_mode(&model.graph, Mode::Structured)?;
     let chain = &rewritten.graph;
     let criterion = match judge {
@@ -49,7 +49,7 @@ pub fn prune_model(model: &Model, judge: Judge<'_>, options: &Options) -> Result
     };
     let pruned = prune(chain, &criterion, options)?;
     let planned = |graph: &Graph| -> Result<Plan, Error> {
-        let plan = plan::compile(graph, &plan::Options::default())?;
+        let plan = plan::compile(graph, &plan::PlanOptions::default())?;
         plan::check(&plan)?;
         Ok(plan)
     };

@@ -1,6 +1,6 @@
 //! Values to try the kernels of a convolution on, and how far apart two right answers may be.
 
-use crate::kernel::{BufferShape, ConvSpec, Function, Kernel, Precision, Values};
+use crate::kernel::{BufferShape, ConvParameters, ConvSpec, Function, Kernel, Precision};
 
 /// Half an ulp of 1 in f32.
 const HALF_ULP: f64 = 1.0 / (1u64 << 24) as f64;
@@ -14,7 +14,7 @@ pub(super) struct Data {
     weights: Vec<Vec<f32>>,
     bias: Vec<f32>,
     slopes: Vec<f32>,
-    maps: Vec<Option<(Vec<f32>, Vec<f32>)>>,
+    prologues: Vec<Option<(Vec<f32>, Vec<f32>)>>,
 }
 
 impl Data {
@@ -53,18 +53,18 @@ impl Data {
         let weights = ranges.iter().map(|r| weight(spec.out_channels * per_channel(r), &mut next)).collect();
         let mut values = |len: usize, scale: f32| (0..len).map(|_| scale * next()).collect::<Vec<f32>>();
         let bias = values(spec.out_channels, 1.0);
-        let maps = ranges
+        let prologues = ranges
             .iter()
-            .map(|r| r.map.map(|_| (values(r.from.channels, 0.5), values(r.from.channels, 0.5))))
+            .map(|r| r.prologue.map(|_| (values(r.from.channels, 0.5), values(r.from.channels, 0.5))))
             .collect();
         let slopes = if spec.has_slopes() { values(spec.out_channels, 1.0) } else { vec![] };
-        Data { reads, writes, weights, bias, slopes, maps }
+        Data { reads, writes, weights, bias, slopes, prologues }
     }
 
     pub(super) fn pack(&self, kernel: &Kernel, spec: &ConvSpec) -> Vec<u32> {
         let k_ranges: Vec<&[f32]> = self.weights.iter().map(Vec::as_slice).collect();
-        let (bias, slopes, maps) = (&self.bias[..], &self.slopes[..], &self.maps[..]);
-        kernel.pack(spec, &Values { k_ranges: &k_ranges, bias, slopes, maps })
+        let (bias, slopes, prologues) = (&self.bias[..], &self.slopes[..], &self.prologues[..]);
+        kernel.pack(spec, &ConvParameters { k_ranges: &k_ranges, bias, slopes, prologues })
     }
 
     /// Per output channel, how far a right sum may be from the exact one: `(K + 2) * 2^-24 * sum |w||x|`, with five more
@@ -200,10 +200,11 @@ mod tests {
             layout: Layout::Packed,
             precision: Precision::F32,
         };
-        let from = Operand { buffer: 0, shape, first_channel: 0, channels: 6, stride: 1, mean_pool: false };
+        let from =
+            Operand { buffer: 0, shape, first_channel: 0, channels: 6, stride: 1, avg_pool_2x2: false };
         let range = KRange {
             from,
-            map: None,
+            prologue: None,
             kernel: [1, 1],
             stride: [1, 1],
             padding: [0, 0],

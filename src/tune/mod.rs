@@ -4,23 +4,23 @@
 
 mod data;
 
-use crate::gpu::{Attempt, Gpu, GpuError, Trial, TunedKernel, Tuning};
+use crate::gpu::{CompiledCandidate, DispatchBench, Gpu, GpuError, TunedKernel, Tuning};
 use crate::kernel::{self, ConvSpec, Kernel, Rounding, Spec};
 use crate::plan::CheckedPlan;
 use data::Data;
 use std::time::{Duration, Instant};
 
 /// Fewest rounds over all kernels of a spec, most rounds, and the time after which no further one begins.
-const ROUNDS: usize = 7;
-const MOST_ROUNDS: usize = 50;
-const ENOUGH: Duration = Duration::from_millis(300);
+const MIN_ROUNDS: usize = 7;
+const MAX_ROUNDS: usize = 50;
+const MAX_SPEC_TIME: Duration = Duration::from_millis(300);
 /// A measurement takes at least that long where this many dispatches are enough for it.
-const LONG_ENOUGH: Duration = Duration::from_millis(1);
-const MOST_DISPATCHES: u32 = 256;
+const MIN_DURATION: Duration = Duration::from_millis(1);
+const MAX_DISPATCHES: u32 = 256;
 /// An alternative has to be faster by a fiftieth, which noise rarely gives to a median; by a tenth where the static choice is one
 /// shader for many layers, and one of its own takes a software driver a third of a second to compile.
-const PAYS: f64 = 0.98;
-const PAYS_ALONE: f64 = 0.9;
+const MAX_TIME_RATIO: f64 = 0.98;
+const MAX_TIME_RATIO_OWN_SHADER: f64 = 0.9;
 
 /// What was measured.
 #[derive(Clone, Debug)]
@@ -119,8 +119,9 @@ pub fn tune(
     for (done, (dispatch, conv, kernels, mut choice)) in specs.into_iter().enumerate() {
         progress(Progress { done, of, dispatch: &choice.dispatches[0] });
         choice.tried = measure(gpu, plan, dispatch, conv, &kernels)?;
-        let pays = if gpu.capabilities().shares_buffers() { PAYS_ALONE } else { PAYS };
-        choice.chosen = fastest(&choice.tried, pays);
+        let max_time_ratio =
+            if gpu.capabilities().shares_buffers() { MAX_TIME_RATIO_OWN_SHADER } else { MAX_TIME_RATIO };
+        choice.chosen = fastest(&choice.tried, max_time_ratio);
         choices.push(choice);
     }
     let gpu_time = gpu.adapter().timestamps;
@@ -138,19 +139,19 @@ fn measure(
     let data = Data::new(spec);
     let bounds = data.bounds(spec);
     let terms = data::terms(spec);
-    let trial = Trial::new(gpu, plan, dispatch, &data.reads, &data.writes)?;
+    let bench = DispatchBench::new(gpu, plan, dispatch, &data.reads, &data.writes)?;
     let mut expected: Option<Vec<Vec<f32>>> = None;
-    let mut attempts: Vec<Result<Attempt, String>> = vec![];
+    let mut candidates: Vec<Result<CompiledCandidate, String>> = vec![];
     for kernel in kernels {
-        let attempt = match trial.attempt(kernel, &data.pack(kernel, spec)) {
+        let candidate = match bench.compile(kernel, &data.pack(kernel, spec)) {
             // A driver may fail at an alternative; at the static choice nothing would run.
             Err(GpuError::Refused { message, .. }) if expected.is_some() => {
-                attempts.push(Err(message));
+                candidates.push(Err(message));
                 continue;
             }
             other => other?,
         };
-        let answer = data::values(spec, &trial.answer(&attempt)?);
+        let answer = data::values(spec, &bench.answer(&candidate)?);
         let factor =
             [&kernels[0], kernel].map(|k| k.rounding().of(terms) / Rounding::DIRECT.of(terms)).iter().sum();
         let checked = data::compare(spec, &bounds, factor, expected.as_ref().unwrap_or(&answer), &answer);
@@ -160,35 +161,35 @@ fn measure(
                 TuneError::Unsound { dispatch: plan.dispatches[dispatch].name.clone(), kernel, what }
             };
             checked.map_err(unsound)?;
-            attempts.push(Ok(attempt));
+            candidates.push(Ok(candidate));
             expected = Some(answer);
         } else {
-            attempts.push(checked.map(|()| attempt));
+            candidates.push(checked.map(|()| candidate));
         }
     }
-    let mut times = time(&trial, &attempts.iter().flatten().collect::<Vec<_>>())?.into_iter();
-    let tried = kernels.iter().zip(attempts).map(|(kernel, attempt)| Tried {
+    let mut times = time(&bench, &candidates.iter().flatten().collect::<Vec<_>>())?.into_iter();
+    let tried = kernels.iter().zip(candidates).map(|(kernel, candidate)| Tried {
         kernel: kernel.choice,
-        outcome: attempt.map(|_| times.next().expect("a time for each that was timed")),
+        outcome: candidate.map(|_| times.next().expect("a time for each that was timed")),
     });
     Ok(tried.collect())
 }
 
 /// The median time of a dispatch of each, measured in turn so that what slows the machine down slows all of them.
-fn time(trial: &Trial<'_>, attempts: &[&Attempt]) -> Result<Vec<Duration>, GpuError> {
+fn time(bench: &DispatchBench<'_>, candidates: &[&CompiledCandidate]) -> Result<Vec<Duration>, GpuError> {
     let mut dispatches = 1;
     // Each ran once: it is compiled, and its memory touched.
-    while dispatches < MOST_DISPATCHES && trial.time(attempts[0], dispatches)? * dispatches < LONG_ENOUGH {
+    while dispatches < MAX_DISPATCHES && bench.time(candidates[0], dispatches)? * dispatches < MIN_DURATION {
         dispatches *= 2;
     }
-    let mut times: Vec<Vec<Duration>> = vec![vec![]; attempts.len()];
+    let mut times: Vec<Vec<Duration>> = vec![vec![]; candidates.len()];
     let start = Instant::now();
-    for round in 0..MOST_ROUNDS {
-        if round >= ROUNDS && start.elapsed() > ENOUGH {
+    for round in 0..MAX_ROUNDS {
+        if round >= MIN_ROUNDS && start.elapsed() > MAX_SPEC_TIME {
             break;
         }
-        for (attempt, times) in attempts.iter().zip(&mut times) {
-            times.push(trial.time(attempt, dispatches)?);
+        for (candidate, times) in candidates.iter().zip(&mut times) {
+            times.push(bench.time(candidate, dispatches)?);
         }
     }
     Ok(times.into_iter().map(median).collect())
@@ -200,11 +201,15 @@ fn median(mut times: Vec<Duration>) -> Duration {
 }
 
 /// The fastest, where it pays to leave the first.
-fn fastest(tried: &[Tried], pays: f64) -> usize {
+fn fastest(tried: &[Tried], max_time_ratio: f64) -> usize {
     let timed = tried.iter().enumerate().filter_map(|(i, t)| Some((i, *t.outcome.as_ref().ok()?)));
     let default = timed.clone().find(|(i, _)| *i == 0);
     match (timed.min_by_key(|(i, time)| (*time, *i)), default) {
-        (Some((best, time)), Some((_, default))) if time.as_secs_f64() < pays * default.as_secs_f64() => best,
+        (Some((best, time)), Some((_, default)))
+            if time.as_secs_f64() < max_time_ratio * default.as_secs_f64() =>
+        {
+            best
+        }
         _ => 0,
     }
 }
@@ -266,11 +271,11 @@ mod tests {
 
     #[test]
     fn the_fastest_right_kernel_wins_where_it_pays() {
-        assert_eq!(fastest(&tried(&[Some(100), Some(50), Some(70)]), PAYS), 1);
-        assert_eq!(fastest(&tried(&[Some(100), None, Some(70)]), PAYS), 2);
-        assert_eq!(fastest(&tried(&[Some(100), Some(99), None]), PAYS), 0);
-        assert_eq!(fastest(&tried(&[Some(100)]), PAYS), 0);
-        assert_eq!(fastest(&tried(&[Some(100), Some(92), Some(88)]), PAYS_ALONE), 2);
-        assert_eq!(fastest(&tried(&[Some(100), Some(92)]), PAYS_ALONE), 0);
+        assert_eq!(fastest(&tried(&[Some(100), Some(50), Some(70)]), MAX_TIME_RATIO), 1);
+        assert_eq!(fastest(&tried(&[Some(100), None, Some(70)]), MAX_TIME_RATIO), 2);
+        assert_eq!(fastest(&tried(&[Some(100), Some(99), None]), MAX_TIME_RATIO), 0);
+        assert_eq!(fastest(&tried(&[Some(100)]), MAX_TIME_RATIO), 0);
+        assert_eq!(fastest(&tried(&[Some(100), Some(92), Some(88)]), MAX_TIME_RATIO_OWN_SHADER), 2);
+        assert_eq!(fastest(&tried(&[Some(100), Some(92)]), MAX_TIME_RATIO_OWN_SHADER), 0);
     }
 }

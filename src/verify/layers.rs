@@ -94,7 +94,7 @@ fn check_layer(
             (run(&node.op, &magnitudes), vec![n; node.shape.channels])
         }
         Op::Add(_) => (run(&Op::Add(Activation::Identity), &magnitudes), vec![2; node.shape.channels]),
-        Op::MeanPool2 => (run(&node.op, &magnitudes), vec![4; node.shape.channels]),
+        Op::AvgPool2x2 => (run(&node.op, &magnitudes), vec![4; node.shape.channels]),
         // A product of two values, each rounded where it is stored.
         Op::Gate { .. } => (run(&node.op, &magnitudes), vec![1; node.shape.channels]),
         _ => (expected.iter().map(|v| v.abs()).collect(), vec![1; node.shape.channels]),
@@ -136,13 +136,13 @@ fn views(graph: &Graph) -> Vec<bool> {
         let of = |i: usize| views[node.inputs[i].index()];
         let exact = |a: &Activation| !matches!(a, Activation::PRelu(_) | Activation::Sigmoid);
         let view = match &node.op {
-            Op::Input(_) | Op::MeanPool2 | Op::Gate { .. } | Op::BatchNorm(_) => true,
+            Op::Input(_) | Op::AvgPool2x2 | Op::Gate { .. } | Op::BatchNorm(_) => true,
             Op::Activation(a) => of(0) || !exact(a),
             Op::Slice(_) => of(0),
             Op::Conv2d(conv) => conv.blocks.iter().any(|b| match b.weight {
                 BlockWeight::Dense { .. } | BlockWeight::Pointwise(_) => false,
                 BlockWeight::Dirac => of(0) || !conv.activation.iter().all(|(_, a)| exact(a)),
-                BlockWeight::Diagonal(_) | BlockWeight::MeanPool2 => true,
+                BlockWeight::Diagonal(_) | BlockWeight::AvgPool2x2 => true,
             }),
             Op::Add(_) | Op::MaxPool(_) | Op::GlobalAverage => false,
         };
@@ -252,7 +252,7 @@ fn all_taps(conv: &Conv2d) -> Conv2d {
                 *weight = Weight::new(Tensor::from_f64(vec![out, inputs, 1, 1], sums));
             }
             // The mean is no larger than the largest.
-            mean @ BlockWeight::MeanPool2 => *mean = BlockWeight::Dirac,
+            mean @ BlockWeight::AvgPool2x2 => *mean = BlockWeight::Dirac,
             BlockWeight::Pointwise(_) | BlockWeight::Dirac | BlockWeight::Diagonal(_) => {}
         }
     }
@@ -281,7 +281,7 @@ fn terms(conv: &Conv2d) -> Vec<usize> {
                 weight.shape()[1..].iter().product()
             }
             BlockWeight::Dirac | BlockWeight::Diagonal(_) => 1,
-            BlockWeight::MeanPool2 => 4,
+            BlockWeight::AvgPool2x2 => 4,
         };
         count[block.out.clone()].iter_mut().for_each(|c| *c += n);
     }
@@ -298,7 +298,7 @@ mod tests {
         // Of 1025.4 f16 has 1025: the mean is 0.25, not 0.35.
         let input = vec![1025.4, -1024.0, 0.0, 0.0];
         let mut graph = Graph::new(Shape { channels: 1, height: 2, width: 2 });
-        graph.push("mean", Op::MeanPool2, &[ValueId::INPUT]).unwrap();
+        graph.push("mean", Op::AvgPool2x2, &[ValueId::INPUT]).unwrap();
         let of_bound = |value: f32, precision: Precision| {
             let values = HashMap::from([("mean".to_string(), vec![value])]);
             check_layers(&graph, &input, 1, &values, precision, |_| Rounding::DIRECT)[0].of_bound
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn a_view_is_seen_unrounded() {
         let mut graph = Graph::new(Shape { channels: 1, height: 2, width: 2 });
-        let mean = graph.push("mean", Op::MeanPool2, &[ValueId::INPUT]).unwrap();
+        let mean = graph.push("mean", Op::AvgPool2x2, &[ValueId::INPUT]).unwrap();
         let weight = Weight::new(Tensor::from_f64(vec![1, 1, 1, 1], vec![1.999]));
         let conv = Conv2d::dense(weight, 1, [1, 1], [0, 0]).with_bias(vec![-1.999 * 1025.0]);
         let conv = graph.push("conv", Op::Conv2d(conv), &[mean]).unwrap();

@@ -119,7 +119,7 @@ pub(super) fn with_weights(conv: &Conv2d, change: impl Fn(f64) -> f64) -> Conv2d
             BlockWeight::Diagonal(factors) => {
                 BlockWeight::Diagonal(factors.iter().map(|f| change(*f)).collect())
             }
-            BlockWeight::MeanPool2 => BlockWeight::MeanPool2,
+            BlockWeight::AvgPool2x2 => BlockWeight::AvgPool2x2,
         },
         ..b.clone()
     };

@@ -2,8 +2,8 @@
 
 use super::arena::{ARENA_WORDS, ZEROS};
 use rmnet::kernel::{
-    Arena, BufferShape, Capabilities, Class, ConvSpec, Features, Kernel, Limits, Precision, Role, Shader,
-    Spec, Values,
+    Arena, BufferShape, Capabilities, Class, ConvParameters, ConvSpec, Features, Kernel, Limits, Precision,
+    Role, Shader, Spec,
 };
 use std::ops::Range;
 use std::time::Instant;
@@ -254,15 +254,15 @@ pub struct Data {
     pub weights: Vec<Vec<f32>>,
     pub bias: Vec<f32>,
     pub slopes: Vec<f32>,
-    pub maps: Vec<Option<(Vec<f32>, Vec<f32>)>>,
+    pub prologues: Vec<Option<(Vec<f32>, Vec<f32>)>>,
 }
 
 impl Data {
     /// The weights in a kernel's order.
     pub fn pack(&self, kernel: &Kernel, spec: &ConvSpec) -> Vec<u32> {
         let k_ranges: Vec<&[f32]> = self.weights.iter().map(|w| &w[..]).collect();
-        let (bias, slopes, maps) = (&self.bias[..], &self.slopes[..], &self.maps[..]);
-        kernel.pack(spec, &Values { k_ranges: &k_ranges, bias, slopes, maps })
+        let (bias, slopes, prologues) = (&self.bias[..], &self.slopes[..], &self.prologues[..]);
+        kernel.pack(spec, &ConvParameters { k_ranges: &k_ranges, bias, slopes, prologues })
     }
 
     /// Buffers read and written as they lie on the device: two elements of f16 in the place of one of f32.
@@ -331,7 +331,7 @@ pub fn fill(shape: &BufferShape, next: &mut impl FnMut() -> f32) -> Vec<f32> {
 pub fn data(spec: &Spec, seed: u64) -> Data {
     let mut next = noise(seed + 1);
     let mut in_place = 0;
-    let (mut weights, mut bias, mut slopes, mut maps, mut read) =
+    let (mut weights, mut bias, mut slopes, mut prologues, mut read) =
         (vec![], vec![], vec![], vec![], spec.operands());
     if let Spec::Conv(conv) = spec {
         in_place = conv.in_place;
@@ -344,7 +344,7 @@ pub fn data(spec: &Spec, seed: u64) -> Data {
         bias = (0..conv.out_channels).map(|_| next()).collect();
         for range in &conv.k_ranges {
             let mut values = || (0..range.from.channels).map(|_| next()).collect();
-            maps.push(range.map.map(|_| (values(), values())));
+            prologues.push(range.prologue.map(|_| (values(), values())));
         }
         if conv.has_slopes() {
             slopes = (0..conv.out_channels).map(|_| next()).collect();
@@ -370,5 +370,5 @@ pub fn data(spec: &Spec, seed: u64) -> Data {
     }
     spec.outputs().iter().zip(&mut writes).for_each(|(shape, values)| stored(shape, values));
     weights.iter_mut().for_each(|w: &mut Vec<f32>| spec.precision().store(w));
-    Data { reads, writes, weights, bias, slopes, maps }
+    Data { reads, writes, weights, bias, slopes, prologues }
 }

@@ -30,7 +30,7 @@ fn seen(
     }
     let at = |y: usize, x: usize| map(f64::from(data[from.shape.index(n, from.first_channel + c, y, x)]));
     let (y, x) = (y as usize, x as usize);
-    if !from.mean_pool {
+    if !from.avg_pool_2x2 {
         return at(y * from.stride, x * from.stride);
     }
     let rows = 2 * y..(2 * y + 2).min(from.shape.height);
@@ -98,7 +98,7 @@ fn conv_at(
                         (x * range.stride[1] + kx * range.dilation[1]) as isize - range.padding[1] as isize;
                     let input = &data.reads[range.from.buffer];
                     let channel = group * inputs + i;
-                    let map = |v: f64| match (range.map, &data.maps[r]) {
+                    let map = |v: f64| match (range.prologue, &data.prologues[r]) {
                         (Some(function), Some((scale, shift))) => {
                             let (scale, shift) = (f64::from(scale[channel]), f64::from(shift[channel]));
                             let size = (v * scale).abs() + shift.abs();

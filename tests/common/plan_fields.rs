@@ -113,7 +113,7 @@ pub fn spoil(plan: &mut Plan, pick: usize) -> (String, Seen) {
     let t = pick / 17 % plan.dispatches.len();
     let b = pick / 17 % plan.buffers.len();
     let d = &mut plan.dispatches[t];
-    let flip = |o: &mut Operand| o.mean_pool = !o.mean_pool;
+    let flip = |o: &mut Operand| o.avg_pool_2x2 = !o.avg_pool_2x2;
     match (pick % 17, &mut d.spec) {
         (0, _) => drop(plan.dispatches.remove(t)),
         (1, _) => plan.dispatches.insert(t, plan.dispatches[t].clone()),
@@ -129,7 +129,9 @@ pub fn spoil(plan: &mut Plan, pick: usize) -> (String, Seen) {
         (10, Spec::MaxPool(p)) => flip(&mut p.from),
         (10, Spec::Average(a)) => flip(&mut a.from),
         (11, Spec::Conv(c)) => c.adds.iter_mut().for_each(|a| flip(&mut a.from)),
-        (12, Spec::Conv(c)) => c.k_ranges.iter_mut().for_each(|k| k.map = k.map.xor(Some(Function::Relu))),
+        (12, Spec::Conv(c)) => {
+            c.k_ranges.iter_mut().for_each(|k| k.prologue = k.prologue.xor(Some(Function::Relu)))
+        }
         (13, Spec::Conv(c)) => drop(c.outputs.pop()),
         (14, Spec::Conv(c)) => drop(c.k_ranges.pop()),
         (15, _) => {

@@ -6,7 +6,7 @@ use super::seeded::{self, Arch};
 use rmnet::checkpoint::Checkpoint;
 use rmnet::graph::{Activation, Graph, Op, Shape, ValueId};
 use rmnet::kernel::{Precision, Spec};
-use rmnet::plan::{self, Options};
+use rmnet::plan::{self, PlanOptions};
 use rmnet::rewrite::{self, Mode};
 
 fn resnet(arch: Arch) -> Graph {
@@ -60,7 +60,7 @@ pub fn dispatches() -> Vec<(String, Spec)> {
     for (name, graph) in networks {
         let graph = rewrite::for_mode(&graph, Mode::Structured).expect("blocks are removed").graph;
         for (precision, suffix) in [(Precision::F32, ""), (Precision::F16, ", f16")] {
-            let options = Options { precision, ..Options::default() };
+            let options = PlanOptions { precision, ..PlanOptions::default() };
             let plan = plan::compile(&graph, &options).expect("a plan");
             let named = |d: plan::Dispatch| (format!("{name} as planned, {}{suffix}", d.name), d.spec);
             all.extend(plan.dispatches.into_iter().map(named));

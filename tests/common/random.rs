@@ -166,7 +166,7 @@ impl Builder {
                 let h = self.conv(h, width, 3, 2, 1);
                 let h = self.relu(h);
                 let h = self.conv(h, 8, 1, 1, 1);
-                let mean = self.push("mean", Op::MeanPool2, &[x]);
+                let mean = self.push("mean", Op::AvgPool2x2, &[x]);
                 let side = self.conv(mean, 8, 1, 1, 1);
                 let s = sum(self, h, side);
                 self.relu(s)

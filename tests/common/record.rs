@@ -15,7 +15,8 @@ use naga::{
     Statement, TypeInner, UnaryOperator,
 };
 use rmnet::kernel::{
-    self, Capabilities, Choice, ConvSpec, FamilyId, KRange, Kernel, Role, Shader, Spec, Values, candidates_in,
+    self, Capabilities, Choice, ConvParameters, ConvSpec, FamilyId, KRange, Kernel, Role, Shader, Spec,
+    candidates_in,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -429,11 +430,14 @@ fn packed(kernel: &Kernel, spec: &ConvSpec) -> String {
     let mut weights: Vec<Vec<f32>> = spec.k_ranges.iter().map(|r| values(len(r))).collect();
     weights.iter_mut().for_each(|w| spec.precision().store(w));
     let bias = values(spec.out_channels);
-    let mut map = |r: &KRange| r.map.map(|_| (values(r.from.channels), values(r.from.channels)));
-    let maps: Vec<_> = spec.k_ranges.iter().map(&mut map).collect();
+    let mut map = |r: &KRange| r.prologue.map(|_| (values(r.from.channels), values(r.from.channels)));
+    let prologues: Vec<_> = spec.k_ranges.iter().map(&mut map).collect();
     let slopes = if spec.has_slopes() { values(spec.out_channels) } else { vec![] };
     let k_ranges: Vec<&[f32]> = weights.iter().map(|w| &w[..]).collect();
-    let words = kernel.pack(spec, &Values { k_ranges: &k_ranges, bias: &bias, slopes: &slopes, maps: &maps });
+    let words = kernel.pack(
+        spec,
+        &ConvParameters { k_ranges: &k_ranges, bias: &bias, slopes: &slopes, prologues: &prologues },
+    );
     let mix = |hash: u64, word: &u32| (hash ^ u64::from(*word)).wrapping_mul(PRIME);
     format!("{} {:08x}", 4 * words.len(), folded(words.iter().fold(BASIS, mix)))
 }

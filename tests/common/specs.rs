@@ -40,7 +40,7 @@ pub fn half(mut spec: Spec) -> Spec {
 pub fn range(from: Operand, kernel: usize, stride: usize, padding: usize, dilation: usize) -> KRange {
     KRange {
         from,
-        map: None,
+        prologue: None,
         kernel: [kernel; 2],
         stride: [stride; 2],
         padding: [padding; 2],
@@ -52,7 +52,7 @@ pub fn range(from: Operand, kernel: usize, stride: usize, padding: usize, dilati
 
 /// The whole of a buffer.
 pub fn whole(buffer: usize, shape: BufferShape) -> Operand {
-    Operand { buffer, shape, first_channel: 0, channels: shape.channels, stride: 1, mean_pool: false }
+    Operand { buffer, shape, first_channel: 0, channels: shape.channels, stride: 1, avg_pool_2x2: false }
 }
 
 /// A convolution of its K ranges with ReLU on all, to one packed buffer.
@@ -173,13 +173,13 @@ pub fn activated_in_ranges(mut spec: ConvSpec, first: Function, cut: usize, seco
 
 /// The same, its K range `i` mapped as it is loaded.
 pub fn mapped(mut spec: ConvSpec, i: usize, function: Function) -> ConvSpec {
-    spec.k_ranges[i].map = Some(function);
+    spec.k_ranges[i].prologue = Some(function);
     spec
 }
 
 /// A 1x1 convolution of 2x2 means.
 pub fn of_means(shape: BufferShape, out: usize) -> ConvSpec {
-    conv(vec![range(Operand { mean_pool: true, ..whole(0, shape) }, 1, 1, 0, 1)], out)
+    conv(vec![range(Operand { avg_pool_2x2: true, ..whole(0, shape) }, 1, 1, 0, 1)], out)
 }
 
 /// The same, its last add gated by buffer `gate` from channel `first` on.

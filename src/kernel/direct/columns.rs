@@ -1,12 +1,12 @@
 //! Which rows and columns of an operand's view the invocations of a register tile ask for, and which of them lie outside.
 
 use super::super::layout::RangeLayout;
-use super::super::prelude::{Reach, Source};
+use super::super::prelude::{Reach, ShaderSource};
 use super::super::spec::{ConvSpec, KRange};
 use std::collections::BTreeMap;
 
 /// The conv pixels of an invocation: a row of them, `apart` columns from one another, from column `x` of row `y` on.
-pub(super) struct Position {
+pub(super) struct ConvPixels {
     pub(super) pixels: usize,
     pub(super) apart: usize,
     /// Least and largest value of `x`.
@@ -26,7 +26,7 @@ struct Column {
     clamped: bool,
 }
 
-impl Position {
+impl ConvPixels {
     /// The rows of a K range: those of outputs that are stored are masked; others only must not be read out of bounds.
     pub(super) fn rows(&self, spec: &ConvSpec, range: &KRange) -> Reach {
         let [height, _] = range.from.size();
@@ -41,7 +41,7 @@ impl Position {
     /// The constants of the columns of K range `r`.
     pub(super) fn columns(
         &self,
-        s: &mut Source,
+        s: &mut ShaderSource,
         spec: &ConvSpec,
         r: usize,
         range: &KRange,
@@ -83,7 +83,7 @@ impl Position {
         s.constant(format!("R{r}_MASKS"), list(|c| c.masked));
         s.constant(format!("R{r}_CLAMPS"), list(|c| c.clamped));
         s.constant(format!("R{r}_TAPS"), taps);
-        s.constant(format!("R{r}_TURNS_X"), range.kernel[1] / taps);
+        s.constant(format!("R{r}_STEPS_X"), range.kernel[1] / taps);
         // Distance of the first column from the beginning of an octet, the same for every invocation.
         let phase = (self.x[0] * stride - pad).rem_euclid(8) as usize;
         s.constant(format!("R{r}_PHASE"), phase);

@@ -1,24 +1,24 @@
 //! Register tiles: an invocation computes a tile of pixels and output channels on its own, or with the others that have a part of K
 //! for it (`shaders/conv/direct.wgsl`). Where a map is small, a workgroup has several tiles of output channels, and parts of K have
-//! invocations of their own ([`Share`]).
+//! invocations of their own ([`WorkgroupSplit`]).
 
 mod columns;
-mod share;
 mod tile;
+mod workgroup_split;
 
 pub(super) use tile::{Tile, quads_within_groups};
 
 use super::choice::{Choice, FamilyId};
-use super::family::{Family, Offer, Rank, Target, convolution};
-use super::layout::{Kind, RangeLayout, WeightLayout, planes_of_group};
-use super::prelude::Source;
+use super::family::{Family, KernelTarget, Offer, Rank, convolution};
+use super::layout::{RangeKind, RangeLayout, WeightLayout, planes_of_group};
+use super::prelude::ShaderSource;
 use super::spec::{ConvSpec, KRange, Spec};
 use super::weights::Weights;
 use super::{Capabilities, Class, Kernel, Shader, files};
 use crate::graph::MaxPool;
-use columns::Position;
-use share::Share;
+use columns::ConvPixels;
 use tile::tiles;
+use workgroup_split::WorkgroupSplit;
 
 /// See the head of this file.
 pub(super) struct Direct;
@@ -28,7 +28,7 @@ impl Family for Direct {
         FamilyId::Direct
     }
 
-    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>> {
         let Some(conv) = convolution(spec) else { return vec![] };
         // Where weights can be loaded for one another, software has tiles of its own.
         if target.caps.lanes().is_some() {
@@ -51,26 +51,30 @@ impl Family for Direct {
 }
 
 /// The kernel for a flattened spec and a tile.
-pub(super) fn kernel(choice: Choice, spec: &ConvSpec, tile: &Tile, target: &Target<'_>) -> Kernel {
-    let Target { caps, access, .. } = target;
+pub(super) fn kernel(choice: Choice, spec: &ConvSpec, tile: &Tile, target: &KernelTarget<'_>) -> Kernel {
+    let KernelTarget { caps, access, .. } = target;
     let layout = WeightLayout::new(spec, &tile.order());
     let out = spec.outputs[0].shape;
     let across = out.width.div_ceil(tile.pixels);
     let walk = Walk::new(spec);
     let down = out.height.div_ceil(walk.rows(tile));
     let tiles = across * down * out.batch;
-    let share = Share::new(tile, &layout, caps, tiles);
-    let workgroups = tiles.div_ceil(share.slots);
+    let workgroup_split = WorkgroupSplit::new(tile, &layout, caps, tiles);
+    let workgroups = tiles.div_ceil(workgroup_split.pixel_tiles);
     let fold = workgroups.div_ceil(caps.limits.max_workgroups as usize).max(1);
-    let grid = [workgroups.div_ceil(fold) as u32, layout.tiles.div_ceil(share.parts) as u32, fold as u32];
+    let grid = [
+        workgroups.div_ceil(fold) as u32,
+        layout.tiles.div_ceil(workgroup_split.channel_tiles) as u32,
+        fold as u32,
+    ];
     let position = walk.position(spec, tile, [down, across]);
     let apart = tile.pixels * spec.pool.map_or(1, |pool| pool.stride[1]);
     let octets = access.octets().filter(|_| octets(spec, &layout, apart));
-    let mut s = Source::of_one(octets.as_ref().unwrap_or(access));
+    let mut s = ShaderSource::of_one(octets.as_ref().unwrap_or(access));
     if tile.lanes.is_some() {
         s = s.with_subgroup();
     }
-    s.constants(&share.constants(&layout));
+    s.constants(&workgroup_split.constants(&layout));
     s.constants(&[
         ("PIXEL_TILES", tiles),
         ("TILES_ACROSS", across),
@@ -88,7 +92,7 @@ pub(super) fn kernel(choice: Choice, spec: &ConvSpec, tile: &Tile, target: &Targ
     walk.constants(&mut s, tile);
     s.convolution(spec, layout.slopes);
     for (r, (range, own)) in spec.k_ranges.iter().zip(&layout.ranges).enumerate() {
-        s.k_range(r, range, position.rows(spec, range), own.map);
+        s.k_range(r, range, position.rows(spec, range), own.prologue);
         position.columns(&mut s, spec, r, range, own, octets.is_some());
         k_range(&mut s, spec, tile, r, range, own);
     }
@@ -126,12 +130,12 @@ impl Walk {
     }
 
     /// The conv pixels of an invocation in one turn, of so many tiles `[down, across]`.
-    fn position(self, spec: &ConvSpec, tile: &Tile, [down, across]: [usize; 2]) -> Position {
+    fn position(self, spec: &ConvSpec, tile: &Tile, [down, across]: [usize; 2]) -> ConvPixels {
         // Between the first values of `y` and `x` and the last ones, and what is left off them.
         let (pixels, apart, last, pad) = match self {
             Walk::Once => (tile.pixels, 1, [spec.size[0] - 1, (across - 1) * tile.pixels], [0, 0]),
             Walk::Rows(MaxPool { kernel, stride, padding }) => {
-                let rows = self.turns(tile);
+                let rows = self.pool_steps(tile);
                 let last =
                     [(down - 1) * tile.strip * stride[0] + rows - 1, (across - 1) * tile.pixels * stride[1]];
                 ((tile.pixels - 1) * stride[1] + kernel[1], 1, last, padding)
@@ -145,11 +149,11 @@ impl Walk {
             }
         };
         let [y, x] = [0, 1].map(|i| [-(pad[i] as isize), last[i] as isize - pad[i] as isize]);
-        Position { pixels, apart, x, y }
+        ConvPixels { pixels, apart, x, y }
     }
 
     /// Turns of the walk.
-    fn turns(self, tile: &Tile) -> usize {
+    fn pool_steps(self, tile: &Tile) -> usize {
         match self {
             Walk::Once => 1,
             Walk::Rows(pool) => tile.strip * pool.stride[0] + pool.kernel[0] - pool.stride[0],
@@ -158,7 +162,7 @@ impl Walk {
     }
 
     /// What the shader is told of it.
-    fn constants(self, s: &mut Source, tile: &Tile) {
+    fn constants(self, s: &mut ShaderSource, tile: &Tile) {
         let none = MaxPool { kernel: [1, 1], stride: [1, 1], padding: [0, 0] };
         let (pool, by_rows) = match self {
             Walk::Once => (none, false),
@@ -166,7 +170,7 @@ impl Walk {
             Walk::Taps(pool) => (pool, false),
         };
         s.constants(&[
-            ("TURNS", self.turns(tile)),
+            ("POOL_STEPS", self.pool_steps(tile)),
             ("STRIP", tile.strip),
             ("WINDOW_X", pool.kernel[1]),
             ("POOL_STEP_Y", pool.stride[0]),
@@ -189,16 +193,23 @@ fn octets(spec: &ConvSpec, layout: &WeightLayout, apart: usize) -> bool {
         && from.shape.width.is_multiple_of(8)
         && (apart * range.stride[1]).is_multiple_of(8)
         && spec.adds.is_empty()
-        && layout.kind == Kind::Dense
+        && layout.kind == RangeKind::Dense
         && layout.unroll_x
 }
 
 /// What the shader is told of a K range beside what every shader is.
-fn k_range(s: &mut Source, spec: &ConvSpec, tile: &Tile, r: usize, range: &KRange, layout: &RangeLayout) {
+fn k_range(
+    s: &mut ShaderSource,
+    spec: &ConvSpec,
+    tile: &Tile,
+    r: usize,
+    range: &KRange,
+    layout: &RangeLayout,
+) {
     let outputs = spec.out_channels / range.groups;
     let taps = if layout.unroll_x { range.kernel[1] } else { 1 };
     let shared = match tile.lanes {
-        Some(lanes) if layout.kind == Kind::Dense => {
+        Some(lanes) if layout.kind == RangeKind::Dense => {
             (taps * layout.depth * tile.quads).div_ceil(lanes as usize)
         }
         _ => 0,
@@ -216,10 +227,10 @@ fn k_range(s: &mut Source, spec: &ConvSpec, tile: &Tile, r: usize, range: &KRang
     ] {
         s.constant(format!("R{r}_{name}"), value);
     }
-    s.constant(format!("R{r}_DENSE"), layout.kind == Kind::Dense);
-    s.constant(format!("R{r}_DEPTHWISE"), layout.kind == Kind::Depthwise);
+    s.constant(format!("R{r}_DENSE"), layout.kind == RangeKind::Dense);
+    s.constant(format!("R{r}_DEPTHWISE"), layout.kind == RangeKind::Depthwise);
     s.constant(format!("R{r}_GROUPED"), range.groups > 1);
-    if layout.kind == Kind::Scattered {
+    if layout.kind == RangeKind::Scattered {
         s.numbered(files::CHANNEL, 'r', ('r', r), vec![("in0", format!("in{}", range.from.buffer))]);
     }
 }

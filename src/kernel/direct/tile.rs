@@ -1,8 +1,8 @@
 //! Register tiles: what one invocation computes.
 
 use super::super::choice::TileId;
-use super::super::family::{BUSY, best_first};
-use super::super::layout::{Kind, Order, kind};
+use super::super::family::{MIN_RESIDENT_INVOCATIONS, best_first};
+use super::super::layout::{RangeKind, WeightOrder, kind};
 use super::super::spec::ConvSpec;
 use super::super::{Capabilities, Class};
 
@@ -16,7 +16,7 @@ pub(in super::super) struct Tile {
     /// Invocations of a subgroup that load weights for one another; `None`: each loads its own.
     pub(in super::super) lanes: Option<u32>,
     /// Parts of K, each with invocations of its own.
-    pub(in super::super) slices: usize,
+    pub(in super::super) split_k: usize,
     /// Invocations of a workgroup, of which small maps may fill fewer or a few more.
     pub(in super::super) workgroup: u32,
     /// Pooled rows an invocation walks down, where a max pool is fused.
@@ -25,12 +25,12 @@ pub(in super::super) struct Tile {
 
 impl Tile {
     pub(in super::super) fn id(&self) -> TileId {
-        TileId::new(self.pixels, 4 * self.quads).with_slices(self.slices)
+        TileId::new(self.pixels, 4 * self.quads).with_split_k(self.split_k)
     }
 
     /// How its loops take weights.
-    pub(in super::super) fn order(&self) -> Order {
-        Order { quads: self.quads, lanes: self.lanes, max_taps: MOST_TAPS }
+    pub(in super::super) fn order(&self) -> WeightOrder {
+        WeightOrder { quads: self.quads, lanes: self.lanes, max_taps: MAX_UNROLLED_TAPS }
     }
 
     /// Bytes of the sums of one invocation.
@@ -40,19 +40,19 @@ impl Tile {
 }
 
 /// Products of a step, per pixel and output channel, up to which horizontal taps are unrolled.
-const MOST_TAPS: usize = 16;
+const MAX_UNROLLED_TAPS: usize = 16;
 
 /// Largest of `most`, `most / 2`, ... 1 that divides every aligned group's quads of output channels, and is no wider than the output.
 pub(in super::super) fn quads_within_groups(spec: &ConvSpec, most: usize) -> usize {
     let mut quads = most.min(spec.out_channels.div_ceil(4).next_power_of_two());
     for range in &spec.k_ranges {
         match kind(spec, range) {
-            Kind::Dense if range.groups > 1 => {
+            RangeKind::Dense if range.groups > 1 => {
                 while !(spec.out_channels / range.groups / 4).is_multiple_of(quads) {
                     quads /= 2;
                 }
             }
-            Kind::Scattered => quads = 1,
+            RangeKind::Scattered => quads = 1,
             _ => {}
         }
     }
@@ -67,27 +67,27 @@ pub(super) fn tiles(spec: &ConvSpec, caps: &Capabilities) -> Vec<Tile> {
         .into_iter()
         .map(|(pixels, most)| {
             let quads = quads_within_groups(spec, most);
-            Tile { pixels, quads, lanes: None, slices: 1, workgroup, strip: 2 }
+            Tile { pixels, quads, lanes: None, split_k: 1, workgroup, strip: 2 }
         })
         .collect();
     let mut tiles = whole.clone();
-    tiles.iter_mut().for_each(|tile| tile.slices = slices(spec, tile, caps));
+    tiles.iter_mut().for_each(|tile| tile.split_k = split_k(spec, tile, caps));
     tiles.extend(whole);
     tiles
 }
 
 /// Invocations that keep a GPU of few multiprocessors busy: two subgroups of 32 for each of 64 SIMD units. wgpu does not tell how many
 /// there are; integrated and mobile GPUs have 16 to 128.
-const BUSY_SMALL: usize = 2 * 32 * 64;
+const MIN_RESIDENT_INVOCATIONS_INTEGRATED: usize = 2 * 32 * 64;
 /// Parts of K at most, and planes of input channels that each must have: below, adding up costs more than is won.
-const MOST_SLICES: usize = 8;
-const LEAST_PLANES: usize = 8;
+const MAX_SPLIT_K: usize = 8;
+const MIN_PLANES_PER_PART: usize = 8;
 
 /// Parts of K where a map is so small that there would be few invocations: as many as keep a GPU busy. A software adapter is busy
 /// with those there are.
-fn slices(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> usize {
+fn split_k(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> usize {
     let workgroup = tile.workgroup as usize;
-    let dense = spec.k_ranges.iter().all(|r| kind(spec, r) == Kind::Dense);
+    let dense = spec.k_ranges.iter().all(|r| kind(spec, r) == RangeKind::Dense);
     let memory = workgroup * tile.sums_bytes() <= caps.limits.max_workgroup_memory as usize;
     if caps.class == Class::Software || spec.pool.is_some() || !dense || !memory {
         return 1;
@@ -95,11 +95,17 @@ fn slices(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> usize {
     let planes = spec.k_ranges.iter().map(|r| (r.from.channels / r.groups).div_ceil(4)).max().unwrap_or(0);
     let places = spec.size[0] * spec.size[1].div_ceil(tile.pixels);
     let tiles = spec.outputs[0].shape.batch * spec.out_channels.div_ceil(4 * tile.quads);
-    let wanted = if caps.class == Class::Discrete { BUSY } else { BUSY_SMALL };
-    let mut slices = 1;
-    while places * tiles * slices < wanted && 2 * slices <= MOST_SLICES && planes >= 2 * slices * LEAST_PLANES
+    let wanted = if caps.class == Class::Discrete {
+        MIN_RESIDENT_INVOCATIONS
+    } else {
+        MIN_RESIDENT_INVOCATIONS_INTEGRATED
+    };
+    let mut split_k = 1;
+    while places * tiles * split_k < wanted
+        && 2 * split_k <= MAX_SPLIT_K
+        && planes >= 2 * split_k * MIN_PLANES_PER_PART
     {
-        slices *= 2;
+        split_k *= 2;
     }
-    slices
+    split_k
 }

@@ -2,7 +2,7 @@
 
 use super::super::files;
 use super::super::spec::{BufferShape, ConvSpec, Function, KRange, Layout, Operand};
-use super::Source;
+use super::ShaderSource;
 
 /// Which rows and columns of a K range's view an invocation may ask for.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,7 @@ impl Reach {
     pub(in super::super) const ANY: Reach = Reach { mask: [true; 2], clamp: [true; 2] };
 }
 
-impl Source {
+impl ShaderSource {
     /// The function of a K range's prologue, or of an activation.
     fn function(function: Function) -> &'static str {
         match function {
@@ -39,8 +39,8 @@ impl Source {
         }
     }
 
-    /// K range `r`: its constants and `shared/operand.wgsl`. `map` is the element of the weights where its scales and shifts begin.
-    pub(in super::super) fn k_range(&mut self, r: usize, range: &KRange, reach: Reach, map: usize) {
+    /// K range `r`: its constants and `shared/operand.wgsl`. `prologue` is the element of the weights where its scales and shifts begin.
+    pub(in super::super) fn k_range(&mut self, r: usize, range: &KRange, reach: Reach, prologue: usize) {
         let from = &range.from;
         self.view('R', r, from);
         let [height, width] = from.size();
@@ -54,12 +54,12 @@ impl Source {
             self.constant(format!("R{r}_{name}_Y"), y);
             self.constant(format!("R{r}_{name}_X"), x);
         }
-        for (name, value) in [("HEIGHT", height), ("WIDTH", width), ("MAP", map)] {
+        for (name, value) in [("HEIGHT", height), ("WIDTH", width), ("PROLOGUE", prologue)] {
             self.constant(format!("R{r}_{name}"), value);
         }
         let flags = [
-            ("MAPPED", range.map.is_some()),
-            ("MEAN", from.mean_pool),
+            ("HAS_PROLOGUE", range.prologue.is_some()),
+            ("AVG_POOL", from.avg_pool_2x2),
             ("MASK_Y", reach.mask[0]),
             ("MASK_X", reach.mask[1]),
             ("CLAMP_Y", reach.clamp[0]),
@@ -71,7 +71,7 @@ impl Source {
         if r == 0 {
             self.file(files::PROLOGUE);
         }
-        let function = Source::function(range.map.unwrap_or(Function::Identity)).to_string();
+        let function = ShaderSource::function(range.prologue.unwrap_or(Function::Identity)).to_string();
         let words = vec![("in0", format!("in{}", from.buffer)), ("relu", function)];
         self.numbered(files::OPERAND, 'r', ('r', r), words);
     }
@@ -85,7 +85,7 @@ impl Source {
             ("IMAGE", planes(shape)),
             ("FIRST", first),
             ("CHANNELS", from.channels),
-            ("STEP", if from.mean_pool { 2 } else { from.stride }),
+            ("STEP", if from.avg_pool_2x2 { 2 } else { from.stride }),
             ("BUFFER_WIDTH", shape.width),
         ] {
             self.constant(format!("{letter}{n}_{name}"), value);
@@ -146,7 +146,7 @@ impl Source {
             // Its gate has its number.
             self.numbered(files::ADDED, 'a', ('a', n), vec![("quad_g0", format!("quad_g{n}"))]);
         }
-        self.file(files::FINISH);
+        self.file(files::EPILOGUE);
         self.outputs(spec);
     }
 
@@ -169,7 +169,7 @@ impl Source {
             ] {
                 self.constant(format!("O{n}_{name}"), value);
             }
-            let file = if packed { files::PUT } else { files::PUT_PLANAR };
+            let file = if packed { files::STORE_QUAD } else { files::STORE_QUAD_PLANAR };
             self.numbered(file, 'o', ('o', n), vec![("out0", format!("out{n}"))]);
         }
         self.file(files::STORE);
@@ -184,7 +184,7 @@ impl Source {
             return self.file(files::ACTIVATE_SLOPES);
         }
         if ranges.iter().all(|(_, function)| *function == first) {
-            let words = vec![("relu", Source::function(first).to_string())];
+            let words = vec![("relu", ShaderSource::function(first).to_string())];
             return self.worded(files::ACTIVATE, words);
         }
         let others: Vec<_> =
@@ -193,7 +193,7 @@ impl Source {
         for (n, (range, function)) in others.into_iter().enumerate() {
             self.constant(format!("F{n}_FIRST"), range.start);
             self.constant(format!("F{n}_END"), range.end);
-            let words = vec![("relu", Source::function(*function).to_string())];
+            let words = vec![("relu", ShaderSource::function(*function).to_string())];
             self.numbered(files::ACTIVATE_RANGE, 'f', ('f', n), words);
         }
         self.file(files::ACTIVATE_RANGES);

@@ -1,6 +1,6 @@
 //! A shader before it is text: its constants, the buffers it binds, and the files of `shaders/` it is made of.
 //!
-//! [`Source::wgsl`] prints the constants and bindings, which are the prelude, and the files behind them, expanded by
+//! [`ShaderSource::wgsl`] prints the constants and bindings, which are the prelude, and the files behind them, expanded by
 //! [`template`](super::template). Nothing is printed before: a kernel that is only compared with others has no text.
 
 mod convolution;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 /// A file of `shaders/`, for one item of a list where the shader has several.
 #[derive(Clone, Debug)]
-struct Part {
+struct SourceFile {
     text: &'static str,
     /// Letter of its list in the file, letter and number of the item.
     item: Option<(char, char, u32)>,
@@ -39,14 +39,14 @@ struct Buffer {
 
 /// A shader: constants, buffers, files.
 #[derive(Clone, Debug)]
-pub(super) struct Source {
+pub(super) struct ShaderSource {
     /// What it computes, for people.
     about: String,
     /// It is for one spec.
     for_one: bool,
     constants: Vec<(String, Value)>,
     buffers: Vec<Buffer>,
-    parts: Vec<Part>,
+    parts: Vec<SourceFile>,
     /// f16 buffers that are only read are arrays of `vec4<f16>`, and so are the weights by the name of `matrices`.
     matrices: bool,
     /// Its files have subgroup operations.
@@ -56,11 +56,11 @@ pub(super) struct Source {
     own: Option<Vec<Binding>>,
 }
 
-impl Source {
+impl ShaderSource {
     /// An empty shader. `about` is said in its first line.
-    pub(super) fn new(about: String, access: &Arc<dyn Access>) -> Source {
+    pub(super) fn new(about: String, access: &Arc<dyn Access>) -> ShaderSource {
         let access = Arc::clone(access);
-        Source {
+        ShaderSource {
             about,
             for_one: false,
             constants: vec![],
@@ -74,8 +74,8 @@ impl Source {
     }
 
     /// An empty shader that is for one spec, whose key is said in its first line.
-    pub(super) fn of_one(access: &Arc<dyn Access>) -> Source {
-        Source { for_one: true, ..Source::new(String::new(), access) }
+    pub(super) fn of_one(access: &Arc<dyn Access>) -> ShaderSource {
+        ShaderSource { for_one: true, ..ShaderSource::new(String::new(), access) }
     }
 
     /// Says which spec it is for, where it is for one.
@@ -86,7 +86,7 @@ impl Source {
     }
 
     /// The same for matrix units.
-    pub(super) fn with_matrices(mut self) -> Source {
+    pub(super) fn with_matrices(mut self) -> ShaderSource {
         self.matrices = true;
         self
     }
@@ -108,7 +108,7 @@ impl Source {
 
     /// A file with words replaced.
     fn worded(&mut self, text: &'static str, words: Vec<(&'static str, String)>) {
-        self.parts.push(Part { text, item: None, words });
+        self.parts.push(SourceFile { text, item: None, words });
     }
 
     /// A file that is written for item 0 of the list `from`, for the n-th of the list `to`, with words replaced.
@@ -119,7 +119,7 @@ impl Source {
         (to, n): (char, usize),
         words: Vec<(&'static str, String)>,
     ) {
-        self.parts.push(Part { text, item: Some((from, to, n as u32)), words });
+        self.parts.push(SourceFile { text, item: Some((from, to, n as u32)), words });
     }
 
     /// Binds the distinct buffers that operands are read from: `in0`, `in1`, .. with `load_in0(element)`; where channels are planes
@@ -175,7 +175,7 @@ impl Source {
     }
 
     /// Says that its files have subgroup operations.
-    pub(super) fn with_subgroup(mut self) -> Source {
+    pub(super) fn with_subgroup(mut self) -> ShaderSource {
         self.subgroup = true;
         self
     }
@@ -218,7 +218,7 @@ impl Source {
     pub(super) fn wgsl(&self) -> String {
         let mut constants = Constants::default();
         self.constants.iter().for_each(|(name, value)| constants.set(name, value.clone()));
-        let parts: String = self.parts.iter().map(Part::text).collect();
+        let parts: String = self.parts.iter().map(SourceFile::text).collect();
         let mut body = expand(&parts, &constants);
         body.insert_str(0, &self.functions());
         self.library(&mut body);
@@ -234,7 +234,7 @@ impl Source {
         let mut key = format!("{} {}\n", self.matrices, self.half());
         key += &self.prelude(|_| true);
         key += &self.functions();
-        for Part { text, item, words } in &self.parts {
+        for SourceFile { text, item, words } in &self.parts {
             let mut hasher = DefaultHasher::new();
             text.hash(&mut hasher);
             let _ = write!(key, "{:x} {item:?} {words:?};", hasher.finish());
@@ -276,8 +276,8 @@ impl Source {
     /// Its text with the markers of its files as comments: of every list its first item.
     #[cfg(test)]
     pub(super) fn unexpanded(&self) -> String {
-        let first = |part: &&Part| part.item.is_none_or(|(_, _, n)| n == 0);
-        let parts: String = self.parts.iter().filter(first).map(Part::text).collect();
+        let first = |part: &&SourceFile| part.item.is_none_or(|(_, _, n)| n == 0);
+        let parts: String = self.parts.iter().filter(first).map(SourceFile::text).collect();
         [self.enabled(), &self.prelude(|_| true), &self.functions(), &parts].concat()
     }
 
@@ -290,7 +290,7 @@ impl Source {
     /// A file for the first item of a list.
     #[cfg(test)]
     pub(super) fn part(text: &'static str, (from, to): (char, char)) -> String {
-        Part { text, item: Some((from, to, 0)), words: vec![] }.text()
+        SourceFile { text, item: Some((from, to, 0)), words: vec![] }.text()
     }
 
     /// WGSL type of the elements of a binding.
@@ -358,7 +358,7 @@ fn calls(text: &str) -> HashSet<&str> {
     text.match_indices('(').map(name).collect()
 }
 
-impl Part {
+impl SourceFile {
     fn text(&self) -> String {
         let mut out = String::with_capacity(self.text.len());
         let copy = self.item.is_some_and(|(_, _, n)| n > 0);

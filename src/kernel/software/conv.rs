@@ -2,27 +2,27 @@
 
 use super::super::access::Access;
 use super::super::choice::{FamilyId, TileId};
-use super::super::family::{Family, Offer, Target, best_first, convolution};
-use super::super::layout::{Kind, kind};
-use super::super::prelude::{Source, planes};
+use super::super::family::{Family, KernelTarget, Offer, best_first, convolution};
+use super::super::layout::{RangeKind, kind};
+use super::super::prelude::{ShaderSource, planes};
 use super::super::spec::{ConvSpec, KRange, Operand, Spec};
 use super::super::{Arena, Binding, Capabilities, Function, Precision, Role, Shader, files};
 use super::SoftwareAccess;
-use super::layout::{Made, PAIR, RANGE_SIZES, SIZES, SoftwareLayout, block, depth, read, tables};
+use super::layout::{KernelParts, PAIR, RANGE_SIZES, SIZES, SoftwareLayout, block, depth, read, tables};
 use std::sync::Arc;
 
 /// See the head of this file. All inputs against all outputs or, depthwise, each against its own.
-pub(in super::super) struct Conv(pub(in super::super) Kind);
+pub(in super::super) struct Conv(pub(in super::super) RangeKind);
 
 impl Family for Conv {
     fn id(&self) -> FamilyId {
-        if self.0 == Kind::Depthwise { FamilyId::SoftwareDepthwise } else { FamilyId::SoftwareConv }
+        if self.0 == RangeKind::Depthwise { FamilyId::SoftwareDepthwise } else { FamilyId::SoftwareConv }
     }
 
-    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>> {
         let (Some(conv), Some(arena)) = (convolution(spec), target.arena) else { return vec![] };
         let own = plain(conv) == Some(self.0);
-        kernel(conv, target.caps, arena).filter(|_| own).map(Made::offer).into_iter().collect()
+        kernel(conv, target.caps, arena).filter(|_| own).map(KernelParts::offer).into_iter().collect()
     }
 
     fn weight_bytes(&self, spec: &ConvSpec) -> u64 {
@@ -31,7 +31,7 @@ impl Family for Conv {
 
     fn covers(&self) -> &'static str {
         match self.0 {
-            Kind::Depthwise => {
+            RangeKind::Depthwise => {
                 "depthwise convolutions of f32 buffers that are ranges of one; clamps; no gates, no fused max pool"
             }
             _ => {
@@ -42,9 +42,9 @@ impl Family for Conv {
 }
 
 /// Pixels in a row of so many, and quads of output channels, of one invocation.
-pub(super) fn best_tile(spec: &ConvSpec, kind: Kind, width: usize) -> (usize, usize) {
+pub(super) fn best_tile(spec: &ConvSpec, kind: RangeKind, width: usize) -> (usize, usize) {
     let quads = match kind {
-        Kind::Depthwise => 2,
+        RangeKind::Depthwise => 2,
         _ if spec.out_channels <= 16 => 4,
         _ => 8,
     };
@@ -52,16 +52,20 @@ pub(super) fn best_tile(spec: &ConvSpec, kind: Kind, width: usize) -> (usize, us
 }
 
 /// Products in the time of which a sum is stored.
-const STORED: usize = 50;
+const STORE_COST: usize = 50;
 
 /// Products that invocations compute, those of lanes with nothing to do among them, and store: what a kernel takes time for.
 pub(super) fn products(grid: &[u32; 3], lanes: usize, (pixels, quads): (usize, usize), depth: usize) -> f64 {
     let workgroups: f64 = grid.iter().map(|n| f64::from(*n)).product();
-    workgroups * (lanes * pixels * 4 * quads * (depth + STORED)) as f64
+    workgroups * (lanes * pixels * 4 * quads * (depth + STORE_COST)) as f64
 }
 
 /// The kernel for a flattened spec whose buffers are all in the arena, and its products. `None` where it does not compute such a spec.
-pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Option<Made<SoftwareLayout>> {
+pub(super) fn kernel(
+    spec: &ConvSpec,
+    caps: &Capabilities,
+    arena: &Arena,
+) -> Option<KernelParts<SoftwareLayout>> {
     let lanes = caps.lanes().filter(|_| caps.shares_buffers())? as usize;
     let [low, high] = bounds(spec)?;
     let kind = plain(spec)?;
@@ -131,7 +135,7 @@ pub(super) fn kernel(spec: &ConvSpec, caps: &Capabilities, arena: &Arena) -> Opt
     let bindings = vec![binding("arena", Role::Arena, true), binding("weights", Role::Weights(0), false)];
     let shader = shader(kind, tile, caps, bindings, grid);
     let cost = products(&grid, lanes, tile, spec.k_ranges.iter().map(|r| depth(r, kind)[1]).sum());
-    Some(Made {
+    Some(KernelParts {
         cost,
         tile: TileId::new(pixels, 4 * quads),
         shaders: vec![shader],
@@ -147,9 +151,14 @@ pub(super) fn binding(name: &str, role: Role, writable: bool) -> Binding {
 
 /// A shader that has its sizes from the weights, for so many invocations of a workgroup. Its text says nothing of a spec, so that it
 /// is one for many.
-pub(super) fn source(about: String, caps: &Capabilities, bindings: Vec<Binding>, lanes: usize) -> Source {
+pub(super) fn source(
+    about: String,
+    caps: &Capabilities,
+    bindings: Vec<Binding>,
+    lanes: usize,
+) -> ShaderSource {
     let access: Arc<dyn Access> = Arc::new(SoftwareAccess::new(caps, None));
-    let mut s = Source::new(about, &access).with_subgroup();
+    let mut s = ShaderSource::new(about, &access).with_subgroup();
     s.declared(bindings);
     s.constants(&[("LANES", lanes), ("RANGE_SIZES", RANGE_SIZES)]);
     s.file(files::SOFTWARE_ARENA);
@@ -158,7 +167,7 @@ pub(super) fn source(about: String, caps: &Capabilities, bindings: Vec<Binding>,
 
 /// The shader for a tile of so many pixels and quads of output channels; `bindings` are the arena and the weights.
 pub(super) fn shader(
-    kind: Kind,
+    kind: RangeKind,
     (pixels, quads): (usize, usize),
     caps: &Capabilities,
     bindings: Vec<Binding>,
@@ -168,24 +177,24 @@ pub(super) fn shader(
     let about = format!("{kind:?} convolutions, {pixels} pixels x {} channels", 4 * quads);
     let mut s = source(about, caps, bindings, lanes);
     s.constants(&[("TILE_PIXELS", pixels), ("TILE_QUADS", quads), ("TABLES", SIZES)]);
-    s.file(files::SOFTWARE_FINISH);
-    s.file(if kind == Kind::Depthwise { files::SOFTWARE_DEPTHWISE } else { files::SOFTWARE_DENSE });
+    s.file(files::SOFTWARE_EPILOGUE);
+    s.file(if kind == RangeKind::Depthwise { files::SOFTWARE_DEPTHWISE } else { files::SOFTWARE_DENSE });
     s.file(files::SOFTWARE_CONV);
     Shader::new(s, "conv2d", grid)
 }
 
 /// How the ranges of a spec are multiplied where it is one of those that read and write f32 quads only, without gates and functions
 /// that need parameters: all inputs against all outputs, or each against its own.
-pub(super) fn plain(spec: &ConvSpec) -> Option<Kind> {
-    let plain = |o: &Operand| !o.mean_pool && o.shape.precision == Precision::F32;
-    let is = |r: &KRange, wanted: Kind| {
-        let ungrouped = wanted == Kind::Depthwise || r.groups == 1;
-        plain(&r.from) && r.map.is_none() && ungrouped && kind(spec, r) == wanted
+pub(super) fn plain(spec: &ConvSpec) -> Option<RangeKind> {
+    let plain = |o: &Operand| !o.avg_pool_2x2 && o.shape.precision == Precision::F32;
+    let is = |r: &KRange, wanted: RangeKind| {
+        let ungrouped = wanted == RangeKind::Depthwise || r.groups == 1;
+        plain(&r.from) && r.prologue.is_none() && ungrouped && kind(spec, r) == wanted
     };
     let all = spec.pool.is_none()
         && spec.adds.iter().all(|a| plain(&a.from) && a.gate.is_none() && a.is_aligned())
         && spec.outputs.iter().all(|o| o.shape.precision == Precision::F32);
-    let kinds = [Kind::Dense, Kind::Depthwise].into_iter().filter(|_| all);
+    let kinds = [RangeKind::Dense, RangeKind::Depthwise].into_iter().filter(|_| all);
     kinds.into_iter().find(|wanted| spec.k_ranges.iter().all(|r| is(r, *wanted)))
 }
 

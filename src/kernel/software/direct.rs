@@ -5,7 +5,7 @@
 
 use super::super::choice::FamilyId;
 use super::super::direct::{Tile, kernel, quads_within_groups};
-use super::super::family::{Family, Offer, Rank, Target, best_first, convolution};
+use super::super::family::{Family, KernelTarget, Offer, Rank, best_first, convolution};
 use super::super::layout::WeightLayout;
 use super::super::spec::{ConvSpec, Spec};
 use super::super::weights::Weights;
@@ -18,7 +18,7 @@ impl Family for Direct {
         FamilyId::SoftwareDirect
     }
 
-    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>> {
         let (Some(conv), Some(lanes)) = (convolution(spec), target.caps.lanes()) else { return vec![] };
         let offer = |tile: Tile| {
             Offer::new(Rank::Usual, tile.id(), move |choice| kernel(choice, conv, &tile, target))
@@ -37,9 +37,9 @@ impl Family for Direct {
 }
 
 /// Workgroups that keep the cores of a machine busy to the end.
-const ENOUGH_WORKGROUPS: usize = 64;
+const MIN_WORKGROUPS: usize = 64;
 /// Pooled rows of a strip at most: beyond, little is saved.
-const LONGEST_STRIP: usize = 8;
+const MAX_STRIP: usize = 8;
 
 /// Tiles worth trying for a spec, best guess first. Larger ones than the first are up to a fifth faster and take three to four times
 /// as long to compile (llvmpipe 22.3): they are for tuning.
@@ -57,7 +57,7 @@ fn tiles(spec: &ConvSpec, lanes: u32) -> Vec<Tile> {
         .map(|(pixels, most)| {
             let quads = quads_within_groups(spec, most);
             let strip = best_strip(spec, pixels, quads, lanes as usize);
-            Tile { pixels, quads, lanes: Some(lanes), slices: 1, workgroup: lanes, strip }
+            Tile { pixels, quads, lanes: Some(lanes), split_k: 1, workgroup: lanes, strip }
         })
         .collect()
 }
@@ -70,8 +70,7 @@ fn best_strip(spec: &ConvSpec, pixels: usize, quads: usize, lanes: usize) -> usi
     let overlap = pool.kernel[0].saturating_sub(pool.stride[0]);
     let workgroups =
         |strip: usize| (out.width.div_ceil(pixels) * out.height.div_ceil(strip) * out.batch).div_ceil(lanes);
-    let enough =
-        |strip: &usize| workgroups(*strip) * spec.out_channels.div_ceil(4 * quads) >= ENOUGH_WORKGROUPS;
+    let enough = |strip: &usize| workgroups(*strip) * spec.out_channels.div_ceil(4 * quads) >= MIN_WORKGROUPS;
     let conv_rows = |strip: &usize| workgroups(*strip) * (strip * pool.stride[0] + overlap);
-    (2..=LONGEST_STRIP).filter(enough).min_by_key(conv_rows).unwrap_or(2)
+    (2..=MAX_STRIP).filter(enough).min_by_key(conv_rows).unwrap_or(2)
 }

@@ -2,11 +2,11 @@
 
 use super::super::choice::TileId;
 use super::super::family::{Offer, Rank};
-use super::super::layout::Kind;
+use super::super::layout::RangeKind;
 use super::super::prelude::planes;
 use super::super::spec::{ConvSpec, KRange, Operand};
 use super::super::weights::Weights;
-use super::super::{Arena, BufferShape, Kernel, Shader, Values};
+use super::super::{Arena, BufferShape, ConvParameters, Kernel, Shader};
 use crate::threads;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(super) fn step(quads: usize) -> usize {
 
 /// A kernel before it has a name: its time in products of the direct convolution, its tile, its shaders, and how its weights are laid
 /// out.
-pub(super) struct Made<L> {
+pub(super) struct KernelParts<L> {
     pub(super) cost: f64,
     pub(super) tile: TileId,
     pub(super) shaders: Vec<Shader>,
@@ -32,13 +32,13 @@ pub(super) struct Made<L> {
     pub(super) layout: L,
 }
 
-impl<L: Weights + 'static> Made<L> {
+impl<L: Weights + 'static> KernelParts<L> {
     /// Offers it: the one with the least to do is the best guess.
     pub(super) fn offer<'a>(self) -> Offer<'a>
     where
         L: 'a,
     {
-        let Made { cost, tile, shaders, scratch, layout } = self;
+        let KernelParts { cost, tile, shaders, scratch, layout } = self;
         let weights: Arc<dyn Weights> = Arc::new(layout);
         let kernel = move |choice| Kernel { choice, shaders, scratch, weights: Some(weights) };
         Offer { rank: Rank::Special, cost, tile, kernel: Box::new(kernel) }
@@ -53,7 +53,7 @@ pub(super) struct SoftwareLayout {
     /// The sizes of each K range.
     pub(super) ranges: Vec<[u32; RANGE_SIZES * PAIR]>,
     /// How every range is multiplied.
-    pub(super) kind: Kind,
+    pub(super) kind: RangeKind,
     /// Quads of output channels of a tile.
     pub(super) quads: usize,
     /// Pairs of a tile of output channels.
@@ -61,7 +61,7 @@ pub(super) struct SoftwareLayout {
     pub(super) tiles: usize,
 }
 
-/// The tables of outputs and of added values, a pair each, which `part` of `shaders/software/finish.wgsl` reads; `None` where one of
+/// The tables of outputs and of added values, a pair each, which `part` of `shaders/software/epilogue.wgsl` reads; `None` where one of
 /// the buffers is not in the arena.
 pub(super) fn tables(spec: &ConvSpec, arena: &Arena) -> Option<Vec<u32>> {
     let write = |n: usize| arena.writes.get(n).copied().flatten();
@@ -92,14 +92,14 @@ pub(super) fn read(from: &Operand, arena: &Arena) -> Option<u32> {
 }
 
 /// Inputs of an output channel of a range, and products of it.
-pub(super) fn depth(range: &KRange, kind: Kind) -> [usize; 2] {
-    let inputs = if kind == Kind::Depthwise { 1 } else { range.from.channels };
-    let padded = if kind == Kind::Depthwise { 1 } else { inputs.next_multiple_of(4) };
+pub(super) fn depth(range: &KRange, kind: RangeKind) -> [usize; 2] {
+    let inputs = if kind == RangeKind::Depthwise { 1 } else { range.from.channels };
+    let padded = if kind == RangeKind::Depthwise { 1 } else { inputs.next_multiple_of(4) };
     [inputs, range.kernel[0] * range.kernel[1] * padded]
 }
 
 /// Pairs of a tile of output channels: its biases, then sizes and weights of every K range.
-pub(super) fn block(spec: &ConvSpec, kind: Kind, quads: usize) -> usize {
+pub(super) fn block(spec: &ConvSpec, kind: RangeKind, quads: usize) -> usize {
     let pairs = |r: &KRange| RANGE_SIZES + depth(r, kind)[1] * quads / 2;
     quads / 2 + spec.k_ranges.iter().map(pairs).sum::<usize>()
 }
@@ -144,8 +144,8 @@ impl Weights for SoftwareLayout {
         (self.pairs() * PAIR * 4) as u64
     }
 
-    fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
-        let &Values { k_ranges: weights, bias, .. } = values;
+    fn pack(&self, spec: &ConvSpec, values: &ConvParameters<'_>) -> Vec<u32> {
+        let &ConvParameters { k_ranges: weights, bias, .. } = values;
         assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
         assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
         let mut words = vec![0; self.pairs() * PAIR];

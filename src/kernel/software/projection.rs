@@ -2,13 +2,13 @@
 //! Winograd's passes, which save products for windows alone, add theirs in place.
 
 use super::super::choice::FamilyId;
-use super::super::family::{Family, Offer, Target, convolution};
+use super::super::family::{Family, KernelTarget, Offer, convolution};
 use super::super::spec::{Add, ConvSpec, Operand, Spec};
 use super::super::weights::Weights;
-use super::super::winograd::Minimal;
-use super::super::{Arena, Capabilities, Function, Limits, Role, Rounding, Values};
+use super::super::winograd::WinogradTransform;
+use super::super::{Arena, Capabilities, ConvParameters, Function, Limits, Role, Rounding};
 use super::conv;
-use super::layout::{Made, SoftwareLayout};
+use super::layout::{KernelParts, SoftwareLayout};
 use super::winograd::{self, WinogradPasses};
 
 /// What a binding's offset must be a multiple of, on any adapter.
@@ -16,34 +16,35 @@ const ALIGNMENT: u64 = 256;
 
 /// Some of the K ranges of a spec, on their own.
 #[derive(Clone, Debug)]
-struct Part {
+struct SubSpec {
     /// Their numbers.
     ranges: Vec<usize>,
     spec: ConvSpec,
 }
 
 /// See the head of this file.
-pub(in super::super) struct Projection(pub(in super::super) Minimal);
+pub(in super::super) struct Projection(pub(in super::super) WinogradTransform);
 
 impl Family for Projection {
     fn id(&self) -> FamilyId {
         match self.0 {
-            Minimal::Two => FamilyId::SoftwareProjection2,
-            Minimal::Four => FamilyId::SoftwareProjection4,
+            WinogradTransform::F2x3 => FamilyId::SoftwareProjection2,
+            WinogradTransform::F4x3 => FamilyId::SoftwareProjection4,
         }
     }
 
     /// Of both filterings the one with less to do.
-    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>> {
         let (Some(conv), Some(arena)) = (convolution(spec), target.arena) else { return vec![] };
-        let kernels =
-            Minimal::ALL.into_iter().filter_map(|m| Some((m, kernel(conv, m, target.caps, arena)?)));
+        let kernels = WinogradTransform::ALL
+            .into_iter()
+            .filter_map(|m| Some((m, kernel(conv, m, target.caps, arena)?)));
         let best = kernels.min_by(|(_, a), (_, b)| a.cost.total_cmp(&b.cost));
-        best.filter(|(minimal, _)| *minimal == self.0).map(|(_, made)| made.offer()).into_iter().collect()
+        best.filter(|(transform, _)| *transform == self.0).map(|(_, made)| made.offer()).into_iter().collect()
     }
 
     fn weight_bytes(&self, spec: &ConvSpec) -> u64 {
-        let bytes = |[before, after]: [Part; 2]| bytes_of(&before, &after, self.0);
+        let bytes = |[before, after]: [SubSpec; 2]| bytes_of(&before, &after, self.0);
         parts(spec).and_then(bytes).unwrap_or(0)
     }
 
@@ -55,12 +56,12 @@ impl Family for Projection {
 /// How the weights of both kernels are laid out, one after the other.
 #[derive(Clone, Debug)]
 struct ProjectionThenWinograd {
-    projections: (Part, SoftwareLayout),
-    windows: (Part, WinogradPasses),
+    projections: (SubSpec, SoftwareLayout),
+    windows: (SubSpec, WinogradPasses),
 }
 
 /// Projections and windows; `None` where there are not both, or the output cannot hold a sum in between.
-fn parts(spec: &ConvSpec) -> Option<[Part; 2]> {
+fn parts(spec: &ConvSpec) -> Option<[SubSpec; 2]> {
     let ranges = 0..spec.k_ranges.len();
     let (projections, windows): (Vec<_>, Vec<_>) = ranges.partition(|&n| spec.k_ranges[n].is_pointwise());
     let [output] = &spec.outputs[..] else { return None };
@@ -69,7 +70,7 @@ fn parts(spec: &ConvSpec) -> Option<[Part; 2]> {
     }
     let (channels, first_channel) = (spec.out_channels, output.first_channel);
     let own =
-        Operand { buffer: 0, shape: output.shape, first_channel, channels, stride: 1, mean_pool: false };
+        Operand { buffer: 0, shape: output.shape, first_channel, channels, stride: 1, avg_pool_2x2: false };
     let of = |ranges: &[usize]| ranges.iter().map(|&n| spec.k_ranges[n]).collect();
     let before = ConvSpec {
         k_ranges: of(&projections),
@@ -80,20 +81,20 @@ fn parts(spec: &ConvSpec) -> Option<[Part; 2]> {
     let own = Add { from: own, first_out: 0, gate: None };
     let adds = [own].into_iter().chain(spec.adds.iter().copied()).collect();
     let after = ConvSpec { k_ranges: of(&windows), adds, in_place: 1, ..spec.clone() };
-    Some([Part { ranges: projections, spec: before }, Part { ranges: windows, spec: after }])
+    Some([SubSpec { ranges: projections, spec: before }, SubSpec { ranges: windows, spec: after }])
 }
 
 /// The kernel for a flattened spec whose buffers are all in the arena.
 fn kernel(
     spec: &ConvSpec,
-    minimal: Minimal,
+    transform: WinogradTransform,
     caps: &Capabilities,
     arena: &Arena,
-) -> Option<Made<ProjectionThenWinograd>> {
+) -> Option<KernelParts<ProjectionThenWinograd>> {
     let [before, after] = parts(spec)?;
-    bytes_of(&before, &after, minimal)?;
+    bytes_of(&before, &after, transform)?;
     let first = conv::kernel(&before.spec, caps, arena)?;
-    let second = winograd::kernel(&after.spec, minimal, caps, arena)?;
+    let second = winograd::kernel(&after.spec, transform, caps, arena)?;
     let layout =
         ProjectionThenWinograd { projections: (before, first.layout), windows: (after, second.layout) };
     let mut shaders = first.shaders;
@@ -105,13 +106,19 @@ fn kernel(
         }
         shaders.push(shader);
     }
-    Some(Made { cost: first.cost + second.cost, tile: second.tile, shaders, scratch: second.scratch, layout })
+    Some(KernelParts {
+        cost: first.cost + second.cost,
+        tile: second.tile,
+        shaders,
+        scratch: second.scratch,
+        layout,
+    })
 }
 
 /// Bytes of packed weights of both. As there, no planner should have to split a layer for a kernel that has alternatives.
-fn bytes_of(before: &Part, after: &Part, minimal: Minimal) -> Option<u64> {
+fn bytes_of(before: &SubSpec, after: &SubSpec, transform: WinogradTransform) -> Option<u64> {
     let sums = conv::bytes(&before.spec).next_multiple_of(ALIGNMENT);
-    let both = sums + winograd::bytes_of(&after.spec, minimal)?;
+    let both = sums + winograd::bytes_of(&after.spec, transform)?;
     (both <= Limits::WEBGPU.max_binding_bytes).then_some(both)
 }
 
@@ -127,15 +134,15 @@ impl Weights for ProjectionThenWinograd {
         self.windows_from() + self.windows.1.bytes()
     }
 
-    fn pack(&self, _: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
-        let of = |part: &Part| part.ranges.iter().map(|&n| values.k_ranges[n]).collect::<Vec<_>>();
+    fn pack(&self, _: &ConvSpec, values: &ConvParameters<'_>) -> Vec<u32> {
+        let of = |part: &SubSpec| part.ranges.iter().map(|&n| values.k_ranges[n]).collect::<Vec<_>>();
         let (projections, sums) = &self.projections;
         let none = vec![0.0; values.bias.len()];
-        let mut words =
-            sums.pack(&projections.spec, &Values { k_ranges: &of(projections), bias: &none, ..*values });
+        let mut words = sums
+            .pack(&projections.spec, &ConvParameters { k_ranges: &of(projections), bias: &none, ..*values });
         words.resize(self.windows_from() as usize / 4, 0);
         let (windows, passes) = &self.windows;
-        words.extend(passes.pack(&windows.spec, &Values { k_ranges: &of(windows), ..*values }));
+        words.extend(passes.pack(&windows.spec, &ConvParameters { k_ranges: &of(windows), ..*values }));
         words
     }
 
@@ -143,6 +150,10 @@ impl Weights for ProjectionThenWinograd {
     fn rounding(&self) -> Rounding {
         let summed: usize = self.projections.0.spec.k_ranges.iter().map(|r| r.from.channels).sum();
         let passes = self.windows.1.rounding();
-        Rounding { passed: passes.passed + Rounding::DIRECT.passed, most: passes.most + summed, ..passes }
+        Rounding {
+            extra_roundings: passes.extra_roundings + Rounding::DIRECT.extra_roundings,
+            max_terms: passes.max_terms + summed,
+            ..passes
+        }
     }
 }

@@ -7,42 +7,42 @@
 //! three shaders find their sizes in front of the weights.
 
 use super::super::choice::{FamilyId, TileId};
-use super::super::family::{Family, Offer, Target, convolution};
-use super::super::layout::Kind;
+use super::super::family::{Family, KernelTarget, Offer, convolution};
+use super::super::layout::RangeKind;
 use super::super::prelude::planes;
 use super::super::spec::{ConvSpec, KRange, Spec};
 use super::super::weights::Weights;
-use super::super::winograd::Minimal;
-use super::super::{Arena, Capabilities, Limits, Role, Rounding, Shader, Values, files};
+use super::super::winograd::WinogradTransform;
+use super::super::{Arena, Capabilities, ConvParameters, Limits, Role, Rounding, Shader, files};
 use super::conv::{best_tile, binding, bounds, plain, products, shader, source};
-use super::layout::{self, Made, PAIR, RANGE_SIZES, read, step, tables};
+use super::layout::{self, KernelParts, PAIR, RANGE_SIZES, read, step, tables};
 use crate::threads;
 
 /// Pairs in front of the weights: sizes and output table of the GEMM, then from here the sizes of the transforms.
 const SIZES: usize = layout::SIZES + 1;
 /// The sizes of each K range, and the tables of outputs and adds.
 const RANGES: usize = SIZES + 2;
-const TABLES: usize = RANGES + RANGE_SIZES * MOST_RANGES;
+const TABLES: usize = RANGES + RANGE_SIZES * MAX_RANGES;
 /// K ranges at most.
-const MOST_RANGES: usize = 2;
+const MAX_RANGES: usize = 2;
 
 /// Bytes of scratch beyond which nothing is gained: it no longer stays in any cache, and memory counts.
-const MOST_SCRATCH: usize = 32 << 20;
+const MAX_SCRATCH_BYTES: usize = 32 << 20;
 
 /// See the head of this file.
-pub(in super::super) struct Winograd(pub(in super::super) Minimal);
+pub(in super::super) struct Winograd(pub(in super::super) WinogradTransform);
 
 impl Family for Winograd {
     fn id(&self) -> FamilyId {
         match self.0 {
-            Minimal::Two => FamilyId::SoftwareWinograd2,
-            Minimal::Four => FamilyId::SoftwareWinograd4,
+            WinogradTransform::F2x3 => FamilyId::SoftwareWinograd2,
+            WinogradTransform::F4x3 => FamilyId::SoftwareWinograd4,
         }
     }
 
-    fn offers<'a>(&self, spec: &'a Spec, target: &'a Target<'a>) -> Vec<Offer<'a>> {
+    fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>> {
         let (Some(conv), Some(arena)) = (convolution(spec), target.arena) else { return vec![] };
-        kernel(conv, self.0, target.caps, arena).map(Made::offer).into_iter().collect()
+        kernel(conv, self.0, target.caps, arena).map(KernelParts::offer).into_iter().collect()
     }
 
     fn weight_bytes(&self, spec: &ConvSpec) -> u64 {
@@ -57,7 +57,7 @@ impl Family for Winograd {
 /// How the weights of a kernel of passes are laid out.
 #[derive(Clone, Debug)]
 pub(super) struct WinogradPasses {
-    minimal: Minimal,
+    transform: WinogradTransform,
     /// Sizes, tables and room for the biases.
     header: Vec<u32>,
     /// Where the biases are in it, in words.
@@ -78,8 +78,8 @@ pub(super) struct WinogradPasses {
 }
 
 /// Tiles of an image, `[down, across]`.
-fn tiles(spec: &ConvSpec, minimal: Minimal) -> [usize; 2] {
-    spec.size.map(|n| n.div_ceil(minimal.outputs()))
+fn tiles(spec: &ConvSpec, transform: WinogradTransform) -> [usize; 2] {
+    spec.size.map(|n| n.div_ceil(transform.outputs()))
 }
 
 /// Whether a K range is a 3x3 of stride 1, or a pixel of the same output.
@@ -90,12 +90,12 @@ fn takes_part(range: &KRange) -> bool {
 
 /// Whether the kernel computes such a spec. Transformed weights are 4 times the weights, or 16/9, and more where channels fill no
 /// tile: no planner should have to split a layer for a kernel that has alternatives.
-fn computes(spec: &ConvSpec, minimal: Minimal) -> bool {
+fn computes(spec: &ConvSpec, transform: WinogradTransform) -> bool {
     let any = spec.k_ranges.iter().any(|r| r.kernel == [3, 3]);
-    any && spec.k_ranges.len() <= MOST_RANGES
+    any && spec.k_ranges.len() <= MAX_RANGES
         && spec.k_ranges.iter().all(takes_part)
-        && plain(spec) == Some(Kind::Dense)
-        && bytes(spec, minimal) <= Limits::WEBGPU.max_binding_bytes
+        && plain(spec) == Some(RangeKind::Dense)
+        && bytes(spec, transform) <= Limits::WEBGPU.max_binding_bytes
 }
 
 /// Quads of input channels, of all K ranges.
@@ -114,49 +114,49 @@ fn parts(spec: &ConvSpec) -> [usize; 2] {
     [biases, biases + spec.out_channels.div_ceil(8)]
 }
 
-fn bytes(spec: &ConvSpec, minimal: Minimal) -> u64 {
-    let (_, quads) = best_tile(spec, Kind::Dense, spec.size[1]);
-    let blocks = minimal.inputs().pow(2) * spec.out_channels.div_ceil(4 * quads);
+fn bytes(spec: &ConvSpec, transform: WinogradTransform) -> u64 {
+    let (_, quads) = best_tile(spec, RangeKind::Dense, spec.size[1]);
+    let blocks = transform.inputs().pow(2) * spec.out_channels.div_ceil(4 * quads);
     ((parts(spec)[1] + blocks * block(spec, quads)) * PAIR * 4) as u64
 }
 
 /// Bytes of packed weights of one kernel, where it computes the spec.
-pub(super) fn bytes_of(spec: &ConvSpec, minimal: Minimal) -> Option<u64> {
-    computes(spec, minimal).then(|| bytes(spec, minimal))
+pub(super) fn bytes_of(spec: &ConvSpec, transform: WinogradTransform) -> Option<u64> {
+    computes(spec, transform).then(|| bytes(spec, transform))
 }
 
 /// A product of the GEMM against one of the direct convolution; and a transformed element of a quad, in products. On llvmpipe 22.3
 /// (`cargo bench --bench conv -- resnet18`).
-const GEMM: f64 = 1.15;
-const TRANSFORMED: f64 = 150.0;
+const GEMM_PRODUCT_COST: f64 = 1.15;
+const TRANSFORM_COST: f64 = 150.0;
 
 /// The kernel for a flattened spec whose buffers are all in the arena, and its time in products of the direct convolution.
 pub(super) fn kernel(
     spec: &ConvSpec,
-    minimal: Minimal,
+    transform: WinogradTransform,
     caps: &Capabilities,
     arena: &Arena,
-) -> Option<Made<WinogradPasses>> {
+) -> Option<KernelParts<WinogradPasses>> {
     let lanes = caps.lanes().filter(|_| caps.shares_buffers())? as usize;
     let [low, high] = bounds(spec)?;
-    if !computes(spec, minimal) {
+    if !computes(spec, transform) {
         return None;
     }
     let batch = spec.outputs[0].shape.batch;
-    let [down, across] = tiles(spec, minimal);
+    let [down, across] = tiles(spec, transform);
     let all = batch * down * across;
     let tile_row = all.next_multiple_of(lanes);
     let planes_of = |r: &KRange| r.from.channels.div_ceil(4);
     let all_planes = all_planes(spec);
     let out_quads = spec.out_channels.div_ceil(4);
-    let tile = best_tile(spec, Kind::Dense, all);
+    let tile = best_tile(spec, RangeKind::Dense, all);
     let (pixels, quads) = tile;
     let out_tiles = out_quads.div_ceil(quads);
-    let places = minimal.inputs().pow(2);
+    let places = transform.inputs().pow(2);
     let (place_in, place_out) = (all_planes * tile_row, out_tiles * quads * tile_row);
     let sums = places * place_in;
     let scratch = (sums + places * place_out) * 16;
-    if scratch > MOST_SCRATCH {
+    if scratch > MAX_SCRATCH_BYTES {
         return None;
     }
 
@@ -202,7 +202,7 @@ pub(super) fn kernel(
         spec.adds.len(),
         low.to_bits() as usize,
         high.to_bits() as usize,
-        minimal.outputs(),
+        transform.outputs(),
     ];
     header.extend(sizes.map(|v| v as u32));
     header.resize(RANGES * PAIR, 0);
@@ -240,19 +240,19 @@ pub(super) fn kernel(
     let before = [tile_row / lanes, most_planes, spec.k_ranges.len()];
     let after = [tile_row / lanes, out_quads, 1];
     let shaders = vec![
-        transform(minimal, Transform::Input, caps, before),
-        shader(Kind::Dense, tile, caps, between, grid),
-        transform(minimal, Transform::Output, caps, after),
+        transform_shader(transform, TransformPass::Input, caps, before),
+        shader(RangeKind::Dense, tile, caps, between, grid),
+        transform_shader(transform, TransformPass::Output, caps, after),
     ];
-    let cost = GEMM * products(&grid, lanes, tile, 4 * all_planes)
-        + TRANSFORMED * (places * tile_row * (all_planes + out_quads)) as f64;
-    Some(Made {
+    let cost = GEMM_PRODUCT_COST * products(&grid, lanes, tile, 4 * all_planes)
+        + TRANSFORM_COST * (places * tile_row * (all_planes + out_quads)) as f64;
+    Some(KernelParts {
         cost,
         tile: TileId::new(pixels, 4 * quads),
         shaders,
         scratch: scratch as u64,
         layout: WinogradPasses {
-            minimal,
+            transform,
             header,
             biases: biases * PAIR,
             range: range.map(|v| v as u32),
@@ -268,33 +268,38 @@ pub(super) fn kernel(
 
 /// A shader before or after the GEMM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Transform {
+enum TransformPass {
     Input,
     Output,
 }
 
-fn transform(minimal: Minimal, transform: Transform, caps: &Capabilities, grid: [usize; 3]) -> Shader {
+fn transform_shader(
+    transform: WinogradTransform,
+    pass: TransformPass,
+    caps: &Capabilities,
+    grid: [usize; 3],
+) -> Shader {
     let lanes = caps.lanes().expect("lanes load for one another") as usize;
     let bindings = vec![
         binding("arena", Role::Arena, true),
         binding("weights", Role::Weights(0), false),
         binding("scratch", Role::Scratch, true),
     ];
-    let side = minimal.outputs();
-    let mut s = source(format!("{transform:?} transform of F({side}x{side}, 3x3)"), caps, bindings, lanes);
+    let side = transform.outputs();
+    let mut s = source(format!("{pass:?} transform of F({side}x{side}, 3x3)"), caps, bindings, lanes);
     s.constants(&[("TILE_PIXELS", side), ("SIZES", SIZES), ("RANGES", RANGES), ("TABLES", TABLES)]);
     s.file(files::SOFTWARE_WINOGRAD);
-    s.file(match minimal {
-        Minimal::Two => files::SOFTWARE_WINOGRAD_F2,
-        Minimal::Four => files::SOFTWARE_WINOGRAD_F4,
+    s.file(match transform {
+        WinogradTransform::F2x3 => files::SOFTWARE_WINOGRAD_F2,
+        WinogradTransform::F4x3 => files::SOFTWARE_WINOGRAD_F4,
     });
-    let entry = match transform {
-        Transform::Input => {
+    let entry = match pass {
+        TransformPass::Input => {
             s.file(files::SOFTWARE_WINOGRAD_INPUT);
             "transform_input"
         }
-        Transform::Output => {
-            s.file(files::SOFTWARE_FINISH);
+        TransformPass::Output => {
+            s.file(files::SOFTWARE_EPILOGUE);
             s.file(files::SOFTWARE_WINOGRAD_OUTPUT);
             "transform_output"
         }
@@ -304,7 +309,7 @@ fn transform(minimal: Minimal, transform: Transform, caps: &Capabilities, grid: 
 
 impl WinogradPasses {
     fn places(&self) -> usize {
-        self.minimal.inputs().pow(2)
+        self.transform.inputs().pow(2)
     }
 
     fn pairs(&self) -> usize {
@@ -313,8 +318,8 @@ impl WinogradPasses {
 
     /// The words of one place of a tile, in the order the GEMM reads them.
     fn pack_place(&self, spec: &ConvSpec, place: usize, words: &mut [u32], weights: &[&[f32]]) {
-        let n = self.minimal.inputs();
-        let factors = self.minimal.filter_at(place / n, place % n);
+        let n = self.transform.inputs();
+        let factors = self.transform.filter_at(place / n, place % n);
         for (tile, block) in words.chunks_exact_mut(self.block * PAIR).enumerate() {
             let run = 4 * self.quads;
             let first = tile * run;
@@ -349,11 +354,11 @@ impl Weights for WinogradPasses {
     }
 
     fn rounding(&self) -> Rounding {
-        self.minimal.rounding(self.channels, self.adds)
+        self.transform.rounding(self.channels, self.adds)
     }
 
-    fn pack(&self, spec: &ConvSpec, values: &Values<'_>) -> Vec<u32> {
-        let &Values { k_ranges: weights, bias, .. } = values;
+    fn pack(&self, spec: &ConvSpec, values: &ConvParameters<'_>) -> Vec<u32> {
+        let &ConvParameters { k_ranges: weights, bias, .. } = values;
         assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
         assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
         let mut words = vec![0; self.pairs() * PAIR];

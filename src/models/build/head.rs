@@ -11,11 +11,11 @@ use crate::models::key::Key;
 const NAMES: [&str; 7] = ["fc", "head", "classifier", "linear", "last_linear", "cls_head", "logits"];
 
 /// How deep the modules of a head may be nested.
-const DEEPEST: usize = 16;
+const MAX_HEAD_DEPTH: usize = 16;
 
 /// What a layer of a head is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum HeadLayerKind {
     /// `[out, in]`, or `[out, in, 1, 1]`.
     Linear,
     /// A batch norm.
@@ -25,7 +25,7 @@ enum Kind {
 /// A layer of a head.
 struct Layer {
     name: String,
-    kind: Kind,
+    kind: HeadLayerKind,
     /// The modules that it is in, outermost first, and its own place there: numbers where modules are numbered.
     path: Vec<String>,
 }
@@ -76,8 +76,8 @@ impl Layers<'_, '_> {
                 value = self.push(format!("{name}.relu"), Op::Activation(Activation::Relu), &[value])?;
             }
             value = match layer.kind {
-                Kind::Linear => self.matrix(name, value)?,
-                Kind::Norm => self.norm(name, value)?,
+                HeadLayerKind::Linear => self.matrix(name, value)?,
+                HeadLayerKind::Norm => self.norm(name, value)?,
             };
         }
         Ok(Some(self.channels(value)))
@@ -87,7 +87,8 @@ impl Layers<'_, '_> {
     /// one after the linear layer. Other places are dropouts.
     fn relus(&mut self, layers: &[Layer]) -> Result<Vec<bool>, ModelError> {
         let mut relus = vec![false; layers.len()];
-        let linear: Vec<usize> = (0..layers.len()).filter(|i| layers[*i].kind == Kind::Linear).collect();
+        let linear: Vec<usize> =
+            (0..layers.len()).filter(|i| layers[*i].kind == HeadLayerKind::Linear).collect();
         for pair in linear.windows(2) {
             let place = (pair[0] + 1..=pair[1]).find(|i| apart(&layers[i - 1], &layers[*i]));
             if place.is_none() && !self.reader.conventions.is_stated(Key::HeadActivation) {
@@ -184,10 +185,10 @@ impl Layers<'_, '_> {
     /// Appends the layers under a name: itself, or its modules in the order of their numbers. `path` is where it stands.
     fn collect(&self, name: &str, path: Vec<String>, layers: &mut Vec<Layer>) -> Result<(), ModelError> {
         let dict = self.reader.dict();
-        if path.len() > DEEPEST {
+        if path.len() > MAX_HEAD_DEPTH {
             let name: String = name.chars().take(100).collect();
             return Err(ModelError::Unsupported {
-                what: format!("a head of modules nested more than {DEEPEST} deep"),
+                what: format!("a head of modules nested more than {MAX_HEAD_DEPTH} deep"),
                 why: format!("the file has `{name}..`"),
             });
         }
@@ -197,7 +198,7 @@ impl Layers<'_, '_> {
         let leaf = |child: &String| dict.tensor(&format!("{name}.{child}")).is_some();
         if children.is_empty() || children.iter().any(leaf) {
             let norm = children.iter().any(|c| c == "running_mean");
-            let kind = if norm { Kind::Norm } else { Kind::Linear };
+            let kind = if norm { HeadLayerKind::Norm } else { HeadLayerKind::Linear };
             layers.push(Layer { name: name.into(), kind, path });
             return Ok(());
         }

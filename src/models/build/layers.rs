@@ -3,12 +3,12 @@
 use crate::graph::{Activation, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight};
 use crate::models::ModelError;
 use crate::models::assume::Rectifier;
-use crate::models::build::reader::{Dim, Reader};
+use crate::models::build::reader::{Dim, TensorReader};
 use std::collections::BTreeMap;
 
 /// A network under construction. Nodes carry the names of their tensors.
 pub(in crate::models) struct Layers<'r, 'c> {
-    pub(in crate::models) reader: &'r mut Reader<'c>,
+    pub(in crate::models) reader: &'r mut TensorReader<'c>,
     pub(in crate::models) graph: Graph,
 }
 
@@ -32,7 +32,7 @@ impl Window {
 impl<'r, 'c> Layers<'r, 'c> {
     /// For images of `[height, width]`, with the channels that the convolution `first` reads, its window `side` wide.
     pub(in crate::models) fn new(
-        reader: &'r mut Reader<'c>,
+        reader: &'r mut TensorReader<'c>,
         first: &str,
         side: usize,
         size: [usize; 2],
@@ -44,7 +44,7 @@ impl<'r, 'c> Layers<'r, 'c> {
 
     /// For images of `[height, width]`, with the channels that the convolution `first` reads.
     pub(in crate::models) fn reading(
-        reader: &'r mut Reader<'c>,
+        reader: &'r mut TensorReader<'c>,
         first: &str,
         size: [usize; 2],
     ) -> Layers<'r, 'c> {
@@ -300,7 +300,7 @@ pub(in crate::models) fn depths<'n>(names: impl Iterator<Item = &'n str>) -> Vec
 }
 
 /// How many layers have names, counted from 0 without a gap. At least one: that it is not there shows when it is read.
-pub(in crate::models) fn count(reader: &Reader<'_>, name: impl Fn(usize) -> String) -> usize {
+pub(in crate::models) fn count(reader: &TensorReader<'_>, name: impl Fn(usize) -> String) -> usize {
     let named = |i: &usize| reader.dict().has_under(&name(*i));
     (0..).take_while(named).count().max(1)
 }
@@ -308,7 +308,7 @@ pub(in crate::models) fn count(reader: &Reader<'_>, name: impl Fn(usize) -> Stri
 /// Groups of a convolution over `channels` inputs, from the shape of its weight `[out, channels / groups, ..window]`: those that
 /// are `known` from another layer, where one is.
 pub(in crate::models) fn groups(
-    reader: &Reader<'_>,
+    reader: &TensorReader<'_>,
     conv: &str,
     channels: usize,
     window: &str,

@@ -18,7 +18,7 @@ fn text(shape: &[Dim]) -> String {
     format!("[{}]", dims.join(", "))
 }
 
-pub(in crate::models) struct Reader<'a> {
+pub(in crate::models) struct TensorReader<'a> {
     dict: StateDict<'a>,
     naming: Naming,
     used: BTreeSet<String>,
@@ -35,9 +35,15 @@ pub(in crate::models) struct Finished {
     pub(in crate::models) ignored: Vec<String>,
 }
 
-impl<'a> Reader<'a> {
-    pub(in crate::models) fn new(dict: StateDict<'a>, naming: Naming, stated: Assume) -> Reader<'a> {
-        Reader { dict, naming, used: BTreeSet::new(), head: None, conventions: Conventions::new(stated) }
+impl<'a> TensorReader<'a> {
+    pub(in crate::models) fn new(dict: StateDict<'a>, naming: Naming, stated: Assume) -> TensorReader<'a> {
+        TensorReader {
+            dict,
+            naming,
+            used: BTreeSet::new(),
+            head: None,
+            conventions: Conventions::new(stated),
+        }
     }
 
     pub(in crate::models) fn dict(&self) -> &StateDict<'a> {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 /// How many segments of a prefix are looked behind at most.
-pub(in crate::models) const DEEPEST: usize = 8;
+pub(in crate::models) const MAX_PREFIX_DEPTH: usize = 8;
 
 /// A name in the file, and the tensor.
 type Stored<'a> = (&'a str, &'a Tensor);
@@ -180,7 +180,7 @@ impl<'a> StateDict<'a> {
     /// Tensors beside the network that are of no copy of it.
     pub(in crate::models) fn beside(&self) -> impl Iterator<Item = Stored<'a>> + '_ {
         let copied = |name: &str| {
-            let prefixes = name.match_indices('.').map(|(at, _)| &name[..=at]).take(DEEPEST);
+            let prefixes = name.match_indices('.').map(|(at, _)| &name[..=at]).take(MAX_PREFIX_DEPTH);
             std::iter::once("").chain(prefixes).any(|prefix| self.copies.binary_search(&prefix).is_ok())
         };
         self.beside.values().copied().filter(move |(name, _)| !copied(name))

@@ -1,7 +1,7 @@
 //! How the blocks of a network step over their input, which no tensor shows: as stated, as a config says, or by convention.
 
 use crate::models::ModelError;
-use crate::models::build::reader::Reader;
+use crate::models::build::reader::TensorReader;
 use crate::models::key::Key;
 
 /// How a block steps over its input.
@@ -17,7 +17,7 @@ pub(in crate::models) struct Step {
 /// The steps of every block by stage. By convention the first block of the first stage has the stride `first`, that of a later
 /// stage 2; what a stage dilates more than the one before, it strides less.
 pub(in crate::models) fn steps(
-    reader: &mut Reader<'_>,
+    reader: &mut TensorReader<'_>,
     depths: &[usize],
     first: usize,
 ) -> Result<Vec<Vec<Step>>, ModelError> {
@@ -52,7 +52,7 @@ pub(in crate::models) fn steps(
 
 /// The strides of every block by stage, in a family that this version cannot dilate.
 pub(in crate::models) fn strides(
-    reader: &mut Reader<'_>,
+    reader: &mut TensorReader<'_>,
     depths: &[usize],
     first: usize,
 ) -> Result<Vec<Vec<usize>>, ModelError> {
@@ -65,7 +65,7 @@ pub(in crate::models) fn strides(
 }
 
 /// Refuses a network that is stated to blur before its strides.
-pub(in crate::models) fn not_anti_aliased(reader: &mut Reader<'_>) -> Result<(), ModelError> {
+pub(in crate::models) fn not_anti_aliased(reader: &mut TensorReader<'_>) -> Result<(), ModelError> {
     match reader.conventions.count(Key::AntiAlias, 0) {
         0 => Ok(()),
         blur => Err(ModelError::Unsupported {

@@ -9,7 +9,7 @@ mod timm;
 
 pub(super) use check::wrong;
 pub(super) use hugging_face::HuggingFace;
-pub(super) use own::{Module, Own, Stated};
+pub(super) use own::{Module, RmnetConfig, Stated};
 pub(super) use result::Results;
 pub(super) use timm::Timm;
 
@@ -20,7 +20,7 @@ use serde_json::Value;
 #[derive(Default)]
 pub(super) struct Config {
     /// What is stated to this program.
-    pub(super) own: Own,
+    pub(super) own: RmnetConfig,
     /// What the values that the network gives mean.
     pub(super) results: Results,
     /// What timm writes.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// What is stated to this program.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(in crate::models) struct Own {
+pub(in crate::models) struct RmnetConfig {
     /// Assumptions by their keys.
     pub(in crate::models) rmnet: Field<BTreeMap<String, Field<Stated>>>,
     /// The modules of a plain chain, in order.

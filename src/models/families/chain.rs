@@ -15,10 +15,10 @@
 use crate::field::Field;
 use crate::graph::{Activation, Conv2d, MaxPool, Op, ValueId};
 use crate::models::ModelError;
+use crate::models::architecture::Built;
 use crate::models::build::layers::{self, Layers};
-use crate::models::build::reader::Reader;
+use crate::models::build::reader::TensorReader;
 use crate::models::config::{Config, Module, wrong};
-use crate::models::scheme::Built;
 use serde_json::Value;
 
 /// Key of the list of modules, in `config.json` or in the file's metadata.
@@ -26,7 +26,7 @@ pub(in crate::models) const KEY: &str = "rmnet_chain";
 
 /// Whether each module has a bias: as the list says, else as others of its kind do. A layer with a batch norm behind it mostly
 /// has none; any other has one as soon as one of them has, or a batch norm that shifts.
-fn biased(reader: &Reader<'_>, modules: &[Module]) -> Vec<bool> {
+fn biased(reader: &TensorReader<'_>, modules: &[Module]) -> Vec<bool> {
     let normed = |i: usize| matches!(modules.get(i + 1), Some(Module::BatchNorm));
     let has = |i: usize| reader.shape(&format!("{i}.bias")).is_some();
     let found = |with_norm: bool| {
@@ -46,7 +46,7 @@ fn biased(reader: &Reader<'_>, modules: &[Module]) -> Vec<bool> {
 }
 
 /// The modules in order.
-fn modules(reader: &Reader<'_>, config: &Config) -> Result<Vec<Module>, ModelError> {
+fn modules(reader: &TensorReader<'_>, config: &Config) -> Result<Vec<Module>, ModelError> {
     let not_json = |found: &Value| wrong(KEY, "JSON", found);
     let described = match (config.own.rmnet_chain.found(), reader.metadata(KEY)) {
         (Some(_), _) => config.own.rmnet_chain.clone(),
@@ -69,7 +69,7 @@ fn modules(reader: &Reader<'_>, config: &Config) -> Result<Vec<Module>, ModelErr
 }
 
 pub(in crate::models) fn build(
-    reader: &mut Reader<'_>,
+    reader: &mut TensorReader<'_>,
     config: &Config,
     size: [usize; 2],
 ) -> Result<Built, ModelError> {

@@ -2,10 +2,10 @@
 //! layer over the whole last map. Its output is an embedding of a face, not scores of classes. The names are insightface's.
 
 use crate::graph::ValueId;
+use crate::models::architecture::Built;
 use crate::models::build::layers::{Layers, Window, depths};
-use crate::models::build::reader::Reader;
+use crate::models::build::reader::TensorReader;
 use crate::models::build::steps;
-use crate::models::scheme::Built;
 use crate::models::{Key, ModelError};
 
 /// Side of the square map that `features` inputs flatten, where they are one.
@@ -19,7 +19,7 @@ pub(in crate::models) fn image_side(map: usize, shrinks: usize) -> Option<usize>
     map.checked_mul(shrinks)
 }
 
-pub(in crate::models) fn build(reader: &mut Reader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
+pub(in crate::models) fn build(reader: &mut TensorReader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
     let depths = depths(reader.names());
     let strides = steps::strides(reader, &depths, 2)?;
     let stem_stride = reader.conventions.count(Key::StemStride, 1);

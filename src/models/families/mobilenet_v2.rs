@@ -1,15 +1,15 @@
 //! MobileNetV2 (arXiv 1801.04381) as a graph, whatever its tensors are called.
 //!
-//! A naming scheme gives a [`Layout`]: names, and what no tensor shows (strides, padding, the epsilon of batch norms). Widths
+//! A naming scheme gives a [`MobileNetV2Layout`]: names, and what no tensor shows (strides, padding, the epsilon of batch norms). Widths
 //! are read off the shapes. Strides cannot be: where a width multiplier makes two stages equally wide, a block of stride 2
 //! looks like one of stride 1.
 
 use crate::graph::{Graph, ValueId};
+use crate::models::architecture::Built;
 use crate::models::assume::Rectifier;
 use crate::models::build::layers::{Layers, Window};
-use crate::models::build::reader::{Dim, Reader};
+use crate::models::build::reader::{Dim, TensorReader};
 use crate::models::build::steps;
-use crate::models::scheme::Built;
 use crate::models::{Key, ModelError};
 
 /// Blocks per stage, as published.
@@ -22,7 +22,7 @@ pub(in crate::models) const STRIDES: [usize; 7] = [1, 2, 2, 2, 1, 2, 1];
 pub(in crate::models) type Unit = [String; 3];
 
 /// What the names and the config say.
-pub(in crate::models) struct Layout {
+pub(in crate::models) struct MobileNetV2Layout {
     pub(in crate::models) stem: Unit,
     pub(in crate::models) blocks: Vec<Block>,
     /// The last 1x1 convolution.
@@ -70,7 +70,7 @@ impl Net {
 
 /// Stride of every block, for stages of these depths: as stated, or as published.
 pub(in crate::models) fn strides(
-    reader: &mut Reader<'_>,
+    reader: &mut TensorReader<'_>,
     depths: &[usize; 7],
 ) -> Result<Vec<usize>, ModelError> {
     steps::not_anti_aliased(reader)?;
@@ -91,14 +91,14 @@ pub(in crate::models) fn spread(depths: &[usize; 7], of_stages: &[usize]) -> Vec
     depths.iter().zip(of_stages).flat_map(stage).collect()
 }
 
-/// Builds the network; [`Reader::finish`] then tells whether a tensor is left over.
+/// Builds the network; [`TensorReader::finish`] then tells whether a tensor is left over.
 pub(in crate::models) fn build(
-    reader: &mut Reader<'_>,
-    layout: &Layout,
+    reader: &mut TensorReader<'_>,
+    layout: &MobileNetV2Layout,
     size: [usize; 2],
 ) -> Result<Net, ModelError> {
     let layers = Layers::new(reader, &layout.stem[0], 3, size)?;
-    let mut b = Builder { layers, layout };
+    let mut b = MobileNetV2Builder { layers, layout };
     let in_channels = b.layers.channels(ValueId::INPUT);
     let stride = b.layers.reader.conventions.count(Key::StemStride, 2);
     let mut x = b.unit(&layout.stem, Window::new(3, stride), None, ValueId::INPUT)?;
@@ -117,12 +117,12 @@ pub(in crate::models) fn build(
     Ok(Net { graph: b.layers.graph, in_channels, stem, widths, last, residual, classes })
 }
 
-struct Builder<'r, 'c> {
+struct MobileNetV2Builder<'r, 'c> {
     layers: Layers<'r, 'c>,
-    layout: &'r Layout,
+    layout: &'r MobileNetV2Layout,
 }
 
-impl Builder<'_, '_> {
+impl MobileNetV2Builder<'_, '_> {
     /// A convolution and its batch norm, by their names.
     fn conv(
         &mut self,

@@ -2,17 +2,17 @@
 //! by block as the tensors have it.
 
 use crate::graph::{Conv2d, Graph, Op, Shape, ValueId};
+use crate::models::architecture::Built;
 use crate::models::build::layers::{self, Layers, Window};
-use crate::models::build::reader::Reader;
+use crate::models::build::reader::TensorReader;
 use crate::models::build::steps;
-use crate::models::scheme::Built;
 use crate::models::{Key, ModelError};
 
 /// Stages after the stem. The stem and the first block of each have stride 2, the others 1.
 const STAGES: usize = 4;
 
 /// Names of layers, which are also names of nodes.
-pub(in crate::models) struct Names {
+pub(in crate::models) struct RepVggNames {
     pub(in crate::models) stem: &'static str,
     /// Name of a stage, but for its number.
     pub(in crate::models) stage: &'static str,
@@ -29,10 +29,10 @@ pub(in crate::models) struct Names {
     pub(in crate::models) head: [&'static str; 2],
 }
 
-/// Returns the network and its number of input channels; [`Reader::finish`] then tells whether a tensor is left over.
+/// Returns the network and its number of input channels; [`TensorReader::finish`] then tells whether a tensor is left over.
 pub(in crate::models) fn build(
-    reader: &mut Reader<'_>,
-    names: &Names,
+    reader: &mut TensorReader<'_>,
+    names: &RepVggNames,
     size: [usize; 2],
 ) -> Result<(Built, usize), ModelError> {
     let stage = |s: usize| format!("{}{}", names.stage, names.first + s);
@@ -48,7 +48,7 @@ pub(in crate::models) fn build(
     let strides = steps::strides(reader, &depths, 2)?;
     let stem_stride = reader.conventions.count(Key::StemStride, 2);
     let graph = Graph::new(Shape { channels: in_channels, height: size[0], width: size[1] });
-    let mut b = Builder { layers: Layers { reader, graph }, names, blocks: vec![], most_groups: 1 };
+    let mut b = RepVggBuilder { layers: Layers { reader, graph }, names, blocks: vec![], most_groups: 1 };
     let mut x = b.block(names.stem.into(), stem_stride, ValueId::INPUT)?;
     for (s, strides) in strides.iter().enumerate() {
         for (i, &stride) in strides.iter().enumerate() {
@@ -62,16 +62,16 @@ pub(in crate::models) fn build(
     Ok((Built { graph: b.layers.graph, family, blocks: b.blocks, classes }, in_channels))
 }
 
-struct Builder<'r, 'c> {
+struct RepVggBuilder<'r, 'c> {
     layers: Layers<'r, 'c>,
-    names: &'r Names,
+    names: &'r RepVggNames,
     /// Blocks that have branches.
     blocks: Vec<String>,
     /// The most groups of any convolution.
     most_groups: usize,
 }
 
-impl Builder<'_, '_> {
+impl RepVggBuilder<'_, '_> {
     /// The branches, their sum and what follows it.
     fn block(&mut self, name: String, stride: usize, x: ValueId) -> Result<ValueId, ModelError> {
         let deployed = format!("{name}.{}", self.names.deployed);

@@ -1,31 +1,31 @@
 //! The ResNet family as a graph, whatever its tensors are called.
 //!
-//! A naming scheme is an implementation of [`Names`]; what differs between networks in more than widths is a [`Layout`].
+//! A naming scheme is an implementation of [`ResNetNames`]; what differs between networks in more than widths is a [`ResNetLayout`].
 //! Widths, depths and groups are read off the shapes.
 
 use crate::graph::{Graph, Op, ValueId};
+use crate::models::architecture::Built;
 use crate::models::assume::Rectifier;
 use crate::models::build::layers::{self, Layers, Window};
-use crate::models::build::reader::Reader;
+use crate::models::build::reader::TensorReader;
 use crate::models::build::steps::{self, Step};
-use crate::models::scheme::Built;
 use crate::models::{Key, ModelError};
 use std::fmt;
 
 /// What a residual block is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::models) enum Kind {
+pub(in crate::models) enum BlockKind {
     /// Two 3x3 convolutions.
     Basic,
     /// 1x1, 3x3 (grouped in ResNeXt), 1x1.
     Bottleneck,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for BlockKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kind::Basic => "BasicBlock",
-            Kind::Bottleneck => "Bottleneck",
+            BlockKind::Basic => "BasicBlock",
+            BlockKind::Bottleneck => "Bottleneck",
         })
     }
 }
@@ -43,7 +43,7 @@ pub(in crate::models) enum Stem {
 
 /// What a naming scheme finds out, from names or from a config file, before the network is built.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::models) struct Layout {
+pub(in crate::models) struct ResNetLayout {
     pub(in crate::models) stem: Stem,
     /// A strided 3x3 convolution in place of the max-pool.
     pub(in crate::models) conv_pool: bool,
@@ -70,7 +70,7 @@ struct Steps {
 }
 
 /// Names of layers, which are also names of nodes.
-pub(in crate::models) trait Names {
+pub(in crate::models) trait ResNetNames {
     /// Convolution, batch norm, ReLU and max-pool.
     fn stem(&self) -> [String; 4];
     /// The block at a position, both counted from 0.
@@ -90,7 +90,7 @@ pub(in crate::models) trait Names {
 /// A network built, with what config files may speak about.
 pub(in crate::models) struct ResNet {
     pub(in crate::models) graph: Graph,
-    pub(in crate::models) layout: Layout,
+    pub(in crate::models) layout: ResNetLayout,
     /// Names of the residual blocks' outputs.
     pub(in crate::models) blocks: Vec<String>,
     pub(in crate::models) in_channels: usize,
@@ -102,21 +102,21 @@ pub(in crate::models) struct ResNet {
     /// `None` where the output is the pooled features.
     pub(in crate::models) classes: Option<usize>,
     /// The kind that all blocks have, or `None` where they differ.
-    pub(in crate::models) kind: Option<Kind>,
-    kinds: Vec<Kind>,
+    pub(in crate::models) kind: Option<BlockKind>,
+    kinds: Vec<BlockKind>,
     stem_pool: bool,
 }
 
 impl From<ResNet> for Built {
     fn from(net: ResNet) -> Built {
         // `SE-ResNeXt, Bottleneck [3, 4, 6, 3], 32 groups, deep stem, average-pool shortcuts`
-        let Layout { stem, conv_pool, avg_down, squeeze_excite, .. } = net.layout;
+        let ResNetLayout { stem, conv_pool, avg_down, squeeze_excite, .. } = net.layout;
         let small = stem == Stem::Cifar && !net.stem_pool;
         let kind = match net.kind {
             Some(kind) => kind.to_string(),
             // `BasicBlock or Bottleneck`, in the order of the network.
             None => {
-                let mut kinds: Vec<String> = net.kinds.iter().map(Kind::to_string).collect();
+                let mut kinds: Vec<String> = net.kinds.iter().map(BlockKind::to_string).collect();
                 kinds.dedup();
                 kinds.truncate(2);
                 kinds.join(" or ")
@@ -142,17 +142,17 @@ impl From<ResNet> for Built {
     }
 }
 
-/// Builds the network; [`Reader::finish`] then tells whether a tensor is left over.
+/// Builds the network; [`TensorReader::finish`] then tells whether a tensor is left over.
 pub(in crate::models) fn build(
-    reader: &mut Reader<'_>,
-    names: &impl Names,
-    layout: Layout,
+    reader: &mut TensorReader<'_>,
+    names: &impl ResNetNames,
+    layout: ResNetLayout,
     size: [usize; 2],
 ) -> Result<ResNet, ModelError> {
     let depths = layers::stage_depths(reader.names(), |tensor| names.block_of(tensor));
     let places: Vec<(usize, usize)> =
         depths.iter().enumerate().flat_map(|(stage, &depth)| (0..depth).map(move |i| (stage, i))).collect();
-    let kinds: Vec<Kind> =
+    let kinds: Vec<BlockKind> =
         places.iter().map(|&(stage, index)| kind(reader, names, &names.block(stage, index))).collect();
     let [conv, ..] = names.stem();
     let (first, side) = match layout.stem {
@@ -169,7 +169,7 @@ pub(in crate::models) fn build(
     };
     let steps = steps(reader, &layout, &depths, &kinds)?;
     let layers = Layers::new(reader, &first, side, size)?;
-    let mut b = Builder { layers, names, layout, steps, groups: None };
+    let mut b = ResNetBuilder { layers, names, layout, steps, groups: None };
     let in_channels = b.layers.channels(ValueId::INPUT);
     let mut x = b.stem(side)?;
     let stem_channels = b.layers.channels(x);
@@ -205,21 +205,21 @@ pub(in crate::models) fn build(
 }
 
 /// What a block is made of, by the window of its first convolution.
-fn kind(reader: &Reader<'_>, names: &impl Names, block: &str) -> Kind {
+fn kind(reader: &TensorReader<'_>, names: &impl ResNetNames, block: &str) -> BlockKind {
     let shape = |i: usize| reader.shape(&format!("{}.weight", names.unit(block, i)[0]));
     // Where it is missing or misshapen, reading it says so.
     match (shape(0), shape(2)) {
-        (Some([_, _, 1, 1]), _) | (_, Some(_)) => Kind::Bottleneck,
-        (_, None) => Kind::Basic,
+        (Some([_, _, 1, 1]), _) | (_, Some(_)) => BlockKind::Bottleneck,
+        (_, None) => BlockKind::Basic,
     }
 }
 
 /// Settles what no tensor shows.
 fn steps(
-    reader: &mut Reader<'_>,
-    layout: &Layout,
+    reader: &mut TensorReader<'_>,
+    layout: &ResNetLayout,
     depths: &[usize],
-    kinds: &[Kind],
+    kinds: &[BlockKind],
 ) -> Result<Steps, ModelError> {
     let c = &mut reader.conventions;
     let cifar = layout.stem == Stem::Cifar;
@@ -231,7 +231,7 @@ fn steps(
     let stated = [Key::BlockStrides, Key::StageStrides, Key::Dilation].iter().any(|key| c.is_stated(*key));
     let blocks = steps::steps(reader, depths, layout.first_stage_stride)?;
     let c = &mut reader.conventions;
-    let bottleneck = kinds.contains(&Kind::Bottleneck);
+    let bottleneck = kinds.contains(&BlockKind::Bottleneck);
     let stride_in_first = bottleneck && c.word(Key::StrideIn, "3x3") == "1x1";
     if layout.avg_down && blocks.iter().flatten().any(|step| step.dilation > 1) {
         return Err(ModelError::Unsupported {
@@ -242,16 +242,16 @@ fn steps(
     Ok(Steps { stem_stride, stem_pool, blocks, stride_in_first, stated })
 }
 
-struct Builder<'r, 'c, N> {
+struct ResNetBuilder<'r, 'c, N> {
     layers: Layers<'r, 'c>,
     names: &'r N,
-    layout: Layout,
+    layout: ResNetLayout,
     steps: Steps,
     /// Groups of the first bottleneck's 3x3: all have the same.
     groups: Option<usize>,
 }
 
-impl<N: Names> Builder<'_, '_, N> {
+impl<N: ResNetNames> ResNetBuilder<'_, '_, N> {
     /// `side` is that of the first window.
     fn stem(&mut self, side: usize) -> Result<ValueId, ModelError> {
         let [conv, norm, relu, pool] = self.names.stem();
@@ -282,7 +282,7 @@ impl<N: Names> Builder<'_, '_, N> {
     fn block(
         &mut self,
         name: &str,
-        kind: Kind,
+        kind: BlockKind,
         step: Step,
         first: bool,
         x: ValueId,
@@ -294,15 +294,15 @@ impl<N: Names> Builder<'_, '_, N> {
         let projected = stride != 1 || shown && (first || self.steps.stated);
 
         let (sides, strided): (&[usize], usize) = match kind {
-            Kind::Basic => (&[3, 3], 0),
-            Kind::Bottleneck => (&[1, 3, 1], if self.steps.stride_in_first { 0 } else { 1 }),
+            BlockKind::Basic => (&[3, 3], 0),
+            BlockKind::Bottleneck => (&[1, 3, 1], if self.steps.stride_in_first { 0 } else { 1 }),
         };
         let mut y = x;
         for (i, &side) in sides.iter().enumerate() {
             let [conv, norm, relu] = self.names.unit(name, i);
             let last = i + 1 == sides.len();
             let out = (last && !projected).then_some(input);
-            let wide = kind == Kind::Bottleneck && i == 1;
+            let wide = kind == BlockKind::Bottleneck && i == 1;
             let groups = match wide && self.layout.grouped {
                 false => 1,
                 true => {
@@ -357,11 +357,11 @@ impl<N: Names> Builder<'_, '_, N> {
                 c.refuse(key, format!("the average-pool shortcut of `{block}` takes strides 1 and 2"))
             );
         }
-        let pooled = self.layout.avg_down && stride == 2;
-        if pooled {
-            x = self.layers.push(pool, Op::MeanPool2, &[x])?;
+        let avg_down = self.layout.avg_down && stride == 2;
+        if avg_down {
+            x = self.layers.push(pool, Op::AvgPool2x2, &[x])?;
         }
-        let window = Window::new(1, if pooled { 1 } else { stride });
+        let window = Window::new(1, if avg_down { 1 } else { stride });
         self.layers.conv_norm([conv, norm], window, Some(out), x)
     }
 }

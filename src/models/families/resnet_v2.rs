@@ -1,12 +1,12 @@
 //! Pre-activation ResNetV2 with batch norm, in timm's names: `stem.conv`, `stages.{s}.blocks.{i}.norm{n}/conv{n}`,
 //! `downsample.conv`, `norm`, `head.fc`. A batch norm and a ReLU stand before each convolution, and nothing after a block's sum.
 
-use super::resnet::Kind;
+use super::resnet::BlockKind;
 use crate::graph::{Graph, Op, ValueId};
+use crate::models::architecture::Built;
 use crate::models::build::layers::{self, Layers, Window};
-use crate::models::build::reader::Reader;
+use crate::models::build::reader::TensorReader;
 use crate::models::build::steps::{self, Step};
-use crate::models::scheme::Built;
 use crate::models::{Key, ModelError};
 
 /// Whether a tensor is of a block's first norm.
@@ -25,7 +25,7 @@ pub(in crate::models) struct ResNetV2 {
     graph: Graph,
     pub(in crate::models) in_channels: usize,
     pub(in crate::models) depths: Vec<usize>,
-    pub(in crate::models) kind: Kind,
+    pub(in crate::models) kind: BlockKind,
     deep: bool,
     avg_down: bool,
     blocks: Vec<String>,
@@ -43,7 +43,7 @@ impl From<ResNetV2> for Built {
 
 /// Basic blocks or bottlenecks, with a plain or a `deep` stem. Strided shortcuts average where the network is `avg_down`.
 pub(in crate::models) fn build(
-    reader: &mut Reader<'_>,
+    reader: &mut TensorReader<'_>,
     deep: bool,
     avg_down: bool,
     size: [usize; 2],
@@ -62,7 +62,7 @@ pub(in crate::models) fn build(
     let stem_stride = reader.conventions.count(Key::StemStride, 2);
     let stem_pool = reader.conventions.flag(Key::StemPool, true);
     let layers = Layers::new(reader, first, side, size)?;
-    let mut b = Builder { layers, basic, avg_down, in_first };
+    let mut b = ResNetV2Builder { layers, basic, avg_down, in_first };
     let in_channels = b.layers.channels(ValueId::INPUT);
     let mut x = b.stem(deep, stem_stride, stem_pool)?;
     let mut blocks = vec![];
@@ -75,11 +75,11 @@ pub(in crate::models) fn build(
     }
     x = b.activated("norm", x)?;
     let classes = b.layers.head("head.global_pool", "head.fc", x)?;
-    let kind = if basic { Kind::Basic } else { Kind::Bottleneck };
+    let kind = if basic { BlockKind::Basic } else { BlockKind::Bottleneck };
     Ok(ResNetV2 { graph: b.layers.graph, in_channels, depths, kind, deep, avg_down, blocks, classes })
 }
 
-struct Builder<'r, 'c> {
+struct ResNetV2Builder<'r, 'c> {
     layers: Layers<'r, 'c>,
     /// Two 3x3 convolutions in a block, instead of 1x1, 3x3, 1x1.
     basic: bool,
@@ -89,7 +89,7 @@ struct Builder<'r, 'c> {
     in_first: bool,
 }
 
-impl Builder<'_, '_> {
+impl ResNetV2Builder<'_, '_> {
     fn stem(&mut self, deep: bool, stride: usize, pool: bool) -> Result<ValueId, ModelError> {
         let l = &mut self.layers;
         let x = match deep {
@@ -143,12 +143,12 @@ impl Builder<'_, '_> {
         let mut shortcut = x;
         if projected {
             let out = self.layers.channels(y);
-            let pooled = self.avg_down && stride == 2;
+            let avg_down = self.avg_down && stride == 2;
             shortcut = activated;
-            if pooled {
-                shortcut = self.layers.push(part("downsample.pool"), Op::MeanPool2, &[shortcut])?;
+            if avg_down {
+                shortcut = self.layers.push(part("downsample.pool"), Op::AvgPool2x2, &[shortcut])?;
             }
-            let window = Window::new(1, if pooled { 1 } else { stride });
+            let window = Window::new(1, if avg_down { 1 } else { stride });
             shortcut = self.layers.conv(&projection, window, Some(out), shortcut)?;
         }
         self.layers.add(name, y, shortcut)

@@ -1,13 +1,13 @@
 //! The names of insightface, and how it prepares the image of a face.
 
+use crate::models::architecture::{self, Architecture};
 use crate::models::build::layers::depths;
 use crate::models::build::state_dict::StateDict;
 use crate::models::families::iresnet::{self, image_side, map_side};
-use crate::models::scheme::{self, Scheme};
 use crate::models::{MAX_INPUT_SIDE, Naming};
 use crate::preprocess::{Preprocess, Resize};
 
-pub(in crate::models) const SCHEME: Scheme = Scheme {
+pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     naming: Naming::InsightFace,
     own_prefix: "",
     shown_by: "insightface IResNet names (`prelu.weight`, `layer1.0.prelu.weight`)",
@@ -19,7 +19,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
     preprocess,
     build: |reader, _, size| iresnet::build(reader, size),
     model_types: &["iresnet"],
-    timm: scheme::not_in_timm,
+    timm: architecture::not_in_timm,
 };
 
 /// As insightface runs it: warped to the size that the linear layer asks for, values from -1 to 1.

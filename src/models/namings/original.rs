@@ -1,11 +1,11 @@
 //! The names of a network's authors: RepVGG's `stage0`, `stage{1-4}.{i}.rbr_dense`, `linear`.
 
 use crate::models::Naming;
-use crate::models::families::repvgg::{self, Names};
-use crate::models::scheme::{self, Scheme};
+use crate::models::architecture::{self, Architecture};
+use crate::models::families::repvgg::{self, RepVggNames};
 use crate::preprocess::Preprocess;
 
-pub(in crate::models) const SCHEME: Scheme = Scheme {
+pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     naming: Naming::Original,
     own_prefix: "",
     shown_by: "RepVGG's own names (`stage0.rbr_dense.conv.weight`)",
@@ -13,10 +13,10 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
     preprocess: |_| Preprocess::imagenet(),
     build: |reader, _, size| repvgg::build(reader, &NAMES, size).map(|(built, _)| built),
     model_types: &["repvgg"],
-    timm: scheme::not_in_timm,
+    timm: architecture::not_in_timm,
 };
 
-const NAMES: Names = Names {
+const NAMES: RepVggNames = RepVggNames {
     stem: "stage0",
     stage: "stage",
     first: 1,

@@ -1,13 +1,13 @@
 //! The names of the RMNet paper's own repository, for the networks as it trains them and as its scripts convert them in place.
 
 use crate::models::Naming;
+use crate::models::architecture::{self, Architecture};
 use crate::models::families::rmnet::{converted, preact, rep, residual, rmnext};
-use crate::models::scheme::{self, Scheme};
 use crate::preprocess::Preprocess;
 use crate::tensor::Tensor;
 
 /// RMNeXt.
-pub(in crate::models) const NEXT: Scheme = Scheme {
+pub(in crate::models) const NEXT: Architecture = Architecture {
     naming: Naming::RmNet,
     own_prefix: "",
     shown_by: "RMNeXt names (`layer0.0.conv33.weight`, `layer1.0.conv1.weight`)",
@@ -18,11 +18,11 @@ pub(in crate::models) const NEXT: Scheme = Scheme {
     },
     build: |reader, _, size| rmnext::build(reader, size),
     model_types: &["rmnet"],
-    timm: scheme::not_in_timm,
+    timm: architecture::not_in_timm,
 };
 
 /// RM-RepVGG.
-pub(in crate::models) const REP: Scheme = Scheme {
+pub(in crate::models) const REP: Architecture = Architecture {
     naming: Naming::RmNet,
     own_prefix: "",
     shown_by: "RM-RepVGG names (`feature.0.conv33.weight`)",
@@ -33,11 +33,11 @@ pub(in crate::models) const REP: Scheme = Scheme {
     },
     build: |reader, _, size| rep::build(reader, size),
     model_types: &["rmnet"],
-    timm: scheme::not_in_timm,
+    timm: architecture::not_in_timm,
 };
 
 /// Residual networks with statistics beside them, or masks.
-pub(in crate::models) const RESIDUAL: Scheme = Scheme {
+pub(in crate::models) const RESIDUAL: Architecture = Architecture {
     naming: Naming::RmNet,
     own_prefix: "",
     shown_by: "RMNet's residual networks (`layer1.0.running1.running_mean`)",
@@ -51,11 +51,11 @@ pub(in crate::models) const RESIDUAL: Scheme = Scheme {
     },
     build: |reader, _, size| residual::build(reader, size),
     model_types: &["rmnet", "resnet"],
-    timm: scheme::not_in_timm,
+    timm: architecture::not_in_timm,
 };
 
 /// Pre-activation networks for CIFAR.
-pub(in crate::models) const PREACT: Scheme = Scheme {
+pub(in crate::models) const PREACT: Architecture = Architecture {
     naming: Naming::RmNet,
     own_prefix: "",
     shown_by: "RMNet's pre-activation networks (`layer2.0.running.running_mean`)",
@@ -63,11 +63,11 @@ pub(in crate::models) const PREACT: Scheme = Scheme {
     preprocess: |_| Preprocess::cifar(),
     build: |reader, _, size| preact::build(reader, size),
     model_types: &["rmnet", "resnet"],
-    timm: scheme::not_in_timm,
+    timm: architecture::not_in_timm,
 };
 
 /// torchvision ResNets that were converted block by block.
-pub(in crate::models) const CONVERTED: Scheme = Scheme {
+pub(in crate::models) const CONVERTED: Architecture = Architecture {
     naming: Naming::RmNet,
     own_prefix: "",
     shown_by: "a ResNet converted in place (`layer1.0.0.weight`)",
@@ -75,5 +75,5 @@ pub(in crate::models) const CONVERTED: Scheme = Scheme {
     preprocess: |_| Preprocess::imagenet(),
     build: |reader, _, size| converted::build(reader, size),
     model_types: &["rmnet", "resnet"],
-    timm: scheme::not_in_timm,
+    timm: architecture::not_in_timm,
 };

@@ -1,12 +1,12 @@
 //! Numbers for names, as `torch.nn.Sequential` gives them: a plain chain, whose modules a list describes.
 
 use crate::models::Naming;
+use crate::models::architecture::{self, Architecture};
 use crate::models::build::state_dict::StateDict;
 use crate::models::families::chain::{self, KEY};
-use crate::models::scheme::{self, Scheme};
 use crate::preprocess::Preprocess;
 
-pub(in crate::models) const SCHEME: Scheme = Scheme {
+pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     naming: Naming::Sequential,
     own_prefix: "",
     shown_by: "a plain chain (`0.weight`, with its modules under `rmnet_chain` in config.json)",
@@ -23,7 +23,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
     },
     build: chain::build,
     model_types: &[],
-    timm: scheme::not_in_timm,
+    timm: architecture::not_in_timm,
 };
 
 /// Whether every tensor has a number for a layer, but nothing says what the layers are.
@@ -31,6 +31,6 @@ pub(in crate::models) fn undescribed<'d>(dict: &'d StateDict<'_>) -> Option<&'d 
     let numbered = |n: &str| {
         n.split_once('.').is_some_and(|(i, what)| i.parse::<usize>().is_ok() && !what.contains('.'))
     };
-    let bare = !(SCHEME.matches)(dict) && dict.names().all(numbered);
+    let bare = !(ARCHITECTURE.matches)(dict) && dict.names().all(numbered);
     dict.names().next().filter(|_| bare)
 }

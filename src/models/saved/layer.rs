@@ -240,7 +240,7 @@ pub(super) fn saved_op(node: &Node, tensors: &mut Vec<(String, Lazy)>) -> Result
                         SavedWeight::Pointwise { tensor }
                     }
                     BlockWeight::Dirac => SavedWeight::Dirac,
-                    BlockWeight::MeanPool2 => SavedWeight::MeanPool2,
+                    BlockWeight::AvgPool2x2 => SavedWeight::MeanPool2,
                     BlockWeight::Diagonal(factors) => {
                         let tensor = numbered("scale", &mut diagonal);
                         tensors.push((tensor.clone(), Lazy::vector(factors)));
@@ -272,7 +272,7 @@ pub(super) fn saved_op(node: &Node, tensors: &mut Vec<(String, Lazy)>) -> Result
         Op::Activation(a) => {
             SavedOp::Activation { activation: SavedActivation::save(a, &node.name, 0, tensors) }
         }
-        Op::MeanPool2 => SavedOp::MeanPool2,
+        Op::AvgPool2x2 => SavedOp::MeanPool2,
         Op::Slice(channels) => SavedOp::Slice { channels: channels.clone() },
         Op::Gate { first } => SavedOp::Gate { first: *first },
         Op::MaxPool(p) => SavedOp::MaxPool { kernel: p.kernel, stride: p.stride, padding: p.padding },
@@ -293,7 +293,7 @@ pub(super) fn read_op(
     Ok(match op {
         SavedOp::Add { activation } => Op::Add(activation.read(checkpoint, layer, channels)?),
         SavedOp::Activation { activation } => Op::Activation(activation.read(checkpoint, layer, channels)?),
-        SavedOp::MeanPool2 => Op::MeanPool2,
+        SavedOp::MeanPool2 => Op::AvgPool2x2,
         SavedOp::Slice { channels } => Op::Slice(channels),
         SavedOp::Gate { first } => Op::Gate { first },
         SavedOp::MaxPool { kernel, stride, padding } => Op::MaxPool(MaxPool { kernel, stride, padding }),
@@ -326,7 +326,7 @@ pub(super) fn read_op(
                         BlockWeight::Pointwise(weight(&tensor, [o, i, 1, 1])?)
                     }
                     SavedWeight::Dirac => BlockWeight::Dirac,
-                    SavedWeight::MeanPool2 => BlockWeight::MeanPool2,
+                    SavedWeight::MeanPool2 => BlockWeight::AvgPool2x2,
                     SavedWeight::Diagonal { tensor: name } => {
                         BlockWeight::Diagonal(tensor(checkpoint, layer, &name, &[o])?.to_f64().into())
                     }

@@ -9,7 +9,7 @@ mod layer;
 
 pub use error::{METADATA_KEY, SavedError};
 
-use super::{Assumption, MAX_INPUT_SIDE, Model, Output, Scores};
+use super::{Assumption, MAX_INPUT_SIDE, Model, OutputKind, Scores};
 use crate::checkpoint::Checkpoint;
 use crate::graph::{Graph, Shape, ValueId};
 use crate::output;
@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 /// Bound on the input's channels.
-const MOST_CHANNELS: usize = 1 << 16;
+const MAX_INPUT_CHANNELS: usize = 1 << 16;
 
 /// What belongs to a model besides its graph.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ pub struct About {
     pub labels: Option<Vec<String>>,
     /// What the output is; logits where the file does not say.
     #[serde(default)]
-    pub output: Output,
+    pub output: OutputKind,
     /// How logits become scores; by softmax where the file does not say.
     #[serde(default)]
     pub scores: Scores,
@@ -53,7 +53,7 @@ impl About {
             family: family.into(),
             preprocess,
             labels: None,
-            output: Output::Logits,
+            output: OutputKind::Logits,
             scores: Scores::Softmax,
             assumed: vec![],
             layers: BTreeMap::new(),
@@ -159,9 +159,9 @@ fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedErro
         return Err(SavedError::Mismatch { what: "family", expected, found });
     }
     let [channels, height, width] = chain.input;
-    let bounds = [MOST_CHANNELS, MAX_INPUT_SIDE, MAX_INPUT_SIDE];
+    let bounds = [MAX_INPUT_CHANNELS, MAX_INPUT_SIDE, MAX_INPUT_SIDE];
     if chain.input.iter().zip(bounds).any(|(n, most)| !(1..=most).contains(n)) {
-        let expected = format!("channels from 1 to {MOST_CHANNELS}, sides from 1 to {MAX_INPUT_SIDE}");
+        let expected = format!("channels from 1 to {MAX_INPUT_CHANNELS}, sides from 1 to {MAX_INPUT_SIDE}");
         return Err(SavedError::Mismatch { what: "input", expected, found: format!("{:?}", chain.input) });
     }
     let read: HashSet<&str> = chain.nodes.iter().flat_map(SavedNode::tensors).collect();

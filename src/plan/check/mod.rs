@@ -112,7 +112,7 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
             let apart = own.windows(2).all(|w| w[0].first_out + w[0].from.channels <= w[1].first_out);
             let in_position = own
                 .iter()
-                .all(|a| a.from.stride == 1 && !a.from.mean_pool && a.first_out == a.from.first_channel);
+                .all(|a| a.from.stride == 1 && !a.from.avg_pool_2x2 && a.first_out == a.from.first_channel);
             let first = c.outputs.first().is_some_and(|o| o.first_channel == 0);
             if !(same && apart && in_position && first && !own.is_empty() && c.pool.is_none()) {
                 return fail(format!("{} is not overwritten element by element", name(old)));

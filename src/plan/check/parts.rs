@@ -20,8 +20,8 @@ pub(super) fn check_view(operand: &Operand, moved: bool) -> Result<(), String> {
     if packed && !moved && !operand.first_channel.is_multiple_of(4) {
         return Err(format!("begins at channel {}, between multiples of 4", operand.first_channel));
     }
-    if operand.stride == 0 || operand.mean_pool && (operand.stride != 1 || !packed) {
-        return Err(format!("has stride {}, means {}", operand.stride, operand.mean_pool));
+    if operand.stride == 0 || operand.avg_pool_2x2 && (operand.stride != 1 || !packed) {
+        return Err(format!("has stride {}, means {}", operand.stride, operand.avg_pool_2x2));
     }
     Ok(())
 }
@@ -31,7 +31,7 @@ pub(super) fn check_dispatch(d: &Dispatch, weighted: bool) -> Result<(), String>
     if d.weights.is_some() != (weighted && matches!(d.spec, Spec::Conv(_))) {
         return Err("a convolution without weights, or weights without one".into());
     }
-    let whole = |from: &Operand| from.stride == 1 && !from.mean_pool;
+    let whole = |from: &Operand| from.stride == 1 && !from.avg_pool_2x2;
     match &d.spec {
         Spec::Conv(c) => check_conv(c, d.weights.as_ref()),
         Spec::MaxPool(p) => {
@@ -67,8 +67,9 @@ fn check_conv(c: &ConvSpec, weights: Option<&ConvWeights>) -> Result<(), String>
         if found != Some(shape) {
             return Err(format!("K range {i} needs a weight of {shape:?}, has {found:?}"));
         }
-        let found = w.maps.get(i).and_then(|m| m.as_ref()).map(|(scale, shift)| (scale.len(), shift.len()));
-        let want = k.map.map(|_| (k.from.channels, k.from.channels));
+        let found =
+            w.prologues.get(i).and_then(|m| m.as_ref()).map(|(scale, shift)| (scale.len(), shift.len()));
+        let want = k.prologue.map(|_| (k.from.channels, k.from.channels));
         if found != want {
             return Err(format!("K range {i} needs scales and shifts of {want:?}, has {found:?}"));
         }
@@ -85,7 +86,7 @@ fn check_conv(c: &ConvSpec, weights: Option<&ConvWeights>) -> Result<(), String>
         if w.slopes.len() != slopes {
             return Err(format!("its activation needs {slopes} slopes, has {}", w.slopes.len()));
         }
-        let lengths = [w.bias.len(), w.k_ranges.len(), w.maps.len()];
+        let lengths = [w.bias.len(), w.k_ranges.len(), w.prologues.len()];
         if lengths != [c.out_channels, c.k_ranges.len(), c.k_ranges.len()] {
             return Err("its weights are of another dispatch".into());
         }
@@ -138,20 +139,20 @@ fn check_k_range(c: &ConvSpec, k: &KRange) -> Result<(), String> {
         ));
     }
     let depthwise = k.groups == k.from.channels && k.groups == c.out_channels;
-    if k.from.mean_pool && !(k.is_pointwise() && (k.groups == 1 || depthwise)) {
+    if k.from.avg_pool_2x2 && !(k.is_pointwise() && (k.groups == 1 || depthwise)) {
         return Err("takes means in a window, with a stride or in groups".into());
     }
     let loadable = |f| matches!(f, Function::Identity | Function::Relu | Function::Relu6);
     let packed = k.from.shape.layout == Layout::Packed;
-    if k.map.is_some_and(|f| !loadable(f) || !packed || k.groups > 1) {
-        return Err(format!("maps its operand by {:?} in {} groups", k.map, k.groups));
+    if k.prologue.is_some_and(|f| !loadable(f) || !packed || k.groups > 1) {
+        return Err(format!("maps its operand by {:?} in {} groups", k.prologue, k.groups));
     }
     Ok(())
 }
 
 fn check_add(c: &ConvSpec, add: &Add, in_place: bool) -> Result<(), String> {
     let whole = |g: &Operand| g.size() == [1, 1] && g.stride == 1 && g.channels == add.from.channels;
-    if add.from.mean_pool || add.gate.is_some_and(|g| !whole(&g)) {
+    if add.from.avg_pool_2x2 || add.gate.is_some_and(|g| !whole(&g)) {
         return Err("has a gate that does not fit it, or takes means".into());
     }
     let end = add.first_out.checked_add(add.from.channels);

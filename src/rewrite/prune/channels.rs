@@ -1,6 +1,6 @@
 //! Channels that can only go together, and those that may go at all.
 
-use super::Options;
+use super::PruneOptions;
 use super::weights::{group_inputs, groups, is_diagonal};
 use crate::graph::{Conv2d, Graph, Op, ValueId};
 
@@ -18,7 +18,7 @@ pub(super) struct Channels {
 }
 
 impl Channels {
-    pub(super) fn new(graph: &Graph, options: &Options) -> Channels {
+    pub(super) fn new(graph: &Graph, options: &PruneOptions) -> Channels {
         let mut base = vec![0];
         for node in graph.nodes() {
             base.push(base[base.len() - 1] + node.shape.channels);

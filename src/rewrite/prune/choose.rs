@@ -1,6 +1,6 @@
 //! Which channels go: the same share of every layer, as far as limits and multiples allow.
 //!
-//! A layer loses its channels in steps of [`Options::multiple`]. The steps of all layers are sorted by the share of the layer
+//! A layer loses its channels in steps of [`PruneOptions::multiple`]. The steps of all layers are sorted by the share of the layer
 //! that is gone after them, and as many are taken as the target needs.
 
 use super::channels::{Channels, carries, convs};
@@ -9,7 +9,7 @@ use super::order::Order;
 use super::rebuild::rebuild;
 use super::score::Scores;
 use super::weights::is_diagonal;
-use super::{AtLeast, Left, Options, PruneError, Target};
+use super::{AtLeast, Left, PruneError, PruneOptions, PruneTarget};
 use crate::graph::{BlockWeight, Graph, ValueId};
 
 /// The channels of a layer that may go, in units of those that go together.
@@ -35,7 +35,7 @@ pub(super) struct Sets<'a> {
     constants: &'a Constants,
     scores: &'a Scores<'a>,
     sets: Vec<Set>,
-    /// Channels per class, as [`Target::Ratio`] counts them.
+    /// Channels per class, as [`PruneTarget::Ratio`] counts them.
     size: Vec<usize>,
     /// Set and units left, in the order in which steps are taken.
     steps: Vec<(usize, usize)>,
@@ -47,9 +47,9 @@ impl<'a> Sets<'a> {
         channels: &'a Channels,
         constants: &'a Constants,
         scores: &'a Scores<'a>,
-        options: &Options,
+        options: &PruneOptions,
     ) -> Result<Sets<'a>, PruneError> {
-        let exactly = options.target == Target::Ratio(0.0);
+        let exactly = options.target == PruneTarget::Ratio(0.0);
         let mut size = vec![0; channels.members.len()];
         // Per class, the first layer that computes it, and the first that carries it.
         let mut computed: Vec<Vec<ValueId>> = vec![vec![]; size.len()];
@@ -65,7 +65,7 @@ impl<'a> Sets<'a> {
                 }
             }
             let own = (0..conv.out_channels).any(|o| !carries(conv, o));
-            let dirac = |w: &BlockWeight| matches!(w, BlockWeight::Dirac | BlockWeight::MeanPool2);
+            let dirac = |w: &BlockWeight| matches!(w, BlockWeight::Dirac | BlockWeight::AvgPool2x2);
             for block in conv.blocks.iter().filter(|b| own && is_diagonal(b) && dirac(&b.weight)) {
                 for (o, i) in block.out.clone().zip(block.input.clone()) {
                     // Only where the stream leaves a block's output: later convolutions hand on what that one does.
@@ -157,11 +157,11 @@ impl<'a> Sets<'a> {
     }
 
     /// The classes that stay.
-    pub(super) fn choose(&self, options: &Options) -> Result<Vec<bool>, PruneError> {
+    pub(super) fn choose(&self, options: &PruneOptions) -> Result<Vec<bool>, PruneError> {
         let measure = |alive: &[bool]| -> Result<f64, PruneError> {
             Ok(match options.target {
-                Target::Ratio(_) => self.removed(alive) as f64 / self.total().max(1) as f64,
-                Target::Macs(_) => {
+                PruneTarget::Ratio(_) => self.removed(alive) as f64 / self.total().max(1) as f64,
+                PruneTarget::Macs(_) => {
                     let order = Order::new(self.graph, self.channels, alive);
                     let pruned = rebuild(self.graph, self.channels, &order, None)?;
                     pruned.macs() as f64 / self.graph.macs().max(1) as f64
@@ -170,8 +170,8 @@ impl<'a> Sets<'a> {
         };
         // Few enough steps not to pass a ratio; enough to meet a budget. Both grow with the steps.
         let (option, asked) = match options.target {
-            Target::Ratio(r) => ("ratio", r),
-            Target::Macs(r) => ("macs", r),
+            PruneTarget::Ratio(r) => ("ratio", r),
+            PruneTarget::Macs(r) => ("macs", r),
         };
         let ratio = option == "ratio";
         let within = |found: f64| if ratio { found <= asked + 1e-12 } else { found > asked + 1e-12 };
@@ -189,8 +189,8 @@ impl<'a> Sets<'a> {
         let reached = measure(&alive)?;
         let short = match options.target {
             // One step more would have been too many, so that only the end of all steps is short of the target.
-            Target::Ratio(_) => low == self.steps.len() && reached + self.largest_step() < asked,
-            Target::Macs(_) => reached > asked + 1e-12,
+            PruneTarget::Ratio(_) => low == self.steps.len() && reached + self.largest_step() < asked,
+            PruneTarget::Macs(_) => reached > asked + 1e-12,
         };
         if short {
             return Err(PruneError::Unreachable { option, asked, reached });

@@ -115,7 +115,7 @@ fn propagate(
             Op::Add(a) => (0..node.shape.channels).map(|c| Some(a.apply(c, of(0, c)? + of(1, c)?))).collect(),
             Op::Activation(a) => (0..node.shape.channels).map(|c| Some(a.apply(c, of(0, c)?))).collect(),
             Op::Input(_) | Op::BatchNorm(_) => vec![None; node.shape.channels],
-            Op::MaxPool(_) | Op::MeanPool2 | Op::GlobalAverage => {
+            Op::MaxPool(_) | Op::AvgPool2x2 | Op::GlobalAverage => {
                 (0..node.shape.channels).map(|c| of(0, c)).collect()
             }
         };
@@ -137,7 +137,7 @@ fn sums(
         for (r, o) in block.out.clone().enumerate() {
             let Some(sum) = sums[o] else { continue };
             sums[o] = match &block.weight {
-                BlockWeight::Dirac | BlockWeight::MeanPool2 => input(block.input.start + r).map(|k| sum + k),
+                BlockWeight::Dirac | BlockWeight::AvgPool2x2 => input(block.input.start + r).map(|k| sum + k),
                 BlockWeight::Diagonal(factors) => input(block.input.start + r).map(|k| sum + factors[r] * k),
                 BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
                     let inputs: Option<Vec<f64>> = match nonzero.row(v, b, r) {

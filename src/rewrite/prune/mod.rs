@@ -9,7 +9,7 @@
 //! 1. `channels`: which channels can only go together, and which of them may go;
 //! 2. `constant`: channels that are constant (a batch-norm scale of zero), and where a reader's bias can take them in exactly;
 //! 3. `score`: what a channel is worth, by a [`Criterion`];
-//! 4. `choose`: which go, under a [`Target`] and the limits per layer;
+//! 4. `choose`: which go, under a [`PruneTarget`] and the limits per layer;
 //! 5. `order`: where the others lie, so that a carried range stays an alias and an add stays in place;
 //! 6. `rebuild`: the graph of them.
 
@@ -59,7 +59,7 @@ pub struct ChannelMeans {
 
 /// How much goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Target {
+pub enum PruneTarget {
     /// This share of the channels, `0 <= r < 1`, and never more unless more can be removed exactly: that goes always. 0 removes
     /// this and nothing else.
     Ratio(f64),
@@ -78,9 +78,9 @@ pub enum AtLeast {
 
 /// What is pruned and how.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct PruneOptions {
     /// How much goes.
-    pub target: Target,
+    pub target: PruneTarget,
     /// What every layer keeps.
     pub keep_at_least: AtLeast,
     /// Layers by name, and the largest share of their channels that may go.
@@ -93,11 +93,11 @@ pub struct Options {
     pub reserved: bool,
 }
 
-impl Default for Options {
+impl Default for PruneOptions {
     /// Nothing but what can be removed exactly, in multiples of 4.
-    fn default() -> Options {
-        Options {
-            target: Target::Ratio(0.0),
+    fn default() -> PruneOptions {
+        PruneOptions {
+            target: PruneTarget::Ratio(0.0),
             keep_at_least: AtLeast::Channels(1),
             limits: vec![],
             multiple: 4,
@@ -116,7 +116,7 @@ pub struct Pruned {
     pub layers: Vec<LayerLoss>,
     /// Layers that could not be pruned, or channels that had to stay, and why.
     pub left: Vec<Left>,
-    /// Channels that may go, before: what [`Target::Ratio`] is a share of.
+    /// Channels that may go, before: what [`PruneTarget::Ratio`] is a share of.
     pub channels: usize,
     /// Those that went.
     pub removed: usize,
@@ -184,7 +184,7 @@ pub enum PruneError {
 
 /// Removes channels of a graph without batch norms, as [`for_mode`](super::for_mode) gives it.
 ///
-/// Channels that can be removed exactly always go first, up to [`Options::multiple`]. A channel that is a known constant is
+/// Channels that can be removed exactly always go first, up to [`PruneOptions::multiple`]. A channel that is a known constant is
 /// added to the biases of the layers that read it, where that is exact; with [`Criterion::Mean`] every channel that goes is
 /// taken for its mean `m`, and bias `o` of a reader gets `m * sum of its kernel's taps`: exact in the mean for a reader
 /// without padding, off at the border of a padded one. The target is reached within one step of `multiple` channels of one
@@ -195,7 +195,7 @@ pub enum PruneError {
 ///
 /// # Errors
 /// [`PruneError`] names the option, the layer or the criterion.
-pub fn prune(graph: &Graph, criterion: &Criterion, options: &Options) -> Result<Pruned, PruneError> {
+pub fn prune(graph: &Graph, criterion: &Criterion, options: &PruneOptions) -> Result<Pruned, PruneError> {
     options.check()?;
     let channels = Channels::new(graph, options);
     let nonzero = NonZero::of(graph);
@@ -205,7 +205,9 @@ pub fn prune(graph: &Graph, criterion: &Criterion, options: &Options) -> Result<
     let alive = sets.choose(options)?;
     let order = order::Order::new(graph, &channels, &alive);
     let fill = match criterion {
-        Criterion::Mean(means) if options.target != Target::Ratio(0.0) => rebuild::Fill::Means(&means.mean),
+        Criterion::Mean(means) if options.target != PruneTarget::Ratio(0.0) => {
+            rebuild::Fill::Means(&means.mean)
+        }
         _ => rebuild::Fill::Constants(constants.where_gone(graph, &channels, &nonzero, &alive)),
     };
     let pruned = rebuild::rebuild(graph, &channels, &order, Some(&fill))?;
@@ -214,14 +216,14 @@ pub fn prune(graph: &Graph, criterion: &Criterion, options: &Options) -> Result<
     Ok(Pruned { graph: pruned, layers, left: sets.left(&alive), channels: sets.total(), removed })
 }
 
-impl Options {
+impl PruneOptions {
     fn check(&self) -> Result<(), PruneError> {
         let refuse = |option, expected, found: String| Err(PruneError::Option { option, expected, found });
         match self.target {
-            Target::Ratio(r) if !(0.0..1.0).contains(&r) => {
+            PruneTarget::Ratio(r) if !(0.0..1.0).contains(&r) => {
                 return refuse("ratio", "a share of the channels, 0 <= R < 1", r.to_string());
             }
-            Target::Macs(r) if !(r > 0.0 && r <= 1.0) => {
+            PruneTarget::Macs(r) if !(r > 0.0 && r <= 1.0) => {
                 return refuse("macs", "a share of the multiplies, 0 < R <= 1", r.to_string());
             }
             _ => {}

@@ -129,7 +129,7 @@ fn select_conv(
 /// What inputs that are constant add to row `r` of a block.
 fn share(block: &Block, r: usize, inputs: &[Option<f64>]) -> f64 {
     match &block.weight {
-        BlockWeight::Dirac | BlockWeight::MeanPool2 => inputs[r].unwrap_or(0.0),
+        BlockWeight::Dirac | BlockWeight::AvgPool2x2 => inputs[r].unwrap_or(0.0),
         BlockWeight::Diagonal(factors) => inputs[r].map_or(0.0, |k| factors[r] * k),
         BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
             let taps = weight.shape()[2] * weight.shape()[3];
@@ -146,7 +146,7 @@ fn diagonals(order: &Order, v: ValueId, x: ValueId, conv: &Conv2d) -> Vec<Block>
     let mut found = vec![];
     let kinds: [fn(&BlockWeight) -> bool; 3] = [
         |w| matches!(w, BlockWeight::Dirac),
-        |w| matches!(w, BlockWeight::MeanPool2),
+        |w| matches!(w, BlockWeight::AvgPool2x2),
         |w| matches!(w, BlockWeight::Diagonal(_)),
     ];
     for kind in kinds {

@@ -49,7 +49,7 @@ impl NonZero {
 
 /// Whether row `i` of a block reads input `i` alone.
 pub(super) fn is_diagonal(block: &Block) -> bool {
-    matches!(block.weight, BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::MeanPool2)
+    matches!(block.weight, BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::AvgPool2x2)
 }
 
 /// Groups of a block: 1 where all rows read all inputs.

@@ -2,14 +2,14 @@
 //! block a plain `nn.Sequential` of convolutions with bias and ReLU.
 
 use crate::graph::ValueId;
+use crate::models::architecture::Built;
 use crate::models::build::layers::{Layers, Window, depths};
-use crate::models::build::reader::Reader;
+use crate::models::build::reader::TensorReader;
 use crate::models::build::steps;
 use crate::models::families::chain;
-use crate::models::scheme::Built;
 use crate::models::{Key, ModelError};
 
-pub(in crate::models) fn build(reader: &mut Reader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
+pub(in crate::models) fn build(reader: &mut TensorReader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
     let depths = depths(reader.names());
     // Modules 0, 2 and in bottlenecks 4; between them ReLU.
     let count = if reader.shape("layer1.0.4.weight").is_some() { 3 } else { 2 };

@@ -3,13 +3,13 @@
 
 use super::statistics;
 use crate::graph::ValueId;
+use crate::models::architecture::Built;
 use crate::models::build::layers::{Layers, Window, depths};
-use crate::models::build::reader::Reader;
+use crate::models::build::reader::TensorReader;
 use crate::models::build::steps;
-use crate::models::scheme::Built;
 use crate::models::{Key, ModelError};
 
-pub(in crate::models) fn build(reader: &mut Reader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
+pub(in crate::models) fn build(reader: &mut TensorReader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
     let depths = depths(reader.names());
     let strides = steps::strides(reader, &depths, 1)?;
     let stem_stride = reader.conventions.count(Key::StemStride, 1);

@@ -4,19 +4,19 @@
 //! Strides are not in the tensors, but `bn00` is: a block has one exactly where its stride is 1 and its width stays.
 
 use crate::graph::{Activation, BatchNorm, Block, BlockWeight, Conv2d, Op, ValueId};
+use crate::models::architecture::Built;
 use crate::models::build::layers::Layers;
-use crate::models::build::reader::{Dim, Reader};
+use crate::models::build::reader::{Dim, TensorReader};
 use crate::models::build::steps;
-use crate::models::scheme::Built;
 use crate::models::{Key, ModelError};
 
-pub(in crate::models) fn build(reader: &mut Reader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
+pub(in crate::models) fn build(reader: &mut TensorReader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
     let number = |name: &str| name.strip_prefix("feature.")?.split('.').next()?.parse::<usize>().ok();
     let blocks = || reader.names().filter_map(number);
     // More blocks than tensors: the gap shows when it is read.
     let depth = blocks().max().map_or(1, |last| last.min(blocks().count()) + 1);
-    let excited = reader.shape("feature.0.se.down.weight").is_some();
-    if excited && size[0] != size[1] {
+    let squeeze_excite = reader.shape("feature.0.se.down.weight").is_some();
+    if squeeze_excite && size[0] != size[1] {
         let why = "its squeezes average a square window, which is the whole map of a square image only";
         return Err(ModelError::FixedSize { size, expected: "a square".into(), why: why.into() });
     }
@@ -35,7 +35,7 @@ pub(in crate::models) fn build(reader: &mut Reader<'_>, size: [usize; 2]) -> Res
         let stride = match &stated {
             Some(strides) => strides[index],
             None if identity => 1,
-            None => stride(&net, index, excited, net.channels(x))?,
+            None => stride(&net, index, squeeze_excite, net.channels(x))?,
         };
         if identity && stride != 1 {
             let why = format!("`{name}` has an identity branch, so that its stride is 1");
@@ -44,7 +44,7 @@ pub(in crate::models) fn build(reader: &mut Reader<'_>, size: [usize; 2]) -> Res
         strides.push(stride);
         let y = branches(&mut net, &name, stride, identity, x)?;
         reserving += usize::from(y.reserved > 0);
-        x = if excited { excitation(&mut net, &name, &y)? } else { y.sum };
+        x = if squeeze_excite { excitation(&mut net, &name, &y)? } else { y.sum };
         x = net.relu(name.clone(), x)?;
         blocks.push(name);
     }
@@ -52,13 +52,18 @@ pub(in crate::models) fn build(reader: &mut Reader<'_>, size: [usize; 2]) -> Res
         net.reader.conventions.counts(Key::BlockStrides, &strides, "blocks")?;
     }
     let classes = net.head("gap", "fc", x)?;
-    let excited = if excited { " with squeeze-and-excitation" } else { "" };
-    let family = format!("RM-RepVGG{excited}, {depth} blocks, {reserving} of them reserving");
+    let squeeze_excite = if squeeze_excite { " with squeeze-and-excitation" } else { "" };
+    let family = format!("RM-RepVGG{squeeze_excite}, {depth} blocks, {reserving} of them reserving");
     Ok(Built { graph: net.graph, family, blocks, classes })
 }
 
 /// The stride of a block without identity branch, as far as the networks of the repository leave one choice.
-fn stride(net: &Layers<'_, '_>, index: usize, excited: bool, input: usize) -> Result<usize, ModelError> {
+fn stride(
+    net: &Layers<'_, '_>,
+    index: usize,
+    squeeze_excite: bool,
+    input: usize,
+) -> Result<usize, ModelError> {
     let name = format!("feature.{index}");
     let cannot = |why: String| {
         Err(ModelError::Unsupported {
@@ -75,7 +80,7 @@ fn stride(net: &Layers<'_, '_>, index: usize, excited: bool, input: usize) -> Re
         if net.reader.shape("feature.1.bn00.weight").is_none() {
             return Ok(2);
         }
-        return match (excited, first("fc.weight")) {
+        return match (squeeze_excite, first("fc.weight")) {
             (true, _) => cannot("`feature.1` has an identity branch right after the stem".into()),
             (false, Some(1000)) => cannot(
                 "`feature.1` has an identity branch right after the stem, as in networks for small images, but \
@@ -96,7 +101,7 @@ fn stride(net: &Layers<'_, '_>, index: usize, excited: bool, input: usize) -> Re
 }
 
 /// The sum of a block's branches, and how many of its first channels are its input's.
-struct Sum {
+struct BranchSum {
     sum: ValueId,
     reserved: usize,
 }
@@ -120,7 +125,7 @@ fn branches(
     stride: usize,
     identity: bool,
     x: ValueId,
-) -> Result<Sum, ModelError> {
+) -> Result<BranchSum, ModelError> {
     let layer = |what: &str| format!("{name}.{what}");
     let input = net.channels(x);
     let tensor = layer("conv33.weight");
@@ -135,7 +140,7 @@ fn branches(
     let wide = branch(net, &layer("conv33"), &layer("bn33"), [3, stride], own, reserved, x)?;
     let narrow = branch(net, &layer("conv11"), &layer("bn11"), [1, stride], own, reserved, x)?;
     if !identity {
-        return Ok(Sum { sum: net.add(layer("add"), wide, narrow)?, reserved });
+        return Ok(BranchSum { sum: net.add(layer("add"), wide, narrow)?, reserved });
     }
     let norm = padded(net.reader.norm(&layer("bn00"), input - reserved)?, reserved);
     let own = net.push(layer("bn00"), Op::BatchNorm(norm), &[x])?;
@@ -146,9 +151,9 @@ fn branches(
         let mut carried = Conv2d::pointwise_function(input, Activation::Identity);
         carried.blocks = vec![Block { out: 0..reserved, input: 0..reserved, weight: BlockWeight::Dirac }];
         let carried = net.push(layer("reserved"), Op::Conv2d(carried), &[x])?;
-        return Ok(Sum { sum: net.add(layer("add"), sum, carried)?, reserved });
+        return Ok(BranchSum { sum: net.add(layer("add"), sum, carried)?, reserved });
     }
-    Ok(Sum { sum: net.add(layer("add"), sum, own)?, reserved })
+    Ok(BranchSum { sum: net.add(layer("add"), sum, own)?, reserved })
 }
 
 /// A convolution and its batch norm, behind `reserved` channels that stay zero.
@@ -188,7 +193,7 @@ fn padded(norm: BatchNorm, reserved: usize) -> BatchNorm {
 }
 
 /// Squeeze-and-excitation before the ReLU: computed from all channels, applied to the own ones.
-fn excitation(net: &mut Layers<'_, '_>, name: &str, y: &Sum) -> Result<ValueId, ModelError> {
+fn excitation(net: &mut Layers<'_, '_>, name: &str, y: &BranchSum) -> Result<ValueId, ModelError> {
     let layers = ["squeeze", "down", "relu", "up", "sigmoid", "gate"].map(|what| format!("{name}.se.{what}"));
     net.excite(layers, y.reserved, y.sum)
 }

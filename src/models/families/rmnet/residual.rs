@@ -3,14 +3,14 @@
 
 use super::statistics;
 use crate::graph::{Conv2d, Op, ValueId, Weight};
+use crate::models::architecture::Built;
 use crate::models::build::layers::{Layers, Window, depths};
-use crate::models::build::reader::Reader;
+use crate::models::build::reader::TensorReader;
 use crate::models::build::steps;
-use crate::models::scheme::Built;
 use crate::models::{Key, ModelError};
 use crate::tensor::Tensor;
 
-pub(in crate::models) fn build(reader: &mut Reader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
+pub(in crate::models) fn build(reader: &mut TensorReader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
     let depths = depths(reader.names());
     let masked = reader.names().any(|n| n.contains("mask"));
     let small = matches!(reader.shape("conv1.weight"), Some([_, _, 3, 3]));

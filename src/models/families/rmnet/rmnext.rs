@@ -2,14 +2,14 @@
 
 use super::{rep, statistics};
 use crate::graph::ValueId;
+use crate::models::architecture::Built;
 use crate::models::build::layers::{self, Layers, Window, depths};
-use crate::models::build::reader::Reader;
+use crate::models::build::reader::TensorReader;
 use crate::models::build::steps::{self, Step};
-use crate::models::scheme::Built;
 use crate::models::{Key, ModelError};
 
 /// ImageNet networks begin with two blocks of stride 2, numbered; others with one of stride 1.
-pub(in crate::models) fn build(reader: &mut Reader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
+pub(in crate::models) fn build(reader: &mut TensorReader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
     let depths = depths(reader.names());
     let (stem, stride): (&[&str], usize) = match reader.shape("layer0.conv33.weight") {
         Some(_) => (&["layer0"], 1),

@@ -2,17 +2,17 @@
 //! convolutions pad, where they stride, and what each width was computed from.
 
 use crate::field::Field;
+use crate::models::architecture::{self, Architecture, Built};
 use crate::models::assume::Rectifier;
-use crate::models::build::reader::Reader;
+use crate::models::build::reader::TensorReader;
 use crate::models::build::state_dict::StateDict;
 use crate::models::config::{Config, HuggingFace, wrong};
-use crate::models::families::mobilenet_v2::{self, Block, DEPTHS, Layout, Net, Unit};
-use crate::models::scheme::{self, Built, Scheme};
+use crate::models::families::mobilenet_v2::{self, Block, DEPTHS, MobileNetV2Layout, Net, Unit};
 use crate::models::{Key, MAX_INPUT_SIDE, ModelError, Naming};
 use crate::preprocess::Preprocess;
 use serde_json::Value;
 
-pub(in crate::models) const SCHEME: Scheme = Scheme {
+pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     naming: Naming::HuggingFace,
     own_prefix: BODY,
     shown_by: "Hugging Face MobileNetV2 names (`mobilenet_v2.conv_stem.first_conv.convolution.weight`)",
@@ -22,7 +22,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
     preprocess,
     build,
     model_types: &["mobilenet_v2"],
-    timm: scheme::not_in_timm,
+    timm: architecture::not_in_timm,
 };
 
 /// What the names begin with, but for those of a `MobileNetV2Model` alone.
@@ -35,7 +35,7 @@ fn preprocess(dict: &StateDict<'_>) -> Preprocess {
 }
 
 /// The first block stands in the stem and never has a shortcut; 16 others follow.
-fn build(reader: &mut Reader<'_>, config: &Config, size: [usize; 2]) -> Result<Built, ModelError> {
+fn build(reader: &mut TensorReader<'_>, config: &Config, size: [usize; 2]) -> Result<Built, ModelError> {
     let config = &config.hugging_face;
     let sides = 1..=MAX_INPUT_SIDE;
     if let Some(found) = config.image_size.found()
@@ -56,11 +56,11 @@ fn build(reader: &mut Reader<'_>, config: &Config, size: [usize; 2]) -> Result<B
 }
 
 fn layout(
-    reader: &mut Reader<'_>,
+    reader: &mut TensorReader<'_>,
     config: &HuggingFace,
     body: &str,
     stem_expands: bool,
-) -> Result<Layout, ModelError> {
+) -> Result<MobileNetV2Layout, ModelError> {
     let unit = |name: String| -> Unit {
         ["convolution", "normalization", "activation"].map(|what| format!("{name}.{what}"))
     };
@@ -91,7 +91,7 @@ fn layout(
         }
         own => drop(reader.conventions.number(Key::BatchNormEps, own)),
     }
-    Ok(Layout {
+    Ok(MobileNetV2Layout {
         stem: unit(format!("{stem}.first_conv")),
         blocks: std::iter::once(first).chain(others).collect(),
         last: unit(format!("{body}conv_1x1")),

@@ -1,17 +1,17 @@
 //! Hugging Face's names: `resnet.embedder`, `resnet.encoder.stages.{s}.layers.{i}.layer.{n}`, `classifier.1`, and the
 //! `config.json` that says where blocks stride.
 
+use crate::models::architecture::{self, Architecture, Built};
 use crate::models::assume::Conventions;
 use crate::models::build::layers;
-use crate::models::build::reader::Reader;
+use crate::models::build::reader::TensorReader;
 use crate::models::config::{Config, HuggingFace, wrong};
-use crate::models::families::resnet::{self, Kind, Layout, Names, ResNet, Stem};
-use crate::models::scheme::{self, Built, Scheme};
+use crate::models::families::resnet::{self, BlockKind, ResNet, ResNetLayout, ResNetNames, Stem};
 use crate::models::{Key, ModelError, Naming};
 use crate::preprocess::Preprocess;
 use serde_json::Value;
 
-pub(in crate::models) const SCHEME: Scheme = Scheme {
+pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     naming: Naming::HuggingFace,
     own_prefix: BODY,
     shown_by: "Hugging Face ResNet names (`resnet.embedder.embedder.convolution.weight`)",
@@ -29,7 +29,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
     preprocess: |_| Preprocess::imagenet(),
     build,
     model_types: &["resnet"],
-    timm: scheme::not_in_timm,
+    timm: architecture::not_in_timm,
 };
 
 /// What the names begin with, but for those of a `ResNetModel` or `ResNetBackbone` alone.
@@ -40,7 +40,7 @@ struct HuggingFaceNames {
     body: &'static str,
 }
 
-impl Names for HuggingFaceNames {
+impl ResNetNames for HuggingFaceNames {
     fn stem(&self) -> [String; 4] {
         let embedder = |what: &str| format!("{}embedder.{what}", self.body);
         ["embedder.convolution", "embedder.normalization", "embedder.activation", "pooler"].map(embedder)
@@ -77,11 +77,11 @@ impl Names for HuggingFaceNames {
 }
 
 /// The network as the tensors have it, strides as `config.json` says (by default the library's own).
-fn build(reader: &mut Reader<'_>, config: &Config, size: [usize; 2]) -> Result<Built, ModelError> {
+fn build(reader: &mut TensorReader<'_>, config: &Config, size: [usize; 2]) -> Result<Built, ModelError> {
     let config = &config.hugging_face;
     activation(config)?;
     let body = if reader.names().any(|name| name.starts_with(BODY)) { BODY } else { "" };
-    let layout = Layout {
+    let layout = ResNetLayout {
         stem: Stem::Plain,
         conv_pool: false,
         first_stage_stride: 1,
@@ -118,8 +118,8 @@ pub(in crate::models) fn known(
 
 fn kind_agrees(config: &HuggingFace, net: &ResNet) -> Result<(), ModelError> {
     let layer_type = match net.kind {
-        Some(Kind::Basic) => "basic",
-        Some(Kind::Bottleneck) => "bottleneck",
+        Some(BlockKind::Basic) => "basic",
+        Some(BlockKind::Bottleneck) => "bottleneck",
         None => "both",
     };
     config.layer_type.agrees("layer_type", layer_type)

@@ -4,9 +4,9 @@
 
 use super::names::{blocks, plain, refused};
 use crate::models::ModelError;
+use crate::models::architecture::Architecture;
 use crate::models::config::{Timm, wrong};
-use crate::models::families::resnet::Kind;
-use crate::models::scheme::Scheme;
+use crate::models::families::resnet::BlockKind;
 use serde_json::Value;
 
 /// The values that an argument may have without a change of the network that tensors and architecture do not show.
@@ -65,8 +65,8 @@ pub(in crate::models) fn architecture(config: &Timm) -> Result<Option<&str>, Mod
 }
 
 /// Refuses an architecture that the scheme of the tensors has not.
-pub(in crate::models) fn check(name: &str, scheme: &Scheme) -> Result<(), ModelError> {
-    (scheme.timm)(&plain(name)).or_else(|why| unsupported(format!("timm `{name}`"), why))
+pub(in crate::models) fn check(name: &str, architecture: &Architecture) -> Result<(), ModelError> {
+    (architecture.timm)(&plain(name)).or_else(|why| unsupported(format!("timm `{name}`"), why))
 }
 
 /// Refuses arguments that neither every family nor this one allows, and another pooling than the average.
@@ -93,7 +93,11 @@ pub(super) fn check_arguments(config: &Timm, of_family: Arguments) -> Result<(),
 }
 
 /// Refuses an architecture of other blocks than the tensors have, where no argument changes their number.
-pub(super) fn depths_agree(config: &Timm, kind: Option<Kind>, depths: &[usize]) -> Result<(), ModelError> {
+pub(super) fn depths_agree(
+    config: &Timm,
+    kind: Option<BlockKind>,
+    depths: &[usize],
+) -> Result<(), ModelError> {
     let Some(found) = config.architecture.found() else { return Ok(()) };
     let named = config.architecture.get().and_then(|name| blocks(&plain(name)));
     let Some((of_name, published)) = named else { return Ok(()) };

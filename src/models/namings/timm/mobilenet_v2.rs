@@ -3,16 +3,16 @@
 
 use super::arguments::{Allowed, Arguments, check_arguments};
 use super::names;
+use crate::models::architecture::{Architecture, Built};
 use crate::models::assume::Rectifier;
 use crate::models::build::layers;
-use crate::models::build::reader::Reader;
+use crate::models::build::reader::TensorReader;
 use crate::models::config::Config;
-use crate::models::families::mobilenet_v2::{self, Block, Layout, Unit};
-use crate::models::scheme::{Built, Scheme};
+use crate::models::families::mobilenet_v2::{self, Block, MobileNetV2Layout, Unit};
 use crate::models::{Key, ModelError, Naming};
 use crate::preprocess::{Interpolation, Preprocess};
 
-pub(in crate::models) const SCHEME: Scheme = Scheme {
+pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     naming: Naming::Timm,
     own_prefix: "",
     shown_by: "timm MobileNetV2 names (`conv_stem.weight`, `blocks.0.0.conv_dw.weight`)",
@@ -24,7 +24,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
 };
 
 /// The published stages, of any depth: the names say where a stage begins.
-fn build(reader: &mut Reader<'_>, config: &Config, size: [usize; 2]) -> Result<Built, ModelError> {
+fn build(reader: &mut TensorReader<'_>, config: &Config, size: [usize; 2]) -> Result<Built, ModelError> {
     check_arguments(&config.timm, ARGUMENTS)?;
     let depths = std::array::from_fn(|stage| layers::count(reader, |i| format!("blocks.{stage}.{i}")));
     if config.timm.architecture.found().is_some() {
@@ -36,7 +36,7 @@ fn build(reader: &mut Reader<'_>, config: &Config, size: [usize; 2]) -> Result<B
     Ok(net.built(&depths))
 }
 
-fn layout(depths: &[usize; 7], strides: &[usize]) -> Layout {
+fn layout(depths: &[usize; 7], strides: &[usize]) -> MobileNetV2Layout {
     let unit = |conv: String, norm: String| -> Unit {
         let activation = format!("{norm}.act");
         [conv, norm, activation]
@@ -54,7 +54,7 @@ fn layout(depths: &[usize; 7], strides: &[usize]) -> Layout {
         let project = project.map(layer);
         Block { expand, depthwise, project, stride, dilation: 1, residual: true, name }
     };
-    Layout {
+    MobileNetV2Layout {
         stem: unit("conv_stem".into(), "bn1".into()),
         blocks: places.zip(strides.iter().copied()).map(block).collect(),
         last: unit("conv_head".into(), "bn2".into()),

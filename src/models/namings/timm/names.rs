@@ -1,6 +1,6 @@
 //! Names of timm's architectures: which are known, and what they say about a network. Tables of patterns, for [`fits`] to read.
 
-use crate::models::families::resnet::Kind;
+use crate::models::families::resnet::BlockKind;
 
 /// What the name of a ResNet says about it, and its tensors show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,20 +72,20 @@ const REFUSED: &[(&str, &str)] = &[
 ];
 
 /// The blocks of a published ResNet or ResNetV2, by the number of layers in its name.
-const DEPTHS: &[(&str, Kind, [usize; 4])] = &[
-    ("10", Kind::Basic, [1, 1, 1, 1]),
-    ("14", Kind::Bottleneck, [1, 1, 1, 1]),
-    ("18", Kind::Basic, [2, 2, 2, 2]),
-    ("26", Kind::Bottleneck, [2, 2, 2, 2]),
-    ("34", Kind::Basic, [3, 4, 6, 3]),
-    ("50", Kind::Bottleneck, [3, 4, 6, 3]),
-    ("101", Kind::Bottleneck, [3, 4, 23, 3]),
-    ("152", Kind::Bottleneck, [3, 8, 36, 3]),
-    ("200", Kind::Bottleneck, [3, 24, 36, 3]),
-    ("269", Kind::Bottleneck, [3, 30, 48, 8]),
-    ("270", Kind::Bottleneck, [4, 29, 53, 4]),
-    ("350", Kind::Bottleneck, [4, 36, 72, 4]),
-    ("420", Kind::Bottleneck, [4, 44, 87, 4]),
+const DEPTHS: &[(&str, BlockKind, [usize; 4])] = &[
+    ("10", BlockKind::Basic, [1, 1, 1, 1]),
+    ("14", BlockKind::Bottleneck, [1, 1, 1, 1]),
+    ("18", BlockKind::Basic, [2, 2, 2, 2]),
+    ("26", BlockKind::Bottleneck, [2, 2, 2, 2]),
+    ("34", BlockKind::Basic, [3, 4, 6, 3]),
+    ("50", BlockKind::Bottleneck, [3, 4, 6, 3]),
+    ("101", BlockKind::Bottleneck, [3, 4, 23, 3]),
+    ("152", BlockKind::Bottleneck, [3, 8, 36, 3]),
+    ("200", BlockKind::Bottleneck, [3, 24, 36, 3]),
+    ("269", BlockKind::Bottleneck, [3, 30, 48, 8]),
+    ("270", BlockKind::Bottleneck, [4, 29, 53, 4]),
+    ("350", BlockKind::Bottleneck, [4, 36, 72, 4]),
+    ("420", BlockKind::Bottleneck, [4, 44, 87, 4]),
 ];
 
 /// Where weights come from, which may stand before a name: `@` in a pattern.
@@ -126,7 +126,7 @@ pub(super) fn plain(name: &str) -> String {
 }
 
 /// The blocks of a published ResNet or ResNetV2 of this name.
-pub(super) fn blocks(name: &str) -> Option<(Kind, [usize; 4])> {
+pub(super) fn blocks(name: &str) -> Option<(BlockKind, [usize; 4])> {
     // CIFAR networks count their layers otherwise.
     if name.starts_with("cifar") {
         return None;
@@ -273,13 +273,13 @@ mod tests {
     #[test]
     fn names_say_how_many_blocks_there_are() {
         for (name, kind, depths) in [
-            ("seresnet18", Kind::Basic, [2, 2, 2, 2]),
-            ("resnet26t", Kind::Bottleneck, [2, 2, 2, 2]),
-            ("wide_resnet50_2", Kind::Bottleneck, [3, 4, 6, 3]),
-            ("resnext101_32x8d", Kind::Bottleneck, [3, 4, 23, 3]),
-            ("gluon_resnet152_v1b", Kind::Bottleneck, [3, 8, 36, 3]),
-            ("resnetrs270", Kind::Bottleneck, [4, 29, 53, 4]),
-            ("resnetv2_34d", Kind::Basic, [3, 4, 6, 3]),
+            ("seresnet18", BlockKind::Basic, [2, 2, 2, 2]),
+            ("resnet26t", BlockKind::Bottleneck, [2, 2, 2, 2]),
+            ("wide_resnet50_2", BlockKind::Bottleneck, [3, 4, 6, 3]),
+            ("resnext101_32x8d", BlockKind::Bottleneck, [3, 4, 23, 3]),
+            ("gluon_resnet152_v1b", BlockKind::Bottleneck, [3, 8, 36, 3]),
+            ("resnetrs270", BlockKind::Bottleneck, [4, 29, 53, 4]),
+            ("resnetv2_34d", BlockKind::Basic, [3, 4, 6, 3]),
         ] {
             assert_eq!(blocks(name), Some((kind, depths)), "{name}");
         }

@@ -3,11 +3,11 @@
 use super::arguments::{Allowed, Arguments, check_arguments};
 use super::names;
 use crate::models::Naming;
-use crate::models::families::repvgg::{self, Names};
-use crate::models::scheme::Scheme;
+use crate::models::architecture::Architecture;
+use crate::models::families::repvgg::{self, RepVggNames};
 use crate::preprocess::{Interpolation, Preprocess};
 
-pub(in crate::models) const SCHEME: Scheme = Scheme {
+pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     naming: Naming::Timm,
     own_prefix: "",
     shown_by: "timm RepVGG names (`stem.conv_kxk.conv.weight`, `stages.0.0.conv_kxk.conv.weight`)",
@@ -26,7 +26,7 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
     timm: names::repvgg,
 };
 
-const NAMES: Names = Names {
+const NAMES: RepVggNames = RepVggNames {
     stem: "stem",
     stage: "stages.",
     first: 0,

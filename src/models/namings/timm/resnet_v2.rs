@@ -2,15 +2,15 @@
 
 use super::arguments::{Allowed, Arguments, check_arguments, depths_agree, part_agrees};
 use super::names::{self, plain, resnet_v2_is_deep};
-use crate::models::build::reader::Reader;
+use crate::models::architecture::{Architecture, Built};
+use crate::models::build::reader::TensorReader;
 use crate::models::config::{Config, Timm};
-use crate::models::families::resnet::Kind;
+use crate::models::families::resnet::BlockKind;
 use crate::models::families::resnet_v2::{self, block_norm};
-use crate::models::scheme::{Built, Scheme};
 use crate::models::{Key, ModelError, Naming};
 use crate::preprocess::Preprocess;
 
-pub(in crate::models) const SCHEME: Scheme = Scheme {
+pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     naming: Naming::Timm,
     own_prefix: "",
     shown_by: "timm ResNetV2 names (`stages.0.blocks.0.norm1.weight`)",
@@ -38,7 +38,7 @@ const ARGUMENTS: Arguments = &[
     ("zero_init_last", Allowed::Any),
 ];
 
-fn build(reader: &mut Reader<'_>, config: &Config, size: [usize; 2]) -> Result<Built, ModelError> {
+fn build(reader: &mut TensorReader<'_>, config: &Config, size: [usize; 2]) -> Result<Built, ModelError> {
     let config = &config.timm;
     check_arguments(config, ARGUMENTS)?;
     let deep = reader.shape("stem.conv1.weight").is_some();
@@ -47,14 +47,14 @@ fn build(reader: &mut Reader<'_>, config: &Config, size: [usize; 2]) -> Result<B
     let args = config.args();
     args.layers.agrees("layers", &net.depths)?;
     config.inputs_agree(net.in_channels)?;
-    args.basic.agrees("basic", &(net.kind == Kind::Basic))?;
+    args.basic.agrees("basic", &(net.kind == BlockKind::Basic))?;
     depths_agree(config, Some(net.kind), &net.depths)?;
     Ok(net.into())
 }
 
 /// Whether the strided shortcuts average, which no tensor shows: as `config.json` says, or as timm's own networks do, where
 /// the stem is deep. Refuses a config that says another stem than the tensors.
-fn avg_down(reader: &mut Reader<'_>, config: &Timm, deep: bool) -> Result<bool, ModelError> {
+fn avg_down(reader: &mut TensorReader<'_>, config: &Timm, deep: bool) -> Result<bool, ModelError> {
     let architecture = config.architecture.get();
     let named = match architecture {
         Some(name) => {

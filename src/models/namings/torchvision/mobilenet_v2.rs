@@ -1,14 +1,14 @@
 //! torchvision's names: `features.{n}`, a block's layers in `conv`, the classifier in `classifier.1`.
 
+use crate::models::architecture::{self, Architecture, Built};
 use crate::models::assume::Rectifier;
 use crate::models::build::layers;
-use crate::models::build::reader::Reader;
-use crate::models::families::mobilenet_v2::{self, Block, DEPTHS, Layout, Net};
-use crate::models::scheme::{self, Built, Scheme};
+use crate::models::build::reader::TensorReader;
+use crate::models::families::mobilenet_v2::{self, Block, DEPTHS, MobileNetV2Layout, Net};
 use crate::models::{Key, ModelError, Naming};
 use crate::preprocess::Preprocess;
 
-pub(in crate::models) const SCHEME: Scheme = Scheme {
+pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     naming: Naming::Torchvision,
     own_prefix: "",
     shown_by: "torchvision MobileNetV2 names (`features.1.conv.0.0.weight`)",
@@ -16,11 +16,11 @@ pub(in crate::models) const SCHEME: Scheme = Scheme {
     preprocess: |_| Preprocess::imagenet(),
     build: |reader, _, size| build(reader, size),
     model_types: &["mobilenet_v2"],
-    timm: scheme::not_in_timm,
+    timm: architecture::not_in_timm,
 };
 
 /// The published stages: names count blocks only, so that of another network the strides have to be stated.
-fn build(reader: &mut Reader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
+fn build(reader: &mut TensorReader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
     let published: usize = DEPTHS.iter().sum();
     // But for the first and the last of the numbered layers.
     let blocks = layers::count(reader, |i| format!("features.{i}")).saturating_sub(2);
@@ -45,7 +45,7 @@ fn build(reader: &mut Reader<'_>, size: [usize; 2]) -> Result<Built, ModelError>
     Ok(net.built(&[blocks]))
 }
 
-fn layout(strides: &[usize]) -> Layout {
+fn layout(strides: &[usize]) -> MobileNetV2Layout {
     let unit = |name: String| ["0", "1", "2"].map(|n| format!("{name}.{n}"));
     let block = |(i, stride): (usize, &usize)| {
         let name = format!("features.{}", i + 1);
@@ -56,7 +56,7 @@ fn layout(strides: &[usize]) -> Layout {
         let project = [first + 1, first + 2].map(|n| format!("{name}.conv.{n}"));
         Block { name, expand, depthwise, project, stride: *stride, dilation: 1, residual: true }
     };
-    Layout {
+    MobileNetV2Layout {
         stem: unit("features.0".into()),
         blocks: strides.iter().enumerate().map(block).collect(),
         last: unit(format!("features.{}", strides.len() + 1)),
@@ -67,7 +67,7 @@ fn layout(strides: &[usize]) -> Layout {
 }
 
 /// Refuses other stages of as many blocks, where a width shows them.
-fn one_width_a_stage(reader: &Reader<'_>, net: &Net) -> Result<(), ModelError> {
+fn one_width_a_stage(reader: &TensorReader<'_>, net: &Net) -> Result<(), ModelError> {
     let mut first = 0;
     for depth in DEPTHS {
         let width = net.widths[first][1];

@@ -1,17 +1,17 @@
 //! torchvision's names: `conv1`, `bn1`, `layer{1-4}.{i}.conv{n}/bn{n}`, `downsample.{0,1}`, `fc`. timm's are the same, and for
 //! its variants: `conv1.{0-6}` for a deep stem, `downsample.{1,2}` behind an average pool, `se.fc{1,2}`, `maxpool.{0,1}`.
 
+use crate::models::architecture::{Architecture, Built};
 use crate::models::build::layers;
-use crate::models::build::reader::Reader;
+use crate::models::build::reader::TensorReader;
 use crate::models::build::state_dict::StateDict;
 use crate::models::config::Config;
-use crate::models::families::resnet::{self, Layout, Names, Stem};
+use crate::models::families::resnet::{self, ResNetLayout, ResNetNames, Stem};
 use crate::models::namings::{hugging_face, timm};
-use crate::models::scheme::{Built, Scheme};
 use crate::models::{Key, ModelError, Naming};
 use crate::preprocess::Preprocess;
 
-pub(in crate::models) const SCHEME: Scheme = Scheme {
+pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     naming: Naming::Torchvision,
     own_prefix: "",
     shown_by: "torchvision or timm ResNet names (`conv1.weight`, `layer1.0.conv1.weight`)",
@@ -35,7 +35,7 @@ struct Torchvision {
     avg_down: bool,
 }
 
-impl Names for Torchvision {
+impl ResNetNames for Torchvision {
     fn stem(&self) -> [String; 4] {
         ["conv1", "bn1", "relu", "maxpool"].map(String::from)
     }
@@ -74,7 +74,7 @@ impl Names for Torchvision {
 }
 
 /// Basic blocks, bottlenecks or both, grouped or wide, with squeeze-and-excitation or without; any of the stems and shortcuts.
-fn build(reader: &mut Reader<'_>, config: &Config, size: [usize; 2]) -> Result<Built, ModelError> {
+fn build(reader: &mut TensorReader<'_>, config: &Config, size: [usize; 2]) -> Result<Built, ModelError> {
     let has = |test: &dyn Fn(&str) -> bool| reader.names().any(test);
     let stem = match reader.shape("conv1.weight") {
         Some([_, _, 3, 3]) => Stem::Cifar,
@@ -92,7 +92,7 @@ fn build(reader: &mut Reader<'_>, config: &Config, size: [usize; 2]) -> Result<B
         matches!(module, Some("relu" | "act" | "prelu"))
             && reader.shape(name).is_some_and(|shape| shape.len() == 1)
     });
-    let layout = Layout {
+    let layout = ResNetLayout {
         stem,
         conv_pool: stem != Stem::Cifar && has(&|name| name == "maxpool.0.weight"),
         first_stage_stride: 1,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use wgpu::{BindGroup, Buffer, BufferDescriptor, BufferUsages, CommandEncoder, QuerySet};
 
 /// The buffers of a dispatch.
-pub(crate) struct Trial<'a> {
+pub(crate) struct DispatchBench<'a> {
     gpu: &'a Gpu,
     reads: Vec<Buffer>,
     /// What each written buffer holds before a dispatch, and the buffer.
@@ -26,13 +26,13 @@ pub(crate) struct Trial<'a> {
     clock: Option<(QuerySet, Buffer)>,
 }
 
-/// A kernel compiled for a [`Trial`], with its weights.
-pub(crate) struct Attempt {
+/// A kernel compiled for a [`DispatchBench`], with its weights.
+pub(crate) struct CompiledCandidate {
     /// Of each of its shaders what runs, what it binds, and its grid.
     shaders: Vec<(Pipeline, BindGroup, [u32; 3])>,
 }
 
-impl<'a> Trial<'a> {
+impl<'a> DispatchBench<'a> {
     /// Buffers for a dispatch of a plan that hold `reads`, and `writes` before it, as words: f32, or pairs of f16. Blocks.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl<'a> Trial<'a> {
         dispatch: usize,
         reads: &[Vec<u32>],
         writes: &[Vec<u32>],
-    ) -> Result<Trial<'a>, GpuError> {
+    ) -> Result<DispatchBench<'a>, GpuError> {
         let arena = gpu.arena(plan, dispatch);
         let words =
             |starts: &[Option<u32>], n: usize| starts.get(n).copied().flatten().map(|s| 4 * s as usize);
@@ -105,14 +105,14 @@ impl<'a> Trial<'a> {
             })
         };
         let clock = pollster::block_on(gpu.scoped("a trial", clock))?;
-        Ok(Trial { gpu, reads, writes, arena, results, clock })
+        Ok(DispatchBench { gpu, reads, writes, arena, results, clock })
     }
 
     /// Compiles a kernel, made for the spec whose buffers these are, and uploads its packed weights. Blocks.
     ///
     /// # Errors
-    /// As [`Trial::new`]; [`GpuError::Refused`] where the driver does not take the shader.
-    pub(crate) fn attempt(&self, kernel: &Kernel, weights: &[u32]) -> Result<Attempt, GpuError> {
+    /// As [`DispatchBench::new`]; [`GpuError::Refused`] where the driver does not take the shader.
+    pub(crate) fn compile(&self, kernel: &Kernel, weights: &[u32]) -> Result<CompiledCandidate, GpuError> {
         let mut uploader = Uploader::new(self.gpu);
         let weights = match weights.is_empty() {
             true => None,
@@ -138,17 +138,17 @@ impl<'a> Trial<'a> {
             let group = pollster::block_on(self.gpu.scoped("a trial", bind))?;
             Ok((pipeline, group, shader.grid))
         };
-        Ok(Attempt { shaders: kernel.shaders.iter().map(shader).collect::<Result<_, GpuError>>()? })
+        Ok(CompiledCandidate { shaders: kernel.shaders.iter().map(shader).collect::<Result<_, GpuError>>()? })
     }
 
     /// The words of the written buffers after one dispatch. Blocks.
     ///
     /// # Errors
-    /// As [`Trial::new`].
-    pub(crate) fn answer(&self, attempt: &Attempt) -> Result<Vec<Vec<u32>>, GpuError> {
+    /// As [`DispatchBench::new`].
+    pub(crate) fn answer(&self, candidate: &CompiledCandidate) -> Result<Vec<Vec<u32>>, GpuError> {
         let submit = || {
             let mut encoder = self.restored();
-            attempt.record(&mut encoder, 1, None);
+            candidate.record(&mut encoder, 1, None);
             let staging: Vec<Buffer> = self
                 .results
                 .iter()
@@ -165,12 +165,12 @@ impl<'a> Trial<'a> {
     /// from submission to completion. Blocks.
     ///
     /// # Errors
-    /// As [`Trial::new`]; [`GpuError::Timestamps`].
-    pub(crate) fn time(&self, attempt: &Attempt, dispatches: u32) -> Result<Duration, GpuError> {
+    /// As [`DispatchBench::new`]; [`GpuError::Timestamps`].
+    pub(crate) fn time(&self, candidate: &CompiledCandidate, dispatches: u32) -> Result<Duration, GpuError> {
         let record = || {
             let mut encoder = self.restored();
             let set = self.clock.as_ref().map(|(set, _)| set);
-            attempt.record(&mut encoder, dispatches, set);
+            candidate.record(&mut encoder, dispatches, set);
             let staging = self.clock.as_ref().map(|(set, times)| {
                 encoder.resolve_query_set(set, 0..2, times, 0);
                 staged(self.gpu, &mut encoder, times, 0..times.size())
@@ -206,7 +206,7 @@ impl<'a> Trial<'a> {
     }
 }
 
-impl Attempt {
+impl CompiledCandidate {
     fn record(&self, encoder: &mut CommandEncoder, dispatches: u32, times: Option<&QuerySet>) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
             label: Some("trial"),

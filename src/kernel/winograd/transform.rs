@@ -9,7 +9,7 @@
 //! the largest over outputs i and taps k of `sum_s |A'|_is |B'|_s |G|_sk`, `|B'|_s` the sum of the magnitudes of row s. A product has
 //! passed
 //! * one rounding of `G g G'`, which is computed in f64;
-//! * [`Minimal::roundings`] of `B' d B` and `A' m A`: per dimension, for m = 2 one addition on the way in and two on the way out; for
+//! * [`WinogradTransform::roundings`] of `B' d B` and `A' m A`: per dimension, for m = 2 one addition on the way in and two on the way out; for
 //!   m = 4 a rounded constant, its product and two additions on the way in, the same and three on the way out;
 //! * its own, and those of adding up channels: at most one less than there are, of all K ranges, and no more than the sum has terms,
 //!   since adding a product of zero is exact;
@@ -22,21 +22,22 @@ use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 /// Outputs of a tile along one dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Minimal {
+pub(in super::super) enum WinogradTransform {
     /// F(2, 3).
-    Two,
+    F2x3,
     /// F(4, 3).
-    Four,
+    F4x3,
 }
 
-impl Minimal {
-    pub(in super::super) const ALL: [Minimal; 2] = [Minimal::Four, Minimal::Two];
+impl WinogradTransform {
+    pub(in super::super) const ALL: [WinogradTransform; 2] =
+        [WinogradTransform::F4x3, WinogradTransform::F2x3];
 
     /// Outputs of a tile.
     pub(in super::super) fn outputs(self) -> usize {
         match self {
-            Minimal::Two => 2,
-            Minimal::Four => 4,
+            WinogradTransform::F2x3 => 2,
+            WinogradTransform::F4x3 => 4,
         }
     }
 
@@ -48,8 +49,10 @@ impl Minimal {
     /// G.
     pub(in super::super) fn filter(self) -> Vec<[f64; 3]> {
         match self {
-            Minimal::Two => vec![[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]],
-            Minimal::Four => {
+            WinogradTransform::F2x3 => {
+                vec![[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]]
+            }
+            WinogradTransform::F4x3 => {
                 let (inner, outer) = (-2.0 / 3.0, 1.0 / 6.0);
                 let row = |factor: f64, point: f64| [factor, factor * point, factor * point * point];
                 vec![
@@ -68,13 +71,13 @@ impl Minimal {
     fn input(self) -> Vec<Vec<f64>> {
         let (a, b) = (FRAC_1_SQRT_2, SQRT_2);
         match self {
-            Minimal::Two => vec![
+            WinogradTransform::F2x3 => vec![
                 vec![1.0, 0.0, -1.0, 0.0],
                 vec![0.0, 1.0, 1.0, 0.0],
                 vec![0.0, -1.0, 1.0, 0.0],
                 vec![0.0, 1.0, 0.0, -1.0],
             ],
-            Minimal::Four => vec![
+            WinogradTransform::F4x3 => vec![
                 vec![1.0, 0.0, -2.5, 0.0, 1.0, 0.0],
                 vec![0.0, -b, -2.0, a, 1.0, 0.0],
                 vec![0.0, b, -2.0, -a, 1.0, 0.0],
@@ -89,8 +92,8 @@ impl Minimal {
     fn output(self) -> Vec<Vec<f64>> {
         let (a, b) = (FRAC_1_SQRT_2, SQRT_2);
         match self {
-            Minimal::Two => vec![vec![1.0, 1.0, 1.0, 0.0], vec![0.0, 1.0, -1.0, -1.0]],
-            Minimal::Four => vec![
+            WinogradTransform::F2x3 => vec![vec![1.0, 1.0, 1.0, 0.0], vec![0.0, 1.0, -1.0, -1.0]],
+            WinogradTransform::F4x3 => vec![
                 vec![1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
                 vec![0.0, a, -a, b, -b, 0.0],
                 vec![0.0, 0.5, 0.5, 2.0, 2.0, 0.0],
@@ -108,8 +111,8 @@ impl Minimal {
     /// Roundings of both outer transforms, in both dimensions.
     fn roundings(self) -> usize {
         match self {
-            Minimal::Two => 2 * (1 + 2),
-            Minimal::Four => 2 * (4 + 5),
+            WinogradTransform::F2x3 => 2 * (1 + 2),
+            WinogradTransform::F4x3 => 2 * (4 + 5),
         }
     }
 
@@ -130,8 +133,8 @@ impl Minimal {
     pub(in super::super) fn rounding(self, channels: usize, adds: usize) -> Rounding {
         Rounding {
             gain: self.gain().powi(2),
-            passed: self.roundings() + 3 + adds,
-            most: channels,
+            extra_roundings: self.roundings() + 3 + adds,
+            max_terms: channels,
             // The window of an output at one end of a tile is centred a row from it.
             reach: Some(self.outputs()),
         }
@@ -149,23 +152,23 @@ mod tests {
     /// By the definition, against the direct sum; and what the shaders are told to compute, by the matrices.
     #[test]
     fn transforms_fit_one_another() {
-        for minimal in [Minimal::Two, Minimal::Four] {
-            let d: Vec<f64> = (0..minimal.inputs()).map(|x| (7 * x * x + 3 * x) as f64 - 9.0).collect();
+        for transform in [WinogradTransform::F2x3, WinogradTransform::F4x3] {
+            let d: Vec<f64> = (0..transform.inputs()).map(|x| (7 * x * x + 3 * x) as f64 - 9.0).collect();
             let g = [2.0, -1.0, 4.0];
             let filter: Vec<f64> =
-                minimal.filter().iter().map(|row| row.iter().zip(g).map(|(a, b)| a * b).sum()).collect();
+                transform.filter().iter().map(|row| row.iter().zip(g).map(|(a, b)| a * b).sum()).collect();
             let products: Vec<f64> =
-                times(&minimal.input(), &d).iter().zip(&filter).map(|(a, b)| a * b).collect();
-            for (i, found) in times(&minimal.output(), &products).into_iter().enumerate() {
+                times(&transform.input(), &d).iter().zip(&filter).map(|(a, b)| a * b).collect();
+            for (i, found) in times(&transform.output(), &products).into_iter().enumerate() {
                 let direct: f64 = (0..3).map(|k| g[k] * d[i + k]).sum();
-                assert!((found - direct).abs() < 1e-12 * 100.0, "{minimal:?}, {i}: {found}, {direct}");
+                assert!((found - direct).abs() < 1e-12 * 100.0, "{transform:?}, {i}: {found}, {direct}");
             }
         }
     }
 
     #[test]
     fn what_rounding_gains() {
-        assert_eq!(Minimal::Two.gain(), 4.0);
-        assert!((Minimal::Four.gain() - 12.5).abs() < 0.1, "{}", Minimal::Four.gain());
+        assert_eq!(WinogradTransform::F2x3.gain(), 4.0);
+        assert!((WinogradTransform::F4x3.gain() - 12.5).abs() < 0.1, "{}", WinogradTransform::F4x3.gain());
     }
 }

@@ -1,6 +1,6 @@
 //! A family of networks under the names of one library: what a naming states, and what a family builds.
 
-use super::build::reader::Reader;
+use super::build::reader::TensorReader;
 use super::build::state_dict::StateDict;
 use super::config::Config;
 use super::{ModelError, Naming};
@@ -8,7 +8,7 @@ use crate::graph::Graph;
 use crate::preprocess::Preprocess;
 
 /// A family of networks under one naming scheme: how it is known, and how it is built.
-pub(super) struct Scheme {
+pub(super) struct Architecture {
     /// Whose names they are. timm's ResNets have torchvision's.
     pub(super) naming: Naming,
     /// What names of the whole network begin with, and those of its body alone do not: `resnet.` of a `ResNetModel`. Mostly empty.
@@ -27,7 +27,7 @@ pub(super) struct Scheme {
     pub(super) timm: fn(&str) -> Result<(), &'static str>,
 }
 
-type Build = fn(&mut Reader<'_>, &Config, [usize; 2]) -> Result<Built, ModelError>;
+type Build = fn(&mut TensorReader<'_>, &Config, [usize; 2]) -> Result<Built, ModelError>;
 
 /// A network built.
 pub(super) struct Built {

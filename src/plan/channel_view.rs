@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// A channel range of a virtual buffer, seen through a view: mapped, then pooled or strided; or gated.
 #[derive(Clone, Debug)]
-pub(super) struct Segment {
+pub(super) struct ChannelView {
     pub(super) buffer: usize,
     pub(super) shape: BufferShape,
     pub(super) first_channel: usize,
@@ -15,8 +15,8 @@ pub(super) struct Segment {
     /// Every `stride`-th row and column.
     pub(super) stride: usize,
     /// 2x2 means at stride 2 (`stride` is 1).
-    pub(super) mean_pool: bool,
-    pub(super) map: Option<Arc<Map>>,
+    pub(super) avg_pool_2x2: bool,
+    pub(super) prologue: Option<Arc<Prologue>>,
     pub(super) gate: Option<Gate>,
     /// Whether no element, as stored, is below zero.
     pub(super) non_negative: bool,
@@ -24,7 +24,7 @@ pub(super) struct Segment {
 
 /// `function(scale * x + shift)`, per channel of a segment.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Map {
+pub(super) struct Prologue {
     pub(super) function: Function,
     pub(super) scale: Vec<f64>,
     pub(super) shift: Vec<f64>,
@@ -38,87 +38,88 @@ pub(super) struct Gate {
     pub(super) first_channel: usize,
 }
 
-impl Segment {
+impl ChannelView {
     /// A whole buffer, as it is.
-    pub(super) fn whole(buffer: usize, shape: BufferShape, non_negative: bool) -> Segment {
-        Segment {
+    pub(super) fn whole(buffer: usize, shape: BufferShape, non_negative: bool) -> ChannelView {
+        ChannelView {
             buffer,
             shape,
             first_channel: 0,
             channels: shape.channels,
             stride: 1,
-            mean_pool: false,
-            map: None,
+            avg_pool_2x2: false,
+            prologue: None,
             gate: None,
             non_negative,
         }
     }
 
     /// Some of its channels.
-    pub(super) fn sub(&self, range: Range<usize>) -> Segment {
-        let map = self.map.as_ref().map(|m| {
+    pub(super) fn sub(&self, range: Range<usize>) -> ChannelView {
+        let prologue = self.prologue.as_ref().map(|m| {
             let (scale, shift) = (m.scale[range.clone()].to_vec(), m.shift[range.clone()].to_vec());
-            Arc::new(Map { function: m.function, scale, shift })
+            Arc::new(Prologue { function: m.function, scale, shift })
         });
         let gate =
             self.gate.as_ref().map(|g| Gate { first_channel: g.first_channel + range.start, ..g.clone() });
         let first_channel = self.first_channel + range.start;
-        Segment { first_channel, channels: range.len(), map, gate, ..self.clone() }
+        ChannelView { first_channel, channels: range.len(), prologue, gate, ..self.clone() }
     }
 
     /// Every `stride`-th row and column; `None` where the view cannot be strided.
-    pub(super) fn strided(&self, stride: usize) -> Option<Segment> {
-        let possible = stride == 1 || !self.mean_pool && self.gate.is_none();
-        possible.then(|| Segment { stride: self.stride * stride, ..self.clone() })
+    pub(super) fn strided(&self, stride: usize) -> Option<ChannelView> {
+        let possible = stride == 1 || !self.avg_pool_2x2 && self.gate.is_none();
+        possible.then(|| ChannelView { stride: self.stride * stride, ..self.clone() })
     }
 
     /// Its 2x2 means; `None` where the view cannot be pooled.
-    pub(super) fn mean_pooled(&self) -> Option<Segment> {
+    pub(super) fn avg_pooled(&self) -> Option<ChannelView> {
         let packed = self.shape.layout == Layout::Packed;
-        let possible = packed && self.stride == 1 && !self.mean_pool && self.gate.is_none();
-        possible.then(|| Segment { mean_pool: true, ..self.clone() })
+        let possible = packed && self.stride == 1 && !self.avg_pool_2x2 && self.gate.is_none();
+        possible.then(|| ChannelView { avg_pool_2x2: true, ..self.clone() })
     }
 
     /// A function of it; `None` where the view cannot be mapped, or not by that function.
-    pub(super) fn mapped(&self, map: Map) -> Option<Segment> {
-        if self.shape.layout != Layout::Packed || self.mean_pool || self.gate.is_some() {
+    pub(super) fn with_prologue(&self, prologue: Prologue) -> Option<ChannelView> {
+        if self.shape.layout != Layout::Packed || self.avg_pool_2x2 || self.gate.is_some() {
             return None;
         }
-        let map = match self.map.as_deref() {
-            None => map,
-            Some(Map { function: Function::Identity, scale, shift }) => {
-                let shift = shift.iter().zip(&map.scale).zip(&map.shift).map(|((b, s), t)| s * b + t);
+        let prologue = match self.prologue.as_deref() {
+            None => prologue,
+            Some(Prologue { function: Function::Identity, scale, shift }) => {
+                let shift =
+                    shift.iter().zip(&prologue.scale).zip(&prologue.shift).map(|((b, s), t)| s * b + t);
                 let shift = shift.collect();
-                let scale = scale.iter().zip(&map.scale).map(|(a, s)| a * s).collect();
-                Map { function: map.function, scale, shift }
+                let scale = scale.iter().zip(&prologue.scale).map(|(a, s)| a * s).collect();
+                Prologue { function: prologue.function, scale, shift }
             }
             Some(_) => return None,
         };
-        let loadable = matches!(map.function, Function::Identity | Function::Relu | Function::Relu6);
-        loadable.then(|| Segment { map: Some(Arc::new(map)), ..self.clone() })
+        let loadable = matches!(prologue.function, Function::Identity | Function::Relu | Function::Relu6);
+        loadable.then(|| ChannelView { prologue: Some(Arc::new(prologue)), ..self.clone() })
     }
 
     /// Itself, where a K range of one tap can read it with that stride.
-    pub(super) fn tapped(&self, stride: [usize; 2]) -> Option<Segment> {
-        let possible = self.gate.is_none() && (!self.mean_pool || stride == [1, 1]);
+    pub(super) fn tapped(&self, stride: [usize; 2]) -> Option<ChannelView> {
+        let possible = self.gate.is_none() && (!self.avg_pool_2x2 || stride == [1, 1]);
         possible.then(|| self.clone())
     }
 
     /// Whether it is the buffer's own elements, every row and column of them.
     pub(super) fn is_plain(&self) -> bool {
-        self.stride == 1 && !self.mean_pool && self.map.is_none() && self.gate.is_none()
+        self.stride == 1 && !self.avg_pool_2x2 && self.prologue.is_none() && self.gate.is_none()
     }
 
     /// Whether an epilogue can add it, or a grouped convolution read it, but for its gate.
     pub(super) fn is_strided(&self) -> bool {
-        !self.mean_pool && self.map.is_none()
+        !self.avg_pool_2x2 && self.prologue.is_none()
     }
 
     /// Whether no element seen through the view is below zero.
     pub(super) fn is_non_negative(&self) -> bool {
-        match &self.map {
+        match &self.prologue {
             None => self.non_negative,
-            Some(map) => map.function != Function::Identity,
+            Some(prologue) => prologue.function != Function::Identity,
         }
     }
 
@@ -130,7 +131,7 @@ impl Segment {
             first_channel: self.first_channel,
             channels: self.channels,
             stride: self.stride,
-            mean_pool: self.mean_pool,
+            avg_pool_2x2: self.avg_pool_2x2,
         }
     }
 
@@ -145,45 +146,45 @@ impl Segment {
 
     /// A gated segment from the start of its first quad to the end of its last, and the channels of that which it is. They were
     /// gated together, as gates begin at a quad.
-    pub(super) fn whole_quads(&self) -> (Segment, Range<usize>) {
+    pub(super) fn whole_quads(&self) -> (ChannelView, Range<usize>) {
         let lead = self.first_channel % 4;
         let first_channel = self.first_channel - lead;
         let end = (self.first_channel + self.channels).next_multiple_of(4).min(self.shape.channels);
         let gate = self.gate.as_ref().map(|g| Gate { first_channel: g.first_channel - lead, ..g.clone() });
-        let whole = Segment { first_channel, channels: end - first_channel, gate, ..self.clone() };
+        let whole = ChannelView { first_channel, channels: end - first_channel, gate, ..self.clone() };
         (whole, lead..lead + self.channels)
     }
 
     /// The segment from the start of its first quad on, and how many channels that added in front (to be met with zeros).
-    pub(super) fn quad_start(mut self) -> (Segment, usize) {
+    pub(super) fn quad_start(mut self) -> (ChannelView, usize) {
         if self.shape.layout == Layout::Planar {
             return (self, 0);
         }
         let lead = self.first_channel % 4;
         self.first_channel -= lead;
         self.channels += lead;
-        if let Some(map) = self.map.as_ref().filter(|_| lead > 0) {
+        if let Some(prologue) = self.prologue.as_ref().filter(|_| lead > 0) {
             let front =
                 |values: &[f64]| std::iter::repeat_n(0.0, lead).chain(values.iter().copied()).collect();
-            let (scale, shift) = (front(&map.scale), front(&map.shift));
-            self.map = Some(Arc::new(Map { function: map.function, scale, shift }));
+            let (scale, shift) = (front(&prologue.scale), front(&prologue.shift));
+            self.prologue = Some(Arc::new(Prologue { function: prologue.function, scale, shift }));
         }
         (self, lead)
     }
 }
 
 /// Ranges that are not empty, to count those that meet another.
-struct Meeting {
+struct RangeOverlaps {
     starts: Vec<usize>,
     ends: Vec<usize>,
 }
 
-impl Meeting {
-    fn of<'a>(ranges: impl Iterator<Item = &'a Range<usize>>) -> Meeting {
+impl RangeOverlaps {
+    fn of<'a>(ranges: impl Iterator<Item = &'a Range<usize>>) -> RangeOverlaps {
         let (mut starts, mut ends): (Vec<usize>, Vec<usize>) = ranges.map(|r| (r.start, r.end)).unzip();
         starts.sort_unstable();
         ends.sort_unstable();
-        Meeting { starts, ends }
+        RangeOverlaps { starts, ends }
     }
 
     /// How many of them share a channel with a range.
@@ -196,13 +197,13 @@ impl Meeting {
 /// Output channels cut where blocks begin and end, but for cuts through an ungrouped dense block, whose rows multiply the same
 /// operand, or through a diagonal one that is a term of a sum: such rows are computed together.
 pub(super) fn row_ranges(conv: &Conv2d) -> Vec<Range<usize>> {
-    let all = Meeting::of(conv.blocks.iter().map(|b| &b.out));
+    let all = RangeOverlaps::of(conv.blocks.iter().map(|b| &b.out));
     let together = conv.blocks.iter().filter(|b| match &b.weight {
         BlockWeight::Dense { groups, .. } => *groups == 1,
         BlockWeight::Pointwise(_) => true,
         _ => all.with(&b.out) > 1,
     });
-    let together = Meeting::of(together.map(|b| &b.out));
+    let together = RangeOverlaps::of(together.map(|b| &b.out));
     // A cut is through a range that begins before it and ends after it.
     let through = |cut: &usize| *cut > 0 && together.with(&(*cut..*cut)) > 0;
     let mut cuts: Vec<usize> = conv.blocks.iter().flat_map(|b| [b.out.start, b.out.end]).collect();
@@ -215,8 +216,8 @@ pub(super) fn row_ranges(conv: &Conv2d) -> Vec<Range<usize>> {
 
 /// The input channels of which a convolution can apply no function as it loads them: those of grouped blocks, and those that it
 /// hands on into a sum.
-pub(super) fn unmappable(conv: &Conv2d) -> impl Iterator<Item = Range<usize>> {
-    let all = Meeting::of(conv.blocks.iter().map(|b| &b.out));
+pub(super) fn channels_without_prologue(conv: &Conv2d) -> impl Iterator<Item = Range<usize>> {
+    let all = RangeOverlaps::of(conv.blocks.iter().map(|b| &b.out));
     let handles = move |b: &&Block| match &b.weight {
         BlockWeight::Dense { groups, .. } => *groups == 1,
         BlockWeight::Pointwise(_) => true,
@@ -242,9 +243,9 @@ pub(super) fn clip(
 
 /// The segments that make up a channel range of a value: each with the part of it, and where that begins in the range.
 pub(super) fn pieces(
-    value: &[Segment],
+    value: &[ChannelView],
     range: Range<usize>,
-) -> impl Iterator<Item = (&Segment, Range<usize>, usize)> {
+) -> impl Iterator<Item = (&ChannelView, Range<usize>, usize)> {
     let mut start = 0;
     value.iter().filter_map(move |s| {
         let (first, end) = (start, start + s.channels);

@@ -2,30 +2,30 @@
 //! out by the same submission, so that they are this run's whatever runs next.
 
 use super::clock::Stopwatch;
-use super::mapped::{Mapped, Open};
-use super::staging::Turn;
+use super::mapped::{MapFuture, MapGuard};
+use super::staging::RunSlot;
 #[cfg(not(target_arch = "wasm32"))]
 use super::wait::wait;
-use super::wait::{read, wait_aside};
+use super::wait::{read, wait_in_background};
 use super::{GpuError, GpuExecutor};
 use crate::kernel::{BufferShape, Precision};
-use crate::plan::{BufferId, Kept, Part, Phases, Values};
+use crate::plan::{BufferId, Kept, KeptPart, Phases, Values};
 use std::collections::BTreeMap;
 use wgpu::{Buffer, BufferUsages, MapMode, SubmissionIndex};
 
 /// Bytes that one thread copies.
 #[cfg(not(target_arch = "wasm32"))]
-const PART: usize = 2 << 20;
+const COPY_CHUNK: usize = 2 << 20;
 
 /// A run that has been submitted.
 pub(super) struct InFlight {
-    turn: Turn,
+    run_slot: RunSlot,
     /// What buffers of kept values are copied to.
     kept: Vec<(BufferId, Buffer)>,
     index: SubmissionIndex,
-    mapped: Mapped,
+    mapped: MapFuture,
     /// Until the device has done it, or is given up: longer than the buffers are awaited where nobody does.
-    in_flight: Open,
+    in_flight: MapGuard,
     #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "a browser has no clock to fill it by"))]
     phases: Phases,
 }
@@ -62,14 +62,14 @@ impl GpuExecutor {
 
     #[cfg(not(target_arch = "wasm32"))]
     fn run_blocking(&self, input: &[f32], keep: bool) -> Result<(Values, Phases), GpuError> {
-        let InFlight { turn, kept, index, mapped, in_flight, mut phases } =
+        let InFlight { run_slot, kept, index, mapped, in_flight, mut phases } =
             pollster::block_on(self.submit(input, keep))?;
         let stopwatch = Stopwatch::start();
         wait(&self.gpu, "a run", index)?;
         drop(in_flight);
         phases.wait = stopwatch.elapsed();
         let stopwatch = Stopwatch::start();
-        let values = pollster::block_on(self.finish(turn, kept, mapped))?;
+        let values = pollster::block_on(self.finish(run_slot, kept, mapped))?;
         phases.readback = stopwatch.elapsed();
         Ok((values, phases))
     }
@@ -80,7 +80,7 @@ impl GpuExecutor {
     /// # Errors
     /// As [`GpuExecutor::run`].
     pub async fn run_async(&self, input: &[f32]) -> Result<Vec<f32>, GpuError> {
-        self.run_aside(input, false).await.map(|values| values.output)
+        self.run_in_background(input, false).await.map(|values| values.output)
     }
 
     /// [`GpuExecutor::run_keeping`] without blocking, as [`GpuExecutor::run_async`].
@@ -88,13 +88,13 @@ impl GpuExecutor {
     /// # Errors
     /// As [`GpuExecutor::run`].
     pub async fn run_keeping_async(&self, input: &[f32]) -> Result<Values, GpuError> {
-        self.run_aside(input, true).await
+        self.run_in_background(input, true).await
     }
 
-    async fn run_aside(&self, input: &[f32], keep: bool) -> Result<Values, GpuError> {
-        let InFlight { turn, kept, index, mapped, in_flight, .. } = self.submit(input, keep).await?;
-        wait_aside(&self.gpu, index, &mapped, in_flight);
-        self.finish(turn, kept, mapped).await
+    async fn run_in_background(&self, input: &[f32], keep: bool) -> Result<Values, GpuError> {
+        let InFlight { run_slot, kept, index, mapped, in_flight, .. } = self.submit(input, keep).await?;
+        wait_in_background(&self.gpu, index, &mapped, in_flight);
+        self.finish(run_slot, kept, mapped).await
     }
 
     /// Copies the input and submits the run.
@@ -110,31 +110,31 @@ impl GpuExecutor {
         }
         let submit = || {
             let stopwatch = Stopwatch::start();
-            let mut turn = self.take_turn();
+            let mut run_slot = self.take_run_slot();
             let kept = if keep { self.staging_of_kept() } else { vec![] };
-            let commands = match turn.commands.take().filter(|_| kept.is_empty()) {
+            let commands = match run_slot.commands.take().filter(|_| kept.is_empty()) {
                 Some(commands) => commands,
-                None => self.commands(&turn, &kept),
+                None => self.commands(&run_slot, &kept),
             };
-            match turn.upload.get_mapped_range_mut(..) {
+            match run_slot.upload.get_mapped_range_mut(..) {
                 Ok(mut view) => copy(view.slice(..), bytemuck::cast_slice(input)),
                 Err(e) => return Err(self.gpu.failed("mapping the input", e)),
             }
-            turn.upload.unmap();
+            run_slot.upload.unmap();
             let index = self.gpu.queue().submit([commands]);
-            let mapped = Mapped::default();
-            turn.download.map_async(MapMode::Read, .., mapped.callback());
-            turn.upload.map_async(MapMode::Write, .., mapped.callback());
+            let mapped = MapFuture::default();
+            run_slot.download.map_async(MapMode::Read, .., mapped.callback());
+            run_slot.upload.map_async(MapMode::Write, .., mapped.callback());
             kept.iter().for_each(|(_, to)| to.map_async(MapMode::Read, .., mapped.callback()));
-            let run = Mapped::default();
-            let in_flight = run.open();
+            let run = MapFuture::default();
+            let in_flight = run.guard();
             self.is_in_flight(run);
             let mut phases = Phases { submit: stopwatch.elapsed(), ..Phases::default() };
             // While the device works, the next run is recorded.
             let stopwatch = Stopwatch::start();
-            turn.commands = Some(self.commands(&turn, &[]));
+            run_slot.commands = Some(self.commands(&run_slot, &[]));
             phases.encode = stopwatch.elapsed();
-            Ok(InFlight { turn, kept, index, mapped, in_flight, phases })
+            Ok(InFlight { run_slot, kept, index, mapped, in_flight, phases })
         };
         self.gpu.scoped("a run", submit).await?
     }
@@ -142,13 +142,13 @@ impl GpuExecutor {
     /// What a run left in its buffers, once they are mapped. A turn whose run failed is dropped.
     async fn finish(
         &self,
-        turn: Turn,
+        run_slot: RunSlot,
         staged: Vec<(BufferId, Buffer)>,
-        mapped: Mapped,
+        mapped: MapFuture,
     ) -> Result<Values, GpuError> {
         mapped.await.map_err(|e| e.of(&self.gpu, "a run"))?;
-        let output = read(&self.gpu, &turn.download)?;
-        turn.download.unmap();
+        let output = read(&self.gpu, &run_slot.download)?;
+        run_slot.download.unmap();
         let mut buffers = BTreeMap::new();
         for (id, buffer) in &staged {
             buffers.insert(*id, self.read_buffer(self.plan.buffer(*id).shape, buffer)?);
@@ -157,7 +157,7 @@ impl GpuExecutor {
             true => BTreeMap::new(),
             false => self.plan.kept.iter().map(|k| (k.name.clone(), self.kept(k, &buffers))).collect(),
         };
-        self.return_turn(turn);
+        self.return_run_slot(run_slot);
         Ok(Values { output, kept })
     }
 
@@ -190,7 +190,7 @@ impl GpuExecutor {
 
     /// A kept value out of the buffers it is in.
     fn kept(&self, kept: &Kept, buffers: &BTreeMap<BufferId, Vec<f32>>) -> Vec<f32> {
-        let planar = |part: &Part| {
+        let planar = |part: &KeptPart| {
             let (shape, elements) = (self.plan.buffer(part.buffer).shape, &buffers[&part.buffer]);
             let mut planar = vec![];
             for image in 0..self.plan.batch {
@@ -210,15 +210,15 @@ impl GpuExecutor {
 /// Copies into mapped memory of the same size, a large input on several threads: one alone is slower than the bus behind it.
 fn copy(mut to: wgpu::WriteOnly<'_, [u8]>, from: &[u8]) {
     #[cfg(not(target_arch = "wasm32"))]
-    if from.len() > PART && from.len() == to.len() {
+    if from.len() > COPY_CHUNK && from.len() == to.len() {
         use std::sync::atomic::{AtomicPtr, Ordering};
         // Views of mapped memory stay on their thread; its address may go to others.
         let start = AtomicPtr::new(to.as_raw_element_ptr().as_ptr());
-        let parts: Vec<&[u8]> = from.chunks(PART).collect();
+        let parts: Vec<&[u8]> = from.chunks(COPY_CHUNK).collect();
         crate::threads::map(parts.len(), |i| {
             // SAFETY: part `i` of `to`, which is as long as `from` and borrowed for all of this; parts do not overlap.
             unsafe {
-                let at = start.load(Ordering::Relaxed).add(i * PART);
+                let at = start.load(Ordering::Relaxed).add(i * COPY_CHUNK);
                 std::ptr::copy_nonoverlapping(parts[i].as_ptr(), at, parts[i].len());
             }
         });

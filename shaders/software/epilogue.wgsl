@@ -52,7 +52,7 @@ fn shift(sums: ptr<function, array<vec4<f32>, TILE_PIXELS>>) {
 }
 
 // Finishes the sums of `quad` at the first `pixels` places in row y from column x on.
-fn finish(
+fn epilogue(
     sums: ptr<function, array<vec4<f32>, TILE_PIXELS>>,
     tables: Tables,
     image: u32,

@@ -1,5 +1,5 @@
 // What becomes of the sum of output quad `quad` at a pixel of the convolution: values are added, then the activation.
-fn finish(sum: vec4<f32>, image: u32, quad: u32, y: u32, x: u32) -> vec4<f32> {
+fn epilogue(sum: vec4<f32>, image: u32, quad: u32, y: u32, x: u32) -> vec4<f32> {
     var value = sum;
     //# for a in ADDS
     //# unless A0_ALL_QUADS

@@ -12,10 +12,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Larger files of compiled shaders are started anew: they only grow.
-const LARGEST_CACHE: u64 = 64 << 20;
+const MAX_CACHE_BYTES: u64 = 64 << 20;
 
 /// A device, open, with the options that follow from the command line.
-pub struct Place {
+pub struct DeviceContext {
     /// `None` on the CPU.
     gpu: Option<Gpu>,
     device: Device,
@@ -37,8 +37,8 @@ pub struct FoundTuning {
     named: bool,
 }
 
-impl Place {
-    pub fn open(args: &DeviceArgs) -> Result<Place, Failure> {
+impl DeviceContext {
+    pub fn open(args: &DeviceArgs) -> Result<DeviceContext, Failure> {
         let device = device(args.adapter.as_deref());
         let (safe_shaders, precision) = (args.safe_shaders, args.precision.into());
         let (gpu, passed_over) = match &device {
@@ -59,7 +59,7 @@ impl Place {
                     file.display()
                 )));
             }
-            return Ok(Place {
+            return Ok(DeviceContext {
                 gpu: None,
                 device: Device::Cpu,
                 passed_over,
@@ -74,7 +74,7 @@ impl Place {
             None => (gpu, None),
             Some(folder) => with_shaders(gpu, &folder),
         };
-        Ok(Place { gpu: Some(gpu), device, passed_over, safe_shaders, precision, tuning, shaders })
+        Ok(DeviceContext { gpu: Some(gpu), device, passed_over, safe_shaders, precision, tuning, shaders })
     }
 
     /// What sessions here have in common.
@@ -243,7 +243,7 @@ pub fn make_folder(file: &Path) -> std::io::Result<()> {
 fn with_shaders(gpu: Gpu, folder: &Path) -> (Gpu, Option<(PathBuf, Vec<u8>)>) {
     let Some(name) = gpu.pipeline_cache_name() else { return (gpu, None) };
     let path = folder.join(name);
-    let kept = files::read(&path, LARGEST_CACHE).unwrap_or_default();
+    let kept = files::read(&path, MAX_CACHE_BYTES).unwrap_or_default();
     // SAFETY: the folder is the user's own, or the one that the user named for this, and this program wrote the file.
     let gpu = unsafe { gpu.with_pipeline_cache(&kept) };
     (gpu, Some((path, kept)))

@@ -1,5 +1,5 @@
 // Stores a quad of the channels of output 0. Lanes past the last channel of the dispatch are zero.
-fn put_o0(value: vec4<f32>, image: u32, quad: u32, pixel: u32) {
+fn store_quad_o0(value: vec4<f32>, image: u32, quad: u32, pixel: u32) {
     let at = (image * O0_IMAGE + O0_FIRST + quad) * O0_PLANE + pixel;
     //# if
     if OUT_CHANNELS % 4u == 0u {
