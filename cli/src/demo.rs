@@ -1,7 +1,7 @@
 //! `demo`: the bundled digits model on bundled images, before and after removal.
 
 use super::args::DemoArgs;
-use super::{Failure, Report, device, mib, device_context, timed};
+use super::{Failure, Report, device, device_context, mib, timed};
 use rmnet::checkpoint::Checkpoint;
 use rmnet::gpu::{self, AdapterChoice, AdapterReport};
 use rmnet::images;
