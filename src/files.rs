@@ -1,12 +1,12 @@
-//! Files to read: regular ones alone, opened without waiting, and no longer than they may be.
+//! Reads regular files only, without blocking at open, and up to a maximum length.
 //!
-//! A pipe, a socket or a device under a file's name would be waited for, or read without end.
+//! Opening a pipe, a socket or a device could block, or its content could be endless.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Opens a regular file to read. Nothing else is opened at all, and nothing is waited for if it takes the file's place meanwhile.
+/// Opens a regular file for reading. Other kinds are not opened, and opening does not block if one replaces the file meanwhile.
 ///
 /// # Errors
 /// Those of the file system; [`io::ErrorKind::InvalidInput`] for what is no regular file.

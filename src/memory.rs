@@ -1,6 +1,6 @@
-//! Whether memory is to be had, asked before it is used: an allocation that fails ends the process.
+//! Checks that memory is available before it is used, since a failed allocation aborts the process.
 
-/// More bytes than are to be had.
+/// More memory than is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[error("out of memory: {what} of {bytes} bytes, more than can be had")]
@@ -11,7 +11,7 @@ pub struct OutOfMemory {
     pub bytes: usize,
 }
 
-/// Asks for so many bytes at once and gives them back untouched.
+/// Allocates `bytes` at once and frees them untouched.
 ///
 /// # Errors
 /// [`OutOfMemory`] where the system does not promise that many.

@@ -1,8 +1,8 @@
-//! Files that appear only when they are whole.
+//! Writes files atomically.
 //!
-//! A file is written in a folder of its own, of a short name, beside the place where it is to be, and moves there when it is whole: whatever
-//! its writer makes on the way is in that folder too. Symbolic links are followed: the link stays, and what it leads to is replaced. Other
-//! names of the same file (hard links) keep what it held.
+//! A file is written in a temporary folder with a short name beside its destination and moved there when complete; other files created by
+//! its writer stay in that folder. Symbolic links are followed: the link stays, its target is replaced. Other hard links of the file keep
+//! the old content.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,8 +15,8 @@ const MAX_LINKS: usize = 40;
 /// Folders of files that are being written.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(vec![]);
 
-/// Has `fill` write a file, which takes the name `path` when it is whole; where anything fails it is gone again and what was at `path` is as
-/// it was. No other file is touched.
+/// Lets `fill` write a file that replaces `path` when complete. On failure it is removed and `path` is unchanged. No other file is
+/// touched.
 ///
 /// # Errors
 /// Those of the file system, among them that what is at `path` may not be written, and those of `fill`;
@@ -30,7 +30,7 @@ pub fn write_whole(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> i
     fs::rename(partial.file(), &target)
 }
 
-/// Whether [`write_whole`] could begin: asked before what takes long.
+/// Checks that [`write_whole`] could begin, before long work.
 ///
 /// # Errors
 /// As [`write_whole`].
@@ -38,7 +38,7 @@ pub fn try_write(path: &Path) -> io::Result<()> {
     Partial::beside(&target(path)?).map(drop)
 }
 
-/// Removes the files that are not whole yet, and lets no other begin: for the last moments of a process that a signal ends.
+/// Removes incomplete files and prevents new ones, for a process that is being ended by a signal.
 pub fn remove_unfinished() {
     let unfinished = unfinished();
     for folder in unfinished.iter() {

@@ -49,7 +49,7 @@ pub trait Bytes: Send + Sync {
         self.bytes().len()
     }
 
-    /// Says that a range, which is inside them, will not be read soon: a mapped file gives its memory back, and is read again later.
+    /// Hints that a range will not be read soon: a mapped file releases its memory, and is read again when needed.
     fn release(&self, range: Range<usize>) {
         let _ = range;
     }
@@ -79,7 +79,7 @@ impl fmt::Debug for Tensor {
     }
 }
 
-/// Bytes that do not fill the shape they are said to have.
+/// Bytes that do not match the given shape.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[error("a {dtype} tensor of shape {shape:?} takes {expected} bytes, found {found}")]

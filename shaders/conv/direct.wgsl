@@ -1,20 +1,20 @@
-// Convolution by register tiles: an invocation computes TILE_PIXELS neighbouring pixels of a row, of TILE_QUADS quads of output
-// channels, on its own. For integrated and mobile GPUs, whose caches serve neighbours well; it computes every convolution there is.
+// Convolution by register tiles: an invocation computes TILE_PIXELS neighbouring pixels of a row x TILE_QUADS quads of output channels.
+// For integrated and mobile GPUs, whose caches serve neighbours well. It supports every convolution.
 //
-// Every operand of a K range is read once per step for all products of the tile. A step is a quad of input channels (one channel where
-// they are planes) at a row of taps of the window or, where those are many, at one tap. Where a map is small, invocations have several
-// tiles of output channels (PARTS) or SPLIT_K parts of K in a workgroup, whose sums are added at the end. With a max pool the conv values
-// stay in registers, and what is stored are their maxima: of windows that overlap by at most a row, row by row for STRIP pooled
-// rows (BY_ROWS), of others tap by tap.
+// In each step an invocation loads operands once for all products of the tile. A step is a quad of input channels (one channel of a
+// planar operand) at a row of taps or, where a row has many, at one tap. On small maps a workgroup covers GROUP_CHANNEL_TILES tiles of
+// output channels, or splits K into SPLIT_K parts whose partial sums are added at the end. With a fused max pool conv values stay in
+// registers and only maxima are stored. Windows that overlap by at most one row are computed row by row for STRIP pooled rows (BY_ROWS),
+// others tap by tap.
 //
-// Software Vulkan has tiles of its own (kernel/software): LANES invocations of a subgroup load weights for one another, planes are read
-// in octets, and the tile is stored in a loop, since each of these saves loads, or time to compile.
+// Software Vulkan uses other tiles (kernel/software): LANES invocations of a subgroup share loaded weights, planes are read in octets,
+// and the tile is stored in a loop. Each of these saves loads or compile time.
 const TILE = TILE_PIXELS * TILE_QUADS;
-// Elements of a plane that are read at once.
+// Elements of a plane read by one load.
 const OCTET = 8u;
 
 //# when SPLIT_K > 1u
-// What the slices of all tiles have summed.
+// Partial sums of all parts of K.
 var<workgroup> partial_sums: array<vec4<f32>, WORKGROUP * TILE>;
 
 //# end
@@ -26,7 +26,7 @@ fn conv2d(
     @builtin(subgroup_invocation_id) lane: u32,
     //# end
 ) {
-    // Invocations in order: tiles of pixels, of these again for every part of K, and of all that for every tile of output channels.
+    // local = (channel tile in group * SPLIT_K + k_part) * GROUP_PIXEL_TILES + tile_in_group.
     var tile_in_group = local;
     var k_part = 0u;
     var own_channel_tile = group.y;
@@ -39,7 +39,7 @@ fn conv2d(
         channel_tile = min(own_channel_tile, CHANNEL_TILES - 1u);
     }
     let own_pixel_tile = (group.x + group.z * GRID_X) * GROUP_PIXEL_TILES + tile_in_group;
-    // Who has no tile computes the last one along, and stores nothing.
+    // Invocations without a tile compute the last one too, and store nothing.
     let live = (own_pixel_tile < PIXEL_TILES) & (own_channel_tile < CHANNEL_TILES);
     let index = min(own_pixel_tile, PIXEL_TILES - 1u);
     let across = index % TILES_ACROSS;
@@ -48,7 +48,7 @@ fn conv2d(
     let first_quad = channel_tile * TILE_QUADS;
     let first_weight = channel_tile * TILE_WEIGHTS;
     let out_x = across * TILE_PIXELS;
-    // What is stored; under a max pool, the maxima so far beside it.
+    // Values to store; with a max pool, also the maxima so far.
     //# registers
     var values: array<vec4<f32>, select(TILE, 0u, SPLIT_K > 1u)>;
     //# registers
@@ -60,10 +60,10 @@ fn conv2d(
             best[i] = lowest();
         }
     }
-    // Rows of conv pixels under the tile, or taps of the pool's window; one without a pool.
+    // One step per conv row under the tile (BY_ROWS) or per tap of the pooling window; one step without a pool.
     //# unroll if TURNS == 1u
     for (var pool_step = 0u; pool_step < POOL_STEPS; pool_step++) {
-        // The first conv pixel. A window of the pool may begin before the map: then it has wrapped.
+        // Position of the first conv pixel. It wraps where a pooling window begins before the map.
         var y = down;
         var x = out_x;
         //# if
@@ -74,7 +74,7 @@ fn conv2d(
             y = down * POOL_STEP_Y + pool_step / WINDOW_X - POOL_PAD_Y;
             x = out_x * POOL_STEP_X + pool_step % WINDOW_X - POOL_PAD_X;
         }
-        // Sums of CONV_PIXELS conv pixels. Parts of K get the bias where their sums meet.
+        // Sums of CONV_PIXELS conv pixels. With split K the bias is added to the total instead.
         //# registers
         var sums: array<vec4<f32>, CONV_PIXELS * TILE_QUADS>;
         //# if
@@ -100,8 +100,8 @@ fn conv2d(
                 let row_inside = inside_r0(in_y, 0u);
                 //# unroll if R0_TURNS_X == 1u
                 for (var kx = 0u; kx < R0_STEPS_X; kx++) {
-                    // Input columns that pixels and taps read, each R0_OFFSETS from the first: none is loaded that is outside for every
-                    // invocation, and none is tested that is inside for all. R0_COLUMN says which one a pixel and a tap have.
+                    // Input columns read by pixels and taps, at R0_OFFSETS from the first. A column outside the view for every invocation
+                    // is not loaded; one inside for all is not tested. R0_COLUMN maps (pixel, tap) to a column.
                     let in_x = x * R0_STRIDE_X + kx * R0_DILATION_X - R0_PAD_X;
                     //# values
                     var column: array<u32, R0_COLUMNS>;
@@ -124,7 +124,7 @@ fn conv2d(
                     }
                     //# if
                     if R0_DENSE {
-                        // All input channels of a group against all output channels of the tile. Slices take the quads in turn.
+                        // All input channels of a group with all output channels of the tile. Parts of K take the planes in turn.
                         var first_plane = R0_FIRST;
                         //# if
                         if R0_GROUPED {
@@ -140,7 +140,7 @@ fn conv2d(
                             var octets: array<Pair, R0_OCTETS>;
                             //# unroll
                             for (var n = 0u; n < R0_OCTETS; n++) {
-                                // An octet lies inside its row, or outside as a whole.
+                                // An octet lies wholly inside or outside its row.
                                 octets[n] = octet((at + min(in_x + n * OCTET - R0_PHASE, R0_WIDTH - OCTET)) / OCTET);
                             }
                             //# values
@@ -160,7 +160,7 @@ fn conv2d(
                             var shared_weights: array<vec4<f32>, R0_SHARED>;
                             //# unroll
                             for (var i = 0u; i < R0_SHARED; i++) {
-                                // One load per lane, handed round: a load costs more than a shuffle by a constant.
+                                // Each lane loads one quad and the subgroup shares it: a load costs more than a shuffle by a constant.
                                 shared_weights[i] = load_weights(weight + lane + i * LANES);
                             }
                             //# unroll
@@ -176,7 +176,7 @@ fn conv2d(
                                         w[k] = load_weights(weight + k * TILE_QUADS + q);
                                     }
                                 }
-                                // One sum at a time, all its products: it stays in a register.
+                                // All products of one sum at a time, so that the sum stays in a register.
                                 //# unroll
                                 for (var p = 0u; p < CONV_PIXELS; p++) {
                                     //# unroll
@@ -196,7 +196,7 @@ fn conv2d(
                         }
                         weight = next_row;
                     } else if R0_DEPTHWISE {
-                        // Each input channel against the output channel of its number.
+                        // Each input channel with the output channel of the same number.
                         //# unroll
                         for (var q = 0u; q < TILE_QUADS; q++) {
                             let plane = image * R0_IMAGE + R0_FIRST + min(first_quad + q, OUT_QUADS - 1u);
@@ -231,7 +231,7 @@ fn conv2d(
                         }
                         weight += R0_WEIGHTS;
                     } else {
-                        // Groups that do not fit quads: every output channel reads input channels of its own.
+                        // Groups that do not align with quads: every lane reads different input channels.
                         //# values
                         var channel: array<vec4<u32>, TILE_QUADS>;
                         //# unroll
@@ -239,7 +239,7 @@ fn conv2d(
                             channel[q] = R0_FIRST_CHANNEL + min(channels_of(first_quad + q), vec4<u32>(OUT_CHANNELS - 1u)) / R0_GROUP_OUTPUTS * R0_GROUP_INPUTS;
                         }
                         for (var i = 0u; i < R0_GROUP_INPUTS; i++) {
-                            // Of the weights the channel is outermost, of the loops innermost.
+                            // The channel is the outermost index of the weights and the innermost loop here.
                             let step = weight + ((i * R0_KERNEL_Y + ky) * R0_KERNEL_X + kx) * R0_WEIGHTS;
                             //# unroll
                             for (var p = 0u; p < CONV_PIXELS; p++) {
@@ -257,7 +257,7 @@ fn conv2d(
                                 }
                             }
                         }
-                        // After the last tap, on behind the range.
+                        // After the last tap, skip to the end of the range.
                         let last = (ky == R0_KERNEL_Y - 1u) & (kx == R0_KERNEL_X - 1u);
                         weight += select(0u, R0_GROUP_INPUTS * R0_KERNEL_Y * R0_KERNEL_X * R0_WEIGHTS, last);
                     }
@@ -265,7 +265,7 @@ fn conv2d(
             }
         }
         //# end
-        // What the tile holds now, which output row that is, and whether it is to be stored.
+        // Set `values`, their output row, and whether they are complete.
         var out_y = y;
         var ready = live;
         //# if
@@ -277,12 +277,12 @@ fn conv2d(
                 let inside = (y < CONV_HEIGHT) & (x + p < CONV_WIDTH);
                 //# unroll
                 for (var q = 0u; q < TILE_QUADS; q++) {
-                    // Where the tile has more channels than there are, the last are added to again: nothing of it is stored.
+                    // Quads past the last output channel repeat the last one; they are not stored.
                     let quad = min(first_quad + q, OUT_QUADS - 1u);
                     conv[p * TILE_QUADS + q] = select(lowest(), epilogue(sums[p * TILE_QUADS + q], image, quad, y, x + p), inside);
                 }
             }
-            // Maxima of the windows' parts in this row.
+            // Maxima of each window's elements in this row.
             //# registers
             var of_row: array<vec4<f32>, TILE>;
             //# unroll
@@ -300,7 +300,7 @@ fn conv2d(
             for (var i = 0u; i < TILE; i++) {
                 values[i] = larger(best[i], of_row[i]);
             }
-            // Where windows overlap by a row, the one that begins in it ends the one above.
+            // Where windows overlap by one row, the row that begins a window completes the one above.
             let ends = pool_step % POOL_STEP_Y == select(POOL_STEP_Y - 1u, 0u, OVERLAP == 1u);
             out_y = down * STRIP + pool_step / POOL_STEP_Y - OVERLAP;
             ready = live & ends & (pool_step >= OVERLAP) & (out_y < OUT_HEIGHT);
@@ -324,7 +324,7 @@ fn conv2d(
             out_y = down;
             ready = live & (pool_step + 1u == POOL_STEPS);
         } else if SPLIT_K > 1u {
-            // The slices of a tile share what is left to do.
+            // The invocations of a tile share the reduction and the epilogue.
             //# unroll
             for (var i = 0u; i < TILE; i++) {
                 partial_sums[i * WORKGROUP + local] = sums[i];
@@ -353,7 +353,7 @@ fn conv2d(
             if ready {
                 //# if
                 if LOOPED {
-                    // Values move down past one place that stores: it is stores that take long to compile.
+                    // A single store statement, past which values are shifted: every store statement adds compile time.
                     let stored = min(TILE_PIXELS, OUT_WIDTH - out_x);
                     for (var p = 0u; p < stored; p++) {
                         //# unroll
@@ -388,7 +388,7 @@ fn conv2d(
     }
 }
 
-// Stores a value of the tile: a maximum as it is, a sum with what is added to it.
+// Stores a value of the tile: a maximum unchanged, a sum after the epilogue.
 fn store_value(value: vec4<f32>, image: u32, quad: u32, y: u32, x: u32) {
     //# if
     if POOLED {

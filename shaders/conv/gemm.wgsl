@@ -1,24 +1,24 @@
-// Implicit GEMM in tiles that are staged in workgroup memory: for GPUs with many multiprocessors behind a memory of their own.
+// Implicit GEMM in tiles staged in workgroup memory, for discrete GPUs.
 //
-// One GEMM of [pixels of all images] x [output channels]; K is, range by range, the taps of the window and for each the quads of input
-// channels. A workgroup computes TILE_PIXELS pixels of TILE_QUADS quads of output channels, an invocation OWN_PIXELS x OWN_QUADS of
-// them. K is walked in steps of DEPTH quads, each of which is staged once. Where tiles are few, SPLIT_K parts of the workgroup take the
-// steps in turn, and their sums are added at the end.
+// The GEMM is [pixels of all images] x [output channels]. Its K axis is the concatenation of the K ranges, each ordered by tap, then quad
+// of input channels. A workgroup computes TILE_PIXELS pixels x TILE_QUADS quads of output channels, an invocation OWN_PIXELS x OWN_QUADS
+// of them. A step stages DEPTH quads of K, each element once. Where tiles are few, SPLIT_K parts of the workgroup take the steps in turn,
+// and their partial sums are added at the end.
 const LANES_X = TILE_PIXELS / OWN_PIXELS;
 const LANES_Y = TILE_QUADS / OWN_QUADS;
 const LANES = LANES_X * LANES_Y;
 const WORKGROUP = LANES * SPLIT_K;
-// Quads that a slice stages in a step: of pixels, of weights, of both; and how many of each are an invocation's.
+// Quads staged per part and step: pixels, weights, both; and the share of one invocation.
 const STAGED_PIXELS = DEPTH * TILE_PIXELS;
 const STAGED_WEIGHTS = DEPTH * 4u * TILE_QUADS;
 const STAGED = STAGED_PIXELS + STAGED_WEIGHTS;
 const OWN_STAGED_PIXELS = STAGED_PIXELS / LANES;
 const OWN_STAGED_WEIGHTS = STAGED_WEIGHTS / LANES;
-// Weights of a quad of K: a row of the tile's output channels for each of its four input channels.
+// Weights per quad of K: a row of the tile's output channels for each of the four input channels.
 const RUN = 4u * TILE_QUADS;
 const SUMS = select(0u, SPLIT_K * TILE_PIXELS * TILE_QUADS, SPLIT_K > 1u);
 
-// Two steps of every slice, written and read in turn; afterwards the sums of all slices.
+// Two steps of every part (double buffering); later the partial sums.
 var<workgroup> staged: array<vec4<f32>, max(2u * SPLIT_K * STAGED, SUMS)>;
 
 // Column, row and image of a pixel of the GEMM.
@@ -28,15 +28,15 @@ fn pixel_position(pixel: u32) -> vec3<u32> {
 }
 
 //# for r in K_RANGES
-// K range 0: quads of K of a tap, quads of K, steps, and whether the last step reaches behind the end.
+// K range 0: quads of K per tap, quads of K, steps, and whether the last step is partial.
 const R0_QUADS = (R0_CHANNELS + 3u) / 4u;
 const R0_DEPTH = R0_KERNEL_Y * R0_KERNEL_X * R0_QUADS;
 const R0_STEPS = (R0_DEPTH + SPLIT_K * DEPTH - 1u) / (SPLIT_K * DEPTH);
 const R0_RAGGED = R0_DEPTH % (SPLIT_K * DEPTH) != 0u;
-// Whether every step of a slice lies within one tap: then where it reads is worked out once for all its quads.
+// Whether every step of a part lies within one tap; then its address is computed once for all its quads.
 const R0_TAP_BY_STEP = R0_QUADS % DEPTH == 0u;
 
-// Where quad k of K is read for an output pixel.
+// Address of quad k of K for an output pixel.
 struct Origin_r0 {
     at: u32,
     row: u32,
@@ -46,7 +46,7 @@ struct Origin_r0 {
 }
 
 fn origin_r0(pixel: vec3<u32>, k: u32) -> Origin_r0 {
-    // Behind the end any quad stands in for what counts as zero.
+    // Past the end any quad may be read; it counts as zero.
     let quad = (k % R0_DEPTH) % R0_QUADS;
     let tap = (k % R0_DEPTH) / R0_QUADS;
     let y = pixel.y * R0_STRIDE_Y + tap / R0_KERNEL_X * R0_DILATION_Y - R0_PAD_Y;
@@ -62,14 +62,14 @@ fn origin_r0(pixel: vec3<u32>, k: u32) -> Origin_r0 {
     return Origin_r0(at, row, column, quad, inside);
 }
 
-// The quad of K so many behind one, which are in the same tap; zero outside.
+// The quad of K `quads` after the origin, in the same tap; zero outside.
 fn behind_r0(origin: Origin_r0, quads: u32) -> vec4<f32> {
     let prologue = prologue_r0(origin.quad + quads);
     let value = load_r0(origin.at + quads * R0_PLANE, origin.row, origin.column, prologue);
     return select(vec4<f32>(), value, origin.inside);
 }
 
-// The weight that is element `at` of the step that begins at quad k of K.
+// Index of weight `at` of the step that begins at quad k of K.
 fn weight_r0(k: u32, at: u32) -> u32 {
     //# if
     if R0_RAGGED {
@@ -84,8 +84,8 @@ fn weight_r0(k: u32, at: u32) -> u32 {
 fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let k_part = local / LANES;
     let lane = local % LANES;
-    // Eight neighbours read neighbouring pixels, the next eight the same with other weights: few distinct addresses in 32 invocations,
-    // none of them in one bank.
+    // Each group of eight invocations reads neighbouring pixels, and the next eight the same pixels with other weights: 32 invocations
+    // read few distinct addresses, without bank conflicts.
     let wide = LANES_X > 8u;
     let across = select(lane % LANES_X, lane % 8u + lane / 32u % max(LANES_X / 8u, 1u) * 8u, wide);
     let down = select(lane / LANES_X, lane / 8u % 4u + lane / (4u * LANES_X) * 4u, wide);
@@ -104,7 +104,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
         var pixels: array<vec4<f32>, OWN_STAGED_PIXELS>;
         //# registers
         var weights_of: array<vec4<f32>, OWN_STAGED_WEIGHTS>;
-        // A step is fetched while the one before is multiplied, the first before all.
+        // Prefetch: each step is loaded while the previous one is multiplied.
         //# if
         if R0_TAP_BY_STEP {
             let origin = origin_r0(staging, k + staged_quad);
@@ -131,7 +131,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
             for (var i = 0u; i < OWN_STAGED_WEIGHTS; i++) {
                 staged[step_at + STAGED_PIXELS + lane + i * LANES] = weights_of[i];
             }
-            // One barrier a step is enough: who writes a step's memory has passed the barrier that all reach after their last read of it.
+            // One barrier per step suffices: a buffer is written only after the barrier that follows its last read.
             workgroupBarrier();
             //# if
             if R0_STEPS > 1u {
@@ -210,7 +210,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
             }
         }
     } else {
-        // The slices' sums meet in workgroup memory, and all invocations share what is left to do.
+        // Partial sums are exchanged through workgroup memory; all invocations share the reduction and the epilogue.
         workgroupBarrier();
         //# unroll
         for (var p = 0u; p < OWN_PIXELS; p++) {

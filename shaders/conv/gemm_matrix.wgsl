@@ -1,42 +1,42 @@
-// Implicit GEMM on matrix units, in tiles that are staged in workgroup memory: f16 operands, sums in f32. For cards that
-// multiply matrices of SIDE x SIDE and have subgroups of SUBGROUP invocations.
+// Implicit GEMM on matrix units, in tiles staged in workgroup memory: f16 operands, f32 sums. For cards with SIDE x SIDE matrices and
+// subgroups of SUBGROUP invocations.
 //
-// One GEMM of [output channels] x [pixels of all images]; K is, range by range and tap by tap, the quads of input channels, padded for
-// each tap to whole steps of DEPTH quads, so that a step lies within one tap. A workgroup computes TILE_CHANNELS output channels of
-// TILE_PIXELS pixels, each of its subgroups FRAGMENTS_Y x FRAGMENTS_X fragments: matrices of SIDE channels by SIDE pixels. Steps are
-// staged as f16, as memory has them. Where tiles are few, SPLIT_K parts of the workgroup take the steps in turn, and their sums are
-// added at the end.
+// The GEMM is [output channels] x [pixels of all images]. Its K axis is the concatenation of the K ranges, each ordered by tap, then quad
+// of input channels; every tap is padded to whole steps of DEPTH quads, so that a step lies within one tap. A workgroup computes
+// TILE_CHANNELS output channels x TILE_PIXELS pixels; each subgroup computes FRAGMENTS_Y x FRAGMENTS_X fragments of SIDE channels x SIDE
+// pixels. Steps are staged as f16, without conversion. Where tiles are few, SPLIT_K parts of the workgroup take the steps in turn, and
+// their partial sums are added at the end.
 //
-// The kernel relies on workgroups being cut into full subgroups, which Vulkan drivers with one subgroup size do, and on
-// workgroupBarrier ordering what matrix loads read: naga declares the Vulkan memory model for them, and marks no access.
+// The kernel relies on two properties of drivers: workgroups consist of full subgroups, which holds on Vulkan drivers with a single
+// subgroup size; and workgroupBarrier orders the reads of matrix loads, for which naga declares the Vulkan memory model without marking
+// the accesses.
 const TILE_CHANNELS = SIDE * FRAGMENTS_Y * SUBGROUPS_Y;
 const TILE_PIXELS = SIDE * FRAGMENTS_X * SUBGROUPS_X;
 const TILE_QUADS = TILE_CHANNELS / 4u;
-// Subgroups and invocations of a slice.
+// Subgroups and invocations per part of K.
 const PARTS = SUBGROUPS_Y * SUBGROUPS_X;
 const LANES = SUBGROUP * PARTS;
 const WORKGROUP = LANES * SPLIT_K;
-// Planes that a slice stages at a time, one pixel an invocation.
+// Planes staged at a time per part, one pixel per invocation.
 const PLANES = LANES / TILE_PIXELS;
-// Quads that an invocation stages in a step: of pixels, of weights.
+// Quads staged per invocation and step: pixels, weights.
 const OWN_PIXELS = DEPTH / PLANES;
 const OWN_WEIGHTS = TILE_CHANNELS * DEPTH / LANES;
-// Quads of workgroup memory for a slice's step: pixels, then output channels, a row of ROW quads each. A row is longer than a step,
-// which keeps neighbours out of each other's banks.
+// Quads of workgroup memory per part: pixels, then output channels, at a row pitch of ROW quads. Rows are padded to avoid bank conflicts.
 const STAGED_PIXELS = TILE_PIXELS * ROW;
 const STAGED = STAGED_PIXELS + TILE_CHANNELS * ROW;
 // Quads of weights in a step.
 const RUN = TILE_CHANNELS * DEPTH;
-// A fragment has SIDE_QUADS quads of output channels for each pixel. The invocations of all slices that share it finish every
-// EPILOGUE_STRIDE-th: with many slices, some finish none.
+// Epilogue: a fragment has SIDE_QUADS quads of output channels per pixel. Each invocation of the parts that share the fragment takes
+// every EPILOGUE_STRIDE-th quad; with many parts, some take none.
 const SIDE_QUADS = SIDE / 4u;
 const EPILOGUE_STRIDE = SUBGROUP / SIDE * SPLIT_K;
 const OWN_EPILOGUE_QUADS = max(SIDE_QUADS / EPILOGUE_STRIDE, 1u);
 const SOME_IDLE_IN_EPILOGUE = EPILOGUE_STRIDE > SIDE_QUADS;
-// vec4 of workgroup memory for the sums of a fragment, a row of SUMS_ROW for each pixel: longer than its quads, for the same reason.
+// vec4 of workgroup memory for the sums of a fragment, at a padded row pitch of SUMS_ROW per pixel.
 const SUMS = SIDE * SUMS_ROW;
 
-// A step of every slice.
+// One step of every part of K.
 var<workgroup> staged: array<vec4<f16>, SPLIT_K * STAGED>;
 // The sums of a fragment of every subgroup.
 var<workgroup> sums: array<vec4<f32>, WORKGROUP / SUBGROUP * SUMS>;
@@ -47,16 +47,16 @@ fn pixel_position(pixel: u32) -> vec3<u32> {
     return vec3<u32>(pixel % CONV_WIDTH, row % CONV_HEIGHT, row / CONV_HEIGHT);
 }
 
-// Where a pixel is read in a step: its element in the first plane of the view, and whether that lies inside. Outside, and in steps
-// behind the last, zeros are staged.
+// Address of a pixel in a step: its element in the first plane of the view, and whether it lies inside. Outside, and in steps past the
+// last, zeros are staged.
 struct Origin {
     at: u32,
     inside: bool,
 }
 
 //# for r in K_RANGES
-// K range 0: planes, taps, steps, and rounds in which every slice takes a step. R0_RAGGED: the last step of a tap reaches behind the
-// last plane. R0_UNEVEN: in the last round some slices have no step.
+// K range 0: planes, taps, steps, and rounds, in each of which every part takes a step. R0_RAGGED: the last step of a tap is partial.
+// R0_UNEVEN: in the last round some parts have no step.
 const R0_PLANES = (R0_CHANNELS + 3u) / 4u;
 const R0_TAPS = R0_KERNEL_Y * R0_KERNEL_X;
 const R0_STEPS_OF_TAP = (R0_PLANES + DEPTH - 1u) / DEPTH;
@@ -65,7 +65,7 @@ const R0_ROUNDS = (R0_STEPS + SPLIT_K - 1u) / SPLIT_K;
 const R0_RAGGED = R0_PLANES % DEPTH != 0u;
 const R0_UNEVEN = R0_STEPS % SPLIT_K != 0u;
 
-// The step that is read in place of `step`: behind the last it is the last, whose pixels are then not taken.
+// `step` clamped to the last one, whose pixels are then not used.
 fn step_r0(step: u32) -> u32 {
     //# if
     if R0_UNEVEN {
@@ -75,17 +75,17 @@ fn step_r0(step: u32) -> u32 {
     }
 }
 
-// The tap of a step: a constant where there is one.
+// The tap of a step; constant where there is only one.
 fn tap_r0(step: u32) -> u32 {
     return select(step_r0(step) / R0_STEPS_OF_TAP, 0u, R0_TAPS == 1u);
 }
 
-// The first plane of a step: a constant where each tap has one step.
+// The first plane of a step; constant where each tap has one step.
 fn plane_r0(step: u32) -> u32 {
     return select((step_r0(step) - tap_r0(step) * R0_STEPS_OF_TAP) * DEPTH, 0u, R0_STEPS_OF_TAP == 1u);
 }
 
-// Where a step is read for an output pixel.
+// Address of a step for an output pixel.
 fn origin_r0(pixel: vec3<u32>, step: u32) -> Origin {
     let tap = tap_r0(step);
     let y = pixel.y * R0_STRIDE_Y - R0_PAD_Y + tap / R0_KERNEL_X * R0_DILATION_Y;
@@ -99,12 +99,12 @@ fn origin_r0(pixel: vec3<u32>, step: u32) -> Origin {
     return Origin(at, inside);
 }
 
-// The quad in a plane of the view; zero outside, and behind the last plane.
+// The quad in a plane of the view; zero outside and past the last plane.
 fn quad_r0(origin: Origin, plane: u32) -> vec4<f16> {
     //# if
     if R0_RAGGED {
         let value = stored_r0(origin.at + min(plane, R0_PLANES - 1u) * R0_PLANE);
-        // Where the planes are few this is known before, and nothing is read.
+        // Where this is known at compile time the load is removed.
         return select(vec4<f16>(), value, select(false, origin.inside, plane < R0_PLANES));
     } else {
         return select(vec4<f16>(), stored_r0(origin.at + plane * R0_PLANE), origin.inside);
@@ -124,14 +124,14 @@ fn conv2d(
     let first_pixel = (group.x + group.z * GRID_X) * TILE_PIXELS;
     let first_quad = group.y * TILE_QUADS;
     let first_weight = group.y * TILE_WEIGHTS;
-    // Two neighbours stage two planes of a pixel where they can: rows of 16 bytes are written without bank conflicts.
+    // Where possible, two neighbouring invocations stage two planes of one pixel: 16-byte writes without bank conflicts.
     let paired = PLANES > 1u;
     let own_pixel = select(lane, lane / 2u % TILE_PIXELS, paired);
     let own_plane = select(0u, lane % 2u + lane / (2u * TILE_PIXELS) * 2u, paired);
     let staging = pixel_position(min(first_pixel + own_pixel, PIXELS - 1u));
     let stage_pixel = k_part * STAGED + own_pixel * ROW + own_plane;
     let stage_weight = k_part * STAGED + STAGED_PIXELS + lane / DEPTH * ROW + lane % DEPTH;
-    // The subgroup's rows and columns of the tile, and where its slice stages them.
+    // The subgroup's rows and columns of the tile, and their addresses in staging memory.
     let part = subgroup % PARTS;
     let first_row = part % SUBGROUPS_Y * (FRAGMENTS_Y * SIDE);
     let first_column = part / SUBGROUPS_Y * (FRAGMENTS_X * SIDE);
@@ -146,7 +146,7 @@ fn conv2d(
         var pixels: array<vec4<f16>, OWN_PIXELS>;
         //# registers
         var weights_of: array<vec4<f16>, OWN_WEIGHTS>;
-        // A step is fetched while the one before is multiplied, the first before all.
+        // Prefetch: each step is loaded while the previous one is multiplied.
         {
             let origin = origin_r0(staging, step);
             let plane = plane_r0(step) + own_plane;
@@ -208,21 +208,21 @@ fn conv2d(
         }
     }
     //# end
-    // Fragment after fragment goes through workgroup memory, where each element has a place: its invocations then finish some quads of
-    // one pixel each, and add up what the slices have summed.
+    // Epilogue: one fragment at a time is stored to workgroup memory. Its invocations then add up the partial sums for some quads of one
+    // pixel each, and store the results.
     let own_quad = lane_of_subgroup / SIDE + subgroup / PARTS * (SUBGROUP / SIDE);
     let own_sums = part * SUMS + lane_of_subgroup % SIDE * SUMS_ROW;
     //# unroll
     for (var p = 0u; p < FRAGMENTS_X; p++) {
         let pixel = first_pixel + first_column + p * SIDE + lane_of_subgroup % SIDE;
-        // What is outside is computed like its neighbour, and not stored: of a value that another invocation adds to in place it may
-        // read the one before or the one after.
+        // Pixels past the end repeat the last one and are not stored. With an in-place add they may read its value before or after
+        // another invocation's store.
         let at = pixel_position(min(pixel, PIXELS - 1u));
         //# unroll
         for (var c = 0u; c < FRAGMENTS_Y; c++) {
             coopStore(sums_of[c * FRAGMENTS_X + p], &sums[subgroup * SUMS], SUMS_ROW);
             workgroupBarrier();
-            // All values are on their way before the first is stored, since what is added to them comes from far.
+            // Compute all values before storing the first, to overlap the latency of loading added values.
             let first_of_tile = first_row / 4u + c * SIDE_QUADS;
             //# registers
             var values: array<vec4<f32>, OWN_EPILOGUE_QUADS>;

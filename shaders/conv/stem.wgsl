@@ -1,39 +1,37 @@
-// The first convolution of a network on a GPU, and the max pool behind it: few input channels, each a plane, and windows that overlap
-// their neighbours' much.
+// The first convolution of a network on a GPU, with its max pool: few planar input channels, and a large window with small stride.
 //
-// A workgroup computes a rectangle of one image for TILE_QUADS quads of output channels: STRIPS_DOWN x STRIPS_ACROSS strips of STRIP
-// conv pixels in a row, each by PARTS invocations that have OWN_QUADS quads. It stages all that the rectangle reads, once, in f32; an
-// invocation then slides the window along its strip, so that an element serves several taps and a weight several pixels. With POOLED,
-// conv values meet in the same memory, and no conv pixel is computed twice but those that two rectangles share; without, the window of
-// the pool is one pixel.
+// A workgroup computes a rectangle of one image for TILE_QUADS quads of output channels: STRIPS_DOWN x STRIPS_ACROSS strips of STRIP conv
+// pixels in a row. PARTS invocations share a strip, each with OWN_QUADS quads. The rectangle's input is staged once, in f32; every
+// invocation then slides the window along its strip, so that a staged element serves several taps and a weight several pixels. With
+// POOLED, conv values are exchanged through the same memory, and only conv pixels shared by two rectangles are computed twice; without,
+// the pooling window is one pixel.
 const LANES = STRIPS_ACROSS * STRIPS_DOWN;
 const WORKGROUP = LANES * PARTS;
 const TILE_QUADS = PARTS * OWN_QUADS;
-// Rows of conv pixels that the windows stored need, and elements of a strip's pixels from the first to the last.
+// Conv rows needed by the stored windows; columns of the input row under a strip's windows.
 const ROWS = (STORED_HEIGHT - 1u) * POOL_STEP_Y + WINDOW_Y;
 const COLUMNS = (STRIP - 1u) * R0_STRIDE_X + (R0_KERNEL_X - 1u) * R0_DILATION_X + 1u;
-// Elements of a plane that are staged, of all planes, and of an invocation. It has at most IN_FLIGHT on their way at a time: the first
-// read of them waits for memory.
+// Staged elements per plane, of all planes, and per invocation. An invocation has at most IN_FLIGHT loads outstanding.
 const IN_FLIGHT = 16u;
 const PATCH = PATCH_HEIGHT * PATCH_WIDTH;
 const STAGED = PATCH * R0_CHANNELS;
 const OWN_STAGED = (STAGED + WORKGROUP - 1u) / WORKGROUP;
 const ROUNDS = (OWN_STAGED + IN_FLIGHT - 1u) / IN_FLIGHT;
 const ROUND_STAGED = (OWN_STAGED + ROUNDS - 1u) / ROUNDS;
-// Windows one below the other begin R0_STRIDE_Y rows apart: rows of a plane that are as far below one come in one turn.
+// Staged rows are grouped by their phase modulo R0_STRIDE_Y, PATCH_TURNS rows per phase.
 const PATCH_TURNS = PATCH_HEIGHT / R0_STRIDE_Y;
 const_assert PATCH_HEIGHT % R0_STRIDE_Y == 0u;
-// Conv values of a part, one lane of their quads.
+// Conv values per part and lane of a quad.
 const VALUES = STRIP * LANES;
 
-// What the rectangle reads; with POOLED, afterwards a quad of each conv pixel from every invocation.
+// The rectangle's input; with POOLED, later one quad of every conv pixel per invocation.
 var<workgroup> staged: array<f32, max(STAGED, select(0u, 4u * VALUES * PARTS, POOLED))>;
 
-// Element `i` of what is staged, for a rectangle whose first window begins at row y, column x of the view. Zero outside, where y and x
-// may have wrapped below zero.
+// Staged element `i` for a rectangle whose first window begins at row y, column x of the view. Zero outside; y and x may have wrapped
+// below zero.
 //
-// Of each plane the rows that windows begin at come first, then those below them, and so on: windows one below the other are a row of
-// the memory apart, an odd number of elements, and so are in different banks.
+// Rows of a plane are ordered by phase: first the rows at which windows begin, then the rows below those, and so on. Vertically
+// neighbouring windows are then one row of memory apart, an odd number of elements, which avoids bank conflicts.
 fn input(i: u32, image: u32, y: u32, x: u32) -> f32 {
     let channel = min(i / PATCH, R0_CHANNELS - 1u);
     let patch_row = i % PATCH / PATCH_WIDTH;
@@ -52,14 +50,14 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     let live = rectangle < RECTANGLES;
     let index = min(rectangle, RECTANGLES - 1u);
     let image = index / (RECTANGLES_ACROSS * RECTANGLES_DOWN);
-    // Neighbours have neighbouring strips of the same channels: they read one weight.
+    // Neighbouring invocations have neighbouring strips of the same channels, so they read the same weight.
     let lane = local % LANES;
     let part = local / LANES;
     let strip_y = lane / STRIPS_ACROSS;
     let strip_x = lane % STRIPS_ACROSS * STRIP;
     let out_y = index / RECTANGLES_ACROSS % RECTANGLES_DOWN * STORED_HEIGHT;
     let out_x = index % RECTANGLES_ACROSS * STORED_WIDTH;
-    // A window of the pool may begin before the first conv pixel, one of the convolution before the first element.
+    // Pooling windows may begin before the first conv pixel, convolution windows before the first element.
     let conv_y = out_y * POOL_STEP_Y - POOL_PAD_Y;
     let conv_x = out_x * POOL_STEP_X - POOL_PAD_X;
     let in_y = conv_y * R0_STRIDE_Y - R0_PAD_Y;
@@ -100,7 +98,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
         }
     }
     var weight = first_weight + R0_WEIGHTS + part * OWN_QUADS;
-    // Strips below the last row that is needed repeat it.
+    // Strips below the last needed row repeat that row.
     let first = min(strip_y, ROWS - 1u) * PATCH_WIDTH + strip_x * R0_STRIDE_X;
     for (var ky = 0u; ky < R0_KERNEL_Y; ky++) {
         let tap = ky * R0_DILATION_Y;
@@ -110,7 +108,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
             var elements: array<f32, COLUMNS>;
             //# unroll
             for (var j = 0u; j < COLUMNS; j++) {
-                // Not where strides leave columns out.
+                // Skip columns that strides leave out.
                 //# if
                 if COLUMN_READ[j] {
                     elements[j] = staged[at + j];
@@ -142,8 +140,8 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     let first_x = conv_x + strip_x;
     //# if
     if POOLED {
-        // Conv values take the place of what was staged, lane by lane of a quad and pixel by pixel of a strip, a quad of every
-        // invocation at a time; all invocations share the windows.
+        // Conv values replace the staged input, one quad per invocation at a time, ordered by lane of the quad, then pixel of the strip;
+        // all invocations share the pooling windows.
         //# unroll
         for (var q = 0u; q < OWN_QUADS; q++) {
             workgroupBarrier();
@@ -183,7 +181,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
             }
         }
     } else {
-        // Every invocation stores what it summed.
+        // Every invocation stores its own sums.
         //# unroll
         for (var p = 0u; p < STRIP; p++) {
             let x = first_x + p;

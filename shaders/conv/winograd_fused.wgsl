@@ -1,12 +1,12 @@
-// Winograd's minimal filtering F(2x2, 3x3) in one shader, for large cards: 16 products where the direct sum of a 2x2 tile of outputs
-// has 36. src/kernel/winograd/minimal.rs has the matrices of out = A' [(G g G') .* (B' d B)] A, and the bound of its rounding.
+// Winograd F(2x2, 3x3) in one shader, for discrete cards: 16 products per 2x2 tile of outputs instead of 36.
+// src/kernel/winograd/transform.rs has the matrices of out = A' [(G g G') .* (B' d B)] A, and the rounding bound.
 //
-// A 3x3 convolution of stride 1 as PLACES GEMMs of [tiles of all images] x [output channels] over the quads of input channels: one for
-// each place of the 4x4 tile of inputs. A workgroup computes GROUP_TILES tiles of GROUP_QUADS quads of output channels, all places of
-// them; at each place LANES_X x LANES_Y invocations have OWN_TILES tiles of OWN_QUADS quads. A step is one quad of input channels:
-// every invocation transforms its share of the inputs, and stages them and its share of the weights, which are packed as G g G'.
+// A 3x3 convolution of stride 1 is computed as PLACES GEMMs, one per place (element) of the transformed 4x4 tile, each of [tiles of all
+// images] x [output channels] over the input channels. A workgroup computes all places of GROUP_TILES tiles x GROUP_QUADS quads of output
+// channels; per place LANES_X x LANES_Y invocations have OWN_TILES tiles x OWN_QUADS quads each. A step is one quad of input channels:
+// every invocation transforms and stages its share of the inputs, and stages its share of the weights, which are packed as G g G'.
 
-// Outputs and inputs of a tile along a side.
+// Outputs and inputs of a tile per dimension.
 const OUT_SIDE = 2u;
 const IN_SIDE = 4u;
 const PLACES = IN_SIDE * IN_SIDE;
@@ -17,19 +17,19 @@ const WORKGROUP = PLACES * LANES;
 const OWN_TILES = GROUP_TILES / LANES_X;
 const OWN_QUADS = GROUP_QUADS / LANES_Y;
 const IN_QUADS = (R0_CHANNELS + 3u) / 4u;
-// Quads that a step stages, and how many of them are an invocation's.
+// Quads staged per step, and the share of one invocation.
 const STAGED_INPUTS = PLACES * GROUP_TILES;
 const STAGED_WEIGHTS = PLACES * 4u * GROUP_QUADS;
 const OWN_INPUTS = STAGED_INPUTS / WORKGROUP;
 const OWN_WEIGHTS = STAGED_WEIGHTS / WORKGROUP;
-// The products of a tile lie with PLACES invocations, and are exchanged through workgroup memory: as many tiles and quads at a time as
-// give every invocation one pixel of a quad.
+// The sums of a tile are spread over PLACES invocations and exchanged through workgroup memory, as many tiles and quads at a time as give
+// every invocation one output pixel of a quad.
 const EXCHANGED_QUADS = LANES_Y;
 const EXCHANGED_TILES = WORKGROUP / (EXCHANGED_QUADS * OUT_SIDE * OUT_SIDE);
 const EXCHANGED = EXCHANGED_TILES * EXCHANGED_QUADS;
 const OWN_EXCHANGED = EXCHANGED_TILES / LANES_X;
 
-// Inputs and weights of one step; afterwards products of every place.
+// Inputs and weights of one step; later sums of every place.
 var<workgroup> staged: array<vec4<f32>, max(STAGED_INPUTS + STAGED_WEIGHTS, PLACES * EXCHANGED)>;
 
 // Column, row and image of a tile.
@@ -46,7 +46,7 @@ fn input(base: u32, plane: u32, y: u32, x: u32) -> vec4<f32> {
     return select(vec4<f32>(), value, inside_r0(y, x));
 }
 
-// Row i of B' is d0 - d2, d1 + d2, d2 - d1 or d1 - d3: which two it has, and what the second is multiplied by.
+// Row i of B' is d0 - d2, d1 + d2, d2 - d1 or d1 - d3: `pair` gives the two indices, `sign_of` the sign of the second.
 fn pair(i: u32) -> vec2<u32> {
     return vec2<u32>(select(i, 1u, i == 3u), select(2u, select(1u, 3u, i == 3u), i >= 2u));
 }
@@ -70,9 +70,9 @@ fn row_of(i: u32) -> vec4<f32> {
     return select(vec4<f32>(1.0, 1.0, 1.0, 0.0), vec4<f32>(0.0, 1.0, -1.0, -1.0), i == 1u);
 }
 
-// Stores A' m A of EXCHANGED_TILES tiles and EXCHANGED_QUADS quads whose places are staged, a pixel and quad per invocation.
+// Stores A' m A of EXCHANGED_TILES tiles x EXCHANGED_QUADS quads whose sums m are staged, one pixel of a quad per invocation.
 fn store_pixels(local: u32, first_tile: u32, first_quad: u32, first_bias: u32) {
-    // Neighbours have neighbouring pixels of a row.
+    // Neighbouring invocations have neighbouring pixels of a row.
     let own_tile = local / OUT_SIDE % EXCHANGED_TILES;
     let own_quad = local / (OUT_SIDE * OUT_SIDE * EXCHANGED_TILES);
     let tile = first_tile + own_tile;
@@ -117,7 +117,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     var inputs: array<vec4<f32>, OWN_INPUTS>;
     //# registers
     var weights_of: array<vec4<f32>, OWN_WEIGHTS>;
-    // A step is fetched while the one before is multiplied, the first before all.
+    // Prefetch: each step is loaded while the previous one is multiplied.
     //# unroll
     for (var i = 0u; i < OWN_INPUTS; i++) {
         inputs[i] = transformed(base, 0u, corner, staged_place + i * WORKGROUP / GROUP_TILES);
@@ -127,7 +127,7 @@ fn conv2d(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
         weights_of[i] = load_weights(weight + i * WORKGROUP);
     }
     for (var plane = 0u; plane < IN_QUADS; plane++) {
-        // The memory of one step: all have read the last before it is written.
+        // Single buffer: wait until all have read the previous step.
         workgroupBarrier();
         //# unroll
         for (var i = 0u; i < OWN_INPUTS; i++) {

@@ -1,6 +1,6 @@
-// A 1x1 convolution of one pixel: matrix times vector. An invocation has one quad of output channels and every
-// SPLIT_K-th quad of input channels; neighbours load neighbouring weights.
-// Before it: size constants, `quad_v0(image, quad, pixel)`, `load_weights(element)`, `load_parameters(element)`, `finish`, `store`, and `reduce` over slices.
+// A 1x1 convolution of one pixel: matrix times vector. An invocation sums every SPLIT_K-th quad of input channels for one quad of output
+// channels; neighbouring invocations load neighbouring weights. Needs size constants, `quad_v0(image, quad, pixel)`,
+// `load_weights(element)`, `load_parameters(element)`, `epilogue`, `store`, and `reduce` over the parts of K.
 const_assert WORKGROUP == GROUP_QUADS * SPLIT_K;
 
 @compute @workgroup_size(WORKGROUP)

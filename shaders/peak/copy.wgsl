@@ -1,4 +1,4 @@
-// A copy and nothing else: what memory can do at most.
+// A plain copy, to measure peak memory bandwidth.
 @group(0) @binding(0) var<storage, read_write> values: array<Element>;
 
 @compute @workgroup_size(WORKGROUP)

@@ -1,5 +1,5 @@
-// Multiplications and additions in registers and nothing else, in CHAINS that do not wait for one another: what a device can do at
-// most. TURNS multiply-adds of every chain stand in a round of the loop.
+// Multiply-adds in registers only, in CHAINS independent chains, to measure peak arithmetic throughput. Each loop iteration has UNROLL
+// multiply-adds per chain.
 @group(0) @binding(0) var<storage, read_write> values: array<vec4<f32>>;
 
 @compute @workgroup_size(WORKGROUP)
@@ -14,7 +14,7 @@ fn peak_multiply(@builtin(global_invocation_id) id: vec3<u32>) {
         chain[c] = first + f32(c);
     }
     for (var i = 0u; i < ROUNDS; i++) {
-        // By a plus b and by b plus a in turn: the sums stay finite.
+        // Alternate x * a + b and x * b + a, so that values stay finite.
         //# unroll
         for (var step = 0u; step < UNROLL; step++) {
             //# unroll

@@ -1,5 +1,5 @@
-// Mean over height and width, one quad of channels of one image per invocation.
-// Before it: size constants, `quad_v0(image, quad, pixel)` and `store(value, image, quad, y, x)`.
+// Global average pooling, one quad of channels of one image per invocation. Needs size constants, `quad_v0(image, quad, pixel)` and
+// `store(value, image, quad, y, x)`.
 const_assert PIXELS > 0;
 
 @compute @workgroup_size(WORKGROUP)

@@ -1,5 +1,5 @@
-// Mean over height and width, one quad of channels of one image by SPLIT_K neighbouring invocations, which take the pixels in turn.
-// Before it: size constants, `quad_v0(image, quad, pixel)`, `store(value, image, quad, y, x)`, and `reduce` over slices.
+// Global average pooling. SPLIT_K neighbouring invocations share one quad of channels of one image and take its pixels in turn. Needs
+// size constants, `quad_v0(image, quad, pixel)`, `store(value, image, quad, y, x)`, and `reduce` over the parts.
 const_assert PIXELS > 0 && WORKGROUP == GROUP_QUADS * SPLIT_K;
 
 @compute @workgroup_size(WORKGROUP)

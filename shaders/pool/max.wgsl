@@ -1,5 +1,5 @@
 // Max pooling of one quad of channels at one output pixel per invocation. Padding never wins.
-// Before it: size constants, `quad_v0(image, quad, pixel)`, `larger(a, b)` and `store(value, image, quad, y, x)`.
+// Needs size constants, `quad_v0(image, quad, pixel)`, `larger(a, b)` and `store(value, image, quad, y, x)`.
 const_assert PAD_Y < WINDOW_Y && PAD_X < WINDOW_X;
 
 @compute @workgroup_size(WORKGROUP)

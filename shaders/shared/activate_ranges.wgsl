@@ -1,4 +1,4 @@
-// The activation of output quad `quad`, where ranges of channels have functions of their own; others are left as they are.
+// The activation of output quad `quad`, where ranges of channels have different functions; channels outside all ranges stay unchanged.
 fn activate(value: vec4<f32>, quad: u32) -> vec4<f32> {
     let channel = channels_of(quad);
     var result = value;

@@ -1,4 +1,4 @@
-// What becomes of the sum of output quad `quad` at a pixel of the convolution: values are added, then the activation.
+// The epilogue of output quad `quad` at a pixel of the convolution: activation(sum + adds).
 fn epilogue(sum: vec4<f32>, image: u32, quad: u32, y: u32, x: u32) -> vec4<f32> {
     var value = sum;
     //# for a in ADDS

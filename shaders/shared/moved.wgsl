@@ -1,12 +1,12 @@
-// What is added to output quad `quad` by view 0, a channel range of the buffer in0 that does not begin with a quad, or does not meet
-// one: output channel V0_FIRST_OUT + c gets channel V0_FIRST_CHANNEL + c.
+// Value that view 0 adds to output quad `quad`. The view is a channel range of the buffer in0 that is not aligned with quads of the
+// buffer or of the output: channel V0_FIRST_CHANNEL + c is added to output channel V0_FIRST_OUT + c.
 fn moved_v0(image: u32, quad: u32, pixel: u32) -> vec4<f32> {
     let channel = channels_of(quad);
     let first = vec4<u32>(V0_FIRST_OUT);
     let end = vec4<u32>(V0_FIRST_OUT + V0_CHANNELS);
-    // Outside the range any element will do: it is not taken.
+    // Outside the range any element may be read; it is not used.
     let source = clamp(channel, first, end - 1u) - first + vec4<u32>(V0_FIRST_CHANNEL);
-    // Four neighbours lie in two quads.
+    // Four consecutive channels lie in at most two quads.
     let low = load_in0((image * V0_IMAGE + source.x / 4u) * V0_PLANE + pixel);
     let high = load_in0((image * V0_IMAGE + source.w / 4u) * V0_PLANE + pixel);
     var value: vec4<f32>;

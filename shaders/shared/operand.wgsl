@@ -1,7 +1,8 @@
-// K range 0: a view of the buffer in0 that is convolved. Each further range has a copy of these functions with its number.
+// Access to K range 0, a view of the buffer in0. Each further range has its own numbered copy of these functions.
 //
-// Element (y, x) of the view is the buffer's at (y * R0_STEP, x * R0_STEP) or, with R0_AVG_POOL, the mean of the 2x2 window there. With
-// R0_HAS_PROLOGUE it is taken as relu(scale * element + shift), of a scale and a shift per channel (relu is a placeholder for its function).
+// Element (y, x) of the view is the buffer's element (y * R0_STEP, x * R0_STEP) or, with R0_AVG_POOL, the mean of the 2x2 window there.
+// With R0_HAS_PROLOGUE, relu(scale * element + shift) is applied to each element first, with a scale and shift per channel (relu is a
+// placeholder for the function).
 
 // Scale and shift of a plane of the view.
 fn prologue_r0(plane: u32) -> Prologue {
@@ -14,7 +15,7 @@ fn prologue_r0(plane: u32) -> Prologue {
     }
 }
 
-// Row y of the view, as a distance in elements of a plane. Where rows may lie outside (R0_CLAMP_Y), those are clamped to the last.
+// Offset of row y of the view within a plane, in elements. With R0_CLAMP_Y, y is clamped to the last row.
 fn row_r0(y: u32) -> u32 {
     //# if
     if R0_CLAMP_Y {
@@ -24,7 +25,7 @@ fn row_r0(y: u32) -> u32 {
     }
 }
 
-// Column x of the view, the same way.
+// Offset of column x of the view, likewise.
 fn column_r0(x: u32) -> u32 {
     //# if
     if R0_CLAMP_X {
@@ -34,7 +35,7 @@ fn column_r0(x: u32) -> u32 {
     }
 }
 
-// Whether (y, x) lies in the view: y and x below zero have wrapped. In a direction whose R0_MASK is off it is taken for granted.
+// Whether (y, x) lies in the view; y and x below zero have wrapped. A direction without R0_MASK is not tested.
 fn inside_r0(y: u32, x: u32) -> bool {
     var inside = true;
     //# if
@@ -57,11 +58,11 @@ fn element_r0(at: u32, prologue: Prologue) -> vec4<f32> {
     }
 }
 
-// The view's element that begins at element `at` of the buffer, in row row_r0(y) and column column_r0(x) of a plane.
+// The view's element at element `at` of the buffer, at the offsets row = row_r0(y) and column = column_r0(x) within its plane.
 fn load_r0(at: u32, row: u32, column: u32, prologue: Prologue) -> vec4<f32> {
     //# if
     if R0_AVG_POOL {
-        // At an odd edge the last row or column stands for the one behind it: the mean is that of the elements inside.
+        // At an odd edge the last row or column is counted twice, which gives the mean of the elements inside.
         let right = select(0u, 1u, column + 1u < R0_BUFFER_WIDTH);
         let below = select(0u, R0_BUFFER_WIDTH, row + R0_BUFFER_WIDTH < R0_PLANE);
         let upper = element_r0(at, prologue) + element_r0(at + right, prologue);

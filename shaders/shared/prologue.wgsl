@@ -1,4 +1,4 @@
-// What an operand's channels are scaled and shifted by before they are convolved.
+// Scale and shift of a plane, applied before the convolution.
 struct Prologue {
     scale: vec4<f32>,
     shift: vec4<f32>,

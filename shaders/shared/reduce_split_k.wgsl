@@ -1,4 +1,4 @@
-// Sum over the slices of a workgroup, through workgroup memory; the result is whole in slice 0.
+// Sum over the parts of K of a workgroup, through workgroup memory; the total is valid in part 0.
 const_assert ((SPLIT_K & (SPLIT_K - 1)) == 0);
 var<workgroup> sums: array<vec4<f32>, WORKGROUP>;
 fn reduce(value: vec4<f32>, lane: u32, k_part: u32) -> vec4<f32> {

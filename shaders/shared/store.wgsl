@@ -1,4 +1,4 @@
-// Stores output quad `quad` at a pixel of the output, in the buffer that has it.
+// Stores output quad `quad` at a pixel, in the output buffer that contains the quad.
 fn store(value: vec4<f32>, image: u32, quad: u32, y: u32, x: u32) {
     //# for o in OUTPUTS
     //# unless OUTPUTS == 1u

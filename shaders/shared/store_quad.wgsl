@@ -1,4 +1,4 @@
-// Stores a quad of the channels of output 0. Lanes past the last channel of the dispatch are zero.
+// Stores a quad of output 0. Lanes past the last channel of the dispatch are set to zero.
 fn store_quad_o0(value: vec4<f32>, image: u32, quad: u32, pixel: u32) {
     let at = (image * O0_IMAGE + O0_FIRST + quad) * O0_PLANE + pixel;
     //# if

@@ -1,13 +1,13 @@
-// What all convolutions on software Vulkan bind: the arena, of which the buffers of a network are ranges, and the weights, with the
-// sizes of a convolution in front of them. So a shader names neither a buffer nor a size, and computes every convolution of a network:
-// there a driver compiles at the first dispatch, one shader at a time, and takes longer to compile a shader than to run it.
+// The bindings of all convolutions on software Vulkan: the arena, of which the buffers of a network are ranges, and the weights, with the
+// sizes of a convolution in a header. Shaders therefore depend on neither buffers nor sizes, and one shader computes every convolution of
+// a network. Software drivers compile at the first dispatch, one shader at a time, and take longer to compile a shader than to run it.
 //
-// llvmpipe makes every load a loop over lanes, of 32 bits at a time or of 64: quads are loaded as 64-bit integers. Half the time of a
-// convolution goes to loads, whatever they load from.
+// llvmpipe compiles every load to a loop over lanes, 32 or 64 bits at a time, so quads are loaded as 64-bit integers. Loads take half the
+// time of a convolution, whether cached or not.
 @group(0) @binding(0) var<storage, read_write> arena: array<vec2<u64>>;
 @group(0) @binding(1) var<storage, read> weights: array<vec4<u64>>;
 
-// Quad `index` of the arena. The first is zero: what lies outside a window is read there.
+// Quad `index` of the arena. Quad 0 is zero and is read in place of elements outside a window.
 fn load(index: u32) -> vec4<f32> {
     return quad_of(arena[index]);
 }
@@ -29,7 +29,7 @@ struct Words {
     d: vec4<u32>,
 }
 
-// The words of pair `at` and of the one behind it. Two lanes load one each, for all: a load costs more than a shuffle by a constant.
+// The words of pairs `at` and `at + 1`. Two lanes load one pair each and share them: a load costs more than a shuffle by a constant.
 fn words(at: u32, lane: u32) -> Words {
     let pair = weights[at + (lane & 1u)];
     let even = vec4<u32>(pair);

@@ -1,13 +1,13 @@
-// The convolution of software Vulkan: one shader for convolutions of any shape, whose sizes lie in front of the weights.
+// The convolution of software Vulkan: one shader for any shape, with the sizes in a header in front of the weights.
 //
-// An invocation computes TILE_PIXELS neighbours of a row, of TILE_QUADS quads of output channels. A tile is as large as compiles in
-// time: an unrolled tile takes llvmpipe 0.2 to 0.5 s. With sizes baked in a 3x3 is no faster: the products are the same, and what
-// surrounds them is little. Where few inputs are summed, storing takes as long as multiplying.
+// An invocation computes TILE_PIXELS neighbouring pixels of a row x TILE_QUADS quads of output channels. The tile size is limited by
+// compile time: llvmpipe takes 0.2 to 0.5 s for an unrolled tile. Constant sizes would not make a 3x3 faster: the products dominate. With
+// few input channels, storing takes as long as multiplying.
 //
 // `add_range` adds a K range, in dense.wgsl and depthwise.wgsl.
 const SUMS = TILE_PIXELS * TILE_QUADS;
 
-// In front of the weights.
+// Header in front of the weights.
 struct Sizes {
     // Tiles of pixels, of all images; of a row.
     invocations: u32,
@@ -16,7 +16,7 @@ struct Sizes {
     height: u32,
     width: u32,
     out_quads: u32,
-    // Where the weights of the first tile of output channels are, and from there to those of the next, in pairs.
+    // Offset of the weights of the first tile of output channels, and the distance between tiles, in pairs.
     first_block: u32,
     block: u32,
     // K ranges.
@@ -36,7 +36,7 @@ fn sizes_of(lane: u32) -> Sizes {
     return Sizes(w.a.x, w.a.y, w.a.z, w.a.w, w.b.x, w.b.y, w.b.z, w.b.w, w.c.x, w.c.y, w.c.z, w.c.w, w.d.x, w.d.y);
 }
 
-// In front of the weights of a K range.
+// Header in front of the weights of a K range.
 struct Range {
     // First element of its view; elements of a plane and of an image of the buffer; planes that are read.
     base: u32,
@@ -65,7 +65,7 @@ fn range_at(at: u32, lane: u32) -> Range {
     );
 }
 
-// Where the sums of an invocation are: the first of its pixels, the first of its quads.
+// Position of an invocation's tile: its first pixel and first quad.
 struct Tile {
     image: u32,
     y: u32,
@@ -81,7 +81,7 @@ fn conv2d(
 ) {
     let sizes = sizes_of(lane);
     let invocation = (group.x + group.z * sizes.grid_x) * LANES + local;
-    // Invocations with nothing to do load weights for others.
+    // Idle invocations still take part in loading weights.
     let index = min(invocation, sizes.invocations - 1u);
     let tile = Tile(
         index / (sizes.tiles_across * sizes.height),
@@ -116,7 +116,7 @@ fn conv2d(
     let tables = tables_of(sizes.outputs, sizes.adds, sizes.low, sizes.high, sizes.tile_pixels);
     let pixels = min(sizes.tile_pixels, sizes.width - tile.x);
     let quads = min(TILE_QUADS, sizes.out_quads - tile.quad);
-    // Quad by quad: all are shifted through the first place.
+    // One quad at a time; the others are shifted down.
     for (var q = 0u; q < quads; q++) {
         var row: array<vec4<f32>, TILE_PIXELS>;
         //# unroll

@@ -1,9 +1,9 @@
-// A K range of conv.wgsl, all inputs against all outputs: tap by tap, a quad of inputs in a step.
+// A dense K range of conv.wgsl: a step is one quad of inputs at one tap.
 //
-// Three taps in a step, which share loads, would take as long to compile as twice the output channels, which save as many loads and
-// serve a 1x1 as well.
+// Three taps per step, which share loads, would take as long to compile as twice the output channels; those save as many loads, and help
+// a 1x1 as well.
 
-// Pairs of weights of a step: every lane of a quad of inputs, against every output channel of a tile. How many of them a lane loads.
+// Pairs of weights per step: each lane of a quad of inputs with every output channel of a tile; and how many of them each lane loads.
 const STEP = 4u * TILE_QUADS / 2u;
 const OWN_PAIRS = (STEP + LANES - 1u) / LANES;
 

@@ -1,12 +1,11 @@
-// A K range of conv.wgsl, inputs each against its own output: row by row of the window, three taps that share loads where they can,
-// else tap by tap.
+// A depthwise K range of conv.wgsl: row by row of the window, in runs of three taps that share loads where possible, else tap by tap.
 const_assert TILE_QUADS == 2u;
 
-// Neighbouring taps that share loads, and the columns they read.
+// Number of neighbouring taps that share loads, and of the columns they read.
 const TAPS = 3u;
 const COLUMNS = TILE_PIXELS + TAPS - 1u;
 
-// A row of a window: where the first plane has it, whether it lies inside, and how far on the planes of the tile's quads are.
+// A row of a window: its address in the first plane, whether it lies inside, and the offsets of the planes of the tile's quads.
 struct Row {
     at: u32,
     inside: bool,

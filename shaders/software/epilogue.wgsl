@@ -1,17 +1,17 @@
 // The epilogue of convolutions on software Vulkan: values are added to sums, the activation clamps them, and they are stored.
 //
-// It takes TILE_PIXELS neighbours of a row at a time. They move through one place that loads and one that stores, by being shifted,
-// since it is loads and stores that take long to compile.
+// It processes TILE_PIXELS neighbouring pixels of a row at a time. They are shifted past a single load and a single store statement,
+// since every load and store statement adds compile time.
 
-// What the epilogue is told, and the first row of each table, which mostly is the only one. The tables begin at pair TABLES of the
-// weights, a pair for every buffer that is written and then one for every value that is added.
+// Parameters of the epilogue, and the first row of each table, usually the only one. The tables begin at pair TABLES of the weights: one
+// pair per written buffer, then one per added value.
 struct Tables {
     outputs: u32,
     adds: u32,
     // Bounds of the activation.
     low: f32,
     high: f32,
-    // TILE_PIXELS, as no constant: a driver would unroll the loops.
+    // TILE_PIXELS as a variable, so that drivers do not unroll the loops.
     tile_pixels: u32,
     first_output: vec4<u64>,
     first_add: vec4<u64>,
@@ -23,17 +23,16 @@ fn tables_of(outputs: u32, adds: u32, low: u32, high: u32, tile_pixels: u32) -> 
     return Tables(outputs, adds, bitcast<f32>(low), bitcast<f32>(high), tile_pixels, first_output, first_add);
 }
 
-// Where a quad of output channels is, in a buffer that holds some of them.
+// Address of a quad of output channels in a buffer that may contain it.
 struct Part {
     covers: bool,
     at: u32,
     step: u32,
-    // Lanes of the quad that are among them; the buffer may hold others beside.
+    // Lanes of the quad that belong to the channel range; the buffer may hold other channels in the rest.
     lanes: vec4<bool>,
 }
 
-// From a row of a table: first quad and the one past the last, first element, elements of an image, of a quad's plane, of a row,
-// from pixel to pixel, channels.
+// Decodes a table row: first quad, end quad, first element, elements per image, per plane of a quad, per row, per pixel, and channels.
 fn part(row: vec4<u64>, image: u32, quad: u32, y: u32, x: u32) -> Part {
     let low = vec4<u32>(row);
     let high = vec4<u32>(row >> vec4<u32>(32u));
@@ -51,7 +50,7 @@ fn shift(sums: ptr<function, array<vec4<f32>, TILE_PIXELS>>) {
     }
 }
 
-// Finishes the sums of `quad` at the first `pixels` places in row y from column x on.
+// Applies the epilogue to the sums of `quad` at `pixels` pixels of row y from column x on, and stores them.
 fn epilogue(
     sums: ptr<function, array<vec4<f32>, TILE_PIXELS>>,
     tables: Tables,

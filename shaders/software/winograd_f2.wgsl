@@ -1,5 +1,5 @@
-// Winograd's minimal filtering F(2, 3) in one dimension: two outputs of a window of three from four inputs, by four products. The
-// matrices are those at the points 0, 1, -1 and infinity.
+// Winograd F(2, 3) in one dimension: two outputs of a three-tap filter from four inputs, with four products. The matrices use the points
+// 0, 1, -1 and infinity.
 const_assert TILE_PIXELS == 2u;
 
 // B' d.

@@ -1,5 +1,5 @@
-// Winograd's minimal filtering F(4, 3) in one dimension: four outputs of a window of three from six inputs, by six products. The
-// matrices are those at the points 0, +-1/sqrt(2), +-sqrt(2) and infinity: with +-1 and +-2 instead rounding would be thrice as large.
+// Winograd F(4, 3) in one dimension: four outputs of a three-tap filter from six inputs, with six products. The matrices use the points
+// 0, +-1/sqrt(2), +-sqrt(2) and infinity: with +-1 and +-2 the rounding error would be three times as large.
 const_assert TILE_PIXELS == 4u;
 const SQRT_HALF = 0.7071067811865476;
 const SQRT_TWO = 1.4142135623730951;

@@ -1,7 +1,7 @@
-// B' d B, the transform of inputs: a tile and a quad of channels per invocation. Rows and columns are shifted through one place that
-// loads and one that stores, since it is those that take long to compile.
+// Input transform B' d B: one tile of a quad of channels per invocation. Rows and columns are shifted past a single load and a single
+// store statement, which keeps compile time low.
 //
-// A 1x1 that is summed into the same outputs takes part as the centre of a 3x3.
+// A 1x1 summed into the same outputs is treated as the centre tap of a 3x3.
 
 // A K range, from pair RANGES on.
 struct Range {

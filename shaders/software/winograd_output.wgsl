@@ -1,5 +1,5 @@
-// A' m A, the transform of sums, and the epilogue: a tile and a quad of output channels per invocation. Columns and rows are shifted
-// through one place that loads and one that stores, since it is those that take long to compile.
+// Output transform A' m A and the epilogue: one tile of a quad of output channels per invocation. Columns and rows are shifted past a
+// single load and a single store statement, which keeps compile time low.
 @compute @workgroup_size(LANES)
 fn transform_output(
     @builtin(workgroup_id) group: vec3<u32>,

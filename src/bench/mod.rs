@@ -1,4 +1,4 @@
-//! Figures a benchmarker can trust: how long a session takes, where the time goes, and what the machine could do.
+//! Benchmarks: the time of a session, its distribution, and the machine's peak.
 //!
 //! Cold (load, plan, open, upload, compile, first run) is kept apart from warm; warm runs are timed one by one, host tensor to
 //! host logits, with the GPU's own time beside them where the adapter has timestamps.

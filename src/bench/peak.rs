@@ -1,4 +1,4 @@
-//! What the machine can do, measured by two small programs: one that only multiplies and adds, one that only copies.
+//! Peak throughput of the machine, measured by two small programs: one only multiplies and adds, the other only copies.
 
 use crate::session::{Error, Session};
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! Time of every dispatch, beside what the machine could do it in.
+//! Time of every dispatch, compared with the machine's peak.
 
 use super::Repeat;
 use super::peak::Peak;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// What a dispatch would wait for on a machine that does nothing else badly.
+/// The resource that bounds a dispatch at peak throughput.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bound {

@@ -1,4 +1,4 @@
-//! What many times of one thing come to.
+//! Statistics of repeated timings.
 
 use serde::Serialize;
 use std::time::Duration;

@@ -21,7 +21,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 /// Rows of packed weights written at a time.
 const PACK_ROWS: usize = 32;
 
-/// Weights of a convolution as the GEMM reads them.
+/// Weights of a convolution in the layout of the GEMM.
 pub(super) struct PackedConv {
     /// Per K range: `[groups][kernel_h * kernel_w * channels / groups][out_channels / groups]`; of a depthwise one
     /// `[kernel_h * kernel_w][channels]`.
@@ -32,7 +32,7 @@ pub(super) struct PackedConv {
 }
 
 impl PackedConv {
-    /// `None` where a weight or bias is beyond f32.
+    /// `None` if a weight or bias overflows f32.
     pub(super) fn new(spec: &ConvSpec, weights: &ConvWeights) -> Option<PackedConv> {
         let mut finite = all_finite(&weights.bias);
         let pack = |(k, w): (&KRange, &crate::plan::KWeight)| {
@@ -106,7 +106,7 @@ struct OutputChannels<'a> {
     channels: Range<usize>,
 }
 
-/// Everything of a dispatch that its tiles share.
+/// The parts of a dispatch shared by its tiles.
 struct Conv<'a> {
     spec: &'a ConvSpec,
     packed: &'a PackedConv,
@@ -166,7 +166,7 @@ impl Conv<'_> {
         values.into_iter().zip(&self.spec.outputs).map(target).collect()
     }
 
-    /// Strips of pooled rows, each with the rows of the map it reads computed for it alone.
+    /// Computes strips of pooled rows, each with its own copy of the map rows it reads.
     fn pooled(&self, pool: MaxPool, batch: usize, written: &mut [Vec<f32>], scratch: &mut [Scratch]) {
         let spec = self.spec;
         let ([height, width], channels) = (spec.size, spec.out_channels);
@@ -255,7 +255,7 @@ impl Conv<'_> {
                     let at = image * gate.shape.channels + gate.first_channel + c;
                     Some(&self.reads[gate.buffer][at..])
                 };
-                // What is there already is added to where it is one of the added values, and overwritten elsewhere.
+                // In-place channels keep their values, to be added to; others are overwritten.
                 let mut done = 0;
                 for add in in_place {
                     let own = add.first_out..add.first_out + add.from.channels;
@@ -380,7 +380,7 @@ fn split_front<'a>(rest: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
     front
 }
 
-/// Runs tasks on all threads, each with a scratch of its own.
+/// Runs tasks on all threads, each with its own scratch memory.
 fn with_scratch<T: Send>(tasks: Vec<T>, scratch: &mut [Scratch], run: impl Fn(T, &mut Scratch) + Sync) {
     let free: Mutex<Vec<&mut Scratch>> = Mutex::new(scratch.iter_mut().collect());
     tasks.into_par_iter().for_each(|task| {

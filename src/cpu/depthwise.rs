@@ -1,9 +1,9 @@
-//! Depthwise convolution: a product per channel and tap, for which a GEMM per channel would be all overhead.
+//! Depthwise convolution, computed directly: a GEMM per channel would be mostly overhead.
 
 use crate::kernel::KRange;
 use std::ops::Range;
 
-/// Whether every output channel reads one input channel of its own, as stored or strided.
+/// Whether the K range is depthwise and reads stored elements, with or without a stride.
 pub(super) fn is_depthwise(k: &KRange, out_channels: usize) -> bool {
     k.groups > 1
         && k.groups == k.from.channels

@@ -1,6 +1,6 @@
-//! Functions of single values, which end a convolution or are applied as its input is gathered.
+//! Pointwise functions, for epilogues and prologues of convolutions.
 
-/// NaN stays NaN, which `f32::max` would make 0: what overflowed shows in the logits.
+/// Propagates NaN, where `f32::max` would give 0, so that an overflow shows in the logits.
 pub(super) fn relu(v: f32) -> f32 {
     if v < 0.0 { 0.0 } else { v }
 }

@@ -1,9 +1,9 @@
-//! Runs a [`Plan`] on the CPU with all cores: the path without a GPU, and a second opinion on every plan.
+//! Runs a [`Plan`] on all CPU cores: the executor without a GPU, and a second implementation of every plan.
 //!
-//! The same dispatches, slots and in-place sums as on a GPU, and of an f16 plan the same roundings: weights and stored values
-//! take the values that f16 has, in memory they stay f32. Inside, values lie as `[batch, height, width, channels]` (NHWC),
-//! so that the pixels of a tile are one slice of the output and the taps of a row are one slice of the input.
-//! Convolutions are implicit GEMMs: a tile of patches is gathered, then multiplied by the `gemm` crate.
+//! It uses the same dispatches, slots and in-place sums as on a GPU. In an f16 plan weights and stored values are rounded to f16 but kept
+//! as f32 in memory. Values are laid out as `[batch, height, width, channels]` (NHWC), so that the pixels of a tile are one slice of the
+//! output and the taps of a row are one slice of the input. Convolutions are implicit GEMMs: a tile of patches is gathered, then
+//! multiplied by the `gemm` crate.
 
 mod conv;
 mod depthwise;
@@ -27,8 +27,8 @@ use conv::PackedConv;
 use planar::{elements, from_planar, to_planar};
 use state::{Scratch, State, States};
 
-/// Runs one plan on threads of its own. `Send` and `Sync`. Runs from several threads go on side by side, [`RUNS_AT_ONCE`] of them; the
-/// others sleep until one is done, but for those that begin on the very threads that compute, which a sleep would keep from it.
+/// Runs one plan on a thread pool. `Send` and `Sync`. Up to [`RUNS_AT_ONCE`] runs from several threads proceed in parallel; others sleep
+/// until one is done, except for runs that begin on the pool's own threads, which must not sleep.
 pub struct CpuExecutor {
     /// Without its weights.
     plan: CheckedPlan,
@@ -42,9 +42,9 @@ impl CpuExecutor {
     /// An executor on the shared threads ([`Threads::shared`]). The plan's tensors are not needed afterwards.
     ///
     /// # Errors
-    /// As [`CpuExecutor::on`], and [`CpuError::Threads`].
+    /// As [`CpuExecutor::with_threads`], and [`CpuError::Threads`].
     pub fn new(plan: &CheckedPlan) -> Result<CpuExecutor, CpuError> {
-        CpuExecutor::on(&Threads::shared()?, plan)
+        CpuExecutor::with_threads(&Threads::shared()?, plan)
     }
 
     /// Reads and reorders the weights and sets up the slots. The plan's tensors are not needed afterwards.
@@ -52,10 +52,10 @@ impl CpuExecutor {
     /// # Errors
     /// [`CpuError::OutOfMemory`] when there is too little memory for the plan's slots, its input and its output, or for its weights;
     /// [`CpuError::Weights`].
-    pub fn on(threads: &Threads, plan: &CheckedPlan) -> Result<CpuExecutor, CpuError> {
+    pub fn with_threads(threads: &Threads, plan: &CheckedPlan) -> Result<CpuExecutor, CpuError> {
         // The caller has an input and gets an output as well.
         let caller = [plan.input().shape, plan.output().shape].map(|shape| elements(shape).saturating_mul(4));
-        // Every weight is there once packed, and the one that is being packed as it is stored as well.
+        // Memory: all packed weights, plus the stored form of the one being packed.
         let weights = plan.dispatches.iter().filter_map(|d| d.weights.as_ref()).flat_map(|w| &w.k_ranges);
         let bytes = weights.map(|k| k.shape.iter().fold(4, |bytes: usize, n| bytes.saturating_mul(*n)));
         let (all, largest) = bytes.fold((0usize, 0), |(all, most), n| (all.saturating_add(n), most.max(n)));
@@ -83,13 +83,13 @@ impl CpuExecutor {
         &self.threads
     }
 
-    /// What is held by now.
+    /// Current memory use.
     pub fn memory(&self) -> Memory {
         let [activations, transfer, scratch] = self.states.bytes();
         Memory { weights: self.weight_bytes(), activations, scratch, transfer }
     }
 
-    /// Bytes of the weights as they lie in memory.
+    /// Bytes of the packed weights.
     pub fn weight_bytes(&self) -> usize {
         self.convs.iter().flatten().map(PackedConv::bytes).sum()
     }
@@ -98,8 +98,8 @@ impl CpuExecutor {
     /// width]` (logits are `[batch, classes]`).
     ///
     /// # Errors
-    /// [`CpuError::InputLength`] when the input is not exactly one batch; [`CpuError::Overflow`]; [`CpuError::OutOfMemory`] where
-    /// there is none for a run inside of another one.
+    /// [`CpuError::InputLength`] when the input is not exactly one batch; [`CpuError::Overflow`]; [`CpuError::OutOfMemory`] if there is
+    /// no memory for a run nested in another one.
     pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, CpuError> {
         self.run_each(input, |run| run(), |state| self.output(state))
     }
@@ -116,7 +116,7 @@ impl CpuExecutor {
         self.run_each(input, |run| run(), values)
     }
 
-    /// A run, every dispatch through `each`, and what `gives` takes of it.
+    /// Runs all dispatches through `each` and returns what `gives` extracts.
     fn run_each<R: Send>(
         &self,
         input: &[f32],
@@ -159,12 +159,12 @@ impl CpuExecutor {
         kept.joined(self.plan.batch, &parts.collect::<Vec<_>>())
     }
 
-    /// Runs one dispatch; says whether what it wrote has a value in the precision of each buffer.
+    /// Runs one dispatch; returns whether the results are representable in each buffer's precision.
     fn dispatch(&self, state: &mut State, index: usize) -> bool {
         let d = &self.plan.dispatches[index];
         let place = |id: &BufferId| self.plan.buffer(*id).place;
-        // What is written is taken out, so that the rest can be borrowed for reading: a plan never has one slot on both
-        // sides, except in place, where the written slot itself holds the operand.
+        // Move the written slots out, so that the others can be borrowed for reading: no dispatch reads a slot it writes, except in
+        // place, where the written slot holds the operand.
         let mut written: Vec<Vec<f32>> =
             d.writes.iter().map(|w| std::mem::take(state.place(place(w)))).collect();
         let mut scratch = std::mem::take(&mut state.scratch);

@@ -1,18 +1,18 @@
-//! Gathering what a convolution multiplies: one row of patch values per output pixel.
+//! Gathers the patch matrix of a convolution (im2col): one row of values per output pixel.
 
 use super::depthwise;
 use super::function::{relu, relu6};
 use crate::kernel::{ConvSpec, Function, KRange};
 use std::ops::Range;
 
-/// Values of patches gathered at a time by one thread: 1 MiB.
+/// Patch values gathered at a time per thread: 1 MiB.
 pub(super) const PATCH_VALUES: usize = 256 * 1024;
-/// Values of patches that a thread gathers at most, unless one pixel alone has more: 16 MiB.
+/// Maximum patch values per thread: 16 MiB, unless a single pixel needs more.
 pub(super) const MAX_PATCH_VALUES: usize = 16 * PATCH_VALUES;
 /// Pixels below which splitting them over threads leaves too few for a GEMM.
 pub(super) const MIN_TILE: usize = 32;
 
-/// Scale and shift of each channel of a mapped K range.
+/// Scales and shifts of a K range with a prologue.
 pub(super) type Prologue = Option<(Vec<f32>, Vec<f32>)>;
 
 /// Values of one patch: every tap of every input channel.
@@ -58,7 +58,7 @@ fn apply(k: &KRange, map: &Prologue, pixels: &mut [f32]) {
     }
 }
 
-/// The mean of a 2x2 window of a buffer, over the elements inside, mapped before.
+/// The mean of the elements of a 2x2 window inside the buffer, after the prologue.
 fn mean(k: &KRange, map: &Prologue, source: &[f32], image: usize, [y, x]: [usize; 2], to: &mut [f32]) {
     let shape = k.from.shape;
     let rows = 2 * y..(2 * y + 2).min(shape.height);
@@ -136,7 +136,7 @@ pub(super) fn pixels_at_once(patch: usize) -> usize {
     (PATCH_VALUES / patch).max(MIN_TILE).min(MAX_PATCH_VALUES / patch).max(1)
 }
 
-/// The most values that one thread gathers at a time.
+/// Maximum values gathered at a time per thread.
 pub(super) fn gathered_values(spec: &ConvSpec) -> usize {
     let patch = patch_values(spec).max(1);
     patch.saturating_mul(pixels_at_once(patch))

@@ -1,4 +1,4 @@
-//! Values as callers have them, `[batch, channels, height, width]`, and as they lie inside, NHWC.
+//! Conversion between the callers' layout, `[batch, channels, height, width]`, and the internal one, NHWC.
 
 use crate::kernel::BufferShape;
 

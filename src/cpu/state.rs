@@ -1,4 +1,4 @@
-//! What a run writes, and how runs share it.
+//! Working memory of runs, and its reuse.
 
 use super::CpuError;
 use super::patches::gathered_values;
@@ -8,8 +8,8 @@ use crate::memory::{self, OutOfMemory};
 use crate::plan::{Place, Plan};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Runs that go on side by side: while one is in a part that one thread does, the others do theirs. More would take more memory and
-/// no less time.
+/// Maximum parallel runs: while one is in a single-threaded part, others use the remaining threads. More would take more memory without
+/// saving time.
 pub const RUNS_AT_ONCE: usize = 2;
 
 /// Bytes a thread needs beside: patches, and what packing takes for a moment.
@@ -102,7 +102,7 @@ struct Held {
     out_bytes: [usize; 3],
 }
 
-/// A state in use. Given back by [`Taken::give_back`]; a run that panics leaves its values half moved, so that a drop is a loss.
+/// A state in use, returned by [`Taken::give_back`]. Dropping it discards the state, since a run that panics leaves values moved out.
 pub(super) struct Taken<'a> {
     states: &'a States,
     state: Option<State>,
@@ -123,8 +123,8 @@ impl States {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A state nobody uses. Where as many runs go on as may, the caller sleeps until one is given back, or, where it must not sleep
-    /// (a thread that computes may have the run that it would wait for on its own stack), gets one more.
+    /// Takes a free state. At the maximum number of runs the caller sleeps until one is returned; a thread of the pool must not sleep, as
+    /// the run it would wait for may be on its own stack, so it gets an additional state.
     pub(super) fn take(&self, plan: &Plan, threads: usize, may_sleep: bool) -> Result<Taken<'_>, CpuError> {
         let mut held = self.held();
         loop {
@@ -138,7 +138,7 @@ impl States {
                         return Ok(self.taken(&mut held, state));
                     }
                     Err(e) if !may_sleep || held.out == 0 => {
-                        // Another one may sleep for what woke this one.
+                        // Wake another waiter, as this one does not use the state.
                         self.given_back.notify_one();
                         return Err(OutOfMemory::into(e));
                     }

@@ -1,4 +1,4 @@
-//! Time of every dispatch, and what the processor can do.
+//! Times of dispatches, and the processor's peak throughput.
 
 use super::{CpuError, CpuExecutor, PackedConv};
 use rayon::prelude::*;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 const SIDE: usize = 512;
 /// f32 values that are copied: more than caches hold.
 const COPIED: usize = 32 << 20;
-/// Measurements, of which the shortest counts.
+/// Number of measurements; the shortest counts.
 const MEASUREMENTS: usize = 7;
 
 impl CpuExecutor {

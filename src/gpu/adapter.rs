@@ -1,11 +1,11 @@
-//! Finding adapters, in an order that is the same every time.
+//! Enumerates adapters in a stable order.
 
 use super::GpuError;
 use std::fmt;
 use std::str::FromStr;
 use wgpu::{Backends, DeviceType, Features, InstanceFlags};
 
-/// A graphics API, as the command line names it.
+/// A graphics API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backend {
     /// Vulkan.
@@ -42,16 +42,16 @@ impl Backend {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum AdapterChoice {
-    /// Discrete before integrated before others before software; OpenGL only where there is nothing else.
+    /// The best adapter: discrete, then integrated, then others, then software. OpenGL only if no other API has an adapter.
     #[default]
     Best,
-    /// The first adapter whose name contains this, upper or lower case.
+    /// The first adapter whose name contains this text, ignoring case.
     Name(String),
-    /// By position in [`adapters`].
+    /// The adapter at this position of [`adapters`].
     Index(usize),
     /// The best adapter of one graphics API.
     Backend(Backend),
-    /// The card at this PCI address, `domain:bus:device.function` in hexadecimal digits; without a domain it is domain 0.
+    /// The card at this PCI address, `domain:bus:device.function` in hexadecimal digits; the domain defaults to 0.
     Pci(String),
 }
 
@@ -84,7 +84,7 @@ impl fmt::Display for AdapterChoice {
     }
 }
 
-/// An adapter as it presents itself.
+/// An adapter's properties, as reported by wgpu.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AdapterReport {
@@ -96,27 +96,27 @@ pub struct AdapterReport {
     pub backend: &'static str,
     /// Driver and its version.
     pub driver: String,
-    /// PCI address of the card, such as `0000:01:00.0`, where the driver tells it.
+    /// PCI address of the card, such as `0000:01:00.0`, if the driver reports it.
     pub pci: Option<String>,
-    /// Smallest and largest subgroup, where subgroup operations are there.
+    /// Minimum and maximum subgroup size, if subgroup operations are available.
     pub subgroup: Option<[u32; 2]>,
     /// Whether GPU time can be measured.
     pub timestamps: bool,
     /// Whether shaders may use 16-bit floats.
     pub f16: bool,
-    /// Bytes of one storage binding.
+    /// Maximum bytes of one storage binding.
     pub max_binding_bytes: u64,
-    /// Bytes of one buffer.
+    /// Maximum bytes of one buffer.
     pub max_buffer_bytes: u64,
-    /// Storage buffers in one dispatch.
+    /// Maximum storage buffers per dispatch.
     pub max_storage_buffers: u32,
-    /// Bytes of workgroup memory.
+    /// Maximum bytes of workgroup memory.
     pub max_workgroup_memory: u32,
-    /// Invocations of a workgroup.
+    /// Maximum invocations per workgroup.
     pub max_workgroup_invocations: u32,
-    /// Workgroups per grid dimension.
+    /// Maximum workgroups per grid dimension.
     pub max_workgroups: u32,
-    /// Why it cannot be used, if so.
+    /// Why it cannot be used; `None` if it can.
     pub problem: Option<String>,
 }
 
@@ -151,12 +151,12 @@ impl AdapterReport {
 }
 
 impl AdapterReport {
-    /// Whether it is a software GPU: a driver that runs shaders on the CPU.
+    /// Whether this is a software driver, which runs shaders on the CPU.
     pub fn is_software(&self) -> bool {
         self.kind == "software"
     }
 
-    /// Whether it can be the default device: a GPU in hardware that has what shaders need.
+    /// Whether this can be the default device: a hardware GPU with all required features.
     pub fn is_usable_hardware(&self) -> bool {
         !self.is_software() && self.problem.is_none()
     }
@@ -169,8 +169,8 @@ impl fmt::Display for AdapterReport {
     }
 }
 
-/// Every adapter, best first; [`AdapterChoice::Index`] counts in this order. OpenGL is looked at only where no other graphics
-/// API has an adapter. Awaits everywhere.
+/// Every adapter, best first; [`AdapterChoice::Index`] counts in this order. OpenGL adapters are listed only if no other API has one.
+/// Async on every platform.
 pub async fn adapters_async() -> Vec<AdapterReport> {
     all().await.iter().map(report).collect()
 }
@@ -181,7 +181,7 @@ pub fn adapters() -> Vec<AdapterReport> {
     pollster::block_on(adapters_async())
 }
 
-/// The adapter of a choice.
+/// The adapter that a choice selects.
 pub(super) async fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter, GpuError> {
     let (mut found, reports) = match choice {
         AdapterChoice::Backend(backend) => with_reports(find(backend.wgpu()).await),
@@ -204,7 +204,7 @@ pub(super) async fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter, GpuE
         },
         None => {
             let found: Vec<String> = match choice {
-                // Those of the other graphics APIs.
+                // List the adapters of the other graphics APIs.
                 AdapterChoice::Backend(_) => adapters_async().await.iter().map(ToString::to_string).collect(),
                 AdapterChoice::Pci(_) => reports.iter().map(with_address).collect(),
                 _ => reports.iter().map(ToString::to_string).collect(),
@@ -216,11 +216,12 @@ pub(super) async fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter, GpuE
     }
 }
 
-/// `domain:bus:device.function` in lower-case hexadecimal digits, from that or from `bus:device.function`; `None` for other texts.
+/// Normalises a PCI address, with or without domain, to `domain:bus:device.function` in lower-case hexadecimal digits; `None` for other
+/// texts.
 fn pci_address(text: &str) -> Option<String> {
     let number = |digits: &str| match digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         true => u32::from_str_radix(digits, 16).ok(),
-        // `from_str_radix` takes a sign too.
+        // `from_str_radix` would accept a sign.
         false => None,
     };
     let (rest, function) = text.trim().rsplit_once('.')?;
@@ -238,7 +239,7 @@ fn with_address(report: &AdapterReport) -> String {
     format!("{report} ({address})")
 }
 
-/// What to do where no adapter is found, a sentence.
+/// Advice for when no adapter is found, as a sentence.
 pub fn remedy() -> &'static str {
     if cfg!(target_arch = "wasm32") {
         "Use a browser with WebGPU enabled"
@@ -260,7 +261,7 @@ fn with_reports(adapters: Vec<wgpu::Adapter>) -> (Vec<wgpu::Adapter>, Vec<Adapte
 }
 
 async fn all() -> Vec<wgpu::Adapter> {
-    // Starting OpenGL takes long, and its drivers write to standard error where there is no display.
+    // OpenGL starts slowly, and its drivers write to standard error without a display.
     match find(Backends::PRIMARY).await {
         found if found.is_empty() => find(Backends::GL).await,
         found => found,
@@ -269,13 +270,13 @@ async fn all() -> Vec<wgpu::Adapter> {
 
 async fn find(backends: Backends) -> Vec<wgpu::Adapter> {
     let mut adapters = instance(backends).enumerate_adapters(backends).await;
-    // Stable: adapters of one rank stay in the driver's order.
+    // Stable sort: adapters of equal rank keep the driver's order.
     adapters.sort_by_key(|a| rank(&a.get_info()));
     adapters
 }
 
-/// The instance of some graphics APIs, one for the life of the process: loading drivers takes time, and unloading them can crash a
-/// process as it exits (seen with SwiftShader beside llvmpipe: a call into a library that was gone).
+/// The instance for a set of graphics APIs, kept for the life of the process: loading drivers takes time, and unloading them can crash
+/// the process at exit (seen with SwiftShader beside llvmpipe: a call into an unloaded library).
 #[cfg(not(target_arch = "wasm32"))]
 fn instance(backends: Backends) -> wgpu::Instance {
     use std::sync::{Mutex, PoisonError};
@@ -295,7 +296,7 @@ use new_instance as instance;
 fn new_instance(backends: Backends) -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = backends;
-    // Validation layers and debug names on request only (WGPU_VALIDATION=1, WGPU_DEBUG=1): the same in every build.
+    // Validation layers and debug names only on request (WGPU_VALIDATION=1, WGPU_DEBUG=1), in every build.
     descriptor.flags = InstanceFlags::empty().with_env();
     wgpu::Instance::new(descriptor)
 }

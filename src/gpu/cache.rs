@@ -1,19 +1,19 @@
-//! What a driver compiled, kept from one start to the next: wgpu's `PIPELINE_CACHE`, so far of Vulkan alone.
+//! Keeps compiled pipelines across program starts, with wgpu's `PIPELINE_CACHE` (currently Vulkan only).
 
 use super::Gpu;
 use wgpu::{Features, PipelineCacheDescriptor};
 
-/// First bytes of what [`Gpu::pipeline_cache`] gives.
+/// Magic number of [`Gpu::pipeline_cache`] data.
 const MAGIC: &[u8; 8] = b"rmnetpc1";
 
 impl Gpu {
-    /// Compiles shaders with the help of `data`, bytes that [`Gpu::pipeline_cache`] gave earlier, and keeps what it compiles for
-    /// the next such bytes. Bytes of another adapter, driver or version of this crate, damaged ones and none at all are a fresh
-    /// start. Executors made of this value and its clones take part. Does nothing where the device has no `PIPELINE_CACHE`.
+    /// Loads a pipeline cache from `data`, which an earlier [`Gpu::pipeline_cache`] returned, and collects newly compiled pipelines in
+    /// it. Data of another adapter, driver or version of this crate, damaged data and empty data give an empty cache. Applies to
+    /// executors made from this value and its clones. Does nothing if the device lacks `PIPELINE_CACHE`.
     ///
     /// # Safety
-    /// A driver trusts what is in its cache. The bytes must come from [`Gpu::pipeline_cache`], by way of nobody else: a checksum finds
-    /// accidents, not forgeries. Keep them where only the user's own programs write.
+    /// Drivers trust their cache. The data must come from [`Gpu::pipeline_cache`] and must not have been modified by others: the checksum
+    /// detects accidents, not forgeries. Store it where only the user's own programs can write.
     pub unsafe fn with_pipeline_cache(mut self, data: &[u8]) -> Gpu {
         if self.has_pipeline_cache() {
             let data = open(data, &self.identity());
@@ -25,12 +25,12 @@ impl Gpu {
         self
     }
 
-    /// What was compiled so far, for [`Gpu::with_pipeline_cache`] at the next start. `None` where there is no such cache.
+    /// The pipelines compiled so far, for [`Gpu::with_pipeline_cache`] at the next start. `None` without a cache.
     pub fn pipeline_cache(&self) -> Option<Vec<u8>> {
         Some(seal(&self.cache.as_ref()?.get_data()?, &self.identity()))
     }
 
-    /// Writes those bytes to a file, whole or not at all; where there is no such cache, nothing.
+    /// Writes [`Gpu::pipeline_cache`] to a file atomically; does nothing without a cache.
     ///
     /// # Errors
     /// Those of the file system.
@@ -40,7 +40,7 @@ impl Gpu {
         crate::output::write_whole(path.as_ref(), |partial| std::fs::write(partial, bytes))
     }
 
-    /// A file name for those bytes, by the adapter; `None` where the device has no `PIPELINE_CACHE`.
+    /// A file name for the cache of this adapter; `None` if the device lacks `PIPELINE_CACHE`.
     pub fn pipeline_cache_name(&self) -> Option<String> {
         let key = wgpu::util::pipeline_cache_key(&self.device().adapter_info());
         key.filter(|_| self.has_pipeline_cache())
@@ -50,7 +50,7 @@ impl Gpu {
         self.device().features().contains(Features::PIPELINE_CACHE)
     }
 
-    /// Whom the bytes are good for.
+    /// The crate version, adapter and driver that the data is valid for.
     fn identity(&self) -> String {
         let (info, report) = (self.device().adapter_info(), self.adapter());
         let ids = format!("{:08x} {:08x}", info.vendor, info.device);
@@ -66,7 +66,7 @@ fn seal(data: &[u8], identity: &str) -> Vec<u8> {
     [MAGIC.as_slice(), &checksum(&rest).to_le_bytes(), &rest].concat()
 }
 
-/// The data of sealed bytes, where they are whole and of that identity.
+/// The data of sealed bytes; `None` if they are damaged or of another identity.
 fn open<'a>(sealed: &'a [u8], identity: &str) -> Option<&'a [u8]> {
     let (sum, rest) = sealed.strip_prefix(MAGIC)?.split_first_chunk::<8>()?;
     if u64::from_le_bytes(*sum) != checksum(rest) {

@@ -1,8 +1,8 @@
-//! Elapsed time, where the platform has a clock (`Instant::now` panics on `wasm32-unknown-unknown`).
+//! A stopwatch that also works without a clock (`Instant::now` panics on `wasm32-unknown-unknown`).
 
 use std::time::Duration;
 
-/// Measures from its making.
+/// Measures the time since its creation.
 pub(crate) struct Stopwatch {
     #[cfg(not(target_arch = "wasm32"))]
     start: std::time::Instant,

@@ -1,4 +1,4 @@
-//! A device with its queue: our own, or the app's.
+//! A device with its queue, opened by this crate or by the app.
 
 use super::adapter::{self, AdapterReport};
 #[cfg(not(target_arch = "wasm32"))]
@@ -12,54 +12,54 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use wgpu::{DeviceType, ErrorFilter, Features};
 
-/// What kernels for matrix units are written with.
+/// Features needed by the kernels for matrix units.
 const MATRIX_FEATURES: Features =
     Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(Features::SHADER_F16).union(Features::SUBGROUP);
 
-/// How long a wait for the driver lasts by default. A driver resets a hardware GPU that works on one thing for some seconds; software
-/// GPUs may take minutes for a large batch.
+/// Default timeout of waits for the driver. Drivers reset a hardware GPU after some seconds on one submission; software GPUs may take
+/// minutes for a large batch.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Kinds of GPU that get kernels of their own; for [`Gpu::with_kernels_for`].
+/// Kinds of GPU for which different kernels are selected; see [`Gpu::with_kernels_for`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GpuKind {
-    /// Integrated and mobile, and what a browser offers.
+    /// Integrated and mobile GPUs, and browsers.
     Integrated,
-    /// A card with memory of its own.
+    /// A discrete card with its own memory.
     Discrete,
 }
 
-/// A GPU that is ready to run: device, queue and what the adapter offers. Clones share the device.
+/// An opened GPU: device, queue and the adapter's properties. Clones share the device.
 #[derive(Clone, Debug)]
 pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     report: AdapterReport,
     capabilities: Capabilities,
-    /// Why the device was lost, once it is. Of an app's own device nothing is known until a call fails.
+    /// Reason of a device loss. For an app's own device it stays unknown until a call fails.
     lost: Arc<Mutex<Option<String>>>,
     #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "a browser waits as long as it likes"))]
     timeout: Duration,
-    /// Waits that a thread of their own does.
+    /// Submissions that a separate thread waits for.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) waits: Arc<WaitQueue>,
     /// Packed weights of the sessions on this device.
     pub(super) weights: Arc<Shared<wgpu::Buffer>>,
-    /// What the driver compiled, where that is kept.
+    /// Compiled pipelines, if a cache is used.
     pub(super) cache: Option<wgpu::PipelineCache>,
 }
 
 impl Gpu {
-    /// Opens an adapter, with the features of it that kernels can use and its own limits.
+    /// Opens an adapter with its own limits and those of its features that kernels can use.
     ///
     /// # Errors
-    /// [`GpuError::NoAdapter`] says what was found and what to install; [`GpuError::Open`] why the driver refuses.
+    /// [`GpuError::NoAdapter`], with the adapters found and what to install; [`GpuError::Open`], with the driver's reason.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn new(choice: &AdapterChoice) -> Result<Gpu, GpuError> {
         pollster::block_on(Gpu::new_async(choice))
     }
 
-    /// [`Gpu::new`] for where nothing may block, such as a browser.
+    /// [`Gpu::new`] without blocking, for example in a browser.
     ///
     /// # Errors
     /// As [`Gpu::new`].
@@ -67,7 +67,7 @@ impl Gpu {
         Gpu::open(&adapter::choose(choice).await?).await
     }
 
-    /// Opens an adapter that was found.
+    /// Opens an enumerated adapter.
     pub(super) async fn open(adapter: &wgpu::Adapter) -> Result<Gpu, GpuError> {
         let info = adapter.get_info();
         let mut required_features = Gpu::features_for(adapter);
@@ -82,7 +82,7 @@ impl Gpu {
             required_features,
             required_limits: adapter.limits(),
             experimental_features,
-            // Small blocks: a whole network is tens of MiB.
+            // Small allocation blocks: a whole network takes tens of MiB.
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         };
@@ -100,9 +100,9 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// The features of an adapter that kernels, timing and the pipeline cache can use: for an app that opens its own device, whose
-    /// limits are best the adapter's own, as large limits allow large networks. Matrix units are experimental in wgpu and not among
-    /// them; see [`Gpu::with_matrix_units`].
+    /// The features of an adapter that kernels, timing and the pipeline cache can use, for apps that open their own device. Request the
+    /// adapter's own limits, since large limits allow large networks. Matrix units are experimental in wgpu and not included; see
+    /// [`Gpu::with_matrix_units`].
     ///
     /// ```
     /// use rmnet::gpu::Gpu;
@@ -127,16 +127,16 @@ impl Gpu {
             | Features::TIMESTAMP_QUERY_INSIDE_PASSES
             | Features::PIPELINE_CACHE;
         if adapter.get_info().device_type == DeviceType::Cpu {
-            // What is the host's memory anyway is filled there, without a copy.
+            // Device memory is host memory: fill it directly, without a copy.
             useful |= Features::SHADER_INT64 | Features::MAPPABLE_PRIMARY_BUFFERS;
         }
         adapter.features() & useful
     }
 
-    /// The app's own device. Kernels are chosen by the features and limits it was opened with: [`Gpu::features_for`] says which are of
-    /// use.
+    /// Wraps the app's own device. Kernels are selected by the features and limits it was opened with; [`Gpu::features_for`] lists the
+    /// useful features.
     ///
-    /// Its error handler and its device-lost callback stay the app's.
+    /// The app keeps its error handler and device-lost callback.
     pub fn from_device(device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
         let (info, features, limits) = (device.adapter_info(), device.features(), device.limits());
         let report = AdapterReport::new(&info, features, &limits);
@@ -174,8 +174,9 @@ impl Gpu {
     }
 
     /// Lets kernels in f16 use the matrix units of a device that was opened on `adapter` with the features
-    /// `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16` and `SUBGROUP`; changes nothing where it lacks one, or the adapter is another
-    /// one or has no 16x16 matrices of f16 with sums in f32. [`Gpu::new`] does so by itself; of an app's own device only its adapter knows.
+    /// `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16` and `SUBGROUP`; changes nothing if a feature is missing, the adapter is a
+    /// different one, or it has no 16x16 matrices of f16 with f32 sums. [`Gpu::new`] does this automatically; for an app's own device the
+    /// adapter must be given.
     pub fn with_matrix_units(mut self, adapter: &wgpu::Adapter) -> Gpu {
         let (own, other) = (self.device.adapter_info(), adapter.get_info());
         let same = (own.backend, own.vendor, own.device, &own.name)
@@ -185,8 +186,8 @@ impl Gpu {
         self
     }
 
-    /// Plans for, and chooses the kernels of, a GPU of another kind than the adapter is, within the adapter's limits: to run on software
-    /// Vulkan what such a GPU would be given. The answers are as good, and the time says nothing about either. Matrix units are left out.
+    /// Plans and selects kernels for another kind of GPU, within the adapter's limits, for example to run a discrete card's kernels on
+    /// software Vulkan. Results are equally accurate; timings are meaningless. Matrix units are disabled.
     pub fn with_kernels_for(mut self, kind: GpuKind) -> Gpu {
         let Capabilities { class, features, .. } = &mut self.capabilities;
         *class = match kind {
@@ -197,8 +198,8 @@ impl Gpu {
         self
     }
 
-    /// Waits at most so long for the driver, 5 minutes by default, before a run or an upload fails with [`GpuError::Timeout`]. What was
-    /// submitted is not taken back: the next run waits behind it. A browser waits as long as it likes.
+    /// Sets the time to wait for the driver (default: 5 minutes) before a run or an upload fails with [`GpuError::Timeout`]. Submitted
+    /// work is not cancelled: the next run waits behind it. Ignored in a browser.
     pub fn with_timeout(mut self, timeout: Duration) -> Gpu {
         self.timeout = timeout;
         self
@@ -214,7 +215,7 @@ impl Gpu {
         &self.queue
     }
 
-    /// The adapter as it presents itself.
+    /// The adapter's properties.
     pub fn adapter(&self) -> &AdapterReport {
         &self.report
     }
@@ -231,7 +232,7 @@ impl Gpu {
         &self.capabilities
     }
 
-    /// What to plan for.
+    /// The limits to plan for.
     #[doc(hidden)]
     pub fn plan_target(&self) -> PlanTarget {
         PlanTarget::of(&self.capabilities)
@@ -245,14 +246,14 @@ impl Gpu {
         }
     }
 
-    /// [`Gpu::check_lost`] after the device had a chance to tell.
+    /// Polls the device, then [`Gpu::check_lost`].
     fn poll_lost(&self) -> Result<(), GpuError> {
-        // An error of this call is no news: something failed already.
+        // Ignore errors of this call: something has failed already.
         let _ = polled(&self.device, wgpu::PollType::Poll);
         self.check_lost()
     }
 
-    /// [`GpuError::DeviceLost`] where the device is lost, though nobody told: of an app's device. A lost one maps nothing.
+    /// [`GpuError::DeviceLost`] if the device is lost without notice, as an app's device may be: a lost device cannot map buffers.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn check_alive(&self) -> Result<(), GpuError> {
         self.check_lost()?;
@@ -267,7 +268,7 @@ impl Gpu {
         let mapped = probe.get_mapped_range_mut(..).map(drop);
         let errors = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop())).count();
         match mapped {
-            // Without memory there is no telling.
+            // Inconclusive if memory has run out.
             Err(e) if errors == 0 => Err(self.failed("mapping a buffer", e)),
             _ => Ok(()),
         }
@@ -278,8 +279,8 @@ impl Gpu {
         self.poll_lost()
     }
 
-    /// Lets the device tell what it has done until a submission is done, for so long and a quarter of a second at most, so that nothing
-    /// in wgpu is held for long. Says whether it is done.
+    /// Polls the device until a submission is done, for at most `time` and at most [`MAX_POLL`], so that no lock in wgpu is held for
+    /// long. Returns whether it is done.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn poll_submission(
         &self,
@@ -295,22 +296,21 @@ impl Gpu {
         }
     }
 
-    /// How long is waited for the driver.
+    /// The timeout of waits for the driver.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn timeout(&self) -> Duration {
-        // An instant that far off can be told on every system.
+        // Capped, so that `Instant` can represent the deadline on every system.
         self.timeout.min(Duration::from_secs(u32::MAX.into()))
     }
 
-    /// A result that did not come back although every call was legal: the device is lost.
+    /// The error for a failed operation whose calls were all valid: the device is lost.
     pub(super) fn failed(&self, doing: &str, what: impl std::fmt::Display) -> GpuError {
         self.poll_lost()
             .err()
             .unwrap_or_else(|| GpuError::DeviceLost { reason: format!("{doing} failed: {what}") })
     }
 
-    /// Runs calls of wgpu inside error scopes; what they refuse is the error. The calls are made here and now, the errors
-    /// may have to be awaited.
+    /// Runs wgpu calls inside error scopes and returns the first error. The calls run immediately; the errors may have to be awaited.
     pub(super) fn scoped<T, F: FnOnce() -> T>(
         &self,
         doing: &'static str,
@@ -323,28 +323,28 @@ impl Gpu {
         let (memory, internal, validation) = (memory.pop(), internal.pop(), validation.pop());
         let gpu = self.clone();
         async move {
-            // All are awaited, so that none is left behind; running out of memory explains the others.
+            // Await all scopes, so that none is left behind; running out of memory explains the other errors.
             let errors = [memory.await, internal.await, validation.await];
             match errors.into_iter().flatten().next() {
                 None => Ok(made),
-                // Of a lost device everything is refused.
+                // A lost device refuses every call.
                 Some(error) => Err(gpu.check_alive().err().unwrap_or(GpuError::from_wgpu(error, doing))),
             }
         }
     }
 }
 
-/// How long one call waits.
+/// Maximum duration of one poll.
 #[cfg(not(target_arch = "wasm32"))]
 const MAX_POLL: Duration = Duration::from_millis(250);
 
-/// Why a device did not tell.
+/// Why polling a device failed.
 enum PollFailure {
     Timeout,
     Failed(String),
 }
 
-/// Polls a device. Of one that is lost wgpu panics there: an error here.
+/// Polls a device. wgpu panics if it is lost, which is an error here.
 fn polled(device: &wgpu::Device, how: wgpu::PollType) -> Result<(), PollFailure> {
     let poll = std::panic::AssertUnwindSafe(|| device.poll(how));
     match std::panic::catch_unwind(poll) {
@@ -355,7 +355,7 @@ fn polled(device: &wgpu::Device, how: wgpu::PollType) -> Result<(), PollFailure>
     }
 }
 
-/// Whether an adapter multiplies 16x16 matrices of f16 and sums in f32, by subgroups of the size that kernels are written for.
+/// Whether an adapter multiplies 16x16 matrices of f16 with f32 sums, with the subgroup size of the kernels.
 fn matrix_units(adapter: &wgpu::Adapter) -> bool {
     use wgpu::CooperativeScalarType::{F16, F32};
     let info = adapter.get_info();

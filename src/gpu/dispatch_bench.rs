@@ -1,4 +1,4 @@
-//! One dispatch on buffers of its own, to try kernels on: what each gives, and how long it takes.
+//! Runs candidate kernels of one dispatch on separate buffers, to compare their results and times.
 
 use super::pipeline::{Pipeline, make_pipeline, whole_from};
 use super::program::scratch;
@@ -16,24 +16,25 @@ use wgpu::{BindGroup, Buffer, BufferDescriptor, BufferUsages, CommandEncoder, Qu
 pub(crate) struct DispatchBench<'a> {
     gpu: &'a Gpu,
     reads: Vec<Buffer>,
-    /// What each written buffer holds before a dispatch, and the buffer.
+    /// `[initial content, buffer]` of each written buffer.
     writes: Vec<[Buffer; 2]>,
-    /// The same of the arena, which stands for those of the buffers that are in it.
+    /// `[initial content, buffer]` of the arena.
     arena: Option<[Buffer; 2]>,
-    /// Which buffer each result is in, and which bytes of it.
+    /// The buffer and byte range of each result.
     results: Vec<(Buffer, Range<u64>)>,
-    /// A query set with the buffer its two times go to; `None` where the device has no timestamps.
+    /// A query set and the buffer its two timestamps are resolved to; `None` if the device has no timestamps.
     clock: Option<(QuerySet, Buffer)>,
 }
 
 /// A kernel compiled for a [`DispatchBench`], with its weights.
 pub(crate) struct CompiledCandidate {
-    /// Of each of its shaders what runs, what it binds, and its grid.
+    /// Pipeline, bind group and grid of each shader.
     shaders: Vec<(Pipeline, BindGroup, [u32; 3])>,
 }
 
 impl<'a> DispatchBench<'a> {
-    /// Buffers for a dispatch of a plan that hold `reads`, and `writes` before it, as words: f32, or pairs of f16. Blocks.
+    /// Creates the buffers of a dispatch of a plan. Its read buffers hold `reads`; its written buffers hold `writes` before each run, as
+    /// words: f32, or pairs of f16. Blocks.
     ///
     /// # Errors
     /// [`GpuError::OutOfMemory`], [`GpuError::DeviceLost`], [`GpuError::Refused`].
@@ -73,7 +74,7 @@ impl<'a> DispatchBench<'a> {
             match (written_at(n), &in_arena) {
                 (Some(start), Some([_, arena])) => {
                     results.push((arena.clone(), 4 * start as u64..4 * start as u64 + bytes));
-                    // Not bound: kernels of the arena find it there.
+                    // Not bound: the kernels access it in the arena.
                     own_writes.push([arena.clone(), arena.clone()]);
                 }
                 _ => {
@@ -108,7 +109,7 @@ impl<'a> DispatchBench<'a> {
         Ok(DispatchBench { gpu, reads, writes, arena, results, clock })
     }
 
-    /// Compiles a kernel, made for the spec whose buffers these are, and uploads its packed weights. Blocks.
+    /// Compiles a kernel of this dispatch's spec and uploads its packed weights. Blocks.
     ///
     /// # Errors
     /// As [`DispatchBench::new`]; [`GpuError::Refused`] where the driver does not take the shader.
@@ -141,7 +142,7 @@ impl<'a> DispatchBench<'a> {
         Ok(CompiledCandidate { shaders: kernel.shaders.iter().map(shader).collect::<Result<_, GpuError>>()? })
     }
 
-    /// The words of the written buffers after one dispatch. Blocks.
+    /// Runs one dispatch and returns the words of the written buffers. Blocks.
     ///
     /// # Errors
     /// As [`DispatchBench::new`].
@@ -161,8 +162,8 @@ impl<'a> DispatchBench<'a> {
         staging.iter().map(read).collect()
     }
 
-    /// Time of one dispatch, the mean of so many one after the other: the GPU's own, or where it has no timestamps the host's
-    /// from submission to completion. Blocks.
+    /// Mean time of one dispatch over `dispatches` successive ones: GPU time, or without timestamps host time from submission to
+    /// completion. Blocks.
     ///
     /// # Errors
     /// As [`DispatchBench::new`]; [`GpuError::Timestamps`].
@@ -196,7 +197,7 @@ impl<'a> DispatchBench<'a> {
         Ok(whole / dispatches.max(1))
     }
 
-    /// Commands that begin by giving the written buffers their first content.
+    /// An encoder whose first commands restore the initial content of the written buffers.
     fn restored(&self) -> CommandEncoder {
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
         for [before, written] in self.writes.iter().chain(&self.arena).filter(|[a, b]| a != b) {
@@ -231,7 +232,7 @@ fn buffer(gpu: &Gpu, size: u64, usage: BufferUsages) -> Buffer {
     gpu.device().create_buffer(&descriptor)
 }
 
-/// A buffer to read, and the command that copies a part of another there.
+/// Creates a staging buffer and records the copy of a byte range into it.
 fn staged(gpu: &Gpu, encoder: &mut CommandEncoder, from: &Buffer, bytes: Range<u64>) -> Buffer {
     let size = bytes.end - bytes.start;
     let staging = buffer(gpu, size, BufferUsages::MAP_READ | BufferUsages::COPY_DST);

@@ -1,4 +1,4 @@
-//! What can go wrong on a GPU.
+//! Errors of the GPU executor.
 
 use crate::kernel::KernelError;
 
@@ -6,17 +6,17 @@ use crate::kernel::KernelError;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GpuError {
-    /// No adapter answers to what was asked for.
+    /// No adapter matches the choice.
     #[error("no adapter for `{asked}`; found: {}; {remedy}", if .found.is_empty() { "none".into() } else { .found.join(", ") })]
     NoAdapter {
         /// The choice, as on the command line.
         asked: String,
-        /// Names of the adapters there are.
+        /// Names of the available adapters.
         found: Vec<String>,
         /// What to do about it.
         remedy: String,
     },
-    /// The adapter is there but gives no device.
+    /// The adapter exists but cannot be opened.
     #[error("{adapter} cannot be opened: {reason}")]
     Open {
         /// Name of the adapter.
@@ -36,18 +36,18 @@ pub enum GpuError {
         /// The limit.
         allowed: u64,
     },
-    /// A weight or bias that batch norm took beyond what f32 holds.
+    /// A weight or bias that overflows f32 when folded with its batch norm.
     #[error("{layer}: a weight or bias, folded with its batch norm, is beyond f32")]
     Overflow {
         /// The layer.
         layer: String,
     },
-    /// A dispatch that no kernel can do on this adapter.
+    /// A dispatch for which no kernel fits this adapter.
     #[error("{dispatch}: {source}")]
     Kernel {
         /// Name of the dispatch.
         dispatch: String,
-        /// The limit in the way, with figures.
+        /// The exceeded limit, with figures.
         source: KernelError,
     },
     /// The device went away (driver reset, unplugged, destroyed). Make a new one, and new executors on it.
@@ -56,12 +56,12 @@ pub enum GpuError {
         /// What the driver said.
         reason: String,
     },
-    /// The driver gave no answer in the time that is waited for one ([`Gpu::with_timeout`](super::Gpu::with_timeout)).
+    /// The driver did not respond within the timeout ([`Gpu::with_timeout`](super::Gpu::with_timeout)).
     #[error("{doing}: the GPU driver gave no answer within {after:?}")]
     Timeout {
         /// What was being done.
         doing: String,
-        /// How long it was waited for.
+        /// The timeout.
         after: std::time::Duration,
     },
     /// The device has no memory left.
@@ -70,7 +70,7 @@ pub enum GpuError {
         /// What was being done.
         doing: String,
     },
-    /// wgpu or the driver refused a call: an error of ours or of the driver.
+    /// wgpu or the driver refused a call: a bug in this crate or in the driver.
     #[error("the GPU refused {doing}: {message}")]
     Refused {
         /// What was being done.
@@ -78,7 +78,7 @@ pub enum GpuError {
         /// wgpu's words.
         message: String,
     },
-    /// Timestamps that cannot be times: zero, or going backwards.
+    /// Invalid timestamps: zero, or decreasing.
     #[error("{adapter}: the driver's timestamps are no times (zero, or going backwards)")]
     Timestamps {
         /// Name of the adapter.
@@ -92,7 +92,7 @@ pub enum GpuError {
         /// Values given.
         found: usize,
     },
-    /// A buffer of the app that cannot serve as input or output.
+    /// A buffer of the app that cannot be used as input or output.
     #[error("the {which} buffer {problem}")]
     Buffer {
         /// `input` or `output`.
@@ -103,7 +103,7 @@ pub enum GpuError {
 }
 
 impl GpuError {
-    /// wgpu's error, with what was being done.
+    /// Converts wgpu's error, with a description of the failed operation.
     pub(super) fn from_wgpu(error: wgpu::Error, doing: &str) -> GpuError {
         match error {
             wgpu::Error::OutOfMemory { .. } => GpuError::OutOfMemory { doing: doing.into() },

@@ -15,16 +15,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use wgpu::{Buffer, BufferDescriptor, BufferUsages, CommandEncoder};
 
-/// How an executor is made.
+/// Options of an executor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExecOptions {
-    /// Keeps wgpu's run-time checks in the shaders: bounds of buffers, of loops, of divisors. Slower on most GPUs.
+    /// Keeps wgpu's run-time checks of buffer bounds, loops and divisors in shaders. Slower on most GPUs.
     pub safe_shaders: bool,
     /// Kernels measured to be faster than the static choice. Empty by default.
     pub tuning: Tuning,
 }
 
-/// Runs one plan on one device. `Send` and `Sync` where wgpu is; runs from several threads queue up on the device.
+/// Runs one plan on one device. `Send` and `Sync` if wgpu is; runs from several threads are queued on the device.
 pub struct GpuExecutor {
     pub(super) gpu: Gpu,
     /// Without its weights.
@@ -37,24 +37,24 @@ pub struct GpuExecutor {
     shared: Mutex<Shared>,
 }
 
-/// What runs share.
+/// State shared by runs.
 #[derive(Default)]
 struct Shared {
-    /// The executor's own input and output, made by the first run that needs them.
+    /// The executor's own input and output buffers, created by the first run that needs them.
     internal_io: Option<InternalIo>,
-    /// Ready for the next runs.
+    /// Slots ready for the next runs.
     run_slots: Vec<RunSlot>,
-    /// Held by every turn there is.
+    /// Cloned into every existing slot, to count them.
     token: Arc<()>,
-    /// Runs that were submitted, oldest first, also those that nobody awaits any more.
+    /// Submitted runs, oldest first, including those no longer awaited.
     in_flight: VecDeque<MapFuture>,
 }
 
-/// Runs of one executor that may be in flight; the next one waits for the oldest. A run that is dropped before it is done still has its
-/// buffers.
+/// Maximum runs of one executor in flight; a further run waits for the oldest. A run dropped before it is done keeps its buffers until
+/// then.
 const MAX_IN_FLIGHT: usize = 16;
 
-/// The executor's own input and output.
+/// The executor's own input and output buffers, with their bind groups.
 #[derive(Clone)]
 pub(super) struct InternalIo {
     pub(super) input: Buffer,
@@ -72,8 +72,8 @@ impl GpuExecutor {
         pollster::block_on(GpuExecutor::new_async(gpu, plan, options))
     }
 
-    /// Allocates slots, packs and uploads the weights one dispatch at a time, compiles the shaders. The plan's tensors
-    /// are not needed afterwards.
+    /// Allocates slots, packs and uploads weights one dispatch at a time, and compiles shaders. The plan's tensors are not needed
+    /// afterwards.
     ///
     /// `plan` should have been compiled for [`Gpu::plan_target`].
     ///
@@ -96,7 +96,7 @@ impl GpuExecutor {
         let stopwatch = Stopwatch::start();
         let mut compiled = Compiled::new(gpu, kernels, options.safe_shaders).await?;
         if !super::software::writes_in_place(gpu) {
-            // Uploads wait for the queue: they would be booked what compiles there.
+            // Uploads wait for the queue: wait for compilation first, so that its time is not counted as upload.
             compiled.finish(gpu)?;
         }
         let mut compile = stopwatch.elapsed();
@@ -139,17 +139,17 @@ impl GpuExecutor {
         &self.plan
     }
 
-    /// The kernels that run, one per dispatch.
+    /// The kernel of each dispatch.
     pub fn kernels(&self) -> Vec<Choice> {
         self.program.choices().collect()
     }
 
-    /// What became of [`ExecOptions::tuning`].
+    /// How [`ExecOptions::tuning`] was applied.
     pub fn tuned(&self) -> &Tuned {
         &self.tuned
     }
 
-    /// The rounding of the kernels that make a kept value; of one that is not kept, that of a plain sum.
+    /// Rounding bound of the kernels that compute a kept value; [`Rounding::DIRECT`] for other names.
     pub fn rounding(&self, kept: &str) -> Rounding {
         let parts = self.plan.kept.iter().filter(|k| k.name == kept).flat_map(|k| &k.parts);
         let makers = parts.flat_map(|part| {
@@ -160,7 +160,7 @@ impl GpuExecutor {
         makers.fold(Rounding::DIRECT, Rounding::or)
     }
 
-    /// Bytes of packed weights of every dispatch.
+    /// Bytes of packed weights, per dispatch.
     pub fn weight_bytes_by_dispatch(&self) -> Vec<usize> {
         self.program.weight_bytes().collect()
     }
@@ -170,7 +170,7 @@ impl GpuExecutor {
         self.program.pipelines()
     }
 
-    /// Time to pack and upload the weights, and time to compile the shaders. Zero in a browser, which has no clock here.
+    /// `(upload, compile)`: the time to pack and upload weights, and to compile shaders. Zero in a browser, where no clock is available.
     pub fn startup(&self) -> (Duration, Duration) {
         (self.upload, self.compile)
     }
@@ -180,7 +180,7 @@ impl GpuExecutor {
         self.weight_bytes
     }
 
-    /// What is allocated on the device by now.
+    /// Current allocations on the device.
     pub fn memory(&self) -> Memory {
         let shared = self.shared();
         let io_bind_groups = self.plan.input().shape.bytes() + self.plan.output().shape.bytes();
@@ -193,17 +193,17 @@ impl GpuExecutor {
         }
     }
 
-    /// Records one run into the app's command encoder: `input`, planar f32 `[batch, channels, height, width]`, is read,
-    /// `output`, planar f32 of the plan's output shape, is written, nothing comes back to the host.
+    /// Records one run into the app's command encoder. It reads `input`, planar f32 `[batch, channels, height, width]`, and writes
+    /// `output`, planar f32 of the plan's output shape. Nothing is copied to the host.
     ///
-    /// Runs of one executor share its slots: their order in the queue keeps them apart, so submit what is recorded to
-    /// the queue of this device, in order. The buffers are bound anew each time and not kept alive beyond the commands.
+    /// Runs of one executor share its slots and must not overlap: submit the recorded commands to this device's queue, in order. The
+    /// buffers are bound for each call and kept alive only by the commands.
     ///
     /// # Errors
     /// [`GpuError::Buffer`] when a buffer is too small, lacks the usage `STORAGE`, is given as both, is destroyed or of another device;
-    /// [`GpuError::DeviceLost`]. The encoder of another device is an error of wgpu's when it is finished. A buffer of another
-    /// `wgpu::Instance` cannot always be told from one of this instance: do not mix them. In a browser, where errors come later, the
-    /// app's error handler has those of destroyed and foreign buffers.
+    /// [`GpuError::DeviceLost`]. An encoder of another device is a wgpu error when it is finished. Do not mix buffers of several
+    /// `wgpu::Instance`s: they cannot always be told apart. In a browser errors are asynchronous, and the app's error handler receives
+    /// those of destroyed buffers and buffers of other devices.
     pub fn encode(
         &self,
         encoder: &mut CommandEncoder,
@@ -225,7 +225,7 @@ impl GpuExecutor {
                 let problem = format!("cannot be bound: {why}");
                 GpuError::Buffer { which: "input or output", problem }
             };
-            // wgpu panics at a buffer that its instance does not know.
+            // wgpu panics on a buffer of another instance.
             let bind = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(bind));
             let bound = pollster::block_on(self.gpu.scoped("the app's buffers", bind));
             self.gpu.check_alive()?;
@@ -248,7 +248,7 @@ impl GpuExecutor {
         self.program.record(&mut pass, io_bind_groups, 0..self.program.len());
     }
 
-    /// The commands of one run through a turn's staging buffers; the slots of kept values are copied in its end.
+    /// The commands of one run: upload, dispatches, download, then copies of the kept values.
     pub(super) fn commands(&self, run_slot: &RunSlot, kept: &[(BufferId, Buffer)]) -> wgpu::CommandBuffer {
         let internal_io = self.internal_io();
         let mut encoder = self
@@ -293,7 +293,7 @@ impl GpuExecutor {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A turn nobody uses; new where all are in flight.
+    /// Takes a free run slot; creates one if all are in flight.
     pub(super) fn take_run_slot(&self) -> RunSlot {
         let token = {
             let mut shared = self.shared();
@@ -320,8 +320,8 @@ impl GpuExecutor {
         RunSlot { upload, download, commands: None, _token: token }
     }
 
-    /// Gives a turn back after its run. As many wait for the next runs as are in use, and one: what a crowd of runs made goes again
-    /// when the crowd is gone.
+    /// Returns a slot after its run. At most one more slot is kept free than are in use, so that slots created by a burst of runs are
+    /// released after it.
     pub(super) fn return_run_slot(&self, run_slot: RunSlot) {
         let mut shared = self.shared();
         let all = Arc::strong_count(&shared.token) - 1;
@@ -331,22 +331,22 @@ impl GpuExecutor {
         }
     }
 
-    /// Runs that the device has not done yet, those that nobody awaits any more among them: at most 16, as another one then waits for
-    /// the oldest. In a browser they are not counted.
+    /// Number of unfinished runs, including those no longer awaited. At most 16, as a further run waits for the oldest. Not counted in a
+    /// browser.
     pub fn in_flight(&self) -> usize {
         let mut shared = self.shared();
         shared.in_flight.retain(|run| !run.is_ready());
         shared.in_flight.len()
     }
 
-    /// Where too many runs are in flight, the one to wait for.
+    /// The run to wait for, if too many are in flight.
     pub(super) fn oldest_in_flight(&self) -> Option<MapFuture> {
         let mut shared = self.shared();
         shared.in_flight.retain(|run| !run.is_ready());
         shared.in_flight.front().filter(|_| shared.in_flight.len() >= MAX_IN_FLIGHT).cloned()
     }
 
-    /// Remembers a run that was submitted.
+    /// Registers a submitted run.
     pub(super) fn is_in_flight(&self, run: MapFuture) {
         self.shared().in_flight.push_back(run);
     }

@@ -1,16 +1,16 @@
-//! The GPU of the default device: a hardware GPU, never a software one.
+//! Selects the GPU of the default device: a hardware GPU, never a software one.
 
 use super::adapter::{self, AdapterReport};
 use super::{Gpu, GpuError};
 use std::fmt;
 
-/// An adapter that the default device does not use: a software GPU, or one that lacks what shaders need.
+/// An adapter skipped by the default device: a software GPU, or one that lacks a required feature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PassedOver {
     /// Its position in [`adapters`](super::adapters): [`AdapterChoice::Index`](super::AdapterChoice::Index) asks for it.
     pub index: usize,
-    /// What it is; [`AdapterReport::problem`] says what it lacks, where that is the reason.
+    /// The adapter; [`AdapterReport::problem`] says what it lacks, if that is the reason.
     pub adapter: AdapterReport,
 }
 
@@ -22,28 +22,28 @@ impl fmt::Display for PassedOver {
     }
 }
 
-/// What [`Gpu::hardware`] found.
+/// Result of [`Gpu::hardware`].
 #[derive(Clone, Debug)]
 pub enum HardwareGpu {
-    /// The best hardware GPU, open.
+    /// The best hardware GPU, opened.
     Open(Box<Gpu>),
-    /// No hardware GPU that can be used; the adapters there are instead, perhaps none.
+    /// There is no usable hardware GPU; the adapters found instead, possibly none.
     Absent(Vec<PassedOver>),
 }
 
 impl Gpu {
-    /// Opens the best hardware GPU: the first adapter, in the order of [`adapters`](super::adapters), that has what shaders
-    /// need and does not present itself as software. Software GPUs are slower than the CPU executor on the same cores, so
-    /// they run only where they are asked for by an [`AdapterChoice`](super::AdapterChoice).
+    /// Opens the best hardware GPU: the first adapter, in the order of [`adapters`](super::adapters), that has all required features and
+    /// does not report itself as software. Software GPUs are slower than the CPU executor on the same cores, so they are used only if an
+    /// [`AdapterChoice`](super::AdapterChoice) asks for them.
     ///
     /// # Errors
-    /// [`GpuError::Open`] where the driver refuses to open it: a hardware GPU that is there is not passed over in silence.
+    /// [`GpuError::Open`] if the driver refuses to open it: a hardware GPU is not skipped silently.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn hardware() -> Result<HardwareGpu, GpuError> {
         pollster::block_on(Gpu::hardware_async())
     }
 
-    /// [`Gpu::hardware`] for where nothing may block.
+    /// [`Gpu::hardware`] without blocking.
     ///
     /// # Errors
     /// As [`Gpu::hardware`].
@@ -56,7 +56,7 @@ impl Gpu {
     }
 }
 
-/// The position of the first hardware GPU that can be used; where there is none, all adapters.
+/// The position of the first usable hardware GPU; if there is none, all adapters.
 fn choose(reports: Vec<AdapterReport>) -> Result<usize, Vec<PassedOver>> {
     reports.iter().position(AdapterReport::is_usable_hardware).ok_or_else(|| {
         reports.into_iter().enumerate().map(|(index, adapter)| PassedOver { index, adapter }).collect()

@@ -1,9 +1,9 @@
-//! Buffers being mapped, and the queue of submissions that they wait for.
+//! Futures of buffer mappings, and the queue of submissions they wait for.
 //!
-//! Why no wait is lost: a [`MapFuture`] counts what it waits for under its lock, and [`MapGuard::drop`] takes the wakers under that same lock
-//! once the count is 0, so that a future that looked before registers its waker in time, and one that looks after finds it ready. Why
-//! none lasts for ever: whatever is counted ends by a callback of wgpu, by the thread of [`WaitQueue`], which gives up after the device's
-//! timeout, or by a drop on the way out of an error. Why nothing waits in a circle: no lock is held while the driver is waited for.
+//! No wake-up is lost: a [`MapFuture`] counts what it waits for under its lock, and [`MapGuard::drop`] takes the wakers under the same
+//! lock once the count is 0, so a future polled before that registers its waker in time, and one polled later is ready. Every wait ends:
+//! a guard is dropped by a callback of wgpu, by the thread of [`WaitQueue`], which gives up after the device's timeout, or while an error
+//! is returned. There are no deadlocks: no lock is held while waiting for the driver.
 
 use super::GpuError;
 #[cfg(not(target_arch = "wasm32"))]
@@ -17,8 +17,7 @@ use std::time::{Duration, Instant};
 #[cfg(not(target_arch = "wasm32"))]
 use wgpu::SubmissionIndex;
 
-/// Submissions that are waited for by a thread of the device's own, one for all of them, in the order of their submission. It ends
-/// when there is none left.
+/// Submissions awaited by one background thread per device, in submission order. The thread ends when none is left.
 #[cfg(not(target_arch = "wasm32"))]
 #[derive(Debug, Default)]
 pub(super) struct WaitQueue(Mutex<PendingSubmissions>);
@@ -34,10 +33,10 @@ pub(super) struct PendingSubmissions {
 #[derive(Debug)]
 pub(super) struct PendingSubmission {
     pub(super) index: SubmissionIndex,
-    /// When it is given up, and after how long that is.
+    /// The deadline, and the timeout it results from.
     pub(super) until: Instant,
     pub(super) timeout: Duration,
-    /// Its buffers, and the run itself.
+    /// Guards of its buffers and of the run itself.
     pub(super) guards: [MapGuard; 2],
 }
 
@@ -55,8 +54,8 @@ impl WaitQueue {
     }
 }
 
-/// Buffers being mapped, and threads that wait for them: ready once all are, or as soon as one fails. Clones are of the same buffers,
-/// and may be awaited by several tasks.
+/// A future of several buffer mappings and waits: ready when all are done, or as soon as one fails. Clones refer to the same mappings,
+/// and several tasks may await them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MapFuture(Arc<Mutex<MapState>>);
 
@@ -70,7 +69,7 @@ struct MapState {
 /// Why buffers were not mapped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MapError {
-    /// wgpu does not say why.
+    /// Refused by wgpu, without a reason.
     #[error("a buffer could not be mapped")]
     Refused,
     /// Waiting for the device failed.
@@ -84,7 +83,7 @@ impl MapState {
     }
 }
 
-/// One of what a [`MapFuture`] waits for, until the drop.
+/// One of what a [`MapFuture`] waits for, until it is dropped.
 #[derive(Debug)]
 pub(super) struct MapGuard(MapFuture);
 
@@ -109,13 +108,13 @@ impl From<GpuError> for MapError {
 }
 
 impl MapFuture {
-    /// One more to wait for.
+    /// Adds one more operation to wait for.
     pub(super) fn guard(&self) -> MapGuard {
         self.lock().pending += 1;
         MapGuard(self.clone())
     }
 
-    /// Whether it would give something now.
+    /// Whether it is ready.
     pub(super) fn is_ready(&self) -> bool {
         self.lock().is_ready()
     }

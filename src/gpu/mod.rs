@@ -1,8 +1,8 @@
-//! Runs a [`Plan`](crate::plan::Plan) on a GPU through wgpu: the only module that knows of it, besides the signatures of
+//! Runs a [`Plan`](crate::plan::Plan) on a GPU through wgpu. Only this module uses wgpu, apart from the signatures of
 //! [`Session`](crate::Session) that take an app's device and buffers.
 //!
-//! [`Gpu`] is a device with what it offers; [`GpuExecutor`] is a plan on it: one buffer per slot, one pipeline per distinct
-//! shader, bind groups made once. A run is one compute pass in one submission, and allocates nothing on the device.
+//! [`Gpu`] is a device with its capabilities. [`GpuExecutor`] is a plan on a device: one buffer per slot, one pipeline per distinct
+//! shader, bind groups created once. A run is one compute pass in one submission and allocates nothing on the device.
 
 mod adapter;
 mod cache;

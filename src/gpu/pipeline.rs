@@ -1,4 +1,4 @@
-//! Compiled shaders, and what they bind.
+//! Compiled shaders and their bind groups.
 
 use super::{Gpu, GpuError};
 use crate::kernel::{Binding, Shader};
@@ -14,7 +14,8 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Binds to every binding of its shader what `resource` gives for it. Where that is nothing, wgpu refuses the group.
+    /// Creates a bind group with the resource that `resource` returns for each binding of the shader. wgpu refuses the group if one is
+    /// `None`.
     pub(super) fn bind<'a>(
         &self,
         gpu: &Gpu,
@@ -33,7 +34,7 @@ impl Pipeline {
     }
 }
 
-/// A buffer from a byte on.
+/// A buffer from byte `offset` on.
 pub(super) fn whole_from(buffer: &Buffer, offset: u64) -> BindingResource<'_> {
     BindingResource::Buffer(BufferBinding { buffer, offset, size: None })
 }
@@ -45,12 +46,12 @@ pub(super) async fn make_pipelines(
     sources: &[(String, Shader)],
     safe: bool,
 ) -> Result<Vec<Pipeline>, GpuError> {
-    // Error scopes belong to threads; each pipeline opens and closes its own where it is made.
+    // Error scopes are per thread: each pipeline is created within its own.
     let make = |(name, shader): &(String, Shader)| pollster::block_on(make_pipeline(gpu, name, shader, safe));
     crate::threads::map(sources.len(), |i| make(&sources[i])).into_iter().collect()
 }
 
-/// A browser compiles aside by itself.
+/// Browsers compile in the background.
 #[cfg(target_arch = "wasm32")]
 pub(super) async fn make_pipelines(
     gpu: &Gpu,
@@ -78,10 +79,9 @@ pub(super) async fn make_pipeline(
         let module = if safe {
             device.create_shader_module(descriptor)
         } else {
-            // SAFETY: the text comes from `kernel::select` and `kernel::candidates` alone. Its loops count to constants, or to sizes
-            // of the spec that come with the weights; its indices stay inside
-            // buffers of the shapes of its spec, which are the sizes bound here; it divides by constants and sizes other than 0.
-            // Tests run every kernel with the checks on as well and compare.
+            // SAFETY: the text comes only from `kernel::select` and `kernel::candidates`. Loops are bounded by constants or by sizes
+            // stored with the weights; indices stay inside buffers of the spec's shapes, which are the bound sizes; divisors are nonzero
+            // constants and sizes. Tests also run every kernel with checks enabled and compare.
             unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
         };
         let entries: Vec<_> = shader

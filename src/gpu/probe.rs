@@ -1,4 +1,4 @@
-//! Runs the [`Probe`]s that show what a device can do.
+//! Runs the [`Probe`]s that measure a device's peak throughput.
 
 use super::clock::Stopwatch;
 use super::wait::wait;
@@ -7,9 +7,9 @@ use crate::kernel::Probe;
 use std::time::Duration;
 use wgpu::BufferUsages;
 
-/// A measurement takes at least that long, so that submitting does not count.
+/// Minimum duration of a measurement, so that submission overhead is negligible.
 const MIN_DURATION: Duration = Duration::from_millis(40);
-/// Measurements, of which the shortest counts.
+/// Number of measurements; the shortest counts.
 const MEASUREMENTS: usize = 5;
 
 impl Gpu {
@@ -28,7 +28,7 @@ impl Gpu {
         Ok((flops, bytes))
     }
 
-    /// Seconds of one dispatch, at best.
+    /// Shortest time of one dispatch, in seconds.
     async fn time_probe(&self, probe: &Probe) -> Result<f64, GpuError> {
         let device = self.device();
         let make = || {
@@ -36,8 +36,8 @@ impl Gpu {
                 label: Some(probe.entry),
                 source: wgpu::ShaderSource::Wgsl(probe.wgsl.as_str().into()),
             };
-            // SAFETY: its loop counts to a constant, and the buffer below is made for its indices. Checked, a loop this tight
-            // would measure the check.
+            // SAFETY: the loop bound is constant, and the buffer below covers all indices. With checks, a loop this tight would measure
+            // the checks.
             let module = unsafe {
                 device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
             };

@@ -1,4 +1,4 @@
-//! What runs: pipelines and bind groups of every dispatch, in order.
+//! The executable form of a plan: pipelines and bind groups of every dispatch, in order.
 
 use super::pipeline::{Pipeline, make_pipelines, whole_from};
 use super::slots::Slots;
@@ -10,22 +10,22 @@ use std::ops::Range;
 use std::sync::Arc;
 use wgpu::{BindGroup, Buffer, BufferBinding, ComputePass};
 
-/// One dispatch of a plan, short of its bind groups.
+/// One dispatch of a plan, without its bind groups.
 struct Step {
-    /// Of each of the kernel's shaders the position among the pipelines.
+    /// Index of the pipeline of each of the kernel's shaders.
     pipelines: Vec<usize>,
     kernel: Kernel,
 }
 
-/// Of each shader of a kernel.
+/// One bind group per shader of a kernel.
 type BindGroups = Vec<BindGroup>;
 
-/// All dispatches of a plan with what they bind.
+/// All dispatches of a plan with their bindings.
 pub(super) struct Program {
     pipelines: Vec<Pipeline>,
     steps: Vec<Step>,
     slots: Slots,
-    /// One for all kernels that bind it, as large as the largest needs.
+    /// Shared by all kernels that bind it; as large as the largest needs.
     scratch: Option<Buffer>,
     /// Of each dispatch; other sessions may have the same.
     weights: Vec<Option<Arc<Buffer>>>,
@@ -33,20 +33,20 @@ pub(super) struct Program {
     internal_bind_groups: Vec<Option<BindGroups>>,
 }
 
-/// Bind groups of the dispatches that touch the input or the output, for one such pair of buffers.
+/// Bind groups of the dispatches that use the input or the output, for one pair of buffers.
 pub(super) type IoBindGroups = Vec<(usize, BindGroups)>;
 
-/// What runs, before there are weights.
+/// Compiled dispatches, before the weights exist.
 pub(super) struct Compiled {
     pipelines: Vec<Pipeline>,
     steps: Vec<Step>,
-    /// What the driver compiles aside is compiled when this is done.
+    /// The submission after which background compilation is finished.
     #[cfg(not(target_arch = "wasm32"))]
     background: Option<wgpu::SubmissionIndex>,
 }
 
 impl Compiled {
-    /// Makes one pipeline per distinct shader. `safe` keeps wgpu's run-time checks in.
+    /// Creates one pipeline per distinct shader. `safe` keeps wgpu's run-time checks.
     pub(super) async fn new(gpu: &Gpu, kernels: Vec<Kernel>, safe: bool) -> Result<Compiled, GpuError> {
         let mut sources: Vec<(String, Shader)> = vec![];
         let mut known: HashMap<String, usize> = HashMap::new();
@@ -57,7 +57,7 @@ impl Compiled {
                     sources.push((kernel.choice.to_string(), shader.clone()));
                     sources.len() - 1
                 });
-                // The text is needed once; what is bound, and how, stays.
+                // The text is no longer needed; bindings and grid are.
                 shader.forget_text();
                 pipeline
             });
@@ -82,7 +82,7 @@ impl Compiled {
         })
     }
 
-    /// Waits for what the driver compiles aside.
+    /// Waits for background compilation.
     pub(super) fn finish(&mut self, _gpu: &Gpu) -> Result<(), GpuError> {
         #[cfg(not(target_arch = "wasm32"))]
         if let Some(index) = self.background.take() {
@@ -91,14 +91,14 @@ impl Compiled {
         Ok(())
     }
 
-    /// The kernels, by dispatch, without their texts.
+    /// The kernels by dispatch, without their text.
     pub(super) fn kernels(&self) -> impl Iterator<Item = &Kernel> {
         self.steps.iter().map(|s| &s.kernel)
     }
 }
 
 impl Program {
-    /// Binds what was compiled for a plan's dispatches.
+    /// Creates the bind groups of a plan's dispatches.
     pub(super) async fn new(
         gpu: &Gpu,
         plan: &Plan,
@@ -125,12 +125,12 @@ impl Program {
         self.pipelines.len()
     }
 
-    /// Bytes of the slots, and of what lies between them in an arena.
+    /// Bytes of the slots, including padding in an arena.
     pub(super) fn slot_bytes(&self) -> usize {
         self.slots.bytes()
     }
 
-    /// Bytes that kernels hand on between their own shaders.
+    /// Bytes of the scratch buffer.
     pub(super) fn scratch_bytes(&self) -> usize {
         self.scratch.as_ref().map_or(0, |s| s.size() as usize)
     }
@@ -145,7 +145,7 @@ impl Program {
         self.steps.iter().map(|s| s.kernel.choice)
     }
 
-    /// The rounding of a dispatch's kernel.
+    /// Rounding bound of a dispatch's kernel.
     pub(super) fn rounding(&self, dispatch: usize) -> Rounding {
         self.steps[dispatch].kernel.rounding()
     }
@@ -155,12 +155,12 @@ impl Program {
         self.steps.len()
     }
 
-    /// The buffer a slot is in, and where in it.
+    /// The buffer that holds a slot, and the slot's offset.
     pub(super) fn slot(&self, index: usize) -> (&Buffer, u64) {
         self.slots.part(index)
     }
 
-    /// The bind groups that name the input or the output.
+    /// The bind groups that refer to the input or the output.
     pub(super) fn io_bind_groups(
         &self,
         gpu: &Gpu,
@@ -172,7 +172,7 @@ impl Program {
         touching.map(|i| (i, self.bind(gpu, plan, i, Some((input, output))))).collect()
     }
 
-    /// Records some dispatches, in order.
+    /// Records a range of dispatches.
     pub(super) fn record(
         &self,
         pass: &mut ComputePass<'_>,
@@ -238,7 +238,7 @@ impl Program {
     }
 }
 
-/// The buffer that the shaders of a kernel hand things on in; `None` for 0 bytes.
+/// Allocates the scratch buffer; `None` for 0 bytes.
 pub(super) async fn scratch(gpu: &Gpu, bytes: u64) -> Result<Option<Buffer>, GpuError> {
     if bytes == 0 {
         return Ok(None);

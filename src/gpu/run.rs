@@ -1,5 +1,5 @@
-//! One run with data from and to the host: copy in, all dispatches, copy out, one submission, one wait. Values that are kept are copied
-//! out by the same submission, so that they are this run's whatever runs next.
+//! A run with data from and to the host: copy in, all dispatches, copy out, in one submission with one wait. Kept values are copied out
+//! by the same submission, so that later runs cannot overwrite them.
 
 use super::clock::Stopwatch;
 use super::mapped::{MapFuture, MapGuard};
@@ -13,18 +13,18 @@ use crate::plan::{BufferId, Kept, KeptPart, Phases, Values};
 use std::collections::BTreeMap;
 use wgpu::{Buffer, BufferUsages, MapMode, SubmissionIndex};
 
-/// Bytes that one thread copies.
+/// Bytes copied by one thread.
 #[cfg(not(target_arch = "wasm32"))]
 const COPY_CHUNK: usize = 2 << 20;
 
-/// A run that has been submitted.
+/// A submitted run.
 pub(super) struct InFlight {
     run_slot: RunSlot,
-    /// What buffers of kept values are copied to.
+    /// Staging buffers of kept values.
     kept: Vec<(BufferId, Buffer)>,
     index: SubmissionIndex,
     mapped: MapFuture,
-    /// Until the device has done it, or is given up: longer than the buffers are awaited where nobody does.
+    /// Held until the device has finished or the wait is given up, even if nobody awaits the buffers.
     in_flight: MapGuard,
     #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "a browser has no clock to fill it by"))]
     phases: Phases,
@@ -42,7 +42,7 @@ impl GpuExecutor {
         self.run_timed(input).map(|(output, _)| output)
     }
 
-    /// [`GpuExecutor::run`], and where its time went.
+    /// [`GpuExecutor::run`], with the time of each phase.
     ///
     /// # Errors
     /// As [`GpuExecutor::run`].
@@ -74,8 +74,8 @@ impl GpuExecutor {
         Ok((values, phases))
     }
 
-    /// [`GpuExecutor::run`] without blocking: for a browser, and for apps with an async runtime. Needs no particular
-    /// runtime; outside a browser a thread waits for the device.
+    /// [`GpuExecutor::run`] without blocking, for browsers and apps with an async runtime. Works with any runtime; outside a browser a
+    /// background thread waits for the device.
     ///
     /// # Errors
     /// As [`GpuExecutor::run`].
@@ -105,7 +105,7 @@ impl GpuExecutor {
         }
         self.gpu.check_lost()?;
         while let Some(oldest) = self.oldest_in_flight() {
-            // How it ends is for those to hear who asked for it.
+            // Its result is reported to its own caller.
             let _ = oldest.await;
         }
         let submit = || {
@@ -130,7 +130,7 @@ impl GpuExecutor {
             let in_flight = run.guard();
             self.is_in_flight(run);
             let mut phases = Phases { submit: stopwatch.elapsed(), ..Phases::default() };
-            // While the device works, the next run is recorded.
+            // Record the next run while the device works.
             let stopwatch = Stopwatch::start();
             run_slot.commands = Some(self.commands(&run_slot, &[]));
             phases.encode = stopwatch.elapsed();
@@ -139,7 +139,7 @@ impl GpuExecutor {
         self.gpu.scoped("a run", submit).await?
     }
 
-    /// What a run left in its buffers, once they are mapped. A turn whose run failed is dropped.
+    /// Reads the results of a run once its buffers are mapped. The slot of a failed run is dropped.
     async fn finish(
         &self,
         run_slot: RunSlot,
@@ -161,7 +161,7 @@ impl GpuExecutor {
         Ok(Values { output, kept })
     }
 
-    /// A buffer to copy to for every buffer that kept values are in.
+    /// A staging buffer for every buffer that holds kept values.
     fn staging_of_kept(&self) -> Vec<(BufferId, Buffer)> {
         let parts = self.plan.kept.iter().flat_map(|k| &k.parts);
         let ids: std::collections::BTreeSet<BufferId> = parts.map(|p| p.buffer).collect();
@@ -188,7 +188,7 @@ impl GpuExecutor {
         }
     }
 
-    /// A kept value out of the buffers it is in.
+    /// Assembles a kept value from the buffers that hold it.
     fn kept(&self, kept: &Kept, buffers: &BTreeMap<BufferId, Vec<f32>>) -> Vec<f32> {
         let planar = |part: &KeptPart| {
             let (shape, elements) = (self.plan.buffer(part.buffer).shape, &buffers[&part.buffer]);
@@ -207,12 +207,12 @@ impl GpuExecutor {
     }
 }
 
-/// Copies into mapped memory of the same size, a large input on several threads: one alone is slower than the bus behind it.
+/// Copies into mapped memory of the same size. Large inputs are copied by several threads, since a single one is slower than the bus.
 fn copy(mut to: wgpu::WriteOnly<'_, [u8]>, from: &[u8]) {
     #[cfg(not(target_arch = "wasm32"))]
     if from.len() > COPY_CHUNK && from.len() == to.len() {
         use std::sync::atomic::{AtomicPtr, Ordering};
-        // Views of mapped memory stay on their thread; its address may go to others.
+        // Views of mapped memory cannot be sent to other threads; the address can.
         let start = AtomicPtr::new(to.as_raw_element_ptr().as_ptr());
         let parts: Vec<&[u8]> = from.chunks(COPY_CHUNK).collect();
         crate::threads::map(parts.len(), |i| {

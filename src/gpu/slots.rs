@@ -1,4 +1,4 @@
-//! Memory of a plan's slots: a buffer each, or ranges of one ([`ArenaRanges`]).
+//! Memory of a plan's slots: one buffer each, or ranges of an arena ([`ArenaRanges`]).
 
 use super::software::ArenaRanges;
 use super::{Gpu, GpuError};
@@ -7,7 +7,7 @@ use wgpu::{Buffer, BufferDescriptor, BufferUsages};
 
 /// The slots on a device.
 pub(super) struct Slots {
-    /// Where each is: a buffer and an offset in it.
+    /// The buffer of each slot, and the offset in it.
     parts: Vec<(Buffer, u64)>,
     arena: Option<Buffer>,
 }
@@ -34,7 +34,7 @@ impl Slots {
         gpu.scoped("the activations", allocate).await
     }
 
-    /// The buffer a slot is in, and where in it.
+    /// The buffer that holds a slot, and the slot's offset.
     pub(super) fn part(&self, slot: usize) -> (&Buffer, u64) {
         let (buffer, start) = &self.parts[slot];
         (buffer, *start)
@@ -46,7 +46,7 @@ impl Slots {
         self.arena.as_ref().map_or_else(|| self.parts.iter().map(|(buffer, _)| bytes(buffer)).sum(), bytes)
     }
 
-    /// The buffer that all slots are in, where there is one.
+    /// The arena, if the slots are in one.
     pub(super) fn arena(&self) -> Option<&Buffer> {
         self.arena.as_ref()
     }

@@ -1,5 +1,5 @@
-//! What is done otherwise on software Vulkan: all buffers are ranges of one, shaders are compiled aside, weights are written where they
-//! stay, and memory is asked for first, since it is the host's. Its kernels are in `kernel::software`.
+//! Differences on software Vulkan: buffers are ranges of an arena, shaders are compiled in the background, weights are written in place,
+//! and available memory is checked first, since it is the host's. The kernels are in `kernel::software`.
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::pipeline::Pipeline;
@@ -10,22 +10,22 @@ use crate::kernel::{Binding, Shader};
 use crate::memory;
 use crate::plan::{BufferId, Dispatch, Place, Plan};
 
-/// Offsets in a bound buffer are multiples of this on every adapter.
+/// Alignment of binding offsets that every adapter accepts.
 const ALIGNMENT: u64 = 256;
 /// Bytes of a quad of f32.
 const QUAD: u64 = 16;
 
-/// Whether a device is one.
+/// Whether a device is software Vulkan.
 pub(super) fn is(gpu: &Gpu) -> bool {
     gpu.capabilities().class == Class::Software
 }
 
-/// Whether weights are written where they stay, without the queue.
+/// Whether weights are written in place, without the queue.
 pub(super) fn writes_in_place(gpu: &Gpu) -> bool {
     is(gpu) && gpu.device().features().contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
 }
 
-/// The memory of a software GPU is the host's, and there an allocation that is too large may end the process.
+/// Checks that memory is available: a software GPU uses the host's, where a too large allocation may abort the process.
 pub(super) fn check_memory(gpu: &Gpu, plan: &Plan) -> Result<(), GpuError> {
     if !is(gpu) {
         return Ok(());
@@ -37,14 +37,14 @@ pub(super) fn check_memory(gpu: &Gpu, plan: &Plan) -> Result<(), GpuError> {
     asked.map_err(|e| GpuError::OutOfMemory { doing: format!("{} of {} bytes", e.what, e.bytes) })
 }
 
-/// Where the slots start in an arena, in bytes, and its size.
+/// Byte offsets of the slots in an arena, and its size.
 pub(super) struct ArenaRanges {
     pub(super) starts: Vec<u64>,
     pub(super) size: u64,
 }
 
 impl ArenaRanges {
-    /// Where kernels of an adapter gain from an arena: `None` where they do not, or where it would pass the binding limit.
+    /// The layout of an arena; `None` if the adapter's kernels do not use one, or if it would exceed the binding limit.
     pub(super) fn new(plan: &Plan, caps: &Capabilities) -> Option<ArenaRanges> {
         let quads =
             |b: &crate::plan::Buffer| b.shape.layout == Layout::Packed && b.shape.precision == Precision::F32;
@@ -52,7 +52,7 @@ impl ArenaRanges {
         if !caps.shares_buffers() || !plan.buffers.iter().filter(inner).all(quads) {
             return None;
         }
-        // What lies outside a window is read from the start, which stays zero.
+        // The first bytes stay zero: elements outside a window are read there.
         let mut size = ALIGNMENT;
         let mut starts = vec![];
         for bytes in &plan.slots {
@@ -62,7 +62,7 @@ impl ArenaRanges {
         (size <= caps.limits.max_binding_bytes).then_some(ArenaRanges { starts, size })
     }
 
-    /// Where the buffers of a dispatch are.
+    /// Arena offsets of a dispatch's buffers.
     pub(super) fn arena(&self, plan: &Plan, dispatch: &Dispatch) -> Arena {
         let start = |id: &BufferId| match plan.buffer(*id).place {
             Place::Slot(slot) => Some((self.starts[slot] / QUAD) as u32),
@@ -75,8 +75,8 @@ impl ArenaRanges {
     }
 }
 
-/// Dispatches no workgroup of every shader: a software driver compiles a shader at its first dispatch, and does so on a thread of its
-/// own while this one packs weights. Done when the submission is.
+/// Dispatches zero workgroups of every shader. A software driver compiles a shader at its first dispatch, on its own thread, so
+/// compilation overlaps with packing weights. Compilation is finished when the submission is.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn compile_in_background(
     gpu: &Gpu,

@@ -1,27 +1,27 @@
-//! GPU time by timestamp queries: of a whole run, or of every dispatch.
+//! Measures GPU time with timestamp queries, per run or per dispatch.
 
 use super::{Gpu, GpuError, GpuExecutor};
 use std::ops::Range;
 use std::time::Duration;
 use wgpu::BufferUsages;
 
-/// Queries that one set may hold, by the rules of WebGPU.
+/// Maximum queries per set in WebGPU.
 const MAX_QUERIES: usize = 4096;
 
 impl GpuExecutor {
-    /// GPU time of one run: from the begin of its compute pass to the end. `None` where the device was opened without
-    /// timestamps (`TIMESTAMP_QUERY`). Blocks.
+    /// GPU time of one run, from the beginning to the end of its compute pass. `None` if the device was opened without `TIMESTAMP_QUERY`.
+    /// Blocks.
     ///
     /// # Errors
-    /// As [`GpuExecutor::run`]; [`GpuError::Timestamps`] when what the driver gives cannot be times.
+    /// As [`GpuExecutor::run`]; [`GpuError::Timestamps`] if the driver's timestamps are invalid.
     pub fn gpu_time(&self, input: &[f32]) -> Result<Option<Duration>, GpuError> {
         let all = 0..self.plan.dispatches.len();
         let spans = pollster::block_on(self.time_passes(input, std::slice::from_ref(&all)))?;
         Ok(spans.and_then(|s| s.first().map(span)))
     }
 
-    /// Begin and end of every dispatch of one run in GPU time, from the begin of the first. Each is a pass of its own, so
-    /// that their sum is more than the time of a run. `None` and errors as [`GpuExecutor::gpu_time`]. Blocks.
+    /// Begin and end of every dispatch of one run in GPU time, relative to the begin of the first. Every dispatch is a separate pass, so
+    /// that the sum exceeds the time of a run. `None` as for [`GpuExecutor::gpu_time`]. Blocks.
     ///
     /// # Errors
     /// As [`GpuExecutor::gpu_time`].
@@ -30,7 +30,7 @@ impl GpuExecutor {
         pollster::block_on(self.time_passes(input, &each))
     }
 
-    /// Runs once, one compute pass per range of dispatches, and gives begin and end of each.
+    /// Runs once, with one compute pass per range of dispatches; returns begin and end of each.
     async fn time_passes(
         &self,
         input: &[f32],
@@ -95,7 +95,7 @@ fn span([begin, end]: &[Duration; 2]) -> Duration {
     end.saturating_sub(*begin)
 }
 
-/// Begin and end of each pass, from the begin of the first; refuses what goes backwards or stands still at zero.
+/// Begin and end of each pass, relative to the begin of the first. Refuses timestamps that decrease or are zero.
 pub(super) fn durations(gpu: &Gpu, ticks: &[u64]) -> Result<Vec<[Duration; 2]>, GpuError> {
     let period = f64::from(gpu.queue().get_timestamp_period());
     let first = ticks.first().copied().unwrap_or_default();

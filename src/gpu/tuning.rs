@@ -1,4 +1,4 @@
-//! Kernels that were measured to be the fastest, by adapter and spec: a value, and the file it is kept in.
+//! Tunings: the kernels measured to be fastest, by adapter and spec, and the file format they are stored in.
 
 use super::software::ArenaRanges;
 use super::{AdapterReport, Gpu, GpuError};
@@ -9,18 +9,18 @@ use std::collections::BTreeMap;
 #[cfg(not(target_arch = "wasm32"))]
 use std::path::{Path, PathBuf};
 
-/// Version of the file format, the keys of specs included.
+/// Version of the file format, including the keys of specs.
 const SCHEMA_VERSION: u32 = 2;
 
-/// The most bytes of a tuning file: a network has some ten kilobytes on an adapter.
+/// Maximum bytes of a tuning file. A network takes about ten kilobytes per adapter.
 #[cfg(not(target_arch = "wasm32"))]
 const MAX_FILE: u64 = 16 << 20;
 
-/// Which kernel runs which spec on which adapter. Empty by default: every choice is the static one.
+/// Maps specs to kernels, per adapter. Empty by default: all kernels are chosen statically.
 ///
-/// An entry is used on the very adapter, driver and version of this crate that it was measured with, where the kernel it names is
-/// still there; one value can hold entries of many adapters, so that a file of it can be shipped with an app. `rmnet tune` and
-/// the module `tune` make them; nothing is measured, read or written unless it is asked for.
+/// An entry applies only to the adapter, driver and crate version it was measured with, and only if its kernel still exists. One value
+/// can hold entries of many adapters, so an app can ship a single file. `rmnet tune` and the module `tune` create tunings; nothing is
+/// measured, read or written implicitly.
 ///
 /// ```
 /// use rmnet::gpu::Tuning;
@@ -39,7 +39,7 @@ pub struct Tuning {
     adapters: Vec<Adapter>,
 }
 
-/// What was measured on one adapter.
+/// The entries of one adapter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Adapter {
@@ -48,7 +48,7 @@ struct Adapter {
     backend: String,
     /// Version of this crate.
     rmnet: String,
-    /// By [`Spec::key`].
+    /// Keyed by [`Spec::key`].
     kernels: BTreeMap<String, TunedKernel>,
 }
 
@@ -60,19 +60,19 @@ pub struct TunedKernel {
     pub kernel: Choice,
     /// Its median time in nanoseconds.
     pub time_ns: u64,
-    /// The static choice, which it was measured against.
+    /// The static choice it was compared with.
     pub default: Choice,
     /// The static choice's median time in nanoseconds.
     pub default_ns: u64,
 }
 
-/// What an executor made of a [`Tuning`].
+/// How an executor applied a [`Tuning`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tuned {
-    /// Dispatches whose kernel is the one the tuning names.
+    /// Number of dispatches that run the tuning's kernel.
     pub dispatches: usize,
-    /// Dispatches for which it names a kernel that is not there, with that kernel: the static choice runs.
+    /// Dispatches for which the tuning names an unavailable kernel, with that kernel; they run the static choice.
     #[doc(hidden)]
     pub unknown: Vec<(String, Choice)>,
 }
@@ -81,7 +81,7 @@ pub struct Tuned {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TuningError {
-    /// No tuning file of this version.
+    /// Not a tuning file of this version.
     #[error("expected a tuning file of schema version {SCHEMA_VERSION}: {0}")]
     Format(serde_json::Error),
     /// The file system refuses.
@@ -95,7 +95,7 @@ pub enum TuningError {
     },
 }
 
-/// The one version that is read and written.
+/// The only supported version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 struct SchemaVersion;
@@ -135,7 +135,7 @@ impl Adapter {
 }
 
 impl Tuning {
-    /// What was measured on `adapter` for a spec, with this version of the crate.
+    /// The entry for a spec on `adapter`, measured with this version of the crate.
     #[doc(hidden)]
     pub fn get(&self, adapter: &AdapterReport, spec: &Spec) -> Option<&TunedKernel> {
         let own = Adapter::new(adapter);
@@ -143,7 +143,7 @@ impl Tuning {
         entries.kernels.get(&spec.key())
     }
 
-    /// Keeps a choice, in place of what was kept for that adapter and spec.
+    /// Sets the entry of an adapter and spec.
     #[doc(hidden)]
     pub fn set(&mut self, adapter: &AdapterReport, spec: &Spec, choice: TunedKernel) {
         let mut own = Adapter::new(adapter);
@@ -151,7 +151,7 @@ impl Tuning {
         self.merge(Tuning { adapters: vec![own], ..Tuning::default() });
     }
 
-    /// Takes in the entries of another, which replace those of the same adapter and spec.
+    /// Merges the entries of `newer`, which replace those of the same adapter and spec.
     pub fn merge(&mut self, newer: Tuning) {
         for from in newer.adapters {
             match self.adapters.iter_mut().find(|a| a.is_same(&from)) {
@@ -171,7 +171,7 @@ impl Tuning {
         self.len() == 0
     }
 
-    /// The content of a tuning file.
+    /// Parses the content of a tuning file.
     ///
     /// # Errors
     /// [`TuningError::Format`] says where it is damaged, or which schema version it has.
@@ -183,7 +183,7 @@ impl Tuning {
         Ok(tuning)
     }
 
-    /// What [`Tuning::from_json`] reads.
+    /// The content of a tuning file, as [`Tuning::from_json`] reads it.
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("text and numbers");
         text.push('\n');
@@ -203,7 +203,7 @@ impl Tuning {
             .map_err(|e| failed(std::io::Error::new(std::io::ErrorKind::InvalidData, e.to_string())))
     }
 
-    /// Writes a tuning file, whole or not at all.
+    /// Writes a tuning file atomically.
     ///
     /// # Errors
     /// [`TuningError::File`] names the file.
@@ -216,12 +216,12 @@ impl Tuning {
 }
 
 impl Gpu {
-    /// Where the buffers of a dispatch are, where some are ranges of one.
+    /// Arena offsets of a dispatch's buffers; `None` without an arena.
     pub(super) fn arena(&self, plan: &Plan, dispatch: usize) -> Option<Arena> {
         Some(ArenaRanges::new(plan, self.capabilities())?.arena(plan, &plan.dispatches[dispatch]))
     }
 
-    /// Every kernel worth timing for a dispatch of a plan here, the static choice first.
+    /// Every kernel worth timing for a dispatch of a plan on this GPU, the static choice first.
     ///
     /// # Errors
     /// [`GpuError::Kernel`] where a limit is too small.
@@ -233,8 +233,8 @@ impl Gpu {
             .map_err(|source| GpuError::Kernel { dispatch: d.name.clone(), source })
     }
 
-    /// The kernel that runs a dispatch of a plan here: the tuning's, where it names one that is there, else the static choice.
-    /// Which it was goes to `tuned`.
+    /// The kernel for a dispatch of a plan on this GPU: the tuning's, if it names an available one, else the static choice. Records the
+    /// outcome in `tuned`.
     ///
     /// # Errors
     /// As [`Gpu::candidates`].
@@ -299,7 +299,7 @@ mod tests {
         Spec::Average(AverageSpec { from, to: BufferShape { height: 1, width: 1, ..shape } })
     }
 
-    /// A kernel in so many slices.
+    /// A kernel with split-K.
     fn kernel(slices: usize) -> TunedKernel {
         let choice = |slices: usize| format!("gemv in {slices}").parse().expect("a kernel");
         TunedKernel { kernel: choice(slices), time_ns: 5, default: choice(8), default_ns: 6 }

@@ -1,14 +1,13 @@
-//! Weights on their way to the device, a bounded part of them in flight at a time; on software adapters they are written where they
-//! stay.
+//! Uploads weights with bounded staging memory; on software adapters they are written in place.
 
 use super::{Gpu, GpuError};
 use crate::shared::Key;
 use std::sync::Arc;
 use wgpu::{Buffer, BufferDescriptor, BufferUsages};
 
-/// Bytes of one write: what wgpu stages at a time.
+/// Bytes per write, which wgpu stages at a time.
 const CHUNK: usize = 4 << 20;
-/// Bytes written before the device is waited for, so that staging copies are freed.
+/// Bytes written before waiting for the device, so that staging copies are freed.
 const IN_FLIGHT: usize = 16 << 20;
 
 /// Fills buffers with weights.
@@ -35,7 +34,7 @@ impl<'a> Uploader<'a> {
         Ok(self.gpu.weights.insert(key, buffer))
     }
 
-    /// A buffer of that usage that holds `values`.
+    /// A buffer with this usage that holds `values`.
     pub(super) async fn buffer_for<T: bytemuck::NoUninit>(
         &mut self,
         label: &str,
@@ -74,7 +73,7 @@ impl<'a> Uploader<'a> {
         Ok(buffer)
     }
 
-    /// Waits until everything is on the device (a browser does not wait); gives the bytes of all buffers.
+    /// Waits until all data is on the device (not in a browser); returns the bytes of all buffers.
     pub(super) async fn finish(mut self) -> Result<usize, GpuError> {
         self.flush().await?;
         Ok(self.bytes)

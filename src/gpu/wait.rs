@@ -1,4 +1,4 @@
-//! Waiting for what was submitted, and reading what it left. Why no wait is lost is said in `mapped`.
+//! Waits for submissions and reads their results. The module `mapped` argues why no wait is lost.
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::mapped::PendingSubmission;
@@ -8,7 +8,7 @@ use super::{Gpu, GpuError};
 use std::time::Instant;
 use wgpu::{Buffer, SubmissionIndex};
 
-/// What a submission left in a staging buffer, once it is done. Blocks.
+/// Waits for a submission and reads a staging buffer it wrote. Blocks.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn read_back<T: bytemuck::Pod>(
     gpu: &Gpu,
@@ -24,13 +24,13 @@ pub(super) fn read_back<T: bytemuck::Pod>(
     read(gpu, staging)
 }
 
-/// What is in a buffer that is mapped.
+/// Reads a mapped buffer.
 pub(super) fn read<T: bytemuck::Pod>(gpu: &Gpu, mapped: &Buffer) -> Result<Vec<T>, GpuError> {
     let view = mapped.get_mapped_range(..).map_err(|e| gpu.failed("reading the result", e))?;
     Ok(bytemuck::pod_collect_to_vec(&view))
 }
 
-/// Blocks until the device has done a submission and told so, or the device's timeout has passed.
+/// Blocks until a submission is done, or until the device's timeout.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn wait(gpu: &Gpu, doing: &str, index: SubmissionIndex) -> Result<(), GpuError> {
     let until = Instant::now() + gpu.timeout();
@@ -42,8 +42,8 @@ pub(super) fn wait(gpu: &Gpu, doing: &str, index: SubmissionIndex) -> Result<(),
     Ok(())
 }
 
-/// Waits for all that is in the queue of a device. Who has the last result may drop the device, or leave `main`, and is not met inside
-/// the driver by this thread: it lets go of the device before it tells.
+/// Waits for all queued submissions of a device. The last result is reported only after this thread has dropped its device handle, so the
+/// caller may drop the device or leave `main` without finding this thread inside the driver.
 #[cfg(not(target_arch = "wasm32"))]
 fn wait_for_all(gpu: Gpu) {
     let waits = gpu.waits.clone();
@@ -62,7 +62,7 @@ fn wait_for_all(gpu: Gpu) {
         let last = {
             let mut queue = waits.queue();
             match &waited {
-                // Submissions are done in their order, but not all of them have the same patience.
+                // Submissions finish in order, but may have different timeouts.
                 Ok(false) => {
                     let now = Instant::now();
                     let (late, rest): (Vec<_>, Vec<_>) =
@@ -88,9 +88,9 @@ fn wait_for_all(gpu: Gpu) {
     }
 }
 
-/// Lets a thread wait for a submission; a browser tells by itself. Buffers count as mapped once the thread has let go of the device as
-/// well, and the run, `in_flight`, as done then, whoever awaits it. Where waiting fails they count as failed, since nobody maps
-/// buffers of a lost device.
+/// Starts waiting for a submission on a background thread; a browser needs none. The buffers are reported mapped, and the run `in_flight`
+/// as done, only after the thread has dropped its device handle. If waiting fails they are reported failed, since buffers of a lost
+/// device are never mapped.
 pub(super) fn wait_in_background(gpu: &Gpu, index: SubmissionIndex, mapped: &MapFuture, in_flight: MapGuard) {
     #[cfg(not(target_arch = "wasm32"))]
     {
@@ -114,7 +114,7 @@ pub(super) fn wait_in_background(gpu: &Gpu, index: SubmissionIndex, mapped: &Map
 }
 
 impl MapError {
-    /// What it means for what was being done.
+    /// The error of the operation that needed the buffers.
     pub(super) fn of(self, gpu: &Gpu, doing: &str) -> GpuError {
         match self {
             MapError::Wait(e) => e,

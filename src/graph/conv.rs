@@ -1,14 +1,14 @@
 //! Convolution with block weights.
 //!
 //! A weight is a sum of blocks, each over a range of output channels and a range of input channels. Reserving a channel
-//! range adds a [`BlockWeight::Dirac`] block; merging a projection shortcut adds a [`BlockWeight::Pointwise`] one. Neither
-//! is ever multiplied out, except by the `literal` pass that is there to be compared with.
+//! range adds a [`BlockWeight::Dirac`] block; merging a projection shortcut adds a [`BlockWeight::Pointwise`] one. Neither is multiplied
+//! out, except by the `literal` pass, which exists for comparison.
 
 use super::{Activation, Weight};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What a block multiplies its input range by.
+/// The weight of a block.
 #[derive(Clone, Debug)]
 pub enum BlockWeight {
     /// An ordinary kernel of the convolution's size, `[out, in / groups, height, width]`.
@@ -25,7 +25,7 @@ pub enum BlockWeight {
     /// A factor per channel at the centre tap: output channel `i` of the block is input channel `i` times factor `i`.
     Diagonal(Arc<[f64]>),
     /// The mean of the 2x2 window `[2y..2y + 2, 2x..2x + 2]` of input channel `i`, over the elements inside; only in a
-    /// convolution of stride 2. What an average-pool shortcut reads.
+    /// convolution of stride 2, as in average-pool shortcuts.
     AvgPool2x2,
 }
 
@@ -40,7 +40,7 @@ pub struct Block {
     pub weight: BlockWeight,
 }
 
-/// The most blocks of a convolution's weight, and the most ranges of its activation. Passes make a handful.
+/// Maximum blocks of a convolution's weight, and ranges of its activation. Passes create a handful.
 pub const MAX_BLOCKS: usize = 1024;
 
 /// Bound on every number of a window: far beyond any network, far below overflow.
@@ -64,8 +64,8 @@ pub struct Conv2d {
     /// The padding was chosen for the input's size as TensorFlow's "SAME" is ([`Conv2d::padded_same`]); for another size it
     /// is chosen anew.
     pub same: bool,
-    /// Some of the taps stand for 2x2 means, as the literal form writes them, and are these on inputs of even height and width
-    /// alone: others are refused.
+    /// Some taps represent 2x2 means, as the literal form writes them. They are means only on inputs of even height and width; others are
+    /// refused.
     pub even: bool,
     /// Distance between taps.
     pub dilation: [usize; 2],
@@ -145,7 +145,7 @@ impl Conv2d {
         Conv2d { bias, has_bias: true, ..self }
     }
 
-    /// A 1x1 convolution that changes nothing but by its activation.
+    /// An identity 1x1 convolution, apart from its activation.
     pub fn pointwise_function(channels: usize, activation: Activation) -> Conv2d {
         Conv2d {
             activation: vec![(0..channels, activation)],

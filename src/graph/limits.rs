@@ -1,5 +1,5 @@
-//! How large a graph may be. Files name sizes, and a few bytes can name any: what is admitted here keeps every later sum of
-//! elements, bytes and multiplications inside `usize`, and the work of every pass near what the file itself has.
+//! Size limits of graphs. A few bytes of a file can state any size; within these limits later sums of elements, bytes and multiplications
+//! fit `usize`, and the work of every pass stays in proportion to the file.
 
 use super::{Graph, GraphError, Node, Op, Shape};
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! Which channels can be told to be never negative.
+//! Infers which channels are never negative.
 
 use super::{Activation, Graph, Op, Shape};
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! What folding takes beyond f32.
+//! Finds weights that overflow f32 when folded.
 
 use super::{BlockWeight, Graph};
 use crate::tensor::all_finite;

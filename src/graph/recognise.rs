@@ -1,24 +1,24 @@
-//! Block structure found again in a plain weight: the other way round from [`Weight::flattened`].
+//! Recovers block structure from a plain weight: the inverse of [`Weight::flattened`].
 
 use super::{Block, BlockWeight, Conv2d, Weight};
 use crate::threads;
 use std::ops::Range;
 
-/// Fewest channels that are worth a block of their own. Structure is made of channel ranges; a shorter run is chance.
+/// Minimum channels of a block. Structure comes in channel ranges; shorter runs are coincidence.
 const MIN_RUN: usize = 4;
 
 /// Rows whose columns one thread counts at a time.
 const ROWS_A_PART: usize = 64;
 
-/// Most ranges of rows, or of columns beside each other, that are worth telling apart: what a chain carries is one range. More are
-/// what pruning left of one, and would cost a dispatch each.
+/// Maximum ranges of rows, or of adjacent columns, to distinguish. A chain carries one range; more are fragments left by pruning and
+/// would cost a dispatch each.
 const MAX_ROW_RANGES: usize = 3;
 
 /// What rounding leaves of a Dirac row where a batch norm was divided out in f32: the tolerance to give
 /// [`Conv2d::recognised`] for chains that other tools deployed. 8 units in the last place at 1.
 pub const NEAR_DIRAC: f64 = 1.0 / (1u64 << 20) as f64;
 
-/// A convolution taken apart.
+/// A convolution in block form.
 #[derive(Clone, Debug)]
 pub struct Recognised {
     /// The same function in block weights (up to `deviation`).
@@ -27,7 +27,7 @@ pub struct Recognised {
     pub deviation: f64,
 }
 
-/// What one row of a weight is.
+/// The kind of one row of a weight.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Row {
     /// One factor at the centre tap of an input channel.

@@ -1,11 +1,11 @@
-//! Weights of a convolution that are formed only when they are read.
+//! Weights of a convolution, computed only when read.
 
 use super::{BlockWeight, Conv2d};
 use crate::tensor::Tensor;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A convolution weight as stored, times a factor per output channel that batch norm left behind.
+/// A stored convolution weight times a factor per output channel, from a folded batch norm.
 ///
 /// Rows are formed in f64 whenever they are read, so folding a batch norm or multiplying blocks out copies nothing, and a
 /// checkpoint can stay memory-mapped until it is uploaded or written.
@@ -167,7 +167,7 @@ impl Weight {
         result
     }
 
-    /// Says that what it is formed of will not be read soon: see [`Bytes::release`](crate::tensor::Bytes::release).
+    /// Hints that its source tensors will not be read soon: see [`Bytes::release`](crate::tensor::Bytes::release).
     pub(crate) fn release(&self) {
         match &self.source {
             Source::Tensor(tensor) => tensor.release(),

@@ -4,20 +4,20 @@ use super::{Precision, Role};
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// The WGSL that loads and stores elements of buffers. [`Plain`] on every GPU; software Vulkan has its own, under which no kernel is
-/// any different.
+/// Generates the WGSL that loads and stores buffer elements. GPUs use [`Plain`]; software Vulkan has its own implementation. Kernels are
+/// the same under both.
 pub(super) trait Access: Debug + Send + Sync {
-    /// Where a buffer begins in the one that several are ranges of, in elements; `None` where it is bound on its own.
+    /// Offset of a buffer in the arena, in elements; `None` where the buffer has a binding of its own.
     fn start(&self, _role: Role) -> Option<u32> {
         None
     }
 
-    /// Type of the elements of the buffer that several are ranges of.
+    /// Element type of the arena.
     fn arena(&self) -> &'static str {
         "vec4<f32>"
     }
 
-    /// Type of the elements of a buffer of quads.
+    /// Element type of a packed buffer (quads).
     fn quads(&self, precision: Precision, _writable: bool) -> &'static str {
         match precision {
             Precision::F32 => "vec4<f32>",
@@ -25,19 +25,19 @@ pub(super) trait Access: Debug + Send + Sync {
         }
     }
 
-    /// Type of the elements of a buffer whose channels are planes.
+    /// Element type of a planar buffer.
     fn planar(&self, _writable: bool) -> &'static str {
         "f32"
     }
 
-    /// The functions that load elements of a buffer `name` whose channels are planes.
+    /// The functions that load elements of the planar buffer `name`.
     fn load_planar(&self, name: &str) -> String {
         format!(
             "fn load_{name}(index: u32) -> vec4<f32> {{\n    return vec4<f32>({name}[index], 0.0, 0.0, 0.0);\n}}\n"
         )
     }
 
-    /// The expression of the quad at `index` of a buffer.
+    /// The expression that loads the quad at `index` of a buffer.
     fn load(&self, _role: Role, name: &str, precision: Precision, _writable: bool) -> String {
         match precision {
             Precision::F32 => format!("{name}[index]"),
@@ -45,7 +45,7 @@ pub(super) trait Access: Debug + Send + Sync {
         }
     }
 
-    /// The expression of the quad of f32 that begins at `element` of the weights.
+    /// The expression that loads a quad of f32 parameters at `element` of the weights.
     fn parameters(&self, precision: Precision) -> &'static str {
         match precision {
             Precision::F32 => "load_weights(element)",
@@ -61,18 +61,18 @@ pub(super) trait Access: Debug + Send + Sync {
         }
     }
 
-    /// The same with `octet(index)` of planes, eight elements at once, where it has that.
+    /// The same access with `octet(index)`, which loads eight elements of a plane at once; `None` where it is not available.
     fn octets(&self) -> Option<Arc<dyn Access>> {
         None
     }
 
-    /// Whether it needs 64-bit integers.
+    /// Whether the generated code needs 64-bit integers.
     fn int64(&self) -> bool {
         false
     }
 }
 
-/// Buffers as they are.
+/// One binding per buffer, elements in their stored type.
 #[derive(Debug)]
 pub(super) struct Plain;
 

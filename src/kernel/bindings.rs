@@ -1,17 +1,17 @@
 //! What a shader binds.
 
-/// What a binding is for.
+/// Which buffer a binding refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The dispatch's n-th read buffer.
     Read(usize),
     /// The dispatch's n-th written buffer.
     Write(usize),
-    /// Packed weights and biases of the dispatch, from this byte on: a multiple of 256.
+    /// Packed weights and biases of the dispatch, from this byte offset (a multiple of 256).
     Weights(u64),
-    /// The one buffer that the dispatch's buffers are ranges of ([`Arena`]).
+    /// The arena, of which the dispatch's buffers are ranges ([`Arena`]).
     Arena,
-    /// What the shaders of a kernel hand on to one another.
+    /// Intermediate data passed between the shaders of one kernel.
     Scratch,
 }
 
@@ -26,8 +26,9 @@ pub struct Binding {
     pub writable: bool,
 }
 
-/// One buffer that holds those of several dispatches, so that a shader need not say which of them it reads. Its first 16 bytes
-/// are zero. Where each of a dispatch's buffers starts in it, in quads of f32; `None` for one that is bound on its own.
+/// The offsets of a dispatch's buffers in the arena: one buffer that holds the buffers of all dispatches, so that a shader's text does
+/// not depend on which of them it reads. Offsets count quads of f32; `None` stands for a buffer with a binding of its own. The first 16
+/// bytes of the arena are zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Arena {
     /// Of the buffers read.

@@ -1,28 +1,28 @@
-//! What an adapter offers that decides between kernels: its class, its features, its limits.
+//! The properties of an adapter by which kernels are selected: class, features, limits.
 
-/// What an adapter offers that decides between kernels.
+/// The properties of an adapter by which kernels are selected.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Capabilities {
-    /// What kind of device it is.
+    /// Kind of device.
     pub class: Class,
-    /// What its shaders may do.
+    /// Optional shader features.
     pub features: Features,
-    /// How much they may have.
+    /// Resource limits of shaders.
     pub limits: Limits,
 }
 
-/// Kinds of devices that differ in which kernels suit them.
+/// Kinds of devices, each with its own preferred kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// An integrated or mobile GPU: few multiprocessors, and a memory that it shares.
+    /// An integrated or mobile GPU: few multiprocessors, memory shared with the CPU.
     Integrated,
-    /// A card with memory of its own, and so many multiprocessors that small maps leave most of them idle.
+    /// A discrete card: its own memory, and enough multiprocessors that small feature maps leave most of them idle.
     Discrete,
-    /// A CPU that pretends to be a GPU (llvmpipe, SwiftShader): invocations are SIMD lanes.
+    /// A Vulkan driver that runs on the CPU (llvmpipe, SwiftShader): invocations are SIMD lanes.
     Software,
 }
 
-/// What shaders may do on an adapter.
+/// Optional shader features of an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Features {
     /// The one subgroup size of the adapter, where the feature `SUBGROUP` is on and minimum and maximum agree.
@@ -34,7 +34,7 @@ pub struct Features {
     pub matrix_units: bool,
 }
 
-/// How much shaders may have on an adapter.
+/// Resource limits of shaders on an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// Invocations a workgroup may have.
@@ -50,7 +50,7 @@ pub struct Limits {
 }
 
 impl Features {
-    /// None of them.
+    /// No optional feature.
     pub const NONE: Features = Features { subgroup_size: None, int64: false, matrix_units: false };
 }
 
@@ -66,11 +66,11 @@ impl Limits {
 }
 
 impl Capabilities {
-    /// What every adapter of WebGPU offers: every kernel fits it but those for matrix units.
+    /// The guaranteed minimum of WebGPU. Every kernel fits it except those for matrix units.
     pub const WEBGPU: Capabilities =
         Capabilities { class: Class::Integrated, features: Features::NONE, limits: Limits::WEBGPU };
 
-    /// The same with some of it changed.
+    /// A copy with some properties changed.
     ///
     /// ```
     /// use rmnet::kernel::{Capabilities, Class};
@@ -83,18 +83,19 @@ impl Capabilities {
         self
     }
 
-    /// Whether quads are read as 64-bit integers.
+    /// Whether kernels load quads as 64-bit integers.
     pub(super) fn wide_loads(&self) -> bool {
         self.class == Class::Software && self.features.int64
     }
 
-    /// Whether an adapter gains from buffers that are ranges of one ([`Arena`](super::Arena)): software that compiles slowly, reads
-    /// 64-bit integers and has the subgroups that kernels for it shuffle over.
+    /// Whether buffers are placed in one arena ([`Arena`](super::Arena)): on software drivers, which compile slowly, if they have 64-bit
+    /// integers and a subgroup size that the software kernels shuffle over.
     pub fn shares_buffers(&self) -> bool {
         self.wide_loads() && self.lanes().is_some()
     }
 
-    /// Invocations of a subgroup that load weights for one another on software.
+    /// Subgroup size of the kernels for software drivers, whose invocations share the weights they load; `None` on GPUs and for other
+    /// sizes than 4 and 8.
     pub(super) fn lanes(&self) -> Option<u32> {
         self.features.subgroup_size.filter(|n| self.class == Class::Software && matches!(n, 4 | 8))
     }

@@ -1,16 +1,16 @@
-//! Which kernel computes a spec, by name: a family and one of its tiles. A tuning names kernels so, and tests find them so.
+//! Names of kernels: a family and one of its tiles. Tuning files and tests refer to kernels by these names.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A kernel family: a way to compute specs, in `shaders/` a file or a few.
+/// A kernel family: one algorithm for computing specs, in one or more files of `shaders/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FamilyId {
     /// Register tiles, each of one invocation (`conv/direct.wgsl`).
     Direct,
     /// Tiles of an implicit GEMM staged in workgroup memory (`conv/gemm.wgsl`).
     Gemm,
-    /// The same on matrix units (`conv/gemm_matrix.wgsl`).
+    /// Implicit GEMM on matrix units (`conv/gemm_matrix.wgsl`).
     GemmMatrix,
     /// The first convolution of a network (`conv/stem.wgsl`).
     Stem,
@@ -20,42 +20,42 @@ pub enum FamilyId {
     SoftwareDirect,
     /// Software Vulkan: one shader for convolutions of any shape (`software/conv.wgsl`).
     SoftwareConv,
-    /// Software Vulkan: the same for depthwise ones (`software/depthwise.wgsl`).
+    /// Software Vulkan: one shader for depthwise convolutions (`software/depthwise.wgsl`).
     SoftwareDepthwise,
     /// Software Vulkan: Winograd's F(2x2, 3x3) in passes.
     SoftwareWinograd2,
     /// Software Vulkan: Winograd's F(4x4, 3x3) in passes.
     SoftwareWinograd4,
-    /// Software Vulkan: a projection, then Winograd's F(2x2, 3x3) that adds to it.
+    /// Software Vulkan: a projection, then F(2x2, 3x3) accumulated onto its result.
     SoftwareProjection2,
-    /// Software Vulkan: a projection, then Winograd's F(4x4, 3x3) that adds to it.
+    /// Software Vulkan: a projection, then F(4x4, 3x3) accumulated onto its result.
     SoftwareProjection4,
     /// Matrix times vector (`dense/gemv.wgsl`).
     Gemv,
     /// Max pooling (`pool/max.wgsl`).
     MaxPool,
-    /// Global average (`pool/average.wgsl`).
+    /// Global average pooling (`pool/average*.wgsl`).
     Average,
 }
 
 /// Families.
 const FAMILIES: usize = FamilyId::Average as usize + 1;
 
-/// What an invocation or a workgroup of a kernel computes; 0 where a family has no such size.
+/// Tile sizes of a kernel, per invocation or per workgroup; 0 where a family has no such size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TileId {
     /// Pixels of the tile.
     pub pixels: u16,
     /// Output channels of the tile.
     pub channels: u16,
-    /// Input channels of a step.
+    /// Input channels per step.
     pub depth: u16,
-    /// Parts that the sum is cut into; 1 for the whole.
+    /// Number of parts the reduction axis is split into (split-K); 1: not split.
     pub split_k: u16,
 }
 
-/// A kernel family and one of its tiles: cheap to compare, the same in every version of this crate that reads tuning files of one
-/// schema version. Its text: `gemm 64px x 64oc x 16 in 4`.
+/// A kernel family and one of its tiles. Its text is `gemm 64px x 64oc x 16 in 4`, and stays the same in all versions of this crate that
+/// read one schema version of tuning files.
 ///
 /// ```
 /// use rmnet::kernel::{Choice, FamilyId};
@@ -74,7 +74,7 @@ pub struct Choice {
     pub tile: TileId,
 }
 
-/// A text that names no kernel.
+/// A text that does not name a kernel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected a kernel such as `gemm 64px x 64oc x 16 in 4` (its family one of {}), found `{found}`",
@@ -132,26 +132,26 @@ impl FamilyId {
 }
 
 impl TileId {
-    /// Of a family that has one tile, or whose tiles differ in slices alone.
+    /// For families with one tile, or whose tiles differ in split-K only.
     pub(super) const WHOLE: TileId = TileId { pixels: 0, channels: 0, depth: 0, split_k: 1 };
 
-    /// So many pixels and output channels, whole.
+    /// A tile of `pixels` x `channels` output channels, K not split.
     pub(super) fn new(pixels: usize, channels: usize) -> TileId {
         TileId { pixels: size(pixels), channels: size(channels), depth: 0, split_k: 1 }
     }
 
-    /// The same with so many input channels in a step.
+    /// Sets the input channels per step.
     pub(super) fn with_depth(self, depth: usize) -> TileId {
         TileId { depth: size(depth), ..self }
     }
 
-    /// The same with the sum cut into so many parts.
+    /// Sets the number of parts of K.
     pub(super) fn with_split_k(self, split_k: usize) -> TileId {
         TileId { split_k: size(split_k), ..self }
     }
 }
 
-/// A size of a tile, all of which are small.
+/// A tile size as `u16`, saturating.
 fn size(n: usize) -> u16 {
     u16::try_from(n).unwrap_or(u16::MAX)
 }
@@ -201,7 +201,7 @@ impl FromStr for Choice {
             }
             words.next().is_none().then_some(Choice { family, tile })
         };
-        // One text a choice: what reads as one but is not its text is none.
+        // A text that parses but is not the canonical form is refused.
         parsed().filter(|choice| choice.to_string() == text).ok_or_else(|| ChoiceError { found: text.into() })
     }
 }

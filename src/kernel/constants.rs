@@ -1,21 +1,21 @@
-//! Constants of a shader, and constant expressions of WGSL over them: what the text pass decides by.
+//! Constants of a shader and an evaluator of WGSL constant expressions, on which the text pass bases its decisions.
 
 use std::collections::HashMap;
 use std::fmt::Write;
 
-/// A value that is known when a shader is written.
+/// A value known when the shader text is generated.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     /// A `u32`.
     Number(u32),
     /// A `bool`.
     Flag(bool),
-    /// An array of one of those.
+    /// An array of numbers or flags.
     List(Vec<Value>),
 }
 
 impl From<usize> for Value {
-    /// At most what 32 bits hold: kernels of larger buffers are refused before their text is printed.
+    /// Saturates at 32 bits: kernels of larger buffers are refused before their text is printed.
     fn from(value: usize) -> Value {
         Value::Number(u32::try_from(value).unwrap_or(u32::MAX))
     }
@@ -73,12 +73,12 @@ impl Constants {
         self.values.get(name).cloned()
     }
 
-    /// Whether a name is a list's.
+    /// Whether a name is a list.
     pub(super) fn is_list(&self, name: &str) -> bool {
         matches!(self.values.get(name), Some(Value::List(_)))
     }
 
-    /// Gives a name the value that it had, or none.
+    /// Restores a name to an earlier value, or removes it.
     pub(super) fn reset(&mut self, name: &str, value: Option<Value>) {
         match value {
             Some(value) => self.set(name, value),
@@ -86,8 +86,8 @@ impl Constants {
         }
     }
 
-    /// The value of a constant expression; `None` where it is none, or none that this knows: sums, products, comparisons, `select`,
-    /// `min`, `max` and elements of lists, of numbers and flags. As in WGSL, what overflows is no constant expression.
+    /// The value of a constant expression of numbers and flags with sums, products, comparisons, `select`, `min`, `max` and list
+    /// elements. `None` for anything else, and, as in WGSL, where an operation overflows.
     pub(super) fn evaluate(&self, expression: &str) -> Option<Value> {
         let mut parser = Parser { constants: self, rest: expression };
         let value = parser.expression(0)?;
@@ -95,7 +95,7 @@ impl Constants {
     }
 }
 
-/// Operators by how tightly they bind, loosest first. No operator stands behind one that it begins with.
+/// Operators by precedence, lowest first. Within a level, an operator stands before its own prefixes (`<=` before `<`).
 const OPERATORS: &[&[&str]] =
     &[&["||"], &["&&"], &["|"], &["&"], &["==", "!=", "<=", ">=", "<", ">"], &["+", "-"], &["*", "/", "%"]];
 
@@ -111,7 +111,7 @@ impl<'a> Parser<'a> {
         loop {
             let rest = self.rest.trim_start();
             let Some(operator) = operators.iter().find(|o| rest.starts_with(**o)) else { return Some(left) };
-            // `&` is not the begin of `&&`, nor `|` of `||`.
+            // Do not take `&` for `&&`, nor `|` for `||`.
             if operator.len() == 1 && "&|".contains(operator) && rest[1..].starts_with(operator) {
                 return Some(left);
             }

@@ -1,7 +1,7 @@
-//! One door for every way to compute a spec.
+//! The interface of kernel families.
 //!
-//! A family says which of its tiles are worth trying for a spec, and what makes the kernel of each. No text of a shader is written for
-//! that. `docs/adding-a-kernel.md` walks through one.
+//! For a spec a family lists the tiles worth trying, each with a function that builds its kernel. No shader text is generated at this
+//! point. `docs/adding-a-kernel.md` adds a family step by step.
 
 use super::access::Access;
 use super::choice::{Choice, FamilyId, TileId};
@@ -9,48 +9,48 @@ use super::spec::{ConvSpec, Spec};
 use super::{Arena, Capabilities, Kernel};
 use std::sync::Arc;
 
-/// What a kernel is for: an adapter, and how its buffers are reached there.
+/// The adapter a kernel is built for, and how its buffers are accessed there.
 pub(super) struct KernelTarget<'a> {
-    /// What the adapter offers.
+    /// The adapter's properties.
     pub(super) caps: &'a Capabilities,
-    /// How the text of a shader reaches its buffers.
+    /// How shader text accesses buffers.
     pub(super) access: Arc<dyn Access>,
-    /// Which buffers of the dispatch are ranges of one. Only families for software Vulkan ask.
+    /// Offsets of the dispatch's buffers in the arena. Used by the families for software Vulkan only.
     pub(super) arena: Option<&'a Arena>,
 }
 
-/// How tiles stand among those of other families, from what is tried first. Within a rank the cost decides, then the order of the
-/// list of families and that in which a family names them.
+/// Priority of a tile among those of all families, highest first. Within a rank tiles are ordered by cost, then by the list of families,
+/// then by the family's own order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
-    /// Made for such specs on such devices.
+    /// Specialised for such specs on such devices.
     Special,
-    /// What computes most specs on such devices.
+    /// The usual kernel for most specs on such devices.
     Usual,
-    /// What computes them on other devices.
+    /// The usual kernel on other devices.
     Other,
-    /// For those who time it.
+    /// Selected only by a tuning.
     Last,
 }
 
-/// A tile that is worth trying for a spec.
+/// A tile worth trying for a spec.
 pub(super) struct Offer<'a> {
     pub(super) rank: Rank,
-    /// What it takes, in a unit that the tiles of a rank share; 0 where a family names its tiles in their order.
+    /// Estimated cost, in a unit common to the tiles of a rank; 0 where the family's order decides.
     pub(super) cost: f64,
     pub(super) tile: TileId,
-    /// Makes its kernel.
+    /// Builds its kernel.
     pub(super) kernel: Box<dyn FnOnce(Choice) -> Kernel + 'a>,
 }
 
 impl<'a> Offer<'a> {
-    /// One whose place in its rank is that in the lists.
+    /// An offer of cost 0: its position within the rank is that in the lists.
     pub(super) fn new(rank: Rank, tile: TileId, kernel: impl FnOnce(Choice) -> Kernel + 'a) -> Offer<'a> {
         Offer { rank, cost: 0.0, tile, kernel: Box::new(kernel) }
     }
 }
 
-/// The convolution of a spec, but for one that is a matrix times a few vectors: that has a family of its own.
+/// The convolution of a spec; `None` for other operations and for matrix times vector, which has its own family.
 pub(super) fn convolution(spec: &Spec) -> Option<&ConvSpec> {
     match spec {
         Spec::Conv(conv) if !conv.is_matrix_vector() => Some(conv),
@@ -58,24 +58,24 @@ pub(super) fn convolution(spec: &Spec) -> Option<&ConvSpec> {
     }
 }
 
-/// A way to compute specs.
+/// A kernel family.
 pub(super) trait Family: Sync {
-    /// What it is called.
+    /// Its name.
     fn id(&self) -> FamilyId;
 
-    /// The tiles worth trying for a spec on a target, best guess first; none where it does not compute it. Convolutions come
-    /// flattened ([`ConvSpec::flattened`]).
+    /// The tiles worth trying for a spec on a target, best guess first; empty where the family does not compute the spec. Convolutions
+    /// are passed flattened ([`ConvSpec::flattened`]).
     fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>>;
 
-    /// The most bytes of packed weights of a flattened convolution over all tiles and adapters, 0 where it computes none such: a
-    /// planner splits output channels over several dispatches until this fits a binding.
+    /// Maximum bytes of packed weights for a flattened convolution over all tiles and adapters; 0 where the family does not compute it.
+    /// The planner splits output channels over several dispatches until this fits one binding.
     fn weight_bytes(&self, spec: &ConvSpec) -> u64;
 
-    /// What it computes and what not, in a line: its row of the table in `docs/adding-a-kernel.md`.
+    /// One line on what it computes: its row of the table in `docs/adding-a-kernel.md`.
     fn covers(&self) -> &'static str;
 }
 
-/// A tile that a family offers, by name.
+/// An offered tile with its name.
 pub(super) struct Offered<'a> {
     pub(super) choice: Choice,
     kernel: Box<dyn FnOnce(Choice) -> Kernel + 'a>,
@@ -87,7 +87,7 @@ impl Offered<'_> {
     }
 }
 
-/// Every tile that families offer for a spec, best guess first, each once.
+/// All tiles offered for a spec, best guess first, without duplicates.
 pub(super) fn offered<'a>(
     families: &[&dyn Family],
     spec: &'a Spec,
@@ -97,7 +97,7 @@ pub(super) fn offered<'a>(
     for family in families {
         for Offer { rank, cost, tile, kernel } in family.offers(spec, target) {
             let choice = Choice { family: family.id(), tile };
-            // On a narrow map several tiles are cut down to one.
+            // On a narrow map several tiles become the same one.
             if all.iter().all(|(.., known)| known.choice != choice) {
                 all.push((rank, cost, Offered { choice, kernel }));
             }
@@ -107,7 +107,8 @@ pub(super) fn offered<'a>(
     all.into_iter().map(|(.., offered)| offered).collect()
 }
 
-/// The shapes whose pixels fit rows of that width, those that waste less than a seventh first, else by waste.
+/// Shapes for rows of `width` pixels, `(pixels, quads)` with pixels cut to the width: first those that waste less than a seventh of a
+/// row, then by waste.
 pub(super) fn best_first(shapes: [(usize, usize); 4], width: usize) -> Vec<(usize, usize)> {
     let covered = |pixels: usize| width.div_ceil(pixels) * pixels;
     let mut shapes: Vec<_> = shapes.into_iter().map(|(p, q)| (p.min(width), q)).collect();
@@ -115,7 +116,7 @@ pub(super) fn best_first(shapes: [(usize, usize); 4], width: usize) -> Vec<(usiz
     shapes
 }
 
-/// Brings the best guess of a family's shapes to the front: the first that `worthwhile`, else the one that comes to most by `size`.
+/// Moves the best guess to the front: the first shape that is `worthwhile`, else the one with the largest `size`.
 pub(super) fn best_guess_first<T>(
     shapes: &mut [T],
     worthwhile: impl Fn(&T) -> bool,
@@ -127,6 +128,6 @@ pub(super) fn best_guess_first<T>(
     }
 }
 
-/// Invocations that keep a large card busy: two workgroups of 256 for each of 64 multiprocessors. wgpu does not tell how many
-/// there are; cards of the last years have 28 to 132.
+/// Resident invocations that saturate a discrete card: two workgroups of 256 on each of 64 multiprocessors. wgpu does not report their
+/// number; recent cards have 28 to 132.
 pub(super) const MIN_RESIDENT_INVOCATIONS: usize = 2 * 256 * 64;

@@ -53,7 +53,7 @@ files! {
 
 macro_rules! functions {
     ($($name:literal: $single:literal, $half:literal;)*) => {
-        /// Functions that a shader gets where it calls them, by name: for values of f32, and for those of f16.
+        /// Library functions, added to a shader that calls them: name, text for f32 buffers, text for f16 buffers.
         pub(super) const FUNCTIONS: &[(&str, &str, &str)] = &[$((
             $name,
             include_str!(concat!("../../shaders/", $single)),

@@ -1,9 +1,9 @@
-//! Implicit GEMM in tiles staged in workgroup memory: for GPUs with many multiprocessors behind a memory of their own.
+//! Implicit GEMM in tiles staged in workgroup memory, for discrete GPUs.
 //!
-//! One GEMM of `[pixels of all images] x [output channels]`; K is, range by range, the taps of the window and for each the
-//! input planes. A workgroup makes one tile of it: step by step its invocations stage some planes of the tile's pixels and
-//! the weights for them, once each, and every invocation multiplies its share of pixels and channels. Where a map is so small
-//! that tiles are few, the steps are dealt to several slices of the workgroup, whose sums are added at the end.
+//! The GEMM is `[pixels of all images] x [output channels]`. Its K axis is the concatenation of the K ranges, each ordered by tap, then
+//! input plane. A workgroup computes one tile: in each step its invocations stage `depth` quads of K for the tile's pixels and weights,
+//! each element once, and every invocation multiplies its share. On small maps, which have few tiles, K is split: `split_k` parts of the
+//! workgroup take the steps in turn, and their partial sums are added at the end.
 
 use super::choice::{Choice, FamilyId, TileId};
 use super::family::{Family, KernelTarget, Offer, Rank, best_guess_first, convolution};
@@ -22,7 +22,7 @@ impl Family for Gemm {
         FamilyId::Gemm
     }
 
-    /// On integrated GPUs staging is no faster than the caches, on software adapters slower.
+    /// Staging is no faster than the caches on integrated GPUs, and slower on software adapters.
     fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>> {
         let Some(conv) = convolution(spec) else { return vec![] };
         let rank = if target.caps.class == Class::Discrete { Rank::Usual } else { Rank::Other };
@@ -41,28 +41,28 @@ impl Family for Gemm {
     }
 }
 
-/// What a workgroup computes, and each of its invocations.
+/// Tile of a workgroup, and of each of its invocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct GemmTile {
     /// Pixels of the tile.
     pixels: usize,
     /// Quads of output channels of the tile.
     quads: usize,
-    /// Quads of K that a slice stages in a step.
+    /// Quads of K that each part stages per step.
     depth: usize,
-    /// Pixels of an invocation, a row of invocations apart.
+    /// Pixels of an invocation, at a distance of `across()`.
     own_pixels: usize,
-    /// Quads of output channels of an invocation, a column of invocations apart.
+    /// Quads of output channels of an invocation, at a distance of `quads / own_quads`.
     own_quads: usize,
-    /// Parts of the workgroup that take the steps in turn.
+    /// Parts of K: subsets of the workgroup that take the steps in turn.
     split_k: usize,
-    /// Workgroups from which on it pays on a large card, by measurements on 132 multiprocessors. wgpu does not tell how many there
-    /// are: the last of few rounds over them leaves most idle, and smaller tiles make more rounds.
+    /// Number of workgroups from which on this tile is the fastest on a discrete card, measured on 132 multiprocessors (wgpu does not
+    /// report their number). With fewer workgroups the last wave leaves most multiprocessors idle; smaller tiles give more waves.
     min_workgroups: usize,
 }
 
-/// From the most products per load to the most workgroups. Two steps of each are 16 KiB of workgroup memory at most, and so
-/// are the sums of all slices.
+/// From the most products per load to the most workgroups. Two steps of each take at most 16 KiB of workgroup memory, as do the partial
+/// sums.
 const SHAPES: [GemmTile; 7] = [
     GemmTile {
         pixels: 128,
@@ -97,7 +97,7 @@ const SHAPES: [GemmTile; 7] = [
     GemmTile { pixels: 16, quads: 4, depth: 1, own_pixels: 4, own_quads: 1, split_k: 16, min_workgroups: 0 },
 ];
 
-/// Quads of K of a 3x3 over 64 channels.
+/// K counts as long from this many quads on: a 3x3 over 64 channels.
 const LONG_K_QUADS: usize = 144;
 
 impl GemmTile {
@@ -105,12 +105,12 @@ impl GemmTile {
         TileId::new(self.pixels, 4 * self.quads).with_depth(4 * self.depth).with_split_k(self.split_k)
     }
 
-    /// Invocations side by side along the pixels.
+    /// Invocations along the pixels.
     fn across(&self) -> usize {
         self.pixels / self.own_pixels
     }
 
-    /// Invocations of a slice.
+    /// Invocations per part of K.
     fn lanes(&self) -> usize {
         self.across() * (self.quads / self.own_quads)
     }
@@ -119,12 +119,12 @@ impl GemmTile {
         self.lanes() * self.split_k
     }
 
-    /// vec4 that a slice stages in a step: pixels, weights.
+    /// vec4 staged per part and step: `[pixels, weights]`.
     fn staged(&self) -> [usize; 2] {
         [self.depth * self.pixels, self.depth * 4 * self.quads]
     }
 
-    /// vec4 of workgroup memory: two steps, or afterwards the sums of every slice.
+    /// vec4 of workgroup memory: two steps (double buffering); later reused for the partial sums.
     fn memory(&self) -> usize {
         let sums = if self.split_k > 1 { self.split_k * self.pixels * self.quads } else { 0 };
         (2 * self.split_k * self.staged().iter().sum::<usize>()).max(sums)
@@ -134,7 +134,7 @@ impl GemmTile {
         pixels(spec).div_ceil(self.pixels) * spec.out_channels.div_ceil(4 * self.quads)
     }
 
-    /// Whether the tile is not mostly empty, and every slice has a few steps.
+    /// Whether the tile is at least half full and, if K is split, every part has at least 4 steps.
     fn suits(&self, spec: &ConvSpec) -> bool {
         let most = |n: usize| n.next_power_of_two();
         let steps = spec.k_ranges.iter().map(depth).sum::<usize>().div_ceil(self.split_k * self.depth);
@@ -143,12 +143,12 @@ impl GemmTile {
             && (self.split_k == 1 || steps >= 4)
     }
 
-    /// Whether at most a quarter of the channels computed are padding.
+    /// Whether at most a quarter of the computed channels is padding.
     fn fills_channels(&self, spec: &ConvSpec) -> bool {
         3 * spec.out_channels.next_multiple_of(4 * self.quads) <= 4 * spec.out_channels
     }
 
-    /// The order of weights: the same as of a register tile that takes a tap and a plane at a time.
+    /// The weight order, that of a register tile that takes one tap and one plane per step.
     fn layout(&self, spec: &ConvSpec) -> WeightLayout {
         WeightLayout::new(spec, &WeightOrder { quads: self.quads, lanes: None, max_taps: 0 })
     }
@@ -192,23 +192,22 @@ fn depth(range: &KRange) -> usize {
     range.kernel[0] * range.kernel[1] * range.from.channels.div_ceil(4)
 }
 
-/// Every shape for a flattened spec that an adapter of the default limits can run: sums of dense convolutions of packed
-/// buffers, not pooled.
+/// Every tile for a flattened spec under WebGPU's default limits: sums of dense convolutions of packed buffers without fused pooling.
 fn offered(spec: &ConvSpec) -> impl Iterator<Item = GemmTile> {
     let dense = |r: &KRange| r.groups == 1 && r.from.is_packed();
     let can = !spec.k_ranges.is_empty() && spec.pool.is_none() && spec.k_ranges.iter().all(dense);
     SHAPES.into_iter().filter(move |shape| can && shape.suits(spec))
 }
 
-/// The shapes for a flattened spec on an adapter, best guess first: the largest that keeps a large card busy, else the one
-/// that gives work to most invocations.
+/// The tiles for a flattened spec on an adapter, best guess first: the largest with enough workgroups for a discrete card, else the one
+/// with the most invocations.
 fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<GemmTile> {
     let fits = |s: &GemmTile| {
         s.workgroup() <= caps.limits.max_workgroup_invocations as usize
             && s.memory() * 16 <= caps.limits.max_workgroup_memory as usize
     };
     let mut shapes: Vec<GemmTile> = offered(spec).filter(fits).collect();
-    // The larger tiles pay where the sums are long: their ends are.
+    // The epilogues of the largest tiles are slow, so K must be long.
     let long_k = spec.k_ranges.iter().map(depth).sum::<usize>() >= LONG_K_QUADS;
     let worthwhile = |s: &GemmTile| {
         s.fills_channels(spec) && s.workgroups(spec) >= s.min_workgroups && (long_k || s.pixels < 128)

@@ -1,9 +1,8 @@
 //! Implicit GEMM on matrix units (`EXPERIMENTAL_COOPERATIVE_MATRIX`): f16 operands, sums in f32.
 //!
-//! The GEMM of [`gemm`](super::gemm): `[output channels] x [pixels of all images]`, K range after range, tap after tap, channel
-//! by channel; here the channels of a tap are padded to whole steps, so that a step lies within one tap. A workgroup stages a
-//! step of its tile in workgroup memory, as it is stored; each subgroup multiplies its fragments of [`SIDE`] channels by [`SIDE`]
-//! pixels. Where tiles are few, slices of the workgroup take the steps in turn and their sums are added at the end.
+//! The GEMM of [`gemm`](super::gemm) as `[output channels] x [pixels of all images]`. The channels of a tap are padded to whole steps, so
+//! that a step lies within one tap. A workgroup stages each step of its tile in workgroup memory without converting it; each subgroup
+//! multiplies fragments of [`SIDE`] channels x [`SIDE`] pixels. Where tiles are few, K is split within the workgroup.
 
 use super::choice::{Choice, FamilyId, TileId};
 use super::family::{Family, KernelTarget, Offer, Rank, best_guess_first, convolution};
@@ -14,13 +13,14 @@ use super::spec::{ConvSpec, KRange, Spec};
 use super::weights::Weights;
 use super::{Capabilities, ConvParameters, Kernel, Precision, Rounding, Shader, files, layout};
 
-/// Rows, columns and depth of the matrices of one multiplication.
+/// Rows, columns and depth of one matrix multiplication.
 const SIDE: usize = 16;
-/// Invocations of a subgroup. Kernels rely on workgroups being cut into full ones, which Vulkan drivers with one size do, and on
-/// `workgroupBarrier` ordering what matrix loads read: naga declares the Vulkan memory model for them, and marks no access.
+/// Invocations of a subgroup. The kernels rely on two properties of drivers: workgroups consist of full subgroups, which holds on Vulkan
+/// drivers with a single subgroup size; and `workgroupBarrier` orders the reads of matrix loads, for which naga declares the Vulkan
+/// memory model without marking the accesses.
 const SUBGROUP: usize = 32;
-/// vec4 between two rows of a fragment in the memory that sums pass through on their way out: four hold numbers, and one keeps
-/// neighbouring rows out of each other's banks.
+/// Row pitch, in vec4, of a fragment in the memory that sums pass through before the epilogue: four vec4 of values and one of padding
+/// against bank conflicts.
 const SUMS_ROW: usize = SIDE / 4 + 1;
 
 /// See the head of this file.
@@ -48,19 +48,19 @@ impl Family for GemmMatrix {
     }
 }
 
-/// What a workgroup computes.
+/// Tile of a workgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct MatrixTile {
-    /// Fragments of a subgroup, `[along output channels, along pixels]`.
+    /// Fragments per subgroup, `[along output channels, along pixels]`.
     fragments: [usize; 2],
-    /// Subgroups of a slice, the same way.
+    /// Subgroups per part of K, `[along output channels, along pixels]`.
     subgroups: [usize; 2],
     /// Quads of K in a step.
     depth: usize,
-    /// Parts of the workgroup that take the steps in turn.
+    /// Parts of K: subsets of the workgroup that take the steps in turn.
     split_k: usize,
-    /// Workgroups from which on it is the best guess for a large card, by measurements on 132 multiprocessors: the largest shapes
-    /// never are, and are there for those who time them.
+    /// Number of workgroups from which on this is the best guess for a discrete card, measured on 132 multiprocessors. The largest tiles
+    /// never are; only a tuning selects them.
     min_workgroups: usize,
 }
 
@@ -91,7 +91,7 @@ impl MatrixTile {
         SIDE * self.fragments[1] * self.subgroups[1]
     }
 
-    /// Invocations of a slice: at least one per pixel.
+    /// Invocations per part of K: at least one per pixel.
     fn lanes(&self) -> usize {
         SUBGROUP * self.subgroups[0] * self.subgroups[1]
     }
@@ -100,18 +100,18 @@ impl MatrixTile {
         self.lanes() * self.split_k
     }
 
-    /// Quads between two pixels, or two output channels, in staging memory: a step of K, and 16 bytes that keep rows out of each
-    /// other's banks and on the boundaries that matrix loads ask for.
+    /// Row pitch, in quads, of a pixel or output channel in staging memory: one step of K, and 16 bytes of padding that avoid bank
+    /// conflicts and keep the alignment that matrix loads need.
     fn row(&self) -> usize {
         self.depth + 2
     }
 
-    /// Quads of staging memory of a slice.
+    /// Quads of staging memory per part of K.
     fn staged(&self) -> usize {
         (self.channels() + self.pixels()) * self.row()
     }
 
-    /// vec4 of memory that sums pass through.
+    /// vec4 of memory that the sums pass through before the epilogue.
     fn sums(&self) -> usize {
         self.workgroup() / SUBGROUP * SIDE * SUMS_ROW
     }
@@ -125,7 +125,7 @@ impl MatrixTile {
         pixels(spec).div_ceil(self.pixels()) * spec.out_channels.div_ceil(self.channels())
     }
 
-    /// Whether the tile is not mostly empty, and every slice has a few steps.
+    /// Whether the tile is not mostly empty and, if K is split, every part has at least 2 steps.
     fn suits(&self, spec: &ConvSpec) -> bool {
         let least = |n: usize| n.next_multiple_of(SIDE).next_power_of_two();
         let steps: usize = spec.k_ranges.iter().map(|r| steps(r, self.depth)).sum();
@@ -134,7 +134,7 @@ impl MatrixTile {
             && (self.split_k == 1 || steps >= 2 * self.split_k)
     }
 
-    /// Whether at most a quarter of the channels computed are padding.
+    /// Whether at most a quarter of the computed channels is padding.
     fn fills_channels(&self, spec: &ConvSpec) -> bool {
         3 * spec.out_channels.next_multiple_of(self.channels()) <= 4 * spec.out_channels
     }
@@ -180,12 +180,12 @@ fn quads(range: &KRange) -> usize {
     range.from.channels.div_ceil(4)
 }
 
-/// Steps of a K range: whole ones for every tap.
+/// Steps of a K range: a whole number per tap.
 fn steps(range: &KRange, depth: usize) -> usize {
     range.kernel[0] * range.kernel[1] * quads(range).div_ceil(depth)
 }
 
-/// Every shape for a flattened spec: sums of dense convolutions of packed f16 buffers, taken as they are stored, not pooled.
+/// Every tile for a flattened spec: sums of dense convolutions of packed f16 buffers, without prologue, average pooling or fused pooling.
 fn offered(spec: &ConvSpec) -> impl Iterator<Item = MatrixTile> {
     let plain = |r: &KRange| {
         r.groups == 1
@@ -198,8 +198,8 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = MatrixTile> {
     SHAPES.into_iter().filter(move |shape| can && shape.suits(spec))
 }
 
-/// The shapes for a flattened spec on an adapter, best guess first: the largest that keeps a large card busy, else the one
-/// with most workgroups.
+/// The tiles for a flattened spec on an adapter, best guess first: the largest with enough workgroups for a discrete card, else the one
+/// with the most workgroups.
 fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<MatrixTile> {
     if !caps.features.matrix_units || caps.features.subgroup_size != Some(SUBGROUP as u32) {
         return vec![];
@@ -214,8 +214,8 @@ fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<MatrixTile> {
     shapes
 }
 
-/// Order of packed weights, in elements of a quad of f16: per tile of output channels its bias in f32, then for each K range and
-/// step a row of the step's input channels for every output channel of the tile. After the tiles, the slopes of the activation.
+/// Order of packed weights, in elements of one quad of f16. Per tile of output channels: the bias in f32; then, for each K range and
+/// step, one row of the step's input channels per output channel. After the tiles: the slopes of the activation.
 #[derive(Clone, Debug)]
 pub(super) struct MatrixLayout {
     /// Output channels of a tile.
@@ -225,14 +225,14 @@ pub(super) struct MatrixLayout {
     tiles: usize,
     /// Elements of one tile's block.
     block: usize,
-    /// Where a K range's first step begins, from the start of a tile's block.
+    /// Offset of each K range's first step within a tile's block.
     ranges: Vec<usize>,
-    /// Where the slopes begin.
+    /// Offset of the slopes.
     slopes: usize,
     total: usize,
 }
 
-/// Elements of a quad that is f32.
+/// Elements taken by a quad of f32.
 const PARAMETER: usize = 2;
 
 impl MatrixLayout {
@@ -257,8 +257,8 @@ impl Weights for MatrixLayout {
         (self.total * 8) as u64
     }
 
-    /// Products of f16 are exact in f32, but a matrix unit may cut a sum off where an adder would round it (measured on NVIDIA's
-    /// by Fasi et al., "Numerical behavior of NVIDIA tensor cores", PeerJ CS 2021): twice the bound of rounding.
+    /// Twice the bound of a direct sum: products of f16 are exact in f32, but a matrix unit may truncate a sum instead of rounding it
+    /// (measured on NVIDIA's by Fasi et al., "Numerical behavior of NVIDIA tensor cores", PeerJ CS 2021).
     fn rounding(&self) -> Rounding {
         Rounding { gain: 2.0, ..Rounding::DIRECT }
     }

@@ -36,11 +36,11 @@ impl Family for Gemv {
     }
 }
 
-/// Quads of output channels that a workgroup may have.
+/// Possible numbers of quads of output channels per workgroup.
 const QUADS: [usize; 2] = [4, 8];
 
-/// Quads of output channels of a workgroup, and slices of K for each. A GPU gets eight slices, and where that leaves much of a
-/// large card idle more of them, as long as each has four quads of K; and where workgroups are few, smaller ones.
+/// `(quads of output channels, parts of K)` per workgroup. A GPU gets eight parts, and more while the invocations do not saturate a
+/// discrete card and every part keeps four quads of K. Where workgroups are few, they take fewer quads.
 fn shape(spec: &ConvSpec, caps: &Capabilities) -> (usize, usize) {
     if caps.class == Class::Software {
         return (QUADS[1], 1);
@@ -85,14 +85,13 @@ fn kernel(
     Kernel::one(choice, Shader::new(s, "gemv", grid), layout)
 }
 
-/// How the weights of a matrix are laid out: bias; then for every workgroup one row of its output channels per input channel, of which
-/// there are whole quads; then the slopes of the activation. What a workgroup reads is in one piece, since memory that is read in
-/// strides of a page comes at a third of the speed.
+/// Order of packed weights: the bias; then, per workgroup, one row of its output channels per input channel (padded to whole quads); then
+/// the slopes of the activation. A workgroup reads one contiguous block, as reads at a stride of a page run at a third of the speed.
 #[derive(Clone, Copy, Debug)]
 struct GemvLayout {
-    /// Quads of output channels of a workgroup.
+    /// Quads of output channels per workgroup.
     quads: usize,
-    /// Elements of the weight binding: a quad of weights each.
+    /// Elements of the weight binding, one quad of weights each.
     elements: usize,
     precision: Precision,
 }

@@ -1,11 +1,11 @@
-//! A text for every spec, under which choices about it are kept in files.
+//! The text key of a spec, under which tuning files store its kernel.
 
 use super::Precision;
 use super::spec::{Add, AverageSpec, BufferShape, ConvSpec, KRange, Layout, Operand, Output, PoolSpec, Spec};
 use crate::graph::MaxPool;
 use std::fmt::Display;
 
-// Every field is named below, without `..`: a new one does not compile before it is in the key.
+// Patterns below name every field, without `..`, so that a new field does not compile until it is part of the key.
 
 impl Spec {
     /// The spec as text: equal for equal specs, different for different ones, and the same in every version of this crate that
@@ -38,7 +38,7 @@ impl Spec {
     }
 }
 
-/// `[first; second; ...]`: no item holds a semicolon outside brackets of its own.
+/// `[first; second; ...]`. Items contain semicolons only inside brackets.
 fn list<T>(items: &[T], show: impl Fn(&T) -> String) -> String {
     format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join("; "))
 }
@@ -188,7 +188,7 @@ mod tests {
             for second in &changes[i..] {
                 let mut spec = base();
                 first(&mut spec);
-                // What the first took away the second cannot change.
+                // The second change may need what the first removed.
                 if (spec.k_ranges.is_empty() || spec.adds.is_empty()) && i > 0 {
                     specs.push(Spec::Conv(spec));
                     continue;
@@ -218,7 +218,7 @@ mod tests {
         assert!(known.len() > 800, "only {} specs", known.len());
     }
 
-    /// Files out there hold these texts: a change needs a new schema version of tuning files.
+    /// Existing files hold these texts: changing them needs a new schema version of tuning files.
     #[test]
     fn keys_stay_as_they_are() {
         assert_eq!(

@@ -1,12 +1,12 @@
-//! Order of packed weights, and packing.
+//! The order of packed weights, and packing.
 //!
-//! A convolution's binding is one block per tile of output channels: `quads` quads of bias, then for each K range its steps
-//! in the order the shader's loops take them, each step a run of quads over four output channels, padded to whole loads.
-//! After the blocks come the slopes of the activation, one quad per quad of output channels, and for each K range that maps
-//! its operand a quad of scales and one of shifts per quad of input channels.
+//! A convolution's binding has one block per tile of output channels: `quads` quads of bias, then the steps of each K range in the order
+//! of the shader's loops. A step is a run of quads over four output channels each, padded to whole loads. After the blocks follow the
+//! slopes of the activation, one quad per quad of output channels, and, for each K range with a prologue, a quad of scales and a quad of
+//! shifts per quad of input channels.
 //!
-//! An element of the binding is a quad of weights, in f32 or f16. What is not a weight is f32 in both, and a quad of it takes
-//! two elements of f16.
+//! An element of the binding is a quad of weights, in f32 or f16. Parameters (biases, slopes, scales, shifts) are always f32: a quad of
+//! them takes two elements where weights are f16.
 
 use super::precision::{Precision, Words, parameter_elements};
 use super::spec::{ConvSpec, KRange};
@@ -20,34 +20,34 @@ pub(super) enum RangeKind {
     Dense,
     /// One input channel per output channel.
     Depthwise,
-    /// Groups that do not fit quads: every output channel reads channels of its own.
+    /// Groups that do not align with quads: every lane reads different input channels.
     Scattered,
 }
 
-/// Where a K range's weights lie within a tile's block, in elements.
+/// Layout of a K range's weights within a tile's block, in elements.
 #[derive(Clone, Debug)]
 pub(super) struct RangeLayout {
     pub(super) kind: RangeKind,
-    /// Horizontal taps are in one step rather than a loop.
+    /// One step covers a row of taps, instead of one tap.
     pub(super) unroll_x: bool,
-    /// Input channels of a step: 4 for packed, 1 for planar.
+    /// Input channels per step: 4 for packed, 1 for planar.
     pub(super) depth: usize,
-    /// Elements of one step, padding counted.
+    /// Elements per step, including padding.
     pub(super) step: usize,
-    /// Where the scales and shifts begin, from the start of the binding.
+    /// Offset of the scales and shifts, from the start of the binding.
     pub(super) prologue: usize,
-    /// Where the first step begins, from the start of a tile's block.
+    /// Offset of the first step, from the start of a tile's block.
     pub(super) offset: usize,
 }
 
-/// How the loops of a kernel take weights.
+/// The parameters of a kernel's loops that determine the order of weights.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WeightOrder {
     /// Quads of output channels of a tile.
     pub(super) quads: usize,
-    /// Invocations that load weights for one another.
+    /// Number of invocations that share loaded weights.
     pub(super) lanes: Option<u32>,
-    /// Most products per pixel and output channel in a step: decides whether horizontal taps are unrolled.
+    /// Maximum products per step, pixel and output channel with horizontal taps unrolled.
     pub(super) max_taps: usize,
 }
 
@@ -56,16 +56,16 @@ pub(super) struct WeightOrder {
 pub(super) struct WeightLayout {
     quads: usize,
     pub(super) tiles: usize,
-    /// Of the weights.
+    /// Type of the weights.
     precision: Precision,
-    /// Elements of a quad that is f32.
+    /// Elements taken by a quad of f32.
     parameter: usize,
     /// Elements of one tile's block.
     pub(super) block: usize,
     pub(super) ranges: Vec<RangeLayout>,
-    /// Where the slopes begin.
+    /// Offset of the slopes.
     pub(super) slopes: usize,
-    /// Elements of everything.
+    /// Elements of the whole binding.
     total: usize,
 }
 
@@ -102,7 +102,7 @@ impl WeightLayout {
         WeightLayout { quads, tiles, precision, parameter, block, ranges, slopes, total }
     }
 
-    /// The element of the tile's first quad for input channel `i` of a group and tap (`y`, `x`), from the range's start.
+    /// Offset, from the range's start, of the tile's first quad for input channel `i` of a group and tap (`y`, `x`).
     fn position(&self, range: &KRange, layout: &RangeLayout, i: usize, y: usize, x: usize) -> usize {
         let [height, width] = range.kernel;
         if layout.kind == RangeKind::Scattered {
@@ -165,7 +165,7 @@ impl Weights for WeightLayout {
     }
 }
 
-/// Every range's function as a slope per output channel.
+/// The activation as one slope per output channel.
 pub(super) fn slopes(spec: &ConvSpec, given: &[f32]) -> Vec<f32> {
     assert_eq!(given.len(), spec.out_channels, "one slope per output channel");
     let mut slopes = given.to_vec();
@@ -180,7 +180,7 @@ pub(super) fn slopes(spec: &ConvSpec, given: &[f32]) -> Vec<f32> {
     slopes
 }
 
-/// Input planes a group reads.
+/// Input planes read per group.
 pub(super) fn planes_of_group(range: &KRange, kind: RangeKind, depth: usize) -> usize {
     match kind {
         RangeKind::Dense => (range.from.channels / range.groups).div_ceil(depth),
@@ -189,7 +189,7 @@ pub(super) fn planes_of_group(range: &KRange, kind: RangeKind, depth: usize) -> 
     }
 }
 
-/// How a range can be multiplied.
+/// How a range is multiplied.
 pub(super) fn kind(spec: &ConvSpec, range: &KRange) -> RangeKind {
     let inputs = range.from.channels / range.groups;
     let outputs = spec.out_channels / range.groups;

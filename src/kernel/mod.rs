@@ -1,8 +1,7 @@
-//! What can run on a GPU, as values: WGSL text, bindings, grid. No GPU API here.
+//! Kernels as values: WGSL text, bindings, grid. This module does not use a GPU API.
 //!
-//! [`select`] makes the [`Kernel`] for a [`Spec`] on an adapter, [`Kernel::pack`] the weights in the order it reads them. The ways to
-//! compute a spec are families, listed in one place (`select.rs`); their WGSL is in `shaders/`, and what
-//! reads it is `template` and `prelude`.
+//! [`select`] builds the [`Kernel`] for a [`Spec`] on an adapter; [`Kernel::pack`] packs weights in the order the kernel reads them.
+//! Algorithms are grouped in families, listed in `select.rs`. Their WGSL is in `shaders/` and is processed by `template` and `prelude`.
 
 mod access;
 mod bindings;

@@ -1,4 +1,4 @@
-//! Max pooling and the global average, as dispatches of their own.
+//! Max pooling and global average pooling as separate dispatches.
 
 use super::access::Access;
 use super::choice::{Choice, FamilyId, TileId};
@@ -8,7 +8,7 @@ use super::spec::{AverageSpec, BufferShape, ConvSpec, Operand, Output, PoolSpec,
 use super::{Capabilities, Class, Function, Kernel, Shader, files};
 use std::sync::Arc;
 
-/// Max pooling: an invocation has a quad of channels at a pixel.
+/// Max pooling: an invocation computes a quad of channels at a pixel.
 pub(super) struct MaxPool;
 
 impl Family for MaxPool {
@@ -30,7 +30,7 @@ impl Family for MaxPool {
     }
 }
 
-/// The global average: one or several invocations have a quad of channels.
+/// Global average pooling: one or several invocations compute a quad of channels.
 pub(super) struct Average;
 
 impl Family for Average {
@@ -54,7 +54,7 @@ impl Family for Average {
     }
 }
 
-/// A spec that stores the channels of a buffer as they are.
+/// A spec that stores the channels of a buffer unchanged.
 fn stored(shape: &BufferShape) -> ConvSpec {
     ConvSpec {
         k_ranges: vec![],
@@ -75,12 +75,12 @@ fn fold(invocations: usize, workgroup: u32, caps: &Capabilities) -> [u32; 3] {
     [workgroups.div_ceil(rows) as u32, rows as u32, 1]
 }
 
-/// Invocations of a workgroup of a kernel that shares nothing.
+/// Workgroup size of a kernel without shared memory.
 fn workgroup(caps: &Capabilities) -> u32 {
     if caps.class == Class::Software { 8 } else { 64.min(caps.limits.max_workgroup_invocations) }
 }
 
-/// A shader that maps a buffer to another, element by element or window by window.
+/// A shader that reads one buffer and writes another.
 fn mapping(from: &Operand, to: &BufferShape, access: &Arc<dyn Access>) -> ShaderSource {
     let mut s = ShaderSource::of_one(access);
     s.constant("OUT_QUADS", to.channels.div_ceil(4));
@@ -116,8 +116,8 @@ fn max_pool(choice: Choice, spec: &PoolSpec, KernelTarget { caps, access, .. }: 
     Kernel::unweighted(choice, Shader::new(s, "max_pool", grid))
 }
 
-/// Invocations that share the mean of a map: a power of two, of at least four pixels each where they are more than one. A
-/// software adapter has no idle ones.
+/// Number of invocations that share the mean of one map: a power of two, with at least four pixels each where it is more than one. 1 on
+/// software adapters.
 fn average_split(pixels: usize, caps: &Capabilities) -> usize {
     if caps.class == Class::Software {
         return 1;

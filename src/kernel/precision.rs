@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// What a network stores its values in: those between dispatches, and the packed weights. Sums are f32 in every one, and so are
-/// the network's input, its output, biases, slopes, scales and shifts.
+/// The type of the values stored between dispatches and of packed weights. Sums, the network's input and output, biases, slopes, scales
+/// and shifts are f32 in either case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// IEEE 754 binary32.
     #[default]
     F32,
-    /// IEEE 754 binary16: half the memory, 11 bits of mantissa, nothing above 65504.
+    /// IEEE 754 binary16: half the memory, 11 bits of mantissa, at most 65504.
     F16,
 }
 
@@ -22,8 +22,8 @@ impl Precision {
         }
     }
 
-    /// What is read back where `value` was stored: the nearest value of the type, of two the even one. NaN where its range ends
-    /// below `value`: an overflow must not look like a number later, and infinity does so behind a rectifier.
+    /// The value read back after storing `value`: rounded to nearest even, or NaN if `value` is out of range. An overflow must not look
+    /// like a number later, and an infinity would behind a rectifier.
     pub fn stored(self, value: f32) -> f32 {
         match self {
             Precision::F32 => value,
@@ -41,11 +41,11 @@ impl Precision {
         }
     }
 
-    /// By how much storing moves a value of that magnitude at most.
+    /// Maximum rounding error of storing a value of this magnitude.
     pub fn rounding(self, magnitude: f64) -> f64 {
         match self {
             Precision::F32 => 0.0,
-            // Half of the last of 11 bits; a whole last bit below 2^-14, where a driver rounds as it likes.
+            // Half a unit in the last of 11 bits; a whole unit below 2^-14, where drivers may round either way.
             Precision::F16 => (magnitude / 2048.0).max(1.0 / f64::from(1 << 24)),
         }
     }
@@ -60,7 +60,7 @@ impl fmt::Display for Precision {
     }
 }
 
-/// Elements of a weight binding that a quad of f32 parameters takes: a binding is made of quads of weights.
+/// Number of elements of a weight binding (quads of weights) that a quad of f32 parameters takes.
 pub(super) fn parameter_elements(precision: Precision) -> usize {
     match precision {
         Precision::F32 => 1,
@@ -75,7 +75,7 @@ pub(super) struct Words {
 }
 
 impl Words {
-    /// So many elements, a quad of weights each, all zero.
+    /// `elements` quads of weights, all zero.
     pub(super) fn new(elements: usize, precision: Precision) -> Words {
         Words { words: vec![0; elements * precision.bytes()], precision }
     }
@@ -91,7 +91,7 @@ impl Words {
         }
     }
 
-    /// Sets values from the first lane of the quad of parameters at element `at` on, f32.
+    /// Sets f32 parameters, starting at the first lane of element `at`.
     pub(super) fn parameters(&mut self, at: usize, values: &[f32]) {
         let at = at * self.precision.bytes();
         for (word, value) in self.words[at..].iter_mut().zip(values) {

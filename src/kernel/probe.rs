@@ -1,4 +1,4 @@
-//! Small programs that show what a device can do at most.
+//! Small shaders that measure a device's peak arithmetic and memory throughput.
 
 use super::Capabilities;
 use super::constants::{Constants, Value};
@@ -7,7 +7,7 @@ use super::{Class, files};
 
 /// Invocations per workgroup.
 const WORKGROUP: usize = 64;
-/// Multiply-adds of vec4 of an invocation.
+/// vec4 multiply-adds per invocation.
 const MULTIPLY_ADDS: usize = 4096;
 
 /// A shader over one read-write buffer.
@@ -28,18 +28,18 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Multiplications and additions in registers and nothing else, in chains that do not wait for one another: the fastest of
-    /// these shows what the device can do. A GPU has its threads to fill the waits; a compiler for a CPU makes of one shader more
-    /// than of another, by how many values fit its registers and what it does between rounds of a loop.
+    /// Shaders that only multiply and add in registers, in independent chains; the fastest one gives the device's peak. On a GPU threads
+    /// hide latency. On a CPU throughput depends on how many values fit the registers and on the cost of a loop iteration, so several
+    /// shapes are tried.
     pub fn multiply(caps: &Capabilities) -> Vec<Probe> {
         let of_loops: &[[usize; 2]] =
             if caps.class == Class::Software { &[[8, 2], [16, 4], [2, 32]] } else { &[[8, 2]] };
         of_loops.iter().map(|[chains, unroll]| Probe::chains(*chains, *unroll, caps)).collect()
     }
 
-    /// So many chains of vec4, each longer by so many multiply-adds in every round of the loop.
+    /// `chains` chains of vec4, each with `unroll` multiply-adds per loop iteration.
     fn chains(chains: usize, unroll: usize, caps: &Capabilities) -> Probe {
-        // Enough for every unit of a large GPU to have several, few enough for software.
+        // Several workgroups per unit of a large GPU; few on software adapters.
         let grid = if caps.class == Class::Software { 64 } else { 16384 };
         let invocations = grid as usize * WORKGROUP;
         let mut constants = Constants::default();
@@ -64,7 +64,7 @@ impl Probe {
         }
     }
 
-    /// Copies more than caches hold, by the widest loads there are.
+    /// Copies more data than caches hold, with the widest loads available.
     pub fn copy(caps: &Capabilities) -> Probe {
         let (element, size) = if caps.wide_loads() { ("vec4<u64>", 32) } else { ("vec4<f32>", 16) };
         let bytes = caps.limits.max_binding_bytes.min(128 << 20) / 2;

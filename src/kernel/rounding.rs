@@ -1,6 +1,6 @@
-//! How far the arithmetic of a kernel may be from the exact sum.
+//! Rounding bounds of kernels.
 
-/// A kernel's own rounding bound of a sum.
+/// A kernel's rounding bound of a sum.
 ///
 /// With u = 2^-24, an element of `sum w x + bias + adds` of so many terms differs from the exact sum by at most
 /// [`of`](Rounding::of)`(terms) * u * (sum |w| |x| + |bias| + sum |adds|)`, where for every weight of a convolved window
@@ -8,13 +8,13 @@
 /// [`None`] it is the element that the weight is multiplied by.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rounding {
-    /// How many times as large as the terms of the sum the magnitudes may be that the kernel sums.
+    /// Maximum ratio of the magnitudes the kernel sums to those of the terms of the sum.
     pub gain: f64,
-    /// Roundings that one of them passes besides those of adding up the terms.
+    /// Roundings of a product besides those of adding up the terms.
     pub extra_roundings: usize,
-    /// The most terms that are added up, where a kernel adds up fewer than the sum has.
+    /// Maximum number of terms added up, where the kernel adds fewer than the sum has.
     pub max_terms: usize,
-    /// How far around the centre of a window inputs matter, where others than the window's do.
+    /// Distance from the window's centre within which inputs affect the result, where that exceeds the window.
     pub reach: Option<usize>,
 }
 
@@ -23,7 +23,7 @@ impl Rounding {
     pub const DIRECT: Rounding =
         Rounding { gain: 1.0, extra_roundings: 2, max_terms: usize::MAX, reach: None };
 
-    /// A bound for what either of two kernels made.
+    /// A bound that holds for either of two kernels.
     pub fn or(self, other: Rounding) -> Rounding {
         Rounding {
             gain: self.gain.max(other.gain),
@@ -33,7 +33,7 @@ impl Rounding {
         }
     }
 
-    /// Units of rounding of a sum of so many terms.
+    /// The bound for a sum of `terms` terms, in units of u.
     pub fn of(self, terms: usize) -> f64 {
         self.gain * (terms.min(self.max_terms) + self.extra_roundings) as f64
     }

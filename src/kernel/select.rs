@@ -1,4 +1,4 @@
-//! Which kernel computes a spec: the families there are, the static choice among their tiles, and every one that is worth timing.
+//! Kernel selection: the list of families, the static choice among their tiles, and all candidates worth timing.
 
 use super::access::{Access, Plain};
 use super::choice::{Choice, FamilyId};
@@ -10,7 +10,7 @@ use super::winograd::{self, WinogradTransform};
 use super::{Arena, Capabilities, Class, Kernel, direct, gemm, gemm_matrix, gemv, pool, stem};
 use std::sync::Arc;
 
-/// Every way to compute a spec.
+/// All kernel families.
 static FAMILIES: &[&dyn Family] = &[
     &gemv::Gemv,
     &pool::MaxPool,
@@ -29,7 +29,7 @@ static FAMILIES: &[&dyn Family] = &[
     &gemm::Gemm,
 ];
 
-/// A dispatch that no kernel can do within an adapter's limits.
+/// A dispatch for which no kernel fits an adapter's limits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[error("{kernel}: {limit} may be {allowed} at most, needed are {needed}")]
@@ -44,7 +44,7 @@ pub struct KernelError {
     pub allowed: u64,
 }
 
-/// The kernel for a spec: a static choice by shape and capabilities.
+/// The kernel for a spec, by a static rule over its shape and the adapter's capabilities.
 ///
 /// # Errors
 /// [`KernelError`] where a limit is too small: too many buffers, a buffer or its weights over the binding size, a grid too
@@ -53,8 +53,7 @@ pub fn select(spec: &Spec, caps: &Capabilities) -> Result<Kernel, KernelError> {
     select_in(spec, caps, None)
 }
 
-/// [`select`] for buffers of which some are ranges of one: there a software adapter gets the convolution that is one shader for
-/// many shapes.
+/// [`select`] for buffers of which some are in an arena. Software adapters then get one convolution shader for many shapes.
 ///
 /// # Errors
 /// As there.
@@ -62,15 +61,16 @@ pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Res
     let (flat, target) = (flattened(spec), target(caps, arena));
     let mut kernels = offered(FAMILIES, &flat, &target).into_iter().map(|offered| made(offered, spec));
     let first = kernels.next().expect("every spec has a kernel");
-    // Some families bind more buffers than others: the first that the adapter takes, or else why it does not take the first.
+    // Some families bind more buffers than others: take the first kernel that fits the adapter's limits, else report why the best guess
+    // does not.
     match check(spec, &first, caps) {
         Ok(()) => Ok(first),
         Err(e) => kernels.find(|kernel| check(spec, kernel, caps).is_ok()).ok_or(e),
     }
 }
 
-/// Every kernel worth timing for a spec, [`select`]'s choice first, each of another choice. All take the same buffers; each packs
-/// its own weights.
+/// Every kernel worth timing for a spec, [`select`]'s choice first, without duplicates. All take the same buffers; each packs weights in
+/// its own order.
 ///
 /// # Errors
 /// As [`select`]; alternatives over a limit are left out.
@@ -78,7 +78,7 @@ pub fn candidates(spec: &Spec, caps: &Capabilities) -> Result<Vec<Kernel>, Kerne
     candidates_in(spec, caps, None)
 }
 
-/// [`candidates`] for buffers of which some are ranges of one, [`select_in`]'s choice first.
+/// [`candidates`] for buffers of which some are in an arena, [`select_in`]'s choice first.
 ///
 /// # Errors
 /// As there.
@@ -102,19 +102,19 @@ pub fn candidates_in(
     }
 }
 
-/// What every family computes and what not, a line each: name, and what it covers.
+/// Name and coverage of every family, one line each.
 pub fn coverage() -> Vec<(FamilyId, &'static str)> {
     FAMILIES.iter().map(|family| (family.id(), family.covers())).collect()
 }
 
-/// The kernel of a tile, whose shaders say which spec they are for.
+/// The kernel of an offered tile, with the spec's key in its shaders' first lines.
 fn made(offered: Offered<'_>, spec: &Spec) -> Kernel {
     let mut kernel = offered.kernel();
     kernel.shaders.iter_mut().for_each(|shader| shader.say(|| spec.key()));
     kernel
 }
 
-/// The spec as families see it.
+/// The spec in the form families expect: convolutions flattened.
 fn flattened(spec: &Spec) -> Spec {
     match spec {
         Spec::Conv(conv) => Spec::Conv(conv.flattened()),
@@ -122,8 +122,8 @@ fn flattened(spec: &Spec) -> Spec {
     }
 }
 
-/// An upper bound, over every kernel that [`candidates`] may give on any adapter, of the bytes of a dispatch's packed weights:
-/// a planner splits output channels over several dispatches until this fits a binding.
+/// Upper bound of the bytes of a dispatch's packed weights, over all kernels that [`candidates`] may return on any adapter. The planner
+/// splits output channels over several dispatches until this fits a binding.
 pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
     let flat = spec.flattened();
     if flat.is_matrix_vector() {
@@ -150,13 +150,13 @@ fn check(spec: &Spec, kernel: &Kernel, caps: &Capabilities) -> Result<(), Kernel
     let read = spec.operands().into_iter().map(|o| o.shape);
     for shape in read.chain(spec.outputs()) {
         allow("bytes of a binding", shape.bytes() as u64, limits.max_binding_bytes)?;
-        // Shaders count in 32 bits.
+        // Shaders use 32-bit indices.
         allow("elements of a binding", shape.elements() as u64, u64::from(u32::MAX))?;
     }
     allow("bytes of packed weights", kernel.weight_bytes(), limits.max_binding_bytes)
 }
 
-/// What a kernel on an adapter is for.
+/// The target of kernels on an adapter.
 fn target<'a>(caps: &'a Capabilities, arena: Option<&'a Arena>) -> KernelTarget<'a> {
     let access: Arc<dyn Access> = match caps.class {
         Class::Software => Arc::new(SoftwareAccess::new(caps, arena)),

@@ -1,4 +1,4 @@
-//! Kernels and their shaders as values: what is bound, how many workgroups run, and the text, printed when it is asked for.
+//! Kernels and their shaders as values: bindings, grid, and text that is generated on demand.
 
 use super::choice::Choice;
 use super::prelude::ShaderSource;
@@ -7,7 +7,7 @@ use super::weights::{ConvParameters, Weights};
 use super::{Binding, Rounding};
 use std::sync::Arc;
 
-/// A compute shader: everything baked in, nothing but buffers to bind.
+/// A compute shader with all sizes as constants; only buffers are bound.
 #[derive(Clone, Debug)]
 pub struct Shader {
     text: Text,
@@ -27,7 +27,7 @@ pub struct Shader {
 
 #[derive(Clone, Debug)]
 enum Text {
-    /// Constants and files, not joined yet.
+    /// Constants and files, from which the text is generated.
     Source(ShaderSource),
     Written(String),
 }
@@ -45,7 +45,7 @@ impl Shader {
         }
     }
 
-    /// A shader of a text that is written already, which needs no more of an adapter than WebGPU has.
+    /// A shader with the given text, which needs no optional features.
     pub fn from_wgsl(wgsl: String, entry: &'static str, bindings: Vec<Binding>, grid: [u32; 3]) -> Shader {
         Shader {
             text: Text::Written(wgsl),
@@ -58,7 +58,7 @@ impl Shader {
         }
     }
 
-    /// All of its text.
+    /// Its whole text.
     pub fn wgsl(&self) -> String {
         match &self.text {
             Text::Source(source) => source.wgsl(),
@@ -66,7 +66,7 @@ impl Shader {
         }
     }
 
-    /// What its text is printed from.
+    /// The source its text is generated from.
     #[cfg(test)]
     pub(super) fn source(&self) -> Option<&ShaderSource> {
         match &self.text {
@@ -75,14 +75,14 @@ impl Shader {
         }
     }
 
-    /// Says which spec it is for, where it is for one.
+    /// Sets the description, if the shader is specific to one spec.
     pub(super) fn say(&mut self, key: impl FnOnce() -> String) {
         if let Text::Source(source) = &mut self.text {
             source.say(key);
         }
     }
 
-    /// What its text depends on: shorter to print than the text, and equal where that is.
+    /// A key that is equal for equal texts and cheaper to generate.
     pub(crate) fn key(&self) -> String {
         match &self.text {
             Text::Source(source) => source.key(),
@@ -90,31 +90,32 @@ impl Shader {
         }
     }
 
-    /// Drops what its text is made of: what is bound, and how, stays.
+    /// Drops the source of its text; bindings and grid stay.
     pub(crate) fn forget_text(&mut self) {
         self.text = Text::Written(String::new());
     }
 }
 
-/// What computes one [`Spec`](super::Spec): a shader, or several one after the other that hand on what they make in a buffer of their own.
+/// An implementation of one [`Spec`](super::Spec): one shader, or several run in sequence that pass intermediate data in a scratch
+/// buffer.
 #[derive(Clone, Debug)]
 pub struct Kernel {
     /// Its family and tile.
     pub choice: Choice,
-    /// In the order they run.
+    /// In order of execution.
     pub shaders: Vec<Shader>,
-    /// Bytes of the buffer for [`Role::Scratch`](super::Role::Scratch), 0 where no shader binds one. What it holds before does not matter.
+    /// Bytes of the buffer for [`Role::Scratch`](super::Role::Scratch), 0 where no shader binds one. It needs no initialisation.
     pub scratch: u64,
     pub(super) weights: Option<Arc<dyn Weights>>,
 }
 
 impl Kernel {
-    /// One shader, whose weights are laid out so.
+    /// A kernel of one shader with this weight layout.
     pub(super) fn one(choice: Choice, shader: Shader, weights: impl Weights + 'static) -> Kernel {
         Kernel { choice, shaders: vec![shader], scratch: 0, weights: Some(Arc::new(weights)) }
     }
 
-    /// One shader that has no weights.
+    /// A kernel of one shader without weights.
     pub(super) fn unweighted(choice: Choice, shader: Shader) -> Kernel {
         Kernel { choice, shaders: vec![shader], scratch: 0, weights: None }
     }
@@ -123,8 +124,8 @@ impl Kernel {
         self.weights.as_ref().map_or(0, |weights| weights.bytes())
     }
 
-    /// The content of the weight binding in 32-bit words; [`ConvSpec::precision`] says of what type weights are. Empty for
-    /// kernels without weights.
+    /// The content of the weight binding in 32-bit words; the type of the weights is [`ConvSpec::precision`]. Empty for kernels without
+    /// weights.
     ///
     /// # Panics
     /// Where the lengths do not match `spec`, which must be the one the kernel was made for.
@@ -132,7 +133,7 @@ impl Kernel {
         self.weights.as_ref().map_or_else(Vec::new, |weights| weights.pack(spec, values))
     }
 
-    /// How far its results may be from exact ones.
+    /// Rounding bound of its results.
     pub fn rounding(&self) -> Rounding {
         self.weights.as_ref().map_or(Rounding::DIRECT, |weights| weights.rounding())
     }

@@ -1,17 +1,17 @@
-//! What one dispatch computes, as plain data: shapes, layouts, windows. No names, no weights, no buffers.
+//! What a dispatch computes, as plain data: shapes, layouts, windows, without names, weights or buffers.
 //!
-//! Two dispatches of equal spec run the same pipeline, so a spec is also the key under which pipelines are shared.
+//! Dispatches with equal specs share a pipeline.
 //!
 //! Layouts:
 //! * [`Layout::Packed`]: `[batch][ceil(channels / 4)][height][width][4]`, lanes past the last channel zero. All activations, in f32 or f16.
-//! * [`Layout::Planar`]: `[batch][channels][height][width]`, as an app has it. The network's input and its logits, in f32.
+//! * [`Layout::Planar`]: `[batch][channels][height][width]`, the layout apps use. The network's input and logits, in f32.
 
 use super::Precision;
 use crate::graph::{Activation, MaxPool};
 use std::fmt;
 use std::ops::Range;
 
-/// A pointwise function, by kind: what it is parametrised with comes with the weights.
+/// A pointwise function; its parameters are part of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Function {
     /// `x`
@@ -20,7 +20,7 @@ pub enum Function {
     Relu,
     /// `min(max(x, 0), 6)`
     Relu6,
-    /// `x` where it is at least zero, else `slope * x`, with a slope per output channel ([`ConvParameters::slopes`](super::Values)).
+    /// `x` where `x >= 0`, else `slope * x`, with a slope per output channel ([`ConvParameters::slopes`](super::Values)).
     PRelu,
     /// `1 / (1 + exp(-x))`
     Sigmoid,
@@ -64,7 +64,7 @@ pub enum Layout {
 pub struct BufferShape {
     /// Images.
     pub batch: usize,
-    /// Channels of one image, padding not counted.
+    /// Channels of one image, without padding.
     pub channels: usize,
     /// Rows.
     pub height: usize,
@@ -77,7 +77,7 @@ pub struct BufferShape {
 }
 
 impl BufferShape {
-    /// Elements, padding counted, at most [`usize::MAX`].
+    /// Elements including padding, saturating at [`usize::MAX`].
     pub fn elements(&self) -> usize {
         let channels = match self.layout {
             Layout::Packed => self.channels.checked_next_multiple_of(4).unwrap_or(usize::MAX),
@@ -86,12 +86,12 @@ impl BufferShape {
         [channels, self.height, self.width].iter().fold(self.batch, |n, f| n.saturating_mul(*f))
     }
 
-    /// Bytes, padding counted, at most [`usize::MAX`].
+    /// Bytes including padding, saturating at [`usize::MAX`].
     pub fn bytes(&self) -> usize {
         self.elements().saturating_mul(self.precision.bytes())
     }
 
-    /// Where element (`image`, `channel`, `y`, `x`) lies, in elements from the start.
+    /// Index of element (`image`, `channel`, `y`, `x`).
     pub fn index(&self, image: usize, channel: usize, y: usize, x: usize) -> usize {
         match self.layout {
             Layout::Planar => ((image * self.channels + channel) * self.height + y) * self.width + x,
@@ -103,27 +103,26 @@ impl BufferShape {
     }
 }
 
-/// A channel range of a buffer, every `stride`-th row and column of it: the view `v[c, i, j] = buffer[first + c, s*i, s*j]`;
-/// or the means of its 2x2 windows.
+/// A view of a channel range of a buffer: `v[c, i, j] = buffer[first + c, s*i, s*j]` with `s = stride`, or the means of its 2x2 windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Operand {
-    /// Which of the dispatch's read buffers; for an in-place add, unused (the buffer is the output).
+    /// Index among the dispatch's read buffers; unused for an in-place add, which reads the output.
     pub buffer: usize,
     /// The whole buffer.
     pub shape: BufferShape,
-    /// First channel read; a multiple of 4 in a packed buffer, but for what is added without a gate.
+    /// First channel read. In a packed buffer a multiple of 4, except for values added without a gate.
     pub first_channel: usize,
     /// Channels read.
     pub channels: usize,
-    /// Distance of rows and columns read, at least 1.
+    /// Stride of rows and columns, at least 1.
     pub stride: usize,
-    /// The view is of 2x2 means at stride 2, over the elements inside, and `stride` is 1. Only in 1x1 K ranges without
-    /// padding that are not grouped, or depthwise.
+    /// 2x2 average pooling at stride 2: the view has the mean of each window's elements inside the buffer, and `stride` is 1. Only in 1x1
+    /// K ranges without padding that are ungrouped or depthwise.
     pub avg_pool_2x2: bool,
 }
 
 impl Operand {
-    /// Whether its buffer is in quads.
+    /// Whether its buffer is packed.
     pub fn is_packed(&self) -> bool {
         self.shape.layout == Layout::Packed
     }
@@ -137,105 +136,105 @@ impl Operand {
 
 /// One range of the K dimension of an implicit GEMM: a convolution of an operand's view, with zero padding.
 ///
-/// Its weight is handed over apart from the spec, f32, `[out_channels, channels / groups, kernel_h, kernel_w]`.
+/// Its weight is passed separately, f32, `[out_channels, channels / groups, kernel_h, kernel_w]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KRange {
-    /// What is convolved.
+    /// The convolved operand.
     pub from: Operand,
-    /// The operand's elements are taken as `function(scale * x + shift)`, a scale and shift per channel, before the zeros of
-    /// the padding. Only [`Function::Identity`], `Relu` and `Relu6`; only of a packed buffer, not grouped.
+    /// Applied to the operand before padding: `function(scale * x + shift)`, with a scale and shift per channel. Only
+    /// [`Function::Identity`], `Relu` and `Relu6`, and only for packed buffers and ungrouped ranges.
     pub prologue: Option<Function>,
     /// `[height, width]` of the window.
     pub kernel: [usize; 2],
-    /// Applied to the view's rows and columns.
+    /// Stride over the view's rows and columns.
     pub stride: [usize; 2],
     /// Zeros above and to the left of the view.
     pub padding: [usize; 2],
-    /// Zeros below and to the right of it.
+    /// Zeros below and to the right of the view.
     pub padding_end: [usize; 2],
     /// Distance between taps, in rows and columns of the view.
     pub dilation: [usize; 2],
-    /// Output and input channels are cut into that many equal parts.
+    /// Number of groups of output and input channels.
     pub groups: usize,
 }
 
 impl KRange {
-    /// Whether every output element reads the view's element at its own position.
+    /// Whether every output pixel reads exactly the view's pixel at the same position.
     pub fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0] && self.padding_end == [0, 0]
     }
 }
 
-/// A value added before the activation: output channel `first_out + c` gets channel `c` of the view at its own position.
+/// A value added before the activation: channel `c` of the view is added to output channel `first_out + c`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Add {
     /// What is added.
     pub from: Operand,
-    /// First output channel that gets it; a multiple of 4 where there is a gate.
+    /// First output channel; a multiple of 4 where there is a gate.
     pub first_out: usize,
-    /// A factor per image and channel that it is multiplied by: `[batch, channels, 1, 1]`.
+    /// A factor per image and channel: `[batch, channels, 1, 1]`.
     pub gate: Option<Operand>,
 }
 
 impl Add {
-    /// Whether whole quads of it are added to whole quads of output channels.
+    /// Whether its quads align with quads of output channels.
     pub fn is_aligned(&self) -> bool {
         let starts = !self.from.is_packed() || self.from.first_channel.is_multiple_of(4);
         starts && self.first_out.is_multiple_of(4)
     }
 }
 
-/// One buffer a dispatch writes, with the output channels that go there.
+/// A buffer written by a dispatch, and the output channels stored in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Output {
-    /// Output channels of the dispatch; starts at a multiple of 4.
+    /// Range of the dispatch's output channels; starts at a multiple of 4.
     pub channels: Range<usize>,
     /// The whole buffer.
     pub shape: BufferShape,
-    /// Channel of the buffer where the range goes; a multiple of 4 where the buffer is packed. Not zero only where one buffer is
-    /// filled by several dispatches: each with its share of weights under the binding limit, or each with some channels of the output.
+    /// First channel in the buffer; a multiple of 4 where the buffer is packed. Nonzero only where several dispatches fill one buffer,
+    /// because the weights exceed a binding or because each computes some channels of the output.
     pub first_channel: usize,
 }
 
 /// `out = pool(activation(sum of K ranges + bias + sum of adds))`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ConvSpec {
-    /// What is multiplied; empty for a plain sum.
+    /// The convolved operands; empty for a plain sum.
     pub k_ranges: Vec<KRange>,
     /// What is added.
     pub adds: Vec<Add>,
-    /// So many of the first adds are of the (only) output buffer itself: each of its channels goes to the output channel of
-    /// that number, so that an element is read and written by one owner. Channels that none of them covers are overwritten.
+    /// The first `in_place` adds read the (only) output buffer itself, each channel at its own position, so that an element is read and
+    /// written by the same invocation. Channels not covered by them are overwritten.
     pub in_place: usize,
-    /// Output channels computed by this dispatch.
+    /// Number of output channels of this dispatch.
     pub out_channels: usize,
     /// `[height, width]` before pooling.
     pub size: [usize; 2],
-    /// Partition of the output channels.
+    /// Functions by ranges that partition the output channels.
     pub activation: Vec<(Range<usize>, Function)>,
     /// Max pool of the activated result, fused.
     pub pool: Option<MaxPool>,
-    /// Where the result goes: a partition of the output channels.
+    /// The written buffers, whose ranges partition the output channels.
     pub outputs: Vec<Output>,
 }
 
-/// Max pooling as a dispatch of its own.
+/// Max pooling as a separate dispatch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PoolSpec {
-    /// What is pooled (stride 1 views only).
+    /// The pooled operand (stride 1 only).
     pub from: Operand,
     /// The window.
     pub pool: MaxPool,
-    /// The buffer written, same channels.
+    /// The written buffer, with the same channels.
     pub to: BufferShape,
 }
 
-/// Mean over height and width.
+/// Global average pooling: mean over height and width.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AverageSpec {
-    /// What is averaged (stride 1 views only).
+    /// The averaged operand (stride 1 only).
     pub from: Operand,
-    /// The buffer written, `[batch, channels, 1, 1]`.
+    /// The written buffer, `[batch, channels, 1, 1]`.
     pub to: BufferShape,
 }
 
@@ -244,21 +243,21 @@ pub struct AverageSpec {
 pub enum Spec {
     /// Sum of convolutions and values, with its epilogue.
     Conv(ConvSpec),
-    /// Max pooling on its own.
+    /// Max pooling.
     MaxPool(PoolSpec),
     /// Global average.
     Average(AverageSpec),
 }
 
 impl ConvSpec {
-    /// Element type of its packed weights: [`Precision::F16`] where it reads or writes a buffer of that.
+    /// Element type of its packed weights: [`Precision::F16`] if it reads or writes an f16 buffer.
     pub fn precision(&self) -> Precision {
         let adds = self.adds.iter().flat_map(|a| [Some(&a.from), a.gate.as_ref()]).flatten();
         let operands = self.k_ranges.iter().map(|k| &k.from).chain(adds);
         precision(operands.map(|o| &o.shape).chain(self.outputs.iter().map(|o| &o.shape)))
     }
 
-    /// The same with its maps as one row each, where every output element reads the views' elements at its own position only.
+    /// The same spec with height x width flattened to one row, if every output pixel reads only the pixels at its own position.
     pub(super) fn flattened(&self) -> ConvSpec {
         let plain = |o: &Operand| o.stride == 1 && !o.avg_pool_2x2 && o.size() == self.size;
         let pointwise = self.k_ranges.iter().all(|r| r.is_pointwise() && plain(&r.from));
@@ -276,7 +275,7 @@ impl ConvSpec {
         flat
     }
 
-    /// Whether a convolution is a matrix times a few vectors.
+    /// Whether the convolution is a matrix times up to four vectors.
     pub(super) fn is_matrix_vector(&self) -> bool {
         let [range] = &self.k_ranges[..] else { return false };
         range.kernel == [1, 1]
@@ -290,7 +289,7 @@ impl ConvSpec {
             && self.pool.is_none()
     }
 
-    /// Whether slopes come with the weights.
+    /// Whether the weights include slopes.
     pub fn has_slopes(&self) -> bool {
         self.activation.iter().any(|(range, f)| *f == Function::PRelu && !range.is_empty())
     }
@@ -302,7 +301,7 @@ impl Spec {
         precision(self.operands().into_iter().map(|o| &o.shape).chain(&self.outputs()))
     }
 
-    /// Shapes of the buffers written, in binding order.
+    /// Shapes of the written buffers, in binding order.
     pub fn outputs(&self) -> Vec<BufferShape> {
         match self {
             Spec::Conv(c) => c.outputs.iter().map(|o| o.shape).collect(),

@@ -1,10 +1,9 @@
-//! The first convolution of a network on a GPU: few input channels in planes, a window that overlaps its neighbours' much, often
-//! a max pool behind it.
+//! The first convolution of a network on a GPU: few planar input channels, a large window with small stride, often followed by a max
+//! pool.
 //!
-//! A workgroup makes a rectangle of one image for a block of output channels. It stages all that the rectangle reads, once, and
-//! every invocation slides the window along a strip of conv pixels in a row, so that an element serves several taps and a weight
-//! several pixels. Where a max pool follows, conv values meet in the same memory and no conv pixel is computed twice but those
-//! that two rectangles share.
+//! A workgroup computes a rectangle of one image for a block of output channels. It stages the rectangle's input once; every invocation
+//! slides the window along a strip of conv pixels, so that a staged element serves several taps and a weight several pixels. With a fused
+//! max pool, conv values are exchanged through the same memory, and only conv pixels shared by two rectangles are computed twice.
 
 use super::choice::{Choice, FamilyId, TileId};
 use super::family::{
@@ -17,7 +16,7 @@ use super::weights::Weights;
 use super::{Capabilities, Class, Kernel, Shader, files};
 use crate::graph::MaxPool;
 
-/// Most input channels, and taps of a window's side: what still fits workgroup memory, and unrolls to a sensible length.
+/// Maximum input channels, and taps per side of the window, limited by workgroup memory and the length of the unrolled text.
 const MAX_CHANNELS: usize = 8;
 const MAX_TAPS: usize = 11;
 
@@ -46,22 +45,23 @@ impl Family for Stem {
     }
 }
 
-/// What a workgroup computes, and each of its invocations.
+/// Tile of a workgroup, and of each of its invocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct StemTile {
     /// Strips side by side.
     across: usize,
     /// Rows of strips.
     down: usize,
-    /// Conv pixels of a strip: those of an invocation.
+    /// Conv pixels per strip (per invocation).
     strip: usize,
-    /// Invocations that have the same strip, each for channels of its own.
+    /// Invocations per strip, each for different output channels.
     parts: usize,
     /// Quads of output channels of an invocation.
     own_quads: usize,
 }
 
-/// From the most products per load to the most workgroups. Conv values of a quad per invocation are 16 KiB at most.
+/// From the most products per load to the most workgroups. The exchanged conv values, one quad per invocation and pixel, take at most 16
+/// KiB.
 const SHAPES: [StemTile; 4] = [
     StemTile { across: 2, down: 16, strip: 8, parts: 4, own_quads: 2 },
     StemTile { across: 2, down: 8, strip: 8, parts: 8, own_quads: 2 },
@@ -75,7 +75,7 @@ impl StemTile {
         TileId::new(rows * columns, 4 * self.quads())
     }
 
-    /// Invocations that have the same channels.
+    /// Invocations with the same output channels.
     fn lanes(&self) -> usize {
         self.across * self.down
     }
@@ -84,7 +84,7 @@ impl StemTile {
         self.lanes() * self.parts
     }
 
-    /// Quads of output channels of the block.
+    /// Quads of output channels per workgroup.
     fn quads(&self) -> usize {
         self.parts * self.own_quads
     }
@@ -94,19 +94,19 @@ impl StemTile {
         [self.down, self.across * self.strip]
     }
 
-    /// Pixels stored, `[down, across]`: as many whole windows of the pool as the conv pixels hold; none where they hold none.
+    /// Stored pixels, `[down, across]`: the whole pooling windows within the conv pixels; 0 where there are none.
     fn stored(&self, spec: &ConvSpec) -> [usize; 2] {
         let (pool, conv) = (pool(spec), self.conv());
         [0, 1].map(|i| conv[i].checked_sub(pool.kernel[i]).map_or(0, |rest| rest / pool.stride[i] + 1))
     }
 
-    /// Rows of conv pixels that those stored need.
+    /// Conv rows needed by the stored pixels.
     fn rows(&self, spec: &ConvSpec) -> usize {
         let pool = pool(spec);
         (self.stored(spec)[0] - 1) * pool.stride[0] + pool.kernel[0]
     }
 
-    /// Rows and columns of the operand's view that are staged: rows in whole turns of the stride, an odd number of columns.
+    /// Staged rows and columns of the operand's view: rows a multiple of the stride, columns an odd number.
     fn patch(&self, spec: &ConvSpec) -> [usize; 2] {
         let range = &spec.k_ranges[0];
         let conv = [self.rows(spec), self.conv()[1]];
@@ -115,14 +115,14 @@ impl StemTile {
         [rows.next_multiple_of(range.stride[0]), columns | 1]
     }
 
-    /// f32 of workgroup memory: what is staged, or afterwards a quad of each conv pixel from every invocation.
+    /// f32 of workgroup memory: the staged input, later reused for one quad of every conv pixel.
     fn memory(&self, spec: &ConvSpec) -> usize {
         let staged = spec.k_ranges[0].from.channels * self.patch(spec).iter().product::<usize>();
         let pooled = if spec.pool.is_some() { 4 * self.strip * self.workgroup() } else { 0 };
         staged.max(pooled)
     }
 
-    /// Which of the elements of a row that a strip's windows reach over are read: strides and dilations may leave some out.
+    /// Which elements of the row under a strip's windows are read; strides and dilations may skip some.
     fn columns_read(&self, spec: &ConvSpec) -> Vec<bool> {
         let range = &spec.k_ranges[0];
         let (stride, dilation, taps) = (range.stride[1], range.dilation[1], range.kernel[1]);
@@ -139,24 +139,24 @@ impl StemTile {
         [out.height.div_ceil(stored[0]), out.width.div_ceil(stored[1])]
     }
 
-    /// Invocations that a spec gives work to.
+    /// Number of invocations for a spec.
     fn invocations(&self, spec: &ConvSpec) -> usize {
         let rectangles = spec.outputs[0].shape.batch * self.rectangles(spec).iter().product::<usize>();
         rectangles * spec.out_channels.div_ceil(4 * self.quads()) * self.workgroup()
     }
 
-    /// Whether at most a quarter of the channels computed are padding.
+    /// Whether at most a quarter of the computed channels is padding.
     fn fills_channels(&self, spec: &ConvSpec) -> bool {
         3 * spec.out_channels.next_multiple_of(4 * self.quads()) <= 4 * spec.out_channels
     }
 
-    /// The order of weights: the same as of a register tile that takes a row of taps and a plane at a time.
+    /// The weight order, that of a register tile that takes a row of taps and a plane per step.
     fn layout(&self, spec: &ConvSpec) -> WeightLayout {
         WeightLayout::new(spec, &WeightOrder { quads: self.quads(), lanes: None, max_taps: MAX_TAPS })
     }
 }
 
-/// The max pool behind the convolution; where there is none, one of single pixels.
+/// The fused max pool; a 1x1 pool where there is none.
 fn pool(spec: &ConvSpec) -> MaxPool {
     spec.pool.unwrap_or(MaxPool { kernel: [1, 1], stride: [1, 1], padding: [0, 0] })
 }
@@ -206,7 +206,7 @@ fn kernel(choice: Choice, spec: &ConvSpec, shape: &StemTile, target: &KernelTarg
     Kernel::one(choice, Shader::new(s, "conv2d", grid), layout)
 }
 
-/// Every shape for a spec on any adapter: one dense convolution of a few planes by more than one tap, nothing added.
+/// Every tile for a spec on any adapter: one dense convolution of a few planes with more than one tap, nothing added.
 fn offered(spec: &ConvSpec) -> impl Iterator<Item = StemTile> {
     let can = match &spec.k_ranges[..] {
         [r] => {
@@ -224,9 +224,9 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = StemTile> {
     SHAPES.into_iter().filter(move |shape| can && !shape.stored(spec).contains(&0))
 }
 
-/// The shapes for a spec on an adapter, best guess first: the first that keeps a large card busy, else the one that gives work
-/// to most invocations. GPUs that are no cards have registers for half of the largest strips only. A software adapter's
-/// invocations are SIMD lanes, and share its caches anyway.
+/// The tiles for a spec on an adapter, best guess first: the first that saturates a discrete card, else the one with the most
+/// invocations. Integrated GPUs have registers for half of the largest strips only. None on software adapters, whose invocations are SIMD
+/// lanes that share the caches anyway.
 fn shapes(spec: &ConvSpec, caps: &Capabilities) -> Vec<StemTile> {
     if caps.class == Class::Software {
         return vec![];

@@ -1,31 +1,31 @@
-//! What weights are to a kernel: an order in a binding, and how far its arithmetic may be from exact.
+//! Parameters of convolutions, and the interface of weight layouts: packing and rounding bounds.
 
 use super::Rounding;
 use super::spec::ConvSpec;
 use crate::tensor::all_finite;
 use std::fmt::Debug;
 
-/// What a convolution dispatch is parametrised with, besides its operands.
+/// The parameters of a convolution dispatch.
 #[derive(Clone, Copy, Debug)]
 pub struct ConvParameters<'a> {
     /// Per K range, dense `[out_channels, channels / groups, kernel_h, kernel_w]`.
     pub k_ranges: &'a [&'a [f32]],
     /// One per output channel.
     pub bias: &'a [f32],
-    /// One per output channel where some range of the activation is [`Function::PRelu`](super::Function::PRelu); else empty.
+    /// One per output channel if some range of the activation is [`Function::PRelu`](super::Function::PRelu); else empty.
     pub slopes: &'a [f32],
-    /// Per K range, scale and shift of each channel where it maps its operand. May be empty where none does.
+    /// Per K range, scales and shifts of its prologue, one each per channel. May be empty where no range has a prologue.
     pub prologues: &'a [Option<(Vec<f32>, Vec<f32>)>],
 }
 
 impl ConvParameters<'_> {
-    /// Whether every weight and bias is finite: folding may have taken one beyond f32.
+    /// Whether every weight and bias is finite: folding batch norm may overflow f32.
     pub(crate) fn are_finite(&self) -> bool {
         self.k_ranges.iter().all(|k| all_finite(k)) && all_finite(self.bias)
     }
 }
 
-/// The order of a kernel's packed weights.
+/// The layout of a kernel's packed weights.
 pub(super) trait Weights: Debug + Send + Sync {
     /// Bytes of the binding.
     fn bytes(&self) -> u64;
@@ -36,7 +36,7 @@ pub(super) trait Weights: Debug + Send + Sync {
     /// Where the lengths do not match the spec.
     fn pack(&self, spec: &ConvSpec, values: &ConvParameters<'_>) -> Vec<u32>;
 
-    /// How far results may be from exact ones.
+    /// Rounding bound of results.
     fn rounding(&self) -> Rounding {
         Rounding::DIRECT
     }

@@ -1,6 +1,6 @@
-//! Winograd's minimal filtering F(2x2, 3x3) in one shader: 16 products where the direct sum of a 2x2 tile of outputs has 36, by 16
-//! GEMMs, one per place of the 4x4 tile of inputs, all in one workgroup. The transforms, and the bound of their rounding, are in
-//! [`transform`]; software adapters have them in shaders of their own ([`software`](super::software)).
+//! Winograd F(2x2, 3x3) in one shader: 16 products per 2x2 tile of outputs instead of 36. A workgroup computes 16 GEMMs, one per place
+//! (element) of the transformed 4x4 tile. [`transform`] has the matrices and the rounding bound; software adapters use separate transform
+//! shaders ([`software`](super::software)).
 
 mod transform;
 
@@ -15,7 +15,7 @@ use super::{
     Capabilities, Class, ConvParameters, Kernel, Limits, Precision, Rounding, Shader, files, layout,
 };
 
-/// Invocations of a workgroup: 4 x 4 for each of the 16 places.
+/// Workgroup size: 4 x 4 invocations per place.
 const WORKGROUP: usize = 256;
 
 /// See the head of this file.
@@ -26,7 +26,7 @@ impl Family for WinogradFused {
         FamilyId::WinogradFused
     }
 
-    /// First where a large card has enough to do; elsewhere it is for those who time it.
+    /// First choice where it saturates a discrete card; elsewhere selected only by a tuning.
     fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>> {
         let Some(conv) = convolution(spec) else { return vec![] };
         let rank = if is_first(conv, target.caps) { Rank::Special } else { Rank::Last };
@@ -45,7 +45,7 @@ impl Family for WinogradFused {
     }
 }
 
-/// What a workgroup computes.
+/// Tile of a workgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct WinogradTile {
     /// Tiles of 2x2 pixels.
@@ -57,8 +57,8 @@ struct WinogradTile {
 const SHAPES: [WinogradTile; 2] =
     [WinogradTile { tiles: 16, quads: 8 }, WinogradTile { tiles: 32, quads: 8 }];
 
-/// Workgroups of the first shape, and channels, from which on it is the best guess for a large card: on 132 multiprocessors it is
-/// then up to 1.1 times as fast as direct tiles, below slower; and so it is where its tiles reach far over the edge of a map.
+/// Minimum workgroups of the first tile, and minimum channels, for this to be the best guess on a discrete card. On 132 multiprocessors
+/// it is then up to 1.1 times as fast as direct tiles, and slower below, or where tiles reach far over the edge of a map.
 const MIN_WINOGRAD_WORKGROUPS: usize = 200;
 const MIN_WINOGRAD_CHANNELS: usize = 128;
 
@@ -67,7 +67,7 @@ impl WinogradTile {
         TileId::new(4 * self.tiles, 4 * self.quads)
     }
 
-    /// vec4 of workgroup memory: transformed inputs and weights of a step, or 16 tiles and 4 quads of every place.
+    /// vec4 of workgroup memory: transformed inputs and weights of a step; later 16 tiles x 4 quads of every place.
     fn memory(&self) -> usize {
         (16 * self.tiles + 64 * self.quads).max(16 * 16 * 4)
     }
@@ -83,8 +83,8 @@ fn all_tiles(spec: &ConvSpec) -> usize {
     spec.outputs[0].shape.batch * tiles(spec).iter().product::<usize>()
 }
 
-/// Order of packed weights: per tile of output channels `quads` vec4 of bias, then per quad of input channels, place and
-/// input channel `quads` vec4 of transformed weights; after the tiles, the slopes of the activation.
+/// Order of packed weights. Per tile of output channels: `quads` vec4 of bias; then, by quad of input channels, place and input channel,
+/// `quads` vec4 of transformed weights. After the tiles: the slopes of the activation.
 #[derive(Clone, Debug)]
 struct WinogradLayout {
     quads: usize,
@@ -168,9 +168,9 @@ fn kernel(choice: Choice, spec: &ConvSpec, shape: &WinogradTile, target: &Kernel
     Kernel::one(choice, Shader::new(s, "conv2d", grid), layout)
 }
 
-/// Every shape for a spec that an adapter of the default limits can run: a dense 3x3 of stride 1 and at least two quads of
-/// channels. Transformed weights are 16/9 of the weights: no planner should have to split a layer for a kernel that has
-/// alternatives.
+/// Every tile for a spec under WebGPU's default limits: a dense 3x3 of stride 1 over at least two quads of channels. Transformed weights
+/// are 16/9 of the weights; beyond the binding limit the kernel declines, as it has alternatives, instead of making the planner split a
+/// layer.
 fn offered(spec: &ConvSpec) -> impl Iterator<Item = WinogradTile> {
     let can = match &spec.k_ranges[..] {
         [r] => {
@@ -192,8 +192,8 @@ fn offered(spec: &ConvSpec) -> impl Iterator<Item = WinogradTile> {
     SHAPES.into_iter().filter(move |shape| can && suits(shape))
 }
 
-/// Whether it is the best guess for a spec on an adapter. From [`MIN_WINOGRAD_CHANNELS`] channels on its bound of rounding is less than twice the
-/// direct sum's.
+/// Whether this is the best guess for a spec on an adapter. From [`MIN_WINOGRAD_CHANNELS`] channels on, its rounding bound is less than
+/// twice that of the direct sum.
 fn is_first(spec: &ConvSpec, caps: &Capabilities) -> bool {
     let workgroups =
         |s: &WinogradTile| all_tiles(spec).div_ceil(s.tiles) * spec.out_channels.div_ceil(4 * s.quads);

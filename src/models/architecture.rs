@@ -1,4 +1,4 @@
-//! A family of networks under the names of one library: what a naming states, and what a family builds.
+//! Architectures: a family of networks under the tensor names of one library.
 
 use super::build::reader::TensorReader;
 use super::build::state_dict::StateDict;
@@ -7,32 +7,32 @@ use super::{ModelError, Naming};
 use crate::graph::Graph;
 use crate::preprocess::Preprocess;
 
-/// A family of networks under one naming scheme: how it is known, and how it is built.
+/// A family of networks under one naming: how it is recognised and built.
 pub(super) struct Architecture {
-    /// Whose names they are. timm's ResNets have torchvision's.
+    /// The library whose names the tensors have. timm's ResNets have torchvision's.
     pub(super) naming: Naming,
-    /// What names of the whole network begin with, and those of its body alone do not: `resnet.` of a `ResNetModel`. Mostly empty.
+    /// Prefix that tensors have in the whole network but not in its body alone, such as `resnet.` of a `ResNetModel`. Usually empty.
     pub(super) own_prefix: &'static str,
-    /// The names that show it, for the error that found none.
+    /// Tensor names that identify it, for the error when no architecture matches.
     pub(super) shown_by: &'static str,
     /// Whether the tensors have these names.
     pub(super) matches: fn(&StateDict<'_>) -> bool,
-    /// How an image becomes the input where no config file says so.
+    /// The preprocessing, if no config file states one.
     pub(super) preprocess: fn(&StateDict<'_>) -> Preprocess,
     /// Builds the network for inputs of `[height, width]`; refuses a config that contradicts the tensors.
     pub(super) build: Build,
-    /// What `config.json` may call the network under `model_type`, besides timm's wrappers; none where it may say anything.
+    /// The values of `model_type` that `config.json` may have, besides timm's wrappers; empty: any.
     pub(super) model_types: &'static [&'static str],
-    /// Whether `config.json` of timm may name such an architecture (lower case, without the tag after the dot); if not, why.
+    /// Whether timm's `config.json` may name this architecture (lower case, without the tag after the dot); if not, why.
     pub(super) timm: fn(&str) -> Result<(), &'static str>,
 }
 
 type Build = fn(&mut TensorReader<'_>, &Config, [usize; 2]) -> Result<Built, ModelError>;
 
-/// A network built.
+/// A built network.
 pub(super) struct Built {
     pub(super) graph: Graph,
-    /// For people, after the naming: `ResNet, BasicBlock [2, 2, 2, 2]`.
+    /// Description, printed after the naming: `ResNet, BasicBlock [2, 2, 2, 2]`.
     pub(super) family: String,
     /// Names of the residual blocks' outputs.
     pub(super) blocks: Vec<String>,
@@ -40,7 +40,7 @@ pub(super) struct Built {
     pub(super) classes: Option<usize>,
 }
 
-/// For schemes that timm has no network of.
+/// For architectures that timm does not have.
 pub(super) fn not_in_timm(_: &str) -> Result<(), &'static str> {
     Err("the tensors have names that timm does not use")
 }

@@ -1,4 +1,4 @@
-//! Which network and which naming scheme the tensor names show, and behind which prefix they begin.
+//! Detects the architecture of a checkpoint, and the prefix of its tensors, from tensor names.
 //!
 //! Training code wraps networks: `module.`, `model.backbone.`, `state_dict.teacher.`. Any prefix is one behind which the
 //! names of a known network begin.
@@ -12,7 +12,7 @@ use super::{Key, ModelError, Naming};
 use crate::checkpoint::Checkpoint;
 use std::collections::{BTreeSet, HashSet};
 
-/// Every scheme there is; the first that matches is taken.
+/// All architectures; the first that matches is taken.
 const ARCHITECTURES: &[Architecture] = &[
     sequential::ARCHITECTURE,
     hugging_face::resnet::ARCHITECTURE,
@@ -31,7 +31,7 @@ const ARCHITECTURES: &[Architecture] = &[
     timm::repvgg::ARCHITECTURE,
 ];
 
-/// Finds the network of a checkpoint: behind the prefix that is `stated`, or else the only one there is.
+/// Finds the network of a checkpoint: the one under the `stated` prefix, else the only one.
 ///
 /// # Errors
 /// [`ModelError::Unsupported`] names a network that is recognised but not supported, [`ModelError::Ambiguous`] the prefixes of
@@ -86,7 +86,7 @@ pub(super) fn network<'a>(
     }
 }
 
-/// Everything up to a dot that names of the file begin with, and nothing at all.
+/// All candidate prefixes: the empty one, and every part of a name up to a dot.
 fn prefixes(checkpoint: &Checkpoint) -> BTreeSet<&str> {
     let of_name = |name: &'_ str| -> Vec<usize> {
         name.match_indices('.').map(|(at, _)| at + 1).take(MAX_PREFIX_DEPTH).collect()
@@ -98,7 +98,7 @@ fn prefixes(checkpoint: &Checkpoint) -> BTreeSet<&str> {
     all
 }
 
-/// Why no network was found: one that is not supported, or none that is known.
+/// The error when no network was found: an unsupported one, or none that is known.
 fn unknown(checkpoint: &Checkpoint, config: &Config, candidates: &[&str]) -> ModelError {
     let shared = |prefix: &&&str| checkpoint.names().all(|name| name.starts_with(**prefix));
     for prefix in candidates.iter().filter(shared) {

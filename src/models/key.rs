@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// What can be assumed of a network, as [`Assume`](super::Assume) and the object `"rmnet"` in `config.json` spell it.
+/// The properties that can be assumed of a network, as spelled by [`Assume`](super::Assume) and the object `"rmnet"` in `config.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -20,7 +20,7 @@ pub enum Key {
     /// `stride_in`: the convolution of a bottleneck that strides, `1x1` (its first) or `3x3`.
     StrideIn,
     /// `dilation`: of each stage, `1,1,2,4`. The first block of a stage convolves with the dilation of the stage before, and a stage
-    /// that dilates more has so much less stride, unless `stage_strides` are stated too.
+    /// divides its stride by the growth of dilation, unless `stage_strides` are stated too.
     Dilation,
     /// `shortcut_pool`: whether a strided shortcut averages 2x2 pixels before its convolution, `true` or `false`.
     ShortcutPool,
@@ -69,12 +69,12 @@ impl Key {
         KEYS.iter().find(|(key, ..)| *key == self).expect("every key has a row")
     }
 
-    /// What its values are.
+    /// Description of its values.
     pub(super) fn expected(self) -> &'static str {
         self.row().2
     }
 
-    /// Whether such a value can be stated.
+    /// Whether a value is allowed.
     pub(super) fn accepts(self, value: &str) -> bool {
         let count = |text: &str, least: usize| {
             text.trim().parse().is_ok_and(|n: usize| (least..=MAX_NUMBER).contains(&n))

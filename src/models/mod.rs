@@ -1,13 +1,13 @@
-//! From the tensors of a checkpoint to the network they are the weights of.
+//! Builds networks from the tensors of checkpoints.
 //!
 //! There are two axes. A *family* (`families/`) is a graph that is built from tensors: ResNet, MobileNetV2, RepVGG. A *naming*
 //! (`namings/`) is what a library calls the tensors of a family, and what its config files say: torchvision's, timm's, Hugging
-//! Face's. A *scheme* is a family under one naming, and `detect` lists them all. Below both lie `build`, what
-//! every family is built with, and `config`, the config files as structs. `docs/adding-a-model.md` adds one of each.
+//! Face's. An *architecture* is a family under one naming; `detect` lists all. Both use `build`, the common building blocks, and
+//! `config`, the config files as structs. `docs/adding-a-model.md` adds one of each.
 //!
-//! Shapes decide what they can, `config.json` the rest, and anything missing, left over, misshapen or contradictory is an error
-//! that names it. What neither shows is taken by the family's convention, listed in [`Model::assumed`], and can be stated
-//! otherwise ([`Assume`]).
+//! Shapes decide what they can, `config.json` the rest; anything missing, left over, misshapen or contradictory is an error that names
+//! it. Properties that neither shows are taken by the family's convention, listed in [`Model::assumed`], and can be overridden
+//! ([`Assume`]).
 
 mod architecture;
 mod assume;

@@ -10,9 +10,9 @@ pub enum OutputKind {
     /// A score per class.
     #[default]
     Logits,
-    /// A direction: two images are alike where the cosine between theirs is near 1.
+    /// An embedding: two images are similar if the cosine of the angle between their embeddings is near 1.
     Embedding,
-    /// Pooled features, of a network without a head too, or a layer's map: values for another program to use.
+    /// Features: pooled ones, also of a network without a head, or the map of a layer.
     Features,
 }
 
@@ -36,6 +36,6 @@ pub enum Scores {
     Softmax,
     /// A sigmoid for each class: an image may have several labels, or the network has one class.
     Sigmoid,
-    /// None: the values are those of a regression.
+    /// Unscaled values of a regression.
     Raw,
 }

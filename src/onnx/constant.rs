@@ -1,4 +1,4 @@
-//! Constants of a model: described first, formed only while they are written.
+//! Constants of a model: described first, computed only while they are written.
 
 use super::proto::{FLOAT, INT64, TensorProto};
 use crate::graph::Weight;

@@ -1,4 +1,4 @@
-//! A graph's operations as ONNX operators, of those that every runtime reads.
+//! Lowers a graph's operations to ONNX operators that all runtimes support.
 
 use super::constant::{Constant, ConstantValues};
 use super::proto::{ATTRIBUTE_INT, ATTRIBUTE_INTS, AttributeProto, NodeProto};
@@ -66,7 +66,7 @@ fn ints(name: &str, values: &[usize]) -> AttributeProto {
 }
 
 impl Lowered {
-    /// Adds the operators of a node, whose operands have so many channels; gives the name of its value.
+    /// Adds the operators of a node; returns the name of its value.
     fn node(&mut self, node: &Node, mut inputs: Vec<String>, channels: &[usize]) -> String {
         let name = node.name.as_str();
         match &node.op {
@@ -120,7 +120,7 @@ impl Lowered {
     }
 
     fn conv(&mut self, layer: &str, conv: &Conv2d, x: String) -> String {
-        // No kernel gives the mean of what an odd edge leaves of a 2x2 window: that is pooled, then put in its rows.
+        // A kernel cannot express the mean over a 2x2 window cut by an odd edge: pool first, then place the result in its rows.
         let (means, rest): (Vec<Block>, Vec<Block>) =
             conv.blocks.iter().cloned().partition(|b| matches!(b.weight, BlockWeight::AvgPool2x2));
         let plain = if conv.as_plain().is_some() {

@@ -76,7 +76,7 @@ pub enum OnnxError {
     },
 }
 
-/// Writes a graph to `path` as an ONNX model, through a file beside it that takes its name when it is whole.
+/// Writes a graph to `path` as an ONNX model, atomically, through a temporary file beside it.
 ///
 /// Weights are formed a row at a time as they are written: no more than that is held in memory.
 ///
@@ -102,8 +102,8 @@ pub fn write(path: &Path, graph: &Graph, about: &About) -> Result<(), OnnxError>
     .map_err(|e| OnnxError::Write { path: path.into(), reason: e.to_string() })
 }
 
-/// A file before it is written: messages without the constants, which follow them one by one. Protobuf lets the fields of a
-/// message come in any order, so that nothing has to be held but their lengths.
+/// A file before it is written: messages without the constants, which follow one by one. Protobuf allows the fields of a message in any
+/// order, so that only the lengths of constants are needed in advance.
 struct FileLayout {
     /// All of `ModelProto` but its graph.
     model: Vec<u8>,
@@ -119,7 +119,7 @@ const INITIALIZER: usize = 5;
 /// Field number of `TensorProto.raw_data`.
 const RAW_DATA: usize = 9;
 
-/// What stands before the bytes of a field of that number and length.
+/// The bytes in front of a length-delimited field: its tag and length.
 fn opening(field: usize, length: usize) -> Vec<u8> {
     /// Protobuf's wire type of everything that has a length.
     const LENGTH_DELIMITED: usize = 2;

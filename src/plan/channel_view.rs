@@ -1,11 +1,11 @@
-//! What a value is to the planner: channel segments of buffers, seen through views.
+//! The planner's representation of values: channel ranges of buffers, seen through views.
 
 use crate::graph::{Activation, Block, BlockWeight, Conv2d};
 use crate::kernel::{BufferShape, Function, Layout, Operand};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A channel range of a virtual buffer, seen through a view: mapped, then pooled or strided; or gated.
+/// A channel range of a virtual buffer, seen through a view: an optional prologue, then average pooling or a stride; or a gate.
 #[derive(Clone, Debug)]
 pub(super) struct ChannelView {
     pub(super) buffer: usize,
@@ -14,15 +14,15 @@ pub(super) struct ChannelView {
     pub(super) channels: usize,
     /// Every `stride`-th row and column.
     pub(super) stride: usize,
-    /// 2x2 means at stride 2 (`stride` is 1).
+    /// 2x2 average pooling at stride 2 (then `stride` is 1).
     pub(super) avg_pool_2x2: bool,
     pub(super) prologue: Option<Arc<Prologue>>,
     pub(super) gate: Option<Gate>,
-    /// Whether no element, as stored, is below zero.
+    /// Whether no stored element is below zero.
     pub(super) non_negative: bool,
 }
 
-/// `function(scale * x + shift)`, per channel of a segment.
+/// `function(scale * x + shift)`, per channel of a view.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Prologue {
     pub(super) function: Function,
@@ -30,7 +30,7 @@ pub(super) struct Prologue {
     pub(super) shift: Vec<f64>,
 }
 
-/// Channels of a `[batch, channels, 1, 1]` buffer that a segment's channels are multiplied by.
+/// Channels of a `[batch, channels, 1, 1]` buffer by which a view's channels are multiplied.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
     pub(super) buffer: usize,
@@ -39,7 +39,7 @@ pub(super) struct Gate {
 }
 
 impl ChannelView {
-    /// A whole buffer, as it is.
+    /// A whole buffer, unmodified.
     pub(super) fn whole(buffer: usize, shape: BufferShape, non_negative: bool) -> ChannelView {
         ChannelView {
             buffer,
@@ -54,7 +54,7 @@ impl ChannelView {
         }
     }
 
-    /// Some of its channels.
+    /// A range of its channels.
     pub(super) fn sub(&self, range: Range<usize>) -> ChannelView {
         let prologue = self.prologue.as_ref().map(|m| {
             let (scale, shift) = (m.scale[range.clone()].to_vec(), m.shift[range.clone()].to_vec());
@@ -66,20 +66,20 @@ impl ChannelView {
         ChannelView { first_channel, channels: range.len(), prologue, gate, ..self.clone() }
     }
 
-    /// Every `stride`-th row and column; `None` where the view cannot be strided.
+    /// Every `stride`-th row and column; `None` if the view cannot be strided.
     pub(super) fn strided(&self, stride: usize) -> Option<ChannelView> {
         let possible = stride == 1 || !self.avg_pool_2x2 && self.gate.is_none();
         possible.then(|| ChannelView { stride: self.stride * stride, ..self.clone() })
     }
 
-    /// Its 2x2 means; `None` where the view cannot be pooled.
+    /// Its 2x2 average pooling; `None` if the view cannot be pooled.
     pub(super) fn avg_pooled(&self) -> Option<ChannelView> {
         let packed = self.shape.layout == Layout::Packed;
         let possible = packed && self.stride == 1 && !self.avg_pool_2x2 && self.gate.is_none();
         possible.then(|| ChannelView { avg_pool_2x2: true, ..self.clone() })
     }
 
-    /// A function of it; `None` where the view cannot be mapped, or not by that function.
+    /// The view with a prologue applied; `None` if it cannot have one, or not this one.
     pub(super) fn with_prologue(&self, prologue: Prologue) -> Option<ChannelView> {
         if self.shape.layout != Layout::Packed || self.avg_pool_2x2 || self.gate.is_some() {
             return None;
@@ -99,18 +99,18 @@ impl ChannelView {
         loadable.then(|| ChannelView { prologue: Some(Arc::new(prologue)), ..self.clone() })
     }
 
-    /// Itself, where a K range of one tap can read it with that stride.
+    /// The view itself, if a K range of one tap can read it with this stride.
     pub(super) fn tapped(&self, stride: [usize; 2]) -> Option<ChannelView> {
         let possible = self.gate.is_none() && (!self.avg_pool_2x2 || stride == [1, 1]);
         possible.then(|| self.clone())
     }
 
-    /// Whether it is the buffer's own elements, every row and column of them.
+    /// Whether it shows the buffer's elements unmodified.
     pub(super) fn is_plain(&self) -> bool {
         self.stride == 1 && !self.avg_pool_2x2 && self.prologue.is_none() && self.gate.is_none()
     }
 
-    /// Whether an epilogue can add it, or a grouped convolution read it, but for its gate.
+    /// Whether an epilogue can add it, or a grouped convolution read it, apart from its gate.
     pub(super) fn is_strided(&self) -> bool {
         !self.avg_pool_2x2 && self.prologue.is_none()
     }
@@ -123,7 +123,7 @@ impl ChannelView {
         }
     }
 
-    /// The operand, under the buffer's virtual number.
+    /// The operand, with the buffer's virtual number.
     pub(super) fn operand(&self) -> Operand {
         Operand {
             buffer: self.buffer,
@@ -135,7 +135,7 @@ impl ChannelView {
         }
     }
 
-    /// Whether a pointwise sum may read it quad by quad.
+    /// Whether its quads align with quads of output channels from `first_out` on.
     pub(super) fn quad_aligned(&self, first_out: usize) -> bool {
         let ends = self.first_channel + self.channels == self.shape.channels;
         self.shape.layout == Layout::Packed
@@ -144,8 +144,8 @@ impl ChannelView {
             && (self.channels.is_multiple_of(4) || ends)
     }
 
-    /// A gated segment from the start of its first quad to the end of its last, and the channels of that which it is. They were
-    /// gated together, as gates begin at a quad.
+    /// A gated view extended to whole quads, and the range of the original channels in it. The added channels have the same gate, as
+    /// gates begin at a quad.
     pub(super) fn whole_quads(&self) -> (ChannelView, Range<usize>) {
         let lead = self.first_channel % 4;
         let first_channel = self.first_channel - lead;
@@ -155,7 +155,7 @@ impl ChannelView {
         (whole, lead..lead + self.channels)
     }
 
-    /// The segment from the start of its first quad on, and how many channels that added in front (to be met with zeros).
+    /// The view extended to the start of its first quad, and the number of channels added in front (which need zero weights).
     pub(super) fn quad_start(mut self) -> (ChannelView, usize) {
         if self.shape.layout == Layout::Planar {
             return (self, 0);
@@ -173,7 +173,7 @@ impl ChannelView {
     }
 }
 
-/// Ranges that are not empty, to count those that meet another.
+/// Counts how many of a set of non-empty ranges overlap a given range.
 struct RangeOverlaps {
     starts: Vec<usize>,
     ends: Vec<usize>,
@@ -187,15 +187,15 @@ impl RangeOverlaps {
         RangeOverlaps { starts, ends }
     }
 
-    /// How many of them share a channel with a range.
+    /// Number of ranges that overlap `range`.
     fn with(&self, range: &Range<usize>) -> usize {
         let begun = self.starts.partition_point(|start| *start < range.end);
         begun - self.ends.partition_point(|end| *end <= range.start)
     }
 }
 
-/// Output channels cut where blocks begin and end, but for cuts through an ungrouped dense block, whose rows multiply the same
-/// operand, or through a diagonal one that is a term of a sum: such rows are computed together.
+/// Output channels, split where blocks begin and end. Rows of an ungrouped dense block, which multiply the same operand, and of a
+/// diagonal block that is part of a sum are computed together and not split.
 pub(super) fn row_ranges(conv: &Conv2d) -> Vec<Range<usize>> {
     let all = RangeOverlaps::of(conv.blocks.iter().map(|b| &b.out));
     let together = conv.blocks.iter().filter(|b| match &b.weight {
@@ -204,7 +204,7 @@ pub(super) fn row_ranges(conv: &Conv2d) -> Vec<Range<usize>> {
         _ => all.with(&b.out) > 1,
     });
     let together = RangeOverlaps::of(together.map(|b| &b.out));
-    // A cut is through a range that begins before it and ends after it.
+    // A cut goes through a range that begins before it and ends after it.
     let through = |cut: &usize| *cut > 0 && together.with(&(*cut..*cut)) > 0;
     let mut cuts: Vec<usize> = conv.blocks.iter().flat_map(|b| [b.out.start, b.out.end]).collect();
     cuts.retain(|cut| !through(cut));
@@ -214,8 +214,7 @@ pub(super) fn row_ranges(conv: &Conv2d) -> Vec<Range<usize>> {
     cuts.windows(2).map(|w| w[0]..w[1]).collect()
 }
 
-/// The input channels of which a convolution can apply no function as it loads them: those of grouped blocks, and those that it
-/// hands on into a sum.
+/// The input channels for which a convolution cannot apply a prologue: those of grouped blocks, and those it passes on into a sum.
 pub(super) fn channels_without_prologue(conv: &Conv2d) -> impl Iterator<Item = Range<usize>> {
     let all = RangeOverlaps::of(conv.blocks.iter().map(|b| &b.out));
     let handles = move |b: &&Block| match &b.weight {
@@ -226,7 +225,7 @@ pub(super) fn channels_without_prologue(conv: &Conv2d) -> impl Iterator<Item = R
     conv.blocks.iter().filter(move |b| !handles(b)).map(|b| b.input.clone())
 }
 
-/// The activations of a channel range, counted from its start.
+/// The activations of a channel range, relative to its start.
 pub(super) fn clip(
     activation: &[(Range<usize>, Activation)],
     rows: &Range<usize>,
@@ -241,7 +240,7 @@ pub(super) fn clip(
         .collect()
 }
 
-/// The segments that make up a channel range of a value: each with the part of it, and where that begins in the range.
+/// The views that make up a channel range of a value: each with the part of it used, and the offset of that part in the range.
 pub(super) fn pieces(
     value: &[ChannelView],
     range: Range<usize>,

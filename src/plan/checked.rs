@@ -1,12 +1,12 @@
-//! Plans that have been replayed.
+//! Plans that have passed the checker.
 
 use super::{CheckError, Plan, check};
 use crate::kernel::Spec;
 use std::fmt;
 use std::ops::Deref;
 
-/// A plan that [`check`] has replayed, and that cannot be changed any more: what executors take. Their shaders run without bounds
-/// checks of their own, and the plan's is what makes that sound.
+/// An immutable plan that has passed [`check`]. Executors accept only checked plans: their shaders run without bounds checks, which the
+/// check of the plan makes sound.
 ///
 /// ```compile_fail
 /// # fn change(plan: &mut rmnet::plan::CheckedPlan) {
@@ -17,8 +17,7 @@ use std::ops::Deref;
 pub struct CheckedPlan(Plan);
 
 impl CheckedPlan {
-    /// Replays a plan, and sees that every convolution has its weights: executors take them when they are made, and the plan that one
-    /// gives back has none.
+    /// Checks a plan, and that every convolution has its weights. Executors read weights at creation, and the plan they return has none.
     ///
     /// # Errors
     /// As [`check`].
@@ -34,12 +33,12 @@ impl CheckedPlan {
         }
     }
 
-    /// The plan, to be changed.
+    /// Returns the plan for modification.
     pub fn into_plan(self) -> Plan {
         self.0
     }
 
-    /// Its dispatches are as they are, their weights are gone: it may run where those are packed already.
+    /// The same plan without weights, for executors that have packed them already.
     pub(crate) fn without_weights(&self) -> CheckedPlan {
         let mut plan = self.0.clone();
         plan.dispatches.iter_mut().for_each(|d| d.weights = None);

@@ -1,19 +1,19 @@
-//! A convolution dispatch in the making: what is summed, before it is bound to buffers.
+//! Builders of convolution dispatches, before they are bound to buffers.
 
 use super::channel_view::ChannelView;
 use super::weights::KWeight;
 use crate::graph::{Activation, Conv2d};
 use std::ops::Range;
 
-/// The most values of a diagonal that are worth storing, zeros and all, to save a dispatch: 64 x 64.
+/// Maximum size (64 x 64) of a diagonal stored as a dense weight, zeros included, to save a dispatch.
 const MAX_DENSE_DIAGONAL: usize = 64 * 64;
 
-/// Whether a diagonal of so many input channels among so many output channels may be a dense K range.
+/// Whether a diagonal of `channels` input channels may be stored as a dense K range.
 pub(super) fn fits_dense_diagonal(out_channels: usize, channels: usize) -> bool {
     out_channels.saturating_mul(channels) <= MAX_DENSE_DIAGONAL
 }
 
-/// One K range in the making.
+/// A K range under construction.
 #[derive(Clone)]
 pub(super) struct KRangeBuilder {
     pub(super) from: ChannelView,
@@ -55,10 +55,10 @@ impl KRangeBuilder {
     }
 }
 
-/// Terms that are tried as the first of a part.
+/// Maximum number of operands tried as the first of a part.
 const MAX_STARTS: usize = 64;
 
-/// A convolution dispatch in the making.
+/// A convolution dispatch under construction.
 pub(super) struct ConvBuilder {
     pub(super) channels: usize,
     pub(super) size: [usize; 2],
@@ -69,7 +69,7 @@ pub(super) struct ConvBuilder {
 }
 
 impl ConvBuilder {
-    /// Nothing yet: no term, bias 0, no activation.
+    /// An empty sum: no operands, bias 0, no activation.
     pub(super) fn new(channels: usize, size: [usize; 2]) -> ConvBuilder {
         ConvBuilder {
             channels,
@@ -90,11 +90,11 @@ impl ConvBuilder {
         all
     }
 
-    /// Takes terms and added values that together read at most `most` buffers, and at least two, as a linear sum without bias
-    /// of its own: adding its result to what stays gives the sum. `None`, and nothing taken, where no two buffers fit.
+    /// Splits off K ranges and added values that together read at least two and at most `most` buffers, as a linear sum without bias:
+    /// adding its result to the rest gives the original sum. `None`, without changes, if no two buffers fit.
     pub(super) fn split_off(&mut self, most: usize) -> Option<ConvBuilder> {
         let views = || self.k_ranges.iter().map(|t| &t.from).chain(self.adds.iter().map(|a| &a.0));
-        // What reads more buffers than are left is passed over: what comes first decides what fits beside it.
+        // Operands that would exceed `most` are skipped, so the first operand determines which others fit.
         let taken = (0..views().count().min(MAX_STARTS)).map(|first| {
             let mut taken: Vec<usize> = vec![];
             for view in views().skip(first) {

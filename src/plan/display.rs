@@ -1,4 +1,4 @@
-//! A plan as text a person can check, and as a drawing of what lives where and when.
+//! A plan as readable text, and the live ranges of its buffers.
 
 use super::{BufferId, Dispatch, Place, Plan};
 use crate::graph::MaxPool;
@@ -16,7 +16,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// Bytes as MiB for people, KiB below a tenth of one.
+/// Formats bytes as MiB, or as KiB below 0.1 MiB.
 pub(crate) fn mib(bytes: usize) -> String {
     let mib = bytes as f64 / (1 << 20) as f64;
     if mib < 0.1 { format!("{:.1} KiB", bytes as f64 / 1024.0) } else { format!("{mib:.2} MiB") }
@@ -36,7 +36,7 @@ fn view(o: &Operand) -> String {
     text
 }
 
-/// What a convolution dispatch sums, over the places of its buffers.
+/// Formula of a convolution dispatch over the places of its buffers.
 fn conv_text(plan: &Plan, d: &Dispatch, c: &ConvSpec) -> String {
     let place = |id: BufferId| plan.buffer(id).place;
     let mut terms: Vec<String> = c
@@ -95,7 +95,7 @@ impl Plan {
         format!("{} = {text}", to.join(", "))
     }
 
-    /// For each buffer in a slot, the dispatches during which it must stay.
+    /// Each buffer in a slot, with its slot and live range.
     #[doc(hidden)]
     pub fn lives(&self) -> Vec<(BufferId, usize, RangeInclusive<usize>)> {
         let mut spans: Vec<Option<RangeInclusive<usize>>> = vec![None; self.buffers.len()];
@@ -121,7 +121,7 @@ impl Plan {
     }
 }
 
-/// The widest column of names: what is longer stands out alone.
+/// Maximum width of the name column.
 const MAX_COLUMN: usize = 64;
 
 impl fmt::Display for Plan {

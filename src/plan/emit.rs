@@ -1,4 +1,4 @@
-//! Collects virtual buffers and dispatches, and keeps each inside the limits of one binding.
+//! Collects virtual buffers and dispatches, within the limits of one binding.
 
 use super::channel_view::{ChannelView, clip};
 use super::conv_builder::{ConvBuilder, KRangeBuilder, fits_dense_diagonal};
@@ -13,7 +13,7 @@ use crate::tensor::Tensor;
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Buffers and dispatches so far. Buffer numbers are virtual until memory is assigned.
+/// The buffers and dispatches emitted so far. Buffers are virtual until memory is assigned.
 #[derive(Clone)]
 pub(super) struct Emitter {
     pub(super) buffers: Vec<Buffer>,
@@ -48,14 +48,14 @@ impl Emitter {
         self.kept.push(Kept { name: name.into(), parts: value.iter().map(part).collect() });
     }
 
-    /// A buffer of that shape, of the plan's precision where it is packed.
+    /// Creates a buffer of this shape; packed ones get the plan's precision.
     pub(super) fn buffer(&mut self, name: &str, mut shape: BufferShape) -> Result<usize, PlanError> {
         shape.precision = match shape.layout {
             Layout::Packed => self.precision,
             Layout::Planar => Precision::F32,
         };
         self.fits(name, "an activation buffer", shape.bytes() as u64)?;
-        // The place is settled when memory is assigned.
+        // The slot is set when memory is assigned.
         let place = if shape.layout == Layout::Planar { Place::Output } else { Place::Slot(0) };
         self.buffers.push(Buffer { name: label(name), shape, place });
         Ok(self.buffers.len() - 1)
@@ -69,9 +69,9 @@ impl Emitter {
         Err(PlanError::BindingTooLarge { layer: layer.into(), what, bytes, limit })
     }
 
-    /// Emits `activation(k_ranges + adds + bias)`, pooled, into one buffer, or into several cut at `cuts`; `to` is the shape
-    /// of the whole. Where the weights pass the binding limit, output channels are spread over several dispatches; where the
-    /// buffers pass the adapter's, terms are.
+    /// Emits `activation(k_ranges + adds + bias)`, pooled, into one buffer, or into several split at `cuts`; `to` is the shape of the
+    /// whole. If the weights exceed the binding limit, output channels are split over several dispatches; if there are more buffers than
+    /// the adapter allows, operands are.
     pub(super) fn sum(
         &mut self,
         name: &str,
@@ -107,7 +107,7 @@ impl Emitter {
         Ok(targets.iter().map(|t| self.whole(t.buffer, non_negative(&t.channels))).collect())
     }
 
-    /// Emits `activation(k_ranges + adds + bias)` into a part of a buffer that is there already, from channel `first_channel` on.
+    /// Emits `activation(k_ranges + adds + bias)` into an existing buffer, from channel `first_channel` on.
     pub(super) fn sum_into(
         &mut self,
         name: &str,
@@ -121,7 +121,8 @@ impl Emitter {
         self.dispatches(name, &sum, None, &[OutputRange { channels, buffer, first_channel }])
     }
 
-    /// Where a sum reads more buffers than one dispatch of `outputs` buffers may bind, a part of it becomes a buffer that the rest adds.
+    /// If a sum reads more buffers than one dispatch with `outputs` outputs may bind, computes part of it into a buffer that the rest
+    /// adds.
     fn within_bindings(
         &mut self,
         name: &str,
@@ -140,7 +141,7 @@ impl Emitter {
         Ok(sum)
     }
 
-    /// Buffers besides the weights that one dispatch may bind.
+    /// Maximum buffers per dispatch besides the weights.
     fn most_operands(&self) -> usize {
         (self.target.max_storage_buffers as usize).saturating_sub(1)
     }
@@ -184,7 +185,7 @@ impl Emitter {
         Ok((0..sum.channels).step_by(rows).map(|a| a..(a + rows).min(sum.channels)).collect())
     }
 
-    /// The spec that computes output channels `rows` of a sum, with the buffers it reads and writes.
+    /// The spec for output channels `rows` of a sum, with the buffers it reads and writes.
     fn conv_spec(
         &self,
         sum: &ConvBuilder,
@@ -324,7 +325,7 @@ impl Emitter {
         Ok(self.whole(buffer, from.non_negative))
     }
 
-    /// A segment as a buffer of its own: what its view shows.
+    /// A segment copied to a new buffer, with its view applied.
     pub(super) fn copy(&mut self, name: &str, view: &ChannelView) -> Result<ChannelView, PlanError> {
         let [height, width] = view.operand().size();
         let channels = view.channels;
@@ -344,7 +345,7 @@ impl Emitter {
             None if depthwise && view.gate.is_none() => {
                 sum.k_ranges.push(KRangeBuilder::pointwise(view.clone(), [1, 1], channels, diagonal(&ones)));
             }
-            // The map as weight, bias and activation of its own.
+            // The prologue as weight, bias and activation.
             Some(prologue) if depthwise && !view.avg_pool_2x2 => {
                 let plain = ChannelView { prologue: None, ..view.clone() };
                 sum.k_ranges.push(KRangeBuilder::pointwise(
@@ -376,7 +377,7 @@ impl Emitter {
                 weight.add_diagonal(ones.into(), 0, lead, [0, 0]);
                 sum.k_ranges.push(KRangeBuilder::pointwise(from, [1, 1], 1, weight));
             }
-            // One view after the other: first to whole quads, then mapped, then its means.
+            // One step after another: align to quads, then apply the prologue, then pool.
             Some(_) if depthwise => {
                 let with_prologue = self.copy(name, &ChannelView { avg_pool_2x2: false, ..view.clone() })?;
                 return self.copy(name, &ChannelView { avg_pool_2x2: true, ..with_prologue });
@@ -395,17 +396,17 @@ impl Emitter {
     }
 }
 
-/// Channels of a sum, and where they go: a buffer, from a channel of it on.
+/// A range of output channels, and the buffer and first channel where it is stored.
 struct OutputRange {
     channels: Range<usize>,
     buffer: usize,
     first_channel: usize,
 }
 
-/// The most bytes of a name that dispatches and buffers repeat.
+/// Maximum bytes of a name repeated by dispatches and buffers.
 const MAX_LABEL: usize = 1024;
 
-/// The name of a dispatch or a buffer: one layer may have many.
+/// The name of a dispatch or buffer, shortened, since one layer may have many of them.
 fn label(name: &str) -> String {
     if name.len() <= MAX_LABEL {
         return name.into();
@@ -414,7 +415,7 @@ fn label(name: &str) -> String {
     format!("{}..", &name[..end])
 }
 
-/// Refuses activations that no kernel has side by side.
+/// Refuses combinations of activations that no kernel supports.
 fn supported(name: &str, sum: &ConvBuilder) -> Result<(), PlanError> {
     let has = |of: fn(&Activation) -> bool| sum.activation.iter().any(|(_, a)| of(a));
     if has(|a| matches!(a, Activation::PRelu(_)))
@@ -426,5 +427,5 @@ fn supported(name: &str, sum: &ConvBuilder) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// Output channels are spread over dispatches in multiples of this: kernels pad to at most as many.
+/// Output channels are split over dispatches in multiples of this, the maximum padding of kernels.
 const ROW_TILE: usize = 32;

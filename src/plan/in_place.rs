@@ -1,16 +1,16 @@
-//! Lets a sum overwrite the value it adds, element by element, where that is legal.
+//! Lets a sum overwrite a value it adds, element by element, where that is legal.
 
 use super::emit::Emitter;
 use super::{BufferId, Dispatch};
 use crate::kernel::{Add, BufferShape, ConvSpec, Layout, Spec};
 
-/// Decides every in-place add. An output may overwrite an added buffer only if
-/// * each of its channels is added to the output channel of that number, plainly viewed, and the output has the same shape;
+/// Selects in-place adds. An output may overwrite an added buffer only if
+/// * each of its channels is added, unstrided, to the output channel of the same number, and the output has the same shape;
 /// * nothing reads the buffer later, and no other operand of this dispatch reads it, not even a 1x1;
 /// * nothing is pooled, and one dispatch computes the whole output into one buffer.
 ///
-/// With `widen` a buffer and what overwrites it may have different channel counts: both become as wide as the wider. Says
-/// whether any was widened.
+/// With `widen`, a buffer and the output that overwrites it may have different channel counts; both get the larger one. Returns whether
+/// any was widened.
 pub(super) fn in_place(lowered: &mut Emitter, widen: bool) -> bool {
     let mut last_use = vec![0; lowered.buffers.len()];
     let mut by_sum = vec![false; lowered.buffers.len()];
@@ -21,7 +21,7 @@ pub(super) fn in_place(lowered: &mut Emitter, widen: bool) -> bool {
     for part in lowered.kept.iter().flat_map(|k| &k.parts) {
         last_use[part.buffer.0] = usize::MAX;
     }
-    // Buffers that overwrite one another, and their shape.
+    // The root of each chain of buffers that overwrite one another, and the shapes of the roots.
     let mut group: Vec<usize> = (0..lowered.buffers.len()).collect();
     let mut shapes: Vec<BufferShape> = lowered.buffers.iter().map(|b| b.shape).collect();
     let mut widened = false;
@@ -57,7 +57,7 @@ pub(super) fn in_place(lowered: &mut Emitter, widen: bool) -> bool {
     widened
 }
 
-/// Whether read `i` of a sum is only added, and each channel to the output channel of its number.
+/// Whether read `i` of a sum is only added, and each channel to the output channel of the same number.
 fn legal(spec: &ConvSpec, i: usize) -> bool {
     let [output] = spec.outputs.as_slice() else { return false };
     let adds = || spec.adds.iter().filter(|a| a.from.buffer == i);
@@ -72,12 +72,12 @@ fn legal(spec: &ConvSpec, i: usize) -> bool {
         && output.first_channel == 0
         && output.channels.len() == spec.out_channels
         && spec.pool.is_none()
-        // A lone copy computes nothing that would need the slot of its source.
+        // A plain copy gains nothing from the slot of its source.
         && !(spec.k_ranges.is_empty() && adds().count() == spec.adds.len())
         && others.all(|b| b != i)
 }
 
-/// Takes read `gone` out of the reads and puts what is added of it first, as the buffer that is overwritten.
+/// Removes read `gone` and moves its adds to the front, as in-place adds of the overwritten buffer.
 fn overwrite(d: &mut Dispatch, gone: usize) {
     let Spec::Conv(spec) = &mut d.spec else { unreachable!("only sums add") };
     let (mut own, mut others): (Vec<_>, Vec<_>) = spec.adds.drain(..).partition(|a| a.from.buffer == gone);
@@ -93,7 +93,7 @@ fn overwrite(d: &mut Dispatch, gone: usize) {
     d.in_place = Some(id);
 }
 
-/// Gives every operand and output of a dispatch the shape that its buffer has now.
+/// Updates the shapes of a dispatch's operands and outputs to those of their buffers.
 fn reshape(d: &mut Dispatch, shape: impl Fn(BufferId) -> BufferShape) {
     let of = |i: usize| shape(d.reads[i]);
     match &mut d.spec {

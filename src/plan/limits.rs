@@ -1,35 +1,34 @@
-//! How large a plan may be. What it needs is held against what the graph itself has, so that a few bytes of a file do not make
-//! gigabytes of weights.
+//! Size limits of plans. Weights are limited relative to the graph's tensors, so that a small file cannot expand to gigabytes.
 
 use super::{Plan, PlanError};
 use crate::graph::{Graph, MAX_VALUES};
 
-/// The most channel ranges of all values of a network together.
+/// Maximum number of channel views of all values of a network together.
 pub(super) const MAX_CHANNEL_VIEWS: usize = 1 << 22;
 
-/// Bytes of weights that any plan may have: 64 MiB.
+/// Bytes of weights allowed for any plan: 64 MiB.
 pub const FREE_WEIGHT_BYTES: usize = 64 << 20;
 
-/// How many times the bytes of a graph's own tensors the weights of its plan may take. The literal form of a MobileNetV2, whose
-/// depthwise kernels become dense ones, takes some tens.
+/// Maximum ratio of a plan's weights to the graph's tensors, in bytes. The literal form of a MobileNetV2, whose depthwise kernels become
+/// dense, needs a few tens.
 pub const MAX_WEIGHT_GROWTH: usize = 256;
 
-/// The most images of a batch: all values of a run are at most [`MAX_VALUES`], and every size can be counted.
+/// Maximum images per batch: all values of a run are at most [`MAX_VALUES`], and no size overflows.
 ///
 /// # Errors
-/// [`PlanError::TooLarge`] where one image is too many.
+/// [`PlanError::TooLarge`] if a single image exceeds the limit.
 pub(super) fn most_images(graph: &Graph) -> Result<usize, PlanError> {
     let values = graph.value_count().max(1);
     if values > MAX_VALUES {
         let layer = graph.nodes()[graph.output().index()].name.clone();
         return Err(too_large(layer, "values of one image", values, MAX_VALUES));
     }
-    // Copies take a value's bytes again, padding up to four times.
+    // Copies double a value's bytes; padding may quadruple them.
     let counted = isize::MAX as usize / values.saturating_mul(64).saturating_add(graph.macs());
     Ok(counted.min(MAX_VALUES / values))
 }
 
-/// Refuses weights that are out of proportion to the tensors they are made of.
+/// Refuses weights that are out of proportion to the graph's tensors.
 pub(super) fn check_weights(plan: &Plan, graph: &Graph) -> Result<(), PlanError> {
     let most = graph.stored_bytes().saturating_mul(MAX_WEIGHT_GROWTH).saturating_add(FREE_WEIGHT_BYTES);
     let mut bytes = 0usize;
@@ -42,7 +41,7 @@ pub(super) fn check_weights(plan: &Plan, graph: &Graph) -> Result<(), PlanError>
     Ok(())
 }
 
-/// The error for a layer with which something comes to more than it may.
+/// The error for a layer at which a count exceeds its limit.
 pub(super) fn too_large(layer: String, what: &'static str, found: usize, most: usize) -> PlanError {
     PlanError::TooLarge { layer, what, found, most }
 }

@@ -1,9 +1,8 @@
-//! From a graph to dispatches on virtual buffers.
+//! Lowers a graph to dispatches on virtual buffers.
 //!
-//! A value is a list of channel segments, each a range of some buffer viewed with a stride. A Dirac row whose activation
-//! cannot change it becomes an alias: `[x ; h]` is two segments and x is not moved. What remains of a convolution is
-//! `activation(sum over views of conv(view) + bias)`, one dispatch: a Dirac column is added in its epilogue, a
-//! pointwise column is a second K range.
+//! A value is a list of [`ChannelView`]s, each a channel range of a buffer seen through a view. A Dirac row whose activation cannot
+//! change it becomes an alias: `[x ; h]` is two views, and x is not copied. The rest of a convolution is one dispatch,
+//! `activation(sum over views of conv(view) + bias)`: a Dirac column is added in its epilogue, a pointwise column is a second K range.
 
 use super::channel_view::{ChannelView, Gate, pieces, row_ranges};
 use super::conv_builder::ConvBuilder;
@@ -15,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Which values are written as several buffers, and where they are cut.
+/// Values stored as several buffers, with the channels where they are split.
 pub(super) type Splits = HashMap<ValueId, Vec<usize>>;
 
 /// Lowers a whole graph.
@@ -68,7 +67,7 @@ pub(super) fn lower(graph: &Graph, options: &PlanOptions, splits: &Splits) -> Re
             layer: name.clone(),
             what: "no value of that name can be kept".into(),
         })?;
-        // What is seen through a view that no reader could apply is kept as a copy.
+        // A view with average pooling, a prologue or a gate is kept as a copy.
         let mut value = vec![];
         for s in &values[v.index()] {
             value.push(if s.is_strided() && s.gate.is_none() { s.clone() } else { emitter.copy(name, s)? });
@@ -83,7 +82,7 @@ pub(super) struct Lowering<'a> {
     pub(super) options: &'a PlanOptions,
     pub(super) splits: &'a Splits,
     pub(super) consumers: Vec<Vec<ValueId>>,
-    /// Of each value that was asked for, the channels of which some reader can apply no function as it loads them.
+    /// Cache, per value: the channels for which some reader cannot apply a prologue.
     pub(super) without_prologue: Vec<Option<Arc<[Range<usize>]>>>,
     kept: HashSet<&'a str>,
     pub(super) values: Vec<Vec<ChannelView>>,
@@ -99,7 +98,7 @@ impl Lowering<'_> {
         self.kept.contains(self.name(v))
     }
 
-    /// The only node that reads a value that nobody else needs to see.
+    /// The only reader of a value that is not kept.
     fn only_reader(&self, v: ValueId) -> Option<ValueId> {
         match self.consumers[v.index()].as_slice() {
             [reader] if !self.kept(v) => Some(*reader),
@@ -107,18 +106,18 @@ impl Lowering<'_> {
         }
     }
 
-    /// The convolution that an Add is computed in, if any: the later operand, linear, read by nobody else.
+    /// The convolution into which an Add is fused, if any: its later operand, if that is linear and has no other reader.
     fn fused_conv(&self, add: ValueId) -> Option<ValueId> {
         let last = *self.graph.node(add).inputs.iter().max()?;
         let Op::Conv2d(conv) = &self.graph.node(last).op else { return None };
         let linear = conv.is_linear();
-        // Rows that go to several buffers would each have to take their own share of the other operand.
+        // With several row ranges, each would have to add its own part of the other operand.
         let whole = row_ranges(conv).len() == 1;
         (linear && whole && self.only_reader(last) == Some(add)).then_some(last)
     }
 
-    /// The max pool that is computed with the convolution that makes a value, and its node. What is no more than a view of other
-    /// values has no maxima of windows computed for it.
+    /// The max pool fused into the convolution that computes a value, with its node. A convolution that is merely a view of other values
+    /// has no fused pool.
     fn fused_pool(&self, v: ValueId, conv: &Conv2d) -> Option<(ValueId, MaxPool)> {
         let reader = self.only_reader(v).filter(|_| self.single_range(conv))?;
         match &self.graph.node(reader).op {
@@ -171,7 +170,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Writes the output where it is a view of another value.
+    /// Copies the output into its buffer if it is a view of another value.
     fn output(&mut self) -> Result<(), PlanError> {
         let v = self.graph.output();
         if self.emitter.buffers.iter().any(|b| b.place == Place::Output) {
@@ -180,7 +179,7 @@ impl Lowering<'_> {
         let shape = self.graph.shape(v);
         let mut sum = ConvBuilder::new(shape.channels, shape.size());
         match self.values[v.index()].clone().as_slice() {
-            // An epilogue cannot add means, a K range of one factor per channel takes them.
+            // An epilogue cannot add a pooled view; a diagonal K range can read it.
             [means] if means.avg_pool_2x2 => {
                 let ones = vec![1.0; shape.channels];
                 self.diagonal(v, means.clone(), ones.into(), 0, [1, 1], &mut sum)?;
@@ -192,7 +191,7 @@ impl Lowering<'_> {
         self.emitter.sum(&name, sum, None, to, &[]).map(drop)
     }
 
-    /// Whether all output channels are computed, as one range.
+    /// Whether all output channels are computed as one range.
     fn single_range(&self, conv: &Conv2d) -> bool {
         let computed = |b: &Block| matches!(b.weight, BlockWeight::Dense { .. } | BlockWeight::Pointwise(_));
         row_ranges(conv).len() == 1 && conv.blocks.iter().any(computed)
@@ -212,12 +211,12 @@ impl Lowering<'_> {
         PlanError::Unsupported { layer: self.name(v).into(), what: what.into() }
     }
 
-    /// Whether a pooling is the output, which is one buffer, and what it pools is several.
+    /// Whether `v` is the output, which must be one buffer, and its operand has several views.
     fn is_output_of_parts(&self, v: ValueId, x: ValueId) -> bool {
         v == self.graph.output() && self.values[x.index()].len() > 1
     }
 
-    /// The max pool of a value of several segments into one buffer, as one dispatch.
+    /// The max pool of a value of several views, as one dispatch into one buffer.
     fn pooled_sum(&mut self, v: ValueId, x: ValueId, pool: MaxPool) -> Result<Vec<ChannelView>, PlanError> {
         let shape = self.graph.shape(x);
         let mut sum = ConvBuilder::new(shape.channels, shape.size());
@@ -227,7 +226,7 @@ impl Lowering<'_> {
         self.emitter.sum(&name, sum, Some(pool), to, &[])
     }
 
-    /// An operation that treats channels apart: one dispatch per segment.
+    /// An operation on independent channels: one dispatch per view.
     fn per_view(
         &mut self,
         v: ValueId,
@@ -246,7 +245,7 @@ impl Lowering<'_> {
         Ok(result)
     }
 
-    /// A view of a segment; of its copy, where the segment itself cannot be viewed so.
+    /// Applies a view transformation; to a copy of the view where it cannot be applied directly.
     pub(super) fn viewed(
         &mut self,
         x: ValueId,
@@ -262,7 +261,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Channels from `first` on, seen through a gate.
+    /// Gates the channels from `first` on.
     fn gate(&mut self, x: ValueId, first: usize, gate: ValueId) -> Result<Vec<ChannelView>, PlanError> {
         let value = self.values[x.index()].clone();
         let gates = self.values[gate.index()].clone();

@@ -1,4 +1,4 @@
-//! One convolution: its blocks as segments that need no computing, K ranges and added values.
+//! Lowers one convolution: its blocks become aliases (views that need no computation), K ranges and added values.
 
 use super::PlanError;
 use super::channel_view::{ChannelView, Prologue, channels_without_prologue, clip, pieces, row_ranges};
@@ -12,8 +12,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 impl Lowering<'_> {
-    /// Lowers a convolution, with the Add or the max pool that is computed in it. What is pooled is put by as the value of the
-    /// pool's own node, and the convolution's is empty.
+    /// Lowers a convolution, with the Add or the max pool fused into it. A fused pool stores its result under the pool's node; the
+    /// convolution's own entry stays empty.
     pub(super) fn conv(
         &mut self,
         v: ValueId,
@@ -26,7 +26,7 @@ impl Lowering<'_> {
         let result_value = pool.map(|p| p.0).or(add.map(|a| a.0)).unwrap_or(v);
         let ranges = row_ranges(conv);
         let name = self.name(v).to_string();
-        // The output is one buffer: its channel ranges are written there, one dispatch each.
+        // The output must be one buffer: each row range is written into it by one dispatch.
         let output = match result_value == self.graph.output() && ranges.len() > 1 {
             true => Some(self.emitter.buffer(&name, self.buffer_shape(result_value, conv.out_channels))?),
             false => None,
@@ -73,7 +73,7 @@ impl Lowering<'_> {
             } else {
                 self.row_cuts(result_value, &rows)
             };
-            // Blocks that end inside: rows that are handed on, beside rows of the layer's own, live for different times.
+            // Also split at block ends: carried rows and rows computed by the layer have different live ranges.
             cuts.extend(
                 conv.blocks
                     .iter()
@@ -96,7 +96,7 @@ impl Lowering<'_> {
         Ok(result)
     }
 
-    /// Whether a reader multiplies channels on both sides of a cut together: then neither side outlives the other.
+    /// Whether a reader multiplies channels on both sides of a cut together, so that both have the same live range.
     fn read_through(&self, v: ValueId, cut: usize) -> bool {
         let through = |b: &Block| {
             let dense = matches!(b.weight, BlockWeight::Dense { .. } | BlockWeight::Pointwise(_));
@@ -108,14 +108,14 @@ impl Lowering<'_> {
         })
     }
 
-    /// Cuts of a value that fall inside a row range, counted from its start.
+    /// Cuts of a value inside a row range, relative to its start.
     fn row_cuts(&self, v: ValueId, rows: &Range<usize>) -> Vec<usize> {
         let inside = |c: &usize| rows.start < *c && *c < rows.end && (c - rows.start).is_multiple_of(4);
         self.cuts(v).into_iter().filter(inside).map(|c| c - rows.start).collect()
     }
 
-    /// The segments that rows are, where they need no computing: one diagonal block whose bias and activation leave them, or
-    /// that their readers can apply as they load.
+    /// The views that equal `rows`, if no computation is needed: one diagonal block whose bias and activation change nothing, or can be
+    /// applied by all readers as a prologue.
     fn view(
         &mut self,
         v: ValueId,
@@ -172,8 +172,7 @@ impl Lowering<'_> {
         Ok(Some(result))
     }
 
-    /// Whether every reader of some channels can apply a function as it loads them: ungrouped convolutions, and Dirac rows
-    /// that hand them on.
+    /// Whether every reader of these channels can apply a prologue: ungrouped convolutions, and Dirac rows that pass them on.
     fn readers_apply_prologue(&mut self, v: ValueId, channels: &Range<usize>) -> bool {
         if self.kept(v) || v == self.graph.output() {
             return false;
@@ -183,7 +182,7 @@ impl Lowering<'_> {
         without_prologue.get(after).is_none_or(|r| r.start >= channels.end)
     }
 
-    /// The channels of a value of which some reader can apply no function: ranges in order, and apart.
+    /// The channels of a value for which some reader cannot apply a prologue, as sorted disjoint ranges.
     fn without_prologue(&mut self, v: ValueId) -> Arc<[Range<usize>]> {
         if let Some(known) = &self.without_prologue[v.index()] {
             return known.clone();
@@ -206,7 +205,7 @@ impl Lowering<'_> {
         ranges
     }
 
-    /// Adds one block's share of `rows` to a sum.
+    /// Adds a block's contribution to `rows` to a sum.
     fn block(
         &mut self,
         v: ValueId,
@@ -282,8 +281,8 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Adds a segment to output channels from `first_out` on, in the epilogue: nothing is multiplied. Where quads do not match the
-    /// epilogue moves channels across them; a view that it cannot apply is copied, or where that is little a diagonal K range.
+    /// Adds a view to output channels from `first_out` on, in the epilogue, without multiplications. Where quads are not aligned, the
+    /// epilogue moves channels across quads. A view that the epilogue cannot read is copied or, if small, becomes a diagonal K range.
     pub(super) fn add_view(
         &mut self,
         x: ValueId,
@@ -306,7 +305,7 @@ impl Lowering<'_> {
         self.diagonal(x, from, ones.into(), first_out, stride, sum)
     }
 
-    /// Segments as one buffer, for a reader that needs them so.
+    /// Copies views into one buffer, for a reader that needs that.
     pub(super) fn gathered(&mut self, x: ValueId, parts: Vec<ChannelView>) -> Result<ChannelView, PlanError> {
         let channels = parts.iter().map(|s| s.channels).sum();
         let [height, width] = parts.first().map_or([1, 1], |s| s.operand().size());
@@ -325,8 +324,8 @@ impl Lowering<'_> {
         Ok(ChannelView { non_negative, ..whole })
     }
 
-    /// Adds a segment times a factor per channel to output channels from `first_out` on: as a depthwise K range where those are all
-    /// channels of the sum, as a dense one where that is little, else as a sum of its own that is added.
+    /// Adds a view times a factor per channel to output channels from `first_out` on: as a depthwise K range if it covers all channels of
+    /// the sum, as a dense one if small, else as a separate dispatch whose result is added.
     pub(super) fn diagonal(
         &mut self,
         x: ValueId,

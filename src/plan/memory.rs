@@ -1,25 +1,25 @@
-//! Live ranges of virtual buffers, and slots for them.
+//! Assigns slots to virtual buffers by live range.
 //!
-//! A slot is one GPU buffer. Buffers whose lives do not overlap take turns in it; an in-place output has its operand's slot.
-//! Finding the smallest set of slots is a hard packing problem, so many orders are tried: first fit by size, then by
-//! sizes jittered with a fixed seed, so that a plan is the same every time. The larger the plan, the fewer orders.
+//! A slot is one GPU buffer, shared by buffers whose live ranges do not overlap; an in-place output gets its operand's slot. Finding the
+//! smallest set of slots is a hard packing problem, so first fit is tried in many orders: by size, then by sizes jittered with a fixed
+//! seed, so that plans are reproducible. Larger plans try fewer orders.
 
 use super::emit::Emitter;
 use super::{BufferId, Place, Plan};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// A set of buffers that share one place from the first write to the last read.
+/// A set of buffers that share one slot, from the first write to the last read.
 struct LiveRange {
     bytes: usize,
     /// Dispatches during which the bytes must stay.
     span: RangeInclusive<usize>,
 }
 
-/// A slot in the making.
+/// A slot under construction.
 struct Slot {
     bytes: usize,
-    /// The lives in it, apart from one another: the end of each by its start.
+    /// The disjoint live ranges in it: maps start to end.
     lives: BTreeMap<usize, usize>,
 }
 
@@ -32,7 +32,7 @@ impl Slot {
 /// Gives every buffer that is neither input nor output a slot.
 pub(super) fn assign(lowered: Emitter, batch: usize) -> Plan {
     let Emitter { mut buffers, dispatches, kept, .. } = lowered;
-    // The buffer whose slot each buffer has: itself, or what it overwrites.
+    // The buffer whose slot each buffer uses: itself, or the one it overwrites.
     let mut root: Vec<usize> = (0..buffers.len()).collect();
     for d in &dispatches {
         if let Some(BufferId(old)) = d.in_place {
@@ -70,7 +70,7 @@ pub(super) fn assign(lowered: Emitter, batch: usize) -> Plan {
     Plan { batch, buffers, slots, dispatches, kept, lower_bound }
 }
 
-/// Bytes of the largest set of lives that overlap during one of so many dispatches, or after them.
+/// Maximum bytes live at one time, during or after `dispatches` dispatches.
 fn max_live_bytes(lives: &[LiveRange], dispatches: usize) -> usize {
     let (mut begin, mut end) = (vec![0usize; dispatches + 2], vec![0usize; dispatches + 2]);
     for life in lives {
@@ -88,10 +88,10 @@ fn max_live_bytes(lives: &[LiveRange], dispatches: usize) -> usize {
 /// Orders tried after first fit by size.
 const RESTARTS: usize = 400;
 
-/// Lives put into slots in all orders together: beyond some 650 lives there are fewer orders.
+/// Maximum placements over all orders: beyond about 650 live ranges fewer orders are tried.
 const MAX_PLACEMENTS: usize = 1 << 18;
 
-/// Slots that a life is tried in, the latest: beyond that a search would take longer than it saves.
+/// Only this many of the latest slots are tried per live range, to bound the search.
 const MAX_TRIED: usize = 1024;
 
 fn best_slots(lives: &[LiveRange], lower_bound: usize) -> (Vec<usize>, Vec<usize>) {
@@ -124,7 +124,7 @@ fn hash(seed: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Puts lives into slots in the given order, each into the free slot that grows least, then fits closest.
+/// Places live ranges in the given order, each in the free slot that grows least, then fits closest.
 fn first_fit(lives: &[LiveRange], order: &[usize]) -> (Vec<usize>, Vec<usize>) {
     let mut slots: Vec<Slot> = vec![];
     let mut slot_of = vec![0; lives.len()];

@@ -1,11 +1,11 @@
-//! A plan: dispatches over slots, as data a person can read and a checker can replay.
+//! A plan: dispatches over slots, as data that can be printed and replayed by a checker.
 //!
-//! [`compile`] lowers a graph to dispatches on virtual buffers, lets an output overwrite a value at its last use where that
-//! is legal, and gives each buffer a slot; [`check`] replays the finished plan and proves that every read sees its value.
+//! [`compile`] lowers a graph to dispatches on virtual buffers, lets outputs overwrite values at their last use where legal, and assigns
+//! a slot to each buffer. [`check`] replays the finished plan and proves that every read sees the value it is meant to.
 //!
-//! A plan is bounded as its graph is: all values of a batch are at most [`MAX_VALUES`](crate::graph::MAX_VALUES), weights at most
-//! [`MAX_WEIGHT_GROWTH`] times the bytes of the graph's tensors and [`FREE_WEIGHT_BYTES`] more. Time and memory to make and to check
-//! one grow with the number of its dispatches, hardly faster.
+//! The size of a plan is bounded: all values of a batch are at most [`MAX_VALUES`](crate::graph::MAX_VALUES), weights at most
+//! [`MAX_WEIGHT_GROWTH`] times the bytes of the graph's tensors and [`FREE_WEIGHT_BYTES`] more. Time and memory to create and check a
+//! plan grow roughly linearly with the number of its dispatches.
 
 mod channel_view;
 mod check;
@@ -40,31 +40,31 @@ pub struct BufferId(pub usize);
 /// Where a virtual buffer lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
-    /// The caller's input, planar `[batch, channels, height, width]`.
+    /// The caller's input buffer, planar `[batch, channels, height, width]`.
     Input,
-    /// The caller's output, planar `[batch, channels, height, width]`: logits are `[batch, classes, 1, 1]`.
+    /// The caller's output buffer, planar `[batch, channels, height, width]`: logits are `[batch, classes, 1, 1]`.
     Output,
     /// A slot of the plan, from its first byte.
     Slot(usize),
 }
 
-/// What a virtual buffer holds and where.
+/// A virtual buffer: shape and place.
 #[derive(Clone, Debug)]
 pub struct Buffer {
-    /// The layer that makes it.
+    /// The layer that computes it.
     pub name: String,
     /// Shape and layout.
     pub shape: BufferShape,
-    /// Where it lives.
+    /// Its place.
     pub place: Place,
 }
 
 /// One compute dispatch.
 #[derive(Clone, Debug)]
 pub struct Dispatch {
-    /// The layer, or the layers, it computes.
+    /// The layer or layers it computes.
     pub name: String,
-    /// What it computes; operands name their buffer by its index in `reads`.
+    /// What it computes; operands refer to buffers by index in `reads`.
     pub spec: Spec,
     /// Buffers read, each once.
     pub reads: Vec<BufferId>,
@@ -76,7 +76,7 @@ pub struct Dispatch {
     pub weights: Option<ConvWeights>,
 }
 
-/// A channel range of a buffer, as part of a value that was asked for by name.
+/// A channel range of a buffer that is part of a kept value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptPart {
     /// The buffer.
@@ -85,7 +85,7 @@ pub struct KeptPart {
     pub first_channel: usize,
     /// Number of channels.
     pub channels: usize,
-    /// Distance of rows and columns that belong to the value.
+    /// Stride of the rows and columns that belong to the value.
     pub stride: usize,
 }
 
@@ -98,7 +98,7 @@ pub struct Kept {
     pub parts: Vec<KeptPart>,
 }
 
-/// Everything needed to run a network, short of a device.
+/// Everything needed to run a network on a device.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Images per run.
@@ -111,10 +111,10 @@ pub struct Plan {
     /// In order of execution.
     #[doc(hidden)]
     pub dispatches: Vec<Dispatch>,
-    /// Values that were asked for besides the output.
+    /// Values kept besides the output.
     #[doc(hidden)]
     pub kept: Vec<Kept>,
-    /// Bytes of the largest set of values alive at one time: no assignment of slots can take less.
+    /// Maximum bytes of values live at one time: a lower bound for any assignment of slots.
     pub lower_bound: usize,
 }
 
@@ -134,13 +134,13 @@ impl Plan {
     /// The output buffer.
     ///
     /// # Panics
-    /// When the plan has none, which `lower` never makes.
+    /// If the plan has none, which `compile` never produces.
     #[doc(hidden)]
     pub fn output(&self) -> &Buffer {
         self.buffers.iter().find(|b| b.place == Place::Output).expect("every plan has an output")
     }
 
-    /// What its values between dispatches are stored in.
+    /// Type of the values stored between dispatches.
     pub fn precision(&self) -> Precision {
         let half = self.buffers.iter().any(|b| b.shape.precision == Precision::F16);
         if half { Precision::F16 } else { Precision::F32 }
@@ -203,7 +203,7 @@ impl Dispatch {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// A layer beyond what the kernels do.
+    /// A layer that no kernel supports.
     #[error("{layer}: {what}")]
     Unsupported {
         /// Name of the node.
@@ -233,40 +233,40 @@ pub enum PlanError {
         /// The adapter's limit.
         limit: u32,
     },
-    /// Weights that the precision asked for cannot hold.
+    /// Weights that the requested precision cannot represent.
     #[error("{layer}: {what}; in f32 it runs")]
     Weights {
         /// Name of the dispatch.
         layer: String,
-        /// What is lost, with the figures.
+        /// What cannot be represented, with figures.
         what: String,
     },
-    /// A network that comes to more than a plan may.
+    /// A network that exceeds a limit of plans.
     #[error("{layer}: expected at most {most} {what}, found {found}")]
     TooLarge {
-        /// Name of the layer with which it does.
+        /// Name of the layer at which the limit is exceeded.
         layer: String,
         /// What is counted.
         what: &'static str,
-        /// How much there is.
+        /// The count.
         found: usize,
-        /// How much there may be.
+        /// The limit.
         most: usize,
     },
     /// A batch of no images.
     #[error("the batch must hold at least one image, found 0")]
     EmptyBatch,
-    /// More images than a plan may have, or than can be counted in bytes and multiplies.
+    /// More images than a plan may have, or than sizes can be computed for without overflow.
     #[error("the batch may hold at most {most} images of this network, found {batch}")]
     BatchTooLarge {
         /// Images asked for.
         batch: usize,
-        /// Images that can be counted.
+        /// Maximum images.
         most: usize,
     },
 }
 
-/// What a plan is made for: the limits that it must stay inside.
+/// The device limits that a plan must respect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanTarget {
     /// Bytes of one storage binding; also taken for one buffer.
@@ -276,7 +276,7 @@ pub struct PlanTarget {
 }
 
 impl PlanTarget {
-    /// The CPU executor: without limits, as its buffers are not bound.
+    /// The CPU executor, which has no limits.
     pub const CPU: PlanTarget = PlanTarget { max_binding_bytes: u64::MAX, max_storage_buffers: u32::MAX };
 
     /// An adapter.
@@ -295,7 +295,7 @@ impl Default for PlanTarget {
     }
 }
 
-/// What to plan for.
+/// Options of [`compile`].
 #[derive(Clone, Debug)]
 pub struct PlanOptions {
     /// Images per run.
@@ -304,9 +304,9 @@ pub struct PlanOptions {
     pub keep: Vec<String>,
     /// The device.
     pub target: PlanTarget,
-    /// Whether values may be written as two buffers where that saves memory.
+    /// Whether values may be stored as two buffers where that saves memory.
     pub split: bool,
-    /// What values between dispatches and packed weights are stored in.
+    /// Type of the values stored between dispatches and of packed weights.
     pub precision: Precision,
 }
 
@@ -322,11 +322,11 @@ impl Default for PlanOptions {
     }
 }
 
-/// Plans a graph: the smallest of the plans tried.
+/// Plans a graph, and returns the smallest of the plans tried.
 ///
 /// # Errors
-/// [`PlanError`] names the layer that cannot be planned and the figures. In f16 every weight is read, once, for
-/// [`PlanError::Weights`]; before that [`PlanError::TooLarge`] refuses weights out of proportion.
+/// [`PlanError`] names the layer that cannot be planned, with figures. In f16 every weight is read once to check for
+/// [`PlanError::Weights`], after [`PlanError::TooLarge`] has refused weights out of proportion.
 pub fn compile(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
     let mut splits = Splits::new();
     let mut best = plan_with(graph, options, &splits)?;
@@ -335,8 +335,8 @@ pub fn compile(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> 
     if !options.split {
         return Ok(best);
     }
-    // Values of one shape take turns in one slot, so they are cut together. A cut has to save a twentieth: each is one
-    // more binding and K range.
+    // Values of one shape share a slot, so they are split together. A split has to save a twentieth, since it adds a binding and a K
+    // range.
     let mut candidates = split_candidates(graph);
     let mut tries = MAX_LOWERED / graph.nodes().len();
     while best.activation_bytes() > best.lower_bound {
@@ -348,8 +348,7 @@ pub fn compile(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> 
             tries -= 1;
             let mut tried = splits.clone();
             tried.extend(candidate.clone());
-            // A cut that cannot be lowered (a fused pool) is no candidate, nor one that a reader has to copy together again
-            // (a grouped one).
+            // Skip splits that cannot be lowered (a fused pool) or that a reader has to copy together again (a grouped convolution).
             let Ok(plan) = plan_with(graph, options, &tried) else { continue };
             let copies = plan.dispatches.len() > best.dispatches.len();
             if !copies && plan.activation_bytes() * 20 <= best.activation_bytes() * 19 {
@@ -364,7 +363,7 @@ pub fn compile(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> 
     Ok(best)
 }
 
-/// Nodes lowered again to try cuts, in all tries together: some 500 tries for a network of 500 nodes.
+/// Maximum nodes lowered to try splits, over all tries: about 500 tries for a network of 500 nodes.
 const MAX_LOWERED: usize = 1 << 18;
 
 fn plan_with(graph: &Graph, options: &PlanOptions, splits: &Splits) -> Result<Plan, PlanError> {
@@ -379,8 +378,8 @@ fn plan_with(graph: &Graph, options: &PlanOptions, splits: &Splits) -> Result<Pl
     Ok(if widened.activation_bytes() < plan.activation_bytes() { widened } else { plan })
 }
 
-/// Sets of values to cut in halves together: what convolutions compute inside blocks, by shape, two quads of channels at
-/// least. A block's own output is left whole: it is where adds happen in place.
+/// Sets of values to halve together: values computed by convolutions inside blocks, by shape, of at least two quads of channels. A
+/// block's output is not split, as adds happen there in place.
 fn split_candidates(graph: &Graph) -> Vec<Splits> {
     let mut sets: Vec<Splits> = vec![];
     let mut by_shape: HashMap<Shape, usize> = HashMap::new();

@@ -1,4 +1,4 @@
-//! A plan as a picture: memory upwards, dispatches to the right, every buffer a named box over the dispatches that need it.
+//! A plan as a picture: memory on the vertical axis, dispatches on the horizontal one, and a named box per buffer.
 
 use super::display::mib;
 use super::{Buffer, Plan};
@@ -6,23 +6,23 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 
-/// Pixels. The byte scale is linear and the same everywhere, so that heights can be compared and added.
+/// Pixels. The byte scale is linear and uniform, so that heights can be compared and added.
 const HEIGHT: f64 = 560.0;
 const LEFT: f64 = 150.0;
 const TOP: f64 = 64.0;
-/// Least space right of the columns and below them; the names of dispatches may need more.
+/// Minimum margin right of and below the columns; names of dispatches may need more.
 const MARGIN: f64 = 20.0;
-/// Names of dispatches are turned by this, clockwise.
+/// Clockwise rotation of dispatch names, in degrees.
 const TURN: f64 = 55.0;
-/// Width of a dispatch: as wide as the names in its boxes ask for, between these.
+/// Minimum and maximum width of a dispatch; the names in its boxes decide.
 const COLUMN: [f64; 2] = [22.0, 64.0];
 const FONT: f64 = 10.0;
-/// Mean width of a character of the font: an estimate, on the wide side for lower case.
+/// Estimated mean character width, generous for lower case.
 const CHARACTER: f64 = 5.6;
 /// Space left of a box's text and right of it.
 const PADDING: f64 = 4.0;
 
-/// A buffer with the place and the time it takes.
+/// A buffer with its slot and live range.
 struct Bar<'a> {
     buffer: &'a Buffer,
     slot: usize,
@@ -68,13 +68,13 @@ impl Plan {
 
     fn bars(&self) -> Vec<Bar<'_>> {
         let lives = self.lives();
-        // How many buffers of a slot begin, and end, with a dispatch.
+        // Number of buffers per slot that begin, and end, with a dispatch.
         let (mut begin, mut end) = (HashMap::new(), HashMap::new());
         for (_, slot, span) in &lives {
             *begin.entry((*slot, *span.start())).or_insert(0) += 1;
             *end.entry((*slot, *span.end())).or_insert(0) += 1;
         }
-        // One that lives during a single dispatch does not meet itself.
+        // A buffer that lives during a single dispatch does not count for itself.
         let meets = |others: &HashMap<(usize, usize), usize>, at: (usize, usize), itself: bool| {
             others.get(&at).copied().unwrap_or(0) > usize::from(itself)
         };
@@ -272,12 +272,12 @@ fn ticks(bytes: usize) -> (f64, f64, &'static str) {
     (step.unwrap_or(least), unit, name)
 }
 
-/// A number without the digits that its binary form adds.
+/// Rounds away binary representation error.
 fn tidy(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
-/// A colour by name, so that a buffer has the same one in every picture.
+/// A hue derived from the name, so that a buffer has the same colour in every picture.
 fn hue(name: &str) -> u32 {
     let hash = name.bytes().fold(0u32, |h, b| h.wrapping_mul(31).wrapping_add(b.into()));
     (hash.wrapping_mul(0x9e37_79b1) >> 16) % 360
@@ -287,7 +287,7 @@ fn width_of(text: &str) -> f64 {
     text.chars().count() as f64 * CHARACTER
 }
 
-/// A text cut to a width. The end stays: names differ there.
+/// Truncates a text to a width, keeping its end, where names differ.
 fn fitting(text: &str, width: f64) -> String {
     let room = (width / CHARACTER).max(0.0) as usize;
     let length = text.chars().count();
@@ -298,7 +298,7 @@ fn fitting(text: &str, width: f64) -> String {
     }
 }
 
-/// Text as XML takes it: marks as entities, and without the control characters that it forbids.
+/// Escapes text for XML and replaces forbidden control characters.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,20 +1,20 @@
-//! What executors of a plan have in common: what a run gives, where its time goes, and what is held in memory.
+//! Types common to all executors: results, phases and memory of a run.
 
 use super::Kept;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What one run gave.
+/// The results of one run.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Values {
     /// The output, planar `[batch, channels, height, width]`; logits are `[batch, classes]`.
     pub output: Vec<f32>,
-    /// The values that the plan keeps, by the name that each was asked for by: planar `[batch, channels, height, width]`.
+    /// The kept values by name, planar `[batch, channels, height, width]`.
     pub kept: BTreeMap<String, Vec<f32>>,
 }
 
-/// Where the time of one run went on the host, in order. Recording overlaps with the device's work.
+/// Host time of one run by phase, in order. Recording overlaps with the device's work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Phases {
@@ -32,9 +32,9 @@ pub struct Phases {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Memory {
-    /// Activations: the plan's slots; on the CPU those of every run that goes on or went on side by side, f32 in every precision.
+    /// Activations: the plan's slots. On the CPU one set per concurrent run, in f32 for every precision.
     pub activations: usize,
-    /// What kernels of several shaders hand on between them; on the CPU what threads gather to multiply.
+    /// Intermediate data of kernels with several shaders; on the CPU, gathered operands of matrix products.
     pub scratch: usize,
     /// Packed weights and biases.
     pub weights: usize,
@@ -44,7 +44,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// All of it.
+    /// Total bytes.
     pub fn total(&self) -> usize {
         self.activations + self.scratch + self.weights + self.transfer
     }

@@ -1,4 +1,4 @@
-//! Weights of a dispatch, still borrowed from the checkpoint: read, scaled and rounded only when they are packed.
+//! Weights of a dispatch, borrowed from the checkpoint: they are read, scaled and rounded only when packed.
 
 use super::{Plan, PlanError};
 use crate::graph::Weight;
@@ -6,8 +6,8 @@ use crate::kernel::{ConvParameters, Precision};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The weight of one K range, `[out, in / groups, height, width]`, as pieces of checkpoint tensors. What no piece covers
-/// is zero; pieces that overlap sum.
+/// The weight of one K range, `[out, in / groups, height, width]`, as pieces of checkpoint tensors. Elements covered by no piece are
+/// zero; overlapping pieces are summed.
 #[derive(Clone, Debug)]
 pub struct KWeight {
     /// `[out, in / groups, height, width]` of the whole.
@@ -35,8 +35,8 @@ impl KWeight {
         KWeight { shape, pieces: vec![] }
     }
 
-    /// Adds rows and input columns of a tensor, its first element at (`to_row`, `to_col`). With `tap` a 1x1 tensor goes to
-    /// that tap of the window.
+    /// Adds rows and input columns of a tensor, its first element at (`to_row`, `to_col`). With `tap`, a 1x1 tensor is placed at that tap
+    /// of the window.
     pub fn add_tensor(
         &mut self,
         weight: &Weight,
@@ -83,8 +83,8 @@ impl KWeight {
         part
     }
 
-    /// The whole weight, folded in f64 and rounded once to f32. What it is formed of is released: who asks
-    /// again reads the file again.
+    /// The whole weight, folded in f64 and rounded once to f32. Its source tensors are released from memory; a second call reads the file
+    /// again.
     pub fn to_f32(&self) -> Vec<f32> {
         let values = self.formed();
         for piece in &self.pieces {
@@ -157,7 +157,7 @@ impl ConvWeights {
         values.saturating_add(self.bias.len() + self.slopes.len() + prologues).saturating_mul(4)
     }
 
-    /// Forms every value and hands them over.
+    /// Computes all values and passes them to `then`.
     pub fn with_values<R>(&self, then: impl FnOnce(&ConvParameters<'_>) -> R) -> R {
         let k_ranges: Vec<Vec<f32>> = self.k_ranges.iter().map(KWeight::to_f32).collect();
         let k_ranges: Vec<&[f32]> = k_ranges.iter().map(Vec::as_slice).collect();
@@ -170,7 +170,7 @@ impl ConvWeights {
     }
 }
 
-/// Refuses weights that a precision cannot hold: one beyond its range, or a layer of which nothing is left.
+/// Refuses weights that a precision cannot represent: one beyond its range, or a layer that becomes all zero.
 pub(super) fn check(plan: &Plan, precision: Precision) -> Result<(), PlanError> {
     if precision == Precision::F32 {
         return Ok(());
@@ -178,7 +178,7 @@ pub(super) fn check(plan: &Plan, precision: Precision) -> Result<(), PlanError> 
     for d in &plan.dispatches {
         for weight in d.weights.iter().flat_map(|w| &w.k_ranges) {
             let refuse = |what| Err(PlanError::Weights { layer: d.name.clone(), what });
-            // The largest tells all; a NaN stays.
+            // The largest magnitude decides; NaN is kept.
             let larger = |m: f32, v: f32| if v.abs() > m || v.is_nan() { v.abs() } else { m };
             let largest = weight.to_f32().into_iter().fold(0.0, larger);
             let stored = precision.stored(largest);

@@ -145,7 +145,7 @@ impl Session {
     pub fn from_prepared(prepared: &Prepared) -> Result<Session, Error> {
         let threads = prepared.options.threads.clone();
         let threads = threads.map_or_else(crate::threads::Threads::shared, Ok)?;
-        let executor = crate::cpu::CpuExecutor::on(&threads, &prepared.plan)?;
+        let executor = crate::cpu::CpuExecutor::with_threads(&threads, &prepared.plan)?;
         Ok(Session::over(Box::new(executor), prepared))
     }
 

@@ -1,4 +1,4 @@
-//! Work done by another thread while the one that asked sleeps.
+//! Runs work on another thread while the caller sleeps.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -10,10 +10,10 @@ struct Given<R> {
     done: Condvar,
 }
 
-/// Gives `work` to `spawn` as one job and sleeps until that has been done. `spawn` must run the job, or drop it.
+/// Passes `work` to `spawn` as one job and sleeps until it is done. `spawn` must run or drop the job.
 ///
 /// # Panics
-/// Where `work` does, with what it panicked with; where `spawn` drops the job.
+/// If `work` panics, with its payload; if `spawn` drops the job.
 pub(super) fn hand_over<R: Send>(
     spawn: impl FnOnce(Box<dyn FnOnce() + Send>),
     work: impl FnOnce() -> R + Send,

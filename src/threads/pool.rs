@@ -4,7 +4,7 @@ use super::handover::hand_over;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-/// What a thread takes as it starts: its stack, and what its allocator sets aside.
+/// Memory a thread takes at its start: its stack and its allocator's reserve.
 const THREAD_BYTES: usize = 3 << 20;
 
 /// Threads that compute: [`Options::threads`](crate::Options::threads). Clones are the same threads.
@@ -43,7 +43,7 @@ fn threads(count: &usize) -> String {
 }
 
 impl Threads {
-    /// A pool of its own of `count` threads. They end with the last clone.
+    /// Creates a pool of `count` threads, which end with the last clone.
     ///
     /// # Errors
     /// [`ThreadsError`] where the system does not give them.
@@ -51,8 +51,8 @@ impl Threads {
         Threads::made(count.max(1))
     }
 
-    /// The pool that all sessions share which are not given one: made when first needed, a thread on every core, or as many as
-    /// the environment's `RAYON_NUM_THREADS` says.
+    /// The default pool, shared by all sessions without a pool of their own. It is created on first use with one thread per core, or
+    /// `RAYON_NUM_THREADS` threads.
     ///
     /// # Errors
     /// [`ThreadsError`] where the system does not give them; asked again, it tries again.
@@ -66,9 +66,9 @@ impl Threads {
         Ok(shared.insert(Threads::made(0)?).clone())
     }
 
-    /// The app's own pool. A run waits until one of its threads is free: it is for the app not to keep them all busy. A run that
-    /// begins on one of them uses that one, and its parts may wait there, as rayon has it, while it takes up other work of the app:
-    /// another run, perhaps, which then has memory of its own for as long as it lasts.
+    /// Wraps the app's own pool. A run waits until one of its threads is free, so the app must not keep all of them busy. A run started
+    /// on a thread of the pool uses that thread; while its parts wait there, rayon may run other work of the app on it, possibly another
+    /// run, which then gets separate memory for its duration.
     pub fn of_pool(pool: Arc<rayon::ThreadPool>) -> Threads {
         Threads(pool)
     }
@@ -107,10 +107,11 @@ impl Threads {
         self.0.current_thread_index().is_some()
     }
 
-    /// Does `work` on one of them, where rayon's loops use all of them; sleeps until it is done. On one of them it is done at once.
+    /// Runs `work` on a thread of the pool, where rayon's loops use the whole pool, and sleeps until it is done. If the caller is a
+    /// thread of the pool, it runs `work` directly.
     ///
     /// # Panics
-    /// Where `work` does, with what it panicked with.
+    /// If `work` panics, with its payload.
     pub(crate) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match self.has_current() {
             true => work(),
@@ -167,7 +168,7 @@ mod tests {
         assert_eq!(threads.run(|| 3), 3);
     }
 
-    /// A thread of another pool that waits for work takes up no other work of its pool: work of ours would begin inside of ours.
+    /// A thread of another pool that waits here does not run other work of its pool: that could start our work recursively.
     #[test]
     fn who_waits_takes_up_nothing_else() {
         let ours = Threads::new(2).unwrap();

@@ -1,4 +1,4 @@
-//! Values to try the kernels of a convolution on, and how far apart two right answers may be.
+//! Test data for the kernels of a convolution, and the bound within which two correct results may differ.
 
 use crate::kernel::{BufferShape, ConvParameters, ConvSpec, Function, Kernel, Precision};
 
@@ -9,7 +9,7 @@ const HALF_ULP: f64 = 1.0 / (1u64 << 24) as f64;
 pub(super) struct Data {
     /// Words of the buffers read.
     pub(super) reads: Vec<Vec<u32>>,
-    /// What the written buffers hold before: NaN, which is seen where nothing is written, or values to add to in place.
+    /// Initial content of the written buffers: NaN, which reveals elements not written, or values for in-place adds.
     pub(super) writes: Vec<Vec<u32>>,
     weights: Vec<Vec<f32>>,
     bias: Vec<f32>,
@@ -28,7 +28,7 @@ impl Data {
         let mut reads = vec![vec![]; count];
         for o in operands {
             if reads[o.buffer].is_empty() {
-                // Away from zero, so that the bound, which takes every value for 1, is less than twice too wide.
+                // Away from zero, so that the bound, which assumes magnitude 1, is less than a factor of two too wide.
                 let values = fill(&o.shape, || {
                     let v = next();
                     (0.5 + 0.5 * v.abs()).copysign(v)
@@ -67,8 +67,8 @@ impl Data {
         kernel.pack(spec, &ConvParameters { k_ranges: &k_ranges, bias, slopes, prologues })
     }
 
-    /// Per output channel, how far a right sum may be from the exact one: `(K + 2) * 2^-24 * sum |w||x|`, with five more
-    /// roundings for operands that are mapped or means. Activations do not widen it, but for the sigmoid's own rounding.
+    /// Per output channel, how far a right sum may be from the exact one: `(K + 2) * 2^-24 * sum |w||x|`, with five more roundings for
+    /// operands with a prologue or average pooling. Activations do not widen it, except for the rounding of a sigmoid.
     pub(super) fn bounds(&self, spec: &ConvSpec) -> Vec<f64> {
         let roundings = (terms(spec) + 2 + 5) as f64;
         (0..spec.out_channels)
@@ -116,8 +116,8 @@ pub(super) fn values(spec: &ConvSpec, words: &[Vec<u32>]) -> Vec<Vec<f32>> {
     spec.outputs.iter().zip(words).map(|(o, w)| of(w, o.shape.precision)).collect()
 }
 
-/// Compares the channels that a dispatch writes, element by element; says what is wrong first. `expected` must be finite. `factor`
-/// is the sum of both kernels' own, on the bound of a plain sum.
+/// Compares the written channels element by element and reports the first difference. `expected` must be finite. `factor`: sum of both
+/// kernels' rounding bounds, relative to that of a plain sum.
 pub(super) fn compare(
     spec: &ConvSpec,
     bounds: &[f64],

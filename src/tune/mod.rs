@@ -1,6 +1,6 @@
-//! Measures which kernel is the fastest for every convolution of a plan on one adapter: what a [`Tuning`] is made of.
+//! Measures the fastest kernel for every convolution of a plan on one adapter, to create a [`Tuning`].
 //!
-//! Nothing else in this crate calls it: measuring takes seconds to minutes, so it is done when it is asked for, and kept.
+//! Measuring takes seconds to minutes, so it runs only on request; nothing else in this crate calls it.
 
 mod data;
 
@@ -10,33 +10,34 @@ use crate::plan::CheckedPlan;
 use data::Data;
 use std::time::{Duration, Instant};
 
-/// Fewest rounds over all kernels of a spec, most rounds, and the time after which no further one begins.
+/// Minimum and maximum rounds over all kernels of a spec, and the time after which no further round begins.
 const MIN_ROUNDS: usize = 7;
 const MAX_ROUNDS: usize = 50;
 const MAX_SPEC_TIME: Duration = Duration::from_millis(300);
-/// A measurement takes at least that long where this many dispatches are enough for it.
+/// Minimum duration of a measurement, unless it would take more than the maximum number of dispatches.
 const MIN_DURATION: Duration = Duration::from_millis(1);
 const MAX_DISPATCHES: u32 = 256;
-/// An alternative has to be faster by a fiftieth, which noise rarely gives to a median; by a tenth where the static choice is one
-/// shader for many layers, and one of its own takes a software driver a third of a second to compile.
+/// An alternative is chosen if its time is at most this fraction of the static choice's: faster by a fiftieth, which noise rarely gives
+/// to a median; or by a tenth where the static choice is a shader shared by many layers, while a separate shader takes a software driver
+/// a third of a second to compile.
 const MAX_TIME_RATIO: f64 = 0.98;
 const MAX_TIME_RATIO_OWN_SHADER: f64 = 0.9;
 
-/// What was measured.
+/// Result of tuning.
 #[derive(Clone, Debug)]
 pub struct Tune {
     /// One per distinct convolution of the plan for which there are several kernels, in the plan's order.
     pub choices: Vec<Choice>,
-    /// Dispatches for which there is one kernel.
+    /// Number of dispatches with a single candidate.
     pub without_choice: usize,
-    /// Whether times are the GPU's own; else the host's, over repeated dispatches.
+    /// Whether times are GPU times; else host times over repeated dispatches.
     pub gpu_time: bool,
 }
 
-/// A convolution, and the kernels tried for it.
+/// A convolution and the kernels tried for it.
 #[derive(Clone, Debug)]
 pub struct Choice {
-    /// Names of the dispatches it is in the plan.
+    /// Names of the plan's dispatches with this spec.
     pub dispatches: Vec<String>,
     /// What they compute.
     pub spec: Spec,
@@ -51,19 +52,19 @@ pub struct Choice {
 pub struct Tried {
     /// Its name.
     pub kernel: kernel::Choice,
-    /// The median time of a dispatch, or why it was not timed: the driver refuses it, or its answer differs from the static
-    /// choice's by more than rounding.
+    /// The median time of a dispatch, or why it was not timed: the driver refused it, or its result differs from the static choice's by
+    /// more than rounding.
     pub outcome: Result<Duration, String>,
 }
 
-/// Before a spec is measured: how far it is.
+/// Progress, reported before each spec is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress<'a> {
     /// Specs measured.
     pub done: usize,
     /// Specs to measure.
     pub of: usize,
-    /// The dispatch that comes now.
+    /// The dispatch measured next.
     pub dispatch: &'a str,
 }
 
@@ -74,7 +75,7 @@ pub enum TuneError {
     /// The device failed, or a dispatch has no kernel within its limits.
     #[error(transparent)]
     Gpu(#[from] GpuError),
-    /// The kernel that runs without a tuning gives an answer that is no number: an error of ours or of the driver's.
+    /// The static choice gives a result that is not a number: a bug in this crate or in the driver.
     #[error("{dispatch}: `{kernel}`, the static choice, gives no numbers ({what}): please report it")]
     Unsound {
         /// The dispatch.
@@ -86,9 +87,9 @@ pub enum TuneError {
     },
 }
 
-/// Times every kernel of every distinct convolution of `plan`, made for [`Gpu::plan_target`], on noise of its own. A kernel whose
-/// answer is not the static choice's within rounding is not timed; one that is not faster by a fiftieth is not chosen, nor by a
-/// tenth on software adapters that would compile a shader more for it.
+/// Times every kernel of every distinct convolution of `plan`, made for [`Gpu::plan_target`], on random data. A kernel whose result
+/// differs from the static choice's by more than rounding is not timed. To be chosen, a kernel must be faster by a fiftieth, or by a
+/// tenth on software adapters, which would have to compile an additional shader.
 ///
 /// # Errors
 /// [`TuneError`] names the dispatch.
@@ -144,7 +145,7 @@ fn measure(
     let mut candidates: Vec<Result<CompiledCandidate, String>> = vec![];
     for kernel in kernels {
         let candidate = match bench.compile(kernel, &data.pack(kernel, spec)) {
-            // A driver may fail at an alternative; at the static choice nothing would run.
+            // A driver may refuse an alternative; if it refuses the static choice, nothing would run.
             Err(GpuError::Refused { message, .. }) if expected.is_some() => {
                 candidates.push(Err(message));
                 continue;
@@ -175,10 +176,10 @@ fn measure(
     Ok(tried.collect())
 }
 
-/// The median time of a dispatch of each, measured in turn so that what slows the machine down slows all of them.
+/// The median time of a dispatch of each candidate, measured in alternation so that disturbances affect all of them.
 fn time(bench: &DispatchBench<'_>, candidates: &[&CompiledCandidate]) -> Result<Vec<Duration>, GpuError> {
     let mut dispatches = 1;
-    // Each ran once: it is compiled, and its memory touched.
+    // Each candidate has run once, so it is compiled and its memory touched.
     while dispatches < MAX_DISPATCHES && bench.time(candidates[0], dispatches)? * dispatches < MIN_DURATION {
         dispatches *= 2;
     }
@@ -200,7 +201,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// The fastest, where it pays to leave the first.
+/// The fastest, if its time is below `max_time_ratio` times that of the first; else the first.
 fn fastest(tried: &[Tried], max_time_ratio: f64) -> usize {
     let timed = tried.iter().enumerate().filter_map(|(i, t)| Some((i, *t.outcome.as_ref().ok()?)));
     let default = timed.clone().find(|(i, _)| *i == 0);

@@ -1,4 +1,4 @@
-//! Every layer of an executor against f64, on the input that the layer really had.
+//! Compares every layer of an executor with f64, on the layer's actual input.
 
 use super::precision::with_weights;
 use crate::graph::{Activation, BlockWeight, Conv2d, Graph, Op, Shape, ValueId, Weight};
@@ -19,8 +19,8 @@ pub struct LayerCheck {
     /// Largest absolute difference from the f64 evaluation of the layer on the same input.
     pub max_abs: f64,
     /// Largest ratio of a difference to its own bound `(K + 2) * 2^-24 * sum |w||x| + ulp / 2`, widened as the layer's kernel
-    /// states; above 1 the layer is wrong. In f16 the bound has the rounding of every weight and of the value itself besides, and that of
-    /// operands which are seen through views, or kept as copies.
+    /// states; above 1 the layer is wrong. In f16 the bound also includes the rounding of weights, of the value itself, and of operands
+    /// read through views or kept as copies.
     pub of_bound: f64,
 }
 

@@ -1,8 +1,8 @@
-//! Proof that a rewritten network is the original one: per block in f64, and layer by layer on an executor.
+//! Proves that a rewritten network equals the original: per block in f64, and layer by layer on an executor.
 //!
 //! In f64 the original graph (batch norm and Adds as stored) and the rewritten one run on the same input; their values at
-//! the end of every block are compared. On an executor every layer is judged on the input that it really had, by the
-//! rounding bound of its own sum: nothing is tuned, and the first layer that is wrong is the one that is named.
+//! the end of every block are compared. On an executor every layer is judged on its actual input, by the rounding bound of its own sum:
+//! there are no tuned tolerances, and the first wrong layer is identified.
 
 mod layers;
 mod precision;
@@ -82,7 +82,7 @@ pub struct BlockCheck {
     pub executor: Option<Difference>,
 }
 
-/// What became of a block, for a certificate.
+/// The outcome of a block, for a certificate.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
 pub enum BlockOutcome {
@@ -90,7 +90,7 @@ pub enum BlockOutcome {
     Removed,
     /// Its parallel branches are one convolution.
     Summed,
-    /// It is as it was.
+    /// Unchanged.
     Kept {
         /// Why.
         reason: String,

@@ -1,4 +1,4 @@
-// The larger of two quads, lane by lane; NaN is, so that it is seen.
+// The larger of two quads, lane by lane. NaN counts as the largest, so that it stays visible.
 fn larger(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
     return select(select(b, a, a > b), a, a != a);
 }

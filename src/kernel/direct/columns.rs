@@ -1,11 +1,11 @@
-//! Which rows and columns of an operand's view the invocations of a register tile ask for, and which of them lie outside.
+//! Which rows and columns of an operand's view a register tile reads, and which of them may lie outside.
 
 use super::super::layout::RangeLayout;
 use super::super::prelude::{Reach, ShaderSource};
 use super::super::spec::{ConvSpec, KRange};
 use std::collections::BTreeMap;
 
-/// The conv pixels of an invocation: a row of them, `apart` columns from one another, from column `x` of row `y` on.
+/// The conv pixels of one invocation: `pixels` of them in row `y`, at columns `x`, `x + apart`, `x + 2 * apart`, ..
 pub(super) struct ConvPixels {
     pub(super) pixels: usize,
     pub(super) apart: usize,
@@ -15,19 +15,20 @@ pub(super) struct ConvPixels {
     pub(super) y: [isize; 2],
 }
 
-/// An input column, by its distance from the first of a tap's row.
+/// An input column, identified by its offset from the first column of a tap's row.
 #[derive(Clone, Copy, Default)]
 struct Column {
-    /// Some pixel reads it, and it is inside for some invocation.
+    /// Some pixel reads it, and it lies inside the view for some invocation.
     read: bool,
-    /// It counts as zero where it lies outside.
+    /// Reads as zero where it lies outside.
     masked: bool,
-    /// The last column stands for it where it lies outside.
+    /// Clamped to the last column where it lies outside.
     clamped: bool,
 }
 
 impl ConvPixels {
-    /// The rows of a K range: those of outputs that are stored are masked; others only must not be read out of bounds.
+    /// Bounds handling of the rows of a K range. Rows read for stored outputs are masked; rows read for discarded ones are only clamped
+    /// into bounds.
     pub(super) fn rows(&self, spec: &ConvSpec, range: &KRange) -> Reach {
         let [height, _] = range.from.size();
         let (stride, pad) = (range.stride[0] as isize, range.padding[0] as isize);
@@ -53,7 +54,7 @@ impl ConvPixels {
         let whole = ((range.kernel[1] - 1) * range.dilation[1]) as isize;
         let (taps, reach) = if layout.unroll_x { (range.kernel[1], 0) } else { (1, whole) };
         let last = (spec.size[1] as isize - 1) * stride - pad + whole;
-        // By distance from the first: only those that some pixel and tap read, since a stride or a dilation leaves most out.
+        // Keyed by offset; only columns that some pixel and tap read, as strides and dilations skip many.
         let mut columns: BTreeMap<usize, Column> = BTreeMap::new();
         let mut read = vec![];
         for p in 0..self.pixels {
@@ -62,7 +63,7 @@ impl ConvPixels {
                 read.push(j);
                 let offset = j as isize - pad;
                 let (low, high) = (self.x[0] * stride + offset, self.x[1] * stride + offset + reach);
-                // The same one for every invocation.
+                // Every invocation reads the same column.
                 let single = low == high;
                 let column = Column {
                     read: !single || (0..width as isize).contains(&low),
@@ -84,14 +85,14 @@ impl ConvPixels {
         s.constant(format!("R{r}_CLAMPS"), list(|c| c.clamped));
         s.constant(format!("R{r}_TAPS"), taps);
         s.constant(format!("R{r}_STEPS_X"), range.kernel[1] / taps);
-        // Distance of the first column from the beginning of an octet, the same for every invocation.
+        // Offset of the first column within an octet, the same for every invocation.
         let phase = (self.x[0] * stride - pad).rem_euclid(8) as usize;
         s.constant(format!("R{r}_PHASE"), phase);
         s.constant(format!("R{r}_OCTETS"), if octets { octets_to(&offsets, phase) } else { 0 });
     }
 }
 
-/// Octets that hold every column, the first of which lies so far from the beginning of one.
+/// Number of octets that cover all columns, where the first column is at offset `phase` of an octet.
 fn octets_to(offsets: &[usize], phase: usize) -> usize {
     offsets.last().map_or(0, |last| (last + 1 + phase).div_ceil(8))
 }

@@ -1,6 +1,6 @@
-//! Register tiles: an invocation computes a tile of pixels and output channels on its own, or with the others that have a part of K
-//! for it (`shaders/conv/direct.wgsl`). Where a map is small, a workgroup has several tiles of output channels, and parts of K have
-//! invocations of their own ([`WorkgroupSplit`]).
+//! Register tiles: an invocation computes a tile of pixels x output channels in registers, alone or together with the invocations that
+//! sum the other parts of K (`shaders/conv/direct.wgsl`). On small maps a workgroup covers several tiles of output channels, and K is
+//! split ([`WorkgroupSplit`]).
 
 mod columns;
 mod tile;
@@ -30,7 +30,7 @@ impl Family for Direct {
 
     fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>> {
         let Some(conv) = convolution(spec) else { return vec![] };
-        // Where weights can be loaded for one another, software has tiles of its own.
+        // Software adapters with subgroups use `software::Direct` instead.
         if target.caps.lanes().is_some() {
             return vec![];
         }
@@ -100,14 +100,14 @@ pub(super) fn kernel(choice: Choice, spec: &ConvSpec, tile: &Tile, target: &Kern
     Kernel::one(choice, Shader::new(s, "conv2d", grid), layout)
 }
 
-/// How the conv pixels under a tile are walked where a max pool is fused.
+/// In which order an invocation computes the conv pixels under its tile where a max pool is fused.
 #[derive(Clone, Copy)]
 enum Walk {
-    /// There is none: the tile is what is stored.
+    /// No fused pool: the tile itself is stored.
     Once,
     /// Row by row, for windows that overlap by one row or none.
     Rows(MaxPool),
-    /// Tap by tap of the window: every conv pixel of every window on its own.
+    /// Tap by tap of the pooling window: conv pixels shared by windows are computed once per window.
     Taps(MaxPool),
 }
 
@@ -129,9 +129,9 @@ impl Walk {
         }
     }
 
-    /// The conv pixels of an invocation in one turn, of so many tiles `[down, across]`.
+    /// The conv pixels of an invocation in one step of the walk, for `[down, across]` tiles.
     fn position(self, spec: &ConvSpec, tile: &Tile, [down, across]: [usize; 2]) -> ConvPixels {
-        // Between the first values of `y` and `x` and the last ones, and what is left off them.
+        // `last`: the largest `y` and `x` before `pad` is subtracted.
         let (pixels, apart, last, pad) = match self {
             Walk::Once => (tile.pixels, 1, [spec.size[0] - 1, (across - 1) * tile.pixels], [0, 0]),
             Walk::Rows(MaxPool { kernel, stride, padding }) => {
@@ -152,7 +152,7 @@ impl Walk {
         ConvPixels { pixels, apart, x, y }
     }
 
-    /// Turns of the walk.
+    /// Steps of the walk.
     fn pool_steps(self, tile: &Tile) -> usize {
         match self {
             Walk::Once => 1,
@@ -161,7 +161,7 @@ impl Walk {
         }
     }
 
-    /// What the shader is told of it.
+    /// The walk as shader constants.
     fn constants(self, s: &mut ShaderSource, tile: &Tile) {
         let none = MaxPool { kernel: [1, 1], stride: [1, 1], padding: [0, 0] };
         let (pool, by_rows) = match self {
@@ -183,8 +183,8 @@ impl Walk {
     }
 }
 
-/// Whether eight columns can be loaded at once: of the only operand, planar, in rows of whole octets, where every invocation has
-/// its columns at the same distance from an octet. `apart`: distance of conv pixels from invocation to invocation.
+/// Whether eight columns can be loaded at once: the only operand is planar, its rows are whole octets, and the columns of every
+/// invocation have the same offset within an octet. `apart` is the distance in conv pixels between neighbouring invocations.
 fn octets(spec: &ConvSpec, layout: &WeightLayout, apart: usize) -> bool {
     let [range] = &spec.k_ranges[..] else { return false };
     let (from, layout) = (&range.from, &layout.ranges[0]);
@@ -197,7 +197,7 @@ fn octets(spec: &ConvSpec, layout: &WeightLayout, apart: usize) -> bool {
         && layout.unroll_x
 }
 
-/// What the shader is told of a K range beside what every shader is.
+/// Constants of a K range that only this family needs.
 fn k_range(
     s: &mut ShaderSource,
     spec: &ConvSpec,

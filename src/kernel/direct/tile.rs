@@ -6,20 +6,20 @@ use super::super::layout::{RangeKind, WeightOrder, kind};
 use super::super::spec::ConvSpec;
 use super::super::{Capabilities, Class};
 
-/// Pixels and channels of one invocation, and how weights reach it.
+/// Tile of one invocation, and how it loads weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in super::super) struct Tile {
     /// Neighbouring output pixels of a row.
     pub(in super::super) pixels: usize,
     /// Quads of output channels.
     pub(in super::super) quads: usize,
-    /// Invocations of a subgroup that load weights for one another; `None`: each loads its own.
+    /// Number of invocations of a subgroup that share loaded weights; `None`: each loads its own.
     pub(in super::super) lanes: Option<u32>,
-    /// Parts of K, each with invocations of its own.
+    /// Parts of K, each summed by its own invocations.
     pub(in super::super) split_k: usize,
-    /// Invocations of a workgroup, of which small maps may fill fewer or a few more.
+    /// Usual workgroup size; on small maps the actual size may differ ([`WorkgroupSplit`](super::WorkgroupSplit)).
     pub(in super::super) workgroup: u32,
-    /// Pooled rows an invocation walks down, where a max pool is fused.
+    /// Pooled rows per invocation, where a max pool is fused.
     pub(in super::super) strip: usize,
 }
 
@@ -28,7 +28,7 @@ impl Tile {
         TileId::new(self.pixels, 4 * self.quads).with_split_k(self.split_k)
     }
 
-    /// How its loops take weights.
+    /// The weight order its loops need.
     pub(in super::super) fn order(&self) -> WeightOrder {
         WeightOrder { quads: self.quads, lanes: self.lanes, max_taps: MAX_UNROLLED_TAPS }
     }
@@ -39,10 +39,11 @@ impl Tile {
     }
 }
 
-/// Products of a step, per pixel and output channel, up to which horizontal taps are unrolled.
+/// Horizontal taps are unrolled up to this many products per step, pixel and output channel.
 const MAX_UNROLLED_TAPS: usize = 16;
 
-/// Largest of `most`, `most / 2`, ... 1 that divides every aligned group's quads of output channels, and is no wider than the output.
+/// The largest of `most`, `most / 2`, .. 1 that divides the quads of output channels of every aligned group and does not exceed the
+/// output.
 pub(in super::super) fn quads_within_groups(spec: &ConvSpec, most: usize) -> usize {
     let mut quads = most.min(spec.out_channels.div_ceil(4).next_power_of_two());
     for range in &spec.k_ranges {
@@ -76,15 +77,15 @@ pub(super) fn tiles(spec: &ConvSpec, caps: &Capabilities) -> Vec<Tile> {
     tiles
 }
 
-/// Invocations that keep a GPU of few multiprocessors busy: two subgroups of 32 for each of 64 SIMD units. wgpu does not tell how many
-/// there are; integrated and mobile GPUs have 16 to 128.
+/// Resident invocations that saturate an integrated or mobile GPU: two subgroups of 32 on each of 64 SIMD units. wgpu does not report the
+/// number of units; such GPUs have 16 to 128.
 const MIN_RESIDENT_INVOCATIONS_INTEGRATED: usize = 2 * 32 * 64;
-/// Parts of K at most, and planes of input channels that each must have: below, adding up costs more than is won.
+/// Limits of split-K: at most this many parts, each with at least this many planes of input channels. Beyond, the reduction costs more
+/// than the split gains.
 const MAX_SPLIT_K: usize = 8;
 const MIN_PLANES_PER_PART: usize = 8;
 
-/// Parts of K where a map is so small that there would be few invocations: as many as keep a GPU busy. A software adapter is busy
-/// with those there are.
+/// Number of parts of K: doubled until the invocations saturate the GPU. 1 on software adapters, which need no more invocations.
 fn split_k(spec: &ConvSpec, tile: &Tile, caps: &Capabilities) -> usize {
     let workgroup = tile.workgroup as usize;
     let dense = spec.k_ranges.iter().all(|r| kind(spec, r) == RangeKind::Dense);

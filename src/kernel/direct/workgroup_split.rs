@@ -1,22 +1,22 @@
-//! What the invocations of a workgroup have.
+//! How the invocations of a workgroup are divided.
 
 use super::super::Capabilities;
 use super::super::layout::WeightLayout;
 use super::Tile;
 
-/// Invocations in order: tiles of pixels, and of these again for every part of K, and of all that for every tile of output channels.
+/// Invocation index = (channel_tile * split_k + k_part) * pixel_tiles + pixel_tile.
 pub(super) struct WorkgroupSplit {
     /// Tiles of pixels.
     pub(super) pixel_tiles: usize,
-    /// Parts of K, whose sums are added in the end.
+    /// Parts of K; their partial sums are added at the end.
     pub(super) split_k: usize,
     /// Tiles of output channels.
     pub(super) channel_tiles: usize,
 }
 
 impl WorkgroupSplit {
-    /// For maps of so many tiles of pixels. Those are dealt evenly to as few workgroups as hold them. Where that leaves invocations
-    /// without work a workgroup has several tiles of output channels: as many as fill whole workgroups best.
+    /// Divides a map of `pixel_tiles` tiles evenly over as few workgroups as hold them. Where that leaves invocations idle, a workgroup
+    /// takes several tiles of output channels: the number that best fills multiples of the usual workgroup size.
     pub(super) fn new(
         tile: &Tile,
         layout: &WeightLayout,
@@ -25,7 +25,7 @@ impl WorkgroupSplit {
     ) -> WorkgroupSplit {
         let (usual, split_k) = (tile.workgroup as usize, tile.split_k);
         let most = usual / split_k;
-        // Invocations that hand weights round are of one tile of output channels.
+        // Invocations that share weights through the subgroup must have the same output channels.
         if tile.lanes.is_some() {
             return WorkgroupSplit { pixel_tiles: most, split_k, channel_tiles: 1 };
         }
@@ -46,7 +46,7 @@ impl WorkgroupSplit {
         self.pixel_tiles * self.split_k * self.channel_tiles
     }
 
-    /// What the shader is told of it.
+    /// The split as shader constants.
     pub(super) fn constants(&self, layout: &WeightLayout) -> [(&'static str, usize); 5] {
         [
             ("WORKGROUP", self.workgroup()),

@@ -1,20 +1,20 @@
-//! What shaders of convolutions have in common: the constants and functions of K ranges, of what is added, and of outputs.
+//! The parts common to all convolution shaders: constants and functions of K ranges, added values and outputs.
 
 use super::super::files;
 use super::super::spec::{BufferShape, ConvSpec, Function, KRange, Layout, Operand};
 use super::ShaderSource;
 
-/// Which rows and columns of a K range's view an invocation may ask for.
+/// Which bounds handling the rows and columns that a kernel reads from a K range's view need.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Reach {
-    /// Of rows, of columns: some lie outside, and count as zero.
+    /// `[rows, columns]`: some lie outside and must read as zero.
     pub(in super::super) mask: [bool; 2],
-    /// Some lie outside, and are read from the last that is inside.
+    /// `[rows, columns]`: some lie outside and are clamped to the last one inside.
     pub(in super::super) clamp: [bool; 2],
 }
 
 impl Reach {
-    /// Where the windows of every output pixel are asked for and no other.
+    /// For kernels that read the windows of output pixels only.
     pub(in super::super) fn of_windows(spec: &ConvSpec, range: &KRange) -> Reach {
         let view = range.from.size();
         let outside = [0, 1].map(|i| {
@@ -24,7 +24,7 @@ impl Reach {
         Reach { mask: outside, clamp: outside }
     }
 
-    /// Whatever may be asked for.
+    /// For kernels that may read any row or column.
     pub(in super::super) const ANY: Reach = Reach { mask: [true; 2], clamp: [true; 2] };
 }
 
@@ -76,7 +76,7 @@ impl ShaderSource {
         self.numbered(files::OPERAND, 'r', ('r', r), words);
     }
 
-    /// The constants of a view of a buffer, item `n` of the list `letter`: sizes of the buffer, and what of it is seen.
+    /// Constants of a view of a buffer, item `n` of the list `letter`: the buffer's sizes, and the part that is viewed.
     fn view(&mut self, letter: char, n: usize, from: &Operand) {
         let first = if from.is_packed() { from.first_channel / 4 } else { from.first_channel };
         let shape = &from.shape;
@@ -99,8 +99,8 @@ impl ShaderSource {
         self.numbered(file, 'v', (letter.to_ascii_lowercase(), n), vec![("in0", name)]);
     }
 
-    /// What every convolution has: sizes, buffers, `finish` and `store`. `slopes` is the element of the weights where the slopes of
-    /// PReLU begin.
+    /// The parts common to every convolution: sizes, buffers, `epilogue` and `store`. `slopes` is the element of the weights where the
+    /// slopes of PReLU begin.
     pub(in super::super) fn convolution(&mut self, spec: &ConvSpec, slopes: usize) {
         self.constants(&[
             ("OUT_QUADS", spec.out_channels.div_ceil(4)),
@@ -114,8 +114,8 @@ impl ShaderSource {
         self.epilogue(spec, slopes);
     }
 
-    /// The functions `finish` and `store` of a convolution, and the lists of what is added and where it is stored. `slopes` is the
-    /// element of the weights where the slopes of PReLU begin.
+    /// The functions `epilogue` and `store` of a convolution, with the lists of added values and outputs. `slopes` is the element of the
+    /// weights where the slopes of PReLU begin.
     fn epilogue(&mut self, spec: &ConvSpec, slopes: usize) {
         self.activation(spec, slopes);
         self.constant("POOLED", spec.pool.is_some());
@@ -143,7 +143,7 @@ impl ShaderSource {
             if let Some(gate) = &add.gate {
                 self.quads(('G', n), format!("in{}", gate.buffer), gate);
             }
-            // Its gate has its number.
+            // The gate has the number of its add.
             self.numbered(files::ADDED, 'a', ('a', n), vec![("quad_g0", format!("quad_g{n}"))]);
         }
         self.file(files::EPILOGUE);
@@ -175,7 +175,7 @@ impl ShaderSource {
         self.file(files::STORE);
     }
 
-    /// The function `activate`. Where one range has slopes every range is expressed by them.
+    /// The function `activate`. If one range has slopes, all ranges are expressed by slopes.
     fn activation(&mut self, spec: &ConvSpec, slopes: usize) {
         let ranges: Vec<_> = spec.activation.iter().filter(|(range, _)| !range.is_empty()).collect();
         let first = ranges.first().map_or(Function::Identity, |(_, function)| *function);
@@ -208,7 +208,7 @@ pub(in super::super) fn planes(shape: &BufferShape) -> usize {
     }
 }
 
-/// Every operand a dispatch reads from a buffer that it does not write: K ranges, adds, gates.
+/// Every operand that a dispatch reads from a buffer it does not write: K ranges, adds, gates.
 fn reads(spec: &ConvSpec) -> impl Iterator<Item = &Operand> {
     let adds = spec.adds.iter().skip(spec.in_place).map(|a| &a.from);
     let gates = spec.adds.iter().filter_map(|a| a.gate.as_ref());

@@ -1,7 +1,7 @@
-//! A shader before it is text: its constants, the buffers it binds, and the files of `shaders/` it is made of.
+//! A shader before its text is generated: constants, bound buffers, and the files of `shaders/` it consists of.
 //!
-//! [`ShaderSource::wgsl`] prints the constants and bindings, which are the prelude, and the files behind them, expanded by
-//! [`template`](super::template). Nothing is printed before: a kernel that is only compared with others has no text.
+//! [`ShaderSource::wgsl`] prints the prelude (constants and bindings), then the files, expanded by [`template`](super::template). Text is
+//! generated only then, so a kernel that is merely compared with others costs none.
 
 mod convolution;
 
@@ -18,13 +18,13 @@ use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-/// A file of `shaders/`, for one item of a list where the shader has several.
+/// A file of `shaders/`, instantiated for one item of a list where `item` is set.
 #[derive(Clone, Debug)]
 struct SourceFile {
     text: &'static str,
-    /// Letter of its list in the file, letter and number of the item.
+    /// Letter of the list in the file; letter and number of the item.
     item: Option<(char, char, u32)>,
-    /// Words of the file that stand for others.
+    /// Placeholder words of the file and their replacements.
     words: Vec<(&'static str, String)>,
 }
 
@@ -40,24 +40,24 @@ struct Buffer {
 /// A shader: constants, buffers, files.
 #[derive(Clone, Debug)]
 pub(super) struct ShaderSource {
-    /// What it computes, for people.
+    /// Description, printed in the first line.
     about: String,
-    /// It is for one spec.
+    /// Whether the shader is specific to one spec.
     for_one: bool,
     constants: Vec<(String, Value)>,
     buffers: Vec<Buffer>,
     parts: Vec<SourceFile>,
-    /// f16 buffers that are only read are arrays of `vec4<f16>`, and so are the weights by the name of `matrices`.
+    /// For matrix units: read-only f16 buffers are arrays of `vec4<f16>`, and the weights are also bound under the name `matrices`.
     matrices: bool,
-    /// Its files have subgroup operations.
+    /// Whether its files use subgroup operations.
     subgroup: bool,
     access: Arc<dyn Access>,
-    /// Buffers that its files declare themselves, in place of all others.
+    /// Bindings declared by the files themselves, instead of `buffers`.
     own: Option<Vec<Binding>>,
 }
 
 impl ShaderSource {
-    /// An empty shader. `about` is said in its first line.
+    /// An empty shader, with `about` in its first line.
     pub(super) fn new(about: String, access: &Arc<dyn Access>) -> ShaderSource {
         let access = Arc::clone(access);
         ShaderSource {
@@ -73,45 +73,45 @@ impl ShaderSource {
         }
     }
 
-    /// An empty shader that is for one spec, whose key is said in its first line.
+    /// An empty shader for one spec, with the spec's key in its first line.
     pub(super) fn of_one(access: &Arc<dyn Access>) -> ShaderSource {
         ShaderSource { for_one: true, ..ShaderSource::new(String::new(), access) }
     }
 
-    /// Says which spec it is for, where it is for one.
+    /// Sets the description, if the shader is specific to one spec.
     pub(super) fn say(&mut self, key: impl FnOnce() -> String) {
         if self.for_one {
             self.about = key();
         }
     }
 
-    /// The same for matrix units.
+    /// Marks the shader as one for matrix units.
     pub(super) fn with_matrices(mut self) -> ShaderSource {
         self.matrices = true;
         self
     }
 
-    /// A constant of the prelude.
+    /// Adds a constant to the prelude.
     pub(super) fn constant(&mut self, name: impl Into<String>, value: impl Into<Value>) {
         self.constants.push((name.into(), value.into()));
     }
 
-    /// Constants of the prelude.
+    /// Adds constants to the prelude.
     pub(super) fn constants(&mut self, values: &[(&str, usize)]) {
         values.iter().for_each(|(name, value)| self.constant(*name, *value));
     }
 
-    /// A file as it is.
+    /// Adds a file unchanged.
     pub(super) fn file(&mut self, text: &'static str) {
         self.worded(text, vec![]);
     }
 
-    /// A file with words replaced.
+    /// Adds a file with words replaced.
     fn worded(&mut self, text: &'static str, words: Vec<(&'static str, String)>) {
         self.parts.push(SourceFile { text, item: None, words });
     }
 
-    /// A file that is written for item 0 of the list `from`, for the n-th of the list `to`, with words replaced.
+    /// Adds a file written for item 0 of the list `from`, instantiated for item `n` of the list `to`, with words replaced.
     pub(super) fn numbered(
         &mut self,
         text: &'static str,
@@ -122,8 +122,8 @@ impl ShaderSource {
         self.parts.push(SourceFile { text, item: Some((from, to, n as u32)), words });
     }
 
-    /// Binds the distinct buffers that operands are read from: `in0`, `in1`, .. with `load_in0(element)`; where channels are planes
-    /// an element is one value, in the first lane.
+    /// Binds the distinct buffers that operands are read from: `in0`, `in1`, .. with `load_in0(element)`. In a planar buffer an element
+    /// is one value, in the first lane.
     pub(super) fn reads<'a>(&mut self, operands: impl Iterator<Item = &'a Operand>) {
         let mut reads: Vec<Buffer> = operands
             .map(|o| Buffer {
@@ -141,15 +141,15 @@ impl ShaderSource {
         self.buffers.extend(reads);
     }
 
-    /// Binds the weights: `load_weights(element)` for a quad of them, `load_parameters(element)` for one of what is f32 beside them,
-    /// which takes `PARAMETER` elements.
+    /// Binds the weights: `load_weights(element)` loads a quad of weights, `load_parameters(element)` a quad of f32 parameters, which
+    /// takes `PARAMETER` elements.
     pub(super) fn weights(&mut self, precision: Precision) {
         self.constant("PARAMETER", parameter_elements(precision));
         let role = Role::Weights(0);
         self.buffers.push(Buffer { role, layout: Layout::Packed, precision, writable: false });
     }
 
-    /// Binds the buffers that are written: `out0`, .. with `load_out0(element)` and `store_out0(element, quad)` where they are quads.
+    /// Binds the written buffers: `out0`, ..; packed ones with `load_out0(element)` and `store_out0(element, quad)`.
     pub(super) fn writes<'a>(&mut self, shapes: impl Iterator<Item = &'a BufferShape>) {
         for (n, shape) in shapes.enumerate() {
             let (layout, precision) = (shape.layout, shape.precision);
@@ -157,7 +157,7 @@ impl ShaderSource {
         }
     }
 
-    /// Whether NaN must stay NaN: it marks what f16 did not hold.
+    /// Whether f16 buffers are involved, so that functions must propagate NaN, which marks an f16 overflow.
     fn half(&self) -> bool {
         self.matrices || self.buffers.iter().any(|b| b.precision == Precision::F16)
     }
@@ -174,18 +174,18 @@ impl ShaderSource {
         self.matrices || self.subgroup
     }
 
-    /// Says that its files have subgroup operations.
+    /// Marks the shader as using subgroup operations.
     pub(super) fn with_subgroup(mut self) -> ShaderSource {
         self.subgroup = true;
         self
     }
 
-    /// Says which buffers its files declare, as they stand there; there are no others.
+    /// Sets the bindings that its files declare; there are no others.
     pub(super) fn declared(&mut self, bindings: Vec<Binding>) {
         self.own = Some(bindings);
     }
 
-    /// The buffers it binds, in order.
+    /// Its bindings, in order.
     pub(super) fn bindings(&self) -> Vec<Binding> {
         if let Some(own) = &self.own {
             return own.clone();
@@ -214,7 +214,7 @@ impl ShaderSource {
         bindings
     }
 
-    /// Its text.
+    /// Its WGSL text.
     pub(super) fn wgsl(&self) -> String {
         let mut constants = Constants::default();
         self.constants.iter().for_each(|(name, value)| constants.set(name, value.clone()));
@@ -222,14 +222,14 @@ impl ShaderSource {
         let mut body = expand(&parts, &constants);
         body.insert_str(0, &self.functions());
         self.library(&mut body);
-        // Of the constants those that are named: a driver's parser reads every one.
+        // Only constants that are used: a driver's parser reads each one.
         let named: HashSet<&str> = body.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
         let about = format!("// {}\n", self.about);
         let prelude = self.prelude(|name| named.contains(name));
         [self.enabled(), &about, &prelude, &body].concat()
     }
 
-    /// What its text depends on: the prelude, and which files stand behind it.
+    /// A key of its text: the prelude and hashes of the files.
     pub(super) fn key(&self) -> String {
         let mut key = format!("{} {}\n", self.matrices, self.half());
         key += &self.prelude(|_| true);
@@ -242,7 +242,7 @@ impl ShaderSource {
         key
     }
 
-    /// The language features that it says it needs.
+    /// The `enable` directives.
     fn enabled(&self) -> &'static str {
         if self.matrices { "enable f16;\nenable wgpu_cooperative_matrix;\n" } else { "" }
     }
@@ -254,7 +254,7 @@ impl ShaderSource {
         text
     }
 
-    /// The constants of such names, and the bindings.
+    /// The constants whose names pass the filter, and the bindings.
     fn prelude(&self, named: impl Fn(&str) -> bool) -> String {
         let mut text = String::new();
         for (name, value) in self.constants.iter().filter(|(name, _)| named(name)) {
@@ -273,7 +273,7 @@ impl ShaderSource {
         text
     }
 
-    /// Its text with the markers of its files as comments: of every list its first item.
+    /// Its text with markers left as comments, with only the first item of every list.
     #[cfg(test)]
     pub(super) fn unexpanded(&self) -> String {
         let first = |part: &&SourceFile| part.item.is_none_or(|(_, _, n)| n == 0);
@@ -348,7 +348,7 @@ impl ShaderSource {
     }
 }
 
-/// The names that stand before an opening parenthesis.
+/// The names that precede an opening parenthesis.
 fn calls(text: &str) -> HashSet<&str> {
     let name = |(at, _): (usize, &str)| {
         let before =
@@ -363,7 +363,7 @@ impl SourceFile {
         let mut out = String::with_capacity(self.text.len());
         let copy = self.item.is_some_and(|(_, _, n)| n > 0);
         for line in self.text.lines() {
-            // What is said of the first item is not said again.
+            // Comments are kept for the first item only.
             if copy && (line.starts_with("// ") || line == "//") {
                 continue;
             }
@@ -382,7 +382,7 @@ impl SourceFile {
     }
 }
 
-/// The line with `word` replaced, also behind `load_` and `store_`.
+/// The line with `word` replaced, also after the prefixes `load_` and `store_`.
 fn replaced(line: &str, word: &str, with: &str) -> String {
     if word == with {
         return line.to_string();

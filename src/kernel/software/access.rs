@@ -1,19 +1,19 @@
-//! Buffers as software Vulkan reads them fastest: as 64-bit integers, and several as ranges of one.
+//! Buffer access for software Vulkan: loads of 64-bit integers, and several buffers as ranges of an arena.
 //!
-//! llvmpipe makes every load a loop over lanes, of 32 bits at a time or of 64. A shader that says of which buffer it reads is another
-//! shader for every dispatch; one that reads ranges of one buffer is not, and compiling is what costs.
+//! llvmpipe compiles every load to a loop over lanes, 32 or 64 bits at a time. A shader that names its buffers differs for every dispatch
+//! and has to be compiled for each; one that reads ranges of an arena is compiled once.
 
 use super::super::access::Access;
 use super::super::{Arena, Capabilities, Precision, Role};
 use std::sync::Arc;
 
-/// Quads as 64-bit integers, and where the buffers of a dispatch are.
+/// Access by 64-bit integers, with the arena offsets of a dispatch's buffers.
 #[derive(Clone, Debug)]
 pub(in super::super) struct SoftwareAccess {
-    /// Quads are read as 64-bit integers.
+    /// Quads are loaded as 64-bit integers.
     wide: bool,
     arena: Option<Arena>,
-    /// Buffers whose channels are planes are read eight elements at a time.
+    /// Planar buffers are loaded eight elements at a time.
     octets: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The convolution that is one shader for many shapes: its sizes lie in front of the weights.
+//! One convolution shader for many shapes: it reads its sizes from a header in front of the weights.
 
 use super::super::access::Access;
 use super::super::choice::{FamilyId, TileId};
@@ -11,7 +11,7 @@ use super::SoftwareAccess;
 use super::layout::{KernelParts, PAIR, RANGE_SIZES, SIZES, SoftwareLayout, block, depth, read, tables};
 use std::sync::Arc;
 
-/// See the head of this file. All inputs against all outputs or, depthwise, each against its own.
+/// See the head of this file. Dense (every input channel with every output channel) or depthwise.
 pub(in super::super) struct Conv(pub(in super::super) RangeKind);
 
 impl Family for Conv {
@@ -41,7 +41,7 @@ impl Family for Conv {
     }
 }
 
-/// Pixels in a row of so many, and quads of output channels, of one invocation.
+/// `(pixels, quads of output channels)` of one invocation, for rows of `width` pixels.
 pub(super) fn best_tile(spec: &ConvSpec, kind: RangeKind, width: usize) -> (usize, usize) {
     let quads = match kind {
         RangeKind::Depthwise => 2,
@@ -51,16 +51,16 @@ pub(super) fn best_tile(spec: &ConvSpec, kind: RangeKind, width: usize) -> (usiz
     best_first([7, 8, 6, 5].map(|pixels| (pixels, quads)), width)[0]
 }
 
-/// Products in the time of which a sum is stored.
+/// Cost of storing a sum, in products.
 const STORE_COST: usize = 50;
 
-/// Products that invocations compute, those of lanes with nothing to do among them, and store: what a kernel takes time for.
+/// Estimated cost in products: those computed by all lanes, idle ones included, plus the stores.
 pub(super) fn products(grid: &[u32; 3], lanes: usize, (pixels, quads): (usize, usize), depth: usize) -> f64 {
     let workgroups: f64 = grid.iter().map(|n| f64::from(*n)).product();
     workgroups * (lanes * pixels * 4 * quads * (depth + STORE_COST)) as f64
 }
 
-/// The kernel for a flattened spec whose buffers are all in the arena, and its products. `None` where it does not compute such a spec.
+/// The kernel for a flattened spec whose buffers are all in the arena, with its cost. `None` where it does not compute the spec.
 pub(super) fn kernel(
     spec: &ConvSpec,
     caps: &Capabilities,
@@ -149,8 +149,7 @@ pub(super) fn binding(name: &str, role: Role, writable: bool) -> Binding {
     Binding { name: name.into(), role, writable }
 }
 
-/// A shader that has its sizes from the weights, for so many invocations of a workgroup. Its text says nothing of a spec, so that it
-/// is one for many.
+/// A shader that reads its sizes from the weights, with `lanes` invocations per workgroup. Its text does not depend on a spec.
 pub(super) fn source(
     about: String,
     caps: &Capabilities,
@@ -165,7 +164,7 @@ pub(super) fn source(
     s
 }
 
-/// The shader for a tile of so many pixels and quads of output channels; `bindings` are the arena and the weights.
+/// The shader for a tile of `(pixels, quads of output channels)`; `bindings` are the arena and the weights.
 pub(super) fn shader(
     kind: RangeKind,
     (pixels, quads): (usize, usize),
@@ -183,8 +182,8 @@ pub(super) fn shader(
     Shader::new(s, "conv2d", grid)
 }
 
-/// How the ranges of a spec are multiplied where it is one of those that read and write f32 quads only, without gates and functions
-/// that need parameters: all inputs against all outputs, or each against its own.
+/// `Dense` or `Depthwise` if this shader can compute the spec: all ranges of that kind, f32 quads only, no prologues, gates, average
+/// pooling or fused pooling. Else `None`.
 pub(super) fn plain(spec: &ConvSpec) -> Option<RangeKind> {
     let plain = |o: &Operand| !o.avg_pool_2x2 && o.shape.precision == Precision::F32;
     let is = |r: &KRange, wanted: RangeKind| {
@@ -198,7 +197,7 @@ pub(super) fn plain(spec: &ConvSpec) -> Option<RangeKind> {
     kinds.into_iter().find(|wanted| spec.k_ranges.iter().all(|r| is(r, *wanted)))
 }
 
-/// Bytes of packed weights, 0 where it does not compute the spec.
+/// Bytes of packed weights; 0 where it does not compute the spec.
 pub(super) fn bytes(spec: &ConvSpec) -> u64 {
     let Some(kind) = plain(spec) else { return 0 };
     let (_, quads) = best_tile(spec, kind, spec.size[1]);
@@ -206,7 +205,7 @@ pub(super) fn bytes(spec: &ConvSpec) -> u64 {
     ((tables + spec.out_channels.div_ceil(4 * quads) * block(spec, kind, quads)) * PAIR * 4) as u64
 }
 
-/// Between which bounds the activation clamps, where that is all it does to every channel.
+/// The bounds of the activation, if it is the same clamp for every channel.
 pub(super) fn bounds(spec: &ConvSpec) -> Option<[f32; 2]> {
     let mut functions = spec.activation.iter().filter(|(range, _)| !range.is_empty()).map(|(_, f)| *f);
     let function = functions.next()?;

@@ -1,7 +1,7 @@
-//! Register tiles whose weights a subgroup loads together: the kernels of [`direct`](super::super::direct) in tiles for SIMD lanes.
+//! Register tiles whose weights are loaded once per subgroup: [`direct`](super::super::direct) with tiles for SIMD lanes.
 //!
-//! For what the one shader for many shapes does not compute. Loads cost far more than multiplications, which asks for large tiles;
-//! but the driver compiles a tile when it first runs, in time that grows faster than the tile.
+//! Used for what `software-conv` does not compute. Loads cost far more than multiplications, which favours large tiles; but drivers
+//! compile a shader at its first dispatch, in time that grows faster than the tile.
 
 use super::super::choice::FamilyId;
 use super::super::direct::{Tile, kernel, quads_within_groups};
@@ -36,16 +36,16 @@ impl Family for Direct {
     }
 }
 
-/// Workgroups that keep the cores of a machine busy to the end.
+/// Workgroups needed to keep all cores busy to the end of a dispatch.
 const MIN_WORKGROUPS: usize = 64;
-/// Pooled rows of a strip at most: beyond, little is saved.
+/// Maximum pooled rows of a strip: longer ones save little.
 const MAX_STRIP: usize = 8;
 
-/// Tiles worth trying for a spec, best guess first. Larger ones than the first are up to a fifth faster and take three to four times
-/// as long to compile (llvmpipe 22.3): they are for tuning.
+/// Tiles worth trying for a spec, best guess first. Tiles larger than the first are up to a fifth faster but take three to four times as
+/// long to compile (llvmpipe 22.3), so they are left to tuning.
 fn tiles(spec: &ConvSpec, lanes: u32) -> Vec<Tile> {
-    // A planar operand is read in octets where the tile's pixels, at stride 2, are so many. With half the channels its tile
-    // compiles in half the time, a tenth of a second less, for a tenth of its running time.
+    // At stride 2, a tile of 4 pixels reads a planar operand in octets. With half the channels the tile compiles in half the time (0.1 s
+    // less) and runs a tenth slower.
     let planar = spec.k_ranges.iter().any(|r| !r.from.is_packed());
     let shapes = match spec.pool {
         _ if planar => [(4, 2), (8, 4), (7, 4), (4, 4)],
@@ -62,9 +62,8 @@ fn tiles(spec: &ConvSpec, lanes: u32) -> Vec<Tile> {
         .collect()
 }
 
-/// Pooled rows a strip should have: neighbours in a column both compute the conv rows where their windows
-/// overlap, so the longest strip computes the fewest; but the last one may reach below the image, lanes of a subgroup may have
-/// none, and every core wants work.
+/// Pooled rows per strip. Vertically neighbouring strips both compute the conv rows where their windows overlap, so longer strips compute
+/// fewer rows in total; but the last strip may reach below the image, lanes may be idle, and every core needs work.
 fn best_strip(spec: &ConvSpec, pixels: usize, quads: usize, lanes: usize) -> usize {
     let (Some(pool), out) = (spec.pool, spec.outputs[0].shape) else { return 1 };
     let overlap = pool.kernel[0].saturating_sub(pool.stride[0]);

@@ -1,4 +1,4 @@
-//! Order of the words of a weight binding: sizes, tables of outputs and of added values, then the weights, as the shader reads them.
+//! Layout of a weight binding: sizes, tables of outputs and of added values, then the weights in the order the shader reads them.
 
 use super::super::choice::TileId;
 use super::super::family::{Offer, Rank};
@@ -10,20 +10,19 @@ use super::super::{Arena, BufferShape, ConvParameters, Kernel, Shader};
 use crate::threads;
 use std::sync::Arc;
 
-/// 32-bit words of a pair of quads, the element of the weight binding.
+/// 32-bit words per element of the weight binding, a pair of quads.
 pub(super) const PAIR: usize = 8;
 /// Pairs of sizes at the start of the binding.
 pub(super) const SIZES: usize = 2;
-/// Pairs of a K range's sizes, in front of its weights.
+/// Pairs of sizes in front of each K range's weights.
 pub(super) const RANGE_SIZES: usize = 2;
 
-/// Pairs of weights in one step: every lane of a quad of inputs, against every output channel of a tile.
+/// Pairs of weights per step: each lane of a quad of inputs with every output channel of a tile.
 pub(super) fn step(quads: usize) -> usize {
     4 * quads / 2
 }
 
-/// A kernel before it has a name: its time in products of the direct convolution, its tile, its shaders, and how its weights are laid
-/// out.
+/// The parts of a kernel before it is named. `cost` is its estimated time in products of the direct convolution.
 pub(super) struct KernelParts<L> {
     pub(super) cost: f64,
     pub(super) tile: TileId,
@@ -33,7 +32,7 @@ pub(super) struct KernelParts<L> {
 }
 
 impl<L: Weights + 'static> KernelParts<L> {
-    /// Offers it: the one with the least to do is the best guess.
+    /// The kernel as an offer, ranked by cost.
     pub(super) fn offer<'a>(self) -> Offer<'a>
     where
         L: 'a,
@@ -45,7 +44,7 @@ impl<L: Weights + 'static> KernelParts<L> {
     }
 }
 
-/// Order of the words of a weight binding.
+/// Layout of a weight binding.
 #[derive(Clone, Debug)]
 pub(super) struct SoftwareLayout {
     /// The sizes, and the tables of outputs and added values.
@@ -56,13 +55,13 @@ pub(super) struct SoftwareLayout {
     pub(super) kind: RangeKind,
     /// Quads of output channels of a tile.
     pub(super) quads: usize,
-    /// Pairs of a tile of output channels.
+    /// Pairs per tile of output channels.
     pub(super) block: usize,
     pub(super) tiles: usize,
 }
 
-/// The tables of outputs and of added values, a pair each, which `part` of `shaders/software/epilogue.wgsl` reads; `None` where one of
-/// the buffers is not in the arena.
+/// The tables of outputs and of added values, a pair each, read by `part` of `shaders/software/epilogue.wgsl`; `None` where one of the
+/// buffers is not in the arena.
 pub(super) fn tables(spec: &ConvSpec, arena: &Arena) -> Option<Vec<u32>> {
     let write = |n: usize| arena.writes.get(n).copied().flatten();
     let table = |first: usize, channels: usize, base: usize, shape: &BufferShape, stride: usize| {
@@ -86,19 +85,19 @@ pub(super) fn tables(spec: &ConvSpec, arena: &Arena) -> Option<Vec<u32>> {
     Some(words)
 }
 
-/// Where the buffer of an operand starts in the arena.
+/// Arena offset of an operand's buffer.
 pub(super) fn read(from: &Operand, arena: &Arena) -> Option<u32> {
     arena.reads.get(from.buffer).copied().flatten()
 }
 
-/// Inputs of an output channel of a range, and products of it.
+/// `[inputs, products]` per output channel of a range, products including padding.
 pub(super) fn depth(range: &KRange, kind: RangeKind) -> [usize; 2] {
     let inputs = if kind == RangeKind::Depthwise { 1 } else { range.from.channels };
     let padded = if kind == RangeKind::Depthwise { 1 } else { inputs.next_multiple_of(4) };
     [inputs, range.kernel[0] * range.kernel[1] * padded]
 }
 
-/// Pairs of a tile of output channels: its biases, then sizes and weights of every K range.
+/// Pairs per tile of output channels: biases, then sizes and weights of every K range.
 pub(super) fn block(spec: &ConvSpec, kind: RangeKind, quads: usize) -> usize {
     let pairs = |r: &KRange| RANGE_SIZES + depth(r, kind)[1] * quads / 2;
     quads / 2 + spec.k_ranges.iter().map(pairs).sum::<usize>()
@@ -124,7 +123,7 @@ impl SoftwareLayout {
             let taps = range.kernel[0] * range.kernel[1];
             let [inputs, products] = depth(range, self.kind);
             let row = inputs * taps;
-            // Taps, input quads, their lanes: a run of output channels each.
+            // Order: tap, input quad, lane; each a run of output channels.
             for tap in 0..taps {
                 for i in 0..products / taps {
                     for (c, word) in block[at..at + run].iter_mut().enumerate() {

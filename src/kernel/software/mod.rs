@@ -1,9 +1,9 @@
-//! Software Vulkan: a CPU that pretends to be a GPU, whose invocations are SIMD lanes.
+//! Kernels for software Vulkan (llvmpipe, SwiftShader), where invocations are SIMD lanes of a CPU.
 //!
-//! There compiling a shader takes longer than running it: an unrolled register tile takes llvmpipe 0.2 to 0.5 s, a ResNet-18 has 17
-//! convolutions of 13 shapes, and a driver compiles at the first dispatch, one shader at a time. So one shader computes convolutions
-//! of any shape ([`conv`]), and all buffers between dispatches are ranges of one ([`Arena`](super::Arena)). Around it, Winograd's
-//! minimal filtering is shaders of its own ([`winograd`]), also beside a projection ([`projection`]). What is left has register tiles
+//! Compiling a shader takes longer than running it: llvmpipe needs 0.2 to 0.5 s for an unrolled register tile, a ResNet-18 has 17
+//! convolutions of 13 shapes, and a driver compiles at the first dispatch, one shader at a time. Therefore one shader computes
+//! convolutions of any shape ([`conv`]), and all buffers between dispatches are ranges of one buffer ([`Arena`](super::Arena)). Winograd
+//! kernels add transform shaders around it ([`winograd`]), also beside a projection ([`projection`]). Everything else uses register tiles
 //! ([`direct`]).
 
 mod access;

@@ -1,5 +1,5 @@
-//! A projection beside windows of stride 1, as in the first block of a stage: a direct convolution writes its sums to the output, and
-//! Winograd's passes, which save products for windows alone, add theirs in place.
+//! Projection plus 3x3 windows of stride 1, as in the first block of a stage: a direct convolution writes the projection to the output,
+//! then the Winograd passes, which save products for windows only, add their sums in place.
 
 use super::super::choice::FamilyId;
 use super::super::family::{Family, KernelTarget, Offer, convolution};
@@ -11,13 +11,13 @@ use super::conv;
 use super::layout::{KernelParts, SoftwareLayout};
 use super::winograd::{self, WinogradPasses};
 
-/// What a binding's offset must be a multiple of, on any adapter.
+/// Alignment of binding offsets that every adapter accepts.
 const ALIGNMENT: u64 = 256;
 
-/// Some of the K ranges of a spec, on their own.
+/// A subset of a spec's K ranges as a spec of its own.
 #[derive(Clone, Debug)]
 struct SubSpec {
-    /// Their numbers.
+    /// Indices of the K ranges.
     ranges: Vec<usize>,
     spec: ConvSpec,
 }
@@ -33,7 +33,7 @@ impl Family for Projection {
         }
     }
 
-    /// Of both filterings the one with less to do.
+    /// Offers only the cheaper of both transforms.
     fn offers<'a>(&self, spec: &'a Spec, target: &'a KernelTarget<'a>) -> Vec<Offer<'a>> {
         let (Some(conv), Some(arena)) = (convolution(spec), target.arena) else { return vec![] };
         let kernels = WinogradTransform::ALL
@@ -53,14 +53,14 @@ impl Family for Projection {
     }
 }
 
-/// How the weights of both kernels are laid out, one after the other.
+/// Weight layout: those of the projections, then those of the windows.
 #[derive(Clone, Debug)]
 struct ProjectionThenWinograd {
     projections: (SubSpec, SoftwareLayout),
     windows: (SubSpec, WinogradPasses),
 }
 
-/// Projections and windows; `None` where there are not both, or the output cannot hold a sum in between.
+/// `[projections, windows]`; `None` where one of them is empty or the output cannot hold an intermediate sum.
 fn parts(spec: &ConvSpec) -> Option<[SubSpec; 2]> {
     let ranges = 0..spec.k_ranges.len();
     let (projections, windows): (Vec<_>, Vec<_>) = ranges.partition(|&n| spec.k_ranges[n].is_pointwise());
@@ -115,7 +115,8 @@ fn kernel(
     })
 }
 
-/// Bytes of packed weights of both. As there, no planner should have to split a layer for a kernel that has alternatives.
+/// Bytes of packed weights of both. `None` beyond WebGPU's binding limit: this kernel has alternatives, so it must not make the planner
+/// split a layer.
 fn bytes_of(before: &SubSpec, after: &SubSpec, transform: WinogradTransform) -> Option<u64> {
     let sums = conv::bytes(&before.spec).next_multiple_of(ALIGNMENT);
     let both = sums + winograd::bytes_of(&after.spec, transform)?;
@@ -123,7 +124,7 @@ fn bytes_of(before: &SubSpec, after: &SubSpec, transform: WinogradTransform) -> 
 }
 
 impl ProjectionThenWinograd {
-    /// Where the weights of the windows begin, in bytes.
+    /// Byte offset of the windows' weights.
     fn windows_from(&self) -> u64 {
         self.projections.1.bytes().next_multiple_of(ALIGNMENT)
     }
@@ -146,7 +147,7 @@ impl Weights for ProjectionThenWinograd {
         words
     }
 
-    /// A product of a projection passes the roundings of its own sum, then those of a value that the passes add.
+    /// A product of a projection has the roundings of its own sum and those of a value added by the passes.
     fn rounding(&self) -> Rounding {
         let summed: usize = self.projections.0.spec.k_ranges.iter().map(|r| r.from.channels).sum();
         let passes = self.windows.1.rounding();

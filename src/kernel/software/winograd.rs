@@ -1,10 +1,11 @@
-//! Winograd's minimal filtering on software Vulkan: the transforms of inputs and outputs are shaders of their own, and between them
-//! [`conv`](super::conv) multiplies, to which every place of a tile is a group of channels of a 1x1 convolution over tiles.
+//! Winograd convolution on software Vulkan in three shaders: input transform, GEMM, output transform. The GEMM is the shader of
+//! [`conv`](super::conv), run as a 1x1 convolution over tiles in which every place (element) of a transformed tile is a group of
+//! channels.
 //!
-//! A 1x1 convolution that is summed into the same outputs takes part as the centre of a 3x3.
+//! A 1x1 convolution summed into the same outputs is treated as the centre tap of a 3x3.
 //!
-//! The scratch buffer holds transformed inputs, `[place][plane][tile]`, then sums, `[place][quad of outputs][tile]`, in quads. All
-//! three shaders find their sizes in front of the weights.
+//! The scratch buffer holds transformed inputs, `[place][plane][tile]`, then sums, `[place][quad of outputs][tile]`, in quads. All three
+//! shaders read their sizes from a header in front of the weights.
 
 use super::super::choice::{FamilyId, TileId};
 use super::super::family::{Family, KernelTarget, Offer, convolution};
@@ -18,15 +19,15 @@ use super::conv::{best_tile, binding, bounds, plain, products, shader, source};
 use super::layout::{self, KernelParts, PAIR, RANGE_SIZES, read, step, tables};
 use crate::threads;
 
-/// Pairs in front of the weights: sizes and output table of the GEMM, then from here the sizes of the transforms.
+/// Offsets of the header in pairs. First come sizes and output table of the GEMM, then, from `SIZES`, the sizes of the transforms.
 const SIZES: usize = layout::SIZES + 1;
-/// The sizes of each K range, and the tables of outputs and adds.
+/// The sizes of each K range; the tables of outputs and adds.
 const RANGES: usize = SIZES + 2;
 const TABLES: usize = RANGES + RANGE_SIZES * MAX_RANGES;
-/// K ranges at most.
+/// Maximum number of K ranges.
 const MAX_RANGES: usize = 2;
 
-/// Bytes of scratch beyond which nothing is gained: it no longer stays in any cache, and memory counts.
+/// Maximum bytes of scratch: larger ones leave the caches, and cost memory.
 const MAX_SCRATCH_BYTES: usize = 32 << 20;
 
 /// See the head of this file.
@@ -54,25 +55,25 @@ impl Family for Winograd {
     }
 }
 
-/// How the weights of a kernel of passes are laid out.
+/// Weight layout of the three passes.
 #[derive(Clone, Debug)]
 pub(super) struct WinogradPasses {
     transform: WinogradTransform,
     /// Sizes, tables and room for the biases.
     header: Vec<u32>,
-    /// Where the biases are in it, in words.
+    /// Offset of the biases in the header, in words.
     biases: usize,
-    /// Of the GEMM's one K range, for the first place.
+    /// Sizes of the GEMM's single K range, for the first place.
     range: [u32; RANGE_SIZES * PAIR],
-    /// Quads from one place's inputs to the next one's.
+    /// Quads between the inputs of successive places.
     place: u32,
-    /// Quads of a tile of output channels.
+    /// Quads per tile of output channels.
     quads: usize,
     /// Pairs of a tile of output channels of a place.
     block: usize,
     /// Tiles of output channels.
     tiles: usize,
-    /// Input channels of all K ranges.
+    /// Input channels of all K ranges together.
     channels: usize,
     adds: usize,
 }
@@ -82,14 +83,14 @@ fn tiles(spec: &ConvSpec, transform: WinogradTransform) -> [usize; 2] {
     spec.size.map(|n| n.div_ceil(transform.outputs()))
 }
 
-/// Whether a K range is a 3x3 of stride 1, or a pixel of the same output.
+/// Whether a K range is a 3x3 of stride 1 or a pointwise convolution.
 fn takes_part(range: &KRange) -> bool {
     let window = (range.kernel, range.stride, range.dilation) == ([3, 3], [1, 1], [1, 1]);
     window || (range.is_pointwise())
 }
 
-/// Whether the kernel computes such a spec. Transformed weights are 4 times the weights, or 16/9, and more where channels fill no
-/// tile: no planner should have to split a layer for a kernel that has alternatives.
+/// Whether the kernel computes the spec. Transformed weights are 4 or 16/9 times the weights, and more where channels do not fill a tile.
+/// The kernel has alternatives, so weights beyond WebGPU's binding limit are declined instead of making the planner split a layer.
 fn computes(spec: &ConvSpec, transform: WinogradTransform) -> bool {
     let any = spec.k_ranges.iter().any(|r| r.kernel == [3, 3]);
     any && spec.k_ranges.len() <= MAX_RANGES
@@ -98,7 +99,7 @@ fn computes(spec: &ConvSpec, transform: WinogradTransform) -> bool {
         && bytes(spec, transform) <= Limits::WEBGPU.max_binding_bytes
 }
 
-/// Quads of input channels, of all K ranges.
+/// Quads of input channels of all K ranges together.
 fn all_planes(spec: &ConvSpec) -> usize {
     spec.k_ranges.iter().map(|r| r.from.channels.div_ceil(4)).sum()
 }
@@ -108,7 +109,7 @@ fn block(spec: &ConvSpec, quads: usize) -> usize {
     quads / 2 + RANGE_SIZES + all_planes(spec) * step(quads)
 }
 
-/// Where the biases are, and the weights after them, in pairs.
+/// `[biases, weights]`: their offsets in pairs.
 fn parts(spec: &ConvSpec) -> [usize; 2] {
     let biases = TABLES + spec.outputs.len() + spec.adds.len();
     [biases, biases + spec.out_channels.div_ceil(8)]
@@ -120,17 +121,17 @@ fn bytes(spec: &ConvSpec, transform: WinogradTransform) -> u64 {
     ((parts(spec)[1] + blocks * block(spec, quads)) * PAIR * 4) as u64
 }
 
-/// Bytes of packed weights of one kernel, where it computes the spec.
+/// Bytes of packed weights; `None` where it does not compute the spec.
 pub(super) fn bytes_of(spec: &ConvSpec, transform: WinogradTransform) -> Option<u64> {
     computes(spec, transform).then(|| bytes(spec, transform))
 }
 
-/// A product of the GEMM against one of the direct convolution; and a transformed element of a quad, in products. On llvmpipe 22.3
-/// (`cargo bench --bench conv -- resnet18`).
+/// Cost model, in products of the direct convolution: a product of the GEMM, and a transformed quad. Measured on llvmpipe 22.3 (`cargo
+/// bench --bench conv -- resnet18`).
 const GEMM_PRODUCT_COST: f64 = 1.15;
 const TRANSFORM_COST: f64 = 150.0;
 
-/// The kernel for a flattened spec whose buffers are all in the arena, and its time in products of the direct convolution.
+/// The kernel for a flattened spec whose buffers are all in the arena. `None` where it does not compute the spec.
 pub(super) fn kernel(
     spec: &ConvSpec,
     transform: WinogradTransform,
@@ -210,7 +211,7 @@ pub(super) fn kernel(
     for range in &spec.k_ranges {
         let (from, [height, width]) = (&range.from, range.from.size());
         let plane = from.shape.height * from.shape.width;
-        // A pixel is the centre of a window; rows and columns of its tile are those of the output.
+        // A 1x1 is the centre tap of a 3x3 with padding 1.
         let pixel = range.kernel == [1, 1];
         let [pad_y, pad_x] = if pixel { [1, 1] } else { range.padding };
         let words = [
@@ -230,7 +231,7 @@ pub(super) fn kernel(
         header.resize(header.len() + RANGE_SIZES * PAIR - words.len(), 0);
         first_plane += planes_of(range);
     }
-    header.resize(TABLES * PAIR, 0); // Where there is but one.
+    header.resize(TABLES * PAIR, 0); // Padding for a missing second range.
     header.extend(tables(spec, arena)?);
     header.resize(first_block * PAIR, 0);
 
@@ -266,7 +267,7 @@ pub(super) fn kernel(
     })
 }
 
-/// A shader before or after the GEMM.
+/// The transform before or after the GEMM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TransformPass {
     Input,
@@ -316,7 +317,7 @@ impl WinogradPasses {
         self.header.len() / PAIR + self.places() * self.tiles * self.block
     }
 
-    /// The words of one place of a tile, in the order the GEMM reads them.
+    /// The words of one place, in the order the GEMM reads them.
     fn pack_place(&self, spec: &ConvSpec, place: usize, words: &mut [u32], weights: &[&[f32]]) {
         let n = self.transform.inputs();
         let factors = self.transform.filter_at(place / n, place % n);

@@ -1,8 +1,8 @@
-//! What is done to a line of a shader.
+//! Rewriting of single lines of a shader.
 
 use super::super::files;
 
-/// `PATH:LINE: ` of a line as it stands in a file, or of one that holds it; empty where loops have changed it since.
+/// `PATH:LINE: ` of the first line of a file that contains this text; empty where the expansion of loops has changed it.
 pub(super) fn place(line: &str) -> String {
     let wanted = line.trim();
     let in_file = |(path, text): &(&str, &str)| {
@@ -12,7 +12,7 @@ pub(super) fn place(line: &str) -> String {
     files::ALL.iter().find_map(in_file).unwrap_or_default()
 }
 
-/// The variable that a line adds a product to, and the product.
+/// For a line `sum += product;`, the variable and the product.
 pub(super) fn product(line: &str) -> Option<(&str, &str)> {
     let (target, value) = line.trim().strip_suffix(';')?.split_once(" += ")?;
     let mut depth = 0;
@@ -25,7 +25,7 @@ pub(super) fn product(line: &str) -> Option<(&str, &str)> {
         depth > 0 || !"+-&|<>=".contains(c) || value[at..].starts_with("<f32>")
     });
     let word = target.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    // What reads the sum must read it as it is then.
+    // A product that reads the sum must not be merged with others.
     let part = |c: char| !c.is_ascii_alphanumeric() && c != '_';
     let reads = value.split(part).any(|word| word == target);
     (plain && word && !reads && value.contains(" * ")).then_some((target, value))
@@ -40,7 +40,7 @@ pub(super) fn constant(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix("const ")?.strip_suffix(';')?.split_once(" = ")
 }
 
-/// Where the bracket closes that the text begins with.
+/// Position of the bracket that closes the one the text begins with.
 pub(super) fn closing(text: &str) -> Option<usize> {
     let mut depth = 0;
     for (at, c) in text.char_indices() {
@@ -58,7 +58,7 @@ pub(super) fn closing(text: &str) -> Option<usize> {
     None
 }
 
-/// The line with variables replaced by what stands in their place, and without terms that this makes zero.
+/// The line with loop variables replaced by their values, and without terms that become zero.
 pub(super) fn replaced(line: &str, bound: &[(String, String)]) -> String {
     let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let (mut out, mut rest, mut any) = (String::with_capacity(line.len()), line, false);
@@ -75,7 +75,7 @@ pub(super) fn replaced(line: &str, bound: &[(String, String)]) -> String {
     if any { tidy(&out) } else { out }
 }
 
-/// Without `+ 0u`, `0u * A` and `1u *`, which a reader would stop at.
+/// Removes `+ 0u`, `0u * A` and `1u *`.
 pub(super) fn tidy(line: &str) -> String {
     let mut line = line.to_string();
     if !line.contains("0u") && !line.contains("1u * ") {
@@ -104,7 +104,7 @@ pub(super) fn tidy(line: &str) -> String {
             && ![" * ", " / ", " % "].iter().any(|operator| after.starts_with(operator))
         {
             line.replace_range(at..at + 5, "");
-            // `(x)` is `x`, where it is no argument.
+            // Remove parentheses around a single name, except for arguments.
             let open = line[..at].rfind(|c| !name(c)).filter(|&open| line[open..].starts_with('('));
             if let Some(open) = open
                 && line[at..].starts_with(')')
@@ -127,8 +127,8 @@ pub(super) fn tidy(line: &str) -> String {
     line
 }
 
-/// The line that is written for item 0 of the list `from`, for the n-th of the list `to`: `R0_SIZE` and `load_r0` become `R2_SIZE`
-/// and `load_r2`.
+/// Renumbers a line written for item 0 of the list `from` for item `n` of the list `to`: `R0_SIZE` and `load_r0` become `R2_SIZE` and
+/// `load_r2`.
 pub(in super::super) fn numbered(line: &str, from: char, to: char, n: u32) -> String {
     let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let (from_upper, to_upper) = (from.to_ascii_uppercase(), to.to_ascii_uppercase());

@@ -1,10 +1,10 @@
 //! The text pass over the shaders in `shaders/`: unrolls loops, keeps the branch taken, gives array elements names of their own.
 //!
-//! The files are WGSL as they stand; comments that begin with `//#` mark what this pass changes, line by line
-//! (`shaders/README.md` is the contract):
+//! The files are valid WGSL as they are; comments that begin with `//#` tell this pass what to change, line by line (`shaders/README.md`
+//! is the contract):
 //! * `//# unroll`, before a `for` with constant bounds: its body once per round. `//# unroll if C`: only where `C` holds.
 //! * `//# if`, before an `if` chain of constant conditions: the branch taken.
-//! * `//# unless C`, before an `if`: where `C` holds its condition needs no test, and its body is left.
+//! * `//# unless C`, before an `if`: where `C` holds, the body without the test.
 //! * `//# registers`, before `var name: array<T, N>;`: `N` variables. `//# values`: the same where every element is set once.
 //! * `//# for r in LIST` .. `//# end`: once per item, with `R0_` and `_r0` numbered; `//# when C` .. `//# end`: only where `C` holds.
 //!
@@ -23,8 +23,8 @@ use std::fmt::Write;
 /// `text` without its markers.
 ///
 /// # Panics
-/// Where a marker is not one of the above, or what it needs is no constant: a mistake in a file of this crate, which the tests that
-/// expand every file find.
+/// At an unknown marker, or where a needed value is not constant: a mistake in a file of this crate, found by the tests that expand every
+/// file.
 pub(super) fn expand(text: &str, constants: &Constants) -> String {
     let out = String::with_capacity(4 * text.len());
     let (registers, bound) = (vec![], vec![]);
@@ -36,16 +36,16 @@ pub(super) fn expand(text: &str, constants: &Constants) -> String {
 
 /// A line of a file.
 struct Line<'a> {
-    /// As it stands.
+    /// The line unchanged.
     raw: &'a str,
-    /// Without what surrounds it.
+    /// The line without surrounding white space.
     text: &'a str,
     comment: bool,
-    /// How many lines further the block ends that it opens; 0 where it opens none.
+    /// Number of lines to the end of the block it opens; 0 where it opens none.
     block: usize,
 }
 
-/// The lines of a text, each with where its block ends.
+/// The lines of a text, with the extents of their blocks.
 fn analysed(text: &str) -> Vec<Line<'_>> {
     let mut lines: Vec<Line<'_>> = vec![];
     let mut open = vec![];
@@ -68,26 +68,26 @@ fn analysed(text: &str) -> Vec<Line<'_>> {
     lines
 }
 
-/// An array whose elements have names of their own.
+/// An array whose elements become separate variables.
 #[derive(Clone)]
 struct Register {
     name: String,
-    /// Set once each: the assignment declares them.
+    /// `//# values`: each element is set once, and its assignment becomes a `let`.
     once: bool,
 }
 
 struct Pass {
-    /// Those of the shader, and the variables of unrolled loops.
+    /// Constants of the shader, and the values of unrolled loop variables.
     constants: Constants,
     registers: Vec<Register>,
-    /// Variables of unrolled loops, and what stands in their place.
+    /// Unrolled loop variables and their replacements.
     bound: Vec<(String, String)>,
-    /// Columns that lines lose, whose blocks lost their braces.
+    /// Columns by which lines are dedented because enclosing braces were removed.
     dedent: usize,
-    /// Rounds around that are not the first: their comments have been said.
+    /// Number of enclosing loops past their first round: comments are printed in the first round only.
     repeats: usize,
     out: String,
-    /// The variable that the last line adds products to, and where that line begins and ends in `out`.
+    /// The variable the last line adds products to, and the extent of that line in `out`.
     sum: Option<(String, usize, usize)>,
 }
 
@@ -105,7 +105,7 @@ impl Pass {
         }
     }
 
-    /// What follows a marker; how many lines that was.
+    /// Expands the lines after a marker; returns how many it consumed.
     fn marked(&mut self, marker: &str, rest: &[Line<'_>]) -> usize {
         let (word, argument) = marker.split_once(' ').unwrap_or((marker, ""));
         match (word, argument) {
@@ -148,14 +148,15 @@ impl Pass {
         }
     }
 
-    /// Writes the rounds of a loop one after the other, `once` where it may be told to have one; how many lines it was.
+    /// Unrolls a loop; returns the number of lines consumed. With `once`, a loop declared to have a single round may start at a value
+    /// that is not constant.
     fn unroll(&mut self, rest: &[Line<'_>], once: bool) -> usize {
         let end = block("unroll", rest);
         let Loop { name, first, bound, step } =
             Loop::parse(rest[0].text).unwrap_or_else(|| bad("unroll", rest));
         let body = &rest[1..end];
         let Some(Value::Number(first)) = self.constants.evaluate(first) else {
-            // Told that there is one round, from a start that is no constant.
+            // One round, from a start that is not constant.
             let word = first.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
             if !once || !word {
                 bad("unroll", rest);
@@ -179,7 +180,7 @@ impl Pass {
         end + 1
     }
 
-    /// The lines of a block without its braces, unless it declares something.
+    /// Expands a block without its braces, unless it declares something.
     fn body(&mut self, lines: &[Line<'_>]) {
         let first = lines.iter().find(|line| !line.text.is_empty()).map_or(0, |line| indent(line.raw));
         let braces = declares(lines);
@@ -193,13 +194,13 @@ impl Pass {
         self.lines(lines);
         self.dedent -= own;
         if braces {
-            // What was declared in it is not seen behind it.
+            // Declarations end with the block.
             self.registers = registers;
             self.push(&format!("{outer}}}"));
         }
     }
 
-    /// The branch that is taken of an `if` chain; how many lines that was.
+    /// Expands the branch taken of an `if` chain; returns the number of lines consumed.
     fn branch(&mut self, rest: &[Line<'_>]) -> usize {
         let (mut at, mut taken) = (0, false);
         loop {
@@ -225,7 +226,7 @@ impl Pass {
         }
     }
 
-    /// `var name: array<T, N>;` as N variables; one line.
+    /// Declares `var name: array<T, N>;` as N variables; returns the number of lines consumed.
     fn declare(&mut self, rest: &[Line<'_>], once: bool) -> usize {
         let parsed = rest[0].text.strip_prefix("var ").and_then(|line| {
             let (name, of) = line.split_once(": array<")?;
@@ -292,7 +293,7 @@ impl Pass {
         self.out.push('\n');
     }
 
-    /// The line with elements of register arrays by their names, and those of constant lists by their values.
+    /// Replaces elements of register arrays by variables, and elements of constant lists by values.
     fn named(&self, line: &str) -> String {
         let mut out = String::with_capacity(line.len());
         let mut rest = line;
@@ -381,7 +382,7 @@ fn bad(marker: &str, rest: &[Line<'_>]) -> ! {
     panic!("{}`//# {marker}` before `{line}`{hint}", place(line))
 }
 
-/// How many lines further the block ends that the first line opens.
+/// Number of lines to the end of the block that the first line opens.
 fn block(marker: &str, lines: &[Line<'_>]) -> usize {
     match lines.first() {
         Some(line) if line.block > 0 && line.block < lines.len() => line.block,
@@ -389,7 +390,7 @@ fn block(marker: &str, lines: &[Line<'_>]) -> usize {
     }
 }
 
-/// Where the section ends that the lines begin: the number of its `//# end`.
+/// Index of the `//# end` that closes the section.
 fn section(lines: &[Line<'_>]) -> usize {
     let mut depth = 0;
     for (n, line) in lines.iter().enumerate() {
@@ -405,8 +406,7 @@ fn section(lines: &[Line<'_>]) -> usize {
     bad("for", lines)
 }
 
-/// Whether a block declares something at its own level, so that it needs braces. What is said of values that are set once counts
-/// where they are declared.
+/// Whether a block declares something at its own level and so needs braces. Arrays of `//# values` count where they are declared.
 fn declares(lines: &[Line<'_>]) -> bool {
     let own =
         lines.iter().filter(|line| !line.text.is_empty()).map(|line| indent(line.raw)).min().unwrap_or(0);

@@ -1,21 +1,21 @@
-//! Winograd's minimal filtering in one dimension, F(m, 3): m outputs of a window of three from m + 2 inputs, with m + 2 products
-//! where the direct sum has 3 m. `out = A' [(G g) .* (B' d)]`; of two dimensions, `A' [(G g G') .* (B' d B)] A`.
+//! Winograd's minimal filtering in one dimension, F(m, 3): m outputs of a three-tap filter from m + 2 inputs, with m + 2 products instead
+//! of 3 m. `out = A' [(G g) .* (B' d)]`; in two dimensions, `A' [(G g G') .* (B' d B)] A`.
 //!
 //! The matrices are those of the Cook-Toom construction (Lavin and Gray, arXiv 1509.09308) at the points 0, 1, -1 and infinity for
-//! m = 2, and 0, +-1/sqrt(2), +-sqrt(2) and infinity for m = 4: with +-1 and +-2 instead its rounding would be thrice as large.
+//! m = 2, and 0, +-1/sqrt(2), +-sqrt(2) and infinity for m = 4: with +-1 and +-2 its rounding error would be three times as large.
 //!
 //! # Rounding
-//! Of two dimensions, the magnitudes that are summed are at most `gain^2 * sum |g| max |d|`, the maximum over the tile, with `gain`
-//! the largest over outputs i and taps k of `sum_s |A'|_is |B'|_s |G|_sk`, `|B'|_s` the sum of the magnitudes of row s. A product has
-//! passed
+//! In two dimensions, the summed magnitudes are at most `gain^2 * sum |g| max |d|`, the maximum over the tile, with `gain` the largest
+//! over outputs i and taps k of `sum_s |A'|_is |B'|_s |G|_sk`, `|B'|_s` the sum of the magnitudes of row s. Each product has
 //! * one rounding of `G g G'`, which is computed in f64;
-//! * [`WinogradTransform::roundings`] of `B' d B` and `A' m A`: per dimension, for m = 2 one addition on the way in and two on the way out; for
-//!   m = 4 a rounded constant, its product and two additions on the way in, the same and three on the way out;
-//! * its own, and those of adding up channels: at most one less than there are, of all K ranges, and no more than the sum has terms,
-//!   since adding a product of zero is exact;
-//! * one where the bias is added, and one for every added value;
+//! * [`WinogradTransform::roundings`] of `B' d B` and `A' m A`: per dimension, for m = 2 one addition in the input transform and two in
+//!   the output transform; for m = 4 a rounded constant, its product and two additions in the input transform, and the same with three
+//!   additions in the output transform;
+//! * its own rounding, and those of adding up channels: at most the number of channels of all K ranges minus one, and at most the number
+//!   of terms of the sum, since adding a product of zero is exact;
+//! * one for the bias, and one per added value;
 //!
-//! so at most `min(channels, terms) + roundings + 2 + adds`; and one more for products of roundings.
+//! in total at most `min(channels, terms) + roundings + 2 + adds`, and one more for products of roundings.
 
 use super::super::Rounding;
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
@@ -41,7 +41,7 @@ impl WinogradTransform {
         }
     }
 
-    /// Inputs of a tile, and products.
+    /// Inputs (and products) per tile and dimension.
     pub(in super::super) fn inputs(self) -> usize {
         self.outputs() + 2
     }
@@ -108,7 +108,7 @@ impl WinogradTransform {
         std::array::from_fn(|k| g[row][k / 3] * g[column][k % 3])
     }
 
-    /// Roundings of both outer transforms, in both dimensions.
+    /// Roundings of the input and output transforms, in both dimensions.
     fn roundings(self) -> usize {
         match self {
             WinogradTransform::F2x3 => 2 * (1 + 2),
@@ -116,7 +116,7 @@ impl WinogradTransform {
         }
     }
 
-    /// How much larger than a direct sum's the magnitudes may be that one dimension sums.
+    /// Maximum growth of the summed magnitudes over a direct sum, in one dimension.
     fn gain(self) -> f64 {
         let (a, b, g) = (self.output(), self.input(), self.filter());
         let size = |row: &Vec<f64>| row.iter().map(|v| v.abs()).sum::<f64>();
@@ -129,13 +129,13 @@ impl WinogradTransform {
             .fold(0.0, f64::max)
     }
 
-    /// The rounding of a convolution over so many input channels, of all its K ranges, with so many added values.
+    /// The rounding bound of a convolution over `channels` input channels (of all K ranges together) with `adds` added values.
     pub(in super::super) fn rounding(self, channels: usize, adds: usize) -> Rounding {
         Rounding {
             gain: self.gain().powi(2),
             extra_roundings: self.roundings() + 3 + adds,
             max_terms: channels,
-            // The window of an output at one end of a tile is centred a row from it.
+            // The window of an output at one end of a tile is centred one row from that end.
             reach: Some(self.outputs()),
         }
     }

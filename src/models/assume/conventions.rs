@@ -1,4 +1,4 @@
-//! The conventions of one network while it is built: what is stated, what the file shows, and what is left to take.
+//! The conventions of a network under construction: stated by the user, shown by the file, or taken by default.
 
 use super::{Assume, Assumption};
 use crate::models::ModelError;
@@ -25,12 +25,12 @@ impl Rectifier {
     }
 }
 
-/// The assumptions of one network while it is built: what is stated, and what was asked for.
+/// The assumptions of a network under construction: those stated, and those requested so far.
 pub(in crate::models) struct Conventions {
     stated: Assume,
-    /// What was asked for, with the value taken.
+    /// Requested keys, with the values taken.
     taken: BTreeMap<Key, Assumption>,
-    /// What the file itself says: asked for, but no assumption.
+    /// Requested keys that the file itself answers, which are not assumptions.
     known: BTreeMap<Key, String>,
 }
 
@@ -39,7 +39,7 @@ impl Conventions {
         Conventions { stated, taken: BTreeMap::new(), known: BTreeMap::new() }
     }
 
-    /// A value that the tensors or a config file show: what is stated must say the same.
+    /// Records a value shown by the tensors or a config file; a stated value must agree.
     pub(in crate::models) fn known(&mut self, key: Key, value: impl fmt::Display) -> Result<(), ModelError> {
         let value = value.to_string();
         match self.stated.get(key) {
@@ -53,23 +53,23 @@ impl Conventions {
         }
     }
 
-    /// Whether a value is stated, not taken by convention.
+    /// Whether a value is stated rather than taken by convention.
     pub(in crate::models) fn is_stated(&self, key: Key) -> bool {
         self.stated.get(key).is_some()
     }
 
-    /// A stated value that cannot be.
+    /// The error for an impossible stated value.
     pub(in crate::models) fn refuse(&self, key: Key, why: String) -> ModelError {
         let value = self.stated.get(key).unwrap_or_default().to_string();
         ModelError::Assumption { key: key.to_string(), value, why }
     }
 
-    /// The value of a key: known, stated or by convention.
+    /// The value of a key: known from the file, stated, or by convention.
     fn take(&mut self, key: Key, convention: String) -> String {
         if let Some(value) = self.known.get(&key) {
             return value.clone();
         }
-        // The first convention asked for holds: a family may have its own.
+        // The first convention requested for a key applies: a family may have its own.
         if let Some(taken) = self.taken.get(&key) {
             return taken.value.clone();
         }
@@ -121,7 +121,7 @@ impl Conventions {
         }
     }
 
-    /// All that the network rests on. Refuses what was stated and never asked for.
+    /// All assumptions of the network. Refuses stated ones that were never requested.
     pub(in crate::models) fn finish(self, family: &str) -> Result<Vec<Assumption>, ModelError> {
         let asked = |key: &Key| self.taken.contains_key(key) || self.known.contains_key(key);
         if let Some(key) = self.stated.values.keys().find(|key| !asked(key)) {

@@ -1,5 +1,5 @@
-//! What no tensor shows, and each family therefore takes by convention: strides, pools, the epsilon of batch norms,
-//! activations. Every such convention that a network rests on is listed with the model, and can be stated otherwise.
+//! Assumptions: properties that no tensor shows (strides, pools, the epsilon of batch norms, activations) and that each family takes by
+//! convention. A model lists every convention it depends on, and each can be overridden.
 
 mod conventions;
 mod words;
@@ -21,7 +21,7 @@ const CONFIG_KEY: &str = "rmnet";
 /// What an assumption in a config file is.
 const EXPECTED: &str = "a number, a word or a list";
 
-/// Assumptions stated by whoever knows the network: they take the place of conventions.
+/// Assumptions stated by the user, which override conventions.
 ///
 /// ```
 /// use rmnet::models::Assume;
@@ -38,7 +38,7 @@ pub struct Assume {
 }
 
 impl Assume {
-    /// States one.
+    /// States one assumption.
     ///
     /// # Errors
     /// [`ModelError::Assumption`] for an unknown key, a value that the key cannot have, or a second value of a key.
@@ -65,7 +65,7 @@ impl Assume {
         self.values.is_empty()
     }
 
-    /// What a config file states, with what is stated here on top.
+    /// The assumptions of a config file, overridden by those stated here.
     pub(in crate::models) fn over(&self, config: &Config) -> Result<Assume, ModelError> {
         let mut all = Assume::default();
         let stated = config.own.rmnet.checked(CONFIG_KEY, "an object of assumptions")?;
@@ -85,7 +85,7 @@ impl Assume {
     }
 }
 
-/// One thing that a network rests on and no tensor shows.
+/// A property that a network depends on and no tensor shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assumption {
     /// What it is.

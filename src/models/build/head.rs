@@ -1,4 +1,4 @@
-//! What follows the global average: no layer at all, a classifier under any of its usual names, or several layers.
+//! The head after the global average: nothing, a classifier under any of its usual names, or several layers.
 
 use crate::graph::{Activation, Conv2d, Op, ValueId, Weight};
 use crate::models::ModelError;
@@ -7,7 +7,7 @@ use crate::models::build::state_dict::leading_number;
 use crate::models::config::Config;
 use crate::models::key::Key;
 
-/// Names that last layers commonly have, whatever the network's own library calls them.
+/// Common names of last layers, in any library.
 const NAMES: [&str; 7] = ["fc", "head", "classifier", "linear", "last_linear", "cls_head", "logits"];
 
 /// How deep the modules of a head may be nested.
@@ -26,11 +26,11 @@ enum HeadLayerKind {
 struct Layer {
     name: String,
     kind: HeadLayerKind,
-    /// The modules that it is in, outermost first, and its own place there: numbers where modules are numbered.
+    /// Path of the layer: enclosing modules, outermost first, then its own index; numbers where modules are numbered.
     path: Vec<String>,
 }
 
-/// Whether there may be a function between two layers that follow one another: they are no direct neighbours in one sequence.
+/// Whether there may be a function between two successive layers: they are not adjacent in one sequence.
 fn apart(a: &Layer, b: &Layer) -> bool {
     let shared = a.path.iter().zip(&b.path).take_while(|(a, b)| a == b).count();
     match (&a.path[shared..], &b.path[shared..]) {
@@ -43,9 +43,8 @@ fn apart(a: &Layer, b: &Layer) -> bool {
 }
 
 impl Layers<'_, '_> {
-    /// Averages over the map and appends the head: the one that is stated, else `own`, the network's own name for it, else
-    /// the only other one that the file has. Without any the average is the output: the pooled features. The number of classes,
-    /// where it has a head.
+    /// Appends the global average and the head: the stated one, else `own`, the network's own name for it, else the only other one in the
+    /// file. Without a head the output is the pooled features. Returns the number of classes, if there is a head.
     pub(in crate::models) fn head(
         &mut self,
         average: &str,
@@ -83,8 +82,8 @@ impl Layers<'_, '_> {
         Ok(Some(self.channels(value)))
     }
 
-    /// Whether a ReLU stands in front of each layer: of the places between two linear layers where a function may be, the first
-    /// one after the linear layer. Other places are dropouts.
+    /// Whether a ReLU precedes each layer. Of the gaps between two linear layers the first one after the linear layer has the activation;
+    /// others are dropouts.
     fn relus(&mut self, layers: &[Layer]) -> Result<Vec<bool>, ModelError> {
         let mut relus = vec![false; layers.len()];
         let linear: Vec<usize> =
@@ -138,7 +137,7 @@ impl Layers<'_, '_> {
             }
         }
         match found.as_slice() {
-            // Reading it says so.
+            // Reading it reports the error.
             [] if expected(self.reader.dict().config()) => Ok(vec![own.into()]),
             [] => Ok(vec![]),
             [only] => Ok(vec![(*only).into()]),
@@ -150,8 +149,8 @@ impl Layers<'_, '_> {
         }
     }
 
-    /// The modules that follow the network in a `nn.Sequential` of both: their names are numbers, as its own is, or as those of its
-    /// layers are. Empty where the output is the pooled features.
+    /// The modules that follow the network in a common `nn.Sequential`: their names are numbers, as is the network's or those of its
+    /// layers. Empty if the output is the pooled features.
     fn sisters(&mut self) -> Result<Vec<Layer>, ModelError> {
         if self.reader.conventions.is_stated(Key::Head) {
             return Ok(vec![]);
@@ -182,7 +181,7 @@ impl Layers<'_, '_> {
         Ok(layers)
     }
 
-    /// Appends the layers under a name: itself, or its modules in the order of their numbers. `path` is where it stands.
+    /// Appends the layers under a name at `path`: the layer itself, or its modules in numeric order.
     fn collect(&self, name: &str, path: Vec<String>, layers: &mut Vec<Layer>) -> Result<(), ModelError> {
         let dict = self.reader.dict();
         if path.len() > MAX_HEAD_DEPTH {

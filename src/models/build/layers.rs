@@ -12,7 +12,7 @@ pub(in crate::models) struct Layers<'r, 'c> {
     pub(in crate::models) graph: Graph,
 }
 
-/// A square window, padded so that an odd one at stride 1 keeps the size.
+/// A square window, padded so that odd windows keep the size at stride 1.
 #[derive(Clone, Copy)]
 pub(in crate::models) struct Window {
     pub(in crate::models) side: usize,
@@ -124,7 +124,7 @@ impl<'r, 'c> Layers<'r, 'c> {
         self.push(name, Op::Conv2d(Conv2d::dense(weight, 1, [1, 1], [0, 0]).with_bias(bias)), &[x])
     }
 
-    /// A batch norm. Where it does not fit the convolution before it, the error names both: either may be wrong.
+    /// A batch norm. If it does not fit the preceding convolution, the error names both, since either may be wrong.
     pub(in crate::models) fn norm(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
         let alone = self.norm_alone(name, x);
         let node = self.graph.node(x);
@@ -143,7 +143,7 @@ impl<'r, 'c> Layers<'r, 'c> {
         self.push(name, Op::BatchNorm(norm), &[x])
     }
 
-    /// The activation of the network, by convention ReLU. Slopes of a PReLU are those of the node's name.
+    /// The activation of the network, by convention ReLU. The slopes of a PReLU have the node's name.
     pub(in crate::models) fn relu(
         &mut self,
         name: impl Into<String>,
@@ -153,8 +153,8 @@ impl<'r, 'c> Layers<'r, 'c> {
         self.rectified(name.clone(), &[name], Rectifier::Relu, x)
     }
 
-    /// The activation of the network. Slopes of a PReLU are those of the first of the `modules` that has any: blocks may share
-    /// one.
+    /// The activation of the network. The slopes of a PReLU are those of the first of `modules` that has any, as blocks may share a
+    /// module.
     pub(in crate::models) fn rectified(
         &mut self,
         name: impl Into<String>,
@@ -179,8 +179,8 @@ impl<'r, 'c> Layers<'r, 'c> {
         Ok(value)
     }
 
-    /// `{name}.weight` as one slope per channel, or one for all; and how many of the slopes are no values of their own, since
-    /// channels or layers share them.
+    /// `{name}.weight` as one slope per channel, or one for all; and the number of slopes that are shared by channels or layers, and so
+    /// are not separate parameters.
     fn slopes(&mut self, name: &str, x: ValueId) -> Result<(Activation, usize), ModelError> {
         let (tensor, channels) = (format!("{name}.weight"), self.channels(x));
         let again = self.reader.has_read(&tensor);
@@ -232,8 +232,7 @@ impl<'r, 'c> Layers<'r, 'c> {
         self.push(name, Op::MaxPool(MaxPool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] }), &[x])
     }
 
-    /// A stem of three 3x3 convolutions, the first of which strides: two with a batch norm and a ReLU, by their names, and `last`
-    /// on its own.
+    /// A stem of three 3x3 convolutions, the first with a stride: two with a batch norm and a ReLU, and `last` without.
     pub(in crate::models) fn deep_stem(
         &mut self,
         units: [[String; 3]; 2],
@@ -284,7 +283,7 @@ pub(in crate::models) fn stage_depths<'n>(
             depths.push(1);
             break;
         }
-        // More blocks than tensors: the gap shows all the same.
+        // More blocks than tensors: the gap is reported anyway.
         depths.push(index.min(found) + 1);
     }
     if depths.is_empty() { vec![1] } else { depths }

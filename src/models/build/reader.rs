@@ -1,4 +1,4 @@
-//! Reads tensors by name, checks what they hold, and remembers which were read.
+//! Reads tensors by name, checks their shapes and values, and records which were read.
 
 use crate::graph::{BatchNorm, Weight};
 use crate::models::assume::{Assume, Assumption, Conventions};
@@ -9,7 +9,7 @@ use crate::models::{ModelError, Naming};
 use crate::tensor::{Dtype, Tensor};
 use std::collections::BTreeSet;
 
-/// A dimension that a shape is checked for; `None` for any.
+/// An expected dimension; `None`: any.
 pub(in crate::models) type Dim = Option<usize>;
 
 /// `[64, any, 7, 7]`
@@ -28,10 +28,10 @@ pub(in crate::models) struct TensorReader<'a> {
     pub(in crate::models) conventions: Conventions,
 }
 
-/// What is known of a network once it is built.
+/// The assumptions and unread tensors of a built network.
 pub(in crate::models) struct Finished {
     pub(in crate::models) assumed: Vec<Assumption>,
-    /// Tensors that are no part of it.
+    /// Tensors that are not part of the network.
     pub(in crate::models) ignored: Vec<String>,
 }
 
@@ -59,7 +59,7 @@ impl<'a> TensorReader<'a> {
         self.dict.metadata(key)
     }
 
-    /// The shape of a tensor that may be there.
+    /// The shape of a tensor, if it exists.
     pub(in crate::models) fn shape(&self, tensor: &str) -> Option<&'a [usize]> {
         self.dict.shape(tensor)
     }
@@ -84,7 +84,7 @@ impl<'a> TensorReader<'a> {
         ModelError::Unexpected { tensor: self.full(tensor), found, why, naming: self.naming }
     }
 
-    /// A tensor of this shape, no dimension 0, every value finite.
+    /// Reads a tensor of this shape without zero dimensions and with finite values.
     pub(in crate::models) fn tensor(&mut self, name: &str, expected: &[Dim]) -> Result<Tensor, ModelError> {
         let Some(tensor) = self.dict.tensor(name) else {
             let expected = text(expected);
@@ -144,10 +144,10 @@ impl<'a> TensorReader<'a> {
         })
     }
 
-    /// What the network rests on and what it leaves out. Refuses a tensor under the name of a layer that was not read, one beside
-    /// the network that may be a layer of it, and an assumption that nothing depends on. `channels` are those of the input.
+    /// Returns the assumptions and unread tensors. Refuses an unread tensor under the name of a layer, a tensor outside the network that
+    /// may be one of its layers, and an assumption that nothing depends on. `channels` is the number of input channels.
     pub(in crate::models) fn finish(mut self, family: &str, channels: usize) -> Result<Finished, ModelError> {
-        // Who names the network has seen what lies beside it, and who names the head what else there is.
+        // A user who states the prefix has seen the tensors outside it; one who states the head, the other candidates.
         let head = self.conventions.is_stated(Key::Head);
         let prefix = self.conventions.is_stated(Key::Prefix) && !self.dict.prefix().is_empty();
         if self.conventions.is_stated(Key::Prefix) {
@@ -220,7 +220,7 @@ impl<'a> TensorReader<'a> {
         self.names().filter(move |name| !parts.contains(first(name)))
     }
 
-    /// Takes the tensors under a name beside the network into it.
+    /// Moves tensors under a name outside the network into it.
     pub(in crate::models) fn adopt(&mut self, name: &str) {
         self.dict.adopt(name);
     }

@@ -1,4 +1,4 @@
-//! The tensors of one network in a checkpoint, under the names that its library gives them.
+//! The tensors of one network in a checkpoint, under their library's names.
 
 use crate::checkpoint::Checkpoint;
 use crate::models::config::Config;
@@ -7,27 +7,27 @@ use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-/// How many segments of a prefix are looked behind at most.
+/// Maximum number of segments of a prefix.
 pub(in crate::models) const MAX_PREFIX_DEPTH: usize = 8;
 
 /// A name in the file, and the tensor.
 type Stored<'a> = (&'a str, &'a Tensor);
 
-/// What a checkpoint holds under one prefix: names begin after it. What lies beside it, such as a head that a wrapper added, is
-/// kept apart.
+/// The tensors of a checkpoint under one prefix, which is removed from names. Tensors outside the prefix, such as a head added by a
+/// wrapper, are kept separately.
 #[derive(Clone)]
 pub(in crate::models) struct StateDict<'a> {
     checkpoint: &'a Checkpoint,
     config: &'a Config,
-    /// What the names of the network begin with in the file; ends with a dot, or is empty.
+    /// The prefix of the network's names in the file; ends with a dot, or is empty.
     prefix: &'a str,
     /// By name in the network.
     tensors: BTreeMap<Cow<'a, str>, Stored<'a>>,
-    /// What lies beside, by names without the segments that they share with the prefix.
+    /// Tensors outside the prefix, by names without the segments shared with it.
     beside: BTreeMap<&'a str, Stored<'a>>,
     /// Prefixes of networks with the same values, sorted.
     copies: Vec<&'a str>,
-    /// Number of what follows the stages, where the network is the children of a ResNet in a sequence.
+    /// Index of the module after the stages, if the network is a sequence of a ResNet's children.
     pool_child: Option<usize>,
 }
 
@@ -43,7 +43,7 @@ fn after_shared<'n>(name: &'n str, prefix: &str) -> &'n str {
     rest
 }
 
-/// What has names under that of a module, sorted.
+/// The entries under a module's name, sorted.
 fn under<'m, K, V>(
     map: &'m BTreeMap<K, V>,
     module: &str,
@@ -62,7 +62,7 @@ pub(in crate::models) fn leading_number(name: &str) -> Option<usize> {
 }
 
 impl<'a> StateDict<'a> {
-    /// The names behind a prefix alone: enough to tell what they are.
+    /// The names behind a prefix only, which suffice for recognition.
     pub(in crate::models) fn behind(
         checkpoint: &'a Checkpoint,
         config: &'a Config,
@@ -83,7 +83,7 @@ impl<'a> StateDict<'a> {
         dict
     }
 
-    /// The same with all that lies beside. Of two that come to one name, the one that shares more of the prefix has it.
+    /// All tensors, including those outside the prefix. Of two that map to one name, the one that shares more of the prefix is taken.
     pub(in crate::models) fn under(
         checkpoint: &'a Checkpoint,
         config: &'a Config,

@@ -1,21 +1,21 @@
-//! How the blocks of a network step over their input, which no tensor shows: as stated, as a config says, or by convention.
+//! Strides and dilations of blocks, which no tensor shows: stated, from a config, or by convention.
 
 use crate::models::ModelError;
 use crate::models::build::reader::TensorReader;
 use crate::models::key::Key;
 
-/// How a block steps over its input.
+/// Stride and dilations of a block.
 #[derive(Clone, Copy)]
 pub(in crate::models) struct Step {
     pub(in crate::models) stride: usize,
-    /// Dilation of its first convolution wider than one tap: that of the stage before, in the first block of a stage.
+    /// Dilation of its first convolution wider than 1x1; in the first block of a stage that of the previous stage.
     pub(in crate::models) first_dilation: usize,
     /// Dilation of later ones.
     pub(in crate::models) dilation: usize,
 }
 
-/// The steps of every block by stage. By convention the first block of the first stage has the stride `first`, that of a later
-/// stage 2; what a stage dilates more than the one before, it strides less.
+/// The steps of every block by stage. By convention the first block of the first stage has stride `first`, those of later stages 2; a
+/// stage divides its stride by the growth of dilation over the previous stage.
 pub(in crate::models) fn steps(
     reader: &mut TensorReader<'_>,
     depths: &[usize],

@@ -1,4 +1,4 @@
-//! Tensors of a file that no layer of its network reads: which may be left unread, and which would make the answer wrong.
+//! Judges tensors that no layer reads: which may be ignored, and which would make the result wrong.
 //!
 //! Training leaves counters, queues, the weights of a loss and the state of an optimizer beside a network. They are listed, not
 //! fatal. Anything else may be a part of the function, a single value too (a temperature, the exponent of a pool), so that it is
@@ -54,10 +54,10 @@ const NORMALISE: [&str; 10] = [
     "norm_mean",
 ];
 
-/// What became of a tensor that is not read.
+/// The judgement of an unread tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::models) enum Stray {
-    /// No part of a function: it is listed.
+    /// Not part of the function: it is listed.
     Ignored,
     /// It may be a layer.
     Layer,

@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Also `relu6`, `prelu` and `identity` (a dropout). Widths and groups are read off the tensors, so that a pruned chain loads like
-//! any other. A window is the square one that its padding keeps the size with, unless `"kernel": [height, width]` says
-//! otherwise. A layer has a bias where others of its kind have one, the shifts of batch norms included, unless `"bias": false`
-//! says that it has none. Image size and normalisation are `input_size`, `mean`, `std` as timm writes them.
+//! any other. Unless `"kernel": [height, width]` says otherwise, kernels are square with k = 2 * padding + 1. Unless `"bias": false` says
+//! otherwise, a layer has a bias (a batch norm a shift) if other layers of its type have one. Image size and normalisation are
+//! `input_size`, `mean`, `std` as timm writes them.
 
 use crate::field::Field;
 use crate::graph::{Activation, Conv2d, MaxPool, Op, ValueId};
@@ -24,8 +24,8 @@ use serde_json::Value;
 /// Key of the list of modules, in `config.json` or in the file's metadata.
 pub(in crate::models) const KEY: &str = "rmnet_chain";
 
-/// Whether each module has a bias: as the list says, else as others of its kind do. A layer with a batch norm behind it mostly
-/// has none; any other has one as soon as one of them has, or a batch norm that shifts.
+/// Whether each module has a bias: as listed, else like other modules of its type. A layer followed by a batch norm usually has none; any
+/// other has one if one of them has, or if a batch norm has a shift.
 fn biased(reader: &TensorReader<'_>, modules: &[Module]) -> Vec<bool> {
     let normed = |i: usize| matches!(modules.get(i + 1), Some(Module::BatchNorm));
     let has = |i: usize| reader.shape(&format!("{i}.bias")).is_some();
@@ -111,7 +111,7 @@ pub(in crate::models) fn build(
     Ok(Built { graph: net.graph, family, blocks: vec![], classes: Some(shape.channels) })
 }
 
-/// What the tensors of a convolution must agree with.
+/// The listed window of a convolution.
 pub(in crate::models) struct Window {
     pub(in crate::models) kernel: [usize; 2],
     pub(in crate::models) stride: usize,

@@ -83,7 +83,7 @@ struct Chain {
     nodes: Vec<SavedNode>,
 }
 
-/// Writes a graph to `path`, through a file beside it that takes its name when it is whole.
+/// Writes a graph to `path` atomically, through a temporary file beside it.
 ///
 /// # Errors
 /// [`SavedError::Unsaveable`] for a batch norm that was not folded, [`SavedError::Overflow`] for a weight beyond f32,
@@ -108,7 +108,7 @@ pub fn save(path: &Path, graph: &Graph, about: &About) -> Result<(), SavedError>
     .map_err(|e| SavedError::Write { path: path.into(), reason: e.to_string() })
 }
 
-/// Loads a graph that [`save`] wrote; `None` when the file is no such file.
+/// Loads a graph written by [`save`]; `None` if the file is not one.
 ///
 /// # Errors
 /// [`SavedError`] names the tensor or layer, what was expected and what was found.
@@ -122,7 +122,7 @@ const FREE_READS: usize = 64 << 20;
 /// How often a chain may read each byte of its file.
 const MAX_READS: usize = 4;
 
-/// Refuses a chain that names the same tensors again and again: [`save`] writes one for each use.
+/// Refuses a chain that reads the same tensors too often: [`save`] writes one tensor per use.
 fn check_reads(checkpoint: &Checkpoint, nodes: &[SavedNode]) -> Result<(), SavedError> {
     let bytes = |name: &str| checkpoint.tensor(name).map_or(0, |t| t.len().saturating_mul(t.dtype().size()));
     let read = nodes.iter().flat_map(SavedNode::tensors).map(bytes).fold(0, usize::saturating_add);

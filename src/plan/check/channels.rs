@@ -1,19 +1,19 @@
-//! Sets of channels as ranges, whatever their number.
+//! Sets of channels, stored as ranges.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Channels, as ranges in order that do not touch: the end of each by its start.
+/// A set of channels as sorted ranges that do not touch: maps start to end.
 #[derive(Clone, Default)]
 pub(super) struct Channels(BTreeMap<usize, usize>);
 
 impl Channels {
-    /// Whether all of a range is in the set.
+    /// Whether the set contains the whole range.
     pub(super) fn hold(&self, range: &Range<usize>) -> bool {
         range.is_empty() || self.0.range(..=range.start).next_back().is_some_and(|(_, end)| range.end <= *end)
     }
 
-    /// Takes a range in; `false`, and nothing taken in, where some of it is in the set already.
+    /// Adds a range. Returns `false`, without adding anything, if the set already contains some of it.
     pub(super) fn add(&mut self, range: &Range<usize>) -> bool {
         if range.is_empty() {
             return true;

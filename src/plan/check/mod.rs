@@ -1,7 +1,7 @@
-//! Replays a finished plan and proves that every read sees its value.
+//! Replays a finished plan and proves that every read sees the value it is meant to.
 //!
-//! The checker looks at the result only: places, reads, writes and the shapes of each dispatch. It shares no code with the
-//! planner. What it does not see is the graph: that the sums are the right ones is `verify`'s to prove.
+//! The checker uses only the plan: places, reads, writes and shapes of each dispatch. It shares no code with the planner and does not see
+//! the graph: `verify` proves that the computed values are the right ones.
 
 mod channels;
 mod parts;
@@ -12,12 +12,12 @@ use channels::Channels;
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// A plan with a read that does not see its value, or with a dispatch whose parts do not fit each other.
+/// A plan with a read that does not see its value, or with an inconsistent dispatch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[error("dispatch {dispatch} ({name}): {what}")]
 pub struct CheckError {
-    /// Position in the plan; the number of dispatches for what is read after the run.
+    /// Index of the dispatch; the number of dispatches for values read after the run.
     pub dispatch: usize,
     /// Its name.
     pub name: String,
@@ -25,7 +25,7 @@ pub struct CheckError {
     pub what: String,
 }
 
-/// What a slot holds at a moment: a buffer, and which of its channels have been written.
+/// The current content of a slot: a buffer, and which of its channels have been written.
 #[derive(Clone, Default)]
 struct Content {
     buffer: Option<BufferId>,
@@ -41,11 +41,11 @@ impl Content {
 /// Proves, dispatch by dispatch, that
 /// * every buffer fits its slot, holds the plan's batch and has the layout of its place; one is the input, one the output;
 ///   planar ones are f32;
-/// * every operand lies inside its buffer, and begins at a whole quad of channels but for added values that no gate multiplies;
-/// * what is read was written, whole, and nothing has overwritten it since;
-/// * no dispatch reads a slot that it writes, but for the element-wise in-place add;
+/// * every operand lies inside its buffer and begins at a multiple of 4 channels, except for added values without a gate;
+/// * everything read was written completely and not overwritten since;
+/// * no dispatch reads a slot that it writes, except for the element-wise in-place add;
 /// * the parts of a dispatch fit: sizes, extents of adds, partitions of its channels, shapes of its weights;
-/// * nothing is written twice, the output is written, whole, and kept values are still there at the end.
+/// * nothing is written twice, the output is written completely, and kept values are intact at the end.
 ///
 /// # Errors
 /// [`CheckError`] names the first dispatch that breaks one of these.
@@ -108,7 +108,7 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
                 && plan.buffer(d.writes[0]).place == plan.buffer(old).place
                 && plan.buffer(d.writes[0]).shape == plan.buffer(old).shape;
             let (own, _) = c.adds.split_at_checked(c.in_place).unwrap_or_default();
-            // In order and apart, so that no element is added to itself twice.
+            // Sorted and disjoint, so that no element is added to itself twice.
             let apart = own.windows(2).all(|w| w[0].first_out + w[0].from.channels <= w[1].first_out);
             let in_position = own
                 .iter()
@@ -189,13 +189,13 @@ pub fn check(plan: &Plan) -> Result<(), CheckError> {
     Ok(())
 }
 
-/// Some channels of a buffer, at least one; `None` where it has not those.
+/// A non-empty channel range of a buffer; `None` if it is empty or out of bounds.
 fn range(first: usize, channels: usize, of: &BufferShape) -> Option<Range<usize>> {
     let end = first.checked_add(channels)?;
     (channels > 0 && end <= of.channels).then_some(first..end)
 }
 
-/// Whether every buffer has a place that it fits.
+/// Checks that every buffer fits its place.
 fn check_buffers(plan: &Plan) -> Result<(), CheckError> {
     let refuse = |name: &str, what: String| Err(CheckError { dispatch: 0, name: name.into(), what });
     for (i, buffer) in plan.buffers.iter().enumerate() {

@@ -1,19 +1,18 @@
-//! Whether the parts of one dispatch fit each other.
+//! Consistency checks within one dispatch.
 
 use super::super::{ConvWeights, Dispatch};
 use crate::graph::MaxPool;
 use crate::kernel::{Add, ConvSpec, Function, KRange, Layout, Operand, Spec};
 use std::ops::Range;
 
-/// Whether the operand at a position is an added value that kernels move across quads: what the dispatch overwrites, and what a
-/// gate multiplies, stays quad by quad.
+/// Whether an operand is an added value that kernels can move across quads, that is, neither overwritten in place nor gated.
 pub(super) fn added(spec: &Spec, operand: usize) -> bool {
     let Spec::Conv(c) = spec else { return false };
     let add = operand.checked_sub(c.k_ranges.len());
     add.is_some_and(|i| i >= c.in_place && c.adds.get(i).is_some_and(|a| a.gate.is_none()))
 }
 
-/// Whether an operand is a view that kernels can read: strided or pooled, from a whole quad of a packed buffer on unless it is
+/// Checks that kernels can read an operand: strided or pooled, and, in a packed buffer, starting at a multiple of 4 channels unless it is
 /// `moved` across quads.
 pub(super) fn check_view(operand: &Operand, moved: bool) -> Result<(), String> {
     let packed = operand.shape.layout == Layout::Packed;
@@ -26,7 +25,7 @@ pub(super) fn check_view(operand: &Operand, moved: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a dispatch is one that the executors know; `weighted` where the plan comes with its weights.
+/// Checks that executors can run a dispatch. `weighted`: the plan has its weights.
 pub(super) fn check_dispatch(d: &Dispatch, weighted: bool) -> Result<(), String> {
     if d.weights.is_some() != (weighted && matches!(d.spec, Spec::Conv(_))) {
         return Err("a convolution without weights, or weights without one".into());
@@ -52,7 +51,7 @@ pub(super) fn check_dispatch(d: &Dispatch, weighted: bool) -> Result<(), String>
     }
 }
 
-/// The size that pooling gives, for a window that can be.
+/// The output size of a valid pooling window.
 fn pooled(pool: &MaxPool, size: [usize; 2]) -> Result<Option<[usize; 2]>, String> {
     pool.check().map_err(|(expected, found)| format!("{expected} is expected, not {found}"))?;
     Ok(pool.output_size(size))
@@ -105,7 +104,7 @@ fn check_conv(c: &ConvSpec, weights: Option<&ConvWeights>) -> Result<(), String>
     };
     let whole = partition(c.outputs.iter().map(|o| &o.channels).collect())
         && partition(c.activation.iter().map(|(r, _)| r).collect());
-    // A planar buffer can be written from any channel on.
+    // A planar buffer may be written from any channel on.
     let aligned = c.outputs.iter().all(|o| {
         let packed = o.shape.layout == Layout::Packed;
         o.channels.start.is_multiple_of(4) && (!packed || o.first_channel.is_multiple_of(4))

@@ -1,5 +1,5 @@
-//! RM-RepVGG: RepVGG blocks (3x3, 1x1 and batch norm in parallel), some of which *reserve*: their first channels are handed
-//! on as they are, and the branches compute the others alone. With squeeze-and-excitation or without.
+//! RM-RepVGG: RepVGG blocks (3x3, 1x1 and batch norm in parallel), some of which *reserve*: their first channels are passed on unchanged,
+//! and the branches compute only the others. With squeeze-and-excitation or without.
 //!
 //! Strides are not in the tensors, but `bn00` is: a block has one exactly where its stride is 1 and its width stays.
 
@@ -118,7 +118,7 @@ pub(in crate::models) fn block(
     net.relu(name, y.sum)
 }
 
-/// Each branch as wide as the block, zeros where it reserves, so that the branches just add up.
+/// Branches padded to the block's width with zeros at the reserved channels, so that they can be summed.
 fn branches(
     net: &mut Layers<'_, '_>,
     name: &str,
@@ -192,7 +192,7 @@ fn padded(norm: BatchNorm, reserved: usize) -> BatchNorm {
     }
 }
 
-/// Squeeze-and-excitation before the ReLU: computed from all channels, applied to the own ones.
+/// Squeeze-and-excitation before the ReLU: computed from all channels, applied to those not reserved.
 fn excitation(net: &mut Layers<'_, '_>, name: &str, y: &BranchSum) -> Result<ValueId, ModelError> {
     let layers = ["squeeze", "down", "relu", "up", "sigmoid", "gate"].map(|what| format!("{name}.se.{what}"));
     net.excite(layers, y.reserved, y.sum)

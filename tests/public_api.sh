@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The public face of the library, one item a line, with features `images` and `onnx`: docs/public-api.txt. A change of the face is a
+# change of that file, which is seen in review.
+#   bash tests/public_api.sh          fails where the file is another
+#   bash tests/public_api.sh write    writes it
+# rustdoc's JSON is of one compiler: the file names the one that it was made by, and others do not compare.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+file=docs/public-api.txt
+rustc="$(rustc --version)"
+if [ "${1:-}" != write ] && ! head -1 "$file" | grep -qF "$rustc"; then
+    echo "NOT COMPARED: the public face, as $file was made by another compiler than $rustc" >&2
+    exit 0
+fi
+target="${CARGO_TARGET_DIR:-$PWD/target}"
+RUSTC_BOOTSTRAP=1 cargo rustdoc --locked -q -p rmnet --lib --features images,onnx -- \
+    -Z unstable-options --output-format json --cap-lints allow
+found="$target/public-api.txt"
+echo "# The public items of rmnet with features images and onnx, by $rustc; written by tests/public_api.sh." >"$found"
+CARGO_TARGET_DIR="$target/public-api" cargo run --locked -q --manifest-path tests/public_api/Cargo.toml -- \
+    "$target/doc/rmnet.json" >>"$found"
+if [ "${1:-}" = write ]; then
+    cp "$found" "$file"
+else
+    diff -u "$file" "$found" || { echo "the public face has changed: bash tests/public_api.sh write" >&2; exit 1; }
+fi
