@@ -192,7 +192,7 @@ fn a_session_says_what_it_is() {
     assert!(format!("{session:?}").contains("cpu"));
 
     let bytes = std::fs::read(digits().join("images/0374_7.png")).unwrap();
-    let pixels = rmnet::images::decode(&bytes, rmnet::images::Mode::Rgb, Default::default()).unwrap();
+    let pixels = rmnet::images::decode(&bytes, rmnet::images::ColorMode::Rgb, Default::default()).unwrap();
     let logits = session.run(&session.input_of(&[(&pixels).into()]).unwrap()).unwrap();
     let top = session.top_k(&logits, 3).unwrap();
     assert_eq!(top.len(), 3);

@@ -1,7 +1,7 @@
 //! The memory that decoding and resizing take is what they say beforehand, or less; what is too large is refused without taking it.
 #![cfg(feature = "images")]
 
-use rmnet::images::{self, Mode, Orientation};
+use rmnet::images::{self, ColorMode, Orientation};
 use rmnet::preprocess::{CropRule, ImageView, Interpolation, PixelFormat, Preprocess, Resize, Size};
 use safetensors::SafeTensors;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -54,7 +54,7 @@ fn peak<T>(call: impl FnOnce() -> T) -> (T, usize) {
     (result, (PEAK.get() - before) as usize)
 }
 
-const MODES: [Mode; 3] = [Mode::Gray, Mode::Rgb, Mode::Rgba];
+const MODES: [ColorMode; 3] = [ColorMode::Gray, ColorMode::Rgb, ColorMode::Rgba];
 
 #[track_caller]
 fn stays_within(name: &str, file: &[u8]) {
@@ -143,7 +143,7 @@ fn headers_alone_refuse_what_is_too_large() {
         file[20..24].copy_from_slice(&height.to_be_bytes());
         let crc = crc32(&file[12..29]);
         file[29..33].copy_from_slice(&crc.to_be_bytes());
-        let (result, peak) = peak(|| images::decode(&file, Mode::Rgb, Orientation::Apply));
+        let (result, peak) = peak(|| images::decode(&file, ColorMode::Rgb, Orientation::Apply));
         let error = result.unwrap_err().to_string();
         assert!(error.contains("512 MiB") && peak < 1 << 20, "{width}x{height}: {peak} bytes, {error}");
     }
@@ -151,7 +151,7 @@ fn headers_alone_refuse_what_is_too_large() {
     let sof = [0xff, 0xc0, 0, 17, 8, 0xff, 0xdc, 0xff, 0xdc, 3, 1, 0x22, 0, 2, 0x11, 1, 3, 0x11, 1];
     let sos = [0xff, 0xda, 0, 12, 3, 1, 0, 2, 0x11, 3, 0x11, 0, 63, 0];
     let jpeg = [&[0xff, 0xd8][..], &sof, &sos, &[0xff, 0xd9]].concat();
-    let (result, peak) = peak(|| images::decode(&jpeg, Mode::Rgb, Orientation::Apply));
+    let (result, peak) = peak(|| images::decode(&jpeg, ColorMode::Rgb, Orientation::Apply));
     let error = result.unwrap_err().to_string();
     assert!(error.contains("512 MiB") && peak < 1 << 20, "{peak} bytes, {error}");
 }

@@ -1,6 +1,6 @@
 //! Files of many kinds decode to Pillow's pixels or are refused; a file cut anywhere is refused; none makes a decoder panic.
 
-use rmnet::images::{self, ImageError, Mode, Orientation, Pixels};
+use rmnet::images::{self, ColorMode, ImageError, Orientation, Pixels};
 use safetensors::SafeTensors;
 use safetensors::tensor::Metadata;
 use serde_json::Value;
@@ -31,10 +31,10 @@ fn pixels_are_pillows() {
     let bytes = cases();
     let cases = SafeTensors::deserialize(&bytes).unwrap();
     let kinds = [
-        ("L/", Mode::Gray, Orientation::Apply, 130),
-        ("RGB/", Mode::Rgb, Orientation::Apply, 130),
-        ("RGBA/", Mode::Rgba, Orientation::Apply, 15),
-        ("stored/", Mode::Rgb, Orientation::Ignore, 20),
+        ("L/", ColorMode::Gray, Orientation::Apply, 130),
+        ("RGB/", ColorMode::Rgb, Orientation::Apply, 130),
+        ("RGBA/", ColorMode::Rgba, Orientation::Apply, 15),
+        ("stored/", ColorMode::Rgb, Orientation::Ignore, 20),
     ];
     for (kind, mode, orientation, least) in kinds {
         let names = names(&cases, kind);
@@ -61,7 +61,7 @@ fn what_is_not_decoded_is_named() {
     assert!(refused.len() > 20);
     for (name, word) in refused {
         let file = cases.tensor(&format!("file/{name}")).unwrap();
-        let error = images::decode(file.data(), Mode::Rgb, Orientation::Apply).unwrap_err();
+        let error = images::decode(file.data(), ColorMode::Rgb, Orientation::Apply).unwrap_err();
         assert!(error.to_string().contains(&word), "{name}: expected {word:?} in {error}");
         // A whole file of another kind is not said to be damaged.
         let damaged = matches!(error, ImageError::Damaged { .. });
@@ -70,7 +70,7 @@ fn what_is_not_decoded_is_named() {
     // Opaque images, for a network of four channels.
     for name in ["gray.jpg", "colour2-depth8.png", "colour0-depth8.png", "colour3-depth8.png"] {
         let file = cases.tensor(&format!("file/{name}")).unwrap();
-        let error = images::decode(file.data(), Mode::Rgba, Orientation::Apply).unwrap_err();
+        let error = images::decode(file.data(), ColorMode::Rgba, Orientation::Apply).unwrap_err();
         assert!(matches!(error, ImageError::NoAlpha { .. }), "{name}: {error}");
     }
 }
@@ -90,7 +90,7 @@ fn every_cut_file_is_refused() {
         // All of the last bytes, and others in steps that meet every segment of some file.
         for end in (0..file.len()).filter(|end| end.is_multiple_of(13) || file.len() - end < 16) {
             cuts += 1;
-            let found = images::decode(&file[..end], Mode::Rgb, Orientation::Apply);
+            let found = images::decode(&file[..end], ColorMode::Rgb, Orientation::Apply);
             assert!(found.is_err(), "{name}: cut at {end} of {}", file.len());
         }
     }
@@ -111,7 +111,7 @@ fn no_byte_makes_a_decoder_give_up() {
             for changed in [0, 255, byte ^ 1, byte ^ 0x80] {
                 file[at] = changed;
                 // Pixels or an error; what must not come is a panic, which would end this test.
-                let _ = images::decode(&file, Mode::Rgb, Orientation::Apply);
+                let _ = images::decode(&file, ColorMode::Rgb, Orientation::Apply);
             }
             file[at] = byte;
         }

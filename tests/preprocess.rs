@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rmnet::checkpoint::Checkpoint;
-use rmnet::images::{Mode, Orientation, Pixels};
+use rmnet::images::{ColorMode, Orientation, Pixels};
 use rmnet::preprocess::{
     CropRule, ImageView, Interpolation, MAX_VALUE, PixelFormat, Preprocess, PreprocessError, Resize, Size,
 };
@@ -23,7 +23,7 @@ fn cases(kind: &str) -> Vec<Value> {
 
 fn image(case: &Value) -> Pixels {
     let path = folder().join(format!("{}.png", case["image"].as_str().unwrap()));
-    rmnet::images::decode(&fs::read(path).unwrap(), Mode::Rgb, Orientation::Apply).unwrap()
+    rmnet::images::decode(&fs::read(path).unwrap(), ColorMode::Rgb, Orientation::Apply).unwrap()
 }
 
 /// An image of 1, 3 or 4 channels.

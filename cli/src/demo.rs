@@ -264,8 +264,8 @@ fn images(model: &Model) -> Result<Vec<f32>, Failure> {
     let mut input = vec![];
     for (name, png) in IMAGES {
         let refuse = |e: &dyn std::fmt::Display| Failure::input(format!("{name}: {e}"));
-        let pixels =
-            images::decode(png, images::Mode::Rgb, images::Orientation::Apply).map_err(|e| refuse(&e))?;
+        let pixels = images::decode(png, images::ColorMode::Rgb, images::Orientation::Apply)
+            .map_err(|e| refuse(&e))?;
         input.extend(model.preprocess.apply((&pixels).into(), pixels.channels).map_err(|e| refuse(&e))?);
     }
     Ok(input)

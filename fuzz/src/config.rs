@@ -3,8 +3,8 @@
 use crate::file::{any_json, change_json, fixtures};
 use crate::source::Source;
 use rmnet::checkpoint::Checkpoint;
-use rmnet::models::{self, Assume};
 use rmnet::preprocess::Preprocess;
+use rmnet::{Assume, LoadOptions, Model};
 use serde_json::{Value, json};
 
 pub fn config(data: &[u8]) {
@@ -43,7 +43,8 @@ pub fn config(data: &[u8]) {
         Ok(checkpoint) => checkpoint,
         Err(e) => return drop(e.to_string()),
     };
-    match models::load_assuming(&checkpoint, Some([file.size; 2]), &assume) {
+    let options = LoadOptions::default().size([file.size; 2]).assume(assume);
+    match Model::load(&checkpoint, &options) {
         Ok(model) => drop(model.graph.to_string()),
         Err(e) => drop(e.to_string()),
     }

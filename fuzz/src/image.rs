@@ -1,7 +1,7 @@
 //! Bytes of PNG and JPEG files: refused, or pixels of the size they say.
 
 use crate::source::Source;
-use rmnet::images::{self, MAX_BYTES, Mode, Orientation};
+use rmnet::images::{self, ColorMode, MAX_BYTES, Orientation};
 
 /// A first byte below 100: the rest as it is. Below 180: a PNG file whose checksums are put right. Else a PNG of chunks.
 pub fn images(data: &[u8]) {
@@ -14,7 +14,7 @@ pub fn images(data: &[u8]) {
 }
 
 fn decode(bytes: &[u8]) {
-    for mode in [Mode::Gray, Mode::Rgb, Mode::Rgba] {
+    for mode in [ColorMode::Gray, ColorMode::Rgb, ColorMode::Rgba] {
         let upright = images::decode(bytes, mode, Orientation::Apply);
         match &upright {
             Ok(pixels) => {

@@ -3,7 +3,7 @@
 use crate::common::random::Rng;
 use crate::file::{change_json, fixtures};
 use crate::source::Source;
-use rmnet::preprocess::{ImageView, Preprocess};
+use rmnet::preprocess::{ImageView, PixelFormat, Preprocess, Size};
 use serde_json::{Value, json};
 
 /// Pixels of the largest input and of the largest image that are made here.
@@ -15,22 +15,27 @@ pub fn preprocess(data: &[u8]) {
     let _ = preprocess.to_string();
     let size = match s.below(3) {
         0 => preprocess.size,
-        _ => [s.within(1, 64), s.within(1, 64)],
+        _ => Size::new(s.within(1, 64), s.within(1, 64)),
     };
     let preprocess = if s.one_in(2) { preprocess.with_size(size) } else { preprocess };
     let channels = *s.pick(&[3, 1, 4, 2, 0]);
     let checked = preprocess.check(channels);
-    let [height, width] = preprocess.size;
+    let Size { height, width } = preprocess.size;
     let (w, h) = (s.within(1, 80), s.within(1, 80));
     // An image is stretched before it is cropped; what that may cost is refused by others.
-    let large = |[a, b]: [usize; 2]| a.saturating_mul(b) > MAX_PIXELS;
-    if large([height, width]) || large(preprocess.resize.output_size([h, w])) {
+    let large = |size: Size| size.height.saturating_mul(size.width) > MAX_PIXELS;
+    if large(preprocess.size) || large(preprocess.resize.output_size(Size::new(h, w))) {
         return;
     }
     let mut rng = Rng(s.seed());
     let noise = *s.pick(&[1, 255, 2]);
-    let pixels: Vec<u8> = (0..w * h * channels).map(|_| (rng.next() % noise) as u8).collect();
-    match preprocess.apply_view(ImageView { pixels: &pixels, width: w, height: h, channels }) {
+    let formats =
+        [PixelFormat::Rgb8, PixelFormat::Gray8, PixelFormat::Rgba8, PixelFormat::Bgra8, PixelFormat::Bgr8];
+    let format = *s.pick(&formats);
+    let stride = w * format.bytes() + *s.pick(&[0, 1, 7]);
+    let pixels: Vec<u8> = (0..stride * h).map(|_| (rng.next() % noise) as u8).collect();
+    let image = ImageView::new(&pixels, Size::new(h, w), format).with_stride(stride);
+    match preprocess.apply(image, channels) {
         Ok(values) => {
             assert_eq!(values.len(), channels * height * width, "{preprocess}");
             assert!(values.iter().all(|v| v.is_finite()), "{preprocess}");

@@ -4,7 +4,9 @@
 //! before the decoder sees them, and EXIF is found on the way.
 
 use super::pillow::{cmyk_to_rgb, luma};
-use super::{Decoded, Format, ImageError, MAX_BYTES, Mode, Needs, Pixels, check_size, orientation, turned};
+use super::{
+    ColorMode, Decoded, Format, ImageError, MAX_BYTES, Needs, Pixels, check_size, orientation, turned,
+};
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 
 /// Scripts of progressive files have about ten scans; each of a hostile file's costs time.
@@ -14,16 +16,16 @@ const MAX_SCANS: usize = 500;
 const DECODER: u64 = 1 << 20;
 
 /// What [`decode`] needs.
-pub(super) fn needs(bytes: &[u8], mode: Mode) -> Result<Needs, ImageError> {
+pub(super) fn needs(bytes: &[u8], mode: ColorMode) -> Result<Needs, ImageError> {
     let markers = Markers::walk(bytes)?;
     markers.frame.check(&markers, mode)
 }
 
-pub(super) fn decode(bytes: &[u8], mode: Mode) -> Result<Decoded, ImageError> {
+pub(super) fn decode(bytes: &[u8], mode: ColorMode) -> Result<Decoded, ImageError> {
     let markers = Markers::walk(bytes)?;
     let frame = &markers.frame;
     frame.check(&markers, mode)?;
-    if mode == Mode::Rgba {
+    if mode == ColorMode::Rgba {
         return Err(ImageError::NoAlpha { found: "a JPEG image".into() });
     }
     let (format, stored) = match frame.components.len() {
@@ -58,8 +60,8 @@ pub(super) fn decode(bytes: &[u8], mode: Mode) -> Result<Decoded, ImageError> {
         _ => [0; 3],
     };
     let data = match (mode, format) {
-        (Mode::Gray, PixelFormat::Grayscale) | (Mode::Rgb, PixelFormat::Rgb) => image.data,
-        (Mode::Gray, _) => image.data.chunks_exact(stored).map(|p| luma(to_rgb(p))).collect(),
+        (ColorMode::Gray, PixelFormat::Grayscale) | (ColorMode::Rgb, PixelFormat::Rgb) => image.data,
+        (ColorMode::Gray, _) => image.data.chunks_exact(stored).map(|p| luma(to_rgb(p))).collect(),
         _ => {
             let mut data = Vec::with_capacity(frame.width * frame.height * 3);
             image.data.chunks_exact(stored).for_each(|p| data.extend(to_rgb(p)));
@@ -205,7 +207,7 @@ impl Frame {
     }
 
     /// Refuses what is not decoded, by its name.
-    fn check(&self, markers: &Markers<'_>, mode: Mode) -> Result<Needs, ImageError> {
+    fn check(&self, markers: &Markers<'_>, mode: ColorMode) -> Result<Needs, ImageError> {
         let kind = match self.kind {
             0xc3 => "lossless",
             0xc5 | 0xc6 | 0xcd | 0xce => "hierarchical (a differential frame)",

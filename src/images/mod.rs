@@ -4,10 +4,10 @@
 //! asked, as Pillow's `ImageOps.exif_transpose` does it.
 //!
 //! ```
-//! use rmnet::images::{self, Mode, Orientation};
+//! use rmnet::images::{self, ColorMode, Orientation};
 //!
 //! let bytes = std::fs::read("assets/digits/images/0374_7.png")?;
-//! let pixels = images::decode(&bytes, Mode::Rgb, Orientation::Apply)?;
+//! let pixels = images::decode(&bytes, ColorMode::Rgb, Orientation::Apply)?;
 //! assert_eq!(pixels.data.len(), pixels.width * pixels.height * 3);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -29,7 +29,7 @@ pub const MAX_BYTES: usize = 512 << 20;
 /// What a pixel holds, by Pillow's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Mode {
+pub enum ColorMode {
     /// One channel, `L`: colour becomes luma by ITU-R 601.
     Gray,
     /// Three channels, `RGB`: transparency is dropped.
@@ -38,13 +38,13 @@ pub enum Mode {
     Rgba,
 }
 
-impl Mode {
+impl ColorMode {
     /// The mode of that many channels: 1, 3 or 4.
-    pub fn of_channels(channels: usize) -> Option<Mode> {
+    pub fn of_channels(channels: usize) -> Option<ColorMode> {
         match channels {
-            1 => Some(Mode::Gray),
-            3 => Some(Mode::Rgb),
-            4 => Some(Mode::Rgba),
+            1 => Some(ColorMode::Gray),
+            3 => Some(ColorMode::Rgb),
+            4 => Some(ColorMode::Rgba),
             _ => None,
         }
     }
@@ -52,9 +52,9 @@ impl Mode {
     /// Bytes of a pixel.
     pub fn channels(self) -> usize {
         match self {
-            Mode::Gray => 1,
-            Mode::Rgb => 3,
-            Mode::Rgba => 4,
+            ColorMode::Gray => 1,
+            ColorMode::Rgb => 3,
+            ColorMode::Rgba => 4,
         }
     }
 }
@@ -137,7 +137,7 @@ pub enum ImageError {
         /// The memory that would be needed, as a clause; empty where a side is too long.
         needs: String,
     },
-    /// [`Mode::Rgba`] was asked of an image without transparency.
+    /// [`ColorMode::Rgba`] was asked of an image without transparency.
     #[error("expected an image with an alpha channel, found {found}")]
     NoAlpha {
         /// What its pixels are.
@@ -172,7 +172,7 @@ pub struct Needs {
 ///
 /// # Errors
 /// As [`decode`], where the headers show it: so for an image that is too large.
-pub fn needs(bytes: &[u8], mode: Mode) -> Result<Needs, ImageError> {
+pub fn needs(bytes: &[u8], mode: ColorMode) -> Result<Needs, ImageError> {
     let format = known_format(bytes)?;
     let needs = match format {
         Format::Png => png::needs,
@@ -194,7 +194,7 @@ fn panicked(format: Format) -> ImageError {
 /// # Errors
 /// [`ImageError`] says what the file is that was not expected, or what is wrong with it. An image that is too large is refused by its
 /// headers, before memory is asked for. No file makes this panic.
-pub fn decode(bytes: &[u8], mode: Mode, orientation: Orientation) -> Result<Pixels, ImageError> {
+pub fn decode(bytes: &[u8], mode: ColorMode, orientation: Orientation) -> Result<Pixels, ImageError> {
     let format = known_format(bytes)?;
     let decoder = match format {
         Format::Png => png::decode,
@@ -203,7 +203,7 @@ pub fn decode(bytes: &[u8], mode: Mode, orientation: Orientation) -> Result<Pixe
     decode_with(decoder, format, bytes, mode, orientation)
 }
 
-type Decoder = fn(&[u8], Mode) -> Result<Decoded, ImageError>;
+type Decoder = fn(&[u8], ColorMode) -> Result<Decoded, ImageError>;
 
 /// Pixels as they are stored, and how to turn them: 1 to 8 as EXIF counts.
 struct Decoded {
@@ -215,7 +215,7 @@ fn decode_with(
     decoder: Decoder,
     format: Format,
     bytes: &[u8],
-    mode: Mode,
+    mode: ColorMode,
     orientation: Orientation,
 ) -> Result<Pixels, ImageError> {
     let Decoded { pixels, orientation: stored } =
@@ -273,7 +273,7 @@ mod tests {
         // A quiet hook for this test alone would race with other tests: the message on stderr stays.
         let panics: Decoder = |_, _| panic!("index out of bounds");
         let error =
-            move || decode_with(panics, Format::Jpeg, b"", Mode::Rgb, Orientation::Apply).unwrap_err();
+            move || decode_with(panics, Format::Jpeg, b"", ColorMode::Rgb, Orientation::Apply).unwrap_err();
         for found in [error(), std::thread::spawn(error).join().unwrap()] {
             assert!(matches!(&found, ImageError::Damaged { format: Format::Jpeg, .. }), "{found}");
         }
@@ -282,7 +282,8 @@ mod tests {
 
     #[test]
     fn other_files_are_named() {
-        let refuse = |bytes: &[u8]| decode(bytes, Mode::Rgb, Orientation::Apply).unwrap_err().to_string();
+        let refuse =
+            |bytes: &[u8]| decode(bytes, ColorMode::Rgb, Orientation::Apply).unwrap_err().to_string();
         for (bytes, name) in
             [(&b"GIF89a"[..], "GIF"), (b"RIFF0000WEBPVP8 ", "WebP"), (b"", "empty"), (b"hello", "no image")]
         {

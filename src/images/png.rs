@@ -1,7 +1,9 @@
 //! PNG, by the `png` crate up to the stored samples, and Pillow's conversions from there.
 
 use super::pillow::luma;
-use super::{Decoded, Format, ImageError, MAX_BYTES, Mode, Needs, Pixels, check_size, orientation, turned};
+use super::{
+    ColorMode, Decoded, Format, ImageError, MAX_BYTES, Needs, Pixels, check_size, orientation, turned,
+};
 use ::png::{BitDepth, ColorType, DecodeOptions, DecodingError, Info, Limits, Transformations};
 use std::io::Cursor;
 
@@ -44,7 +46,7 @@ fn metadata(bytes: &[u8]) -> u64 {
 }
 
 /// A decoder that has read the header, and what its image needs.
-fn open(bytes: &[u8], mode: Mode) -> Result<(Decoder<'_>, Needs), ImageError> {
+fn open(bytes: &[u8], mode: ColorMode) -> Result<(Decoder<'_>, Needs), ImageError> {
     let mut options = DecodeOptions::default();
     options.set_ignore_checksums(false);
     // Pillow refuses these too.
@@ -70,11 +72,11 @@ fn open(bytes: &[u8], mode: Mode) -> Result<(Decoder<'_>, Needs), ImageError> {
 }
 
 /// What [`decode`] needs.
-pub(super) fn needs(bytes: &[u8], mode: Mode) -> Result<Needs, ImageError> {
+pub(super) fn needs(bytes: &[u8], mode: ColorMode) -> Result<Needs, ImageError> {
     open(bytes, mode).map(|(_, needs)| needs)
 }
 
-pub(super) fn decode(bytes: &[u8], mode: Mode) -> Result<Decoded, ImageError> {
+pub(super) fn decode(bytes: &[u8], mode: ColorMode) -> Result<Decoded, ImageError> {
     let (decoder, Needs { width, height, .. }) = open(bytes, mode)?;
     let mut reader = decoder.read_info().map_err(refuse)?;
     let size = reader.output_buffer_size().ok_or_else(|| damaged("sizes beyond memory".into()))?;
@@ -108,10 +110,12 @@ pub(super) fn decode(bytes: &[u8], mode: Mode) -> Result<Decoded, ImageError> {
 }
 
 /// Whether the file stores the pixels that are asked for.
-fn is_stored(color: ColorType, depth: BitDepth, mode: Mode) -> bool {
+fn is_stored(color: ColorType, depth: BitDepth, mode: ColorMode) -> bool {
     let same = matches!(
         (color, mode),
-        (ColorType::Grayscale, Mode::Gray) | (ColorType::Rgb, Mode::Rgb) | (ColorType::Rgba, Mode::Rgba)
+        (ColorType::Grayscale, ColorMode::Gray)
+            | (ColorType::Rgb, ColorMode::Rgb)
+            | (ColorType::Rgba, ColorMode::Rgba)
     );
     same && depth == BitDepth::Eight
 }
@@ -129,10 +133,10 @@ struct Samples<'a> {
 }
 
 impl Samples<'_> {
-    fn to_mode(&self, mode: Mode) -> Result<Vec<u8>, ImageError> {
+    fn to_mode(&self, mode: ColorMode) -> Result<Vec<u8>, ImageError> {
         let mut out = Vec::with_capacity(self.width * self.height * mode.channels());
         let alpha = match mode {
-            Mode::Rgba => Some(self.alpha()?),
+            ColorMode::Rgba => Some(self.alpha()?),
             _ => None,
         };
         let channels = self.color.samples();
@@ -145,7 +149,7 @@ impl Samples<'_> {
                     ColorType::Indexed => self.colour(usize::from(sample(0))),
                 };
                 match mode {
-                    Mode::Gray => out.push(luma(rgb)),
+                    ColorMode::Gray => out.push(luma(rgb)),
                     _ => out.extend(rgb),
                 }
                 out.extend(alpha.map(|alpha| match alpha {

@@ -164,9 +164,10 @@ impl Session {
     /// As there.
     #[cfg(feature = "gpu")]
     pub async fn from_prepared_with_gpu_async(gpu: &Gpu, prepared: &Prepared) -> Result<Session, Error> {
-        let Options { safe_shaders, tuning, .. } = &prepared.options;
+        let Options { safe_shaders, timeout, tuning, .. } = &prepared.options;
         let exec = ExecOptions { safe_shaders: *safe_shaders, tuning: tuning.clone() };
-        let executor = GpuExecutor::new_async(gpu, &prepared.plan, &exec).await?;
+        let gpu = timeout.map_or_else(|| gpu.clone(), |timeout| gpu.clone().with_timeout(timeout));
+        let executor = GpuExecutor::new_async(&gpu, &prepared.plan, &exec).await?;
         Ok(Session::over(Box::new(executor), prepared))
     }
 

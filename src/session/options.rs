@@ -7,6 +7,8 @@ use crate::kernel::Precision;
 use crate::rewrite::{Form, Mode};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::threads::Threads;
+#[cfg(feature = "gpu")]
+use std::time::Duration;
 
 /// Where a network runs. A choice that cannot be met is an error; the device is never changed silently.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +68,10 @@ pub struct Options {
     /// Whether shaders are compiled with wgpu's run-time checks of bounds. Plans are checked, so they are off by default.
     #[cfg(feature = "gpu")]
     pub safe_shaders: bool,
+    /// The longest that a run or an upload waits for the GPU's driver before it is an error. By default that of the
+    /// [`Gpu`](crate::Gpu), 5 minutes; on the CPU, and in a browser, it is not read.
+    #[cfg(feature = "gpu")]
+    pub timeout: Option<Duration>,
     /// Kernels measured to be the fastest. Empty by default: the static choice. On the CPU it is not read.
     #[cfg(feature = "gpu")]
     pub tuning: Tuning,
@@ -86,6 +92,8 @@ impl Default for Options {
             threads: None,
             #[cfg(feature = "gpu")]
             safe_shaders: false,
+            #[cfg(feature = "gpu")]
+            timeout: None,
             #[cfg(feature = "gpu")]
             tuning: Tuning::default(),
         }
@@ -152,6 +160,13 @@ impl Options {
     #[cfg(feature = "gpu")]
     pub fn safe_shaders(mut self, safe: bool) -> Options {
         self.safe_shaders = safe;
+        self
+    }
+
+    /// Sets [`Options::timeout`].
+    #[cfg(feature = "gpu")]
+    pub fn timeout(mut self, timeout: Duration) -> Options {
+        self.timeout = Some(timeout);
         self
     }
 

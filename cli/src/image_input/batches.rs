@@ -4,7 +4,7 @@ use super::budget::{Budget, Share};
 use super::tensor::TensorInput;
 use super::{Failure, Inputs, Kind, MAX_IMAGE_FILE, Source};
 use rmnet::graph::Shape;
-use rmnet::images::{self, Mode, Needs, Orientation};
+use rmnet::images::{self, ColorMode, Needs, Orientation};
 use rmnet::preprocess::{ImageView, Preprocess, Size};
 use rmnet::threads::{self, Threads};
 
@@ -27,7 +27,7 @@ pub struct Batches<'a> {
     inputs: &'a Inputs,
     preprocess: &'a Preprocess,
     orientation: Orientation,
-    mode: Mode,
+    mode: ColorMode,
     next: usize,
 }
 
@@ -43,10 +43,10 @@ impl Inputs {
         let mode = match &self.kind {
             Kind::Tensor(tensor) => {
                 tensor.check(shape)?;
-                Mode::Rgb
+                ColorMode::Rgb
             }
             Kind::Images(_) => {
-                let mode = Mode::of_channels(shape.channels).ok_or_else(|| {
+                let mode = ColorMode::of_channels(shape.channels).ok_or_else(|| {
                     Failure::input(format!(
                         "the network reads {} channels, an image has 1, 3 or 4: expected a tensor `input` in a .safetensors",
                         shape.channels

@@ -178,7 +178,7 @@ fn piped(name: &str, mut from: impl Read) -> Result<Found, Failure> {
         Content::Image => MAX_IMAGE_FILE as u64,
         Content::Tensor => MAX_PIPED_TENSOR,
         Content::Other => {
-            let why = images::decode(&bytes, images::Mode::Rgb, Default::default());
+            let why = images::decode(&bytes, images::ColorMode::Rgb, Default::default());
             return Err(refuse(
                 why.map_or_else(|e| e.to_string() + ", and no .safetensors", |_| String::new()),
             ));
