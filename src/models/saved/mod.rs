@@ -182,7 +182,7 @@ fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedErro
         false => Err(SavedError::Mismatch { what, expected, found }),
     };
     let size = format!("{:?}", [height, width]);
-    same("preprocess.size", size, format!("{:?}", chain.about.preprocess.size))?;
+    same("preprocess.size", size, format!("{:?}", chain.about.preprocess.size.array()))?;
     if let Some((name, node)) = chain.about.layers.iter().find(|(_, node)| graph.find(node).is_none()) {
         let expected = format!("a node of the chain for {name}");
         return Err(SavedError::Mismatch { what: "layers", expected, found: node.clone() });
