@@ -6,7 +6,7 @@ use rmnet::Precision;
 use rmnet::cpu::{CpuError, CpuExecutor};
 use rmnet::graph::{Activation, BlockWeight, Conv2d, Graph, Op, Shape, Weight};
 use rmnet::kernel::Rounding;
-use rmnet::plan::{self, CheckedPlan, PlanOptions, Plan, PlanError, PlanTarget, Values};
+use rmnet::plan::{self, CheckedPlan, Plan, PlanError, PlanOptions, PlanTarget, Values};
 use rmnet::reference;
 use rmnet::rewrite::{self, Form, Mode, Rewritten};
 use rmnet::tensor::Tensor;
@@ -51,7 +51,8 @@ impl Run {
             target.max_storage_buffers = s.within(0, 9) as u32;
         }
         let precision = if s.one_in(4) { Precision::F16 } else { Precision::F32 };
-        let options = PlanOptions { batch: s.within(1, 3), keep: vec![], target, split: !s.one_in(4), precision };
+        let options =
+            PlanOptions { batch: s.within(1, 3), keep: vec![], target, split: !s.one_in(4), precision };
         Run { form, options }
     }
 }

@@ -6,7 +6,7 @@ use crate::network::network_of;
 use crate::source::Source;
 use rmnet::Precision;
 use rmnet::gpu::{ExecOptions, Gpu, GpuError, GpuExecutor, GpuKind, TunedKernel, Tuning};
-use rmnet::plan::{CheckedPlan, PlanOptions, Plan, Values};
+use rmnet::plan::{CheckedPlan, Plan, PlanOptions, Values};
 use rmnet::rewrite::{self, Rewritten};
 use rmnet::verify;
 use std::collections::HashMap;
@@ -86,7 +86,14 @@ pub fn kernels(data: &[u8]) {
 }
 
 /// The output of a plan as it is made, then each layer of one that keeps them all.
-fn run(gpu: &Gpu, rewritten: &Rewritten, options: &PlanOptions, input: &[f32], exact: &Exact, s: &mut Source) {
+fn run(
+    gpu: &Gpu,
+    rewritten: &Rewritten,
+    options: &PlanOptions,
+    input: &[f32],
+    exact: &Exact,
+    s: &mut Source,
+) {
     let graph = &rewritten.graph;
     let half = options.precision == Precision::F16;
     let (most, unit) = if half { (6e3, 2f64.powi(-10)) } else { (1e30, 2f64.powi(-23)) };
