@@ -1,15 +1,15 @@
-//! What happens where memory is short.
+//! Handling of memory exhaustion.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// The system's allocator. Where it has not even a little left, the program ends as it does where memory is short, with exit code 6, and
-/// is not aborted. What is large is asked for where it is used ([`rmnet::memory`]), and may be refused.
+/// The system's allocator. If even a small allocation fails, the program exits with code 6 instead of aborting. Large allocations are
+/// checked where they are made ([`rmnet::memory`]) and may be refused.
 struct Allocator;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-/// Bytes that nobody asks for twice.
+/// Allocations up to this size are small: their failure ends the program.
 const MAX_SMALL_BYTES: usize = 64 << 10;
 
 fn had(at: *mut u8, bytes: usize) -> *mut u8 {

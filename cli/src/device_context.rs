@@ -1,4 +1,4 @@
-//! Where a verb runs, with what is kept on disk for that adapter: the tuning, and what the driver compiled.
+//! The device of a verb, with the files kept for that adapter: tuning and compiled shaders.
 
 use super::args::{DeviceArgs, KeptArgs};
 use super::{Failure, device, terminal};
@@ -11,20 +11,20 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Larger files of compiled shaders are started anew: they only grow.
+/// Larger caches of compiled shaders are discarded, since they only grow.
 const MAX_CACHE_BYTES: u64 = 64 << 20;
 
-/// A device, open, with the options that follow from the command line.
+/// An opened device, with the options from the command line.
 pub struct DeviceContext {
     /// `None` on the CPU.
     gpu: Option<Gpu>,
     device: Device,
-    /// What the default device left alone when it found no hardware GPU.
+    /// The adapters skipped because none is a hardware GPU.
     passed_over: Vec<PassedOver>,
     safe_shaders: bool,
     precision: Precision,
     tuning: FoundTuning,
-    /// Where the driver's shaders are kept, and what was read from there.
+    /// Path and initial content of the cache of compiled shaders.
     shaders: Option<(PathBuf, Vec<u8>)>,
 }
 
@@ -33,7 +33,7 @@ pub struct DeviceContext {
 pub struct FoundTuning {
     pub tuning: Tuning,
     file: Option<PathBuf>,
-    /// Named on the command line: what is wrong with it is an error, not a warning.
+    /// Named on the command line: problems with it are errors, not warnings.
     named: bool,
 }
 
@@ -77,7 +77,7 @@ impl DeviceContext {
         Ok(DeviceContext { gpu: Some(gpu), device, passed_over, safe_shaders, precision, tuning, shaders })
     }
 
-    /// What sessions here have in common.
+    /// Options common to all sessions on this device.
     pub fn options(&self) -> Options {
         Options::default()
             .device(self.device.clone())
@@ -114,7 +114,7 @@ impl DeviceContext {
         session.tuned().map_or(Value::Null, |tuned| self.tuning.json(tuned))
     }
 
-    /// Keeps what the driver compiled for the next start. Failing that is a warning: nothing that was asked for is missing.
+    /// Saves compiled shaders for the next start. Failure is only a warning.
     pub fn keep_shaders(&self) {
         let (Some(gpu), Some((path, before))) = (&self.gpu, &self.shaders) else { return };
         if gpu.pipeline_cache().is_none_or(|now| now == *before) {

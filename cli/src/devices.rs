@@ -1,4 +1,4 @@
-//! `devices` and `doctor`: what there is to run on, and what stands in the way.
+//! `devices` and `doctor`: the available devices, and problems that prevent their use.
 
 use super::{Failure, Report, device_context, mib};
 use rmnet::Error;

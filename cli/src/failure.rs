@@ -8,7 +8,7 @@ use std::fmt::Display;
 /// Why a verb failed, and the exit code that says so.
 #[derive(Debug)]
 pub struct Failure {
-    /// As the contract has it.
+    /// Exit code, as documented.
     pub code: u8,
     /// For people, on stderr.
     pub message: String,

@@ -1,4 +1,4 @@
-//! What `run` prints and writes of each input, as it goes.
+//! Output of `run`: prints and writes results as inputs are processed.
 
 use super::{Failure, output_shape, terminal, versioned, write};
 use rmnet;

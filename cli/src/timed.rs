@@ -1,4 +1,4 @@
-//! What `bench` and `profile` share: a session for an input of noise, and how its making went.
+//! The common part of `bench` and `profile`: a session with a random input, and its startup times.
 
 use super::args::TimedArgs;
 use super::device_context::DeviceContext;

@@ -8,7 +8,7 @@ use super::{
 use indicatif::{ProgressBar, ProgressStyle};
 use rmnet::gpu::{self, Gpu, HardwareGpu, Tuning};
 use rmnet::kernel;
-use rmnet::tune::{Choice, Tune, TuneError};
+use rmnet::tune::{Tune, TuneError, TunedConv};
 use rmnet::{Device, Error, Options, prepare};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -193,7 +193,7 @@ fn refused(found: &Tune) -> impl Iterator<Item = (&str, kernel::Choice, &str)> {
     })
 }
 
-fn choice_json(c: &Choice) -> Value {
+fn choice_json(c: &TunedConv) -> Value {
     let tried: Vec<Value> = c
         .tried
         .iter()

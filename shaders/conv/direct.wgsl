@@ -61,7 +61,7 @@ fn conv2d(
         }
     }
     // One step per conv row under the tile (BY_ROWS) or per tap of the pooling window; one step without a pool.
-    //# unroll if TURNS == 1u
+    //# unroll if POOL_STEPS == 1u
     for (var pool_step = 0u; pool_step < POOL_STEPS; pool_step++) {
         // Position of the first conv pixel. It wraps where a pooling window begins before the map.
         var y = down;
@@ -98,7 +98,7 @@ fn conv2d(
                 let in_y = y * R0_STRIDE_Y + ky * R0_DILATION_Y - R0_PAD_Y;
                 let row = row_r0(in_y);
                 let row_inside = inside_r0(in_y, 0u);
-                //# unroll if R0_TURNS_X == 1u
+                //# unroll if R0_STEPS_X == 1u
                 for (var kx = 0u; kx < R0_STEPS_X; kx++) {
                     // Input columns read by pixels and taps, at R0_OFFSETS from the first. A column outside the view for every invocation
                     // is not loaded; one inside for all is not tested. R0_COLUMN maps (pixel, tap) to a column.

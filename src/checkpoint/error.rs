@@ -1,4 +1,4 @@
-//! What can be wrong with a checkpoint before any family is looked for.
+//! Errors of opening a checkpoint.
 
 use std::path::PathBuf;
 

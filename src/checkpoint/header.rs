@@ -1,4 +1,4 @@
-//! The safetensors header: checked by the `safetensors` crate, turned into tensors that borrow the file.
+//! Reads the safetensors header, checked by the `safetensors` crate, as tensors that borrow the file.
 
 use super::{CheckpointError, Contents, OtherTensor};
 use crate::tensor::{Dtype, Owner, Tensor};

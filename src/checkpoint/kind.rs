@@ -1,4 +1,4 @@
-//! What a file is, by its contents: names such as `.bin` and `.pt` say little.
+//! Detects the format of a file from its contents, since extensions such as `.bin` and `.pt` are ambiguous.
 
 use super::{CheckpointError, Format};
 

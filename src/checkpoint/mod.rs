@@ -1,7 +1,7 @@
 //! An opened checkpoint (safetensors, sharded safetensors, PyTorch's pickles), its tensors as borrowed views, and the config files beside it.
 //!
-//! Everything is checked once, here: the header, the offsets, the element types. What follows reads tensors without
-//! copying them; a file stays in memory, or memory-mapped, for as long as any tensor of it lives.
+//! The header, offsets and element types are checked once, here. Later code reads tensors without copying; a file stays in memory, or
+//! mapped, as long as any tensor of it lives.
 //!
 //! Pickles are read without running a byte of them, by the feature `pickle`, which the program has on.
 //!
@@ -61,14 +61,14 @@ impl fmt::Display for Format {
     }
 }
 
-/// A tensor that cannot be computed with: of integers, booleans or 8-bit floats, sparse, quantized.
+/// A tensor of an unsupported type or form: integers, booleans, 8-bit floats, sparse, quantized.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OtherTensor {
     dtype: String,
     shape: Vec<usize>,
 }
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Default)]
 struct Contents {
     tensors: BTreeMap<String, Tensor>,

@@ -1,4 +1,4 @@
-//! Finding and mapping the file, and the JSON files beside it.
+//! Finds and maps the file and the JSON files beside it.
 
 use super::CheckpointError;
 use crate::files;
@@ -112,7 +112,7 @@ impl Bytes for Mapped {
     }
 }
 
-/// How the bytes of files are had.
+/// How files are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     /// Read into memory.
@@ -135,7 +135,7 @@ pub(super) fn bytes(path: &Path, access: Access) -> Result<Owner, CheckpointErro
     Ok(Arc::new(files::read_from(file, u64::MAX - 1).map_err(io_error(path))?))
 }
 
-/// The most bytes of a config file.
+/// Maximum bytes of a config file.
 const MAX_CONFIG: u64 = 1 << 20;
 
 /// The JSON object in a config file; `None` where there is no such file.

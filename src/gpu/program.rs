@@ -11,7 +11,7 @@ use std::sync::Arc;
 use wgpu::{BindGroup, Buffer, BufferBinding, ComputePass};
 
 /// One dispatch of a plan, without its bind groups.
-struct Step {
+struct ProgramStep {
     /// Index of the pipeline of each of the kernel's shaders.
     pipelines: Vec<usize>,
     kernel: Kernel,
@@ -23,7 +23,7 @@ type BindGroups = Vec<BindGroup>;
 /// All dispatches of a plan with their bindings.
 pub(super) struct Program {
     pipelines: Vec<Pipeline>,
-    steps: Vec<Step>,
+    steps: Vec<ProgramStep>,
     slots: Slots,
     /// Shared by all kernels that bind it; as large as the largest needs.
     scratch: Option<Buffer>,
@@ -39,7 +39,7 @@ pub(super) type IoBindGroups = Vec<(usize, BindGroups)>;
 /// Compiled dispatches, before the weights exist.
 pub(super) struct Compiled {
     pipelines: Vec<Pipeline>,
-    steps: Vec<Step>,
+    steps: Vec<ProgramStep>,
     /// The submission after which background compilation is finished.
     #[cfg(not(target_arch = "wasm32"))]
     background: Option<wgpu::SubmissionIndex>,
@@ -61,7 +61,7 @@ impl Compiled {
                 shader.forget_text();
                 pipeline
             });
-            steps.push(Step { pipelines: pipelines.collect(), kernel });
+            steps.push(ProgramStep { pipelines: pipelines.collect(), kernel });
         }
         drop(known);
         let pipelines = make_pipelines(gpu, &sources, safe).await?;

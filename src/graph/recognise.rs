@@ -225,14 +225,14 @@ impl View<'_> {
         let mut blocks: Vec<Block> = vec![];
         let mut found = ranges(&columns, taps > 1);
         if found.len() > MAX_ROW_RANGES {
-            found = vec![(Kind::Dense, 0..per_in)];
+            found = vec![(ColumnKind::Dense, 0..per_in)];
         }
         for (kind, input) in found {
             let dense = |kernel: &[usize]| self.weight.selected(&rows.clone().collect::<Vec<_>>(), kernel);
             let inputs: Vec<usize> = input.clone().collect();
             match kind {
-                Kind::Zero => {}
-                Kind::Diagonal => {
+                ColumnKind::Zero => {}
+                ColumnKind::Diagonal => {
                     let factors: Vec<f64> = columns[input.clone()].iter().map(|c| c.value).collect();
                     let out = columns[input.start].row..columns[input.start].row + input.len();
                     let weight = match self.near(&factors, &[]) {
@@ -244,11 +244,11 @@ impl View<'_> {
                     };
                     blocks.push(Block { out, input, weight });
                 }
-                Kind::Pointwise => {
+                ColumnKind::Pointwise => {
                     let weight = BlockWeight::Pointwise(dense(&inputs).at_tap(self.centre));
                     blocks.push(Block { out: rows.clone(), input, weight });
                 }
-                Kind::Dense => {
+                ColumnKind::Dense => {
                     let weight = dense(&inputs);
                     let groups = self.groups_of(&weight);
                     let weight = BlockWeight::Dense { weight: weight.grouped(groups), groups };
@@ -280,7 +280,7 @@ impl View<'_> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+enum ColumnKind {
     Zero,
     Diagonal,
     Pointwise,
@@ -294,45 +294,46 @@ impl Column {
     }
 
     /// Ignoring its neighbours.
-    fn kind(&self, windowed: bool) -> Kind {
+    fn kind(&self, windowed: bool) -> ColumnKind {
         match self {
-            Column { count: 0, .. } => Kind::Zero,
-            Column { beside: 0, .. } if windowed => Kind::Pointwise,
-            _ => Kind::Dense,
+            Column { count: 0, .. } => ColumnKind::Zero,
+            Column { beside: 0, .. } if windowed => ColumnKind::Pointwise,
+            _ => ColumnKind::Dense,
         }
     }
 }
 
 /// Input channels in ranges of one kind. What is too short for its kind is dense.
-fn ranges(columns: &[Column], windowed: bool) -> Vec<(Kind, Range<usize>)> {
+fn ranges(columns: &[Column], windowed: bool) -> Vec<(ColumnKind, Range<usize>)> {
     // With where a diagonal begins: two that follow each other are two blocks, as the second begins at another row.
-    let mut kinds: Vec<(Kind, usize)> = columns.iter().map(|c| (c.kind(windowed), 0)).collect();
+    let mut kinds: Vec<(ColumnKind, usize)> = columns.iter().map(|c| (c.kind(windowed), 0)).collect();
     let mut i = 0;
     while i < columns.len() {
         let follows =
             |(k, c): &(usize, &Column)| c.count == 1 && c.beside == 0 && c.row == columns[i].row + k;
         let diagonal = columns[i..].iter().enumerate().take_while(follows).count();
         if diagonal >= MIN_RUN.min(columns.len()) {
-            kinds[i..i + diagonal].fill((Kind::Diagonal, i));
+            kinds[i..i + diagonal].fill((ColumnKind::Diagonal, i));
         }
         i += diagonal.max(1);
     }
     // A few zeros among pointwise columns, such as pruning leaves, do not end them.
-    let sparse = |k: &(Kind, usize)| matches!(k.0, Kind::Pointwise | Kind::Zero);
+    let sparse = |k: &(ColumnKind, usize)| matches!(k.0, ColumnKind::Pointwise | ColumnKind::Zero);
     for run in kinds.chunk_by_mut(|a, b| sparse(a) && sparse(b)) {
-        let few = run.chunk_by(|a, b| a == b).all(|part| part[0].0 != Kind::Zero || part.len() < MIN_RUN);
-        if few && run.iter().any(|k| k.0 == Kind::Pointwise) {
-            run.fill((Kind::Pointwise, 0));
+        let few =
+            run.chunk_by(|a, b| a == b).all(|part| part[0].0 != ColumnKind::Zero || part.len() < MIN_RUN);
+        if few && run.iter().any(|k| k.0 == ColumnKind::Pointwise) {
+            run.fill((ColumnKind::Pointwise, 0));
         }
     }
-    let mut found: Vec<(Kind, Range<usize>)> = vec![];
+    let mut found: Vec<(ColumnKind, Range<usize>)> = vec![];
     let mut start = 0;
     while start < kinds.len() {
         let len = kinds[start..].iter().take_while(|k| **k == kinds[start]).count();
         let short = len < MIN_RUN.min(columns.len());
-        let kind = if short { Kind::Dense } else { kinds[start].0 };
+        let kind = if short { ColumnKind::Dense } else { kinds[start].0 };
         match found.last_mut() {
-            Some((Kind::Dense, range)) if kind == Kind::Dense => range.end = start + len,
+            Some((ColumnKind::Dense, range)) if kind == ColumnKind::Dense => range.end = start + len,
             _ => found.push((kind, start..start + len)),
         }
         start += len;

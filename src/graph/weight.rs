@@ -12,12 +12,12 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Weight {
     shape: [usize; 4],
-    source: Source,
+    source: WeightSource,
     row_scale: Option<Arc<[f64]>>,
 }
 
 #[derive(Clone, Debug)]
-enum Source {
+enum WeightSource {
     Tensor(Tensor),
     Flattened(Arc<Conv2d>),
     /// One tap of every kernel.
@@ -46,7 +46,7 @@ impl Weight {
         let &[o, i, h, w] = tensor.shape() else {
             panic!("a convolution weight is OIHW, found {:?}", tensor.shape());
         };
-        Weight { shape: [o, i, h, w], source: Source::Tensor(tensor), row_scale: None }
+        Weight { shape: [o, i, h, w], source: WeightSource::Tensor(tensor), row_scale: None }
     }
 
     /// All blocks of a convolution multiplied out into one kernel of `groups` groups, Dirac ones and zeros included.
@@ -55,7 +55,7 @@ impl Weight {
     /// When a block reads an input channel outside the group of its output channel.
     pub fn flattened(conv: &Conv2d, groups: usize) -> Weight {
         let shape = [conv.out_channels, conv.in_channels / groups, conv.kernel[0], conv.kernel[1]];
-        Weight { shape, source: Source::Flattened(Arc::new(conv.clone())), row_scale: None }
+        Weight { shape, source: WeightSource::Flattened(Arc::new(conv.clone())), row_scale: None }
     }
 
     /// Some output channels and some inputs of a group, in the order given: `[rows.len(), inputs.len(), height, width]`.
@@ -65,8 +65,11 @@ impl Weight {
     pub fn selected(&self, rows: &[usize], inputs: &[usize]) -> Weight {
         let [o, i, h, w] = self.shape;
         assert!(rows.iter().all(|r| *r < o) && inputs.iter().all(|c| *c < i), "a part of the weight");
-        let source =
-            Source::Selected { weight: Arc::new(self.clone()), rows: rows.into(), inputs: inputs.into() };
+        let source = WeightSource::Selected {
+            weight: Arc::new(self.clone()),
+            rows: rows.into(),
+            inputs: inputs.into(),
+        };
         Weight { shape: [rows.len(), inputs.len(), h, w], source, row_scale: None }
     }
 
@@ -79,7 +82,7 @@ impl Weight {
         assert!(tap < h * w, "a tap of the window");
         Weight {
             shape: [o, i, 1, 1],
-            source: Source::Tap { weight: Arc::new(self.clone()), tap },
+            source: WeightSource::Tap { weight: Arc::new(self.clone()), tap },
             row_scale: None,
         }
     }
@@ -94,7 +97,7 @@ impl Weight {
         }
         let [o, i, h, w] = self.shape;
         assert!(o.is_multiple_of(groups) && i.is_multiple_of(groups), "{groups} groups of {o} x {i}");
-        let source = Source::Grouped { weight: Arc::new(self.clone()), groups };
+        let source = WeightSource::Grouped { weight: Arc::new(self.clone()), groups };
         Weight { shape: [o, i / groups, h, w], source, row_scale: None }
     }
 
@@ -120,17 +123,17 @@ impl Weight {
     pub fn row(&self, out: usize) -> Vec<f64> {
         let n: usize = self.shape[1..].iter().product();
         let mut row = match &self.source {
-            Source::Tensor(tensor) => tensor.range_f64(out * n..(out + 1) * n).collect(),
-            Source::Flattened(conv) => flat_row(conv, out, self.shape),
-            Source::Tap { weight, tap } => {
+            WeightSource::Tensor(tensor) => tensor.range_f64(out * n..(out + 1) * n).collect(),
+            WeightSource::Flattened(conv) => flat_row(conv, out, self.shape),
+            WeightSource::Tap { weight, tap } => {
                 let [_, _, h, w] = weight.shape;
                 weight.row(out).into_iter().skip(*tap).step_by(h * w).collect()
             }
-            Source::Grouped { weight, groups } => {
+            WeightSource::Grouped { weight, groups } => {
                 let group = out / (self.shape[0] / groups);
                 weight.row(out)[group * n..(group + 1) * n].to_vec()
             }
-            Source::Selected { weight, rows, inputs } => {
+            WeightSource::Selected { weight, rows, inputs } => {
                 let row = weight.row(rows[out]);
                 let taps = self.shape[2] * self.shape[3];
                 inputs.iter().flat_map(|i| &row[i * taps..(i + 1) * taps]).copied().collect()
@@ -148,7 +151,7 @@ impl Weight {
         let mut values = vec![0.0; rows.len() * n];
         for (row, to) in rows.zip(values.chunks_exact_mut(n.max(1))) {
             match &self.source {
-                Source::Tensor(tensor) => {
+                WeightSource::Tensor(tensor) => {
                     let scale = self.row_scale.as_ref().map_or(1.0, |s| s[row]);
                     tensor.scaled_f32(row * n..(row + 1) * n, scale, to);
                 }
@@ -170,12 +173,14 @@ impl Weight {
     /// Hints that its source tensors will not be read soon: see [`Bytes::release`](crate::tensor::Bytes::release).
     pub(crate) fn release(&self) {
         match &self.source {
-            Source::Tensor(tensor) => tensor.release(),
-            Source::Flattened(conv) => conv.blocks.iter().for_each(|b| match &b.weight {
+            WeightSource::Tensor(tensor) => tensor.release(),
+            WeightSource::Flattened(conv) => conv.blocks.iter().for_each(|b| match &b.weight {
                 BlockWeight::Pointwise(weight) | BlockWeight::Dense { weight, .. } => weight.release(),
                 BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::AvgPool2x2 => (),
             }),
-            Source::Tap { weight, .. } | Source::Grouped { weight, .. } | Source::Selected { weight, .. } => {
+            WeightSource::Tap { weight, .. }
+            | WeightSource::Grouped { weight, .. }
+            | WeightSource::Selected { weight, .. } => {
                 weight.release();
             }
         }
@@ -184,9 +189,11 @@ impl Weight {
     /// Shows every tensor that it is formed of.
     pub(super) fn stored(&self, see: &mut impl FnMut(&Tensor)) {
         match &self.source {
-            Source::Tensor(tensor) => see(tensor),
-            Source::Flattened(conv) => conv.stored(see),
-            Source::Tap { weight, .. } | Source::Grouped { weight, .. } | Source::Selected { weight, .. } => {
+            WeightSource::Tensor(tensor) => see(tensor),
+            WeightSource::Flattened(conv) => conv.stored(see),
+            WeightSource::Tap { weight, .. }
+            | WeightSource::Grouped { weight, .. }
+            | WeightSource::Selected { weight, .. } => {
                 weight.stored(see);
             }
         }

@@ -223,7 +223,7 @@ mod tests {
     fn keys_stay_as_they_are() {
         assert_eq!(
             Spec::Conv(base()).key(),
-            "conv 8@9x7 k[0:1x8x9x7 packed 0+8 /1 prologue none 3x3 s1x1 p1x1 e1x1 d1x1 g1] \
+            "conv 8@9x7 k[0:1x8x9x7 packed 0+8 /1 map none 3x3 s1x1 p1x1 e1x1 d1x1 g1] \
              a[0:1x8x9x7 packed 0+8 /1 at 0 gate none] in-place 0 f[0..8 relu] pool none \
              to[0..8 in 1x8x9x7 packed from 0]"
         );

@@ -17,14 +17,14 @@ pub struct KWeight {
 
 #[derive(Clone, Debug)]
 struct Piece {
-    source: Source,
+    source: PieceSource,
     to_row: usize,
     to_col: usize,
     tap: Option<[usize; 2]>,
 }
 
 #[derive(Clone, Debug)]
-enum Source {
+enum PieceSource {
     Tensor { weight: Weight, rows: Range<usize>, cols: Range<usize> },
     Diagonal(Arc<[f64]>),
 }
@@ -46,13 +46,13 @@ impl KWeight {
         to_col: usize,
         tap: Option<[usize; 2]>,
     ) {
-        let source = Source::Tensor { weight: weight.clone(), rows, cols };
+        let source = PieceSource::Tensor { weight: weight.clone(), rows, cols };
         self.pieces.push(Piece { source, to_row, to_col, tap });
     }
 
     /// Adds factors at `tap` from (`to_row`, `to_col`) down the diagonal.
     pub fn add_diagonal(&mut self, factors: Arc<[f64]>, to_row: usize, to_col: usize, tap: [usize; 2]) {
-        self.pieces.push(Piece { source: Source::Diagonal(factors), to_row, to_col, tap: Some(tap) });
+        self.pieces.push(Piece { source: PieceSource::Diagonal(factors), to_row, to_col, tap: Some(tap) });
     }
 
     /// The weight of output channels `rows` alone.
@@ -61,8 +61,8 @@ impl KWeight {
         let mut part = KWeight::zero([rows.len(), cols, kh, kw]);
         for p in &self.pieces {
             let len = match &p.source {
-                Source::Tensor { rows, .. } => rows.len(),
-                Source::Diagonal(factors) => factors.len(),
+                PieceSource::Tensor { rows, .. } => rows.len(),
+                PieceSource::Diagonal(factors) => factors.len(),
             };
             let (lo, hi) = (rows.start.max(p.to_row), rows.end.min(p.to_row + len));
             if lo >= hi {
@@ -70,11 +70,11 @@ impl KWeight {
             }
             let (skip, to_row) = (lo - p.to_row, lo - rows.start);
             match &p.source {
-                Source::Tensor { weight, rows: source, cols } => {
+                PieceSource::Tensor { weight, rows: source, cols } => {
                     let source = source.start + skip..source.start + skip + hi - lo;
                     part.add_tensor(weight, source, cols.clone(), to_row, p.to_col, p.tap);
                 }
-                Source::Diagonal(factors) => {
+                PieceSource::Diagonal(factors) => {
                     let factors = factors[skip..skip + hi - lo].into();
                     part.add_diagonal(factors, to_row, p.to_col + skip, p.tap.unwrap_or([0, 0]));
                 }
@@ -88,7 +88,7 @@ impl KWeight {
     pub fn to_f32(&self) -> Vec<f32> {
         let values = self.formed();
         for piece in &self.pieces {
-            if let Source::Tensor { weight, .. } = &piece.source {
+            if let PieceSource::Tensor { weight, .. } = &piece.source {
                 weight.release();
             }
         }
@@ -98,7 +98,7 @@ impl KWeight {
     fn formed(&self) -> Vec<f32> {
         let [out, cols_all, kh, kw] = self.shape;
         let taps = kh * kw;
-        if let [Piece { source: Source::Tensor { weight, rows, cols }, to_row: 0, to_col: 0, tap: None }] =
+        if let [Piece { source: PieceSource::Tensor { weight, rows, cols }, to_row: 0, to_col: 0, tap: None }] =
             self.pieces.as_slice()
             && rows.len() == out
             && *cols == (0..weight.shape()[1])
@@ -108,13 +108,13 @@ impl KWeight {
         let mut sum = vec![0.0f64; out * cols_all * taps];
         for p in &self.pieces {
             match &p.source {
-                Source::Diagonal(factors) => {
+                PieceSource::Diagonal(factors) => {
                     let [ty, tx] = p.tap.unwrap_or([kh / 2, kw / 2]);
                     for (i, factor) in factors.iter().enumerate() {
                         sum[((p.to_row + i) * cols_all + p.to_col + i) * taps + ty * kw + tx] += factor;
                     }
                 }
-                Source::Tensor { weight, rows, cols } => {
+                PieceSource::Tensor { weight, rows, cols } => {
                     let inner = weight.shape()[2] * weight.shape()[3];
                     for (i, r) in rows.clone().enumerate() {
                         let base = ((p.to_row + i) * cols_all + p.to_col) * taps;

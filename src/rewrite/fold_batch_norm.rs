@@ -1,14 +1,14 @@
-//! Batch norm into the convolution before it, in f64; where there is none, as a diagonal 1x1 convolution.
+//! Folds batch norms into the preceding convolution, in f64; without one, converts them to diagonal 1x1 convolutions.
 
 use crate::graph::{BlockWeight, Conv2d, Graph, GraphError, Op, ValueId, Weight};
 
-/// Folds every batch norm that alone follows a linear convolution: rows times `scale`, bias times `scale` plus `shift`.
+/// Folds every batch norm that is the only reader of a linear convolution: rows times `scale`, bias times `scale` plus `shift`.
 ///
 /// Weights stay borrowed: only a factor per row is added to them. A batch norm after anything else becomes a 1x1 convolution
 /// with a diagonal block; it is never folded into a convolution after it, whose padding would be wrong.
 ///
 /// # Errors
-/// [`GraphError`] when a folded node does not fit, which a well-formed graph never gives.
+/// [`GraphError`] if a folded node does not fit, which cannot happen for a well-formed graph.
 pub fn fold_batch_norm(graph: &Graph) -> Result<Graph, GraphError> {
     let consumers = graph.consumers();
     let mut new = Graph::new(graph.input_shape());

@@ -1,12 +1,12 @@
-//! Pointwise functions into the convolution or Add before them.
+//! Fuses activations into the preceding convolution or Add.
 
 use crate::graph::{Activation, Conv2d, Graph, GraphError, Op, ValueId};
 
-/// Moves every activation that alone follows a linear convolution or Add into it. A convolution keeps its name; an Add
-/// takes the activation's, which is the block's. Any other activation becomes a 1x1 Dirac convolution that applies it.
+/// Fuses every activation that is the only reader of a linear convolution or Add. A convolution keeps its name; an Add takes the
+/// activation's, which is the block's. Any other activation becomes a 1x1 Dirac convolution that applies it.
 ///
 /// # Errors
-/// [`GraphError`] when a fused node does not fit, which a well-formed graph never gives.
+/// [`GraphError`] if a fused node does not fit, which cannot happen for a well-formed graph.
 pub fn fuse_activation(graph: &Graph) -> Result<Graph, GraphError> {
     let consumers = graph.consumers();
     let mut new = Graph::new(graph.input_shape());

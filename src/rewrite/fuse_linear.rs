@@ -1,7 +1,7 @@
-//! Neighbouring linear 1x1 convolutions into one: what makes MobileNetV2 a MobileNetV1 once its residual connections are
-//! gone (the projection of a block and the expansion of the next have nothing between them).
+//! Merges neighbouring linear 1x1 convolutions. This turns a MobileNetV2 without residual connections into a MobileNetV1: nothing is left
+//! between the projection of a block and the expansion of the next.
 //!
-//! More multiplies and fewer dispatches, so it is worth it only where it has been measured to be.
+//! The result has more multiplies and fewer dispatches, so it should be measured.
 
 use crate::graph::{Block, BlockWeight, Conv2d, Graph, GraphError, Op, ValueId, Weight};
 use crate::tensor::Tensor;
@@ -10,10 +10,9 @@ use std::ops::Range;
 /// Multiplies every linear 1x1 convolution that only another 1x1 convolution reads into that one, in f64:
 /// `act(B (A x + a) + b) = act(B A x + B a + b)`. The product has the later one's name.
 ///
-/// Two whose product has many times their values stay apart.
+/// Convolutions whose product has many times their values are not merged.
 ///
-/// Where the later one also hands the earlier one's output on (a reserved range), those rows are computed with the others,
-/// in one convolution.
+/// If the later convolution also passes on the earlier one's output (a reserved range), those rows are computed in the same convolution.
 ///
 /// # Errors
 /// [`GraphError`] when a rewritten node does not fit, which a well-formed graph never gives.
@@ -22,7 +21,7 @@ pub fn fuse_linear(graph: &Graph) -> Result<Graph, GraphError> {
     let mut new = Graph::new(graph.input_shape());
     let mut map: Vec<Option<ValueId>> = vec![None; graph.nodes().len()];
     map[0] = Some(ValueId::INPUT);
-    // A convolution left out because its reader takes it in.
+    // Merged into its reader.
     let mut pending: Vec<Option<(Conv2d, ValueId)>> = vec![None; graph.nodes().len()];
     for v in graph.values().skip(1) {
         let node = graph.node(v);
@@ -64,17 +63,17 @@ fn is_pointwise(conv: &Conv2d) -> bool {
         && !conv.blocks.iter().any(grouped)
 }
 
-/// Values of a product that are always worth forming: 4 MiB.
+/// Products of up to this many values (4 MiB) are always merged.
 const MIN_PRODUCT_BOUND: usize = 1 << 19;
 
-/// Whether the product of two is not much larger than they are: a narrow layer between two wide ones may stand for any matrix.
+/// Whether the product is not much larger than its factors, as it would be with a narrow layer between two wide ones.
 fn worth_forming(first: &Conv2d, second: &Conv2d) -> bool {
     let own = first.macs_per_pixel().saturating_add(second.macs_per_pixel());
     let product = first.in_channels.saturating_mul(second.out_channels);
     product <= own.saturating_mul(16).max(MIN_PRODUCT_BOUND)
 }
 
-/// Whether rows that are handed on end at a multiple of 4: only there can one dispatch write two buffers.
+/// Whether passed-on rows end at a multiple of 4, where one dispatch can write two buffers.
 fn carried_in_quads(conv: &Conv2d) -> bool {
     let handed_on = |b: &&Block| matches!(b.weight, BlockWeight::Dirac | BlockWeight::Diagonal(_));
     conv.blocks.iter().filter(handed_on).all(|b| b.out.start == 0 && b.out.end.is_multiple_of(4))

@@ -1,4 +1,4 @@
-//! Block weights multiplied out: what the paper's scripts do, kept to compare with and to export.
+//! Multiplies block weights out into plain kernels, as the paper's scripts do, for comparison and export.
 
 use crate::graph::{Block, BlockWeight, Conv2d, Graph, GraphError, Op, Weight};
 
@@ -27,10 +27,10 @@ pub fn literal(graph: &Graph) -> Result<Graph, GraphError> {
     Ok(new)
 }
 
-/// The most values of a kernel that is multiplied out: 1 GiB.
+/// Maximum values of a multiplied-out kernel: 1 GiB.
 const MAX_LITERAL: usize = 1 << 28;
 
-/// Whether plain taps can do what the blocks do on an input of `[height, width]`.
+/// Whether plain taps can express the blocks for an input of `[height, width]`.
 fn expressible(conv: &Conv2d, input: [usize; 2]) -> bool {
     let even = input.iter().all(|n| n.is_multiple_of(2));
     let window = conv.kernel.iter().all(|k| *k >= 3) && conv.dilation == [1, 1];

@@ -1,4 +1,4 @@
-//! Passes: each rebuilds a graph as a new one and reports what it did, or left and why.
+//! Graph passes. Each builds a new graph and reports what it changed, and what it left and why.
 
 mod fold_batch_norm;
 mod fuse_activation;
@@ -21,7 +21,7 @@ pub use reparameterize::reparameterize;
 
 use crate::graph::{Graph, GraphError, NEAR_DIRAC, Op};
 
-/// Which form of a network runs.
+/// The form of a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Residual connections removed, block weights kept as blocks. The form to use.
@@ -29,7 +29,7 @@ pub enum Mode {
     Structured,
     /// Residual connections removed and the Dirac blocks multiplied out, as the paper's scripts do.
     Literal,
-    /// The original graph, batch norm folded, its Adds fused the ordinary way.
+    /// The original graph with batch norms folded and Adds fused as usual.
     Residual,
 }
 
@@ -43,7 +43,7 @@ impl std::fmt::Display for Mode {
     }
 }
 
-/// A mode, and what may be chosen within it.
+/// A mode with its options.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Form {
     /// Which form of the network runs.
@@ -59,7 +59,7 @@ impl From<Mode> for Form {
     }
 }
 
-/// How a shortcut joined its block.
+/// The kind of a shortcut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shortcut {
     /// The input itself.
@@ -73,7 +73,7 @@ pub enum Shortcut {
     PooledProjection,
 }
 
-/// What became of a residual block.
+/// The outcome of a residual block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The Add is gone: the block is a chain.
@@ -90,7 +90,7 @@ pub enum Outcome {
         /// Number of branches.
         branches: usize,
     },
-    /// The block is as it was.
+    /// The block is unchanged.
     Kept {
         /// Why it could not be converted exactly.
         reason: String,
@@ -117,15 +117,15 @@ pub struct Rewritten {
     pub graph: Graph,
     /// One entry per Add of the original, in order: first the sums of parallel branches, then the residual connections.
     pub blocks: Vec<BlockReport>,
-    /// Layers of a plain chain whose structure was found again ([`recognise()`]).
+    /// Number of layers of a plain chain whose block structure was recovered ([`recognise()`]).
     pub recognised: Vec<String>,
     /// Largest difference of a weight or bias of the chain from the Dirac it was taken for: at most [`NEAR_DIRAC`]. 0 where the
     /// function is exactly the original's.
     pub deviation: f64,
 }
 
-/// Takes a checkpoint's graph to the form that runs. Where 1x1 convolutions are merged, the output of a block may be no node
-/// of the graph any more.
+/// Rewrites a checkpoint's graph to the given form. If 1x1 convolutions are merged, a block's output may no longer be a node of the
+/// graph.
 ///
 /// # Errors
 /// [`GraphError`] when a pass would build a node that does not fit: a broken invariant of the input graph.

@@ -1,8 +1,8 @@
-//! A plain chain's structure found again: what the literal form multiplied out.
+//! Recovers the block structure of a plain chain, which the literal form multiplied out.
 
 use crate::graph::{Graph, GraphError, Op};
 
-/// What was found in a chain.
+/// The recovered structure of a chain.
 #[derive(Clone, Debug)]
 pub struct Recognition {
     /// The chain in block weights.
@@ -13,9 +13,9 @@ pub struct Recognition {
     pub deviation: f64,
 }
 
-/// Takes every plain weight apart into the blocks it is made of ([`Conv2d::recognised`](crate::graph::Conv2d::recognised)).
-/// With a `tolerance` of 0 not one value is changed; with [`NEAR_DIRAC`](crate::graph::NEAR_DIRAC) carried channels are found
-/// that a batch norm divided out in f32 has moved by its rounding.
+/// Splits every plain weight into blocks ([`Conv2d::recognised`](crate::graph::Conv2d::recognised)). With a `tolerance` of 0 not one
+/// value is changed; with [`NEAR_DIRAC`](crate::graph::NEAR_DIRAC) carried channels are found that a batch norm divided out in f32 has
+/// moved by its rounding.
 ///
 /// # Errors
 /// [`GraphError`] when a rewritten node does not fit, which a well-formed graph never gives.

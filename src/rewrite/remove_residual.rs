@@ -5,15 +5,15 @@
 //! * the last gets `C` more input channels, a Dirac block for an identity shortcut, the projection's 1x1 weights at the
 //!   centre tap otherwise; the biases add (merge).
 //!
-//! What else stands on the way is carried past: a gate (squeeze-and-excitation) multiplies the block's own channels only, and
-//! where it stands last a 1x1 convolution after it merges. An average-pool shortcut is reserved as 2x2 means.
+//! Other operations skip the reserved channels: a gate (squeeze-and-excitation) multiplies only the block's own channels; if it is the
+//! last step, a 1x1 convolution after it merges. An average-pool shortcut is reserved as 2x2 means.
 
 use super::{BlockReport, Outcome, Rewritten, Shortcut};
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, GraphError, Op, ValueId};
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Removes every residual connection it can remove exactly, leaves the others, and says which and why.
+/// Removes every residual connection that can be removed exactly, and reports the others with the reasons.
 ///
 /// Expects batch norms folded and activations fused.
 ///
@@ -23,8 +23,8 @@ pub fn remove_residual(graph: &Graph) -> Result<Rewritten, GraphError> {
     remove_after(graph, vec![])
 }
 
-/// The same, with the reports of the pass before in front. One whose value is taken into a block, and is none of the new graph's
-/// any more, stands for that block's value.
+/// The same, preceded by the reports of the previous pass. A report whose value was absorbed into a block, and no longer exists in the
+/// new graph, refers to that block's value.
 pub(super) fn remove_after(graph: &Graph, earlier: Vec<BlockReport>) -> Result<Rewritten, GraphError> {
     let consumers = graph.consumers();
     let non_negative = graph.non_negative();

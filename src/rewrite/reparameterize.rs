@@ -1,6 +1,5 @@
-//! Parallel linear branches into one convolution: a RepVGG block's 3x3, 1x1 and batch norm over one input, as its authors
-//! deploy it (arXiv 2101.03697). Channels that no kernel computes, such as those that an RM-RepVGG block reserves, stay a
-//! block of their own.
+//! Merges parallel linear branches into one convolution: the 3x3, 1x1 and batch norm of a RepVGG block, as its authors deploy it (arXiv
+//! 2101.03697). Channels computed by no kernel, such as the reserved ones of an RM-RepVGG block, remain a separate block.
 
 use super::{BlockReport, Outcome, Rewritten};
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, GraphError, Op, ValueId, Weight};
@@ -66,7 +65,7 @@ pub fn reparameterize(graph: &Graph) -> Result<Rewritten, GraphError> {
     Ok(Rewritten { graph: new, blocks, recognised: vec![], deviation: 0.0 })
 }
 
-/// The most branches of a sum: authors have three, MobileOne some more.
+/// Maximum branches of a sum: RepVGG has three, MobileOne a few more.
 const MAX_BRANCHES: usize = 64;
 
 /// The linear Adds below `v` that nobody else reads, `v` included, and what they add, in order; `None` where that is too much for

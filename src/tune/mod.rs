@@ -27,7 +27,7 @@ const MAX_TIME_RATIO_OWN_SHADER: f64 = 0.9;
 #[derive(Clone, Debug)]
 pub struct Tune {
     /// One per distinct convolution of the plan for which there are several kernels, in the plan's order.
-    pub choices: Vec<Choice>,
+    pub choices: Vec<TunedConv>,
     /// Number of dispatches with a single candidate.
     pub without_choice: usize,
     /// Whether times are GPU times; else host times over repeated dispatches.
@@ -36,7 +36,7 @@ pub struct Tune {
 
 /// A convolution and the kernels tried for it.
 #[derive(Clone, Debug)]
-pub struct Choice {
+pub struct TunedConv {
     /// Names of the plan's dispatches with this spec.
     pub dispatches: Vec<String>,
     /// What they compute.
@@ -98,7 +98,7 @@ pub fn tune(
     plan: &CheckedPlan,
     mut progress: impl FnMut(Progress<'_>),
 ) -> Result<Tune, TuneError> {
-    let mut specs: Vec<(usize, &ConvSpec, Vec<Kernel>, Choice)> = vec![];
+    let mut specs: Vec<(usize, &ConvSpec, Vec<Kernel>, TunedConv)> = vec![];
     let mut without_choice = 0;
     for (i, d) in plan.dispatches.iter().enumerate() {
         if let Some((.., choice)) = specs.iter_mut().find(|(.., c)| c.spec == d.spec) {
@@ -109,7 +109,7 @@ pub fn tune(
         match &d.spec {
             Spec::Conv(conv) if kernels.len() > 1 => {
                 let dispatches = vec![d.name.clone()];
-                let choice = Choice { dispatches, spec: d.spec.clone(), tried: vec![], chosen: 0 };
+                let choice = TunedConv { dispatches, spec: d.spec.clone(), tried: vec![], chosen: 0 };
                 specs.push((i, conv, kernels, choice));
             }
             _ => without_choice += 1,
@@ -215,7 +215,7 @@ fn fastest(tried: &[Tried], max_time_ratio: f64) -> usize {
     }
 }
 
-impl Choice {
+impl TunedConv {
     fn time_of(&self, at: usize) -> Duration {
         self.tried.get(at).and_then(|t| t.outcome.clone().ok()).unwrap_or_default()
     }
@@ -234,10 +234,10 @@ impl Choice {
 impl Tune {
     /// Time of all dispatches measured, in a run: by the static choices, and by the kernels to use.
     pub fn totals(&self) -> [Duration; 2] {
-        let total = |time: fn(&Choice) -> Duration| {
+        let total = |time: fn(&TunedConv) -> Duration| {
             self.choices.iter().map(|c| time(c) * c.dispatches.len() as u32).sum()
         };
-        [total(Choice::default_time), total(Choice::chosen_time)]
+        [total(TunedConv::default_time), total(TunedConv::chosen_time)]
     }
 
     /// The choices, as they are kept for the adapter they were measured on.

@@ -1,4 +1,4 @@
-//! What REDUCE, NEWOBJ and persistent ids make: tensors and storages as records, everything else as a value.
+//! Constructs the results of REDUCE, NEWOBJ and persistent ids: records for tensors and storages, opaque values for everything else.
 
 use super::Refusal;
 use super::globals::{Element, Global, Rebuild, U8};
@@ -13,7 +13,7 @@ const MAX_ARGUMENTS: usize = 8;
 const MAX_DIMENSIONS: usize = 64;
 
 impl<'a> Machine<'a> {
-    /// What `callee(*arguments)` stands for. Nothing is called: `callee` is a name of the allow-list.
+    /// The value of `callee(*arguments)`. Nothing is called: `callee` is a name of the allow-list.
     pub fn construct(&mut self, callee: Value<'a>, arguments: Value<'a>) -> Result<Value<'a>, Refusal> {
         let Some(Object::Tuple(list)) = self.get(arguments) else {
             return refuse("arguments that are no tuple".into());

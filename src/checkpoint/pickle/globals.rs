@@ -1,5 +1,5 @@
-//! The classes and functions that a checkpoint may name. A name that is not here is refused: none is ever called, but a file that
-//! names others is no state dict, and what its tensors would be after that code ran is not known.
+//! The allow-list of classes and functions that a checkpoint may name. None is ever called. Other names are refused: such a file is not a
+//! state dict, and its tensors would depend on code that is not run.
 
 use crate::tensor::Dtype;
 

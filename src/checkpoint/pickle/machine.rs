@@ -9,8 +9,8 @@ use super::value::{Object, Pickle, Value};
 use super::{Refusal, refuse, shown};
 use std::collections::HashMap;
 
-/// The most values that a pickle may hold. A training checkpoint of a thousand tensors, optimizer included, has about
-/// a hundred thousand; a value takes 24 bytes.
+/// Maximum values of a pickle. A training checkpoint of a thousand tensors, optimizer included, has about a hundred thousand; a value
+/// takes 24 bytes.
 const MAX_VALUES: usize = 1 << 20;
 
 /// Reads one pickle from the start of `bytes`. What follows its STOP opcode is left to the caller.
@@ -52,7 +52,7 @@ pub(super) struct Machine<'a> {
 type Done<'a> = Result<Option<Value<'a>>, Refusal>;
 
 impl<'a> Machine<'a> {
-    /// Carries out one opcode; the value of the pickle at STOP.
+    /// Executes one opcode; returns the value of the pickle at STOP.
     fn step(&mut self) -> Done<'a> {
         let [opcode] = self.array()?;
         match opcode {

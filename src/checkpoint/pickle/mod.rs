@@ -1,12 +1,11 @@
-//! PyTorch's pickles, as `torch.save` writes them, read without running a byte of them.
+//! Reads PyTorch's pickles, as written by `torch.save`, without executing code.
 //!
-//! [`machine`] carries out the opcodes of a pickle on values of its own: a name of [`globals`] stands for a tensor, a storage, a
-//! dictionary or an opaque value, any other name is refused. [`flatten`] names the tensors that are found, [`view`] lays them over
-//! the bytes of the file: nothing is copied unless values are out of order, so that pages leave memory as they are read, as with
-//! safetensors.
+//! [`machine`] interprets the opcodes of a pickle: a name of [`globals`] stands for a tensor, a storage, a dictionary or an opaque value;
+//! any other name is refused. [`flatten`] names the tensors that are found, [`view`] lays them over the bytes of the file: nothing is
+//! copied unless values are out of order, so that pages leave memory as they are read, as with safetensors.
 //!
-//! `pytorch-reader` was read for this: it copies a tensor into memory to read it and keeps a handle of the file of its own, so that
-//! tensors could not be views of the memory map and a file could not come from an app's memory.
+//! The crate `pytorch-reader` does not fit: it copies tensors into memory and keeps its own file handle, so tensors could not be views of
+//! a memory map, and a file could not come from an app's memory.
 
 mod archive;
 mod construct;

@@ -1,4 +1,4 @@
-//! What a pickle builds: values on a stack, and the objects they refer to.
+//! Values of a pickle, and the objects they refer to.
 
 use super::globals::{Element, Global};
 

@@ -1,4 +1,4 @@
-//! Tensors over the storages of a file: views of it where values lie in order, copies made when they are first read where they do not.
+//! Tensors over the storages of a file: views where values are contiguous; else copies made at the first read.
 
 use super::shown;
 use super::value::{Data, TensorRecord};
@@ -28,7 +28,7 @@ impl<'s> Source<'s> {
     }
 }
 
-/// What became of a tensor.
+/// The outcome of a tensor.
 pub(super) enum Placed {
     Tensor(Tensor),
     /// No values that can be computed with: the text says of which type or form.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// The keys of a ResNet and of a MobileNetV2.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(in crate::models) struct HuggingFace {
+pub(in crate::models) struct HuggingFaceConfig {
     pub(in crate::models) model_type: Field<String>,
     architectures: Field<Vec<Field<String>>>,
     pub(in crate::models) hidden_act: Field<String>,
@@ -33,7 +33,7 @@ pub(in crate::models) struct HuggingFace {
     pub(in crate::models) expand_ratio: Field<f64>,
 }
 
-impl HuggingFace {
+impl HuggingFaceConfig {
     /// Refuses a config of another network than those `known` for the names of the tensors; where none are, it may say anything.
     pub(in crate::models) fn type_agrees(&self, known: &[&str]) -> Result<(), ModelError> {
         let wrappers = ["timm_wrapper", "timm_backbone"];

@@ -8,10 +8,10 @@ mod result;
 mod timm;
 
 pub(super) use check::wrong;
-pub(super) use hugging_face::HuggingFace;
+pub(super) use hugging_face::HuggingFaceConfig;
 pub(super) use own::{Module, RmnetConfig, Stated};
 pub(super) use result::Results;
-pub(super) use timm::Timm;
+pub(super) use timm::TimmConfig;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -24,9 +24,9 @@ pub(super) struct Config {
     /// What the values that the network gives mean.
     pub(super) results: Results,
     /// What timm writes.
-    pub(super) timm: Timm,
+    pub(super) timm: TimmConfig,
     /// What Hugging Face transformers writes.
-    pub(super) hugging_face: HuggingFace,
+    pub(super) hugging_face: HuggingFaceConfig,
 }
 
 impl Config {

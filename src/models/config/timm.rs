@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 /// The keys of timm.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(in crate::models) struct Timm {
+pub(in crate::models) struct TimmConfig {
     pub(in crate::models) architecture: Field<String>,
     pub(in crate::models) global_pool: Field<String>,
     pub(in crate::models) num_classes: Field<usize>,
@@ -64,7 +64,7 @@ impl From<Map<String, Value>> for PretrainedCfg {
     }
 }
 
-impl Timm {
+impl TimmConfig {
     /// The arguments, none where the file has none.
     pub(in crate::models) fn args(&self) -> &KnownArgs {
         static NONE: LazyLock<KnownArgs> = LazyLock::new(KnownArgs::default);

@@ -82,7 +82,7 @@ pub(in crate::models) fn build(
         x = match *module {
             Module::Conv2d { stride, padding, kernel, .. } => {
                 let kernel = kernel.unwrap_or([padding.saturating_mul(2).saturating_add(1); 2]);
-                conv(&mut net, &name, Window { kernel, stride, padding, bias: biased[index] }, x)?
+                conv(&mut net, &name, ListedWindow { kernel, stride, padding, bias: biased[index] }, x)?
             }
             Module::BatchNorm => net.norm(&name, x)?,
             Module::Relu => net.push(name, Op::Activation(Activation::Relu), &[x])?,
@@ -112,7 +112,7 @@ pub(in crate::models) fn build(
 }
 
 /// The listed window of a convolution.
-pub(in crate::models) struct Window {
+pub(in crate::models) struct ListedWindow {
     pub(in crate::models) kernel: [usize; 2],
     pub(in crate::models) stride: usize,
     pub(in crate::models) padding: usize,
@@ -123,7 +123,7 @@ pub(in crate::models) struct Window {
 pub(in crate::models) fn conv(
     net: &mut Layers<'_, '_>,
     name: &str,
-    Window { kernel, stride, padding, bias }: Window,
+    ListedWindow { kernel, stride, padding, bias }: ListedWindow,
     x: ValueId,
 ) -> Result<ValueId, ModelError> {
     let channels = net.channels(x);

@@ -75,7 +75,7 @@ impl About {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Chain {
+struct SavedChain {
     version: u32,
     #[serde(flatten)]
     about: About,
@@ -99,7 +99,8 @@ pub fn save(path: &Path, graph: &Graph, about: &About) -> Result<(), SavedError>
         nodes.push(SavedNode { name: node.name.clone(), inputs, op: saved_op(node, &mut tensors)? });
     }
     let Shape { channels, height, width } = graph.input_shape();
-    let chain = Chain { version: VERSION, about: about.clone(), input: [channels, height, width], nodes };
+    let chain =
+        SavedChain { version: VERSION, about: about.clone(), input: [channels, height, width], nodes };
     let metadata = HashMap::from([(METADATA_KEY.to_string(), serde_json::to_string(&chain)?)]);
 
     output::write_whole(path, |partial| {
@@ -151,7 +152,7 @@ fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedErro
     if version != VERSION {
         return Err(SavedError::Version { found: version });
     }
-    let chain: Chain = serde_json::from_str(json)?;
+    let chain: SavedChain = serde_json::from_str(json)?;
     chain.about.preprocess.check_own()?;
     if chain.about.family.chars().any(char::is_control) {
         let (expected, found) =

@@ -1,10 +1,10 @@
-//! Channels that can only go together, and those that may go at all.
+//! Classes of channels that must be removed together, and which of them may be removed.
 
 use super::PruneOptions;
 use super::weights::{group_inputs, groups, is_diagonal};
 use crate::graph::{Conv2d, Graph, Op, ValueId};
 
-/// Every channel of every value as a number, and the classes of those that go or stay together.
+/// Numbers all channels of all values, and groups those that must be kept or removed together into classes.
 pub(super) struct Channels {
     /// Number of each value's first channel, and the count of all.
     base: Vec<usize>,

@@ -1,18 +1,18 @@
-//! Which channels go: the same share of every layer, as far as limits and multiples allow.
+//! Chooses the channels to remove: the same share of every layer, as far as limits and multiples allow.
 //!
-//! A layer loses its channels in steps of [`PruneOptions::multiple`]. The steps of all layers are sorted by the share of the layer
+//! Channels of a layer are removed in steps of [`PruneOptions::multiple`]. The steps of all layers are sorted by the share of the layer
 //! that is gone after them, and as many are taken as the target needs.
 
 use super::channels::{Channels, carries, convs};
 use super::constant::Constants;
 use super::order::Order;
 use super::rebuild::rebuild;
-use super::score::Scores;
+use super::score::ChannelScores;
 use super::weights::is_diagonal;
 use super::{AtLeast, Left, PruneError, PruneOptions, PruneTarget};
 use crate::graph::{BlockWeight, Graph, ValueId};
 
-/// The channels of a layer that may go, in units of those that go together.
+/// The removable channels of a layer, in units that are removed together.
 struct Set {
     /// The first layer they are part of, and all of them.
     layer: ValueId,
@@ -33,7 +33,7 @@ pub(super) struct Sets<'a> {
     graph: &'a Graph,
     channels: &'a Channels,
     constants: &'a Constants,
-    scores: &'a Scores<'a>,
+    scores: &'a ChannelScores<'a>,
     sets: Vec<Set>,
     /// Channels per class, as [`PruneTarget::Ratio`] counts them.
     size: Vec<usize>,
@@ -46,7 +46,7 @@ impl<'a> Sets<'a> {
         graph: &'a Graph,
         channels: &'a Channels,
         constants: &'a Constants,
-        scores: &'a Scores<'a>,
+        scores: &'a ChannelScores<'a>,
         options: &PruneOptions,
     ) -> Result<Sets<'a>, PruneError> {
         let exactly = options.target == PruneTarget::Ratio(0.0);
@@ -268,7 +268,7 @@ impl<'a> Sets<'a> {
         self.channels.locate(self.channels.members[class][0]).0.index()
     }
 
-    /// What could not go, and why.
+    /// The channels that could not be removed, and why.
     pub(super) fn left(&self, alive: &[bool]) -> Vec<Left> {
         let name = |v: ValueId| self.graph.node(v).name.clone();
         let mut left = vec![];

@@ -1,4 +1,4 @@
-//! Channels that are constant, and which of them their readers' biases can take in exactly.
+//! Finds constant channels, and those that can be folded exactly into their readers' biases.
 //!
 //! A batch-norm scale of zero makes a row of zeros: the channel is `activation(bias)` everywhere. A reader that stays inside its
 //! input, or reads at its own position only, adds the same to every pixel for it: its bias can. A padded reader cannot, unless
@@ -8,7 +8,7 @@ use super::channels::{Channels, carries, convs};
 use super::weights::{NonZero, group_inputs, is_diagonal, stays_inside};
 use crate::graph::{BlockWeight, Conv2d, Graph, Op, ValueId};
 
-/// What is known without an input.
+/// Constants known without an input.
 pub(super) struct Constants {
     /// Per channel.
     value: Vec<Option<f64>>,

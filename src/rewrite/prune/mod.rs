@@ -1,11 +1,10 @@
-//! Channel pruning of a residual-free chain: what is left has fewer rows and inputs in every convolution.
+//! Channel pruning of a residual-free chain: every convolution gets fewer rows and inputs.
 //!
-//! With the residual connections gone ([`for_mode`](super::for_mode)) any output channel of any convolution may go: one inside
-//! a block, one of a block's output without the same channel of the blocks before and after it, or the connection that carries
-//! it past a block. Only what the arithmetic ties stays tied: a gate and what it multiplies, the inputs and outputs of a group,
-//! the operands of an Add that was kept.
+//! With the residual connections gone ([`for_mode`](super::for_mode)) any output channel of any convolution can be removed: one inside a
+//! block, one of a block's output without the same channel of neighbouring blocks, or the connection that carries it past a block. Only
+//! arithmetic dependencies remain: a gate and the channels it multiplies, the inputs and outputs of a group, the operands of a kept Add.
 //!
-//! The pass is a row of steps, each a file:
+//! The pass consists of steps, one file each:
 //! 1. `channels`: which channels can only go together, and which of them may go;
 //! 2. `constant`: channels that are constant (a batch-norm scale of zero), and where a reader's bias can take them in exactly;
 //! 3. `score`: what a channel is worth, by a [`Criterion`];
@@ -31,10 +30,10 @@ use constant::Constants;
 use std::collections::HashMap;
 use weights::NonZero;
 
-/// What a channel is judged by. Those with the lowest scores go first.
+/// The importance criterion of channels. Those with the lowest scores are removed first.
 ///
-/// A channel of a block's output is a station of a stream: it carries what earlier blocks added, and later ones add to it. It
-/// is judged by all of that, as far as it is still connected, so that streams are cut last.
+/// A channel of a block's output belongs to a stream: it carries what earlier blocks added, and later blocks add to it. Its score
+/// includes all connected contributions, so that streams are cut last.
 #[derive(Clone, Debug)]
 pub enum Criterion {
     /// The batch-norm scale, as network slimming does it (arXiv 1708.06519): `|gamma|` is the standard deviation of what it
@@ -67,16 +66,16 @@ pub enum PruneTarget {
     Macs(f64),
 }
 
-/// What every layer keeps at least.
+/// The minimum that every layer keeps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum AtLeast {
-    /// So many channels, at least 1.
+    /// A number of channels, at least 1.
     Channels(usize),
     /// This share of its channels, `0 < share <= 1`.
     Share(f64),
 }
 
-/// What is pruned and how.
+/// Options of pruning.
 #[derive(Clone, Debug)]
 pub struct PruneOptions {
     /// How much goes.
@@ -107,10 +106,10 @@ impl Default for PruneOptions {
     }
 }
 
-/// A pruned graph, and what it lost.
+/// A pruned graph, with a report.
 #[derive(Clone, Debug)]
 pub struct Pruned {
-    /// The graph that is left; names are those of the chain.
+    /// The pruned graph, with the names of the chain.
     pub graph: Graph,
     /// Every convolution of the chain, in order.
     pub layers: Vec<LayerLoss>,
@@ -118,7 +117,7 @@ pub struct Pruned {
     pub left: Vec<Left>,
     /// Channels that may go, before: what [`PruneTarget::Ratio`] is a share of.
     pub channels: usize,
-    /// Those that went.
+    /// Channels removed.
     pub removed: usize,
 }
 
@@ -200,7 +199,7 @@ pub fn prune(graph: &Graph, criterion: &Criterion, options: &PruneOptions) -> Re
     let channels = Channels::new(graph, options);
     let nonzero = NonZero::of(graph);
     let constants = Constants::of(graph, &channels, &nonzero);
-    let scores = score::Scores::new(graph, &channels, criterion)?;
+    let scores = score::ChannelScores::new(graph, &channels, criterion)?;
     let sets = choose::Sets::new(graph, &channels, &constants, &scores, options)?;
     let alive = sets.choose(options)?;
     let order = order::Order::new(graph, &channels, &alive);

@@ -1,4 +1,4 @@
-//! Where the channels that stay lie.
+//! The order of the kept channels.
 //!
 //! A channel that is added to in block after block is a stream. A stream keeps its place from block to block, so that what is
 //! carried past a block is a range of its input and the add that ends the block is in place. Streams that last longest come

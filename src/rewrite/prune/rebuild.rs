@@ -1,4 +1,4 @@
-//! The graph of the channels that stay.
+//! Rebuilds the graph with the kept channels.
 
 use super::PruneError;
 use super::channels::Channels;
@@ -8,7 +8,7 @@ use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, Node, Op, Valu
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// What takes the place of channels that go, in the biases of their readers.
+/// Values folded into readers' biases in place of removed channels.
 pub(super) enum Fill<'a> {
     /// Known constants by channel number, where a reader can take them in exactly.
     Constants(Vec<Option<f64>>),

@@ -1,4 +1,4 @@
-//! What every layer lost.
+//! Report of the changes per layer.
 
 use super::channels::carries;
 use super::order::Order;
@@ -21,7 +21,7 @@ pub struct LayerLoss {
     pub parameters: [usize; 2],
 }
 
-/// A layer that was left as it is, in whole or in part.
+/// A layer left unchanged, wholly or in part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
     /// Its name.

@@ -1,4 +1,4 @@
-//! What a channel is worth.
+//! Importance scores of channels.
 
 use super::channels::{Channels, carries, convs};
 use super::weights::is_diagonal;
@@ -45,7 +45,7 @@ pub fn batch_norm_scales(original: &Graph, rewritten: &Rewritten) -> HashMap<Str
 }
 
 /// Scores of channels, given which classes are there.
-pub(super) struct Scores<'a> {
+pub(super) struct ChannelScores<'a> {
     graph: &'a Graph,
     channels: &'a Channels,
     criterion: &'a Criterion,
@@ -55,12 +55,12 @@ pub(super) struct Scores<'a> {
     scale: HashMap<ValueId, f64>,
 }
 
-impl<'a> Scores<'a> {
+impl<'a> ChannelScores<'a> {
     pub(super) fn new(
         graph: &'a Graph,
         channels: &'a Channels,
         criterion: &'a Criterion,
-    ) -> Result<Scores<'a>, PruneError> {
+    ) -> Result<ChannelScores<'a>, PruneError> {
         let mut own = HashMap::new();
         for (v, conv, _) in convs(graph) {
             let name = &graph.node(v).name;
@@ -76,7 +76,7 @@ impl<'a> Scores<'a> {
             }
             own.insert(v, values);
         }
-        let mut scores = Scores { graph, channels, criterion, own, scale: HashMap::new() };
+        let mut scores = ChannelScores { graph, channels, criterion, own, scale: HashMap::new() };
         let raw = scores.raw(&vec![true; channels.members.len()]);
         for (v, conv, _) in convs(graph) {
             let computed = (0..conv.out_channels).filter(|o| !carries(conv, *o));

@@ -1,4 +1,4 @@
-//! Which weights of a graph are zero throughout, and what rows of a convolution read.
+//! Finds weights that are entirely zero, and the inputs that rows of a convolution read.
 
 use crate::graph::{Block, BlockWeight, Conv2d, Graph, Op, ValueId};
 use std::ops::Range;

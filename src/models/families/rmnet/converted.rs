@@ -32,7 +32,7 @@ pub(in crate::models) fn build(reader: &mut TensorReader<'_>, size: [usize; 2]) 
                 let strides = number + 2 == count;
                 let side = if count == 2 || number == 1 { 3 } else { 1 };
                 let stride = if strides { of_block } else { 1 };
-                let window = chain::Window { kernel: [side; 2], stride, padding: side / 2, bias };
+                let window = chain::ListedWindow { kernel: [side; 2], stride, padding: side / 2, bias };
                 x = chain::conv(&mut net, &name, window, x)?;
                 x = net.relu(format!("{name}.relu"), x)?;
             }

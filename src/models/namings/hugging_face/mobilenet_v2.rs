@@ -6,7 +6,7 @@ use crate::models::architecture::{self, Architecture, Built};
 use crate::models::assume::Rectifier;
 use crate::models::build::reader::TensorReader;
 use crate::models::build::state_dict::StateDict;
-use crate::models::config::{Config, HuggingFace, wrong};
+use crate::models::config::{Config, HuggingFaceConfig, wrong};
 use crate::models::families::mobilenet_v2::{self, Block, DEPTHS, MobileNetV2Layout, Net, Unit};
 use crate::models::{Key, MAX_INPUT_SIDE, ModelError, Naming};
 use crate::preprocess::Preprocess;
@@ -57,7 +57,7 @@ fn build(reader: &mut TensorReader<'_>, config: &Config, size: [usize; 2]) -> Re
 
 fn layout(
     reader: &mut TensorReader<'_>,
-    config: &HuggingFace,
+    config: &HuggingFaceConfig,
     body: &str,
     stem_expands: bool,
 ) -> Result<MobileNetV2Layout, ModelError> {
@@ -118,7 +118,7 @@ fn steps(strides: &[usize], output_stride: usize) -> Vec<(usize, usize)> {
 }
 
 /// Refuses a config that other widths follow from than the tensors have.
-fn widths_agree(config: &HuggingFace, net: &Net) -> Result<(), ModelError> {
+fn widths_agree(config: &HuggingFaceConfig, net: &Net) -> Result<(), ModelError> {
     let multiplier = number(&config.depth_multiplier, "depth_multiplier", 1.0)?;
     let expansion = number(&config.expand_ratio, "expand_ratio", 6.0)?;
     let divisor = positive(&config.depth_divisible_by, "depth_divisible_by", 8)?;

@@ -5,7 +5,7 @@ use crate::models::architecture::{self, Architecture, Built};
 use crate::models::assume::Conventions;
 use crate::models::build::layers;
 use crate::models::build::reader::TensorReader;
-use crate::models::config::{Config, HuggingFace, wrong};
+use crate::models::config::{Config, HuggingFaceConfig, wrong};
 use crate::models::families::resnet::{self, BlockKind, ResNet, ResNetLayout, ResNetNames, Stem};
 use crate::models::{Key, ModelError, Naming};
 use crate::preprocess::Preprocess;
@@ -108,7 +108,7 @@ fn build(reader: &mut TensorReader<'_>, config: &Config, size: [usize; 2]) -> Re
 /// What the config of such a network says of it, and the library then builds.
 pub(in crate::models) fn known(
     conventions: &mut Conventions,
-    config: &HuggingFace,
+    config: &HuggingFaceConfig,
 ) -> Result<(), ModelError> {
     match config.hidden_act.get() {
         Some(act) => conventions.known(Key::Activation, act),
@@ -116,7 +116,7 @@ pub(in crate::models) fn known(
     }
 }
 
-fn kind_agrees(config: &HuggingFace, net: &ResNet) -> Result<(), ModelError> {
+fn kind_agrees(config: &HuggingFaceConfig, net: &ResNet) -> Result<(), ModelError> {
     let layer_type = match net.kind {
         Some(BlockKind::Basic) => "basic",
         Some(BlockKind::Bottleneck) => "bottleneck",
@@ -126,7 +126,7 @@ fn kind_agrees(config: &HuggingFace, net: &ResNet) -> Result<(), ModelError> {
 }
 
 /// Refuses a config that contradicts the tensors.
-fn shapes_agree(config: &HuggingFace, net: &ResNet) -> Result<(), ModelError> {
+fn shapes_agree(config: &HuggingFaceConfig, net: &ResNet) -> Result<(), ModelError> {
     config.depths.agrees("depths", &net.depths)?;
     config.hidden_sizes.agrees("hidden_sizes", &net.widths)?;
     config.embedding_size.agrees("embedding_size", &net.stem_channels)?;
@@ -134,7 +134,7 @@ fn shapes_agree(config: &HuggingFace, net: &ResNet) -> Result<(), ModelError> {
 }
 
 /// Refuses what such a config says beside a ResNet under another library's names: other shapes, and strides that library has not.
-pub(in crate::models) fn agrees(config: &HuggingFace, net: &ResNet) -> Result<(), ModelError> {
+pub(in crate::models) fn agrees(config: &HuggingFaceConfig, net: &ResNet) -> Result<(), ModelError> {
     activation(config)?;
     kind_agrees(config, net)?;
     let strided = [
@@ -150,6 +150,6 @@ pub(in crate::models) fn agrees(config: &HuggingFace, net: &ResNet) -> Result<()
 }
 
 /// Refuses an activation that this crate cannot run.
-fn activation(config: &HuggingFace) -> Result<(), ModelError> {
+fn activation(config: &HuggingFaceConfig) -> Result<(), ModelError> {
     config.activation("ResNet", ["relu", "relu6"]).map(drop)
 }

@@ -5,7 +5,7 @@
 use super::names::{blocks, plain, refused};
 use crate::models::ModelError;
 use crate::models::architecture::Architecture;
-use crate::models::config::{Timm, wrong};
+use crate::models::config::{TimmConfig, wrong};
 use crate::models::families::resnet::BlockKind;
 use serde_json::Value;
 
@@ -56,7 +56,7 @@ fn unsupported<T>(what: impl Into<String>, why: impl Into<String>) -> Result<T, 
 ///
 /// # Errors
 /// [`ModelError::Config`] when it is no name, [`ModelError::Unsupported`] when it is known not to be supported.
-pub(in crate::models) fn architecture(config: &Timm) -> Result<Option<&str>, ModelError> {
+pub(in crate::models) fn architecture(config: &TimmConfig) -> Result<Option<&str>, ModelError> {
     let Some(name) = config.architecture.checked("architecture", "a name")? else { return Ok(None) };
     match refused(&plain(name)) {
         Some(why) => unsupported(format!("timm `{name}`"), why),
@@ -70,7 +70,7 @@ pub(in crate::models) fn check(name: &str, architecture: &Architecture) -> Resul
 }
 
 /// Refuses arguments that neither every family nor this one allows, and another pooling than the average.
-pub(super) fn check_arguments(config: &Timm, of_family: Arguments) -> Result<(), ModelError> {
+pub(super) fn check_arguments(config: &TimmConfig, of_family: Arguments) -> Result<(), ModelError> {
     if let Some(pool) =
         config.global_pool.found().filter(|_| config.global_pool.get().is_none_or(|p| p != "avg"))
     {
@@ -94,7 +94,7 @@ pub(super) fn check_arguments(config: &Timm, of_family: Arguments) -> Result<(),
 
 /// Refuses an architecture of other blocks than the tensors have, where no argument changes their number.
 pub(super) fn depths_agree(
-    config: &Timm,
+    config: &TimmConfig,
     kind: Option<BlockKind>,
     depths: &[usize],
 ) -> Result<(), ModelError> {
@@ -112,7 +112,7 @@ pub(super) fn depths_agree(
 /// Refuses a config that says of a part of the network, by the argument `key` or else by the architecture's name (`named`),
 /// that it is there where the tensors have not `shown` it, or the other way round.
 pub(super) fn part_agrees(
-    config: &Timm,
+    config: &TimmConfig,
     key: &str,
     named: bool,
     shown: bool,

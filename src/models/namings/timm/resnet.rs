@@ -3,7 +3,7 @@
 use super::arguments::{Allowed, Arguments, check_arguments, depths_agree, part_agrees};
 use super::names::{plain, resnet_variant};
 use crate::models::assume::Conventions;
-use crate::models::config::Timm;
+use crate::models::config::TimmConfig;
 use crate::models::families::resnet::{ResNet, Stem};
 use crate::models::{Key, ModelError};
 
@@ -36,7 +36,7 @@ const ARGUMENTS: Arguments = &[
 /// What the config says of the network that its tensors do not show.
 pub(in crate::models) fn known(
     conventions: &mut Conventions,
-    config: &Timm,
+    config: &TimmConfig,
     stages: usize,
 ) -> Result<(), ModelError> {
     if config.architecture.found().is_none() {
@@ -68,12 +68,12 @@ pub(in crate::models) fn known(
 }
 
 /// Refuses arguments of a ResNet that change it.
-pub(in crate::models) fn arguments(config: &Timm) -> Result<(), ModelError> {
+pub(in crate::models) fn arguments(config: &TimmConfig) -> Result<(), ModelError> {
     check_arguments(config, ARGUMENTS)
 }
 
 /// Refuses a config that contradicts the tensors of a ResNet.
-pub(in crate::models) fn agrees(config: &Timm, net: &ResNet) -> Result<(), ModelError> {
+pub(in crate::models) fn agrees(config: &TimmConfig, net: &ResNet) -> Result<(), ModelError> {
     let args = config.args();
     args.layers.agrees("layers", &net.depths)?;
     args.cardinality.agrees("cardinality", &net.groups)?;

@@ -4,7 +4,7 @@ use super::arguments::{Allowed, Arguments, check_arguments, depths_agree, part_a
 use super::names::{self, plain, resnet_v2_is_deep};
 use crate::models::architecture::{Architecture, Built};
 use crate::models::build::reader::TensorReader;
-use crate::models::config::{Config, Timm};
+use crate::models::config::{Config, TimmConfig};
 use crate::models::families::resnet::BlockKind;
 use crate::models::families::resnet_v2::{self, block_norm};
 use crate::models::{Key, ModelError, Naming};
@@ -54,7 +54,7 @@ fn build(reader: &mut TensorReader<'_>, config: &Config, size: [usize; 2]) -> Re
 
 /// Whether the strided shortcuts average, which no tensor shows: as `config.json` says, or as timm's own networks do, where
 /// the stem is deep. Refuses a config that says another stem than the tensors.
-fn avg_down(reader: &mut TensorReader<'_>, config: &Timm, deep: bool) -> Result<bool, ModelError> {
+fn avg_down(reader: &mut TensorReader<'_>, config: &TimmConfig, deep: bool) -> Result<bool, ModelError> {
     let architecture = config.architecture.get();
     let named = match architecture {
         Some(name) => {
