@@ -6,7 +6,7 @@
 //! ```
 //! Runs on the best hardware GPU, and on CPU threads where there is none. Needs the feature `images`.
 
-use rmnet::images::{self, Mode, Orientation, Pixels};
+use rmnet::images::{self, ColorMode, Orientation, Pixels};
 use rmnet::{ImageView, Options, Prediction, Session};
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("no hardware GPU: passed over {adapter}");
     }
     let [_, channels, _, _] = session.input_shape();
-    let mode = Mode::of_channels(channels).ok_or("no image has as many channels as the network takes")?;
+    let mode =
+        ColorMode::of_channels(channels).ok_or("no image has as many channels as the network takes")?;
 
     for files in files.chunks(BATCH) {
         let images: Vec<Pixels> = files.iter().map(|file| decode(file, mode)).collect::<Result<_, _>>()?;
@@ -54,7 +55,7 @@ fn text(prediction: &Prediction) -> String {
     }
 }
 
-fn decode(file: &Path, mode: Mode) -> Result<Pixels, Box<dyn Error>> {
+fn decode(file: &Path, mode: ColorMode) -> Result<Pixels, Box<dyn Error>> {
     let named = |e: &dyn Error| format!("{}: {e}", file.display());
     let bytes = std::fs::read(file).map_err(|e| named(&e))?;
     Ok(images::decode(&bytes, mode, Orientation::Apply).map_err(|e| named(&e))?)

@@ -6,7 +6,7 @@
 //! ```
 //! Runs on the best hardware GPU, and on CPU threads where there is none. Needs the feature `images`.
 
-use rmnet::images::{self, Mode, Orientation};
+use rmnet::images::{self, ColorMode, Orientation};
 use rmnet::{ImageView, Options, OutputChoice, Session};
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut vectors = vec![];
     for file in &files {
-        let image = images::decode(&std::fs::read(file)?, Mode::Rgb, Orientation::Apply)
+        let image = images::decode(&std::fs::read(file)?, ColorMode::Rgb, Orientation::Apply)
             .map_err(|e| format!("{}: {e}", file.display()))?;
         vectors.push(unit(session.run(&session.input_of(&[ImageView::from(&image)])?)?));
     }

@@ -30,7 +30,7 @@
 //!   formula over slots, [`Session::memory`] counts bytes.
 //! * **Many requests**: [`Session`] is `Send + Sync`, [`Session::run_async`] needs no runtime, a batch may be filled in part, sessions on one
 //!   [`Gpu`] share their weights, and [`Prepared`] opens a planned model again and again.
-//! * **Errors**: every call gives [`Error`], whose variants hold the [error] of each stage. What is wrong is named: the tensor, layer,
+//! * **Errors**: every call of a session gives [`Error`], whose variants hold the [error] of each stage. What is wrong is named: the tensor, layer,
 //!   option or limit, what was expected and what was found. Nothing panics over its input, and no device or precision is changed
 //!   silently.
 //!
@@ -63,7 +63,8 @@ mod session;
 mod shared;
 mod size;
 
-/// The errors of every stage; [`Error`](enum@crate::Error) holds one of them.
+/// The errors of every stage. [`Error`](enum@crate::Error), which sessions give, holds one of them; loading a model, opening a GPU, reading a
+/// tuning or an image by themselves give their own.
 pub mod error {
     pub use crate::checkpoint::CheckpointError;
     #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
@@ -71,6 +72,9 @@ pub mod error {
     #[cfg(feature = "gpu")]
     pub use crate::gpu::{GpuError, TuningError};
     pub use crate::graph::GraphError;
+    #[cfg(feature = "images")]
+    pub use crate::images::ImageError;
+    pub use crate::kernel::KernelError;
     pub use crate::memory::OutOfMemory;
     pub use crate::models::ModelError;
     pub use crate::models::saved::SavedError;
@@ -97,7 +101,7 @@ pub use gpu::{
 };
 pub use graph::Graph;
 pub use kernel::Precision;
-pub use models::{Assume, Assumption, LoadOptions, Model, OutputKind, Scores};
+pub use models::{Assume, Assumption, Key, LoadOptions, Model, Naming, OutputKind, Scores};
 pub use plan::{Memory, Phases, Plan, PlanStep, Values};
 pub use preprocess::{ImageView, PixelFormat, Preprocess};
 pub use rewrite::{BlockReport, Mode, Outcome, Shortcut};

@@ -3,16 +3,25 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use twox_hash::XxHash3_128;
 
-/// Tells bytes from others: 128 bits of XXH3 under a seed of this process, and the length. Among 2^32 weights two differing ones have one
-/// key with a probability of 2^-65.
+/// Tells bytes from others: 128 bits of XXH3 under a secret of this process, and the length. Among 2^32 weights two that differ have one key
+/// by accident with a probability of 2^-65. The secret keeps files from being made to collide, where the platform has random numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key(u128, usize);
 
 impl Key {
     pub(crate) fn of(bytes: &[u8]) -> Key {
-        static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one("weights"));
-        Key(twox_hash::XxHash3_128::oneshot_with_seed(*SEED, bytes), bytes.len())
+        static SECRET: LazyLock<[u8; 192]> = LazyLock::new(|| {
+            let random = RandomState::new();
+            let mut secret = [0; 192];
+            for (i, part) in secret.chunks_exact_mut(8).enumerate() {
+                part.copy_from_slice(&random.hash_one(i).to_le_bytes());
+            }
+            secret
+        });
+        let hash = XxHash3_128::oneshot_with_secret(&*SECRET, bytes);
+        Key(hash.expect("a secret of more than 136 bytes"), bytes.len())
     }
 }
 

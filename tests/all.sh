@@ -43,6 +43,7 @@ if [ $# -gt 0 ]; then
 fi
 cargo fmt --check
 cargo fmt --check --manifest-path fuzz/Cargo.toml
+cargo fmt --check --manifest-path tests/public_api/Cargo.toml
 cargo clippy --locked --workspace --all-targets -- -D warnings
 # The library as apps have it: by default, with one executor, with neither, and with every feature that apps may ask for.
 for features in "" "--no-default-features --features cpu" "--no-default-features --features gpu" "--no-default-features" \
@@ -52,6 +53,7 @@ done
 # Docs as users see them, and with what is below the public face.
 RUSTDOCFLAGS="-D warnings" cargo doc --locked -p rmnet --no-deps --features images,onnx
 RUSTDOCFLAGS="-D warnings" cargo doc --locked -p rmnet --no-deps --features images,onnx,internals
+bash tests/public_api.sh
 cargo test --locked --workspace -- --include-ignored
 # llvmpipe with vectors of 128 bits, as it has on ARM and on processors without AVX: subgroups of four.
 VK_DRIVER_FILES="$(llvmpipe)" RMNET_TEST_ADAPTERS=1 LP_NATIVE_VECTOR_WIDTH=128 \

@@ -113,6 +113,79 @@ fn files_stay_short() {
     }
 }
 
+/// The program's files too.
+#[test]
+fn the_programs_files_stay_short() {
+    let mut paths = vec![];
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("cli/src"), &mut paths);
+    assert!(paths.len() > 20, "only {} sources found", paths.len());
+    for path in paths {
+        let lines = fs::read_to_string(&path).expect("a readable source").lines().count();
+        assert!(lines <= 450, "{} has {lines} lines: find its seam", path.display());
+    }
+}
+
+/// What a user of the program can type is for the program to say: the library is in apps too.
+#[test]
+fn errors_name_no_option_of_the_program() {
+    let mut errors = 0;
+    for (name, text) in all_sources() {
+        for part in text.split("#[error(").skip(1) {
+            let message = part.split(")]").next().unwrap_or_default();
+            errors += 1;
+            assert!(!message.contains("--") && !message.contains("`rmnet "), "{name}: {message}");
+        }
+    }
+    assert!(errors > 80, "only {errors} messages seen");
+}
+
+/// Examples in docs use what a user of the crate has: the doctests have the feature `internals` on, and would not notice.
+#[test]
+fn examples_use_the_public_face() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = all_sources();
+    files.retain(|(name, _)| {
+        ["session/", "gpu/", "models/", "checkpoint/", "preprocess/", "images/", "threads/", "lib.rs"]
+            .iter()
+            .any(|m| name.starts_with(&format!("src/{m}")))
+    });
+    let mut paths = vec![];
+    sources(&root.join("examples"), &mut paths);
+    for path in paths.into_iter().chain(["README.md", "docs/embedding.md"].map(|page| root.join(page))) {
+        files.push((path.display().to_string(), fs::read_to_string(&path).expect("a readable file")));
+    }
+    let internal = [
+        "bench",
+        "checkpoint",
+        "cpu",
+        "files",
+        "gpu",
+        "graph",
+        "kernel",
+        "memory",
+        "models",
+        "onnx",
+        "output",
+        "plan",
+        "reference",
+        "rewrite",
+        "tensor",
+        "threads",
+        "tune",
+        "verify",
+    ];
+    for (name, text) in files {
+        let doc = |line: &&str| {
+            !name.ends_with(".rs") || name.contains("examples") || line.trim_start().starts_with("//")
+        };
+        for line in text.lines().filter(doc) {
+            for module in internal {
+                assert!(!line.contains(&format!("rmnet::{module}::")), "{name}: {line}");
+            }
+        }
+    }
+}
+
 /// The paths of a `use` tree, each with the name that it is known by: `a::{b, c as d}` is `a::b` as `b`, `a::c` as `d`.
 fn use_paths(tree: &str, before: &[String], found: &mut Vec<(Vec<String>, String)>) {
     let tree = tree.trim();

@@ -112,7 +112,7 @@ fn an_overflow_is_an_error_and_named() {
 fn weights_that_do_not_fit_are_named() {
     for (scale, what) in [(1e7, "beyond the range of f16"), (1e-12, "all become 0 in f16")] {
         let model = norms_scaled(&[("bn1", scale)]).load().unwrap();
-        let error = Session::new(&model, &half(1, &Device::Cpu)).err().expect("refused");
+        let error = Session::new(&model, &half(1, &Device::Cpu)).expect_err("refused");
         let Error::Plan(PlanError::Weights { layer, what: found }) = &error else { panic!("{error}") };
         assert_eq!(layer, "conv1");
         assert!(found.contains(what), "{found}");

@@ -8,6 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 file=docs/public-api.txt
 rustc="$(rustc --version)"
+[ "${1:-}" = write ] || [ -f "$file" ] || { echo "$file is missing: bash tests/public_api.sh write" >&2; exit 1; }
 if [ "${1:-}" != write ] && ! head -1 "$file" | grep -qF "$rustc"; then
     echo "NOT COMPARED: the public face, as $file was made by another compiler than $rustc" >&2
     exit 0

@@ -102,7 +102,7 @@ fn errors_say_what_was_expected() {
     let none = Options::default().batch(0).device(Device::Cpu);
     assert!(matches!(Session::new(&f.model, &none), Err(Error::Plan(_))));
     let keep = Options::default().keep(["nothing"]).device(Device::Cpu);
-    let message = Session::new(&f.model, &keep).err().expect("no such node").to_string();
+    let message = Session::new(&f.model, &keep).expect_err("no such node").to_string();
     assert!(message.contains("nothing"), "{message}");
 }
 
@@ -145,7 +145,7 @@ fn weights_that_folding_takes_beyond_f32_are_refused_by_layer() {
     bytes[8 + header..][start..end].fill(0);
     let model = models::load(&Checkpoint::from_bytes(bytes, None).unwrap(), None).unwrap();
     for (device_name, device) in devices() {
-        let error = Session::new(&model, &Options::default().device(device)).err().expect(&device_name);
+        let error = Session::new(&model, &Options::default().device(device)).expect_err(&device_name);
         assert!(error.to_string().starts_with("layer4.1.conv2: a weight or bias"), "{device_name}: {error}");
     }
     let folder = tempfile::tempdir().unwrap();
@@ -161,7 +161,7 @@ fn a_batch_beyond_memory_is_refused() {
     let model = rmnet::models::Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/digits")).unwrap();
     let refused = |batch| {
         let options = Options::default().device(Device::Cpu).batch(batch);
-        Session::new(&model, &options).err().expect("a batch that is too large").to_string()
+        Session::new(&model, &options).expect_err("a batch that is too large").to_string()
     };
     let memory = refused(1 << 23);
     assert!(memory.contains("out of memory") && memory.contains("bytes"), "{memory}");

@@ -162,7 +162,7 @@ fn values_are_kept_by_blocks_and_by_nodes_and_unknown_names_list_them() {
         let [_, channels, ..] = session.output_shape();
         assert_eq!(values.output.len(), channels);
 
-        let error = Session::new(&model, &options(&[&"nothing".into()])).err().expect("no such value");
+        let error = Session::new(&model, &options(&[&"nothing".into()])).expect_err("no such value");
         let Error::Keep { name, names } = &error else { panic!("{error}") };
         assert!(name == "nothing" && names.contains(node), "{names:?}");
         assert!(error.to_string().contains(&names[0]), "{error}");

@@ -73,7 +73,7 @@ fn advice(e: &Error) -> Option<String> {
             "`rmnet inspect` lists every layer".into()
         }
         Error::Gpu(GpuError::NoAdapter { .. }) => {
-            "`rmnet devices` lists what is found, `--adapter cpu` needs no GPU".into()
+            "`--adapter cpu` asks for it, `rmnet devices` lists what is found".into()
         }
         Error::NoTimestamps => "`rmnet devices` lists the adapters that have them".into(),
         _ => return None,

@@ -33,7 +33,7 @@ use failure::Failure;
 use rmnet::checkpoint::Checkpoint;
 use rmnet::error::ModelError;
 use rmnet::graph::Graph;
-use rmnet::{Assume, Device, LoadOptions, Mode, Model, Precision, Session, Size};
+use rmnet::{Assume, Device, Error, LoadOptions, Mode, Model, Precision, Session, Size};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
@@ -191,7 +191,11 @@ fn load_at(args: &ModelArgs, size: Option<[usize; 2]>) -> Result<Model, Failure>
         };
         Failure::input(how.map_or_else(|| e.to_string(), |how| format!("{e} (such as {how})")))
     })?;
-    Ok(args.output.of(&model).map_err(|e| Failure::usage(format!("--{e}")))?.into_owned())
+    let output = args.output.of(&model).map_err(|e| {
+        let failure = Failure::from(Error::Output(e));
+        Failure { message: format!("--{}", failure.message), ..failure }
+    })?;
+    Ok(output.into_owned())
 }
 
 /// `[channels, height, width]` of a graph's output.

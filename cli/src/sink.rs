@@ -1,7 +1,6 @@
 //! Output of `run`: prints and writes results as inputs are processed.
 
 use super::{Failure, output_shape, terminal, versioned, write};
-use rmnet;
 use rmnet::OutputChoice;
 use rmnet::models::{Model, OutputKind, Scores};
 use safetensors::tensor::{Dtype, TensorView, serialize};

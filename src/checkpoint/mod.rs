@@ -6,7 +6,7 @@
 //! Pickles are read without running a byte of them, by the feature `pickle`, which the program has on.
 //!
 //! ```
-//! use rmnet::checkpoint::Checkpoint;
+//! use rmnet::Checkpoint;
 //!
 //! let header = br#"{"fc.bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
 //! let mut file = (header.len() as u64).to_le_bytes().to_vec();
@@ -15,7 +15,7 @@
 //!
 //! let checkpoint = Checkpoint::from_bytes(file, None)?;
 //! assert_eq!(checkpoint.tensor("fc.bias").unwrap().to_f64(), [1.0, -2.0]);
-//! # Ok::<(), rmnet::checkpoint::CheckpointError>(())
+//! # Ok::<(), rmnet::error::CheckpointError>(())
 //! ```
 
 mod error;
@@ -118,10 +118,10 @@ impl Checkpoint {
     /// memory after each, so that a slow disk may be asked twice: converting a file takes much less memory than the file has bytes.
     ///
     /// ```no_run
-    /// # use rmnet::checkpoint::Checkpoint;
+    /// # use rmnet::Checkpoint;
     /// // SAFETY: the file is this app's own, and nothing writes it after its download.
     /// let checkpoint = unsafe { Checkpoint::open_mapped("resnet50.safetensors") }?;
-    /// # Ok::<(), rmnet::checkpoint::CheckpointError>(())
+    /// # Ok::<(), rmnet::error::CheckpointError>(())
     /// ```
     ///
     /// # Safety

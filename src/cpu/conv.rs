@@ -88,13 +88,11 @@ impl PackedConv {
 fn shared(packed: Vec<f32>) -> Arc<Vec<f32>> {
     static WEIGHTS: LazyLock<Shared<Vec<f32>>> = LazyLock::new(Shared::default);
     let key = Key::of(bytemuck::cast_slice(&packed));
-    match WEIGHTS.get(key) {
-        // Bits are compared: of two zeros one is not the other.
-        Some(there) if bytemuck::cast_slice::<_, u32>(&there) == bytemuck::cast_slice::<_, u32>(&packed) => {
-            there
-        }
-        Some(_) => Arc::new(packed),
-        None => WEIGHTS.insert(key, packed),
+    let Some(there) = WEIGHTS.get(key) else { return WEIGHTS.insert(key, packed) };
+    // Bits are compared: of two zeros one is not the other.
+    match bytemuck::cast_slice::<_, u32>(&there) == bytemuck::cast_slice::<_, u32>(&packed) {
+        true => there,
+        false => Arc::new(packed),
     }
 }
 

@@ -16,9 +16,7 @@ pub enum CpuError {
         found: usize,
     },
     /// A value beyond the range of the plan's precision.
-    #[error(
-        "{layer}: a value is beyond the range of f16, which ends at 65504, or is no number; in f32 it runs"
-    )]
+    #[error("{layer}: a value is beyond the range of f16, which ends at 65504, or is no number")]
     Overflow {
         /// Name of the dispatch that gave it.
         layer: String,

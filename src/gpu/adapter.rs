@@ -32,7 +32,7 @@ impl Backend {
 /// Which adapter to use.
 ///
 /// ```
-/// use rmnet::gpu::{AdapterChoice, Backend};
+/// use rmnet::{AdapterChoice, Backend};
 ///
 /// assert_eq!("best".parse(), Ok(AdapterChoice::Best));
 /// assert_eq!("1".parse(), Ok(AdapterChoice::Index(1)));
@@ -209,8 +209,11 @@ pub(super) async fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter, GpuE
                 AdapterChoice::Pci(_) => reports.iter().map(with_address).collect(),
                 _ => reports.iter().map(ToString::to_string).collect(),
             };
-            let mut remedy = if found.is_empty() { format!("{}; ", remedy()) } else { String::new() };
-            remedy += "the CPU executor needs no adapter";
+            let mut remedies = if found.is_empty() { vec![remedy()] } else { vec![] };
+            if cfg!(all(feature = "cpu", not(target_arch = "wasm32"))) {
+                remedies.push("the CPU executor needs no adapter");
+            }
+            let remedy = remedies.join("; ");
             Err(GpuError::NoAdapter { asked: choice.to_string(), found, remedy })
         }
     }
@@ -245,8 +248,10 @@ pub fn remedy() -> &'static str {
         "Use a browser with WebGPU enabled"
     } else if cfg!(target_os = "linux") {
         "Install the Vulkan driver of the graphics card, or mesa-vulkan-drivers for software Vulkan"
-    } else {
+    } else if cfg!(windows) {
         "Install the graphics card's driver"
+    } else {
+        "The system shows no GPU"
     }
 }
 

@@ -105,7 +105,7 @@ impl Gpu {
     /// [`Gpu::with_matrix_units`].
     ///
     /// ```
-    /// use rmnet::gpu::Gpu;
+    /// use rmnet::{Gpu, wgpu};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
@@ -177,6 +177,7 @@ impl Gpu {
     /// `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16` and `SUBGROUP`; changes nothing if a feature is missing, the adapter is a
     /// different one, or it has no 16x16 matrices of f16 with f32 sums. [`Gpu::new`] does this automatically; for an app's own device the
     /// adapter must be given.
+    #[must_use]
     pub fn with_matrix_units(mut self, adapter: &wgpu::Adapter) -> Gpu {
         let (own, other) = (self.device.adapter_info(), adapter.get_info());
         let same = (own.backend, own.vendor, own.device, &own.name)
@@ -188,6 +189,7 @@ impl Gpu {
 
     /// Plans and selects kernels for another kind of GPU, within the adapter's limits, for example to run a discrete card's kernels on
     /// software Vulkan. Results are equally accurate; timings are meaningless. Matrix units are disabled.
+    #[must_use]
     pub fn with_kernels_for(mut self, kind: GpuKind) -> Gpu {
         let Capabilities { class, features, .. } = &mut self.capabilities;
         *class = match kind {
@@ -200,6 +202,7 @@ impl Gpu {
 
     /// Sets the time to wait for the driver (default: 5 minutes) before a run or an upload fails with [`GpuError::Timeout`]. Submitted
     /// work is not cancelled: the next run waits behind it. Ignored in a browser.
+    #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Gpu {
         self.timeout = timeout;
         self

@@ -7,9 +7,9 @@ use crate::kernel::KernelError;
 #[non_exhaustive]
 pub enum GpuError {
     /// No adapter matches the choice.
-    #[error("no adapter for `{asked}`; found: {}; {remedy}", if .found.is_empty() { "none".into() } else { .found.join(", ") })]
+    #[error("no adapter for `{asked}`; found: {}{}", if .found.is_empty() { "none".into() } else { .found.join(", ") }, if .remedy.is_empty() { String::new() } else { format!("; {}", .remedy) })]
     NoAdapter {
-        /// The choice, as on the command line.
+        /// The choice, as text.
         asked: String,
         /// Names of the available adapters.
         found: Vec<String>,

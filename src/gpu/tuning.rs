@@ -23,14 +23,14 @@ const MAX_FILE: u64 = 16 << 20;
 /// measured, read or written implicitly.
 ///
 /// ```
-/// use rmnet::gpu::Tuning;
+/// use rmnet::Tuning;
 ///
 /// let text = r#"{ "schema_version": 2, "adapters": [] }"#;
 /// let tuning = Tuning::from_json(text)?;
 /// assert_eq!(tuning, Tuning::default());
 /// assert_eq!(Tuning::from_json(&tuning.to_json())?, tuning);
 /// assert!(Tuning::from_json(r#"{ "schema_version": 1 }"#).is_err());
-/// # Ok::<(), rmnet::gpu::TuningError>(())
+/// # Ok::<(), rmnet::error::TuningError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -234,7 +234,7 @@ pub enum PlanError {
         limit: u32,
     },
     /// Weights that the requested precision cannot represent.
-    #[error("{layer}: {what}; in f32 it runs")]
+    #[error("{layer}: {what}")]
     Weights {
         /// Name of the dispatch.
         layer: String,

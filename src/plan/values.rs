@@ -8,9 +8,9 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Values {
-    /// The output, planar `[batch, channels, height, width]`; logits are `[batch, classes]`.
+    /// The output, planar `[images, channels, height, width]`; logits are `[images, classes]`.
     pub output: Vec<f32>,
-    /// The kept values by name, planar `[batch, channels, height, width]`.
+    /// The kept values by name, planar `[images, channels, height, width]`.
     pub kept: BTreeMap<String, Vec<f32>>,
 }
 

@@ -1,6 +1,6 @@
 //! Images as apps hold them.
 
-use super::{PreprocessError, Size};
+use super::{MAX_BYTES, PreprocessError, Size};
 use crate::size::MAX_IMAGE_SIDE;
 use std::borrow::Cow;
 
@@ -61,6 +61,7 @@ impl<'a> ImageView<'a> {
 
     /// The same of rows that begin every `stride` bytes, as frames of GPUs and cameras have them. The last row may end with its last
     /// pixel.
+    #[must_use]
     pub const fn with_stride(mut self, stride: usize) -> ImageView<'a> {
         self.stride = stride;
         self
@@ -110,7 +111,12 @@ impl<'a> ImageView<'a> {
         if as_they_are && stride == row {
             return Ok(PackedImage { pixels: Cow::Borrowed(pixels), width, height, channels });
         }
-        let mut packed = Vec::with_capacity(height * width * channels);
+        let bytes = height.saturating_mul(width).saturating_mul(channels);
+        if bytes > MAX_BYTES {
+            let most = format!("an image of up to {} MiB of {channels} channels", MAX_BYTES >> 20);
+            return refuse(most, format!("{} MiB", bytes.div_ceil(1 << 20)));
+        }
+        let mut packed = Vec::with_capacity(bytes);
         for pixels in pixels.chunks(stride).take(height) {
             let pixels = pixels[..row].chunks_exact(format.bytes());
             match (format.rgb(), channels) {

@@ -238,6 +238,7 @@ fn scaled(side: usize, crop_pct: f64) -> usize {
 
 impl Preprocess {
     /// The same for an input of `size`: the resize scales in proportion to the crop.
+    #[must_use]
     pub fn with_size(&self, size: impl Into<Size>) -> Preprocess {
         let size = size.into();
         if size == self.size {
@@ -254,6 +255,7 @@ impl Preprocess {
 
     /// The same for a network of `channels` inputs where no config says its `mean` and `std`: for one channel those of gray
     /// images, the means of the three.
+    #[must_use]
     pub fn for_channels(self, channels: usize) -> Preprocess {
         let gray = |v: &[f64]| vec![v.iter().sum::<f64>() / v.len().max(1) as f64];
         match channels {
@@ -358,9 +360,13 @@ impl Preprocess {
         channels: usize,
         planes: impl FnOnce(usize) -> Result<&'p mut [f32], PreprocessError>,
     ) -> Result<(), PreprocessError> {
+        let Size { height, width } = image.size();
+        if !matches!(channels, 1 | 3 | 4) {
+            let (expected, found) = ("a network of 1, 3 or 4 channels".into(), format!("one of {channels}"));
+            return Err(PreprocessError::Image { width, height, expected, found });
+        }
         self.bytes(image.size(), channels)?;
         self.check_numbers(&Keys::OWN)?;
-        let Size { height, width } = image.size();
         if self.resize == Resize::Required && image.size() != self.size {
             let Size { height: h, width: w } = self.size;
             let expected = format!("an image of {w}x{h}, as its config neither resizes nor crops");

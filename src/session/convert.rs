@@ -9,7 +9,8 @@ use std::path::Path;
 
 impl Model {
     /// Writes the network in the form of [`Options::mode`] and [`Options::merge`], ending with [`Options::output`], as a safetensors file
-    /// that [`Model::open`] reads: no residual connection is left, batch norms are folded. The file takes its name when it is whole. Other
+    /// that [`Model::open`] reads, with batch norms folded. No residual connection is left but those of blocks that
+    /// [`Outcome::Kept`](crate::Outcome::Kept) names; [`Mode::Residual`](crate::Mode::Residual) leaves all. The file takes its name when it is whole. Other
     /// options are not read.
     ///
     /// # Errors

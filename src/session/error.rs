@@ -23,10 +23,10 @@ pub enum Error {
     /// The file cannot be used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// Its tensors are no network we know.
+    /// Its tensors are no network that is known, or it does not fit the input size asked for.
     #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The network does not fit the input size asked for.
+    Model(ModelError),
+    /// A pass over the graph would have built a layer that does not fit: an error of rmnet's, please report it.
     #[error(transparent)]
     Graph(#[from] GraphError),
     /// It cannot be planned within the adapter's limits.
@@ -77,6 +77,14 @@ pub enum Error {
         /// Images of a run at most.
         batch: usize,
         /// Values given.
+        found: usize,
+    },
+    /// A slice for the input that does not fit the images.
+    #[error("input: expected a slice of {expected} values for the images given, found {found}")]
+    InputSlice {
+        /// Values of the images given.
+        expected: usize,
+        /// Length of the slice.
         found: usize,
     },
     /// A slice for the output that does not fit it.
@@ -171,6 +179,16 @@ pub enum Error {
     /// Something only a GPU session has was asked of one on the CPU.
     #[error("a session on the CPU has no GPU commands to encode: make it on a GPU")]
     NotOnGpu,
+}
+
+impl From<ModelError> for Error {
+    /// A file that cannot be used is [`Error::Checkpoint`], whoever opened it.
+    fn from(e: ModelError) -> Error {
+        match e {
+            ModelError::Checkpoint(e) => Error::Checkpoint(e),
+            e => Error::Model(e),
+        }
+    }
 }
 
 /// Where a value of the input is, for people.

@@ -19,7 +19,7 @@ impl Session {
     /// [`Session::input_of`] into a slice of the app's.
     ///
     /// # Errors
-    /// As there; [`Error::InputLength`] where the slice is of another length than the images'.
+    /// As there; [`Error::InputSlice`] where the slice is of another length than the images'.
     pub fn input_into(&self, images: &[ImageView<'_>], input: &mut [f32]) -> Result<(), Error> {
         let [batch, channels, ..] = self.input_shape();
         let image = self.image_input_len();
@@ -27,7 +27,7 @@ impl Session {
             return Err(Error::Images { batch, found: images.len() });
         }
         if input.len() != images.len() * image {
-            return Err(Error::InputLength { image, batch: images.len(), found: input.len() });
+            return Err(Error::InputSlice { expected: images.len() * image, found: input.len() });
         }
         for (index, (view, planes)) in images.iter().zip(input.chunks_exact_mut(image)).enumerate() {
             let applied = self.preprocess().apply_into(*view, channels, planes);

@@ -25,7 +25,7 @@ pub use prepare::{Prepared, prepare};
 pub use prune::{Judge, PrunedModel, prune_model};
 
 use crate::kernel::Rounding;
-use crate::models::{Model, OutputKind, Scores};
+use crate::models::{Assumption, Model, OutputKind, Scores};
 use crate::plan::{Memory, Plan, Values};
 use crate::preprocess::Preprocess;
 use crate::rewrite::BlockReport;
@@ -56,17 +56,19 @@ struct About {
     labels: Option<Vec<String>>,
     output: OutputKind,
     scores: Scores,
+    assumed: Vec<Assumption>,
 }
 
 impl About {
     fn of(model: &Model) -> About {
-        let Model { family, preprocess, labels, output, scores, .. } = model;
+        let Model { family, preprocess, labels, output, scores, assumed, .. } = model;
         About {
             family: family.clone(),
             preprocess: preprocess.clone(),
             labels: labels.clone(),
             output: *output,
             scores: *scores,
+            assumed: assumed.clone(),
         }
     }
 }
@@ -77,29 +79,31 @@ impl Session {
     /// images than the batch take the time of a whole one. Blocks. May be called from any thread, several at a time, those of the app's
     /// own pools too.
     ///
-    /// What it gives is finite, and of an input that is finite: both are looked at ([`Options::check_input`]). In between the CPU hands
-    /// every NaN on to the output. In f32 a GPU may take the larger of NaN and 0 for 0, so that an overflow before a ReLU need not show
-    /// there.
+    /// It refuses an input that holds NaN or infinities, unless [`Options::check_input`] is off, and fails if the output holds any. On the
+    /// CPU a NaN inside the network always reaches the output. On a GPU in f32 it may not: `max(NaN, 0)` may give 0.
     ///
     /// # Errors
     /// [`Error::InputLength`]; [`Error::InputNotFinite`]; [`Error::Gpu`] for a device lost, or one that gives no answer
-    /// ([`Gpu::with_timeout`](crate::Gpu::with_timeout)); [`Error::NotFinite`] where a layer overflows its precision.
+    /// ([`Gpu::with_timeout`](crate::Gpu::with_timeout)); [`Error::NotFinite`] where a layer overflows its precision, in f16 on
+    /// the CPU [`Error::Cpu`] with the layer's name.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, Error> {
-        Ok(self.run_values(input, false)?.output)
+        let images = self.images(input)?;
+        Ok(self.run_values(input, images, false)?.output)
     }
 
-    /// [`Session::run`] into a slice of the app's, `[images, channels, height, width]`.
+    /// [`Session::run`], its output copied into a slice of the app's, `[images, channels, height, width]`.
     ///
     /// # Errors
     /// As [`Session::run`]; [`Error::OutputLength`] where `output` is of another length, before anything runs.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run_into(&self, input: &[f32], output: &mut [f32]) -> Result<(), Error> {
-        let expected = self.images(input)? * self.image_output_len();
+        let images = self.images(input)?;
+        let expected = images * self.image_output_len();
         if output.len() != expected {
             return Err(Error::OutputLength { expected, found: output.len() });
         }
-        output.copy_from_slice(&self.run(input)?);
+        output.copy_from_slice(&self.run_values(input, images, false)?.output);
         Ok(())
     }
 
@@ -112,13 +116,15 @@ impl Session {
         Ok(self.run_values_async(input, false).await?.output)
     }
 
-    /// [`Session::run`], with the values named in [`Options::keep`]: those of this very run, whatever else runs meanwhile.
+    /// [`Session::run`], with the values named in [`Options::keep`]: those of this very run, whatever else runs meanwhile. They are not
+    /// looked through for NaN and infinities, only the output is.
     ///
     /// # Errors
     /// As [`Session::run`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run_keeping(&self, input: &[f32]) -> Result<Values, Error> {
-        self.run_values(input, true)
+        let images = self.images(input)?;
+        self.run_values(input, images, true)
     }
 
     /// [`Session::run_keeping`] that awaits the GPU, as [`Session::run_async`] does.
@@ -130,8 +136,7 @@ impl Session {
     }
 
     #[cfg(not(target_arch = "wasm32"))]
-    fn run_values(&self, input: &[f32], keep: bool) -> Result<Values, Error> {
-        let images = self.images(input)?;
+    fn run_values(&self, input: &[f32], images: usize, keep: bool) -> Result<Values, Error> {
         self.given(self.executor.run(&self.whole_batch(input), keep)?, images)
     }
 
@@ -204,7 +209,7 @@ impl Session {
         Ok(gpu.encode(encoder, input, output)?)
     }
 
-    /// The GPU it runs on, to share with other sessions and the rest of the app; `None` on the CPU.
+    /// The GPU it runs on, with the timeout of [`Options::timeout`], to share with other sessions and the rest of the app; `None` on the CPU.
     #[cfg(feature = "gpu")]
     pub fn gpu(&self) -> Option<&crate::gpu::Gpu> {
         self.executor.gpu().map(|gpu| gpu.gpu())
@@ -221,7 +226,7 @@ impl Session {
         self.executor.plan()
     }
 
-    /// What became of every residual block, in order.
+    /// What became of every residual block, in order. Empty in [`Mode::Residual`](crate::Mode::Residual), which removes none.
     pub fn blocks(&self) -> &[BlockReport] {
         &self.blocks
     }
@@ -239,6 +244,11 @@ impl Session {
     /// Class names in the order of the logits, where the checkpoint's config files have names.
     pub fn labels(&self) -> Option<&[String]> {
         self.about.labels.as_deref()
+    }
+
+    /// What the network rests on and no tensor or config file shows, by key.
+    pub fn assumed(&self) -> &[Assumption] {
+        &self.about.assumed
     }
 
     /// What the output is: logits, an embedding, or features.

@@ -61,8 +61,8 @@ impl Session {
         Session::new_async(&models::load(&Checkpoint::from_bytes(bytes, config)?, None)?, options).await
     }
 
-    /// A session for a loaded model. Blocks until the device is ready. A model may be opened many times: its weights are not copied
-    /// but packed for each device, and sessions on one [`Gpu`](crate::Gpu), or on the CPU, have those that are packed alike once.
+    /// A session for a loaded model. Blocks until the device is ready. A model can be opened many times. Each device packs the weights
+    /// for itself; sessions on one [`Gpu`](crate::Gpu), or on the CPU, share packed weights that are identical.
     ///
     /// # Errors
     /// As [`Session::open`].
@@ -71,7 +71,8 @@ impl Session {
         pollster::block_on(Session::new_async(model, options))
     }
 
-    /// [`Session::new`] for where nothing may block, such as a browser.
+    /// [`Session::new`] for where nothing may block, such as a browser. Elsewhere the thread that polls it plans, packs weights and waits
+    /// for the shaders; it is the opening of the device that is awaited.
     ///
     /// # Errors
     /// As [`Session::open`].
@@ -93,7 +94,8 @@ impl Session {
             crate::gpu::HardwareGpu::Open(gpu) => Session::with_gpu_async(&gpu, model, options).await,
             crate::gpu::HardwareGpu::Absent(passed_over) => {
                 let names: Vec<String> = passed_over.iter().map(ToString::to_string).collect();
-                log::info!("no hardware GPU: running on the CPU; passed over: {}", names.join("; "));
+                let names = if names.is_empty() { "nothing".into() } else { names.join("; ") };
+                log::info!("no hardware GPU: running on the CPU; passed over: {names}");
                 let session = Session::from_prepared(&Prepared::for_cpu(model, options)?)?;
                 Ok(Session { passed_over, ..session })
             }

@@ -5,7 +5,7 @@ use crate::plan::Phases;
 use std::time::Duration;
 
 impl Session {
-    /// [`Session::run`] of a whole batch, and where its time went on the host. On the CPU all of it is waiting.
+    /// [`Session::run`], and where its time went on the host. On the CPU all of it is waiting.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -23,7 +23,10 @@ impl Session {
     #[cfg(feature = "gpu")]
     pub fn gpu_time(&self, input: &[f32]) -> Result<Option<Duration>, Error> {
         match self.executor.gpu() {
-            Some(gpu) => Ok(gpu.gpu_time(input)?),
+            Some(gpu) => {
+                self.images(input)?;
+                Ok(gpu.gpu_time(&self.whole_batch(input))?)
+            }
             None => Ok(None),
         }
     }
@@ -34,7 +37,8 @@ impl Session {
     /// # Errors
     /// As [`Session::run`]; timestamps that cannot be times.
     pub fn dispatch_times(&self, input: &[f32]) -> Result<Option<Vec<[Duration; 2]>>, Error> {
-        self.executor.dispatch_times(input)
+        self.images(input)?;
+        self.executor.dispatch_times(&self.whole_batch(input))
     }
 
     /// Measures what the device can do: f32 multiplications and additions per second, bytes copied (read and written) per

@@ -24,13 +24,13 @@ const EXPECTED: &str = "a number, a word or a list";
 /// Assumptions stated by the user, which override conventions.
 ///
 /// ```
-/// use rmnet::models::Assume;
+/// use rmnet::Assume;
 ///
 /// let mut assume = Assume::default();
 /// assume.state("stem_pool", "false")?;
 /// assume.state("stage_strides", "1,2,2,1")?;
 /// assert!(assume.state("stem_pool", "perhaps").is_err());
-/// # Ok::<(), rmnet::models::ModelError>(())
+/// # Ok::<(), rmnet::error::ModelError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Assume {
