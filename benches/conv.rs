@@ -1,15 +1,12 @@
-//! Times every candidate kernel on the layers of a network:
-//! `cargo bench --bench conv -- resnet18 [layer substring] [kernel substring] [--batch=N] [--f16] [--integrated|--card]
-//! [--chosen] [--adapter=NAME]`.
+//! Times every candidate kernel on the layers of a network: `cargo bench --bench conv -- resnet18`; `-- --help` has the options.
 //!
 //! Shapes are in `benches/shapes/`. Candidates run interleaved and the median counts; each answer is compared with the first
-//! candidate's, and that one's is checked in tests/kernels.rs. `--integrated`: the kernels that an integrated or mobile GPU would
-//! get, on the adapter there is; `--card`: those of a discrete one. `--chosen`: only the kernel that is chosen for each layer.
-//! `--adapter=NAME`: only adapters with that in their names.
+//! candidate's, and that one's is checked in tests/kernels.rs.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
+use clap::Parser;
 use common::{adapters, arena, data, decoded, layers, specs};
 use rmnet::kernel::{Arena, Class, Spec, candidates_in};
 
@@ -38,20 +35,55 @@ fn processor_seconds() -> f64 {
 /// Dispatches of a timed run on a GPU.
 const DISPATCHES: usize = 20;
 
+/// Times every candidate kernel on the layers of a network, on every Vulkan adapter.
+///
+/// Candidates run interleaved and the median counts; each answer is compared with the first candidate's.
+#[derive(Parser)]
+#[command(
+    bin_name = "cargo bench --bench conv --",
+    after_help = "Environment variables:\n  \
+        EXP        set: an answer that differs from the first candidate's is no error\n  \
+        NO_INT64   set: kernels without 64-bit integers, also where the adapter has them"
+)]
+struct Args {
+    /// The network: a file of shapes in benches/shapes/, without its ending.
+    #[arg(default_value = "resnet18")]
+    network: String,
+    /// Only layers in whose line, their number and name, this is.
+    #[arg(value_name = "LAYER", default_value = "", hide_default_value = true)]
+    layer: String,
+    /// Only kernels in whose name this is.
+    #[arg(value_name = "KERNEL", default_value = "", hide_default_value = true)]
+    kernel: String,
+    /// Images of a batch.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    batch: usize,
+    /// Values between layers and weights in 16 bits.
+    #[arg(long)]
+    f16: bool,
+    /// The kernels that an integrated or mobile GPU would get, on the adapter there is.
+    #[arg(long)]
+    integrated: bool,
+    /// The kernels that a discrete GPU would get, on the adapter there is; goes before --integrated.
+    #[arg(long)]
+    card: bool,
+    /// Only the kernel that is chosen for each layer.
+    #[arg(long)]
+    chosen: bool,
+    /// Only adapters in whose names this is.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    adapter: String,
+    /// What cargo passes.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
 fn main() {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get()) as f64;
-    let (options, args): (Vec<String>, Vec<String>) =
-        std::env::args().skip(1).partition(|a| a.starts_with("--"));
-    let batch = options.iter().find_map(|o| o.strip_prefix("--batch="));
-    let batch: usize = batch.map_or(1, |n| n.parse().expect("--batch=N takes a number"));
-    let card = options.iter().any(|o| o == "--card");
-    let other = card || options.iter().any(|o| o == "--integrated");
-    let chosen = options.iter().any(|o| o == "--chosen");
-    let adapter = options.iter().find_map(|o| o.strip_prefix("--adapter=")).unwrap_or("");
-    let f16 = options.iter().any(|o| o == "--f16");
-    let network = args.first().map_or("resnet18", String::as_str);
-    let filter = args.get(1).cloned().unwrap_or_default();
-    for mut gpu in adapters().into_iter().filter(|g| g.name.contains(adapter)) {
+    let Args { network, layer, kernel, batch, f16, integrated, card, chosen, adapter, bench: _ } =
+        Args::parse();
+    let other = card || integrated;
+    for mut gpu in adapters().into_iter().filter(|g| g.name.contains(&adapter)) {
         let software = gpu.caps.class == Class::Software;
         if other {
             gpu.caps = gpu.caps.with(|c| {
@@ -62,10 +94,10 @@ fn main() {
         }
         println!("{} {:?}", gpu.name, gpu.caps);
         let (mut total, mut best_total, mut compile_total) = (0.0, 0.0, 0.0);
-        for layers::Layer { name, count, spec } in layers::network(network, batch) {
+        for layers::Layer { name, count, spec } in layers::network(&network, batch) {
             let spec = if f16 { specs::half(spec) } else { spec };
             let line = format!("{count} {name}");
-            if !line.contains(&filter) {
+            if !line.contains(&layer) {
                 continue;
             }
             let data = data(&spec, 3);
@@ -73,7 +105,7 @@ fn main() {
             let ranges = arena(&spec);
             let ranges = if gpu.caps.shares_buffers() { Some(&ranges) } else { None };
             let mut kernels = candidates_in(&spec, &gpu.caps, ranges).expect("within the limits");
-            kernels.retain(|k| args.get(2).is_none_or(|part| k.choice.to_string().contains(part)));
+            kernels.retain(|k| k.choice.to_string().contains(&kernel));
             kernels.truncate(if chosen { 1 } else { usize::MAX });
             let prepared: Vec<_> = kernels
                 .iter()

@@ -1,32 +1,65 @@
-//! Times a whole network, host tensor to host logits, in each form it runs in, and checks the answers against each other.
-//!
-//! ```sh
-//! cargo bench --bench networks -- MODEL [--input FILE.safetensors] [--adapter NAME] [--mode MODE] [--runs N] [--json]
-//! ```
-//! With no `--mode` the forms take turns, so that they can be compared on a noisy machine.
+//! Times a whole network, host tensor to host logits, in each form it runs in, and checks the answers against each other:
+//! `cargo bench --bench networks -- MODEL`; `-- --help` has the options.
 
+use clap::{Parser, ValueEnum};
 use rmnet::checkpoint::Checkpoint;
 use rmnet::models;
 use rmnet::{Device, Mode, Options, Session};
 use std::time::Instant;
 
+/// Times a whole network, host tensor to host logits, in each form it runs in, and checks the answers against each other.
+///
+/// The forms take turns, so that they can be compared on a noisy machine.
+#[derive(Parser)]
+#[command(
+    bin_name = "cargo bench --bench networks --",
+    after_help = "Environment variables:\n  RAYON_NUM_THREADS   threads of the CPU executor; default: one on every core"
+)]
+struct Args {
+    /// The checkpoint to time: a file or a folder.
+    model: Option<String>,
+    /// A safetensors file with a tensor `input`; by default values are made up.
+    #[arg(long, value_name = "FILE")]
+    input: Option<String>,
+    /// `cpu`, or an adapter: `best`, its position, a part of its name, `vulkan` or another API; by default the best hardware GPU, else
+    /// the CPU.
+    #[arg(long, value_name = "NAME")]
+    adapter: Option<String>,
+    /// Only this form; by default all three or, with --json, the structured one.
+    #[arg(long)]
+    mode: Option<Form>,
+    /// Timed runs of each form.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    runs: usize,
+    /// One JSON object of the first form: the time of every run, the logits, the device, the time to get ready.
+    #[arg(long)]
+    json: bool,
+    /// What cargo passes.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Form {
+    Structured,
+    Residual,
+    Literal,
+}
+
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
-    let value = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1));
-    let Some(model) = args.first().filter(|a| !a.starts_with("--")) else {
-        println!("networks: give a checkpoint to time (see the head of benches/networks.rs)");
+    let args = Args::parse();
+    let Some(model) = args.model else {
+        println!("networks: give a checkpoint to time (`--help` has the options)");
         return;
     };
-    let runs: usize = value("--runs").map_or(20, |n| n.parse().expect("--runs takes a number"));
-    let modes = match value("--mode").map(String::as_str) {
-        None if args.iter().any(|a| a == "--json") => vec![Mode::Structured],
+    let modes = match args.mode {
+        None if args.json => vec![Mode::Structured],
         None => vec![Mode::Structured, Mode::Residual, Mode::Literal],
-        Some("structured") => vec![Mode::Structured],
-        Some("residual") => vec![Mode::Residual],
-        Some("literal") => vec![Mode::Literal],
-        Some(other) => panic!("--mode structured|residual|literal, found {other}"),
+        Some(Form::Structured) => vec![Mode::Structured],
+        Some(Form::Residual) => vec![Mode::Residual],
+        Some(Form::Literal) => vec![Mode::Literal],
     };
-    let device = match value("--adapter").map(String::as_str) {
+    let device = match args.adapter.as_deref() {
         None => Device::default(),
         Some("cpu") => Device::Cpu,
         Some(name) => Device::Gpu(name.parse().unwrap_or_default()),
@@ -42,7 +75,7 @@ fn main() {
         })
         .collect();
     let ready = start.elapsed();
-    let input = match value("--input") {
+    let input = match args.input {
         Some(path) => {
             let file = Checkpoint::open(path).expect("an input file");
             file.tensor("input").expect("a tensor `input`").to_f32()
@@ -61,14 +94,14 @@ fn main() {
         assert!(off <= 1e-4 * largest, "the forms disagree by {off} of {largest}");
     }
     let mut times = vec![vec![]; sessions.len()];
-    for _ in 0..runs {
+    for _ in 0..args.runs {
         for (session, times) in sessions.iter().zip(&mut times) {
             let start = Instant::now();
             session.run(&input).expect("a run");
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
     }
-    if args.iter().any(|a| a == "--json") {
+    if args.json {
         let json = serde_json::json!({
             "ms": times[0], "logits": logits[0], "device": sessions[0].device_name(), "ready_ms": ready.as_secs_f64() * 1e3,
         });

@@ -1,34 +1,48 @@
 //! Times networks in turn, host tensor to host logits, so that they can be compared on a noisy machine: one JSON line each.
-//!
-//! ```sh
-//! cargo bench --bench pruned -- MODEL.. [--adapter NAME] [--batch N] [--runs N]
-//! ```
+//! `cargo bench --bench pruned -- MODEL..`; `-- --help` has the options.
 
+use clap::Parser;
 use rmnet::checkpoint::Checkpoint;
 use rmnet::models;
 use rmnet::{Device, Options, Session};
 use std::time::Instant;
 
+/// Times networks in turn, host tensor to host logits, so that they can be compared on a noisy machine: one JSON line each.
+#[derive(Parser)]
+#[command(
+    bin_name = "cargo bench --bench pruned --",
+    after_help = "Environment variables:\n  RAYON_NUM_THREADS   threads of the CPU executor; default: one on every core"
+)]
+struct Args {
+    /// The checkpoints to time: files or folders.
+    #[arg(value_name = "MODEL")]
+    models: Vec<String>,
+    /// `cpu`, or an adapter: `best`, its position, a part of its name, `vulkan` or another API; by default the best hardware GPU, else
+    /// the CPU.
+    #[arg(long, value_name = "NAME")]
+    adapter: Option<String>,
+    /// Images of a batch.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    batch: usize,
+    /// Timed runs of each network, after two that warm up.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    runs: usize,
+    /// What cargo passes.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
 fn main() {
-    let mut models = vec![];
-    let (mut device, mut batch, mut runs) = (Device::default(), 1, 20);
-    let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().unwrap_or_else(|| panic!("{arg} takes a value"));
-        match arg.as_str() {
-            "--adapter" => match value().as_str() {
-                "cpu" => device = Device::Cpu,
-                name => device = Device::Gpu(name.parse().unwrap_or_default()),
-            },
-            "--batch" => batch = value().parse().expect("--batch takes a number"),
-            "--runs" => runs = value().parse().expect("--runs takes a number"),
-            _ => models.push(arg),
-        }
-    }
+    let Args { models, adapter, batch, runs, bench: _ } = Args::parse();
     if models.is_empty() {
-        println!("pruned: give checkpoints to time (see the head of benches/pruned.rs)");
+        println!("pruned: give checkpoints to time (`--help` has the options)");
         return;
     }
+    let device = match adapter.as_deref() {
+        None => Device::default(),
+        Some("cpu") => Device::Cpu,
+        Some(name) => Device::Gpu(name.parse().unwrap_or_default()),
+    };
     let options = Options::default().batch(batch).device(device);
     let open = |path: &String| {
         let model = models::load(&Checkpoint::open(path).expect("a checkpoint"), None).expect("a network");
