@@ -3,12 +3,12 @@
     python -m venv venv && venv/bin/pip install -r tests/fixtures/requirements.txt
     venv/bin/python benches/registry.py RMNET                          all of them, then the page
     venv/bin/python benches/registry.py RMNET --libraries timm --names 'resnetv2*'     these alone; other rows stay
-    venv/bin/python benches/registry.py RMNET --resume                 those that have no row yet
+    venv/bin/python benches/registry.py RMNET --resume                 those that have no row yet, or failed
     venv/bin/python benches/registry.py --page                         only the page, from the rows there are
 
 Nothing is downloaded. Each network is made by its library without weights, on the `meta` device where it can be, and its tensors' names,
 shapes and types are written as a safetensors file whose data is a hole: zeros that take no disk. Beside it lies the config.json that the
-library writes, and preprocessor_config.json. `rmnet inspect` reads it, and once more without config.json where timm's is recognised.
+library writes, and preprocessor_config.json. `rmnet inspect` reads it, and once more without config.json where it is recognised.
 With timm, every pretrained tag of what is read is inspected too, as the tag's configuration has it.
 
 What is read and small enough (`--check-parameters`) is made once more with seeded random weights and lively batch norms, and `rmnet run`
@@ -39,7 +39,7 @@ import zlib
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LIBRARIES = ["torchvision", "timm", "transformers"]
 COLUMNS = ["library", "module", "name", "variant_of", "parameters", "state", "reason", "family", "assumed", "without_config", "error", "size", "tags", "tags_read"]
-READ, REFUSED, UNSEEN, WRONG, FAILED = "read", "refused", "not seen", "WRONG", "failed"
+READ, REFUSED, UNSEEN, WRONG, FAILED, UNMADE = "read", "refused", "not seen", "WRONG", "failed", "not made"
 SAME = "same"
 
 
@@ -153,10 +153,11 @@ def transformers_entries():
 
     heads, bodies, backbones = (getattr(modeling_auto, f"MODEL_{what}MAPPING_NAMES") for what in ["FOR_IMAGE_CLASSIFICATION_", "", "FOR_BACKBONE_"])
     variants, out = published(), []
+    needed = {"timm_backbone": {"backbone": "resnet50"}}
     for kind in sorted({*heads, *backbones}):
         for names in (heads, bodies, backbones):
             for cls in classes(names.get(kind, ())):
-                out.append(entry(kind, cls, cls, {}))
+                out.append(entry(kind, cls, cls, needed.get(kind, {})))
                 out += [entry(kind, cls, f"{cls}, {v}", arguments, cls) for v, arguments in variants.get(kind, {}).items()]
     unique = {e.name: e for e in out}
     return list(unique.values())
@@ -168,6 +169,17 @@ ENTRIES = {"torchvision": torchvision_entries, "timm": timm_entries, "transforme
 # ---------------------------------------------------------------------------------------------------------------------
 # Files
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+def skip_initialisation():
+    """Tensors on `meta` have no values, and drawing them takes most of the time to make a network there."""
+    import timm.layers.weight_init
+    import torch.nn.init
+
+    for module in (torch.nn.init, timm.layers.weight_init):
+        for name, draw in list(vars(module).items()):
+            if name.startswith(("_no_grad_", "_trunc_normal_")):
+                setattr(module, name, lambda tensor, *a, draw=draw, **k: tensor if tensor.is_meta else draw(tensor, *a, **k))
 
 
 def without_weights(make):
@@ -184,6 +196,24 @@ def without_weights(make):
             return make()
         finally:
             resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def with_room(make):
+    """The module on the CPU, its own initialisation left out: every value is set later, but for buffers that no file has."""
+    import torch
+    from torch import nn
+
+    net = without_weights(make)
+    if {name for name, _ in net.named_buffers()} - net.state_dict().keys():
+        return make()
+    if next(net.parameters()).is_meta:
+        net = net.to_empty(device="cpu")
+        for t in [*net.parameters(), *net.buffers()]:
+            t.fill_(1) if t.is_floating_point() else t.zero_()
+        for module in net.modules():
+            if isinstance(module, nn.PReLU):
+                module.weight.fill_(0.25)
+    return net
 
 
 def write_hollow(path, tensors):
@@ -242,6 +272,17 @@ def message(out, err):
 # ---------------------------------------------------------------------------------------------------------------------
 # Numbers
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+def images(channels, size, seed):
+    """Two unlike ones: fine noise, and noise of 8x8 pixels about a colour of its own."""
+    import torch
+
+    g = torch.Generator().manual_seed(seed)
+    height, width = size
+    fine = torch.randn(channels, height, width, generator=g)
+    coarse = torch.randn(channels, -(-height // 8), -(-width // 8), generator=g).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    return torch.stack([fine, coarse[:, :height, :width] + 2 * torch.randn(channels, 1, 1, generator=g)])
 
 
 def randomise(net, x, seed):
@@ -307,9 +348,8 @@ def check(entry, rmnet, folder, channels, size):
     from safetensors.torch import load_file, save_file
 
     seed = zlib.crc32(f"{entry.library} {entry.name}".encode())
-    torch.manual_seed(seed)
-    net = entry.make().eval()
-    x = torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(seed))
+    net = with_room(entry.make).eval()
+    x = images(channels, size, seed)
     randomise(net, x, seed)
     save_file({k: v.contiguous().clone() for k, v in entry.state(net).items()}, folder / "model.safetensors")
     save_file({"input": x}, folder / "input.safetensors")
@@ -319,11 +359,11 @@ def check(entry, rmnet, folder, channels, size):
     code, _, why = rmnet("run", folder / "model.safetensors", folder / "input.safetensors", "--size", f"{size[0]}x{size[1]}", "--adapter", "cpu", "--logits", out)
     if code != 0:
         return None, f"run, exit code {code}: {why}"
-    got = load_file(out)["logits"].double().flatten(1)
+    got = next(iter(load_file(out).values())).double().flatten(1)
     if got.shape != want.shape:
         return float("inf"), f"shape {list(got.shape)}, not {list(want.shape)}"
     if not want.isfinite().all() or not (want[0] - want[1]).abs().max() > 0.01 * want.abs().max():
-        return None, "the check's own logits are degenerate"
+        return None, "the logits of the library say too little of their image to compare them"
     return ((got - want).abs().max() / want.abs().max()).item(), ""
 
 
@@ -345,17 +385,17 @@ def row(entry, rmnet, args):
             entry.beside(net, folder)
             del net
         except Exception as error:
-            return out | {"state": FAILED, "reason": f"its library: {type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+            return out | {"state": UNMADE, "reason": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
         state, reason, report = rmnet.inspect(path)
         out |= {"state": state, "reason": reason}
-        if entry.library == "timm" and state != UNSEEN:
+        if (folder / "config.json").exists() and state != UNSEEN:
             out["without_config"] = without_config(rmnet, folder, report)
         if report is None:
             return out
         out["family"] = report["family"]
         out["assumed"] = assumptions(report)
         if entry.library == "timm":
-            out["tags_read"] = sum(tag_is_read(tag, entry, rmnet) for tag in entry.tags)
+            out["tags_read"] = tags_read(entry, rmnet)
         if out["parameters"] > args.check_parameters:
             return out
         out["size"] = "x".join(map(str, args.size))
@@ -393,21 +433,31 @@ def without_config(rmnet, folder, report):
         return f"{state}: {reason}"
     if report is None:
         return f"read as {other['family']}"
-    alike = all(report[key] == other[key] for key in ("family", "blocks", "graphs"))
+    # The family has its library's name, which without a config is torchvision's.
+    alike = all(report[key] == other[key] for key in ("input", "blocks", "graphs", "output"))
     return SAME if alike else f"read as another network, {other['family']}"
 
 
-def tag_is_read(tag, entry, rmnet):
-    with tempfile.TemporaryDirectory() as temp:
-        folder = pathlib.Path(temp)
-        one = timm_entry(tag, of=entry.name)
-        net = without_weights(one.make)
-        write_hollow(folder / "model.safetensors", one.state(net))
-        one.beside(net, folder)
-        state, reason, _ = rmnet.inspect(folder / "model.safetensors")
-        if state != READ:
-            print(f"  tag {tag}: {state}: {reason}", file=sys.stderr, flush=True)
-        return state == READ
+def tags_read(entry, rmnet):
+    """How many of a network's pretrained tags are read with their own config.json. Configs that only say other sources are tried once."""
+    known, count = {}, 0
+    for tag in entry.tags:
+        with tempfile.TemporaryDirectory() as temp:
+            folder = pathlib.Path(temp)
+            one = timm_entry(tag, of=entry.name)
+            net = without_weights(one.make)
+            one.beside(net, folder)
+            config = json.loads((folder / "config.json").read_text())
+            for key in ("tag", "custom_load", "origin_url", "paper_ids", "paper_name", "notes", "license", "license_link"):
+                config.get("pretrained_cfg", {}).pop(key, None)
+            key = json.dumps(config, sort_keys=True)
+            if key not in known:
+                write_hollow(folder / "model.safetensors", one.state(net))
+                known[key], reason, _ = rmnet.inspect(folder / "model.safetensors")
+                if known[key] != READ:
+                    print(f"  tag {tag}: {known[key]}: {reason}", file=sys.stderr, flush=True)
+            count += known[key] == READ
+    return count
 
 
 def read_rows(path):
@@ -471,6 +521,29 @@ def counts(rows):
     return collections.Counter(r["state"] for r in rows)
 
 
+def without_configs(library, rows):
+    """What becomes of a library's networks where config.json is not beside them."""
+    lines = []
+    refused = [r for r in rows if r["state"] == REFUSED and r["without_config"].startswith("read as")]
+    others = [r for r in rows if r["state"] == READ and r["without_config"] != SAME]
+    if any(r["state"] == READ for r in rows):
+        lines += ["", f"Without config.json every network of {library} that is read is read as the same network" + (f", but for {len(others)}:" if others else ".")]
+        for why, names in by(others, lambda r: re.sub(r", .*", "", short(r["without_config"]))).items():
+            lines.append(f"* {why}: {names}")
+    if refused:
+        lines += ["", f"{len(refused)} networks of {library} are refused by config.json alone: no tensor shows what is different in them, and without it they are run as their tensors look:"]
+        for why, names in by(refused, lambda r: short(r["reason"])).items():
+            lines.append(f"* {why}: {names}")
+    return lines
+
+
+def by(rows, key):
+    groups = collections.OrderedDict()
+    for r in rows:
+        groups.setdefault(key(r), []).append(f"`{r['name']}`")
+    return {k: ", ".join(names) for k, names in groups.items()}
+
+
 def page(rows, head, command):
     rows = list(rows.values())
     of = {library: [r for r in rows if r["library"] == library] for library in LIBRARIES}
@@ -480,29 +553,24 @@ def page(rows, head, command):
              f"  random weights, beside the library in f64, over the largest logit; `-` where a network has more than {float(head['check parameters']) / 1e6:.0f} M parameters. More than",
              f"  {float(head['tolerance']):.0e} is **WRONG**. Inputs are two of {head['size']}.",
              "* **refused**: the program says by name what it does not support.",
-             "* **not seen**: it says that it knows no such network, and nothing more.", "",
+             "* **not seen**: it says that it knows no such network, and nothing more.",
+             "* **not made**: the library itself cannot make it by its default configuration.", "",
              "The page tells names, shapes and configs, not weights: no checkpoint was downloaded, and how images are prepared is not compared here.", "",
              f"torchvision {head['torchvision']}, timm {head['timm']}, transformers {head['transformers']}, torch {head['torch']}; {head['rmnet']}; {head['date']}.",
              f"`{command}`. Every row, with the whole message: `benches/results/models.tsv`.", "",
-             "| | networks | read | checked | largest error | refused | not seen | WRONG | failed |", "|---|---|---|---|---|---|---|---|---|"]
+             "| | networks | read | checked | largest error | refused | not seen | not made | WRONG | failed |", "|---|---|---|---|---|---|---|---|---|---|"]
     for library in LIBRARIES:
         for what, some in (("", [r for r in of[library] if not r["variant_of"]]), (", published configurations", [r for r in of[library] if r["variant_of"]])):
             if some:
                 c = counts(some)
                 errors = [float(r["error"]) for r in some if r["error"] and r["state"] == READ]
-                lines.append(f"| {library}{what} | {len(some)} | {c[READ]} | {len(errors)} | {f'{max(errors):.1e}' if errors else '-'} | {c[REFUSED]} | {c[UNSEEN]} | {c[WRONG]} | {c[FAILED]} |")
+                lines.append(f"| {library}{what} | {len(some)} | {c[READ]} | {len(errors)} | {f'{max(errors):.1e}' if errors else '-'} | {c[REFUSED]} | {c[UNSEEN]} | {c[UNMADE]} | {c[WRONG]} | {c[FAILED]} |")
     tags = [sum(int(r["tags"] or 0) for r in of["timm"]), sum(int(r["tags_read"] or 0) for r in of["timm"])]
     weights = [sum(int(r["tags"] or 0) for r in of["torchvision"]), sum(int(r["tags"] or 0) for r in of["torchvision"] if r["state"] == READ)]
     if tags[0]:
         lines += ["", f"Of timm's {tags[0]} pretrained tags {tags[1]} are of networks that are read, each with its own config.json; of torchvision's {weights[0]} sets of weights {weights[1]}."]
-    differing = [r for r in of["timm"] if r["state"] == READ and r["without_config"] != SAME]
-    bare = [r for r in of["timm"] if r["state"] == REFUSED and r["without_config"].startswith("read as")]
-    if bare:
-        names = ", ".join(f"`{r['name']}`" for r in bare)
-        lines += ["", f"{len(bare)} networks of timm are refused by their config.json alone, since no tensor shows the difference. Without it they would be run as what their tensors look like: {names}."]
-    if of["timm"]:
-        lines += ["", "Without config.json every network of timm that is read is read as the same network" + (f", but for {len(differing)}:" if differing else ".")]
-        lines += [f"* `{r['name']}`: {short(r['without_config'])}" for r in differing]
+    for library in ("timm", "transformers"):
+        lines += without_configs(library, of[library])
     for state in (WRONG, FAILED):
         some = [r for r in rows if r["state"] == state]
         if some:
@@ -567,7 +635,7 @@ def main():
     parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=LIBRARIES)
     parser.add_argument("--names", nargs="+", default=["*"], metavar="GLOB", help="only these networks")
     parser.add_argument("--modules", nargs="+", default=["*"], metavar="GLOB", help="only networks of these modules, such as resnet")
-    parser.add_argument("--resume", action="store_true", help="leave networks that have a row")
+    parser.add_argument("--resume", action="store_true", help="leave networks that have a row, but for those that failed")
     parser.add_argument("--page", action="store_true", help="run nothing; write the page from the rows")
     parser.add_argument("--check-parameters", type=float, default=60e6, help="largest network whose logits are compared (60e6)")
     parser.add_argument("--size", type=side, default=(64, 75), metavar="HxW", help="of the inputs that are compared (64x75: an odd side shows how maps are rounded)")
@@ -588,18 +656,19 @@ def main():
 
         torch.set_grad_enabled(False)
         torch.set_num_threads(1)
+        skip_initialisation()
         rmnet = Rmnet(args.rmnet, args.timeout)
         head = versions(rmnet, args)
         for library in args.libraries:
             entries = [e for e in ENTRIES[library]() if any(fnmatch.fnmatch(e.name, g) for g in args.names) and any(fnmatch.fnmatch(e.module, g) for g in args.modules)]
-            entries = [e for e in entries if not (args.resume and (e.library, e.name) in rows)]
+            entries = [e for e in entries if not (args.resume and rows.get((e.library, e.name), {"state": FAILED})["state"] not in (FAILED, UNMADE))]
             for at, entry in enumerate(entries):
-                begun = time.monotonic()
+                begun, spent = time.monotonic(), sum(os.times()[:4])
                 r = row(entry, rmnet, args)
                 rows[entry.library, entry.name] = r
                 if at % 10 == 9 or at == len(entries) - 1:
                     write_rows(args.tsv, rows, head)
-                print(f"{library} {at + 1}/{len(entries)} {entry.name}: {r['state']} {r['error']} {r['reason'][:150]} [{time.monotonic() - begun:.1f} s]", file=sys.stderr, flush=True)
+                print(f"{library} {at + 1}/{len(entries)} {entry.name}: {r['state']} {r['error']} {r['reason'][:150]} [{time.monotonic() - begun:.1f} s, CPU {sum(os.times()[:4]) - spent:.1f} s]", file=sys.stderr, flush=True)
         write_rows(args.tsv, rows, head)
         rows, head = read_rows(args.tsv)
     args.output.write_text(page(rows, head, "python benches/registry.py RMNET"))
