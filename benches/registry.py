@@ -500,6 +500,7 @@ def short(reason, names=()):
     text = text.replace(" is recognised but not supported by this version", "")
     text = re.sub(r"of shape \[[^]]*\] is no layer of the network.*$", "is no layer of the network that is known", text)
     text = re.sub(r" of shape \[[^]]*\]", "", text)
+    text = re.sub(r"ImportError: \w+ requires the (\w+) library.*", r"needs \1", text)
     text = re.sub(r"config\.json has `model_args", "`model_args", text)
     return text if len(text) <= 160 else text[:157] + "..."
 
@@ -525,9 +526,10 @@ def without_configs(library, rows):
     """What becomes of a library's networks where config.json is not beside them."""
     lines = []
     refused = [r for r in rows if r["state"] == REFUSED and r["without_config"].startswith("read as")]
-    others = [r for r in rows if r["state"] == READ and r["without_config"] != SAME]
-    if any(r["state"] == READ for r in rows):
-        lines += ["", f"Without config.json every network of {library} that is read is read as the same network" + (f", but for {len(others)}:" if others else ".")]
+    others = [r for r in rows if r["state"] == READ and r["without_config"] not in ("", SAME)]
+    compared = [r for r in rows if r["state"] == READ and r["without_config"]]
+    if compared:
+        lines += ["", f"Without config.json {len(compared) - len(others)} of {len(compared)} networks of {library} that are read with it are read as the same network" + (", others not:" if others else ".")]
         for why, names in by(others, lambda r: re.sub(r", .*", "", short(r["without_config"]))).items():
             lines.append(f"* {why}: {names}")
     if refused:
@@ -565,10 +567,14 @@ def page(rows, head, command):
                 c = counts(some)
                 errors = [float(r["error"]) for r in some if r["error"] and r["state"] == READ]
                 lines.append(f"| {library}{what} | {len(some)} | {c[READ]} | {len(errors)} | {f'{max(errors):.1e}' if errors else '-'} | {c[REFUSED]} | {c[UNSEEN]} | {c[UNMADE]} | {c[WRONG]} | {c[FAILED]} |")
+    for library in LIBRARIES:
+        left = int(head.get(f"{library} networks", 0)) - sum(not r["variant_of"] for r in of[library])
+        if left:
+            lines += ["", f"{left} more networks of {library} have not been tried yet."]
     tags = [sum(int(r["tags"] or 0) for r in of["timm"]), sum(int(r["tags_read"] or 0) for r in of["timm"])]
     weights = [sum(int(r["tags"] or 0) for r in of["torchvision"]), sum(int(r["tags"] or 0) for r in of["torchvision"] if r["state"] == READ)]
     if tags[0]:
-        lines += ["", f"Of timm's {tags[0]} pretrained tags {tags[1]} are of networks that are read, each with its own config.json; of torchvision's {weights[0]} sets of weights {weights[1]}."]
+        lines += ["", f"Of the {tags[0]} pretrained tags of these networks of timm {tags[1]} are read, each with its own config.json; of torchvision's {weights[0]} sets of weights {weights[1]} are of networks that are read."]
     for library in ("timm", "transformers"):
         lines += without_configs(library, of[library])
     for state in (WRONG, FAILED):
@@ -658,9 +664,11 @@ def main():
         torch.set_num_threads(1)
         skip_initialisation()
         rmnet = Rmnet(args.rmnet, args.timeout)
-        head = versions(rmnet, args)
+        head = {key: value for key, value in head.items() if key.endswith(" networks")} | versions(rmnet, args)
         for library in args.libraries:
-            entries = [e for e in ENTRIES[library]() if any(fnmatch.fnmatch(e.name, g) for g in args.names) and any(fnmatch.fnmatch(e.module, g) for g in args.modules)]
+            entries = ENTRIES[library]()
+            head[f"{library} networks"] = str(sum(not e.variant_of for e in entries))
+            entries = [e for e in entries if any(fnmatch.fnmatch(e.name, g) for g in args.names) and any(fnmatch.fnmatch(e.module, g) for g in args.modules)]
             entries = [e for e in entries if not (args.resume and rows.get((e.library, e.name), {"state": FAILED})["state"] not in (FAILED, UNMADE))]
             for at, entry in enumerate(entries):
                 begun, spent = time.monotonic(), sum(os.times()[:4])
