@@ -41,14 +41,13 @@ export RMNET_ONNX_PYTHON="$venv/bin/python" # the tests that are ignored without
 if [ $# -gt 0 ]; then
     exec cargo test --locked --workspace "${@/#/--test=}" -- --include-ignored
 fi
-cargo fmt --check
+cargo fmt --all --check
 cargo fmt --check --manifest-path fuzz/Cargo.toml
 cargo fmt --check --manifest-path tests/public_api/Cargo.toml
 cargo clippy --locked --workspace --all-targets -- -D warnings
-# The library as apps have it: by default, with one executor, with neither, and with every feature that apps may ask for.
-for features in "" "--no-default-features --features cpu" "--no-default-features --features gpu" "--no-default-features" \
-    "--features images,onnx"; do
-    cargo clippy --locked -p rmnet --lib $features -- -D warnings
+# The library with one executor, with the other, with neither; the docs below are built as apps have it.
+for features in cpu gpu ""; do
+    cargo clippy --locked -p rmnet --lib --no-default-features --features "$features" -- -D warnings
 done
 # Docs as users see them, and with what is below the public face.
 RUSTDOCFLAGS="-D warnings" cargo doc --locked -p rmnet --no-deps --features images,onnx

@@ -1,5 +1,6 @@
 //! Images as apps hold them.
 
+use super::resample::PackedImage;
 use super::{MAX_BYTES, PreprocessError, Size};
 use crate::size::MAX_IMAGE_SIDE;
 use std::borrow::Cow;
@@ -145,18 +146,6 @@ impl<'a> From<&'a crate::images::Pixels> for ImageView<'a> {
         };
         ImageView::new(&image.data, Size::new(image.height, image.width), format)
     }
-}
-
-/// Rows of interleaved pixels without gaps.
-pub(super) struct PackedImage<'a> {
-    /// `height * width * channels` bytes.
-    pub(super) pixels: Cow<'a, [u8]>,
-    /// Pixels in a row.
-    pub(super) width: usize,
-    /// Rows.
-    pub(super) height: usize,
-    /// Bytes of a pixel: 1 (gray), 3 (RGB) or 4 (RGBA).
-    pub(super) channels: usize,
 }
 
 #[cfg(test)]

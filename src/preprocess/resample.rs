@@ -3,8 +3,8 @@
 //! As in its `Resample.c`: antialiased, coefficients in f64, normalised, rounded to 22-bit fixed point; two passes with 8
 //! bits between them. Nearest is its affine scaling. Four channels are RGBA, resized with premultiplied alpha as Pillow does.
 
-use super::image::PackedImage;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -134,6 +134,18 @@ fn span(taps: &mut [Taps]) -> Range<usize> {
     let last = taps.iter().map(|(start, k)| start + k.len()).max().unwrap_or(0);
     taps.iter_mut().for_each(|(start, _)| *start -= first);
     first..last.max(first)
+}
+
+/// Rows of interleaved pixels without gaps.
+pub(super) struct PackedImage<'a> {
+    /// `height * width * channels` bytes.
+    pub(super) pixels: Cow<'a, [u8]>,
+    /// Pixels in a row.
+    pub(super) width: usize,
+    /// Rows.
+    pub(super) height: usize,
+    /// Bytes of a pixel: 1 (gray), 3 (RGB) or 4 (RGBA).
+    pub(super) channels: usize,
 }
 
 /// An image of `N` channels, rows of interleaved pixels.
