@@ -38,7 +38,7 @@ pub struct Gpu {
     capabilities: Capabilities,
     /// Reason of a device loss. For an app's own device it stays unknown until a call fails.
     lost: Arc<Mutex<Option<String>>>,
-    #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "a browser waits as long as it likes"))]
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "a browser waits as long as it likes"))]
     timeout: Duration,
     /// Submissions that a separate thread waits for.
     #[cfg(not(target_arch = "wasm32"))]

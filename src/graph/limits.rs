@@ -13,11 +13,18 @@ pub const MAX_NAME: usize = 1 << 16;
 /// The most channels of all nodes of a graph together. A ResNet-152 has 400 000.
 pub const MAX_CHANNELS: usize = 1 << 23;
 
-/// The most elements of all values of a graph together, for one image. A ResNet-50 on an image of 16384 x 16384 has 2^38.
-pub const MAX_VALUES: usize = 1 << 42;
+/// The most elements of all values of a graph together, for one image: 2^42, or 2^28 where addresses have 32 bits, as in a browser. A
+/// ResNet-50 on an image of 16384 x 16384 has 2^38.
+pub const MAX_VALUES: usize = match 1usize.checked_shl(42) {
+    Some(values) => values,
+    None => 1 << 28,
+};
 
-/// The most multiply-accumulates of a graph, for one image.
-pub const MAX_MACS: usize = 1 << 55;
+/// The most multiply-accumulates of a graph, for one image: 2^55, or as many as can be counted.
+pub const MAX_MACS: usize = match 1usize.checked_shl(55) {
+    Some(macs) => macs,
+    None => usize::MAX,
+};
 
 /// What the nodes of a graph come to; a sum beyond `usize` stays at its largest value.
 #[derive(Clone, Copy, Debug, Default)]
