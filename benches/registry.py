@@ -492,7 +492,7 @@ def natural(name):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def short(reason, names=()):
+def short(reason):
     """A refusal in few words."""
     text = re.sub(r" \(read as [^)]*\)", "", reason)
     text = re.sub(r"^timm `[^`]*` is recognised but not supported by this version: ", "", text)
@@ -500,6 +500,7 @@ def short(reason, names=()):
     text = text.replace(" is recognised but not supported by this version", "")
     text = re.sub(r"of shape \[[^]]*\] is no layer of the network.*$", "is no layer of the network that is known", text)
     text = re.sub(r" of shape \[[^]]*\]", "", text)
+    text = re.sub(r"^the file has several networks: .*$", "the file has several networks", text)
     text = re.sub(r"ImportError: \w+ requires the (\w+) library.*", r"needs \1", text)
     text = re.sub(r"config\.json has `model_args", "`model_args", text)
     return text if len(text) <= 160 else text[:157] + "..."
@@ -533,7 +534,7 @@ def without_configs(library, rows):
         for why, names in by(others, lambda r: re.sub(r", .*", "", short(r["without_config"]))).items():
             lines.append(f"* {why}: {names}")
     if refused:
-        lines += ["", f"{len(refused)} networks of {library} are refused by config.json alone: no tensor shows what is different in them, and without it they are run as their tensors look:"]
+        lines += ["", f"Refused with config.json, but read without it, as what the tensors look like ({len(refused)} of {library}):"]
         for why, names in by(refused, lambda r: short(r["reason"])).items():
             lines.append(f"* {why}: {names}")
     return lines
@@ -554,7 +555,7 @@ def page(rows, head, command):
              "* **read**: `rmnet inspect` reads the tensors with the library's own config.json. *Checked* is the largest error of `rmnet run` on the CPU with seeded",
              f"  random weights, beside the library in f64, over the largest logit; `-` where a network has more than {float(head['check parameters']) / 1e6:.0f} M parameters. More than",
              f"  {float(head['tolerance']):.0e} is **WRONG**. Inputs are two of {head['size']}.",
-             "* **refused**: the program says by name what it does not support.",
+             "* **refused**: the program says what it does not support. The family it names is the one that the tensors' names resemble, which need not be the network's own.",
              "* **not seen**: it says that it knows no such network, and nothing more.",
              "* **not made**: the library itself cannot make it by its default configuration.", "",
              "The page tells names, shapes and configs, not weights: no checkpoint was downloaded, and how images are prepared is not compared here.", "",
@@ -602,7 +603,9 @@ def page(rows, head, command):
             for group in grouped([r for r in some if r["state"] not in (READ, WRONG)]):
                 first = group[0]
                 why = f"{first['state']}: {short(first['reason'])}" if first["state"] != UNSEEN else UNSEEN
-                lines.append(f"| {', '.join(r['name'] for r in group)} | | {why} | |")
+                names = [r["name"] for r in group]
+                listed = ", ".join(names) if len(names) <= 30 else f"{len(names)} networks, {names[0]} to {names[-1]}"
+                lines.append(f"| {listed} | | {why} | |")
         if rest:
             lines += ["", "### Modules of which nothing is read", "| | networks | |", "|---|---|---|"]
             for module, some in rest:
