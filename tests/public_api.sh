@@ -13,12 +13,14 @@ if [ "${1:-}" != write ] && ! head -1 "$file" | grep -qF "$rustc"; then
     echo "NOT COMPARED: the public face, as $file was made by another compiler than $rustc" >&2
     exit 0
 fi
-target="${CARGO_TARGET_DIR:-$PWD/target}"
+# A folder of its own: RUSTC_BOOTSTRAP makes build scripts, and so all that depends on them, another.
+target="${CARGO_TARGET_DIR:-$PWD/target}/public-api"
+export CARGO_TARGET_DIR="$target"
 RUSTC_BOOTSTRAP=1 cargo rustdoc --locked -q -p rmnet --lib --features images,onnx -- \
     -Z unstable-options --output-format json --cap-lints allow
 found="$target/public-api.txt"
 echo "# The public items of rmnet with features images and onnx, by $rustc; written by tests/public_api.sh." >"$found"
-CARGO_TARGET_DIR="$target/public-api" cargo run --locked -q --manifest-path tests/public_api/Cargo.toml -- \
+cargo run --locked -q --manifest-path tests/public_api/Cargo.toml -- \
     "$target/doc/rmnet.json" >>"$found"
 if [ "${1:-}" = write ]; then
     cp "$found" "$file"

@@ -2,8 +2,12 @@
 
 mod common;
 
+#[path = "common/root.rs"]
+mod root;
+
 use common::spoil;
 use rmnet::checkpoint::Checkpoint;
+use root::at_root;
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -147,7 +151,7 @@ fn wrong_use_exits_with_2() {
 fn bad_files_exit_with_3() {
     let folder = tempfile::tempdir().expect("a folder");
     let cut = folder.path().join("cut.safetensors");
-    let whole = std::fs::read(format!("{RESNET}/model.safetensors")).expect("the fixture");
+    let whole = std::fs::read(at_root(format!("{RESNET}/model.safetensors"))).expect("the fixture");
     std::fs::write(&cut, &whole[..1000]).expect("a file");
     fails(&["inspect", text(&cut)], 3, &["cut.safetensors", "1000"]);
     fails(&["plan", "no/such/file.safetensors"], 3, &["no/such/file.safetensors"]);
@@ -210,7 +214,8 @@ fn networks_that_overflow_exit_with_3() {
     let input = "tests/fixtures/tv_resnet18/expected.safetensors";
     std::fs::write(&file, spoil::scaled("tv_resnet18", "layer3.0.conv1.weight", 1e38)).expect("a file");
     let [height, width] =
-        Checkpoint::open(input).expect("the fixture").tensor("input").expect("an input").shape()[2..]
+        Checkpoint::open(at_root(input)).expect("the fixture").tensor("input").expect("an input").shape()
+            [2..]
     else {
         panic!("an input of rank 4")
     };
@@ -274,7 +279,7 @@ fn messages_say_what_to_do() {
     let run = |path: &Path, words: &[&str]| fails(&["run", DIGITS, text(path), "--adapter", "cpu"], 3, words);
     run(&at("a.bmp", b"BM and more"), &["a.bmp", "PNG or JPEG", "BMP"]);
     run(&at("a.md", b"# text"), &["a.md", "PNG or JPEG", "no image"]);
-    let image = std::fs::read(format!("{DIGITS}/images/0374_7.png")).expect("an image");
+    let image = std::fs::read(at_root(format!("{DIGITS}/images/0374_7.png"))).expect("an image");
     run(&at("cut.png", &image[..image.len() / 2]), &["cut.png", "PNG image", "cut short"]);
     // A header of 30000 x 30000 pixels of 3 bytes, and no more.
     let mut large = image[..33].to_vec();
@@ -295,7 +300,7 @@ fn messages_say_what_to_do() {
     let image = format!("{DIGITS}/images/0374_7.png");
     let output = rmnet(&["run", DIGITS, &image, "--adapter", "no such card"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("`cpu`, needs no adapter"), "{stderr}");
+    assert!(stderr.contains("needs no adapter; `--adapter cpu`"), "{stderr}");
     // A driver is to be installed only where there is no adapter at all.
     assert_eq!(stderr.contains("found: none"), stderr.contains("nstall"), "{stderr}");
 }

@@ -108,7 +108,7 @@ fn what_is_asked_for_runs_there_without_a_note() {
     // Never another device than the one asked for.
     let (report, _) = json(Drivers::Hidden, &["run", DIGITS, IMAGE, "--adapter", "vulkan"], 4);
     let error = report["error"].as_str().expect("an error");
-    assert!(error.contains("no adapter for `vulkan`") && error.contains("`cpu`"), "{error}");
+    assert!(error.contains("no adapter for `vulkan`") && error.contains("`--adapter cpu`"), "{error}");
 }
 
 #[test]

@@ -2,6 +2,10 @@
 //! and leaves nothing behind.
 #![cfg(target_os = "linux")]
 
+#[path = "common/root.rs"]
+mod root;
+
+use root::at_root;
 use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -128,7 +132,8 @@ fn what_is_no_file_is_refused_wherever_a_file_is_read() {
     for config in ["config.json", "preprocessor_config.json", "processor_config.json"] {
         let model = at(&format!("beside-{config}"));
         fs::create_dir(&model).expect("a folder");
-        fs::copy(format!("{DIGITS}/model.safetensors"), model.join("model.safetensors")).expect("a copy");
+        fs::copy(at_root(format!("{DIGITS}/model.safetensors")), model.join("model.safetensors"))
+            .expect("a copy");
         mkfifo(&model.join(config));
         let (code, _, said) = run(&[OsStr::new("inspect"), model.as_os_str()]);
         assert!(code == 3 && said.contains(config) && said.contains("regular file"), "{said}");
@@ -143,7 +148,7 @@ fn what_is_no_file_is_refused_wherever_a_file_is_read() {
     assert!(code == 3 && said.contains("regular file"), "{said}");
     let images = at("images");
     fs::create_dir(&images).expect("a folder");
-    fs::copy(SEVEN, images.join("seven.png")).expect("a copy");
+    fs::copy(at_root(SEVEN), images.join("seven.png")).expect("a copy");
     mkfifo(&images.join("pipe.png"));
     symlink("/dev/zero", images.join("zero.png")).expect("a link");
     let folder_of_images =
@@ -173,7 +178,8 @@ fn configs_and_other_texts_are_bounded() {
     }
     let model = folder.path().join("model");
     fs::create_dir(&model).expect("a folder");
-    fs::copy(format!("{DIGITS}/model.safetensors"), model.join("model.safetensors")).expect("a copy");
+    fs::copy(at_root(format!("{DIGITS}/model.safetensors")), model.join("model.safetensors"))
+        .expect("a copy");
     for config in ["config.json", "preprocessor_config.json"] {
         let text = format!("{{{}\"a\": 1}}", " ".repeat(1 << 20));
         fs::write(model.join(config), text).expect("a file");
@@ -218,9 +224,9 @@ fn names_that_are_no_text_and_names_as_long_as_can_be() {
     let strange = folder.path().join(OsStr::from_bytes(b"in\xff\n\x1b[2J"));
     fs::create_dir(&strange).expect("a folder");
     let weights = strange.join(OsStr::from_bytes(b"w\xff.safetensors"));
-    fs::copy(format!("{DIGITS}/model.safetensors"), &weights).expect("a copy");
+    fs::copy(at_root(format!("{DIGITS}/model.safetensors")), &weights).expect("a copy");
     let image = strange.join(OsStr::from_bytes(b"i\xff\n.png"));
-    fs::copy(SEVEN, &image).expect("a copy");
+    fs::copy(at_root(SEVEN), &image).expect("a copy");
     for (args, path, code) in [
         (os(&["inspect"]), &weights, 0),
         (os(&["inspect"]), &strange, 0),
@@ -346,13 +352,14 @@ fn texts_of_a_file_never_steer_a_terminal() {
     write_tensors(&at("metadata.safetensors"), json!({ STEERING: STEERING, "rmnet": STEERING }), &small);
     let config = at("config");
     fs::create_dir(&config).expect("a folder");
-    fs::copy(format!("{DIGITS}/model.safetensors"), config.join("model.safetensors")).expect("a copy");
+    fs::copy(at_root(format!("{DIGITS}/model.safetensors")), config.join("model.safetensors"))
+        .expect("a copy");
     fs::write(config.join("config.json"), json!({ "architecture": STEERING, STEERING: 1 }).to_string())
         .expect("a file");
     let image = at(&format!("i{}\n.png", STEERING.replace('\0', "")));
-    fs::copy(SEVEN, &image).expect("a copy");
+    fs::copy(at_root(SEVEN), &image).expect("a copy");
     let cut = at(&format!("cut{}\n.png", STEERING.replace('\0', "")));
-    fs::write(&cut, &fs::read(SEVEN).expect("an image")[..60]).expect("a file");
+    fs::write(&cut, &fs::read(at_root(SEVEN)).expect("an image")[..60]).expect("a file");
     let labels = at("labels.txt");
     fs::write(&labels, format!("{}\n", STEERING.replace('\r', "")).repeat(10)).expect("a file");
 

@@ -1,5 +1,9 @@
 //! What `rmnet run` takes as input: folders, pipes, standard input, tensors of any size, images that cannot be read.
 
+#[path = "common/root.rs"]
+mod root;
+
+use root::at_root;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::Value;
@@ -64,7 +68,7 @@ fn logits(path: &Path) -> (Vec<usize>, Vec<f32>) {
 #[test]
 fn a_folder_is_all_its_images_by_name() {
     let folder = tempfile::tempdir().expect("a folder");
-    let seven = fs::read(SEVEN).expect("an image");
+    let seven = fs::read(at_root(SEVEN)).expect("an image");
     for name in ["b.png", "a.png", "no-extension", ".hidden.png"] {
         fs::write(folder.path().join(name), &seven).expect("a file");
     }
@@ -99,7 +103,7 @@ fn a_folder_is_all_its_images_by_name() {
 #[test]
 fn one_bad_image_does_not_end_the_rest() {
     let folder = tempfile::tempdir().expect("a folder");
-    let seven = fs::read(SEVEN).expect("an image");
+    let seven = fs::read(at_root(SEVEN)).expect("an image");
     for i in 0..20 {
         // The first of a batch, one within it, a whole batch.
         let bad = [0, 5].contains(&i) || (8..16).contains(&i);
@@ -135,7 +139,7 @@ fn one_bad_image_does_not_end_the_rest() {
 
 #[test]
 fn standard_input() {
-    let seven = fs::read(SEVEN).expect("an image");
+    let seven = fs::read(at_root(SEVEN)).expect("an image");
     let (code, found, said) = lines(&["run", DIGITS, "-", "--jsonl"], &seven);
     assert_eq!((code, found.len()), (0, 1), "{said}");
     assert_eq!((found[0]["input"].as_str(), label(&found[0])), (Some("-"), "7"));
@@ -199,7 +203,7 @@ fn a_tensor_runs_at_its_own_size() {
 #[test]
 fn exif_is_applied_unless_ignored() {
     // Seven on its side, and what says so.
-    let bytes = fs::read("tests/fixtures/images/cases.safetensors").expect("the fixture");
+    let bytes = fs::read(at_root("tests/fixtures/images/cases.safetensors")).expect("the fixture");
     let cases = SafeTensors::deserialize(&bytes).expect("safetensors");
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str| {
