@@ -20,7 +20,7 @@ pub enum Function {
     Relu,
     /// `min(max(x, 0), 6)`
     Relu6,
-    /// `x` where `x >= 0`, else `slope * x`, with a slope per output channel ([`ConvParameters::slopes`](super::Values)).
+    /// `x` where `x >= 0`, else `slope * x`, with a slope per output channel (`ConvParameters::slopes`).
     PRelu,
     /// `1 / (1 + exp(-x))`
     Sigmoid,

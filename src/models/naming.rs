@@ -20,7 +20,7 @@ pub enum Naming {
     Sequential,
     /// The repository of a network's authors: RepVGG's.
     Original,
-    /// A file that [`saved::save`](super::saved::save) wrote.
+    /// A file that [`Model::save`](crate::Model::save) wrote.
     Saved,
 }
 
