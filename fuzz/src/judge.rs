@@ -290,7 +290,7 @@ pub fn run_on_cpu(plan: &Plan, input: &[f32], fits: bool) -> Option<(Vec<f32>, H
         Err(e) => panic!("a plan that fits is refused: {e}\n{plan}"),
     };
     match executor.run_keeping(input) {
-        Ok(Values { output, kept }) => Some((output, kept.into_iter().collect())),
+        Ok(Values { output, kept, .. }) => Some((output, kept.into_iter().collect())),
         Err(e @ CpuError::Overflow { .. }) if !fits => refused(&e),
         Err(e) => panic!("a run of values that fit is refused: {e}\n{plan}"),
     }
