@@ -59,6 +59,7 @@ mod readme {}
 mod embedding {}
 
 mod field;
+mod luma;
 mod session;
 mod shared;
 mod size;
@@ -193,4 +194,4 @@ pub mod bench;
 #[cfg(all(feature = "internals", feature = "gpu", not(target_arch = "wasm32")))]
 pub mod tune;
 #[cfg(feature = "internals")]
-pub use session::{Judge, PrunedModel, prepare, preserved_layers, prune_model, top};
+pub use session::{Judge, PrunedModel, converted, prepare, preserved_layers, prune_model, top};

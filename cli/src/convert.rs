@@ -4,9 +4,9 @@ use super::args::{ConvertArgs, FormatArg};
 use super::{
     Failure, Report, assumed, check_overwrite, check_target, device, inspect, load, merge, mib, output_shape,
 };
-use rmnet::models::saved::{self, About};
-use rmnet::rewrite::{self, Form, Mode, Outcome};
-use rmnet::{Options, onnx, preserved_layers};
+use rmnet::models::saved;
+use rmnet::rewrite::{Form, Mode, Outcome};
+use rmnet::{Options, converted, onnx};
 use serde_json::json;
 
 pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
@@ -18,8 +18,7 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     let options = Options::default().mode(mode).device(device(args.adapter.as_deref()));
     let decided = merge::decide(args.merge, &model, &options)?;
     let form = Form { mode, merge: decided.merge };
-    let rewritten = rewrite::for_mode(&model.graph, form).map_err(Failure::input)?;
-    let about = About { layers: preserved_layers(&model, &rewritten), ..About::model(&model) };
+    let (rewritten, about) = converted(&model, form).map_err(Failure::input)?;
     match format {
         FormatArg::Safetensors => {
             saved::save(&args.out, &rewritten.graph, &about).map_err(Failure::input)?;

@@ -1,9 +1,6 @@
 //! Pillow's conversions between modes.
 
-/// `RGB` to `L`: ITU-R 601 in 16-bit fixed point.
-pub(super) fn luma([r, g, b]: [u8; 3]) -> u8 {
-    ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
-}
+pub(super) use crate::luma::luma;
 
 /// `a * b / 255`, rounded.
 fn mul_div_255(a: u8, b: u8) -> u8 {

@@ -2,6 +2,7 @@
 
 use super::resample::PackedImage;
 use super::{MAX_BYTES, PreprocessError, Size};
+use crate::luma::luma;
 use crate::size::MAX_IMAGE_SIDE;
 use std::borrow::Cow;
 
@@ -129,11 +130,6 @@ impl<'a> ImageView<'a> {
         }
         Ok(PackedImage { pixels: Cow::Owned(packed), width, height, channels })
     }
-}
-
-/// `RGB` to Pillow's `L`: ITU-R 601 in 16-bit fixed point.
-fn luma([r, g, b]: [u8; 3]) -> u8 {
-    ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
 }
 
 #[cfg(feature = "images")]

@@ -2,23 +2,32 @@
 
 use super::output::preserved_layers;
 use super::{Error, Options};
+use crate::graph::GraphError;
 use crate::models::Model;
 use crate::models::saved::{self, About};
-use crate::rewrite;
+use crate::rewrite::{self, Form, Rewritten};
 use std::path::Path;
 
+/// The network in a form, and what a file says of it beside the graph.
+///
+/// # Errors
+/// As [`rewrite::for_mode`].
+pub fn converted(model: &Model, form: Form) -> Result<(Rewritten, About), GraphError> {
+    let rewritten = rewrite::for_mode(&model.graph, form)?;
+    let about = About { layers: preserved_layers(model, &rewritten), ..About::model(model) };
+    Ok((rewritten, about))
+}
+
 impl Model {
-    /// Writes the network in the form of [`Options::mode`] and [`Options::merge`], ending with [`Options::output`], as a safetensors file
-    /// that [`Model::open`] reads, with batch norms folded. No residual connection is left but those of blocks that
-    /// [`Outcome::Kept`](crate::Outcome::Kept) names; [`Mode::Residual`](crate::Mode::Residual) leaves all. The file takes its name when it is whole. Other
-    /// options are not read.
+    /// Writes the network in the form of [`Options::mode`] and [`Options::merge`], ending with [`Options::output`], as a safetensors
+    /// file that [`Model::open`] reads, with batch norms folded. No residual connection is left but those of blocks that
+    /// [`Outcome::Kept`](crate::Outcome::Kept) names; [`Mode::Residual`](crate::Mode::Residual) leaves all. The file takes its name when
+    /// it is whole. Other options are not read.
     ///
     /// # Errors
     /// [`Error::Output`]; [`Error::Saved`] for a weight beyond f32, or a file that cannot be written.
     pub fn save(&self, path: impl AsRef<Path>, options: &Options) -> Result<(), Error> {
-        let model = options.output.of(self)?;
-        let rewritten = rewrite::for_mode(&model.graph, options.form())?;
-        let about = About { layers: preserved_layers(&model, &rewritten), ..About::model(&model) };
+        let (rewritten, about) = converted(&*options.output.of(self)?, options.form())?;
         Ok(saved::save(path.as_ref(), &rewritten.graph, &about)?)
     }
 
@@ -30,10 +39,8 @@ impl Model {
     /// be written.
     #[cfg(feature = "onnx")]
     pub fn write_onnx(&self, path: impl AsRef<Path>, options: &Options) -> Result<(), Error> {
-        let model = options.output.of(self)?;
-        let form = rewrite::Form { mode: rewrite::Mode::Literal, merge: options.merge };
-        let rewritten = rewrite::for_mode(&model.graph, form)?;
-        let about = About { layers: preserved_layers(&model, &rewritten), ..About::model(&model) };
+        let form = Form { mode: rewrite::Mode::Literal, merge: options.merge };
+        let (rewritten, about) = converted(&*options.output.of(self)?, form)?;
         Ok(crate::onnx::write(path.as_ref(), &rewritten.graph, &about)?)
     }
 }

@@ -15,6 +15,7 @@ mod prune;
 #[cfg(not(target_arch = "wasm32"))]
 mod timing;
 
+pub use convert::converted;
 pub use error::Error;
 #[cfg(not(target_arch = "wasm32"))]
 pub use measure::{MergeBenchmark, benchmark_merge};
