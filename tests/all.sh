@@ -20,6 +20,7 @@ install() {
     [ -n "${updated:-}" ] || { "${root[@]}" apt-get update -qq; updated=1; }
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
+step() { echo "=== $SECONDS s: $*"; }
 llvmpipe >/dev/null && ldconfig -p | grep -q libvulkan.so.1 || install mesa-vulkan-drivers libvulkan1
 swiftshader >/dev/null || install chromium
 VK_DRIVER_FILES="$(llvmpipe):$(swiftshader)"
@@ -41,6 +42,7 @@ export RMNET_ONNX_PYTHON="$venv/bin/python" # the tests that are ignored without
 if [ $# -gt 0 ]; then
     exec cargo test --locked --workspace "${@/#/--test=}" -- --include-ignored
 fi
+step formatting and lints
 cargo fmt --all --check
 cargo fmt --check --manifest-path fuzz/Cargo.toml
 cargo fmt --check --manifest-path tests/public_api/Cargo.toml
@@ -49,20 +51,28 @@ cargo clippy --locked --workspace --all-targets -- -D warnings
 for features in cpu gpu ""; do
     cargo clippy --locked -p rmnet --lib --no-default-features --features "$features" -- -D warnings
 done
+step the library for a browser
 # The library for a browser, where its standard library is to be had.
 if rustup target add wasm32-unknown-unknown; then
     cargo check --locked -p rmnet --lib --no-default-features --features gpu,pickle,images --target wasm32-unknown-unknown
 else
     echo "NOT CHECKED: the library for wasm32-unknown-unknown, which rustup could not add" >&2
 fi
+step documentation and the public face
 # Docs as users see them, and with what is below the public face.
 RUSTDOCFLAGS="-D warnings" cargo doc --locked -p rmnet --no-deps --features images,onnx
 RUSTDOCFLAGS="-D warnings" cargo doc --locked -p rmnet --no-deps --features images,onnx,internals
 bash tests/public_api.sh
+step build of the tests
+cargo test --locked --workspace --no-run -q
+step tests
 cargo test --locked --workspace -- --include-ignored
+step llvmpipe as on ARM
 # llvmpipe with vectors of 128 bits, as it has on ARM and on processors without AVX: subgroups of four.
 VK_DRIVER_FILES="$(llvmpipe)" RMNET_TEST_ADAPTERS=1 LP_NATIVE_VECTOR_WIDTH=128 \
     cargo test --locked --workspace --test executors --test kernels -- gpu with_subgroups
-# Every fuzz target for a minute, two at a time. libFuzzer is C++.
+step fuzzing
+# Every fuzz target for a short while, two at a time. libFuzzer is C++.
 command -v c++ >/dev/null || install g++
-bash fuzz/run.sh 60
+bash fuzz/run.sh 20
+step done

@@ -116,10 +116,10 @@ proptest! {
     fn the_gpu_computes_what_the_oracle_does(
         seed: u64, batch in 1usize..4, split: bool, keeping: bool, safe: bool,
     ) {
-        for gpu in gpus() {
+        common::in_parallel(gpus(), |gpu| {
             let execute = |plan: &Plan, input: &[f32], keep: &[String]| on_gpu(gpu, plan, input, keep, safe);
             judge(seed, batch, split, keeping, gpu.plan_target(), &execute);
-        }
+        });
     }
 }
 

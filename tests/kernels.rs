@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Gpu, adapters, arena, cases, check, check_conv, data, oracle, sharing, specs};
+use common::{
+    Gpu, adapters, arena, cases, check, check_conv, data, in_parallel, on_each, oracle, sharing, specs,
+};
 use rmnet::kernel::{
     Capabilities, Class, FamilyId, Kernel, Operand, Spec, candidates, candidates_in, select,
 };
@@ -64,34 +66,32 @@ fn run(subgroups: bool, safe: bool) {
     let filter = std::env::var("SPEC").unwrap_or_default();
     let gpus = adapters();
     assert!(!gpus.is_empty(), "no Vulkan adapter");
-    let (mut wrong, mut judged) = (vec![], 0);
+    let mut wanted = vec![];
     for gpu in &gpus {
         let mut caps = gpu.caps.clone();
         if !subgroups {
             caps.features.subgroup_size = None;
         }
         // With runtime checks a part of the table is enough: the same shaders, compiled otherwise.
-        for (case, (name, spec)) in cases(&filter).enumerate().step_by(if safe { 5 } else { 1 }) {
-            let (found, count) = judge(gpu, case, &name, &spec, &caps, safe);
-            wrong.extend(found);
-            judged += count;
-        }
+        let some = cases(&filter).enumerate().step_by(if safe { 5 } else { 1 });
+        wanted.extend(some.map(|case| (gpu, case, caps.clone())));
         // As a GPU would have it: larger workgroups, slices.
         if !subgroups {
             caps.class = Class::Integrated;
             // All of those whose invocations meet in workgroup memory, of the others a part.
             let meets = |name: &str| name.contains("deep");
-            for (case, (name, spec)) in
-                cases(&filter).enumerate().filter(|(i, (n, _))| i % 3 == 0 || meets(n))
-            {
-                let (found, count) = judge(gpu, case, &name, &spec, &caps, safe);
-                wrong.extend(found);
-                judged += count;
-            }
+            let some = cases(&filter).enumerate().filter(|(i, (n, _))| i % 3 == 0 || meets(n));
+            wanted.extend(some.map(|case| (gpu, case, caps.clone())));
         }
     }
+    // While one driver compiles a case the other has its own.
+    wanted.sort_by_key(|(_, (case, _), _)| *case);
+    let judged =
+        in_parallel(&wanted, |(gpu, (case, (name, spec)), caps)| judge(gpu, *case, name, spec, caps, safe));
+    let count: usize = judged.iter().map(|(_, count)| count).sum();
+    let wrong: Vec<String> = judged.into_iter().flat_map(|(wrong, _)| wrong).collect();
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(judged > 0, "no kernel was judged: no case of SPEC is offered one of KERNEL");
+    assert!(count > 0, "no kernel was judged: no case of SPEC is offered one of KERNEL");
 }
 
 #[test]
@@ -113,20 +113,19 @@ fn with_runtime_checks() {
 #[test]
 fn in_f16() {
     let filter = std::env::var("SPEC").unwrap_or_default();
-    let mut wrong = vec![];
-    for gpu in &adapters() {
-        let plain = gpu.caps.clone().with(|c| c.features.subgroup_size = None);
-        let hardware = plain.clone().with(|c| c.class = Class::Integrated);
-        for (case, (name, spec)) in cases(&filter).enumerate() {
-            let caps = match case % 4 {
-                0 => &hardware,
-                1 => &plain,
-                _ => &gpu.caps,
-            };
-            let name = format!("{name}, f16");
-            wrong.extend(judge(gpu, case, &name, &specs::half(spec), caps, case % 7 == 0).0);
-        }
-    }
+    let (gpus, cases) = (adapters(), cases(&filter).collect::<Vec<_>>());
+    let judged = in_parallel(&on_each(&gpus, &cases), |&(gpu, case, (name, spec))| {
+        let caps = gpu.caps.clone().with(|c| {
+            if case % 4 < 2 {
+                c.features.subgroup_size = None;
+            }
+            if case % 4 == 0 {
+                c.class = Class::Integrated;
+            }
+        });
+        judge(gpu, case, &format!("{name}, f16"), &specs::half(spec.clone()), &caps, case % 7 == 0).0
+    });
+    let wrong = judged.concat();
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 

@@ -5,8 +5,10 @@ mod common;
 
 use common::families::{in_half, matrix_cases};
 use common::specs::{activated, conv, half, packed, range, to_planar, whole};
-use common::{Gpu, adapters, check_conv, data, decoded, layers};
+use common::{Gpu, adapters, check_conv, data, decoded, in_parallel, layers, on_each};
 use rmnet::kernel::{Capabilities, Class, ConvSpec, Function, Kernel, Shader, Spec, candidates, select};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Mutex;
 
 /// The adapter as if it had matrix units.
 fn with_units(gpu: &Gpu) -> Capabilities {
@@ -100,23 +102,21 @@ fn judge(
 
 #[test]
 fn every_tile_on_every_remainder_operand_and_epilogue() {
-    let mut wrong = vec![];
-    let mut seen = std::collections::BTreeSet::new();
-    for gpu in able() {
-        for (case, (name, spec)) in matrix_cases().iter().enumerate() {
-            let kernels =
-                candidates(&Spec::Conv(spec.clone()), &with_units(&gpu)).expect("within the limits");
-            let kernels: Vec<_> = kernels.into_iter().filter(|k| k.shaders[0].matrices).collect();
-            assert!(!kernels.is_empty(), "{name}: none for matrix units");
-            // One in three, in turn: pipelines take long to make.
-            for kernel in
-                kernels.iter().skip(case % 3).step_by(3).chain(kernels.get(kernels.len().min(2) - 1))
-            {
-                seen.insert(kernel.choice.to_string());
-                wrong.extend(judge(&gpu, name, spec, kernel, case % 5 == 0, 1));
-            }
-        }
-    }
+    let seen = Mutex::new(BTreeSet::new());
+    let (gpus, cases) = (able(), matrix_cases());
+    let found = in_parallel(&on_each(&gpus, &cases), |&(gpu, case, (name, spec))| {
+        let kernels = candidates(&Spec::Conv(spec.clone()), &with_units(gpu)).expect("within the limits");
+        let kernels: Vec<_> = kernels.into_iter().filter(|k| k.shaders[0].matrices).collect();
+        assert!(!kernels.is_empty(), "{name}: none for matrix units");
+        // One in three, in turn: pipelines take long to make.
+        let some = kernels.iter().skip(case % 3).step_by(3).chain(kernels.get(kernels.len().min(2) - 1));
+        let judged = some.filter_map(|kernel| {
+            seen.lock().expect("no thread panicked").insert(kernel.choice.to_string());
+            judge(gpu, name, spec, kernel, case % 5 == 0, 1)
+        });
+        judged.collect::<Vec<String>>()
+    });
+    let (seen, wrong) = (seen.into_inner().expect("no thread panicked"), found.concat());
     assert!(seen.len() >= 8, "only {seen:?}");
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
@@ -124,23 +124,27 @@ fn every_tile_on_every_remainder_operand_and_epilogue() {
 /// What a card with matrix units runs for the layers of two networks; a sample of each answer is judged.
 #[test]
 fn layers_of_networks() {
-    let mut wrong = vec![];
-    for gpu in able() {
-        let mut seen = std::collections::HashSet::new();
-        for layer in ["resnet18", "resnet50"].into_iter().flat_map(|n| layers::network(n, 1)) {
-            let spec = half(layer.spec.clone());
-            let Spec::Conv(conv) = &spec else { continue };
-            let kernel = select(&spec, &with_units(&gpu)).expect("within the limits");
-            if !kernel.shaders[0].matrices || !seen.insert(spec.clone()) {
-                continue;
-            }
-            let depth: usize =
-                conv.k_ranges.iter().map(|r| r.from.channels * r.kernel[0] * r.kernel[1]).sum();
-            let every = (depth * conv.out_channels * conv.size[0] * conv.size[1] / 4_000_000) | 1;
-            wrong.extend(judge(&gpu, &layer.name, conv, &kernel, false, every));
+    let mut seen = HashSet::new();
+    let layers: Vec<_> = ["resnet18", "resnet50"]
+        .into_iter()
+        .flat_map(|n| layers::network(n, 1))
+        .map(|layer| (layer.name, half(layer.spec)))
+        .filter(|(_, spec)| seen.insert(spec.clone()))
+        .collect();
+    let gpus = able();
+    let judged = in_parallel(&on_each(&gpus, &layers), |(gpu, _, (name, spec))| {
+        let Spec::Conv(conv) = spec else { return None };
+        let kernel = select(spec, &with_units(gpu)).expect("within the limits");
+        if !kernel.shaders[0].matrices {
+            return None;
         }
-        assert!(seen.len() > 10, "{} layers on matrix units", seen.len());
-    }
+        let depth: usize = conv.k_ranges.iter().map(|r| r.from.channels * r.kernel[0] * r.kernel[1]).sum();
+        let every = (depth * conv.out_channels * conv.size[0] * conv.size[1] / 4_000_000) | 1;
+        Some(judge(gpu, name, conv, &kernel, false, every))
+    });
+    let on_units: Vec<Option<String>> = judged.into_iter().flatten().collect();
+    assert!(on_units.len() > 10 * gpus.len(), "{} layers on matrix units", on_units.len());
+    let wrong: Vec<String> = on_units.into_iter().flatten().collect();
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 

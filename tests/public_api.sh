@@ -13,11 +13,11 @@ if [ "${1:-}" != write ] && ! head -1 "$file" | grep -qF "$rustc"; then
     echo "NOT COMPARED: the public face, as $file was made by another compiler than $rustc" >&2
     exit 0
 fi
-# A folder of its own: RUSTC_BOOTSTRAP makes build scripts, and so all that depends on them, another.
-target="${CARGO_TARGET_DIR:-$PWD/target}/public-api"
+target="${CARGO_TARGET_DIR:-$PWD/target}"
 export CARGO_TARGET_DIR="$target"
-RUSTC_BOOTSTRAP=1 cargo rustdoc --locked -q -p rmnet --lib --features images,onnx -- \
-    -Z unstable-options --output-format json --cap-lints allow
+# What comes after `--` tells cargo that this is not the documentation in HTML, which it may have already.
+RUSTDOC="$PWD/tests/public_api/rustdoc.sh" \
+    cargo rustdoc --locked -q -p rmnet --lib --features images,onnx -- --cap-lints allow
 found="$target/public-api.txt"
 echo "# The public items of rmnet with features images and onnx, by $rustc; written by tests/public_api.sh." >"$found"
 cargo run --locked -q --manifest-path tests/public_api/Cargo.toml -- \

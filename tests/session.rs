@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{devices, difference, fixtures, spoil};
+use common::{devices, difference, fixtures, in_parallel, spoil};
 use rmnet::checkpoint::Checkpoint;
 use rmnet::gpu::{AdapterChoice, Gpu};
 use rmnet::models::{self, Model};
@@ -18,27 +18,33 @@ fn wide(values: &[f32]) -> Vec<f64> {
 
 #[test]
 fn logits_of_every_fixture_on_every_device() {
-    for (device_name, device) in devices() {
+    let opened = |(name, device): (String, Device)| {
         let gpu = match &device {
             Device::Gpu(choice) => Some(Gpu::new(choice).unwrap()),
             _ => None,
         };
-        for name in fixtures::names() {
-            let f = fixtures::load(&name);
-            let options = Options::default().batch(f.batch).device(device.clone());
-            let session = match &gpu {
-                Some(gpu) => Session::with_gpu(gpu, &f.model, &options).unwrap(),
-                None => Session::new(&f.model, &options).unwrap(),
-            };
-            let (_, relative) = difference(&wide(&session.run(&f.input).unwrap()), &f.logits);
-            println!("{device_name:<40} {name:<44} {relative:.1e}");
-            assert!(relative < BOUND, "{device_name} {name}: {relative:e}");
-            // A second run on the same slots gives the same bits.
-            let again = session.run(&f.input).unwrap();
-            let (_, relative) = difference(&wide(&again), &f.logits);
-            assert!(relative < BOUND, "{device_name} {name}, second run: {relative:e}");
-        }
-    }
+        (name, device, gpu)
+    };
+    let devices: Vec<_> = devices().into_iter().map(opened).collect();
+    // The names in the outer loop: what takes long to compile on one device is compiled while another works.
+    let names = fixtures::names();
+    let all: Vec<_> =
+        names.iter().flat_map(|name| devices.iter().map(move |device| (name, device))).collect();
+    in_parallel(&all, |(name, (device_name, device, gpu))| {
+        let f = fixtures::load(name);
+        let options = Options::default().batch(f.batch).device(device.clone());
+        let session = match gpu {
+            Some(gpu) => Session::with_gpu(gpu, &f.model, &options).unwrap(),
+            None => Session::new(&f.model, &options).unwrap(),
+        };
+        let (_, relative) = difference(&wide(&session.run(&f.input).unwrap()), &f.logits);
+        println!("{device_name:<40} {name:<44} {relative:.1e}");
+        assert!(relative < BOUND, "{device_name} {name}: {relative:e}");
+        // A second run on the same slots gives the same bits.
+        let again = session.run(&f.input).unwrap();
+        let (_, relative) = difference(&wide(&again), &f.logits);
+        assert!(relative < BOUND, "{device_name} {name}, second run: {relative:e}");
+    });
 }
 
 #[test]

@@ -6,15 +6,20 @@ mod arena;
 mod cases;
 #[path = "common/layers.rs"]
 mod layers;
+#[path = "common/parallel.rs"]
+mod parallel;
 #[path = "common/specs.rs"]
 mod specs;
 
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Block, Expression, Function, GatherMode, Literal, Statement, StorageAccess};
+use parallel::in_parallel;
 use rmnet::kernel::{
     Capabilities, Class, Kernel, Operand, Role, Shader, Spec, candidates, candidates_in, select, select_in,
 };
 use specs::{conv, half, packed, range, whole};
+use std::collections::HashSet;
+use std::sync::{LazyLock, Mutex};
 
 fn matrix_units() -> Capabilities {
     Capabilities::WEBGPU.with(|c| {
@@ -60,7 +65,16 @@ fn check(name: &str, kernel: &Kernel, caps: &Capabilities) {
 }
 
 fn check_shader(context: &str, shader: &Shader, caps: &Capabilities) {
+    assert!(shader.grid.iter().all(|&n| (1..=65535).contains(&n)), "{context}: {:?}", shader.grid);
     let wgsl = shader.wgsl();
+    // Layers and kinds of adapters share many shaders: each is looked at once.
+    static SEEN: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Default::default);
+    let Shader { entry, bindings, subgroup, int64, matrices, .. } = shader;
+    let memory = caps.limits.max_workgroup_memory;
+    let seen = format!("{entry} {bindings:?} {subgroup} {int64} {matrices} {memory} {wgsl}");
+    if !SEEN.lock().expect("no thread panicked").insert(seen) {
+        return;
+    }
     let module = naga::front::wgsl::parse_str(&wgsl)
         .unwrap_or_else(|e| panic!("{context}: {}\n{wgsl}", e.emit_to_string(&wgsl)));
     // Core WGSL, which naga tells apart for old OpenGL: `unpack2x16float`.
@@ -106,7 +120,6 @@ fn check_shader(context: &str, shader: &Shader, caps: &Capabilities) {
     for lane in functions.flat_map(|f| lanes_asked(f, &f.body)) {
         assert!(lane.is_some_and(|lane| lane < entry.workgroup_size[0]), "{context}: lane {lane:?}");
     }
-    assert!(shader.grid.iter().all(|&n| (1..=65535).contains(&n)), "{context}: {:?}", shader.grid);
     translate(context, &module, &info, shader);
 }
 
@@ -153,29 +166,28 @@ fn translate(context: &str, module: &naga::Module, info: &naga::valid::ModuleInf
 
 #[test]
 fn every_shader_is_valid_everywhere() {
+    let networks = ["resnet18", "resnet50", "mobilenet_v2"].into_iter().flat_map(|n| layers::network(n, 1));
+    let layers: Vec<_> = networks.map(|l| (l.name, l.spec)).flat_map(both).collect();
+    let cases: Vec<_> = cases::all().into_iter().flat_map(both).collect();
     for caps in capabilities() {
         // Kernels that share workgroup memory differ by nothing but 64-bit loads.
         let every = caps.class == Class::Discrete || caps.features.int64;
         let shared = |k: &Kernel| k.shaders[0].wgsl().contains("var<workgroup>");
-        let networks = ["resnet18", "resnet50", "mobilenet_v2"];
-        let layers = networks.into_iter().flat_map(|n| layers::network(n, 1)).map(|l| (l.name, l.spec));
-        for (name, spec) in layers.flat_map(both) {
-            for kernel in candidates(&spec, &caps).expect("within the limits") {
+        in_parallel(&layers, |(name, spec)| {
+            for kernel in candidates(spec, &caps).expect("within the limits") {
                 assert!(caps.features.subgroup_size.is_some() || !kernel.shaders[0].subgroup);
                 if every || !shared(&kernel) {
-                    check(&name, &kernel, &caps);
+                    check(name, &kernel, &caps);
                 }
             }
-        }
-        for (name, spec) in cases::all().into_iter().flat_map(both) {
-            check(&name, &select(&spec, &caps).expect("within the limits"), &caps);
+        });
+        in_parallel(&cases, |(name, spec)| {
+            check(name, &select(spec, &caps).expect("within the limits"), &caps);
             if every {
-                candidates(&spec, &caps)
-                    .expect("within the limits")
-                    .iter()
-                    .for_each(|k| check(&name, k, &caps));
+                let kernels = candidates(spec, &caps).expect("within the limits");
+                kernels.iter().for_each(|k| check(name, k, &caps));
             }
-        }
+        });
     }
 }
 

@@ -5,8 +5,10 @@ mod common;
 
 use common::families::{in_slices, shared_kinds, shared_remainders};
 use common::specs::half;
-use common::{Gpu, adapters, check_conv, data, decoded, layers, oracle};
+use common::{Gpu, adapters, check_conv, data, decoded, in_parallel, layers, on_each, oracle};
 use rmnet::kernel::{Capabilities, Class, FamilyId, Kernel, Spec, candidates, select};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Mutex;
 
 /// The adapter as if it were a discrete card.
 fn discrete(gpu: &Gpu) -> Capabilities {
@@ -17,88 +19,85 @@ fn shares(kernel: &Kernel) -> bool {
     kernel.shaders[0].wgsl().contains("var<workgroup>")
 }
 
-#[test]
-fn every_remainder() {
-    let mut wrong = vec![];
-    let mut kinds_seen = std::collections::BTreeSet::new();
-    for gpu in adapters() {
-        for (name, spec) in shared_remainders() {
-            let kernels = candidates(&Spec::Conv(spec.clone()), &discrete(&gpu)).expect("within the limits");
-            for kernel in kernels.iter().filter(|k| shares(k)) {
-                kinds_seen.insert(kernel.choice);
-                wrong.extend(check_conv(&gpu, &name, &spec, kernel, false, 1).err());
-            }
-            let Spec::Conv(stored) = half(Spec::Conv(spec)) else { unreachable!("it stays one") };
-            let kernels =
-                candidates(&Spec::Conv(stored.clone()), &discrete(&gpu)).expect("within the limits");
-            for kernel in kernels.iter().filter(|k| shares(k)).step_by(2) {
-                wrong.extend(check_conv(&gpu, &format!("{name}, f16"), &stored, kernel, false, 1).err());
-            }
-        }
-    }
-    assert!(kinds_seen.len() >= 9, "only {kinds_seen:?}");
+fn none_wrong(found: Vec<Vec<String>>) {
+    let wrong = found.concat();
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
-fn every_operand_and_epilogue() {
-    let mut wrong = vec![];
-    for gpu in adapters() {
-        for (case, (name, spec)) in shared_kinds().iter().enumerate() {
-            let kernels = candidates(&Spec::Conv(spec.clone()), &discrete(&gpu)).expect("within the limits");
-            let shared: Vec<_> = kernels.iter().filter(|k| shares(k)).collect();
-            assert!(!shared.is_empty(), "{name}: no kernel to try");
-            // Every other one, in turn, some with runtime checks: pipelines take long to make.
-            for kernel in shared.iter().skip(case % 2).step_by(2) {
-                wrong.extend(check_conv(&gpu, name, spec, kernel, case % 4 == 0, 1).err());
-            }
-            let Spec::Conv(stored) = half(Spec::Conv(spec.clone())) else { unreachable!("it stays one") };
-            let kernels =
-                candidates(&Spec::Conv(stored.clone()), &discrete(&gpu)).expect("within the limits");
-            let shared: Vec<_> = kernels.iter().filter(|k| shares(k)).collect();
-            assert!(!shared.is_empty(), "{name}, f16: no kernel to try");
-            let turn = shared[case % shared.len()];
-            wrong.extend(check_conv(&gpu, &format!("{name}, f16"), &stored, turn, false, 1).err());
+fn every_remainder() {
+    let kinds_seen = Mutex::new(BTreeSet::new());
+    let (gpus, cases) = (adapters(), shared_remainders());
+    let found = in_parallel(&on_each(&gpus, &cases), |(gpu, _, (name, spec))| {
+        let mut wrong = vec![];
+        let kernels = candidates(&Spec::Conv(spec.clone()), &discrete(gpu)).expect("within the limits");
+        for kernel in kernels.iter().filter(|k| shares(k)) {
+            kinds_seen.lock().expect("no thread panicked").insert(kernel.choice);
+            wrong.extend(check_conv(gpu, name, spec, kernel, false, 1).err());
         }
-    }
-    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+        let Spec::Conv(stored) = half(Spec::Conv(spec.clone())) else { unreachable!("it stays one") };
+        let kernels = candidates(&Spec::Conv(stored.clone()), &discrete(gpu)).expect("within the limits");
+        for kernel in kernels.iter().filter(|k| shares(k)).step_by(2) {
+            wrong.extend(check_conv(gpu, &format!("{name}, f16"), &stored, kernel, false, 1).err());
+        }
+        wrong
+    });
+    let kinds_seen = kinds_seen.into_inner().expect("no thread panicked");
+    assert!(kinds_seen.len() >= 9, "only {kinds_seen:?}");
+    none_wrong(found);
+}
+
+#[test]
+fn every_operand_and_epilogue() {
+    let (gpus, cases) = (adapters(), shared_kinds());
+    none_wrong(in_parallel(&on_each(&gpus, &cases), |&(gpu, case, (name, spec))| {
+        let mut wrong = vec![];
+        let kernels = candidates(&Spec::Conv(spec.clone()), &discrete(gpu)).expect("within the limits");
+        let shared: Vec<_> = kernels.iter().filter(|k| shares(k)).collect();
+        assert!(!shared.is_empty(), "{name}: no kernel to try");
+        // Every other one, in turn, some with runtime checks: pipelines take long to make.
+        for kernel in shared.iter().skip(case % 2).step_by(2) {
+            wrong.extend(check_conv(gpu, name, spec, kernel, case % 4 == 0, 1).err());
+        }
+        let Spec::Conv(stored) = half(Spec::Conv(spec.clone())) else { unreachable!("it stays one") };
+        let kernels = candidates(&Spec::Conv(stored.clone()), &discrete(gpu)).expect("within the limits");
+        let shared: Vec<_> = kernels.iter().filter(|k| shares(k)).collect();
+        assert!(!shared.is_empty(), "{name}, f16: no kernel to try");
+        let turn = shared[case % shared.len()];
+        wrong.extend(check_conv(gpu, &format!("{name}, f16"), &stored, turn, false, 1).err());
+        wrong
+    }));
 }
 
 /// What a discrete card would run, Winograd's kernels, and one alternative in turn. A sample of each answer is judged.
 #[test]
 fn layers_of_networks() {
-    let mut wrong = vec![];
-    for gpu in adapters() {
-        let networks = ["resnet18", "resnet50", "mobilenet_v2"];
-        let mut seen = std::collections::HashSet::new();
-        for (case, layer) in networks.into_iter().flat_map(|n| layers::network(n, 1)).enumerate() {
-            let Spec::Conv(spec) = &layer.spec else { continue };
-            if !seen.insert(layer.spec.clone()) {
-                continue;
-            }
-            let caps = discrete(&gpu);
-            let kernels = candidates(&layer.spec, &caps).expect("within the limits");
-            let shared: Vec<_> =
-                kernels.iter().filter(|k| shares(k) && k.choice.family != FamilyId::Gemv).collect();
-            let chosen = select(&layer.spec, &caps).expect("within the limits").choice;
-            let turn = case % shared.len().max(1);
-            for (_, kernel) in shared.iter().enumerate().filter(|(i, k)| {
-                *i == turn || k.choice == chosen || k.choice.family == FamilyId::WinogradFused
-            }) {
-                let depth: usize =
-                    spec.k_ranges.iter().map(|r| r.from.channels * r.kernel[0] * r.kernel[1]).sum();
-                let every = (depth * spec.out_channels * spec.size[0] * spec.size[1] / 4_000_000) | 1;
-                wrong.extend(check_conv(&gpu, &layer.name, spec, kernel, false, every).err());
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    let networks = ["resnet18", "resnet50", "mobilenet_v2"].into_iter().flat_map(|n| layers::network(n, 1));
+    let mut seen = HashSet::new();
+    let layers: Vec<_> = networks.enumerate().filter(|(_, layer)| seen.insert(layer.spec.clone())).collect();
+    let gpus = adapters();
+    none_wrong(in_parallel(&on_each(&gpus, &layers), |(gpu, _, (case, layer))| {
+        let Spec::Conv(spec) = &layer.spec else { return vec![] };
+        let caps = discrete(gpu);
+        let kernels = candidates(&layer.spec, &caps).expect("within the limits");
+        let shared: Vec<_> =
+            kernels.iter().filter(|k| shares(k) && k.choice.family != FamilyId::Gemv).collect();
+        let chosen = select(&layer.spec, &caps).expect("within the limits").choice;
+        let turn = case % shared.len().max(1);
+        let wanted = shared
+            .iter()
+            .enumerate()
+            .filter(|(i, k)| *i == turn || k.choice == chosen || k.choice.family == FamilyId::WinogradFused);
+        let depth: usize = spec.k_ranges.iter().map(|r| r.from.channels * r.kernel[0] * r.kernel[1]).sum();
+        let every = (depth * spec.out_channels * spec.size[0] * spec.size[1] / 4_000_000) | 1;
+        wanted.filter_map(|(_, k)| check_conv(gpu, &layer.name, spec, k, false, every).err()).collect()
+    }));
 }
 
 #[test]
 fn sums_in_slices() {
     let mut wrong = vec![];
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for gpu in adapters() {
         for (case, (name, spec)) in in_slices().into_iter().enumerate() {
             for spec in [half(spec.clone()), spec] {

@@ -5,7 +5,7 @@ mod common;
 
 use common::families::{image, stem_families, stem_kinds, stem_remainders};
 use common::specs::{activated, add, conv, half, packed, planar, pooled, range, whole};
-use common::{Gpu, adapters, answer, check, data, layers};
+use common::{Gpu, adapters, answer, check, data, in_parallel, layers, on_each};
 use rmnet::kernel::{Capabilities, Class, ConvSpec, FamilyId, Function, Kernel, Spec, candidates, select};
 
 /// The adapter as if it were a discrete card.
@@ -19,26 +19,27 @@ fn stems(spec: &Spec, caps: &Capabilities) -> Vec<Kernel> {
 }
 
 /// Judges the stems of the cases, in f32 and f16 in turn; of every case those that `turn` says.
-fn judge<N: AsRef<str>>(cases: &[(N, ConvSpec)], turn: impl Fn(usize, usize) -> bool) {
-    let mut wrong = vec![];
-    for gpu in adapters() {
-        for (case, (name, spec)) in cases.iter().enumerate() {
-            let spec = Spec::Conv(spec.clone());
-            let kernels = stems(&spec, &card(&gpu));
-            assert!(!kernels.is_empty(), "{}: no kernel to try", name.as_ref());
-            for (i, kernel) in kernels.iter().enumerate().filter(|&(i, _)| turn(case, i)) {
-                let safe = case % 4 == 0;
-                if (case + i) % 3 != 2 {
-                    wrong.extend(check(&gpu, name.as_ref(), &spec, kernel, safe, 1).err());
-                    continue;
-                }
-                let spec = half(spec.clone());
-                let kernel = stems(&spec, &card(&gpu)).swap_remove(i);
-                let name = format!("{}, f16", name.as_ref());
-                wrong.extend(check(&gpu, &name, &spec, &kernel, safe, 1).err());
+fn judge<N: AsRef<str> + Sync>(cases: &[(N, ConvSpec)], turn: impl Fn(usize, usize) -> bool + Sync) {
+    let gpus = adapters();
+    let found = in_parallel(&on_each(&gpus, cases), |&(gpu, case, (name, spec))| {
+        let mut wrong = vec![];
+        let spec = Spec::Conv(spec.clone());
+        let kernels = stems(&spec, &card(gpu));
+        assert!(!kernels.is_empty(), "{}: no kernel to try", name.as_ref());
+        for (i, kernel) in kernels.iter().enumerate().filter(|&(i, _)| turn(case, i)) {
+            let safe = case % 4 == 0;
+            if (case + i) % 3 != 2 {
+                wrong.extend(check(gpu, name.as_ref(), &spec, kernel, safe, 1).err());
+                continue;
             }
+            let spec = half(spec.clone());
+            let kernel = stems(&spec, &card(gpu)).swap_remove(i);
+            let name = format!("{}, f16", name.as_ref());
+            wrong.extend(check(gpu, &name, &spec, &kernel, safe, 1).err());
         }
-    }
+        wrong
+    });
+    let wrong = found.concat();
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 

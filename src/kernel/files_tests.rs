@@ -205,7 +205,10 @@ fn files_are_wgsl_as_they_stand() {
             for shared in [None, arena.as_ref()] {
                 for kernel in candidates_in(&spec, &caps, shared).expect("within the limits") {
                     for source in kernel.shaders.iter().filter_map(Shader::source) {
-                        parse(&source.wgsl()).unwrap_or_else(|e| panic!("{}: {e}", kernel.choice));
+                        // That what is expanded is valid is looked at in `tests/shaders.rs`.
+                        if source.files().all(|f| valid.contains(f)) {
+                            continue;
+                        }
                         tried.extend(source.files());
                         match as_it_stands(source) {
                             Ok(files) => valid.extend(files),

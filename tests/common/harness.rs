@@ -32,6 +32,11 @@ pub fn sharing() -> Vec<Gpu> {
     sharing
 }
 
+/// Each case with each adapter, for `in_parallel`: while one driver compiles a case the other has its own.
+pub fn on_each<'a, T>(gpus: &'a [Gpu], cases: &'a [T]) -> Vec<(&'a Gpu, usize, &'a T)> {
+    cases.iter().enumerate().flat_map(|(i, case)| gpus.iter().map(move |gpu| (gpu, i, case))).collect()
+}
+
 fn open(adapter: wgpu::Adapter) -> Gpu {
     let info = adapter.get_info();
     let matrices = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;

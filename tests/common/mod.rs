@@ -10,6 +10,7 @@ pub mod fixtures;
 pub mod harness;
 pub mod layers;
 pub mod oracle;
+mod parallel;
 pub mod plan_fields;
 pub mod random;
 pub mod seeded;
@@ -20,6 +21,7 @@ pub use arena::arena;
 pub use check::{answer, check, check_conv};
 pub use difference::difference;
 pub use harness::*;
+pub use parallel::in_parallel;
 
 use rmnet::Device;
 use rmnet::gpu::AdapterChoice;
