@@ -3,7 +3,7 @@
 mod common;
 
 use common::spoil::{norms_scaled, overflowing};
-use common::{devices, difference, fixtures};
+use common::{devices, difference, fixtures, in_parallel};
 use rmnet::cpu::CpuError;
 use rmnet::models::Model;
 use rmnet::plan::{self, PlanError};
@@ -51,7 +51,7 @@ fn an_f16_plan_takes_half() {
 
 #[test]
 fn logits_and_layers_stay_within_their_bounds() {
-    for name in FIXTURES {
+    in_parallel(FIXTURES, |name| {
         let f = fixtures::load(&format!("tests/fixtures/{name}"));
         let graph = rewrite::for_mode(&f.model.graph, Mode::Structured).unwrap().graph;
         let bound = verify::bound_logits(&graph, &wide(&f.input), f.batch, Precision::F16);
@@ -75,7 +75,7 @@ fn logits_and_layers_stay_within_their_bounds() {
                 assert!(layer.passed(), "{device_name} {name} {}: {:.2}", layer.layer, layer.of_bound);
             }
         }
-    }
+    });
 }
 
 fn input(model: &Model) -> Vec<f32> {

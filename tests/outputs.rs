@@ -3,7 +3,7 @@
 mod common;
 
 use common::random::{images, network};
-use common::{devices, difference, fixtures};
+use common::{devices, difference, fixtures, in_parallel};
 use fixtures::Fixture;
 use proptest::prelude::*;
 use rmnet::checkpoint::Checkpoint;
@@ -134,13 +134,14 @@ fn gpus() -> Vec<(String, Gpu)> {
 #[test]
 fn some_of_every_family_on_every_gpu() {
     // Sessions take long to make on software: each GPU has other blocks and forms of each network.
-    for (g, (gpu_name, gpu)) in gpus().into_iter().enumerate() {
+    let gpus: Vec<_> = gpus().into_iter().enumerate().collect();
+    in_parallel(&gpus, |&(g, (ref gpu_name, ref gpu))| {
         for (i, (name, blocks)) in SOME.iter().enumerate() {
             let f = fixture(name);
             let run = |output: OutputChoice, precision, mode| {
                 let options =
                     Options::default().batch(f.batch).output(output).precision(precision).mode(mode);
-                let session = Session::with_gpu(&gpu, &f.model, &options).unwrap();
+                let session = Session::with_gpu(gpu, &f.model, &options).unwrap();
                 let found = wide(&session.run(&f.input).unwrap());
                 assert_eq!(found.len(), session.output_shape().iter().product::<usize>());
                 found
@@ -162,7 +163,7 @@ fn some_of_every_family_on_every_gpu() {
                 assert!(relative < BOUND, "{gpu_name} {name} {pool}: {relative:e}");
             }
         }
-    }
+    });
 }
 
 /// An app's buffer is filled with the map.
@@ -201,8 +202,8 @@ fn a_map_goes_into_an_apps_buffer() {
 /// chain whose block has carried channels in its value needs one for them: they lie in another buffer.
 #[test]
 fn an_output_costs_no_dispatch_of_its_own() {
-    for name in fixtures::names() {
-        let f = fixtures::load(&name);
+    in_parallel(&fixtures::names(), |name| {
+        let f = fixtures::load(name);
         for mode in [Mode::Structured, Mode::Literal, Mode::Residual] {
             let plan = |output| {
                 let options = Options::default().batch(f.batch).mode(mode).output(output);
@@ -225,38 +226,37 @@ fn an_output_costs_no_dispatch_of_its_own() {
                 assert!(!last.ends_with(".copy"), "{name} {mode} {b}:\n{}", cut.plan);
             }
         }
-    }
+    });
 }
 
 /// A way to run a plan on an input.
 type Execute<'a> = &'a dyn Fn(&Plan, &[f32]) -> Vec<f32>;
 
-/// Every value of a graph, or every `step`-th, as the output in every form.
+/// Every value of a graph, or every `step`-th, as the output, each in one form in turn.
 fn judge_values(original: &Graph, batch: usize, step: usize, target: PlanTarget, execute: Execute) {
     let input = images(original, batch, 7);
     let mut expected = vec![];
     reference::visit(original, &wide(&input), batch, |_, value| expected.push(value.to_vec()));
-    for v in original.values().rev().step_by(step) {
+    let merged = Form { mode: Mode::Structured, merge: true };
+    let forms = [merged, Mode::Structured.into(), Mode::Literal.into(), Mode::Residual.into()];
+    for (i, v) in original.values().rev().step_by(step).enumerate() {
         let cut = original.up_to(v);
+        let form = forms[i % forms.len()];
         // Values that cancel are as exact as what they are computed from.
         let node = original.node(v);
         let near = node.inputs.iter().flat_map(|x| &expected[x.index()]).chain(&expected[v.index()]);
         let scale = near.fold(0.0f64, |m, x| m.max(x.abs()));
-        let merged = Form { mode: Mode::Structured, merge: true };
-        for form in [merged, Mode::Structured.into(), Mode::Literal.into(), Mode::Residual.into()] {
-            let graph = rewrite::for_mode(&cut, form).unwrap().graph;
-            let options = plan::PlanOptions { batch, target, ..plan::PlanOptions::default() };
-            let plan =
-                plan::compile(&graph, &options).unwrap_or_else(|e| panic!("{}: {e}\n{graph}", node.name));
-            plan::check(&plan).unwrap_or_else(|e| panic!("{}: {e}\n{plan}", node.name));
-            let shape = plan.output().shape;
-            let Shape { channels, height, width } = node.shape;
-            assert_eq!([shape.channels, shape.height, shape.width], [channels, height, width]);
-            let found = wide(&execute(&plan, &input));
-            let (off, _) = difference(&found, &expected[v.index()]);
-            let mode = form.mode;
-            assert!(off <= 1e-5 * scale, "{} {mode}: {off:e} of {scale:e}\n{plan}", node.name);
-        }
+        let graph = rewrite::for_mode(&cut, form).unwrap().graph;
+        let options = plan::PlanOptions { batch, target, ..plan::PlanOptions::default() };
+        let plan = plan::compile(&graph, &options).unwrap_or_else(|e| panic!("{}: {e}\n{graph}", node.name));
+        plan::check(&plan).unwrap_or_else(|e| panic!("{}: {e}\n{plan}", node.name));
+        let shape = plan.output().shape;
+        let Shape { channels, height, width } = node.shape;
+        assert_eq!([shape.channels, shape.height, shape.width], [channels, height, width]);
+        let found = wide(&execute(&plan, &input));
+        let (off, _) = difference(&found, &expected[v.index()]);
+        let mode = form.mode;
+        assert!(off <= 1e-5 * scale, "{} {mode}: {off:e} of {scale:e}\n{plan}", node.name);
     }
 }
 
@@ -274,12 +274,12 @@ proptest! {
 
     #[test]
     fn any_value_of_random_networks_on_every_gpu(seed: u64, batch in 1usize..3) {
-        for (_, gpu) in gpus() {
+        in_parallel(&gpus(), |(_, gpu)| {
             let execute = |plan: &Plan, input: &[f32]| {
-                GpuExecutor::new(&gpu, &common::checked(plan), &ExecOptions::default()).unwrap().run(input).unwrap()
+                GpuExecutor::new(gpu, &common::checked(plan), &ExecOptions::default()).unwrap().run(input).unwrap()
             };
-            judge_values(&network(seed), batch, 9, gpu.plan_target(), &execute);
-        }
+            judge_values(&network(seed), batch, 4, gpu.plan_target(), &execute);
+        });
     }
 }
 
@@ -304,7 +304,7 @@ fn carried_channels_on_a_gpu() {
     let execute = |plan: &Plan, input: &[f32]| {
         GpuExecutor::new(&gpu, &common::checked(plan), &ExecOptions::default()).unwrap().run(input).unwrap()
     };
-    judge_values(&chain, 1, 4, gpu.plan_target(), &execute);
+    judge_values(&chain, 1, 2, gpu.plan_target(), &execute);
 }
 
 /// Saves a model in a form and loads it.
