@@ -99,9 +99,14 @@ fn computes(spec: &ConvSpec, transform: WinogradTransform) -> bool {
         && bytes(spec, transform) <= Limits::WEBGPU.max_binding_bytes
 }
 
+/// Quads of input channels of a K range.
+fn input_planes(range: &KRange) -> usize {
+    range.from.channels.div_ceil(4)
+}
+
 /// Quads of input channels of all K ranges together.
 fn all_planes(spec: &ConvSpec) -> usize {
-    spec.k_ranges.iter().map(|r| r.from.channels.div_ceil(4)).sum()
+    spec.k_ranges.iter().map(input_planes).sum()
 }
 
 /// Pairs of a tile of output channels of a place.
@@ -139,132 +144,218 @@ pub(super) fn kernel(
     arena: &Arena,
 ) -> Option<KernelParts<WinogradPasses>> {
     let lanes = caps.lanes().filter(|_| caps.shares_buffers())? as usize;
-    let [low, high] = bounds(spec)?;
+    let bounds = bounds(spec)?;
     if !computes(spec, transform) {
         return None;
     }
-    let batch = spec.outputs[0].shape.batch;
-    let [down, across] = tiles(spec, transform);
-    let all = batch * down * across;
-    let tile_row = all.next_multiple_of(lanes);
-    let planes_of = |r: &KRange| r.from.channels.div_ceil(4);
-    let all_planes = all_planes(spec);
-    let out_quads = spec.out_channels.div_ceil(4);
-    let tile = best_tile(spec, RangeKind::Dense, all);
-    let (pixels, quads) = tile;
-    let out_tiles = out_quads.div_ceil(quads);
-    let places = transform.inputs().pow(2);
-    let (place_in, place_out) = (all_planes * tile_row, out_tiles * quads * tile_row);
-    let sums = places * place_in;
-    let scratch = (sums + places * place_out) * 16;
-    if scratch > MAX_SCRATCH_BYTES {
+    let sizes = GemmSizes::new(spec, transform, lanes);
+    if sizes.scratch_bytes() > MAX_SCRATCH_BYTES {
         return None;
     }
-
-    let invocations = all.div_ceil(pixels);
-    let grid = [invocations.div_ceil(lanes) as u32, (places * out_tiles) as u32, 1];
-
-    let [biases, first_block] = parts(spec);
-    let block = block(spec, quads);
-    let mut header: Vec<u32> = [
-        invocations,
-        invocations,
-        1,
-        all,
-        places * out_tiles * quads,
-        first_block,
-        block,
-        1,
-        1,
-        0,
-        f32::NEG_INFINITY.to_bits() as usize,
-        f32::INFINITY.to_bits() as usize,
-        grid[0] as usize,
-        pixels,
-        0,
-        0,
-    ]
-    .map(|v| v as u32)
-    .into();
-    let out_channels = places * out_tiles * quads * 4;
-    header.extend([0, out_channels / 4, sums, 0, tile_row, tile_row, 1, out_channels].map(|v| v as u32));
-    let sizes = [
-        all,
-        across,
-        down,
-        tile_row,
-        place_in,
-        place_out,
-        sums,
-        spec.size[0],
-        spec.size[1],
-        biases,
-        spec.outputs.len(),
-        spec.adds.len(),
-        low.to_bits() as usize,
-        high.to_bits() as usize,
-        transform.outputs(),
-    ];
-    header.extend(sizes.map(|v| v as u32));
-    header.resize(RANGES * PAIR, 0);
-    let mut first_plane = 0;
-    for range in &spec.k_ranges {
-        let (from, [height, width]) = (&range.from, range.from.size());
-        let plane = from.shape.height * from.shape.width;
-        // A 1x1 is the centre tap of a 3x3 with padding 1.
-        let pixel = range.kernel == [1, 1];
-        let [pad_y, pad_x] = if pixel { [1, 1] } else { range.padding };
-        let words = [
-            first_plane,
-            read(from, arena)? as usize + from.first_channel / 4 * plane,
-            plane,
-            planes(&from.shape) * plane,
-            planes_of(range),
-            from.stride * from.shape.width,
-            from.stride,
-            height,
-            width,
-            pad_y,
-            pad_x,
-        ];
-        header.extend(words.map(|v| v as u32));
-        header.resize(header.len() + RANGE_SIZES * PAIR - words.len(), 0);
-        first_plane += planes_of(range);
-    }
-    header.resize(TABLES * PAIR, 0); // Padding for a missing second range.
-    header.extend(tables(spec, arena)?);
-    header.resize(first_block * PAIR, 0);
-
-    let range = [0, tile_row, 0, all_planes, 1, 1, tile_row, 1, 1, all, 0, 0, 1, 1, 1, 1];
-    let between = vec![binding("arena", Role::Scratch, true), binding("weights", Role::Weights(0), false)];
-    let most_planes = spec.k_ranges.iter().map(planes_of).max()?;
-    let before = [tile_row / lanes, most_planes, spec.k_ranges.len()];
-    let after = [tile_row / lanes, out_quads, 1];
-    let shaders = vec![
-        transform_shader(transform, TransformPass::Input, caps, before),
-        shader(RangeKind::Dense, tile, caps, between, grid),
-        transform_shader(transform, TransformPass::Output, caps, after),
-    ];
-    let cost = GEMM_PRODUCT_COST * products(&grid, lanes, tile, 4 * all_planes)
-        + TRANSFORM_COST * (places * tile_row * (all_planes + out_quads)) as f64;
+    let header = sizes.header(spec, bounds, arena)?;
+    let GemmSizes { pixels, quads, image_tiles, tile_row, planes, .. } = sizes;
+    let [biases, _] = parts(spec);
+    let range = [0, tile_row, 0, planes, 1, 1, tile_row, 1, 1, image_tiles, 0, 0, 1, 1, 1, 1];
     Some(KernelParts {
-        cost,
+        cost: sizes.cost(lanes),
         tile: TileId::new(pixels, 4 * quads),
-        shaders,
-        scratch: scratch as u64,
+        shaders: sizes.shaders(spec, caps, lanes)?,
+        scratch: sizes.scratch_bytes() as u64,
         layout: WinogradPasses {
             transform,
             header,
             biases: biases * PAIR,
             range: range.map(|v| v as u32),
-            place: place_in as u32,
+            place: sizes.place_in as u32,
             quads,
-            block,
-            tiles: out_tiles,
+            block: block(spec, quads),
+            tiles: sizes.out_tiles,
             channels: spec.k_ranges.iter().map(|r| r.from.channels).sum(),
             adds: spec.adds.len(),
         },
     })
+}
+
+/// Sizes of the GEMM over all tiles of a batch, and of its scratch buffer.
+struct GemmSizes {
+    transform: WinogradTransform,
+    /// Tiles of an image, down and across, and of the batch.
+    down: usize,
+    across: usize,
+    image_tiles: usize,
+    /// Quads of a plane in the scratch buffer: a tile each, in whole workgroups.
+    tile_row: usize,
+    /// Quads of input channels of all K ranges, and of output channels.
+    planes: usize,
+    out_quads: usize,
+    /// Pixels and quads of output channels of one invocation.
+    pixels: usize,
+    quads: usize,
+    /// Tiles of output channels.
+    out_tiles: usize,
+    /// Elements of a transformed tile.
+    places: usize,
+    /// Quads between the inputs, and between the sums, of successive places.
+    place_in: usize,
+    place_out: usize,
+    /// Offset of the sums in the scratch buffer, in quads.
+    sums: usize,
+    /// Invocations per tile of output channels of a place.
+    invocations: usize,
+    grid: [u32; 3],
+}
+
+impl GemmSizes {
+    /// The sizes for a spec, with `lanes` invocations per workgroup.
+    fn new(spec: &ConvSpec, transform: WinogradTransform, lanes: usize) -> GemmSizes {
+        let batch = spec.outputs[0].shape.batch;
+        let [down, across] = tiles(spec, transform);
+        let image_tiles = batch * down * across;
+        let tile_row = image_tiles.next_multiple_of(lanes);
+        let planes = all_planes(spec);
+        let out_quads = spec.out_channels.div_ceil(4);
+        let (pixels, quads) = best_tile(spec, RangeKind::Dense, image_tiles);
+        let out_tiles = out_quads.div_ceil(quads);
+        let places = transform.inputs().pow(2);
+        let (place_in, place_out) = (planes * tile_row, out_tiles * quads * tile_row);
+        let invocations = image_tiles.div_ceil(pixels);
+        GemmSizes {
+            transform,
+            down,
+            across,
+            image_tiles,
+            tile_row,
+            planes,
+            out_quads,
+            pixels,
+            quads,
+            out_tiles,
+            places,
+            place_in,
+            place_out,
+            sums: places * place_in,
+            invocations,
+            grid: [invocations.div_ceil(lanes) as u32, (places * out_tiles) as u32, 1],
+        }
+    }
+
+    /// Bytes of the scratch buffer.
+    fn scratch_bytes(&self) -> usize {
+        (self.sums + self.places * self.place_out) * 16
+    }
+
+    /// Estimated cost of the three shaders, in products of the direct convolution.
+    fn cost(&self, lanes: usize) -> f64 {
+        let transformed = self.places * self.tile_row * (self.planes + self.out_quads);
+        GEMM_PRODUCT_COST * products(&self.grid, lanes, (self.pixels, self.quads), 4 * self.planes)
+            + TRANSFORM_COST * transformed as f64
+    }
+
+    /// Input transform, GEMM and output transform; `None` for a spec without K ranges.
+    fn shaders(&self, spec: &ConvSpec, caps: &Capabilities, lanes: usize) -> Option<Vec<Shader>> {
+        let workgroups = self.tile_row / lanes;
+        let most_planes = spec.k_ranges.iter().map(input_planes).max()?;
+        let before = [workgroups, most_planes, spec.k_ranges.len()];
+        let after = [workgroups, self.out_quads, 1];
+        let between =
+            vec![binding("arena", Role::Scratch, true), binding("weights", Role::Weights(0), false)];
+        Some(vec![
+            transform_shader(self.transform, TransformPass::Input, caps, before),
+            shader(RangeKind::Dense, (self.pixels, self.quads), caps, between, self.grid),
+            transform_shader(self.transform, TransformPass::Output, caps, after),
+        ])
+    }
+
+    /// The header in front of the weights, with room for the biases; `None` where an operand is not in the arena.
+    fn header(&self, spec: &ConvSpec, bounds: [f32; 2], arena: &Arena) -> Option<Vec<u32>> {
+        let [_, first_block] = parts(spec);
+        let mut header = self.gemm_words(spec);
+        header.extend(self.transform_words(spec, bounds));
+        header.resize(RANGES * PAIR, 0);
+        let mut first_plane = 0;
+        for range in &spec.k_ranges {
+            header.extend(range_words(range, first_plane, arena)?);
+            first_plane += input_planes(range);
+        }
+        header.resize(TABLES * PAIR, 0); // Padding for a missing second range.
+        header.extend(tables(spec, arena)?);
+        header.resize(first_block * PAIR, 0);
+        Some(header)
+    }
+
+    /// Sizes and output table of the GEMM, which writes its sums without bounds.
+    fn gemm_words(&self, spec: &ConvSpec) -> Vec<u32> {
+        let out_quads = self.places * self.out_tiles * self.quads;
+        let [_, first_block] = parts(spec);
+        let sizes = [
+            self.invocations,
+            self.invocations,
+            1,
+            self.image_tiles,
+            out_quads,
+            first_block,
+            block(spec, self.quads),
+            1,
+            1,
+            0,
+            f32::NEG_INFINITY.to_bits() as usize,
+            f32::INFINITY.to_bits() as usize,
+            self.grid[0] as usize,
+            self.pixels,
+            0,
+            0,
+        ];
+        let output = [0, out_quads, self.sums, 0, self.tile_row, self.tile_row, 1, 4 * out_quads];
+        sizes.into_iter().chain(output).map(|v| v as u32).collect()
+    }
+
+    /// Sizes of the two transforms.
+    fn transform_words(&self, spec: &ConvSpec, [low, high]: [f32; 2]) -> [u32; 15] {
+        let [biases, _] = parts(spec);
+        [
+            self.image_tiles,
+            self.across,
+            self.down,
+            self.tile_row,
+            self.place_in,
+            self.place_out,
+            self.sums,
+            spec.size[0],
+            spec.size[1],
+            biases,
+            spec.outputs.len(),
+            spec.adds.len(),
+            low.to_bits() as usize,
+            high.to_bits() as usize,
+            self.transform.outputs(),
+        ]
+        .map(|v| v as u32)
+    }
+}
+
+/// Sizes of a K range whose transformed planes begin at `first_plane`; `None` where its operand is not in the arena.
+fn range_words(range: &KRange, first_plane: usize, arena: &Arena) -> Option<Vec<u32>> {
+    let (from, [height, width]) = (&range.from, range.from.size());
+    let plane = from.shape.height * from.shape.width;
+    // A 1x1 is the centre tap of a 3x3 with padding 1.
+    let pixel = range.kernel == [1, 1];
+    let [pad_y, pad_x] = if pixel { [1, 1] } else { range.padding };
+    let words = [
+        first_plane,
+        read(from, arena)? as usize + from.first_channel / 4 * plane,
+        plane,
+        planes(&from.shape) * plane,
+        input_planes(range),
+        from.stride * from.shape.width,
+        from.stride,
+        height,
+        width,
+        pad_y,
+        pad_x,
+    ];
+    let mut words: Vec<u32> = words.map(|v| v as u32).into();
+    words.resize(RANGE_SIZES * PAIR, 0);
+    Some(words)
 }
 
 /// The transform before or after the GEMM.
