@@ -81,34 +81,7 @@ pub(super) fn kernel(
     let tiles = spec.out_channels.div_ceil(4 * quads);
     let grid = [workgroups.div_ceil(fold) as u32, tiles as u32, fold as u32];
 
-    let range_words = |r: &KRange| {
-        let [height, width] = r.from.size();
-        let s = &r.from.shape;
-        let plane = s.height * s.width;
-        let base = read(&r.from, arena)? as usize + r.from.first_channel / 4 * plane;
-        let planes_read = r.from.channels.div_ceil(4);
-        let [row, element] = [r.from.stride * s.width, r.from.stride];
-        let sizes = [
-            base,
-            plane,
-            planes(s) * plane,
-            planes_read,
-            r.kernel[0],
-            r.kernel[1],
-            row,
-            element,
-            height,
-            width,
-            r.padding[0],
-            r.padding[1],
-            r.stride[0],
-            r.stride[1],
-            r.dilation[0],
-            r.dilation[1],
-        ];
-        Some(sizes.map(|v| v as u32))
-    };
-    let ranges: Vec<_> = spec.k_ranges.iter().map(range_words).collect::<Option<_>>()?;
+    let ranges: Vec<_> = spec.k_ranges.iter().map(|r| range_words(r, arena)).collect::<Option<_>>()?;
     let block = block(spec, kind, quads);
 
     let first = SIZES + spec.outputs.len() + spec.adds.len();
@@ -142,6 +115,35 @@ pub(super) fn kernel(
         scratch: 0,
         layout: SoftwareLayout { header, ranges, kind, quads, block, tiles },
     })
+}
+
+/// Sizes of a K range as the shader reads them; `None` where its operand is not in the arena.
+fn range_words(r: &KRange, arena: &Arena) -> Option<[u32; RANGE_SIZES * PAIR]> {
+    let [height, width] = r.from.size();
+    let s = &r.from.shape;
+    let plane = s.height * s.width;
+    let base = read(&r.from, arena)? as usize + r.from.first_channel / 4 * plane;
+    let planes_read = r.from.channels.div_ceil(4);
+    let [row, element] = [r.from.stride * s.width, r.from.stride];
+    let sizes = [
+        base,
+        plane,
+        planes(s) * plane,
+        planes_read,
+        r.kernel[0],
+        r.kernel[1],
+        row,
+        element,
+        height,
+        width,
+        r.padding[0],
+        r.padding[1],
+        r.stride[0],
+        r.stride[1],
+        r.dilation[0],
+        r.dilation[1],
+    ];
+    Some(sizes.map(|v| v as u32))
 }
 
 /// A binding of a shader.
