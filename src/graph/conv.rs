@@ -245,7 +245,13 @@ impl Conv2d {
 
     /// Whether the parts fit each other; if not, what was expected and what was found.
     pub(super) fn check(&self) -> Result<(), (String, String)> {
-        let refuse = |expected: &str, found: String| Err((expected.to_string(), found));
+        self.check_numbers()?;
+        self.check_activation()?;
+        self.blocks.iter().try_for_each(|block| self.check_block(block))
+    }
+
+    /// Checks window and channels, and the number of blocks, ranges and biases.
+    fn check_numbers(&self) -> Result<(), (String, String)> {
         if self.stride.contains(&0) || self.dilation.contains(&0) || self.kernel.contains(&0) {
             return refuse(
                 "a kernel, stride and dilation of at least 1",
@@ -278,6 +284,11 @@ impl Conv2d {
                 format!("{} of {}", self.bias.len(), self.out_channels),
             );
         }
+        Ok(())
+    }
+
+    /// Checks that the activations partition the output channels and fit their ranges.
+    fn check_activation(&self) -> Result<(), (String, String)> {
         let mut next = 0;
         for (range, activation) in &self.activation {
             if range.start != next || range.end < range.start {
@@ -295,56 +306,60 @@ impl Conv2d {
                 format!("{:?}", self.activation),
             );
         }
-        for block in &self.blocks {
-            let (o, i) = (block.out.len(), block.input.len());
-            let inside = |r: &std::ops::Range<usize>, end| r.start < r.end && r.end <= end;
-            if !inside(&block.out, self.out_channels) || !inside(&block.input, self.in_channels) {
-                return refuse(
-                    "blocks of at least one channel, inside the weight",
-                    format!("{:?} x {:?}", block.out, block.input),
-                );
+        Ok(())
+    }
+
+    /// Checks that a block lies inside the weight and is of a kind and shape that the window takes.
+    fn check_block(&self, block: &Block) -> Result<(), (String, String)> {
+        let (o, i) = (block.out.len(), block.input.len());
+        let inside = |r: &Range<usize>, end| r.start < r.end && r.end <= end;
+        if !inside(&block.out, self.out_channels) || !inside(&block.input, self.in_channels) {
+            return refuse(
+                "blocks of at least one channel, inside the weight",
+                format!("{:?} x {:?}", block.out, block.input),
+            );
+        }
+        match &block.weight {
+            BlockWeight::Dense { weight, groups } => {
+                let found = weight.shape();
+                let divides = *groups > 0 && o.is_multiple_of(*groups) && i.is_multiple_of(*groups);
+                let want = [o, if divides { i / groups } else { 0 }, self.kernel[0], self.kernel[1]];
+                if !divides || found != want {
+                    return refuse(
+                        &format!("a dense weight of {groups} groups for {o} x {i} channels, {want:?}"),
+                        format!("{found:?}"),
+                    );
+                }
             }
-            match &block.weight {
-                BlockWeight::Dense { weight, groups } => {
-                    let found = weight.shape();
-                    let divides = *groups > 0 && o.is_multiple_of(*groups) && i.is_multiple_of(*groups);
-                    let want = [o, if divides { i / groups } else { 0 }, self.kernel[0], self.kernel[1]];
-                    if !divides || found != want {
-                        return refuse(
-                            &format!("a dense weight of {groups} groups for {o} x {i} channels, {want:?}"),
-                            format!("{found:?}"),
-                        );
-                    }
+            BlockWeight::Pointwise(weight) => {
+                let found = weight.shape();
+                if found != [o, i, 1, 1] || self.centre().is_none() {
+                    return refuse(
+                        &format!("a pointwise weight [{o}, {i}, 1, 1] at a centre tap"),
+                        format!("{found:?} in a window {:?} padded by {:?}", self.kernel, self.padding),
+                    );
                 }
-                BlockWeight::Pointwise(weight) => {
-                    if weight.shape() != [o, i, 1, 1] || self.centre().is_none() {
-                        return refuse(
-                            &format!("a pointwise weight [{o}, {i}, 1, 1] at a centre tap"),
-                            format!(
-                                "{:?} in a window {:?} padded by {:?}",
-                                weight.shape(),
-                                self.kernel,
-                                self.padding
-                            ),
-                        );
-                    }
-                }
-                BlockWeight::Diagonal(scale) if scale.len() != o => {
-                    return refuse(&format!("a diagonal of {o} factors"), format!("{}", scale.len()));
-                }
-                BlockWeight::AvgPool2x2 if self.stride != [2, 2] => {
-                    return refuse("stride 2 for a 2x2 mean", format!("{:?}", self.stride));
-                }
-                BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::AvgPool2x2 => {
-                    if o != i || self.centre().is_none() {
-                        return refuse(
-                            "a diagonal block of as many inputs as outputs at a centre tap",
-                            format!("{o} x {i}, window {:?} padded by {:?}", self.kernel, self.padding),
-                        );
-                    }
+            }
+            BlockWeight::Diagonal(scale) if scale.len() != o => {
+                return refuse(&format!("a diagonal of {o} factors"), format!("{}", scale.len()));
+            }
+            BlockWeight::AvgPool2x2 if self.stride != [2, 2] => {
+                return refuse("stride 2 for a 2x2 mean", format!("{:?}", self.stride));
+            }
+            BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::AvgPool2x2 => {
+                if o != i || self.centre().is_none() {
+                    return refuse(
+                        "a diagonal block of as many inputs as outputs at a centre tap",
+                        format!("{o} x {i}, window {:?} padded by {:?}", self.kernel, self.padding),
+                    );
                 }
             }
         }
         Ok(())
     }
+}
+
+/// What was expected, and what was found instead.
+fn refuse(expected: &str, found: String) -> Result<(), (String, String)> {
+    Err((expected.to_string(), found))
 }
