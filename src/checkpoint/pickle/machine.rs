@@ -55,6 +55,22 @@ impl<'a> Machine<'a> {
     /// Executes one opcode; returns the value of the pickle at STOP.
     fn step(&mut self) -> Done<'a> {
         let [opcode] = self.array()?;
+        if opcode == b'.' {
+            return self.stop();
+        }
+        let known = self.control_op(opcode)?
+            || self.scalar_op(opcode)?
+            || self.container_op(opcode)?
+            || self.class_op(opcode)?
+            || self.memo_op(opcode)?;
+        match known {
+            true => Ok(None),
+            false => refuse(format!("opcode 0x{opcode:02x}, which torch.save does not write")),
+        }
+    }
+
+    /// Executes an opcode of the protocol or of the stack; `false` for any other.
+    fn control_op(&mut self, opcode: u8) -> Result<bool, Refusal> {
         match opcode {
             b'\x80' => match self.array()? {
                 [protocol @ 0..=5] => log::trace!("pickle protocol {protocol}"),
@@ -67,7 +83,6 @@ impl<'a> Machine<'a> {
                     return refuse(format!("a frame of {length} bytes, more than are left"));
                 }
             }
-            b'.' => return self.stop(),
             b'(' => {
                 self.count(1)?;
                 self.marks.push(self.stack.len());
@@ -81,6 +96,14 @@ impl<'a> Machine<'a> {
             }
             b'1' => drop(self.pop_mark()?),
             b'2' => self.push(self.top()?)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Executes an opcode that pushes a number, text or another value without parts; `false` for any other.
+    fn scalar_op(&mut self, opcode: u8) -> Result<bool, Refusal> {
+        match opcode {
             b'N' => self.push(Value::None)?,
             b'\x88' => self.push(Value::Bool(true))?,
             b'\x89' => self.push(Value::Bool(false))?,
@@ -104,6 +127,14 @@ impl<'a> Machine<'a> {
                 self.counted(opcode)?;
                 self.push(Value::Opaque)?;
             }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Executes an opcode that creates a list, tuple, dictionary or set, or adds to one; `false` for any other.
+    fn container_op(&mut self, opcode: u8) -> Result<bool, Refusal> {
+        match opcode {
             b']' => self.create(Object::List(vec![]))?,
             b')' => self.create(Object::Tuple(vec![]))?,
             b'}' => self.create(Object::Dict(vec![]))?,
@@ -153,6 +184,14 @@ impl<'a> Machine<'a> {
                 self.pop_mark()?;
                 self.push(Value::Opaque)?;
             }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Executes an opcode that names, makes or builds an object of a class, or loads a storage; `false` for any other.
+    fn class_op(&mut self, opcode: u8) -> Result<bool, Refusal> {
+        match opcode {
             b'c' => {
                 let module = self.line()?;
                 let name = self.line()?;
@@ -182,6 +221,19 @@ impl<'a> Machine<'a> {
                 let state = self.pop()?;
                 self.build(state)?;
             }
+            b'Q' => {
+                let id = self.pop()?;
+                let storage = self.storage(id)?;
+                self.create(Object::Storage(storage))?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Executes an opcode that puts a value into the memo or gets one from it; `false` for any other.
+    fn memo_op(&mut self, opcode: u8) -> Result<bool, Refusal> {
+        match opcode {
             b'q' => {
                 let [index] = self.array()?;
                 self.remember(index.into())?;
@@ -207,14 +259,9 @@ impl<'a> Machine<'a> {
                 let index = self.decimal()?;
                 self.recall(index)?;
             }
-            b'Q' => {
-                let id = self.pop()?;
-                let storage = self.storage(id)?;
-                self.create(Object::Storage(storage))?;
-            }
-            other => return refuse(format!("opcode 0x{other:02x}, which torch.save does not write")),
+            _ => return Ok(false),
         }
-        Ok(None)
+        Ok(true)
     }
 
     fn stop(&mut self) -> Done<'a> {
