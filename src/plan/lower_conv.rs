@@ -11,6 +11,12 @@ use crate::tensor::Tensor;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// The rows that a block and a sum share: their range in the block, and the first of them in the sum.
+struct SharedRows {
+    in_block: Range<usize>,
+    in_sum: usize,
+}
+
 impl Lowering<'_> {
     /// Lowers a convolution, with the Add or the max pool fused into it. A fused pool stores its result under the pool's node; the
     /// convolution's own entry stays empty.
@@ -33,58 +39,28 @@ impl Lowering<'_> {
         };
         let mut result = vec![];
         for rows in ranges {
-            if add.is_none()
-                && pool.is_none()
-                && let Some(aliases) = self.view(v, conv, (x, &input), &rows)?
-            {
-                let Some(output) = output else {
+            let aliases = match add.is_none() && pool.is_none() {
+                true => self.view(v, conv, (x, &input), &rows)?,
+                false => None,
+            };
+            let sum = match aliases {
+                Some(aliases) if output.is_none() => {
                     result.extend(aliases);
                     continue;
-                };
-                let mut sum = ConvBuilder::new(rows.len(), self.graph.shape(v).size());
-                let mut first = 0;
-                for view in aliases {
-                    let channels = view.channels;
-                    self.add_view(x, view, first, [1, 1], &mut sum)?;
-                    first += channels;
                 }
-                self.emitter.sum_into(&name, sum, output, rows.start)?;
-                continue;
-            }
-            let mut sum = ConvBuilder::new(rows.len(), self.graph.shape(v).size());
-            sum.bias = conv.bias[rows.clone()].to_vec();
-            sum.activation = clip(&conv.activation, &rows);
-            for block in &conv.blocks {
-                if block.out.start < rows.end && rows.start < block.out.end {
-                    self.block(v, conv, block, (x, &input), &rows, &mut sum)?;
+                Some(aliases) => {
+                    let mut sum = ConvBuilder::new(rows.len(), self.graph.shape(v).size());
+                    self.add_views(x, aliases, &mut sum)?;
+                    sum
                 }
-            }
-            if let Some((_, other, activation)) = add {
-                sum.activation = vec![(0..rows.len(), activation.clone())];
-                self.add_value(other, &mut sum)?;
-            }
+                None => self.row_sum(v, conv, (x, &input), &rows, add)?,
+            };
             if let Some(output) = output {
                 self.emitter.sum_into(&name, sum, output, rows.start)?;
                 continue;
             }
             let to = self.buffer_shape(result_value, rows.len());
-            let mut cuts = if rows.len() == conv.out_channels {
-                self.cuts(result_value)
-            } else {
-                self.row_cuts(result_value, &rows)
-            };
-            // Also split at block ends: carried rows and rows computed by the layer have different live ranges.
-            cuts.extend(
-                conv.blocks
-                    .iter()
-                    .map(|b| b.out.end)
-                    .filter(|c| rows.start < *c && *c < rows.end && !self.read_through(result_value, *c))
-                    .map(|c| c - rows.start),
-            );
-            // The output is one buffer.
-            cuts.retain(|_| result_value != self.graph.output());
-            cuts.sort_unstable();
-            cuts.dedup();
+            let cuts = self.output_cuts(result_value, conv, &rows);
             result.extend(self.emitter.sum(&name, sum, pool.map(|p| p.1), to, &cuts)?);
         }
         if let Some(output) = output {
@@ -94,6 +70,50 @@ impl Lowering<'_> {
             self.values[node.index()] = std::mem::take(&mut result);
         }
         Ok(result)
+    }
+
+    /// The sum that computes `rows` of a convolution, with the Add fused into it.
+    fn row_sum(
+        &mut self,
+        v: ValueId,
+        conv: &Conv2d,
+        (x, input): (ValueId, &[ChannelView]),
+        rows: &Range<usize>,
+        add: Option<(ValueId, ValueId, &Activation)>,
+    ) -> Result<ConvBuilder, PlanError> {
+        let mut sum = ConvBuilder::new(rows.len(), self.graph.shape(v).size());
+        sum.bias = conv.bias[rows.clone()].to_vec();
+        sum.activation = clip(&conv.activation, rows);
+        for block in &conv.blocks {
+            if block.out.start < rows.end && rows.start < block.out.end {
+                self.block(v, conv, block, (x, input), rows, &mut sum)?;
+            }
+        }
+        if let Some((_, other, activation)) = add {
+            sum.activation = vec![(0..rows.len(), activation.clone())];
+            self.add_value(other, &mut sum)?;
+        }
+        Ok(sum)
+    }
+
+    /// Where to split the buffer of `rows` of a convolution whose result is `v`, relative to their start.
+    fn output_cuts(&self, v: ValueId, conv: &Conv2d, rows: &Range<usize>) -> Vec<usize> {
+        // The output is one buffer.
+        if v == self.graph.output() {
+            return vec![];
+        }
+        let mut cuts = if rows.len() == conv.out_channels { self.cuts(v) } else { self.row_cuts(v, rows) };
+        // Also split at block ends: carried rows and rows computed by the layer have different live ranges.
+        cuts.extend(
+            conv.blocks
+                .iter()
+                .map(|b| b.out.end)
+                .filter(|c| rows.start < *c && *c < rows.end && !self.read_through(v, *c))
+                .map(|c| c - rows.start),
+        );
+        cuts.sort_unstable();
+        cuts.dedup();
+        cuts
     }
 
     /// Whether a reader multiplies channels on both sides of a cut together, so that both have the same live range.
@@ -215,68 +235,122 @@ impl Lowering<'_> {
         rows: &Range<usize>,
         sum: &mut ConvBuilder,
     ) -> Result<(), PlanError> {
-        let (out, from) = (&block.out, &block.input);
+        let out = &block.out;
         let shared = out.start.max(rows.start)..out.end.min(rows.end);
-        let to_row = shared.start - rows.start;
-        let source_rows = shared.start - out.start..shared.end - out.start;
+        let shared_rows = SharedRows {
+            in_block: shared.start - out.start..shared.end - out.start,
+            in_sum: shared.start - rows.start,
+        };
         match &block.weight {
             BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::AvgPool2x2 => {
-                let first = from.start + source_rows.start;
-                for (s, range, at) in pieces(input, first..first + shared.len()) {
-                    let (s, to) = (s.sub(range), to_row + at);
-                    match &block.weight {
-                        BlockWeight::Diagonal(factors) => {
-                            let start = source_rows.start + at;
-                            let factors = factors[start..start + s.channels].into();
-                            let s = self.viewed(x, &s, |s| s.tapped(conv.stride))?;
-                            self.diagonal(x, s, factors, to, conv.stride, sum)?;
-                        }
-                        BlockWeight::AvgPool2x2 => {
-                            let s = self.viewed(x, &s, ChannelView::avg_pooled)?;
-                            let ones = vec![1.0; s.channels];
-                            self.diagonal(x, s, ones.into(), to, [1, 1], sum)?;
-                        }
-                        _ => self.add_view(x, s, to, conv.stride, sum)?,
-                    }
-                }
+                self.diagonal_block(conv, block, (x, input), shared_rows, sum)
             }
             BlockWeight::Dense { weight, groups } if *groups > 1 => {
                 if shared != *out || *rows != *out {
                     return Err(self.unsupported(v, "a grouped convolution over part of a range"));
                 }
-                let [_, per_group, kh, kw] = weight.shape();
-                let mut k = KWeight::zero([rows.len(), per_group, kh, kw]);
-                k.add_tensor(weight, 0..out.len(), 0..per_group, 0, 0, None);
-                let parts: Vec<ChannelView> =
-                    pieces(input, from.clone()).map(|(s, range, _)| s.sub(range)).collect();
-                let readable =
-                    |s: &ChannelView| s.is_strided() && s.gate.is_none() && s.first_channel.is_multiple_of(4);
-                let view = match parts.as_slice() {
-                    [one] if readable(one) => one.clone(),
-                    _ => self.gathered(x, parts)?,
-                };
-                sum.k_ranges.push(KRangeBuilder::window(conv, view, *groups, k));
+                let views = pieces(input, block.input.clone()).map(|(s, range, _)| s.sub(range)).collect();
+                self.grouped_block(conv, (weight, *groups), (x, views), sum)
             }
             BlockWeight::Dense { weight, .. } | BlockWeight::Pointwise(weight) => {
-                let pointwise = matches!(block.weight, BlockWeight::Pointwise(_));
-                let one =
-                    pointwise || conv.kernel == [1, 1] && [conv.padding, conv.padding_end] == [[0, 0]; 2];
-                let readable = |s: &ChannelView| {
-                    let whole = one && conv.stride == [1, 1];
-                    (s.gate.is_none() && (!s.avg_pool_2x2 || whole)).then(|| s.clone())
-                };
-                let [_, _, kh, kw] = weight.shape();
-                for (s, range, at) in pieces(input, from.clone()) {
-                    let view = self.viewed(x, &s.sub(range.clone()), readable)?;
-                    let (view, lead) = view.quad_start();
-                    let mut k = KWeight::zero([rows.len(), view.channels, kh, kw]);
-                    k.add_tensor(weight, source_rows.clone(), at..at + range.len(), to_row, lead, None);
-                    sum.k_ranges.push(match pointwise {
-                        true => KRangeBuilder::pointwise(view, conv.stride, 1, k),
-                        false => KRangeBuilder::window(conv, view, 1, k),
-                    });
-                }
+                self.dense_block(conv, block, weight, (x, input), shared_rows, sum)
             }
+        }
+    }
+
+    /// Adds rows of a Dirac, diagonal or average-pool block to a sum.
+    fn diagonal_block(
+        &mut self,
+        conv: &Conv2d,
+        block: &Block,
+        (x, input): (ValueId, &[ChannelView]),
+        rows: SharedRows,
+        sum: &mut ConvBuilder,
+    ) -> Result<(), PlanError> {
+        let first = block.input.start + rows.in_block.start;
+        for (s, range, at) in pieces(input, first..first + rows.in_block.len()) {
+            let (s, to) = (s.sub(range), rows.in_sum + at);
+            match &block.weight {
+                BlockWeight::Diagonal(factors) => {
+                    let start = rows.in_block.start + at;
+                    let factors = factors[start..start + s.channels].into();
+                    let s = self.viewed(x, &s, |s| s.tapped(conv.stride))?;
+                    self.diagonal(x, s, factors, to, conv.stride, sum)?;
+                }
+                BlockWeight::AvgPool2x2 => {
+                    let s = self.viewed(x, &s, ChannelView::avg_pooled)?;
+                    let ones = vec![1.0; s.channels];
+                    self.diagonal(x, s, ones.into(), to, [1, 1], sum)?;
+                }
+                _ => self.add_view(x, s, to, conv.stride, sum)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a grouped block with all rows of a sum, as a K range over one view.
+    fn grouped_block(
+        &mut self,
+        conv: &Conv2d,
+        (weight, groups): (&Weight, usize),
+        (x, views): (ValueId, Vec<ChannelView>),
+        sum: &mut ConvBuilder,
+    ) -> Result<(), PlanError> {
+        let [_, per_group, kh, kw] = weight.shape();
+        let mut k = KWeight::zero([sum.channels, per_group, kh, kw]);
+        k.add_tensor(weight, 0..sum.channels, 0..per_group, 0, 0, None);
+        let readable =
+            |s: &ChannelView| s.is_strided() && s.gate.is_none() && s.first_channel.is_multiple_of(4);
+        let view = match views.as_slice() {
+            [one] if readable(one) => one.clone(),
+            _ => self.gathered(x, views)?,
+        };
+        sum.k_ranges.push(KRangeBuilder::window(conv, view, groups, k));
+        Ok(())
+    }
+
+    /// Adds rows of a dense or pointwise block to a sum, as a K range per view.
+    fn dense_block(
+        &mut self,
+        conv: &Conv2d,
+        block: &Block,
+        weight: &Weight,
+        (x, input): (ValueId, &[ChannelView]),
+        rows: SharedRows,
+        sum: &mut ConvBuilder,
+    ) -> Result<(), PlanError> {
+        let pointwise = matches!(block.weight, BlockWeight::Pointwise(_));
+        let one = pointwise || conv.kernel == [1, 1] && [conv.padding, conv.padding_end] == [[0, 0]; 2];
+        let readable = |s: &ChannelView| {
+            let whole = one && conv.stride == [1, 1];
+            (s.gate.is_none() && (!s.avg_pool_2x2 || whole)).then(|| s.clone())
+        };
+        let [_, _, kh, kw] = weight.shape();
+        for (s, range, at) in pieces(input, block.input.clone()) {
+            let view = self.viewed(x, &s.sub(range.clone()), readable)?;
+            let (view, lead) = view.quad_start();
+            let mut k = KWeight::zero([sum.channels, view.channels, kh, kw]);
+            k.add_tensor(weight, rows.in_block.clone(), at..at + range.len(), rows.in_sum, lead, None);
+            sum.k_ranges.push(match pointwise {
+                true => KRangeBuilder::pointwise(view, conv.stride, 1, k),
+                false => KRangeBuilder::window(conv, view, 1, k),
+            });
+        }
+        Ok(())
+    }
+
+    /// Adds views to output channels from 0 on, one after another.
+    fn add_views(
+        &mut self,
+        x: ValueId,
+        views: Vec<ChannelView>,
+        sum: &mut ConvBuilder,
+    ) -> Result<(), PlanError> {
+        let mut first = 0;
+        for view in views {
+            let channels = view.channels;
+            self.add_view(x, view, first, [1, 1], sum)?;
+            first += channels;
         }
         Ok(())
     }
@@ -311,12 +385,7 @@ impl Lowering<'_> {
         let [height, width] = parts.first().map_or([1, 1], |s| s.operand().size());
         let non_negative = parts.iter().all(ChannelView::is_non_negative);
         let mut sum = ConvBuilder::new(channels, [height, width]);
-        let mut first = 0;
-        for part in parts {
-            let channels = part.channels;
-            self.add_view(x, part, first, [1, 1], &mut sum)?;
-            first += channels;
-        }
+        self.add_views(x, parts, &mut sum)?;
         let to = BufferShape { height, width, layout: Layout::Packed, ..self.buffer_shape(x, channels) };
         let name = format!("{}.copy", self.name(x));
         let mut gathered = self.emitter.sum(&name, sum, None, to, &[])?;
