@@ -193,53 +193,10 @@ impl Emitter {
         pool: Option<MaxPool>,
         targets: &[OutputRange],
     ) -> (ConvSpec, Vec<BufferId>, Vec<BufferId>) {
-        let mut reads: Vec<BufferId> = vec![];
-        let mut bound: HashMap<usize, usize> = HashMap::new();
-        let mut bind = |operand: Operand| {
-            let buffer = *bound.entry(operand.buffer).or_insert_with(|| {
-                reads.push(BufferId(operand.buffer));
-                reads.len() - 1
-            });
-            Operand { buffer, ..operand }
-        };
-        let k_ranges: Vec<KRange> = sum
-            .k_ranges
-            .iter()
-            .map(|t| KRange {
-                from: bind(t.from.operand()),
-                prologue: t.from.prologue.as_ref().map(|m| m.function),
-                kernel: t.kernel,
-                stride: t.stride,
-                padding: t.padding,
-                padding_end: t.padding_end,
-                dilation: t.dilation,
-                groups: t.groups,
-            })
-            .collect();
-        let mut adds = vec![];
-        for (view, first_out) in &sum.adds {
-            let (lo, hi) = (rows.start.max(*first_out), rows.end.min(first_out + view.channels));
-            if lo < hi {
-                let part = view.sub(lo - first_out..hi - first_out);
-                let from = bind(part.operand());
-                let gate = part.gate.as_ref().map(|g| {
-                    let gate = ChannelView::whole(g.buffer, g.shape, false).operand();
-                    bind(Operand { first_channel: g.first_channel, channels: part.channels, ..gate })
-                });
-                adds.push(Add { from, first_out: lo - rows.start, gate });
-            }
-        }
-        let mut outputs = vec![];
-        let mut writes = vec![];
-        for OutputRange { channels: range, buffer, first_channel } in targets {
-            let (lo, hi) = (rows.start.max(range.start), rows.end.min(range.end));
-            if lo < hi {
-                let shape = self.buffers[*buffer].shape;
-                let channels = lo - rows.start..hi - rows.start;
-                outputs.push(Output { channels, shape, first_channel: first_channel + lo - range.start });
-                writes.push(BufferId(*buffer));
-            }
-        }
+        let mut reads = Reads::default();
+        let k_ranges = sum.k_ranges.iter().map(|t| reads.k_range(t)).collect();
+        let adds = sum.adds.iter().filter_map(|(view, first)| reads.add(view, *first, &rows)).collect();
+        let (outputs, writes) = targets.iter().filter_map(|target| self.output(target, &rows)).unzip();
         let activation = clip(&sum.activation, &rows).iter().map(|(r, a)| (r.clone(), a.into())).collect();
         let spec = ConvSpec {
             k_ranges,
@@ -251,7 +208,19 @@ impl Emitter {
             pool,
             outputs,
         };
-        (spec, reads, writes)
+        (spec, reads.buffers, writes)
+    }
+
+    /// The part of an output range that a dispatch of `rows` writes, and its buffer; `None` where they do not meet.
+    fn output(&self, target: &OutputRange, rows: &Range<usize>) -> Option<(Output, BufferId)> {
+        let OutputRange { channels: range, buffer, first_channel } = target;
+        let (lo, hi) = (rows.start.max(range.start), rows.end.min(range.end));
+        let output = || Output {
+            channels: lo - rows.start..hi - rows.start,
+            shape: self.buffers[*buffer].shape,
+            first_channel: first_channel + lo - range.start,
+        };
+        (lo < hi).then(|| (output(), BufferId(*buffer)))
     }
 
     fn chunk(
@@ -327,72 +296,127 @@ impl Emitter {
 
     /// A segment copied to a new buffer, with its view applied.
     pub(super) fn copy(&mut self, name: &str, view: &ChannelView) -> Result<ChannelView, PlanError> {
-        let [height, width] = view.operand().size();
-        let channels = view.channels;
-        let mut sum = ConvBuilder::new(channels, [height, width]);
-        let depthwise = view.first_channel.is_multiple_of(4) && view.shape.layout == Layout::Packed;
-        let diagonal = |factors: &[f64]| {
-            let mut weight = KWeight::zero([channels, 1, 1, 1]);
-            let factors = Tensor::from_f64(vec![channels, 1, 1, 1], factors.to_vec());
-            weight.add_tensor(&Weight::new(factors), 0..channels, 0..1, 0, 0, None);
-            weight
-        };
-        let ones = vec![1.0; channels];
-        match &view.prologue {
-            None if !view.avg_pool_2x2 && (view.gate.is_none() || view.quad_aligned(0)) => {
-                sum.adds.push((view.clone(), 0));
-            }
-            None if depthwise && view.gate.is_none() => {
-                sum.k_ranges.push(KRangeBuilder::pointwise(view.clone(), [1, 1], channels, diagonal(&ones)));
-            }
-            // The prologue as weight, bias and activation.
-            Some(prologue) if depthwise && !view.avg_pool_2x2 => {
-                let plain = ChannelView { prologue: None, ..view.clone() };
-                sum.k_ranges.push(KRangeBuilder::pointwise(
-                    plain,
-                    [1, 1],
-                    channels,
-                    diagonal(&prologue.scale),
-                ));
-                sum.bias.clone_from(&prologue.shift);
-                let activation = match prologue.function {
-                    Function::Relu => Activation::Relu,
-                    Function::Relu6 => Activation::Relu6,
-                    _ => Activation::Identity,
-                };
-                sum.activation = vec![(0..channels, activation)];
-            }
-            _ if view.gate.is_some() => {
-                let (whole, own) = view.whole_quads();
-                if !whole.quad_aligned(0) {
-                    let what = "a gate over channels that do not begin at a multiple of 4".into();
-                    return Err(PlanError::Unsupported { layer: name.into(), what });
-                }
-                let whole = self.copy(name, &whole)?;
-                return self.copy(name, &whole.sub(own));
-            }
-            _ if fits_dense_diagonal(channels, channels) => {
-                let (from, lead) = view.clone().quad_start();
-                let mut weight = KWeight::zero([channels, from.channels, 1, 1]);
-                weight.add_diagonal(ones.into(), 0, lead, [0, 0]);
-                sum.k_ranges.push(KRangeBuilder::pointwise(from, [1, 1], 1, weight));
-            }
-            // One step after another: align to quads, then apply the prologue, then pool.
-            Some(_) if depthwise => {
-                let with_prologue = self.copy(name, &ChannelView { avg_pool_2x2: false, ..view.clone() })?;
-                return self.copy(name, &ChannelView { avg_pool_2x2: true, ..with_prologue });
-            }
-            _ => {
-                let plain = ChannelView { prologue: None, avg_pool_2x2: false, ..view.clone() };
-                let ChannelView { prologue, avg_pool_2x2, .. } = view.clone();
-                let plain = self.copy(name, &plain)?;
-                return self.copy(name, &ChannelView { prologue, avg_pool_2x2, ..plain });
-            }
-        }
+        let Some(sum) = copy_sum(view) else { return self.copy_in_steps(name, view) };
+        let (channels, [height, width]) = (sum.channels, sum.size);
         let to = BufferShape { channels, height, width, layout: Layout::Packed, ..view.shape };
         let mut copied = self.sum(&format!("{name}.copy"), sum, None, to, &[])?;
         let whole = copied.pop().expect("one buffer without cuts");
         Ok(ChannelView { non_negative: view.is_non_negative(), ..whole })
+    }
+
+    /// A copy that takes several dispatches: align to quads, then apply the prologue, then pool.
+    fn copy_in_steps(&mut self, name: &str, view: &ChannelView) -> Result<ChannelView, PlanError> {
+        if view.gate.is_some() {
+            let (whole, own) = view.whole_quads();
+            if !whole.quad_aligned(0) {
+                let what = "a gate over channels that do not begin at a multiple of 4".into();
+                return Err(PlanError::Unsupported { layer: name.into(), what });
+            }
+            let whole = self.copy(name, &whole)?;
+            return self.copy(name, &whole.sub(own));
+        }
+        if view.prologue.is_some() && is_depthwise_operand(view) {
+            let with_prologue = self.copy(name, &ChannelView { avg_pool_2x2: false, ..view.clone() })?;
+            return self.copy(name, &ChannelView { avg_pool_2x2: true, ..with_prologue });
+        }
+        let plain = ChannelView { prologue: None, avg_pool_2x2: false, ..view.clone() };
+        let ChannelView { prologue, avg_pool_2x2, .. } = view.clone();
+        let plain = self.copy(name, &plain)?;
+        self.copy(name, &ChannelView { prologue, avg_pool_2x2, ..plain })
+    }
+}
+
+/// The sum that copies a view in one dispatch, with the view applied; `None` where there is none.
+fn copy_sum(view: &ChannelView) -> Option<ConvBuilder> {
+    let channels = view.channels;
+    let mut sum = ConvBuilder::new(channels, view.operand().size());
+    let depthwise = |view: ChannelView, factors: &[f64]| {
+        let mut weight = KWeight::zero([channels, 1, 1, 1]);
+        let factors = Tensor::from_f64(vec![channels, 1, 1, 1], factors.to_vec());
+        weight.add_tensor(&Weight::new(factors), 0..channels, 0..1, 0, 0, None);
+        KRangeBuilder::pointwise(view, [1, 1], channels, weight)
+    };
+    let ones = vec![1.0; channels];
+    match &view.prologue {
+        None if !view.avg_pool_2x2 && (view.gate.is_none() || view.quad_aligned(0)) => {
+            sum.adds.push((view.clone(), 0));
+        }
+        None if is_depthwise_operand(view) && view.gate.is_none() => {
+            sum.k_ranges.push(depthwise(view.clone(), &ones));
+        }
+        // The prologue as weight, bias and activation.
+        Some(prologue) if is_depthwise_operand(view) && !view.avg_pool_2x2 => {
+            let plain = ChannelView { prologue: None, ..view.clone() };
+            sum.k_ranges.push(depthwise(plain, &prologue.scale));
+            sum.bias.clone_from(&prologue.shift);
+            let activation = match prologue.function {
+                Function::Relu => Activation::Relu,
+                Function::Relu6 => Activation::Relu6,
+                _ => Activation::Identity,
+            };
+            sum.activation = vec![(0..channels, activation)];
+        }
+        _ if view.gate.is_none() && fits_dense_diagonal(channels, channels) => {
+            let (from, lead) = view.clone().quad_start();
+            let mut weight = KWeight::zero([channels, from.channels, 1, 1]);
+            weight.add_diagonal(ones.into(), 0, lead, [0, 0]);
+            sum.k_ranges.push(KRangeBuilder::pointwise(from, [1, 1], 1, weight));
+        }
+        _ => return None,
+    }
+    Some(sum)
+}
+
+/// Whether a depthwise K range can read a view: its channels begin with a quad of a packed buffer.
+fn is_depthwise_operand(view: &ChannelView) -> bool {
+    view.first_channel.is_multiple_of(4) && view.shape.layout == Layout::Packed
+}
+
+/// The buffers that a dispatch reads, each once.
+#[derive(Default)]
+struct Reads {
+    buffers: Vec<BufferId>,
+    /// Position in `buffers` by buffer.
+    bound: HashMap<usize, usize>,
+}
+
+impl Reads {
+    /// The operand with its buffer replaced by the position in `buffers`.
+    fn bind(&mut self, operand: Operand) -> Operand {
+        let buffer = *self.bound.entry(operand.buffer).or_insert_with(|| {
+            self.buffers.push(BufferId(operand.buffer));
+            self.buffers.len() - 1
+        });
+        Operand { buffer, ..operand }
+    }
+
+    /// A K range of the spec.
+    fn k_range(&mut self, t: &KRangeBuilder) -> KRange {
+        KRange {
+            from: self.bind(t.from.operand()),
+            prologue: t.from.prologue.as_ref().map(|m| m.function),
+            kernel: t.kernel,
+            stride: t.stride,
+            padding: t.padding,
+            padding_end: t.padding_end,
+            dilation: t.dilation,
+            groups: t.groups,
+        }
+    }
+
+    /// The part of a view added to `rows` of a sum, where it begins at channel `first_out` of the whole; `None` where they do not meet.
+    fn add(&mut self, view: &ChannelView, first_out: usize, rows: &Range<usize>) -> Option<Add> {
+        let (lo, hi) = (rows.start.max(first_out), rows.end.min(first_out + view.channels));
+        if lo >= hi {
+            return None;
+        }
+        let part = view.sub(lo - first_out..hi - first_out);
+        let from = self.bind(part.operand());
+        let gate = part.gate.as_ref().map(|g| {
+            let gate = ChannelView::whole(g.buffer, g.shape, false).operand();
+            self.bind(Operand { first_channel: g.first_channel, channels: part.channels, ..gate })
+        });
+        Some(Add { from, first_out: lo - rows.start, gate })
     }
 }
 
