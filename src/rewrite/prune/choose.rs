@@ -41,17 +41,20 @@ pub(super) struct Sets<'a> {
     steps: Vec<(usize, usize)>,
 }
 
-impl<'a> Sets<'a> {
-    pub(super) fn new(
-        graph: &'a Graph,
-        channels: &'a Channels,
-        constants: &'a Constants,
-        scores: &'a ChannelScores<'a>,
-        options: &PruneOptions,
-    ) -> Result<Sets<'a>, PruneError> {
-        let exactly = options.target == PruneTarget::Ratio(0.0);
+/// Per class, the layers that its channels come from.
+struct Origins {
+    /// Number of channels that are computed, not carried.
+    size: Vec<usize>,
+    /// The layers that compute it, in order.
+    computed: Vec<Vec<ValueId>>,
+    /// The first layer that carries it.
+    carried: Vec<Option<ValueId>>,
+}
+
+impl Origins {
+    /// The origins of all classes.
+    fn new(graph: &Graph, channels: &Channels) -> Origins {
         let mut size = vec![0; channels.members.len()];
-        // Per class, the first layer that computes it, and the first that carries it.
         let mut computed: Vec<Vec<ValueId>> = vec![vec![]; size.len()];
         let mut carried: Vec<Option<ValueId>> = vec![None; size.len()];
         for (v, conv, x) in convs(graph) {
@@ -76,41 +79,106 @@ impl<'a> Sets<'a> {
                 }
             }
         }
-        let mut sets: Vec<Set> = vec![];
-        for class in (0..size.len()).filter(|c| !channels.fixed[*c]) {
-            let (layers, carried) = match (computed[class].as_slice(), carried[class]) {
-                ([], Some(v)) if options.reserved => (vec![v], true),
-                ([], _) => continue,
-                (layers, _) => (layers.to_vec(), false),
-            };
-            if carried {
-                size[class] = 1;
+        Origins { size, computed, carried }
+    }
+}
+
+/// The sets of classes that may go, in the order of their layers, without multiples and floors. `reserved`: also those that are
+/// only carried.
+fn removable(
+    computed: &[Vec<ValueId>],
+    carried: &[Option<ValueId>],
+    channels: &Channels,
+    reserved: bool,
+    judged: impl Fn(&[ValueId]) -> bool,
+) -> Vec<Set> {
+    let mut sets: Vec<Set> = vec![];
+    for class in (0..computed.len()).filter(|c| !channels.fixed[*c]) {
+        let (layers, carried) = match (computed[class].as_slice(), carried[class]) {
+            ([], Some(v)) if reserved => (vec![v], true),
+            ([], _) => continue,
+            (layers, _) => (layers.to_vec(), false),
+        };
+        let same = |s: &Set| s.layer == layers[0] && s.carried == carried;
+        match sets.iter_mut().rev().find(|s| same(s)) {
+            Some(set) => set.units.push(class),
+            None => sets.push(Set {
+                layer: layers[0],
+                judged: carried || judged(&layers),
+                layers,
+                carried,
+                units: vec![class],
+                multiple: 1,
+                floor: 1,
+            }),
+        }
+    }
+    sets.sort_by_key(|s| (s.layer, !s.carried));
+    sets
+}
+
+/// Refuses a limit for a layer that no set is part of.
+fn check_limits(graph: &Graph, sets: &[Set], limits: &[(String, f64)]) -> Result<(), PruneError> {
+    for (layer, _) in limits {
+        let names = |s: &Set| s.layers.iter().map(|v| graph.node(*v).name.as_str()).collect::<Vec<_>>();
+        if !sets.iter().flat_map(names).any(|n| n == layer) {
+            let mut layers = sets.iter().flat_map(names).take(8).collect::<Vec<_>>().join(", ");
+            if sets.iter().flat_map(names).nth(8).is_some() {
+                layers += ", ...";
             }
-            let same = |s: &Set| s.layer == layers[0] && s.carried == carried;
-            match sets.iter_mut().rev().find(|s| same(s)) {
-                Some(set) => set.units.push(class),
-                None => sets.push(Set {
-                    layer: layers[0],
-                    judged: exactly || carried || layers.iter().any(|v| scores.judges(*v)),
-                    layers,
-                    carried,
-                    units: vec![class],
-                    multiple: 1,
-                    floor: 1,
-                }),
+            return Err(PruneError::UnknownLayer { layer: layer.clone(), layers });
+        }
+    }
+    Ok(())
+}
+
+impl Set {
+    /// Sets the multiple and the floor, as the options and the limits of its layers have them.
+    fn limit(&mut self, graph: &Graph, channels: &Channels, options: &PruneOptions) {
+        let n = self.units.len();
+        let members = channels.members[self.units[0]].iter();
+        let width = members.filter(|e| channels.locate(**e).0 == self.layer).count().max(1);
+        self.multiple = options.multiple / gcd(options.multiple, width);
+        self.floor = match options.keep_at_least {
+            AtLeast::Channels(count) => count.div_ceil(width),
+            AtLeast::Share(share) => ceil(n as f64 * share),
+        };
+        for (layer, share) in &options.limits {
+            if self.layers.iter().any(|v| graph.node(*v).name == *layer) {
+                self.floor = self.floor.max(n - (n as f64 * share + 1e-9) as usize);
             }
         }
-        sets.sort_by_key(|s| (s.layer, !s.carried));
-        for (layer, _) in &options.limits {
-            let names = |s: &Set| s.layers.iter().map(|v| graph.node(*v).name.as_str()).collect::<Vec<_>>();
-            if !sets.iter().flat_map(names).any(|n| n == layer) {
-                let mut layers = sets.iter().flat_map(names).take(8).collect::<Vec<_>>().join(", ");
-                if sets.iter().flat_map(names).nth(8).is_some() {
-                    layers += ", ...";
-                }
-                return Err(PruneError::UnknownLayer { layer: layer.clone(), layers });
-            }
-        }
+        self.floor = self.floor.clamp(1, n);
+    }
+}
+
+/// Set and units left of every step, by the share of the set that is gone after it.
+fn ordered_steps(sets: &[Set]) -> Vec<(usize, usize)> {
+    let mut steps: Vec<(f64, usize, usize)> = vec![];
+    for (s, set) in sets.iter().enumerate().filter(|(_, s)| s.judged) {
+        let n = set.units.len();
+        let kept = (set.floor.div_ceil(set.multiple)..n.div_ceil(set.multiple)).map(|k| k * set.multiple);
+        steps.extend(kept.map(|k| (1.0 - k as f64 / n as f64, s, k)));
+    }
+    steps.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    steps.into_iter().map(|(_, s, k)| (s, k)).collect()
+}
+
+impl<'a> Sets<'a> {
+    pub(super) fn new(
+        graph: &'a Graph,
+        channels: &'a Channels,
+        constants: &'a Constants,
+        scores: &'a ChannelScores<'a>,
+        options: &PruneOptions,
+    ) -> Result<Sets<'a>, PruneError> {
+        let Origins { mut size, computed, carried } = Origins::new(graph, channels);
+        let exactly = options.target == PruneTarget::Ratio(0.0);
+        let judged = |layers: &[ValueId]| exactly || layers.iter().any(|v| scores.judges(*v));
+        let mut sets = removable(&computed, &carried, channels, options.reserved, judged);
+        // No row computes the channels of a carried class: it counts as one.
+        sets.iter().filter(|s| s.carried).flat_map(|s| &s.units).for_each(|class| size[*class] = 1);
+        check_limits(graph, &sets, &options.limits)?;
         if !exactly && !sets.iter().any(|s| s.judged && !s.carried) {
             let why = match sets.is_empty() {
                 true => "no layer can be pruned".into(),
@@ -118,30 +186,8 @@ impl<'a> Sets<'a> {
             };
             return Err(PruneError::Criterion { criterion: scores.criterion(), why });
         }
-        for set in &mut sets {
-            let n = set.units.len();
-            let members = channels.members[set.units[0]].iter();
-            let width = members.filter(|e| channels.locate(**e).0 == set.layer).count().max(1);
-            set.multiple = options.multiple / gcd(options.multiple, width);
-            set.floor = match options.keep_at_least {
-                AtLeast::Channels(count) => count.div_ceil(width),
-                AtLeast::Share(share) => ceil(n as f64 * share),
-            };
-            for (layer, share) in &options.limits {
-                if set.layers.iter().any(|v| graph.node(*v).name == *layer) {
-                    set.floor = set.floor.max(n - (n as f64 * share + 1e-9) as usize);
-                }
-            }
-            set.floor = set.floor.clamp(1, n);
-        }
-        let mut steps: Vec<(f64, usize, usize)> = vec![];
-        for (s, set) in sets.iter().enumerate().filter(|(_, s)| s.judged) {
-            let n = set.units.len();
-            let kept = (set.floor.div_ceil(set.multiple)..n.div_ceil(set.multiple)).map(|k| k * set.multiple);
-            steps.extend(kept.map(|k| (1.0 - k as f64 / n as f64, s, k)));
-        }
-        steps.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        let steps = steps.into_iter().map(|(_, s, k)| (s, k)).collect();
+        sets.iter_mut().for_each(|set| set.limit(graph, channels, options));
+        let steps = ordered_steps(&sets);
         Ok(Sets { graph, channels, constants, scores, sets, size, steps })
     }
 
