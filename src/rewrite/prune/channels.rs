@@ -24,58 +24,11 @@ impl Channels {
             base.push(base[base.len() - 1] + node.shape.channels);
         }
         let count = base[base.len() - 1];
-        let mut parent: Vec<usize> = (0..count).collect();
-        let mut gated = vec![false; count];
-        let at = |v: ValueId, c: usize| base[v.index()] + c;
+        let mut joined = Joined { base: &base, parent: (0..count).collect(), gated: vec![false; count] };
         for v in graph.values().skip(1) {
-            let node = graph.node(v);
-            let x = node.inputs[0];
-            match &node.op {
-                Op::Conv2d(conv) => {
-                    for (b, block) in conv.blocks.iter().enumerate() {
-                        if is_diagonal(block) {
-                            for (o, i) in block.out.clone().zip(block.input.clone()) {
-                                let joins = gated[at(x, i)] && !carries(conv, o);
-                                if options.coupled || joins {
-                                    union(&mut parent, at(v, o), at(x, i));
-                                }
-                            }
-                        } else if groups(block) > 1 {
-                            for (r, o) in block.out.clone().enumerate() {
-                                for i in group_inputs(&conv.blocks[b], r) {
-                                    union(&mut parent, at(v, o), at(x, i));
-                                }
-                            }
-                        }
-                    }
-                }
-                Op::Slice(range) => {
-                    for (c, i) in range.clone().enumerate() {
-                        gated[at(v, c)] = gated[at(x, i)];
-                        union(&mut parent, at(v, c), at(x, i));
-                    }
-                }
-                _ => {
-                    for c in 0..node.shape.channels {
-                        gated[at(v, c)] = gated[at(x, c)];
-                        union(&mut parent, at(v, c), at(x, c));
-                    }
-                    match (&node.op, node.inputs.get(1)) {
-                        (Op::Gate { first }, Some(gate)) => {
-                            for g in 0..graph.shape(*gate).channels {
-                                gated[at(v, first + g)] = true;
-                                union(&mut parent, at(v, first + g), at(*gate, g));
-                            }
-                        }
-                        (_, Some(other)) => {
-                            (0..node.shape.channels)
-                                .for_each(|c| union(&mut parent, at(v, c), at(*other, c)));
-                        }
-                        _ => {}
-                    }
-                }
-            }
+            joined.join(graph, v, options.coupled);
         }
+        let mut parent = joined.parent;
         // Classes in the order of their first channels: a root is the least of its members.
         let mut class = vec![0; count];
         let mut members: Vec<Vec<usize>> = vec![];
@@ -91,7 +44,7 @@ impl Channels {
         }
         let mut fixed = vec![false; members.len()];
         for v in [ValueId::INPUT, graph.output()] {
-            (0..graph.shape(v).channels).for_each(|c| fixed[class[at(v, c)]] = true);
+            (0..graph.shape(v).channels).for_each(|c| fixed[class[base[v.index()] + c]] = true);
         }
         let from = vec![None; members.len()];
         let mut channels = Channels { base, class, members, fixed, from };
@@ -207,6 +160,80 @@ pub(super) fn convs(graph: &Graph) -> impl Iterator<Item = (ValueId, &Conv2d, Va
 pub(super) fn carries(conv: &Conv2d, o: usize) -> bool {
     let mut over = conv.blocks.iter().filter(|b| b.out.contains(&o));
     matches!((over.next(), over.next()), (Some(block), None) if is_diagonal(block))
+}
+
+/// The channels joined into classes so far: a union-find forest.
+struct Joined<'b> {
+    base: &'b [usize],
+    parent: Vec<usize>,
+    /// By channel, whether a gate multiplies it.
+    gated: Vec<bool>,
+}
+
+impl Joined<'_> {
+    fn at(&self, v: ValueId, c: usize) -> usize {
+        self.base[v.index()] + c
+    }
+
+    /// Puts a channel of `v` and one of `x` into one class.
+    fn unite(&mut self, (v, o): (ValueId, usize), (x, i): (ValueId, usize)) {
+        let (a, b) = (self.at(v, o), self.at(x, i));
+        union(&mut self.parent, a, b);
+    }
+
+    /// Puts a channel that `v` hands on into the class of the operand's channel; it is gated where that is.
+    fn hand_on(&mut self, (v, o): (ValueId, usize), (x, i): (ValueId, usize)) {
+        let to = self.at(v, o);
+        self.gated[to] = self.gated[self.at(x, i)];
+        self.unite((v, o), (x, i));
+    }
+
+    /// Joins the channels of a node with those of its operands that can only go with them.
+    fn join(&mut self, graph: &Graph, v: ValueId, coupled: bool) {
+        let node = graph.node(v);
+        let x = node.inputs[0];
+        match &node.op {
+            Op::Conv2d(conv) => self.join_conv(conv, v, x, coupled),
+            Op::Slice(range) => {
+                range.clone().enumerate().for_each(|(c, i)| self.hand_on((v, c), (x, i)));
+            }
+            op => {
+                let channels = 0..node.shape.channels;
+                channels.clone().for_each(|c| self.hand_on((v, c), (x, c)));
+                match (op, node.inputs.get(1)) {
+                    (Op::Gate { first }, Some(gate)) => {
+                        for g in 0..graph.shape(*gate).channels {
+                            let gated = self.at(v, first + g);
+                            self.gated[gated] = true;
+                            self.unite((v, first + g), (*gate, g));
+                        }
+                    }
+                    (_, Some(other)) => channels.for_each(|c| self.unite((v, c), (*other, c))),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Joins rows of a convolution with inputs: those of their group, and those of diagonal blocks where `coupled` or gated.
+    fn join_conv(&mut self, conv: &Conv2d, v: ValueId, x: ValueId, coupled: bool) {
+        for block in &conv.blocks {
+            if is_diagonal(block) {
+                for (o, i) in block.out.clone().zip(block.input.clone()) {
+                    let joins = self.gated[self.at(x, i)] && !carries(conv, o);
+                    if coupled || joins {
+                        self.unite((v, o), (x, i));
+                    }
+                }
+            } else if groups(block) > 1 {
+                for (r, o) in block.out.clone().enumerate() {
+                    for i in group_inputs(block, r) {
+                        self.unite((v, o), (x, i));
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn find(parent: &mut [usize], e: usize) -> usize {
