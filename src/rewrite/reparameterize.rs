@@ -92,17 +92,7 @@ fn collect(graph: &Graph, consumers: &[Vec<ValueId>], v: ValueId) -> Option<(Vec
 
 /// The sum of the leaves as one convolution, and what it reads; `None` where they are not branches of one value.
 fn sum(graph: &Graph, leaves: &[ValueId]) -> Option<(Conv2d, ValueId)> {
-    let mut convs = vec![];
-    let mut source = None;
-    for v in leaves {
-        let Op::Conv2d(conv) = &graph.node(*v).op else { return None };
-        let x = graph.node(*v).inputs[0];
-        if *source.get_or_insert(x) != x || !conv.is_linear() {
-            return None;
-        }
-        conv.centre()?;
-        convs.push(conv);
-    }
+    let (convs, source) = branches(graph, leaves)?;
     let even = convs.iter().any(|c| c.even);
     // The widest window takes the others in; all have to read around the same position.
     let widest = *convs.iter().max_by_key(|c| c.kernel)?;
@@ -155,19 +145,40 @@ fn sum(graph: &Graph, leaves: &[ValueId]) -> Option<(Conv2d, ValueId)> {
         has_bias |= conv.has_bias;
     }
     let sum = Conv2d { blocks, bias, has_bias, even, ..widest.clone() };
-    let mut dense = Weight::flattened(&sum, groups);
+    let blocks = summed_blocks(&sum, groups, rows, &factors);
+    Some((Conv2d { blocks, ..sum }, source))
+}
+
+/// The leaves as linear convolutions with a centre tap, and the one value that they read.
+fn branches<'g>(graph: &'g Graph, leaves: &[ValueId]) -> Option<(Vec<&'g Conv2d>, ValueId)> {
+    let mut convs = vec![];
+    let mut source = None;
+    for v in leaves {
+        let Op::Conv2d(conv) = &graph.node(*v).op else { return None };
+        let x = graph.node(*v).inputs[0];
+        if *source.get_or_insert(x) != x || !conv.is_linear() {
+            return None;
+        }
+        conv.centre()?;
+        convs.push(conv);
+    }
+    Some((convs, source?))
+}
+
+/// The blocks of a sum: one kernel for `rows`, and the factors of the rows before and after it.
+fn summed_blocks(sum: &Conv2d, groups: usize, rows: Range<usize>, factors: &[f64]) -> Vec<Block> {
+    let mut dense = Weight::flattened(sum, groups);
     if rows.len() < sum.out_channels {
         let inputs: Vec<usize> = (0..sum.in_channels).collect();
         dense = dense.selected(&rows.clone().collect::<Vec<_>>(), &inputs);
     }
     let dense = BlockWeight::Dense { weight: dense, groups };
     let (before, after) = (0..rows.start, rows.end..sum.out_channels);
-    let blocks = carried(&factors, before)
+    carried(factors, before)
         .into_iter()
         .chain([Block { out: rows, input: 0..sum.in_channels, weight: dense }])
-        .chain(carried(&factors, after))
-        .collect();
-    Some((Conv2d { blocks, ..sum }, source?))
+        .chain(carried(factors, after))
+        .collect()
 }
 
 /// Rows that are their own channel times a factor.
