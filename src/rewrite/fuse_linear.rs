@@ -92,18 +92,13 @@ fn product(second: &Conv2d, first: &Conv2d) -> Conv2d {
             }
             let part = |range: &Range<usize>| shared.start - range.start..shared.end - range.start;
             let (of_b, of_a) = (part(&b.input), part(&a.out));
-            let diagonal = |w: &BlockWeight, part: &Range<usize>| match w {
-                BlockWeight::Dirac => Some(vec![1.0; part.len()]),
-                BlockWeight::Diagonal(factors) => Some(factors[part.clone()].to_vec()),
-                _ => None,
-            };
-            let left = diagonal(&b.weight, &of_b);
+            let left = factors_of(&b.weight, &of_b);
             // Diagonal blocks keep a row per input: the part of the rows and of the inputs is the same.
             let out = match left {
                 Some(_) => b.out.start + of_b.start..b.out.start + of_b.end,
                 None => b.out.clone(),
             };
-            match (left, diagonal(&a.weight, &of_a)) {
+            match (left, factors_of(&a.weight, &of_a)) {
                 (Some(left), Some(right)) => {
                     let factors: Vec<f64> = left.iter().zip(&right).map(|(l, r)| l * r).collect();
                     let weight = match factors.iter().all(|f| *f == 1.0) {
@@ -126,6 +121,21 @@ fn product(second: &Conv2d, first: &Conv2d) -> Conv2d {
         }
         blocks.extend(joined(rows, &a.input));
     }
+    let (bias, has_bias) = (product_bias(second, first), first.has_bias || second.has_bias);
+    Conv2d { in_channels: first.in_channels, blocks, bias, has_bias, ..second.clone() }
+}
+
+/// The factors of a part of a Dirac or diagonal block; `None` for a dense one.
+fn factors_of(weight: &BlockWeight, part: &Range<usize>) -> Option<Vec<f64>> {
+    match weight {
+        BlockWeight::Dirac => Some(vec![1.0; part.len()]),
+        BlockWeight::Diagonal(factors) => Some(factors[part.clone()].to_vec()),
+        _ => None,
+    }
+}
+
+/// `B a + b`: the bias of `second` after `first`.
+fn product_bias(second: &Conv2d, first: &Conv2d) -> Vec<f64> {
     let mut bias = second.bias.clone();
     for b in &second.blocks {
         let values = &first.bias[b.input.clone()];
@@ -143,8 +153,7 @@ fn product(second: &Conv2d, first: &Conv2d) -> Conv2d {
             BlockWeight::AvgPool2x2 => unreachable!("of stride 2"),
         }
     }
-    let has_bias = first.has_bias || second.has_bias;
-    Conv2d { in_channels: first.in_channels, blocks, bias, has_bias, ..second.clone() }
+    bias
 }
 
 /// Products with one block of the first convolution as blocks: neighbouring rows in one.
