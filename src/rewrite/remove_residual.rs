@@ -27,31 +27,7 @@ pub fn remove_residual(graph: &Graph) -> Result<Rewritten, GraphError> {
 /// new graph, refers to that block's value.
 pub(super) fn remove_after(graph: &Graph, earlier: Vec<BlockReport>) -> Result<Rewritten, GraphError> {
     let consumers = graph.consumers();
-    let non_negative = graph.non_negative();
-    let mut chains: Vec<Option<Chain>> = vec![None; graph.nodes().len()];
-    let mut reports = vec![];
-    for v in graph.values() {
-        let Op::Add(_) = graph.node(v).op else { continue };
-        let block = graph.node(v).name.clone();
-        match find_chain(graph, &consumers, v) {
-            Ok(chain) => {
-                reports.push(BlockReport {
-                    block,
-                    output: chain.output(graph, v).into(),
-                    outcome: Outcome::Removed {
-                        shortcut: chain.shortcut(graph),
-                        reserved: graph.shape(chain.input).channels,
-                        convs: chain.main.iter().filter(|s| s.gate.is_empty()).count(),
-                    },
-                });
-                chains[v.index()] = Some(chain);
-            }
-            Err(reason) => {
-                reports.push(BlockReport { output: block.clone(), block, outcome: Outcome::Kept { reason } });
-            }
-        }
-    }
-
+    let (chains, reports) = find_chains(graph, &consumers);
     // Nodes that a chain replaces: its convolutions and its projection are rebuilt where the Add was.
     // By the Add of the first such chain.
     let mut replaced: Vec<Option<ValueId>> = vec![None; graph.nodes().len()];
@@ -72,10 +48,50 @@ pub(super) fn remove_after(graph: &Graph, earlier: Vec<BlockReport>) -> Result<R
         }
     };
     let reports = earlier.into_iter().map(around).chain(reports).collect();
+    let is_replaced = |v: ValueId| replaced[v.index()].is_some();
+    let new = with_chains(graph, &chains, is_replaced)?;
+    Ok(Rewritten { graph: new, blocks: reports, recognised: vec![], deviation: 0.0 })
+}
+
+/// By Add, the chain that removes it, and a report of every Add.
+fn find_chains(graph: &Graph, consumers: &[Vec<ValueId>]) -> (Vec<Option<Chain>>, Vec<BlockReport>) {
+    let mut chains: Vec<Option<Chain>> = vec![None; graph.nodes().len()];
+    let mut reports = vec![];
+    for v in graph.values() {
+        let Op::Add(_) = graph.node(v).op else { continue };
+        let block = graph.node(v).name.clone();
+        match find_chain(graph, consumers, v) {
+            Ok(chain) => {
+                reports.push(BlockReport {
+                    block,
+                    output: chain.output(graph, v).into(),
+                    outcome: Outcome::Removed {
+                        shortcut: chain.shortcut(graph),
+                        reserved: graph.shape(chain.input).channels,
+                        convs: chain.main.iter().filter(|s| s.gate.is_empty()).count(),
+                    },
+                });
+                chains[v.index()] = Some(chain);
+            }
+            Err(reason) => {
+                reports.push(BlockReport { output: block.clone(), block, outcome: Outcome::Kept { reason } });
+            }
+        }
+    }
+    (chains, reports)
+}
+
+/// The graph with every chain in place of its Add and of the nodes it replaces.
+fn with_chains(
+    graph: &Graph,
+    chains: &[Option<Chain>],
+    is_replaced: impl Fn(ValueId) -> bool,
+) -> Result<Graph, GraphError> {
+    let non_negative = graph.non_negative();
     let mut new = Graph::new(graph.input_shape());
     let mut map: Vec<Option<ValueId>> = vec![None; graph.nodes().len()];
     map[0] = Some(ValueId(0));
-    for v in graph.values().skip(1).filter(|v| replaced[v.index()].is_none()) {
+    for v in graph.values().skip(1).filter(|v| !is_replaced(*v)) {
         let node = graph.node(v);
         let at = |v: ValueId| map[v.index()].expect("operands come first");
         let value = match &chains[v.index()] {
@@ -92,7 +108,7 @@ pub(super) fn remove_after(graph: &Graph, earlier: Vec<BlockReport>) -> Result<R
         map[v.index()] = Some(value);
     }
     debug_assert_eq!(map[graph.output().index()], Some(new.output()));
-    Ok(Rewritten { graph: new, blocks: reports, recognised: vec![], deviation: 0.0 })
+    Ok(new)
 }
 
 /// A block that can be converted: the steps of its main path from `input` to the Add, and the shortcut beside it.
@@ -240,14 +256,30 @@ impl Chain {
 
     /// Whether reserving and merging computes the same function, and why not where it does not.
     fn check(&self, graph: &Graph) -> Result<(), String> {
+        let stride = self.check_main(graph)?;
+        match self.side {
+            Side::Identity if stride != [1, 1] => {
+                Err(format!("an identity shortcut beside a main path of stride {stride:?}"))
+            }
+            Side::Identity => Ok(()),
+            Side::Projection { conv, mean } => self.check_projection(graph, conv, mean, stride),
+        }
+    }
+
+    /// The convolutions of the main path, in order.
+    fn convs(&self) -> impl Iterator<Item = ValueId> {
+        self.main.iter().filter(|s| s.gate.is_empty()).map(|s| s.value)
+    }
+
+    /// Checks that the main path can carry a shortcut and merge it; returns its stride.
+    fn check_main(&self, graph: &Graph) -> Result<[usize; 2], String> {
         let name = |v: ValueId| &graph.node(v).name;
-        let convs = || self.main.iter().filter(|s| s.gate.is_empty()).map(|s| s.value);
         if let Some(gate) = self.main.first().filter(|s| !s.gate.is_empty()) {
             // It would multiply what is carried past it as well: there is nothing reserved yet.
             return Err(format!("{}: a gate stands before the first convolution", name(gate.value)));
         }
         let mut stride = [1, 1];
-        for v in convs() {
+        for v in self.convs() {
             let conv = conv_of(graph, v);
             conv.centre().ok_or_else(|| {
                 format!(
@@ -274,12 +306,18 @@ impl Chain {
         {
             return Err(format!("{}: an activation stands between it and the Add", name(last)));
         }
-        let Side::Projection { conv: v, mean } = self.side else {
-            if stride != [1, 1] {
-                return Err(format!("an identity shortcut beside a main path of stride {stride:?}"));
-            }
-            return Ok(());
-        };
+        Ok(stride)
+    }
+
+    /// Checks that a projection, behind a `mean` if there is one, can be merged beside a main path of `stride`.
+    fn check_projection(
+        &self,
+        graph: &Graph,
+        v: ValueId,
+        mean: Option<ValueId>,
+        stride: [usize; 2],
+    ) -> Result<(), String> {
+        let name = |v: ValueId| &graph.node(v).name;
         let projection = conv_of(graph, v);
         if projection.kernel != [1, 1] || projection.padding != [0, 0] || projection.padding_end != [0, 0] {
             let [h, w] = projection.kernel;
@@ -299,7 +337,7 @@ impl Chain {
             return Ok(());
         };
         // The means are taken where the main path strides, in a convolution that reserves.
-        let strided = convs().find(|v| conv_of(graph, *v).stride == [2, 2]);
+        let strided = self.convs().find(|v| conv_of(graph, *v).stride == [2, 2]);
         if projection.stride != [1, 1] || stride != [2, 2] || strided.is_none() {
             return Err(format!("{}: a 2x2 mean beside a main path of stride {stride:?}", name(mean)));
         }
@@ -332,39 +370,16 @@ impl Chain {
             let own = conv_of(graph, step.value);
             // Input channels: [x ; h] after the first convolution; x alone before it, where both parts read x.
             let before = if i == 0 { 0 } else { reserved };
-            let conv = if self.merging() == Some(step.value) {
-                let (side, bias, side_bias) = self.side(graph, own.out_channels);
-                let side = Block { out: 0..own.out_channels, input: 0..reserved, weight: side };
-                Conv2d {
-                    in_channels: before + own.in_channels,
-                    blocks: std::iter::once(side).chain(shifted(own, 0, before)).collect(),
-                    bias: own.bias.iter().zip(bias).map(|(a, b)| a + b).collect(),
-                    has_bias: own.has_bias || side_bias,
-                    activation: vec![(0..own.out_channels, activation.clone())],
-                    ..own.clone()
-                }
-            } else {
-                let weight = match self.side {
-                    Side::Projection { mean: Some(_), .. } if own.stride == [2, 2] => BlockWeight::AvgPool2x2,
-                    _ => BlockWeight::Dirac,
-                };
-                let carried = Block { out: 0..reserved, input: 0..reserved, weight };
-                Conv2d {
-                    in_channels: before + own.in_channels,
-                    out_channels: reserved + own.out_channels,
-                    blocks: std::iter::once(carried).chain(shifted(own, reserved, before)).collect(),
-                    bias: std::iter::repeat_n(0.0, reserved).chain(own.bias.iter().copied()).collect(),
-                    activation: std::iter::once((0..reserved, carry.clone()))
-                        .chain(own.activation.iter().map(|(r, a)| (moved(r, reserved), a.clone())))
-                        .collect(),
-                    ..own.clone()
-                }
+            let conv = match self.merging() == Some(step.value) {
+                true => self.merged(graph, own, before, activation),
+                false => self.reserving(own, before, reserved, &carry),
             };
             value = new.push(node.name.clone(), Op::Conv2d(conv), &[value])?;
         }
         if self.merging().is_some() {
             return Ok(value);
         }
+        // A gate stands last.
         let channels = graph.shape(add).channels;
         let (side, bias, side_bias) = self.side(graph, channels);
         let main = Conv2d::pointwise_function(channels, activation.clone());
@@ -377,6 +392,40 @@ impl Chain {
             ..main
         };
         new.push(graph.node(add).name.clone(), Op::Conv2d(conv), &[value])
+    }
+
+    /// The last convolution with the shortcut added; its own input begins at channel `before`.
+    fn merged(&self, graph: &Graph, own: &Conv2d, before: usize, activation: &Activation) -> Conv2d {
+        let (side, bias, side_bias) = self.side(graph, own.out_channels);
+        let reserved = graph.shape(self.input).channels;
+        let side = Block { out: 0..own.out_channels, input: 0..reserved, weight: side };
+        Conv2d {
+            in_channels: before + own.in_channels,
+            blocks: std::iter::once(side).chain(shifted(own, 0, before)).collect(),
+            bias: own.bias.iter().zip(bias).map(|(a, b)| a + b).collect(),
+            has_bias: own.has_bias || side_bias,
+            activation: vec![(0..own.out_channels, activation.clone())],
+            ..own.clone()
+        }
+    }
+
+    /// A convolution that also carries the `reserved` channels; its own input begins at channel `before`.
+    fn reserving(&self, own: &Conv2d, before: usize, reserved: usize, carry: &Activation) -> Conv2d {
+        let weight = match self.side {
+            Side::Projection { mean: Some(_), .. } if own.stride == [2, 2] => BlockWeight::AvgPool2x2,
+            _ => BlockWeight::Dirac,
+        };
+        let carried = Block { out: 0..reserved, input: 0..reserved, weight };
+        Conv2d {
+            in_channels: before + own.in_channels,
+            out_channels: reserved + own.out_channels,
+            blocks: std::iter::once(carried).chain(shifted(own, reserved, before)).collect(),
+            bias: std::iter::repeat_n(0.0, reserved).chain(own.bias.iter().copied()).collect(),
+            activation: std::iter::once((0..reserved, carry.clone()))
+                .chain(own.activation.iter().map(|(r, a)| (moved(r, reserved), a.clone())))
+                .collect(),
+            ..own.clone()
+        }
     }
 
     /// The block that adds the shortcut, its bias, and whether that is learned.
