@@ -120,6 +120,37 @@ pub struct Graph {
     totals: Totals,
 }
 
+/// The shape that a convolution gives for `x`, or what it expects and found.
+fn conv_shape(conv: &Conv2d, x: Shape) -> Result<Shape, (String, String)> {
+    if conv.in_channels != x.channels {
+        let expected = format!("{} input channels", conv.in_channels);
+        return Err((expected, format!("{}", x.channels)));
+    }
+    conv.check()?;
+    if conv.even && x.size().iter().any(|n| !n.is_multiple_of(2)) {
+        let expected = "an input of even height and width, as its taps stand for 2x2 means";
+        return Err((expected.into(), format!("{}x{}", x.height, x.width)));
+    }
+    let [height, width] = fitting(conv.output_size(x.size()), conv.kernel, x)?;
+    let dense = |b: &Block| matches!(b.weight, BlockWeight::Dense { .. });
+    if !conv.blocks.iter().all(dense) && conv.strided_size(x.size()) != [height, width] {
+        let [h, w] = conv.strided_size(x.size());
+        let expected = format!("padding that gives {h}x{w}, an output for every input at the stride");
+        return Err((expected, format!("{height}x{width}")));
+    }
+    Ok(Shape { channels: conv.out_channels, height, width })
+}
+
+/// The output size of a window over `x`, which has none where the window does not fit.
+fn fitting(size: Option<[usize; 2]>, window: [usize; 2], x: Shape) -> Result<[usize; 2], (String, String)> {
+    size.ok_or_else(|| {
+        (
+            format!("an input that a {}x{} window fits", window[0], window[1]),
+            format!("{}x{}", x.height, x.width),
+        )
+    })
+}
+
 impl Graph {
     /// A graph of only its input, named `input`; the output is the input until something is pushed.
     #[doc(hidden)]
@@ -169,35 +200,9 @@ impl Graph {
             return Err((format!("{arity} earlier operands"), format!("{inputs:?}")));
         }
         let x = self.shape(inputs[0]);
-        let sized = |size: Option<[usize; 2]>, window: [usize; 2]| match size {
-            Some([height, width]) => Ok((height, width)),
-            None => Err((
-                format!("an input that a {}x{} window fits", window[0], window[1]),
-                format!("{}x{}", x.height, x.width),
-            )),
-        };
         match op {
             Op::Input(shape) => Ok(*shape),
-            Op::Conv2d(conv) => {
-                if conv.in_channels != x.channels {
-                    let expected = format!("{} input channels", conv.in_channels);
-                    return Err((expected, format!("{}", x.channels)));
-                }
-                conv.check()?;
-                if conv.even && x.size().iter().any(|n| !n.is_multiple_of(2)) {
-                    let expected = "an input of even height and width, as its taps stand for 2x2 means";
-                    return Err((expected.into(), format!("{}x{}", x.height, x.width)));
-                }
-                let (height, width) = sized(conv.output_size(x.size()), conv.kernel)?;
-                let dense = |b: &Block| matches!(b.weight, BlockWeight::Dense { .. });
-                if !conv.blocks.iter().all(dense) && conv.strided_size(x.size()) != [height, width] {
-                    let [h, w] = conv.strided_size(x.size());
-                    let expected =
-                        format!("padding that gives {h}x{w}, an output for every input at the stride");
-                    return Err((expected, format!("{height}x{width}")));
-                }
-                Ok(Shape { channels: conv.out_channels, height, width })
-            }
+            Op::Conv2d(conv) => conv_shape(conv, x),
             Op::BatchNorm(bn) => {
                 let lengths = [bn.weight.len(), bn.bias.len(), bn.mean.len(), bn.variance.len()];
                 if lengths.iter().any(|&n| n != x.channels) {
@@ -213,7 +218,7 @@ impl Graph {
             }
             Op::MaxPool(pool) => {
                 pool.check()?;
-                let (height, width) = sized(pool.output_size(x.size()), pool.kernel)?;
+                let [height, width] = fitting(pool.output_size(x.size()), pool.kernel, x)?;
                 Ok(Shape { height, width, ..x })
             }
             Op::AvgPool2x2 => Ok(Shape { height: x.height.div_ceil(2), width: x.width.div_ceil(2), ..x }),
