@@ -89,23 +89,12 @@ impl Conv2d {
             }
             ranges += 1 + usize::from(rest < o);
             blocks.extend(view.rest(rest..o, &mut deviation));
-            let (out, factors) = (o..end, rows[o..end].iter().map(|r| r.factor()).collect::<Vec<_>>());
-            let near = view.near(&factors, &self.bias[o..end]);
-            let input = match rows[o] {
-                Row::Single { input, .. } | Row::Mean { input } => input..input + out.len(),
-                Row::Other => unreachable!("no run"),
-            };
-            let exact = factors.iter().all(|f| *f == 1.0);
-            let weight = match rows[o] {
-                Row::Mean { .. } => BlockWeight::AvgPool2x2,
-                _ if exact || near.is_some() => BlockWeight::Dirac,
-                _ => BlockWeight::Diagonal(factors.into()),
-            };
-            if let (BlockWeight::Dirac, Some(off)) = (&weight, near) {
-                bias[out.clone()].fill(0.0);
+            let (block, near) = view.run_block(&rows, o..end);
+            if let Some(off) = near {
+                bias[o..end].fill(0.0);
                 deviation = deviation.max(off);
             }
-            blocks.push(Block { out, input, weight });
+            blocks.push(block);
             (o, rest) = (end, end);
         }
         blocks.extend(view.rest(rest..rows.len(), &mut deviation));
@@ -183,6 +172,24 @@ impl View<'_> {
         }
     }
 
+    /// The block of a run of like rows; where it is taken for a Dirac within the tolerance, also how far it is from one.
+    fn run_block(&self, rows: &[Row], out: Range<usize>) -> (Block, Option<f64>) {
+        let factors: Vec<f64> = rows[out.clone()].iter().map(|r| r.factor()).collect();
+        let near = self.near(&factors, &self.conv.bias[out.clone()]);
+        let input = match rows[out.start] {
+            Row::Single { input, .. } | Row::Mean { input } => input..input + out.len(),
+            Row::Other => unreachable!("no run"),
+        };
+        let exact = factors.iter().all(|f| *f == 1.0);
+        let weight = match rows[out.start] {
+            Row::Mean { .. } => BlockWeight::AvgPool2x2,
+            _ if exact || near.is_some() => BlockWeight::Dirac,
+            _ => BlockWeight::Diagonal(factors.into()),
+        };
+        let near = near.filter(|_| matches!(weight, BlockWeight::Dirac));
+        (Block { out, input, weight }, near)
+    }
+
     /// How far factors are from 1 and biases from 0, where all of them are within the tolerance.
     fn near(&self, factors: &[f64], bias: &[f64]) -> Option<f64> {
         let off = factors.iter().map(|f| (f - 1.0).abs()).chain(bias.iter().map(|b| b.abs()));
@@ -195,17 +202,33 @@ impl View<'_> {
         if rows.is_empty() {
             return vec![];
         }
-        let taps = self.taps();
+        if self.groups > 1 {
+            return vec![self.grouped_rest(rows)];
+        }
+        let columns = self.columns(&rows);
+        let mut found = ranges(&columns, self.taps() > 1);
+        if found.len() > MAX_ROW_RANGES {
+            found = vec![(ColumnKind::Dense, 0..columns.len())];
+        }
+        let block = |(kind, input)| self.column_block(kind, &rows, input, &columns, deviation);
+        found.into_iter().filter_map(block).collect()
+    }
+
+    /// The grouped block of some rows. Runs end between groups, so that whole groups are left.
+    fn grouped_rest(&self, rows: Range<usize>) -> Block {
         let per_out = self.conv.out_channels / self.groups;
         let [_, per_in, ..] = self.weight.shape();
-        if self.groups > 1 {
-            // Runs end between groups, so that whole groups are left.
-            let (first, end) = (rows.start / per_out, rows.end.div_ceil(per_out));
-            let inputs: Vec<usize> = (0..per_in).collect();
-            let weight = self.weight.selected(&rows.clone().collect::<Vec<_>>(), &inputs);
-            let weight = BlockWeight::Dense { weight, groups: end - first };
-            return vec![Block { out: rows, input: first * per_in..end * per_in, weight }];
-        }
+        let (first, end) = (rows.start / per_out, rows.end.div_ceil(per_out));
+        let inputs: Vec<usize> = (0..per_in).collect();
+        let weight = self.weight.selected(&rows.clone().collect::<Vec<_>>(), &inputs);
+        let weight = BlockWeight::Dense { weight, groups: end - first };
+        Block { out: rows, input: first * per_in..end * per_in, weight }
+    }
+
+    /// What some rows of an ungrouped weight read of every input channel.
+    fn columns(&self, rows: &Range<usize>) -> Vec<Column> {
+        let taps = self.taps();
+        let [_, per_in, ..] = self.weight.shape();
         let empty = || vec![Column::default(); per_in];
         let of_part = |part: usize| {
             let mut columns = empty();
@@ -221,42 +244,45 @@ impl View<'_> {
         let parts = threads::map(rows.len().div_ceil(ROWS_A_PART), of_part).into_iter();
         let joined =
             |a: Vec<Column>, b: Vec<Column>| a.iter().zip(&b).map(|(a, b)| Column::joined(*a, *b)).collect();
-        let columns: Vec<Column> = parts.reduce(joined).unwrap_or_else(empty);
-        let mut blocks: Vec<Block> = vec![];
-        let mut found = ranges(&columns, taps > 1);
-        if found.len() > MAX_ROW_RANGES {
-            found = vec![(ColumnKind::Dense, 0..per_in)];
-        }
-        for (kind, input) in found {
-            let dense = |kernel: &[usize]| self.weight.selected(&rows.clone().collect::<Vec<_>>(), kernel);
-            let inputs: Vec<usize> = input.clone().collect();
-            match kind {
-                ColumnKind::Zero => {}
-                ColumnKind::Diagonal => {
-                    let factors: Vec<f64> = columns[input.clone()].iter().map(|c| c.value).collect();
-                    let out = columns[input.start].row..columns[input.start].row + input.len();
-                    let weight = match self.near(&factors, &[]) {
-                        Some(off) => {
-                            *deviation = deviation.max(off);
-                            BlockWeight::Dirac
-                        }
-                        None => BlockWeight::Diagonal(factors.into()),
-                    };
-                    blocks.push(Block { out, input, weight });
-                }
-                ColumnKind::Pointwise => {
-                    let weight = BlockWeight::Pointwise(dense(&inputs).at_tap(self.centre));
-                    blocks.push(Block { out: rows.clone(), input, weight });
-                }
-                ColumnKind::Dense => {
-                    let weight = dense(&inputs);
-                    let groups = self.groups_of(&weight);
-                    let weight = BlockWeight::Dense { weight: weight.grouped(groups), groups };
-                    blocks.push(Block { out: rows.clone(), input, weight });
-                }
+        parts.reduce(joined).unwrap_or_else(empty)
+    }
+
+    /// The block of some rows over input channels of one kind; `None` where it is zero.
+    fn column_block(
+        &self,
+        kind: ColumnKind,
+        rows: &Range<usize>,
+        input: Range<usize>,
+        columns: &[Column],
+        deviation: &mut f64,
+    ) -> Option<Block> {
+        let inputs: Vec<usize> = input.clone().collect();
+        let dense = || self.weight.selected(&rows.clone().collect::<Vec<_>>(), &inputs);
+        match kind {
+            ColumnKind::Zero => None,
+            ColumnKind::Diagonal => {
+                let factors: Vec<f64> = columns[input.clone()].iter().map(|c| c.value).collect();
+                let out = columns[input.start].row..columns[input.start].row + input.len();
+                let weight = match self.near(&factors, &[]) {
+                    Some(off) => {
+                        *deviation = deviation.max(off);
+                        BlockWeight::Dirac
+                    }
+                    None => BlockWeight::Diagonal(factors.into()),
+                };
+                Some(Block { out, input, weight })
+            }
+            ColumnKind::Pointwise => {
+                let weight = BlockWeight::Pointwise(dense().at_tap(self.centre));
+                Some(Block { out: rows.clone(), input, weight })
+            }
+            ColumnKind::Dense => {
+                let weight = dense();
+                let groups = self.groups_of(&weight);
+                let weight = BlockWeight::Dense { weight: weight.grouped(groups), groups };
+                Some(Block { out: rows.clone(), input, weight })
             }
         }
-        blocks
     }
 
     /// The number of groups of a dense weight whose rows read a range of inputs each: the literal form of a grouped block.
