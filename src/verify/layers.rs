@@ -1,7 +1,7 @@
 //! Compares every layer of an executor with f64, on the layer's actual input.
 
 use super::precision::with_weights;
-use crate::graph::{Activation, BlockWeight, Conv2d, Graph, Op, Shape, ValueId, Weight};
+use crate::graph::{Activation, BlockWeight, Conv2d, Graph, Node, Op, Shape, ValueId, Weight};
 use crate::kernel::{Precision, Rounding};
 use crate::reference;
 use crate::tensor::Tensor;
@@ -68,48 +68,11 @@ fn check_layer(
     let node = graph.node(v);
     let inputs: Vec<Vec<f64>> = node.inputs.iter().map(|&i| of(i)).collect();
     let shapes: Vec<Shape> = node.inputs.iter().map(|&i| graph.shape(i)).collect();
-    let run = |op: &Op, inputs: &[Vec<f64>]| {
-        let operands: Vec<&[f64]> = inputs.iter().map(Vec::as_slice).collect();
-        reference::apply(op, &operands, &shapes, node.shape, batch)
-    };
-    let expected = run(&node.op, &inputs);
+    let layer = Layer { node, shapes: &shapes, batch };
+    let expected = layer.run(&node.op, &inputs);
     let magnitudes: Vec<Vec<f64>> = inputs.iter().map(|x| x.iter().map(|v| v.abs()).collect()).collect();
-    // The magnitude of every sum, and the number of its terms by channel.
-    let (size, terms): (Vec<f64>, Vec<usize>) = match &node.op {
-        Op::Conv2d(conv) => {
-            let size = match rounding.reach {
-                None => run(&Op::Conv2d(magnitude(conv)), &magnitudes),
-                Some(reach) => {
-                    let near = [near(conv, &magnitudes[0], shapes[0], node.shape, reach)];
-                    let shape = Shape { channels: shapes[0].channels, ..node.shape };
-                    let operands: Vec<&[f64]> = near.iter().map(Vec::as_slice).collect();
-                    let all_taps = Op::Conv2d(all_taps(conv));
-                    reference::apply(&all_taps, &operands, &[shape], node.shape, batch)
-                }
-            };
-            (size, terms(conv))
-        }
-        Op::GlobalAverage => {
-            let n = shapes[0].height * shapes[0].width;
-            (run(&node.op, &magnitudes), vec![n; node.shape.channels])
-        }
-        Op::Add(_) => (run(&Op::Add(Activation::Identity), &magnitudes), vec![2; node.shape.channels]),
-        Op::AvgPool2x2 => (run(&node.op, &magnitudes), vec![4; node.shape.channels]),
-        // A product of two values, each rounded where it is stored.
-        Op::Gate { .. } => (run(&node.op, &magnitudes), vec![1; node.shape.channels]),
-        _ => (expected.iter().map(|v| v.abs()).collect(), vec![1; node.shape.channels]),
-    };
-    // What rounding the weights changes at most. The output is f32 in every precision.
-    let weights = match &node.op {
-        Op::Conv2d(conv) if precision != Precision::F32 => {
-            let moved = |w: f64| if w == 0.0 { 0.0 } else { precision.rounding(w.abs()) };
-            run(
-                &Op::Conv2d(Conv2d { bias: vec![0.0; conv.out_channels], ..moved_by(conv, moved) }),
-                &magnitudes,
-            )
-        }
-        _ => vec![0.0; expected.len()],
-    };
+    let (size, terms) = layer.sums(&magnitudes, &expected, rounding);
+    let weights = layer.rounded_weights(&magnitudes, precision);
     let copied = copied(graph, v, &magnitudes, &shapes, batch, precision, views);
     let stored = if v == graph.output() { Precision::F32 } else { precision };
     let plane = node.shape.height * node.shape.width;
@@ -126,6 +89,64 @@ fn check_layer(
         check.of_bound = check.of_bound.max(ratio);
     }
     check
+}
+
+/// A layer with the shapes of its operands.
+struct Layer<'g> {
+    node: &'g Node,
+    shapes: &'g [Shape],
+    batch: usize,
+}
+
+impl Layer<'_> {
+    /// The output of an operation in place of the layer's own, in f64.
+    fn run(&self, op: &Op, inputs: &[Vec<f64>]) -> Vec<f64> {
+        let operands: Vec<&[f64]> = inputs.iter().map(Vec::as_slice).collect();
+        reference::apply(op, &operands, self.shapes, self.node.shape, self.batch)
+    }
+
+    /// The magnitude of every sum, and the number of its terms by channel.
+    fn sums(&self, magnitudes: &[Vec<f64>], expected: &[f64], rounding: Rounding) -> (Vec<f64>, Vec<usize>) {
+        let Layer { node, shapes, batch } = *self;
+        match &node.op {
+            Op::Conv2d(conv) => {
+                let size = match rounding.reach {
+                    None => self.run(&Op::Conv2d(magnitude(conv)), magnitudes),
+                    Some(reach) => {
+                        let near = [near(conv, &magnitudes[0], shapes[0], node.shape, reach)];
+                        let shape = Shape { channels: shapes[0].channels, ..node.shape };
+                        let operands: Vec<&[f64]> = near.iter().map(Vec::as_slice).collect();
+                        let all_taps = Op::Conv2d(all_taps(conv));
+                        reference::apply(&all_taps, &operands, &[shape], node.shape, batch)
+                    }
+                };
+                (size, terms(conv))
+            }
+            Op::GlobalAverage => {
+                let n = shapes[0].height * shapes[0].width;
+                (self.run(&node.op, magnitudes), vec![n; node.shape.channels])
+            }
+            Op::Add(_) => {
+                (self.run(&Op::Add(Activation::Identity), magnitudes), vec![2; node.shape.channels])
+            }
+            Op::AvgPool2x2 => (self.run(&node.op, magnitudes), vec![4; node.shape.channels]),
+            // A product of two values, each rounded where it is stored.
+            Op::Gate { .. } => (self.run(&node.op, magnitudes), vec![1; node.shape.channels]),
+            _ => (expected.iter().map(|v| v.abs()).collect(), vec![1; node.shape.channels]),
+        }
+    }
+
+    /// What rounding the weights changes at most. The output is f32 in every precision.
+    fn rounded_weights(&self, magnitudes: &[Vec<f64>], precision: Precision) -> Vec<f64> {
+        match &self.node.op {
+            Op::Conv2d(conv) if precision != Precision::F32 => {
+                let moved = |w: f64| if w == 0.0 { 0.0 } else { precision.rounding(w.abs()) };
+                let moved = Conv2d { bias: vec![0.0; conv.out_channels], ..moved_by(conv, moved) };
+                self.run(&Op::Conv2d(moved), magnitudes)
+            }
+            _ => vec![0.0; self.batch * self.node.shape.len()],
+        }
+    }
 }
 
 /// By value, whether readers may see it through a view, computed in f32 as they load it, where what was kept of it is a copy in the
