@@ -91,6 +91,28 @@ pub(super) struct SavedBlock {
     weight: SavedWeight,
 }
 
+impl SavedBlock {
+    /// The block of a convolution with a window of `kernel`.
+    fn read(self, checkpoint: &Checkpoint, layer: &str, kernel: [usize; 2]) -> Result<Block, SavedError> {
+        let SavedBlock { out, input, weight } = self;
+        let (o, i, [kh, kw]) = (out.len(), input.len(), kernel);
+        let read = |name: &str, shape: [usize; 4]| tensor(checkpoint, layer, name, &shape).map(Weight::new);
+        let weight = match weight {
+            SavedWeight::Dense { tensor, groups } => {
+                let shape = [o, i / groups.max(1), kh, kw];
+                BlockWeight::Dense { weight: read(&tensor, shape)?, groups }
+            }
+            SavedWeight::Pointwise { tensor } => BlockWeight::Pointwise(read(&tensor, [o, i, 1, 1])?),
+            SavedWeight::Dirac => BlockWeight::Dirac,
+            SavedWeight::MeanPool2 => BlockWeight::AvgPool2x2,
+            SavedWeight::Diagonal { tensor: name } => {
+                BlockWeight::Diagonal(tensor(checkpoint, layer, &name, &[o])?.to_f64().into())
+            }
+        };
+        Ok(Block { out, input, weight })
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum SavedWeight {
@@ -214,60 +236,7 @@ impl View for Lazy {
 
 pub(super) fn saved_op(node: &Node, tensors: &mut Vec<(String, Lazy)>) -> Result<SavedOp, SavedError> {
     Ok(match &node.op {
-        Op::Conv2d(conv) => {
-            let bias = format!("{}.bias", node.name);
-            tensors.push((bias.clone(), Lazy::vector(&conv.bias)));
-            let mut blocks = vec![];
-            let (mut dense, mut pointwise, mut diagonal) = (0, 0, 0);
-            let numbered = |what: &str, count: &mut usize| {
-                *count += 1;
-                let number = if *count == 1 { String::new() } else { (*count - 1).to_string() };
-                format!("{}.{what}{number}", node.name)
-            };
-            for b in &conv.blocks {
-                let mut add = |name: String, weight: &Weight| {
-                    let lazy = Lazy::Weight { weight: weight.clone(), shape: weight.shape() };
-                    tensors.push((name.clone(), lazy));
-                    name
-                };
-                let weight = match &b.weight {
-                    BlockWeight::Dense { weight, groups } => {
-                        let tensor = add(numbered("weight", &mut dense), weight);
-                        SavedWeight::Dense { tensor, groups: *groups }
-                    }
-                    BlockWeight::Pointwise(weight) => {
-                        let tensor = add(numbered("shortcut", &mut pointwise), weight);
-                        SavedWeight::Pointwise { tensor }
-                    }
-                    BlockWeight::Dirac => SavedWeight::Dirac,
-                    BlockWeight::AvgPool2x2 => SavedWeight::MeanPool2,
-                    BlockWeight::Diagonal(factors) => {
-                        let tensor = numbered("scale", &mut diagonal);
-                        tensors.push((tensor.clone(), Lazy::vector(factors)));
-                        SavedWeight::Diagonal { tensor }
-                    }
-                };
-                blocks.push(SavedBlock { out: b.out.clone(), input: b.input.clone(), weight });
-            }
-            let ranges = conv.activation.iter().enumerate();
-            let saved = ranges
-                .map(|(i, (r, a))| (r.clone(), SavedActivation::save(a, &node.name, i, tensors)))
-                .collect();
-            SavedOp::Conv2d {
-                in_channels: conv.in_channels,
-                out_channels: conv.out_channels,
-                kernel: conv.kernel,
-                stride: conv.stride,
-                padding: conv.padding,
-                padding_end: (conv.padding_end != conv.padding).then_some(conv.padding_end),
-                same: conv.same,
-                even: conv.even,
-                dilation: conv.dilation,
-                blocks,
-                bias,
-                activation: saved,
-            }
-        }
+        Op::Conv2d(conv) => saved_conv(conv, &node.name, tensors),
         Op::Add(a) => SavedOp::Add { activation: SavedActivation::save(a, &node.name, 0, tensors) },
         Op::Activation(a) => {
             SavedOp::Activation { activation: SavedActivation::save(a, &node.name, 0, tensors) }
@@ -281,6 +250,61 @@ pub(super) fn saved_op(node: &Node, tensors: &mut Vec<(String, Lazy)>) -> Result
             return Err(SavedError::Unsaveable { layer: node.name.clone(), what: op.to_string() });
         }
     })
+}
+
+/// A convolution whose tensors are called after its layer: `{layer}.weight`, `.weight1`, and so on.
+fn saved_conv(conv: &Conv2d, layer: &str, tensors: &mut Vec<(String, Lazy)>) -> SavedOp {
+    let bias = format!("{layer}.bias");
+    tensors.push((bias.clone(), Lazy::vector(&conv.bias)));
+    let mut blocks = vec![];
+    let (mut dense, mut pointwise, mut diagonal) = (0, 0, 0);
+    let numbered = |what: &str, count: &mut usize| {
+        *count += 1;
+        let number = if *count == 1 { String::new() } else { (*count - 1).to_string() };
+        format!("{layer}.{what}{number}")
+    };
+    for b in &conv.blocks {
+        let mut add = |name: String, weight: &Weight| {
+            let lazy = Lazy::Weight { weight: weight.clone(), shape: weight.shape() };
+            tensors.push((name.clone(), lazy));
+            name
+        };
+        let weight = match &b.weight {
+            BlockWeight::Dense { weight, groups } => {
+                let tensor = add(numbered("weight", &mut dense), weight);
+                SavedWeight::Dense { tensor, groups: *groups }
+            }
+            BlockWeight::Pointwise(weight) => {
+                let tensor = add(numbered("shortcut", &mut pointwise), weight);
+                SavedWeight::Pointwise { tensor }
+            }
+            BlockWeight::Dirac => SavedWeight::Dirac,
+            BlockWeight::AvgPool2x2 => SavedWeight::MeanPool2,
+            BlockWeight::Diagonal(factors) => {
+                let tensor = numbered("scale", &mut diagonal);
+                tensors.push((tensor.clone(), Lazy::vector(factors)));
+                SavedWeight::Diagonal { tensor }
+            }
+        };
+        blocks.push(SavedBlock { out: b.out.clone(), input: b.input.clone(), weight });
+    }
+    let ranges = conv.activation.iter().enumerate();
+    let activation =
+        ranges.map(|(i, (r, a))| (r.clone(), SavedActivation::save(a, layer, i, tensors))).collect();
+    SavedOp::Conv2d {
+        in_channels: conv.in_channels,
+        out_channels: conv.out_channels,
+        kernel: conv.kernel,
+        stride: conv.stride,
+        padding: conv.padding,
+        padding_end: (conv.padding_end != conv.padding).then_some(conv.padding_end),
+        same: conv.same,
+        even: conv.even,
+        dilation: conv.dilation,
+        blocks,
+        bias,
+        activation,
+    }
 }
 
 /// `channels` are those of the first operand.
@@ -301,7 +325,7 @@ pub(super) fn read_op(
         SavedOp::Conv2d {
             in_channels,
             out_channels,
-            kernel: [kh, kw],
+            kernel,
             stride,
             padding,
             padding_end,
@@ -311,47 +335,27 @@ pub(super) fn read_op(
             blocks,
             bias,
             activation,
-        } => {
-            let weight =
-                |name: &str, shape: [usize; 4]| tensor(checkpoint, layer, name, &shape).map(Weight::new);
-            let mut read = vec![];
-            for SavedBlock { out, input, weight: saved } in blocks {
-                let (o, i) = (out.len(), input.len());
-                let block = match saved {
-                    SavedWeight::Dense { tensor, groups } => {
-                        let shape = [o, i / groups.max(1), kh, kw];
-                        BlockWeight::Dense { weight: weight(&tensor, shape)?, groups }
-                    }
-                    SavedWeight::Pointwise { tensor } => {
-                        BlockWeight::Pointwise(weight(&tensor, [o, i, 1, 1])?)
-                    }
-                    SavedWeight::Dirac => BlockWeight::Dirac,
-                    SavedWeight::MeanPool2 => BlockWeight::AvgPool2x2,
-                    SavedWeight::Diagonal { tensor: name } => {
-                        BlockWeight::Diagonal(tensor(checkpoint, layer, &name, &[o])?.to_f64().into())
-                    }
-                };
-                read.push(Block { out, input, weight: block });
-            }
-            Op::Conv2d(Conv2d {
-                in_channels,
-                out_channels,
-                kernel: [kh, kw],
-                stride,
-                padding,
-                padding_end: padding_end.unwrap_or(padding),
-                same,
-                even,
-                dilation,
-                blocks: read,
-                bias: tensor(checkpoint, layer, &bias, &[out_channels])?.to_f64(),
-                has_bias: true,
-                activation: activation
-                    .into_iter()
-                    .map(|(r, a)| a.read(checkpoint, layer, r.len()).map(|a| (r, a)))
-                    .collect::<Result<_, _>>()?,
-            })
-        }
+        } => Op::Conv2d(Conv2d {
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            padding,
+            padding_end: padding_end.unwrap_or(padding),
+            same,
+            even,
+            dilation,
+            blocks: blocks
+                .into_iter()
+                .map(|block| block.read(checkpoint, layer, kernel))
+                .collect::<Result<_, _>>()?,
+            bias: tensor(checkpoint, layer, &bias, &[out_channels])?.to_f64(),
+            has_bias: true,
+            activation: activation
+                .into_iter()
+                .map(|(r, a)| a.read(checkpoint, layer, r.len()).map(|a| (r, a)))
+                .collect::<Result<_, _>>()?,
+        }),
     })
 }
 
