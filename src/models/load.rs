@@ -88,21 +88,30 @@ fn load_assuming(
 ) -> Result<Model, ModelError> {
     let config = Config::read(checkpoint.config());
     let stated = assume.over(&config)?;
-    let mut foreign = None;
-    match saved::load(checkpoint) {
+    let foreign = match saved::load(checkpoint) {
         Some(Ok((graph, about))) => {
             // Its strides and the like are written out. What a config beside it states is of the file that it came from.
             Conventions::new(assume.clone()).finish("file of rmnet")?;
             return from_saved(graph, about, size);
         }
-        Some(Err(saved::SavedError::Foreign)) => {
-            foreign = Some(format!("metadata `{}`", saved::METADATA_KEY))
-        }
+        Some(Err(saved::SavedError::Foreign)) => Some(format!("metadata `{}`", saved::METADATA_KEY)),
         Some(Err(error)) => return Err(error.into()),
-        None => {}
-    }
+        None => None,
+    };
+    let mut model = from_published(checkpoint, &config, stated, size)?;
+    model.ignored.extend(foreign);
+    Ok(model)
+}
+
+/// The model of a checkpoint that another library wrote.
+fn from_published(
+    checkpoint: &Checkpoint,
+    config: &Config,
+    stated: Assume,
+    size: Option<[usize; 2]>,
+) -> Result<Model, ModelError> {
     let named = timm::architecture(&config.timm)?;
-    let (dict, architecture) = detect::network(checkpoint, &config, stated.get(Key::Prefix))?;
+    let (dict, architecture) = detect::network(checkpoint, config, stated.get(Key::Prefix))?;
     if let Some(name) = named {
         timm::check(name, architecture)?;
     }
@@ -111,7 +120,7 @@ fn load_assuming(
         Naming::Torchvision if named.is_some() => Naming::Timm,
         naming => naming,
     };
-    let configured = stated_preprocess(checkpoint, &config, architecture.model_types)?;
+    let configured = stated_preprocess(checkpoint, config, architecture.model_types)?;
     let of_family = configured.is_none();
     let preprocess = configured.unwrap_or_else(|| (architecture.preprocess)(&dict));
     let size = size.unwrap_or(preprocess.size.array());
@@ -119,14 +128,13 @@ fn load_assuming(
     let preprocess = preprocess.with_size(size);
 
     let mut reader = TensorReader::new(dict, naming, stated);
-    let built = (architecture.build)(&mut reader, &config, size)?;
+    let built = (architecture.build)(&mut reader, config, size)?;
     let preprocess = match of_family {
         true => preprocess.for_channels(built.graph.input_shape().channels),
         false => preprocess,
     };
     let family = format!("{naming} {}", built.family);
-    let Finished { mut assumed, mut ignored } = reader.finish(&family, built.graph.input_shape().channels)?;
-    ignored.extend(foreign);
+    let Finished { mut assumed, ignored } = reader.finish(&family, built.graph.input_shape().channels)?;
     if of_family {
         assumed.push(Assumption { key: Key::Preprocess, value: preprocess.to_string(), stated: false });
     }
@@ -137,15 +145,20 @@ fn load_assuming(
         (None, Some(classes)) => config.timm.num_classes.agrees("num_classes", &classes)?,
         (None, None) => {}
     }
-    let output = match (naming, built.classes) {
-        (Naming::InsightFace, _) => OutputKind::Embedding,
-        (_, Some(_)) => OutputKind::Logits,
-        (_, None) => OutputKind::Features,
-    };
+    let output = output_kind(naming, built.classes);
     let scores = config.results.scores(built.classes)?;
     let Built { graph, blocks, .. } = built;
     let layers = BTreeMap::new();
     Ok(Model { graph, family, naming, blocks, preprocess, labels, output, scores, assumed, ignored, layers })
+}
+
+/// What a network gives, by its naming scheme and whether it has a classifier.
+fn output_kind(naming: Naming, classes: Option<usize>) -> OutputKind {
+    match (naming, classes) {
+        (Naming::InsightFace, _) => OutputKind::Embedding,
+        (_, Some(_)) => OutputKind::Logits,
+        (_, None) => OutputKind::Features,
+    }
 }
 
 /// Refuses layers whose names, which are those of a file's tensors, have characters that no name needs: they are printed, and written
