@@ -56,13 +56,9 @@ impl<'a> DispatchBench<'a> {
             |values: &[u32], usage| pollster::block_on(uploader.buffer_for("trial", values, usage));
         let both = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
         let mut pair = |values: &[u32]| Ok([upload(values, BufferUsages::COPY_SRC)?, upload(values, both)?]);
-        let mut content: Vec<u32> = vec![];
         let placed = reads.iter().enumerate().map(|(n, values)| (read_at(n), values));
         let placed = placed.chain(writes.iter().enumerate().map(|(n, values)| (written_at(n), values)));
-        for (start, values) in placed.filter_map(|(start, values)| Some((start?, values))) {
-            content.resize(content.len().max(start + values.len()), 0);
-            content[start..start + values.len()].copy_from_slice(values);
-        }
+        let content = arena_content(placed.filter_map(|(start, values)| Some((start?, values))));
         let in_arena = match content.is_empty() {
             true => None,
             false => Some(pair(&content)?),
@@ -93,19 +89,7 @@ impl<'a> DispatchBench<'a> {
         }
         let (reads, writes, arena) = (own_reads, own_writes, in_arena);
         pollster::block_on(uploader.finish())?;
-        let clock = || {
-            let device = gpu.device();
-            device.features().contains(wgpu::Features::TIMESTAMP_QUERY).then(|| {
-                let descriptor = wgpu::QuerySetDescriptor {
-                    label: Some("trial"),
-                    ty: wgpu::QueryType::Timestamp,
-                    count: 2,
-                };
-                let usage = BufferUsages::QUERY_RESOLVE | BufferUsages::COPY_SRC;
-                (device.create_query_set(&descriptor), buffer(gpu, 16, usage))
-            })
-        };
-        let clock = pollster::block_on(gpu.scoped("a trial", clock))?;
+        let clock = pollster::block_on(gpu.scoped("a trial", || clock(gpu)))?;
         Ok(DispatchBench { gpu, reads, writes, arena, results, clock })
     }
 
@@ -225,6 +209,27 @@ impl CompiledCandidate {
             }
         }
     }
+}
+
+/// The words of an arena with each value at its start, and zeros between.
+fn arena_content<'v>(placed: impl Iterator<Item = (usize, &'v Vec<u32>)>) -> Vec<u32> {
+    let mut content: Vec<u32> = vec![];
+    for (start, values) in placed {
+        content.resize(content.len().max(start + values.len()), 0);
+        content[start..start + values.len()].copy_from_slice(values);
+    }
+    content
+}
+
+/// A set of two timestamp queries and the buffer they are resolved to; `None` if the device has no timestamps.
+fn clock(gpu: &Gpu) -> Option<(QuerySet, Buffer)> {
+    let device = gpu.device();
+    device.features().contains(wgpu::Features::TIMESTAMP_QUERY).then(|| {
+        let descriptor =
+            wgpu::QuerySetDescriptor { label: Some("trial"), ty: wgpu::QueryType::Timestamp, count: 2 };
+        let usage = BufferUsages::QUERY_RESOLVE | BufferUsages::COPY_SRC;
+        (device.create_query_set(&descriptor), buffer(gpu, 16, usage))
+    })
 }
 
 fn buffer(gpu: &Gpu, size: u64, usage: BufferUsages) -> Buffer {
