@@ -136,56 +136,59 @@ mod tests {
         }
     }
 
+    type Change = fn(&mut ConvSpec);
+
+    /// No change, then changes of every field.
+    const CHANGES: [Change; 42] = [
+        |_| {},
+        |c| c.k_ranges[0].from.buffer = 1,
+        |c| c.k_ranges[0].from.shape.batch = 2,
+        |c| c.k_ranges[0].from.shape.channels = 12,
+        |c| c.k_ranges[0].from.shape.height = 12,
+        |c| c.k_ranges[0].from.shape.width = 12,
+        |c| c.k_ranges[0].from.shape.layout = Layout::Planar,
+        |c| c.k_ranges[0].from.first_channel = 4,
+        |c| c.k_ranges[0].from.channels = 4,
+        |c| c.k_ranges[0].from.stride = 2,
+        |c| c.k_ranges[0].from.avg_pool_2x2 = true,
+        |c| c.k_ranges[0].prologue = Some(Function::Relu),
+        |c| c.k_ranges[0].prologue = Some(Function::Identity),
+        |c| c.k_ranges[0].kernel = [1, 3],
+        |c| c.k_ranges[0].kernel = [3, 1],
+        |c| c.k_ranges[0].stride = [1, 2],
+        |c| c.k_ranges[0].padding = [1, 0],
+        |c| c.k_ranges[0].padding_end = [0, 1],
+        |c| c.k_ranges[0].dilation = [2, 1],
+        |c| c.k_ranges[0].groups = 2,
+        |c| c.k_ranges.push(c.k_ranges[0]),
+        |c| c.k_ranges.clear(),
+        |c| c.adds[0].from.buffer = 1,
+        |c| c.adds[0].from.first_channel = 4,
+        |c| c.adds[0].first_out = 4,
+        |c| c.adds[0].gate = Some(c.adds[0].from),
+        |c| c.adds.push(c.adds[0]),
+        |c| c.adds.clear(),
+        |c| c.in_place = 1,
+        |c| c.out_channels = 12,
+        |c| c.size = [7, 9],
+        |c| c.activation[0].1 = Function::Relu6,
+        |c| c.activation[0].1 = Function::Sigmoid,
+        |c| c.activation = vec![(0..4, Function::Relu), (4..8, Function::Relu)],
+        |c| c.pool = Some(MaxPool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] }),
+        |c| c.pool = Some(MaxPool { kernel: [3, 3], stride: [2, 2], padding: [0, 0] }),
+        |c| c.pool = Some(MaxPool { kernel: [3, 3], stride: [1, 2], padding: [1, 1] }),
+        |c| c.outputs[0].channels = 0..4,
+        |c| c.outputs[0].first_channel = 4,
+        |c| c.outputs[0].shape.layout = Layout::Planar,
+        |c| c.outputs[0].shape.channels = 12,
+        |c| c.outputs.push(c.outputs[0].clone()),
+    ];
+
     /// Every field changed on its own, two at a time.
     fn variants() -> Vec<Spec> {
-        type Change = fn(&mut ConvSpec);
-        let changes: [Change; 42] = [
-            |_| {},
-            |c| c.k_ranges[0].from.buffer = 1,
-            |c| c.k_ranges[0].from.shape.batch = 2,
-            |c| c.k_ranges[0].from.shape.channels = 12,
-            |c| c.k_ranges[0].from.shape.height = 12,
-            |c| c.k_ranges[0].from.shape.width = 12,
-            |c| c.k_ranges[0].from.shape.layout = Layout::Planar,
-            |c| c.k_ranges[0].from.first_channel = 4,
-            |c| c.k_ranges[0].from.channels = 4,
-            |c| c.k_ranges[0].from.stride = 2,
-            |c| c.k_ranges[0].from.avg_pool_2x2 = true,
-            |c| c.k_ranges[0].prologue = Some(Function::Relu),
-            |c| c.k_ranges[0].prologue = Some(Function::Identity),
-            |c| c.k_ranges[0].kernel = [1, 3],
-            |c| c.k_ranges[0].kernel = [3, 1],
-            |c| c.k_ranges[0].stride = [1, 2],
-            |c| c.k_ranges[0].padding = [1, 0],
-            |c| c.k_ranges[0].padding_end = [0, 1],
-            |c| c.k_ranges[0].dilation = [2, 1],
-            |c| c.k_ranges[0].groups = 2,
-            |c| c.k_ranges.push(c.k_ranges[0]),
-            |c| c.k_ranges.clear(),
-            |c| c.adds[0].from.buffer = 1,
-            |c| c.adds[0].from.first_channel = 4,
-            |c| c.adds[0].first_out = 4,
-            |c| c.adds[0].gate = Some(c.adds[0].from),
-            |c| c.adds.push(c.adds[0]),
-            |c| c.adds.clear(),
-            |c| c.in_place = 1,
-            |c| c.out_channels = 12,
-            |c| c.size = [7, 9],
-            |c| c.activation[0].1 = Function::Relu6,
-            |c| c.activation[0].1 = Function::Sigmoid,
-            |c| c.activation = vec![(0..4, Function::Relu), (4..8, Function::Relu)],
-            |c| c.pool = Some(MaxPool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] }),
-            |c| c.pool = Some(MaxPool { kernel: [3, 3], stride: [2, 2], padding: [0, 0] }),
-            |c| c.pool = Some(MaxPool { kernel: [3, 3], stride: [1, 2], padding: [1, 1] }),
-            |c| c.outputs[0].channels = 0..4,
-            |c| c.outputs[0].first_channel = 4,
-            |c| c.outputs[0].shape.layout = Layout::Planar,
-            |c| c.outputs[0].shape.channels = 12,
-            |c| c.outputs.push(c.outputs[0].clone()),
-        ];
         let mut specs = vec![];
-        for (i, first) in changes.iter().enumerate() {
-            for second in &changes[i..] {
+        for (i, first) in CHANGES.iter().enumerate() {
+            for second in &CHANGES[i..] {
                 let mut spec = base();
                 first(&mut spec);
                 // The second change may need what the first removed.
