@@ -1,7 +1,7 @@
 //! Tensors over the storages of a file: views where values are contiguous; else copies made at the first read.
 
 use super::shown;
-use super::value::{Data, TensorRecord};
+use super::value::{Data, Storage, TensorRecord};
 use crate::tensor::{Bytes, Dtype, Owner, Tensor};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -43,39 +43,8 @@ impl Source<'_> {
             Data::Strided { storage, offset, strides } => (storage, *offset, strides),
             Data::Unreadable(form) => return Ok(Placed::Other((*form).into())),
         };
-        let key = || shown(storage.key);
-        let range = (self.storage)(storage.key);
-        let range = range.ok_or_else(|| format!("its storage `{}` is not in the file", key()))?;
-        let bytes = storage.elements.checked_mul(storage.element.size);
-        if bytes.is_none_or(|n| n > range.len() || range.len() - n >= storage.element.size) {
-            let (n, size, found) = (storage.elements, storage.element.size, range.len());
-            return Err(format!(
-                "storage `{}`: expected {n} elements of {size} bytes, found {found} bytes",
-                key()
-            ));
-        }
-        let range = match storage.part {
-            None => range,
-            Some((first, elements)) => {
-                let end = first.checked_add(elements).filter(|end| *end <= storage.elements);
-                let end = end.ok_or_else(|| format!("a part of storage `{}` ends beyond it", key()))?;
-                let size = storage.element.size;
-                range.start + first * size..range.start + end * size
-            }
-        };
-
-        let room = range.len() / element.size;
-        let beyond = || {
-            format!("shape {shape:?}, strides {strides:?} and offset {offset} reach beyond {room} elements")
-        };
-        let elements = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).ok_or_else(beyond)?;
-        if elements > 0 {
-            let reach = shape
-                .iter()
-                .zip(strides)
-                .try_fold(offset, |at, (d, s)| at.checked_add((d - 1).checked_mul(*s)?));
-            reach.filter(|last| *last < room).ok_or_else(beyond)?;
-        }
+        let range = self.storage_range(storage)?;
+        let elements = elements_within(range.len() / element.size, shape, offset, strides)?;
         let Some(dtype) = element.dtype else { return Ok(Placed::Other(element.name.into())) };
         let misfit = |e: crate::tensor::SizeError| e.to_string();
         let start = if elements > 0 { range.start + offset * element.size } else { range.start };
@@ -102,6 +71,39 @@ impl Source<'_> {
             .map(Placed::Tensor)
             .map_err(misfit)
     }
+
+    /// The bytes of a storage, or of its part, in the file.
+    fn storage_range(&self, storage: &Storage<'_>) -> Result<Range<usize>, String> {
+        let key = || shown(storage.key);
+        let range = (self.storage)(storage.key);
+        let range = range.ok_or_else(|| format!("its storage `{}` is not in the file", key()))?;
+        let size = storage.element.size;
+        let bytes = storage.elements.checked_mul(size);
+        if bytes.is_none_or(|n| n > range.len() || range.len() - n >= size) {
+            let (n, found) = (storage.elements, range.len());
+            return Err(format!(
+                "storage `{}`: expected {n} elements of {size} bytes, found {found} bytes",
+                key()
+            ));
+        }
+        let Some((first, elements)) = storage.part else { return Ok(range) };
+        let end = first.checked_add(elements).filter(|end| *end <= storage.elements);
+        let end = end.ok_or_else(|| format!("a part of storage `{}` ends beyond it", key()))?;
+        Ok(range.start + first * size..range.start + end * size)
+    }
+}
+
+/// The number of elements of a view of a storage, all of which must lie among its `room` elements.
+fn elements_within(room: usize, shape: &[usize], offset: usize, strides: &[usize]) -> Result<usize, String> {
+    let beyond =
+        || format!("shape {shape:?}, strides {strides:?} and offset {offset} reach beyond {room} elements");
+    let elements = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).ok_or_else(beyond)?;
+    if elements > 0 {
+        let reach =
+            shape.iter().zip(strides).try_fold(offset, |at, (d, s)| at.checked_add((d - 1).checked_mul(*s)?));
+        reach.filter(|last| *last < room).ok_or_else(beyond)?;
+    }
+    Ok(elements)
 }
 
 /// Whether values lie one after the other in row-major order. The stride of a dimension of 1 says nothing.
