@@ -5,7 +5,7 @@
 //! would read the whole file to open it.
 
 use super::{Refusal, refuse, shown};
-use rawzip::{CompressionMethod, ZipArchive};
+use rawzip::{CompressionMethod, ZipArchive, ZipFileHeaderRecord, ZipSliceArchive};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -31,7 +31,6 @@ impl<'a> Archive<'a> {
             let rest = bytes.len() as u64 - archive.end_offset();
             return refuse(format!("{rest} trailing bytes after the zip archive"));
         }
-        let directory = archive.directory_offset();
         let mut all: Vec<(&[u8], Range<usize>)> = vec![];
         // Ranges from the local header on, which may not overlap.
         let mut taken: Vec<Range<u64>> = vec![];
@@ -58,23 +57,9 @@ impl<'a> Archive<'a> {
                 all.push((central_name, 0..0));
                 continue;
             }
-            let (stored, size) = (entry.compressed_size_hint(), entry.uncompressed_size_hint());
-            if stored != size {
-                return refuse(format!("entry `{}`: {stored} bytes stored, {size} expected", name()));
-            }
-            let placed = archive.get_entry(entry.wayfinder());
-            let placed = placed.map_err(|e| Refusal::Reason(format!("entry `{}`: {e}", name())))?;
-            let (start, end) = placed.compressed_data_range();
-            let path = placed.local_header().file_path();
-            let local_name: &[u8] = path.as_ref();
-            if local_name != central_name {
-                return refuse(format!("entry `{}` is called `{}` at its place", name(), shown(local_name)));
-            }
-            if end > directory {
-                return refuse(format!("entry `{}` ends beyond the directory of the archive", name()));
-            }
-            all.push((central_name, start as usize..end as usize));
-            taken.push(entry.local_header_offset()..end);
+            let range = stored_range(&archive, &entry, central_name)?;
+            taken.push(entry.local_header_offset()..range.end);
+            all.push((central_name, range.start as usize..range.end as usize));
         }
         taken.sort_unstable_by_key(|r| (r.start, r.end));
         if let Some(pair) = taken.windows(2).find(|pair| pair[0].end > pair[1].start) {
@@ -142,6 +127,31 @@ impl<'a> Archive<'a> {
             Some(other) => refuse(format!("byte order `{}`, expected `little` or `big`", shown(other))),
         }
     }
+}
+
+/// The bytes of an entry that is not compressed, which must be called in its place as in the directory.
+fn stored_range(
+    archive: &ZipSliceArchive<&[u8]>,
+    entry: &ZipFileHeaderRecord<'_>,
+    central_name: &[u8],
+) -> Result<Range<u64>, Refusal> {
+    let name = || shown(central_name);
+    let (stored, size) = (entry.compressed_size_hint(), entry.uncompressed_size_hint());
+    if stored != size {
+        return refuse(format!("entry `{}`: {stored} bytes stored, {size} expected", name()));
+    }
+    let placed = archive.get_entry(entry.wayfinder());
+    let placed = placed.map_err(|e| Refusal::Reason(format!("entry `{}`: {e}", name())))?;
+    let (start, end) = placed.compressed_data_range();
+    let path = placed.local_header().file_path();
+    let local_name: &[u8] = path.as_ref();
+    if local_name != central_name {
+        return refuse(format!("entry `{}` is called `{}` at its place", name(), shown(local_name)));
+    }
+    if end > archive.directory_offset() {
+        return refuse(format!("entry `{}` ends beyond the directory of the archive", name()));
+    }
+    Ok(start..end)
 }
 
 /// What a zip archive without `data.pkl` is.
