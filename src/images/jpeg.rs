@@ -208,6 +208,20 @@ impl Frame {
 
     /// Refuses what is not decoded, by its name.
     fn check(&self, markers: &Markers<'_>, mode: ColorMode) -> Result<Needs, ImageError> {
+        self.check_header()?;
+        let most = self.most_sampled()?;
+        self.check_scans(markers.scans)?;
+        let area = self.width as u64 * self.height as u64;
+        let own = DECODER + 2 * markers.exif.len() as u64;
+        let decoded = self.decoded_bytes(most, markers.scans, mode) + own;
+        check_size(self.width, self.height, decoded)?;
+        let upright = turned(area * mode.channels() as u64) + own;
+        let bytes = decoded.max(upright.min(MAX_BYTES as u64)) as usize;
+        Ok(Needs { width: self.width, height: self.height, bytes })
+    }
+
+    /// Checks the kind of the frame, its precision, its size and the number of its components.
+    fn check_header(&self) -> Result<(), ImageError> {
         let kind = match self.kind {
             0xc3 => "lossless",
             0xc5 | 0xc6 | 0xcd | 0xce => "hierarchical (a differential frame)",
@@ -231,6 +245,11 @@ impl Frame {
         if !matches!(self.components.len(), 1 | 3 | 4) {
             return Err(unsupported(format!("{} components, expected 1, 3 or 4", self.components.len())));
         }
+        Ok(())
+    }
+
+    /// The largest sampling factors, horizontal and vertical, which must be those of luma and multiples of the others.
+    fn most_sampled(&self) -> Result<(u8, u8), ImageError> {
         let factors: Vec<(u8, u8)> = self.components.iter().map(|c| (c.horizontal, c.vertical)).collect();
         if factors.iter().any(|(h, v)| !(1..=4).contains(h) || !(1..=4).contains(v)) {
             return Err(damaged("a sampling factor that is not from 1 to 4".into()));
@@ -244,6 +263,11 @@ impl Frame {
         if factors.iter().any(|(h, v)| h_most % h != 0 || v_most % v != 0) {
             return Err(unsupported(format!("fractional sampling ({})", list())));
         }
+        Ok((h_most, v_most))
+    }
+
+    /// Checks that the scans send every component to its end, and that there are not too many of them.
+    fn check_scans(&self, scans: usize) -> Result<(), ImageError> {
         if self.components.iter().any(|c| c.sent[0].is_none()) {
             return Err(damaged("a component that no scan holds".into()));
         }
@@ -251,23 +275,23 @@ impl Frame {
         if self.components.iter().any(|c| c.sent[1..10].iter().any(|low| *low != Some(0))) {
             return Err(damaged("progressive scans that leave coefficients unfinished".into()));
         }
-        if markers.scans > MAX_SCANS {
-            return Err(unsupported(format!("{} scans, expected up to {MAX_SCANS}", markers.scans)));
+        if scans > MAX_SCANS {
+            return Err(unsupported(format!("{scans} scans, expected up to {MAX_SCANS}")));
         }
-        // Planes of whole blocks as they are sampled; pixels as they are stored and as they are asked for; for frames of many scans, 2 bytes
-        // a coefficient.
+        Ok(())
+    }
+
+    /// Bytes of planes of whole blocks as they are sampled, and of pixels as they are stored and as they are asked for; for frames of
+    /// many scans, also 2 bytes a coefficient.
+    fn decoded_bytes(&self, (h_most, v_most): (u8, u8), scans: usize, mode: ColorMode) -> u64 {
         let [width, height] = [self.width as u64, self.height as u64];
-        let area = width * height;
         let blocks = |side: u64, most: u8| side.div_ceil(8 * u64::from(most)) * 8;
         let [across, down] = [blocks(width, h_most), blocks(height, v_most)];
-        let samples: u64 = factors.iter().map(|(h, v)| across * u64::from(*h) * down * u64::from(*v)).sum();
-        let coefficients = if markers.scans > 1 { 2 * samples } else { 0 };
-        let made = if factors.len() == mode.channels() { 0 } else { mode.channels() };
-        let own = DECODER + 2 * markers.exif.len() as u64;
-        let decoded = samples + coefficients + area * (factors.len() + made) as u64 + own;
-        check_size(self.width, self.height, decoded)?;
-        let upright = turned(area * mode.channels() as u64) + own;
-        let bytes = decoded.max(upright.min(MAX_BYTES as u64)) as usize;
-        Ok(Needs { width: self.width, height: self.height, bytes })
+        let plane = |c: &Component| across * u64::from(c.horizontal) * down * u64::from(c.vertical);
+        let samples: u64 = self.components.iter().map(plane).sum();
+        let coefficients = if scans > 1 { 2 * samples } else { 0 };
+        let stored = self.components.len();
+        let made = if stored == mode.channels() { 0 } else { mode.channels() };
+        samples + coefficients + width * height * (stored + made) as u64
     }
 }
