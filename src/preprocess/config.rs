@@ -133,32 +133,13 @@ impl Preprocess {
     /// As [`Preprocess::from_hugging_face`].
     pub fn from_hugging_face_as(config: &Value, class: &str) -> Result<Preprocess, PreprocessError> {
         let config = &HuggingFace::read(config);
-        let mut unsupported = None;
-        let named = [
-            ("image_processor_type", &config.image_processor_type),
-            ("feature_extractor_type", &config.feature_extractor_type),
-        ];
-        let named = named.into_iter().find_map(|(key, name)| Some((key, name.found()?, name.get())));
-        let processor = match named {
-            None => Processor::named(class).unwrap_or(CONVNEXT),
-            Some((key, found, name)) => name.and_then(|name| Processor::named(name)).unwrap_or_else(|| {
-                note(&mut unsupported, key, "the processor of an image classifier", found);
-                CONVNEXT
-            }),
-        };
-        let mut reader = Reader { config, processor, named: named.is_some(), unsupported };
+        let mut reader = Reader::new(config, class);
+        let processor = reader.processor;
         reader.other_keys();
         let (size, resize, crop_pct) = reader.geometry()?;
         let interpolation = reader.resample()?;
         // Numbers are checked even where they are not used.
-        let factor = match config.rescale_factor.found() {
-            None => 1.0 / 255.0,
-            Some(found) => {
-                config.rescale_factor.get().copied().filter(|v| FACTOR.contains(v)).ok_or_else(|| {
-                    wrong("rescale_factor", &format!("a number from {}", limits::between(&FACTOR)), found)
-                })?
-            }
-        };
+        let factor = rescale_factor(&config.rescale_factor)?;
         let rescales = reader.flag("do_rescale", &config.do_rescale, true);
         let [mean, std] = &processor.normal;
         let image_mean = numbers(&config.image_mean, "image_mean", mean, &SHIFT)?;
@@ -208,7 +189,25 @@ struct Reader<'a> {
     unsupported: Option<UnsupportedKey>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// A reader for the processor that the config names, or else for that of `class`.
+    fn new(config: &'a HuggingFace, class: &str) -> Reader<'a> {
+        let mut unsupported = None;
+        let named = [
+            ("image_processor_type", &config.image_processor_type),
+            ("feature_extractor_type", &config.feature_extractor_type),
+        ];
+        let named = named.into_iter().find_map(|(key, name)| Some((key, name.found()?, name.get())));
+        let processor = match named {
+            None => Processor::named(class).unwrap_or(CONVNEXT),
+            Some((key, found, name)) => name.and_then(|name| Processor::named(name)).unwrap_or_else(|| {
+                note(&mut unsupported, key, "the processor of an image classifier", found);
+                CONVNEXT
+            }),
+        };
+        Reader { config, processor, named: named.is_some(), unsupported }
+    }
+
     fn note(&mut self, key: &str, expected: &str, found: &Value) {
         note(&mut self.unsupported, key, expected, found);
     }
@@ -245,25 +244,10 @@ impl Reader<'_> {
 
     /// The size of the result, the resize before, and the share of it that is kept.
     fn geometry(&mut self) -> Result<(Size, Resize, f64), PreprocessError> {
-        let Processor { rule, size, crop, crop_size, crop_pct: default_pct, .. } = self.processor;
+        let Processor { rule, crop, crop_pct: default_pct, .. } = self.processor;
         let config = self.config;
-        // The class says how a bare number is read, its file may say otherwise.
-        let default = self.processor.default_to_square;
-        let to_square = self.flag("default_to_square", &config.default_to_square, default);
-        let extent = match config.size.found() {
-            None => size,
-            Some(_) => self.extent(&config.size, to_square)?.unwrap_or(size),
-        };
-        let crop_size = match config.crop_size.found() {
-            None => crop_size,
-            Some(found) => match self.extent(&config.crop_size, true)? {
-                Some(Extent::Exact(size)) => Some(size),
-                _ => {
-                    self.note("crop_size", "a height and width", found);
-                    crop_size
-                }
-            },
-        };
+        let extent = self.resize_extent()?;
+        let crop_size = self.crop_size()?;
         let pct = percentage(&config.crop_pct, default_pct)?;
         let crop = match self.flag("do_center_crop", &config.do_center_crop, crop) {
             true if crop_size.is_none() => {
@@ -273,33 +257,76 @@ impl Reader<'_> {
             true => crop_size,
             false => None,
         };
-        let square = |extent| match extent {
-            Extent::Exact(size) => size,
-            Extent::Shortest(s) => Size::new(s, s),
-        };
         if !self.flag("do_resize", &config.do_resize, true) {
             return Ok(match crop {
                 Some(crop) => (crop, Resize::None, 1.0),
                 None => (square(extent), Resize::Required, 1.0),
             });
         }
+        // A file that names no class but crops by itself does what it says.
+        if let (Rule::ConvNext, Extent::Shortest(s)) = (rule, extent)
+            && (self.named || crop.is_none() || config.crop_pct.found().is_some())
+        {
+            return Ok(self.convnext(s, crop, pct));
+        }
+        let resize = self.resize(extent, pct);
         let kept = |crop: Size, of: Size| crop.height.min(crop.width) as f64 / of.height.min(of.width) as f64;
-        let resize = match (rule, extent) {
-            // A file that names no class but crops by itself does what it says.
-            (Rule::ConvNext, Extent::Shortest(s))
-                if self.named || crop.is_none() || config.crop_pct.found().is_some() =>
-            {
-                if let Some(other) = crop.filter(|c| *c != Size::new(s, s)) {
-                    let found = Value::from(other.array().to_vec());
-                    self.note("crop_size", &format!("{s}x{s}, as `size` crops to it"), &found);
-                }
-                return Ok(match s < 384 {
-                    true => (Size::new(s, s), Resize::Shortest(scaled(s, pct)), pct),
-                    false => (Size::new(s, s), Resize::Exact(Size::new(s, s)), 1.0),
-                });
-            }
-            (Rule::ConvNext, Extent::Exact(_)) if self.named => {
+        Ok(match (resize, crop) {
+            (Resize::Exact(size), None) => (size, resize, 1.0),
+            (Resize::Exact(size), Some(crop)) => (crop, resize, kept(crop, size)),
+            (Resize::Shortest(s), Some(crop)) => (crop, resize, kept(crop, Size::new(s, s))),
+            _ => {
                 let found = config.size.found().cloned().unwrap_or_default();
+                self.note("size", "a height and width, or a crop_size beside it", &found);
+                (square(extent), resize, 1.0)
+            }
+        })
+    }
+
+    /// What the image is resized to, by the key `size` or as the class has it.
+    fn resize_extent(&mut self) -> Result<Extent, PreprocessError> {
+        let (config, size) = (self.config, self.processor.size);
+        // The class says how a bare number is read, its file may say otherwise.
+        let default = self.processor.default_to_square;
+        let to_square = self.flag("default_to_square", &config.default_to_square, default);
+        Ok(match config.size.found() {
+            None => size,
+            Some(_) => self.extent(&config.size, to_square)?.unwrap_or(size),
+        })
+    }
+
+    /// The size of a crop, by the key `crop_size` or as the class has it.
+    fn crop_size(&mut self) -> Result<Option<Size>, PreprocessError> {
+        let (config, crop_size) = (self.config, self.processor.crop_size);
+        Ok(match config.crop_size.found() {
+            None => crop_size,
+            Some(found) => match self.extent(&config.crop_size, true)? {
+                Some(Extent::Exact(size)) => Some(size),
+                _ => {
+                    self.note("crop_size", "a height and width", found);
+                    crop_size
+                }
+            },
+        })
+    }
+
+    /// ConvNext's geometry for a shortest edge of `s`: from 384 on the image is warped, below that it is resized and cropped.
+    fn convnext(&mut self, s: usize, crop: Option<Size>, pct: f64) -> (Size, Resize, f64) {
+        if let Some(other) = crop.filter(|c| *c != Size::new(s, s)) {
+            let found = Value::from(other.array().to_vec());
+            self.note("crop_size", &format!("{s}x{s}, as `size` crops to it"), &found);
+        }
+        match s < 384 {
+            true => (Size::new(s, s), Resize::Shortest(scaled(s, pct)), pct),
+            false => (Size::new(s, s), Resize::Exact(Size::new(s, s)), 1.0),
+        }
+    }
+
+    /// The resize before a crop, by the rule of the class.
+    fn resize(&mut self, extent: Extent, pct: f64) -> Resize {
+        match (self.processor.rule, extent) {
+            (Rule::ConvNext, Extent::Exact(_)) if self.named => {
+                let found = self.config.size.found().cloned().unwrap_or_default();
                 self.note("size", "a shortest_edge", &found);
                 Resize::Exact(square(extent))
             }
@@ -313,17 +340,7 @@ impl Reader<'_> {
             (Rule::PoolFormer, Extent::Exact(size)) => Resize::Exact(size.map(|s| scaled(s, pct))),
             (_, Extent::Shortest(s)) => Resize::Shortest(s),
             (_, Extent::Exact(size)) => Resize::Exact(size),
-        };
-        Ok(match (resize, crop) {
-            (Resize::Exact(size), None) => (size, resize, 1.0),
-            (Resize::Exact(size), Some(crop)) => (crop, resize, kept(crop, size)),
-            (Resize::Shortest(s), Some(crop)) => (crop, resize, kept(crop, Size::new(s, s))),
-            _ => {
-                let found = config.size.found().cloned().unwrap_or_default();
-                self.note("size", "a height and width, or a crop_size beside it", &found);
-                (square(extent), resize, 1.0)
-            }
-        })
+        }
     }
 
     /// `size` and `crop_size` in their forms; `None` of what is not understood.
@@ -371,6 +388,24 @@ impl Reader<'_> {
             }
         })
     }
+}
+
+/// An extent as height and width.
+fn square(extent: Extent) -> Size {
+    match extent {
+        Extent::Exact(size) => size,
+        Extent::Shortest(s) => Size::new(s, s),
+    }
+}
+
+/// The factor of `rescale_factor`, 1 / 255 by default.
+fn rescale_factor(field: &Field<f64>) -> Result<f64, PreprocessError> {
+    let Some(found) = field.found() else { return Ok(1.0 / 255.0) };
+    field
+        .get()
+        .copied()
+        .filter(|v| FACTOR.contains(v))
+        .ok_or_else(|| wrong("rescale_factor", &format!("a number from {}", limits::between(&FACTOR)), found))
 }
 
 /// Keeps the first key that is not understood.
