@@ -242,6 +242,14 @@ fn steps(
     Ok(Steps { stem_stride, stem_pool, blocks, stride_in_first, stated })
 }
 
+/// Sides of the windows of a block's convolutions.
+fn units(kind: BlockKind) -> &'static [usize] {
+    match kind {
+        BlockKind::Basic => &[3, 3],
+        BlockKind::Bottleneck => &[1, 3, 1],
+    }
+}
+
 struct ResNetBuilder<'r, 'c, N> {
     layers: Layers<'r, 'c>,
     names: &'r N,
@@ -293,37 +301,7 @@ impl<N: ResNetNames> ResNetBuilder<'_, '_, N> {
         let shown = self.layers.reader.shape(&projection).is_some();
         let projected = stride != 1 || shown && (first || self.steps.stated);
 
-        let (sides, strided): (&[usize], usize) = match kind {
-            BlockKind::Basic => (&[3, 3], 0),
-            BlockKind::Bottleneck => (&[1, 3, 1], if self.steps.stride_in_first { 0 } else { 1 }),
-        };
-        let mut y = x;
-        for (i, &side) in sides.iter().enumerate() {
-            let [conv, norm, relu] = self.names.unit(name, i);
-            let last = i + 1 == sides.len();
-            let out = (last && !projected).then_some(input);
-            let wide = kind == BlockKind::Bottleneck && i == 1;
-            let groups = match wide && self.layout.grouped {
-                false => 1,
-                true => {
-                    let inner = self.layers.channels(y);
-                    let groups = layers::groups(self.layers.reader, &conv, inner, "3, 3", self.groups)?;
-                    *self.groups.insert(groups)
-                }
-            };
-            let stride = if i == strided { stride } else { 1 };
-            let dilation = match (side, wide || i == 0) {
-                (1, _) => 1,
-                (_, true) => step.first_dilation,
-                (_, false) => step.dilation,
-            };
-            let window = Window { groups, dilation, ..Window::new(side, stride) };
-            y = self.layers.conv_norm([conv, norm], window, out, y)?;
-            if !last {
-                let modules = self.names.activations(name, i);
-                y = self.layers.rectified(relu, &modules, Rectifier::Relu, y)?;
-            }
-        }
+        let mut y = self.main_path(name, kind, step, (!projected).then_some(input), x)?;
         if self.layout.squeeze_excite {
             let [mean, down, relu, up, sigmoid] =
                 ["mean", "fc1", "act", "fc2", "gate"].map(|layer| format!("{name}.se.{layer}"));
@@ -337,8 +315,54 @@ impl<N: ResNetNames> ResNetBuilder<'_, '_, N> {
         }
         let shortcut = if projected { self.projection(name, out, stride, x)? } else { x };
         let sum = self.layers.add(format!("{name}.add"), y, shortcut)?;
-        let modules = self.names.activations(name, sides.len() - 1);
+        let modules = self.names.activations(name, units(kind).len() - 1);
         self.layers.rectified(name, &modules, Rectifier::Relu, sum)
+    }
+
+    /// The convolutions of a block with their batch norms, ReLUs between them; `out` is the width the last must have.
+    fn main_path(
+        &mut self,
+        name: &str,
+        kind: BlockKind,
+        step: Step,
+        out: Option<usize>,
+        x: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let sides = units(kind);
+        let strided = match kind {
+            BlockKind::Bottleneck if !self.steps.stride_in_first => 1,
+            _ => 0,
+        };
+        let mut y = x;
+        for (i, &side) in sides.iter().enumerate() {
+            let [conv, norm, relu] = self.names.unit(name, i);
+            let last = i + 1 == sides.len();
+            let wide = kind == BlockKind::Bottleneck && i == 1;
+            let groups = if wide { self.inner_groups(&conv, y)? } else { 1 };
+            let stride = if i == strided { step.stride } else { 1 };
+            let dilation = match (side, wide || i == 0) {
+                (1, _) => 1,
+                (_, true) => step.first_dilation,
+                (_, false) => step.dilation,
+            };
+            let window = Window { groups, dilation, ..Window::new(side, stride) };
+            y = self.layers.conv_norm([conv, norm], window, out.filter(|_| last), y)?;
+            if !last {
+                let modules = self.names.activations(name, i);
+                y = self.layers.rectified(relu, &modules, Rectifier::Relu, y)?;
+            }
+        }
+        Ok(y)
+    }
+
+    /// Groups of a bottleneck's 3x3 over `x`: all bottlenecks have the same.
+    fn inner_groups(&mut self, conv: &str, x: ValueId) -> Result<usize, ModelError> {
+        if !self.layout.grouped {
+            return Ok(1);
+        }
+        let inner = self.layers.channels(x);
+        let groups = layers::groups(self.layers.reader, conv, inner, "3, 3", self.groups)?;
+        Ok(*self.groups.insert(groups))
     }
 
     /// The 1x1 convolution of a shortcut, behind a 2x2 average pool where the network has one and the block strides.
