@@ -8,6 +8,7 @@ use rmnet::gpu::{AdapterChoice, Gpu};
 use rmnet::models::{self, Model};
 use rmnet::{Device, Error, Mode, Options, Precision, Session};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// What is asked of f32 logits: their distance from f64 ones over the largest.
 const BOUND: f64 = 1e-5;

@@ -130,6 +130,14 @@ pub enum Error {
     /// The crate was built without the features `gpu` and `cpu`, or for a browser without `gpu`.
     #[error("there is nothing to run on: rmnet was built with neither of its features `gpu` and `cpu`")]
     NoExecutor,
+    /// A device by name that this build cannot run on.
+    #[error("device `{text}`: rmnet was built without its feature `{feature}`, or for a browser")]
+    NoSuchDevice {
+        /// The name asked for.
+        text: String,
+        /// The feature that it needs.
+        feature: &'static str,
+    },
     /// An input with a NaN or an infinity: what it would do need not show in the output.
     #[error("the input is {value} at {}: expected finite values", input_position(.at))]
     InputNotFinite {

@@ -1,12 +1,14 @@
 //! What a session can be asked for.
 
-use super::OutputChoice;
+use super::{Error, OutputChoice};
 #[cfg(feature = "gpu")]
 use crate::gpu::{AdapterChoice, Tuning};
 use crate::kernel::Precision;
 use crate::rewrite::{Form, Mode};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::threads::Threads;
+use std::fmt;
+use std::str::FromStr;
 #[cfg(feature = "gpu")]
 use std::time::Duration;
 
@@ -25,6 +27,55 @@ pub enum Device {
     /// CPU threads, without wgpu. Needs the feature `cpu`; not in a browser.
     #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
     Cpu,
+}
+
+impl FromStr for Device {
+    type Err = Error;
+
+    /// `auto`, `cpu`, or what [`AdapterChoice`](crate::AdapterChoice) reads: a number, a graphics API, `pci:ADDRESS`, a part of an
+    /// adapter's name. As a config file or a command line has it:
+    ///
+    /// ```
+    /// use rmnet::{AdapterChoice, Device};
+    ///
+    /// # fn main() -> Result<(), rmnet::Error> {
+    /// assert_eq!("cpu".parse::<Device>()?, Device::Cpu);
+    /// assert_eq!("1".parse::<Device>()?, Device::Gpu(AdapterChoice::Index(1)));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDevice`] for a device that needs a feature which this build lacks.
+    fn from_str(text: &str) -> Result<Device, Error> {
+        let lower = text.to_ascii_lowercase();
+        match lower.as_str() {
+            "auto" => Ok(Device::Auto),
+            #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+            "cpu" => Ok(Device::Cpu),
+            #[cfg(feature = "gpu")]
+            other if other != "cpu" => {
+                let Ok(choice) = text.parse::<AdapterChoice>();
+                Ok(Device::Gpu(choice))
+            }
+            other => {
+                let feature = if other == "cpu" { "cpu" } else { "gpu" };
+                Err(Error::NoSuchDevice { text: text.into(), feature })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    /// What [`Device::from_str`] reads.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Auto => f.write_str("auto"),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(choice) => choice.fmt(f),
+            #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+            Device::Cpu => f.write_str("cpu"),
+        }
+    }
 }
 
 /// What a session runs, and where. `Options::default()` is the structured form at the model's own size, one image a run, on
