@@ -3,8 +3,8 @@
 
 use super::terminal;
 use rmnet::models::{self, Assume, Assumption, Key, Model};
-use serde_json::{Value, json};
-use std::fmt::Write;
+use serde::Serialize;
+use std::fmt;
 
 /// Ignored tensors that are named; a training checkpoint has hundreds.
 const NAMED: usize = 6;
@@ -18,61 +18,76 @@ pub fn option(text: &str) -> Result<(String, String), String> {
     Ok((key.into(), value.into()))
 }
 
-/// What is said, by what it is: stated, assumed and ignored, where there is any.
-fn said(model: &Model) -> Vec<(&'static str, String)> {
-    let (stated, assumed): (Vec<_>, Vec<_>) = model.assumed.iter().cloned().partition(|a| a.stated);
-    let mut said = vec![];
-    if !stated.is_empty() {
-        said.push(("stated", models::in_words(&stated)));
-    }
-    if !assumed.is_empty() {
-        said.push(("assumed", models::in_words(&assumed)));
-    }
-    if !model.ignored.is_empty() {
-        let named: Vec<String> =
-            model.ignored.iter().take(NAMED).map(|n| terminal::line(n).into_owned()).collect();
-        let more = match model.ignored.len() - named.len() {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        // A network that normalises its own input is run without that.
-        let normalises = model.ignored.iter().any(|name| models::normalises(name));
-        let note = if normalises { "; inputs are taken as normalised already" } else { "" };
-        said.push(("ignored", format!("{}{more}{note}", named.join(", "))));
-    }
-    said.into_iter().map(|(what, words)| (what, terminal::line(&words).into_owned())).collect()
-}
-
-/// Notes on standard error, of verbs whose report has no place for it.
+/// Notes on standard error, of verbs whose text has no place for it.
 pub fn note(model: &Model) {
-    said(model).iter().for_each(|(what, words)| terminal::say(&format!("note: {what}: {words}")));
+    let said = Assumed::of(model).said();
+    said.iter().for_each(|(what, words)| terminal::say(&format!("note: {what}: {words}")));
 }
 
-/// Lines for people, each with its newline; none where nothing is assumed or ignored.
-pub fn text(model: &Model) -> String {
-    said(model).into_iter().map(|(what, words)| format!("{what}: {words}\n")).collect()
+/// The part of a report that says what a model rests on.
+#[derive(Serialize)]
+pub struct Assumed<'a> {
+    assumed: &'a [Assumption],
+    ignored: &'a [String],
 }
 
-/// The same as rows of `inspect`, and how other values are stated.
-pub fn rows(model: &Model) -> String {
-    let row = |(what, words): &(&str, String)| format!("{what:<11} {words}\n");
-    let (ignored, others): (Vec<_>, Vec<_>) =
-        said(model).into_iter().partition(|(what, _)| *what == "ignored");
-    let mut text: String = others.iter().map(row).collect();
-    let can_be_stated = |a: &&Assumption| !a.stated && a.key != Key::Preprocess;
-    let assumed: Vec<String> = model.assumed.iter().filter(can_be_stated).map(|a| a.to_string()).collect();
-    if !assumed.is_empty() {
-        let _ = writeln!(
-            text,
-            "            no tensor shows what is assumed; --assume KEY=VALUE, or \"rmnet\" in config.json, states others than\n            {}",
-            assumed.join(" ")
-        );
+impl<'a> Assumed<'a> {
+    pub fn of(model: &'a Model) -> Assumed<'a> {
+        Assumed { assumed: &model.assumed, ignored: &model.ignored }
     }
-    text.extend(ignored.iter().map(row));
-    text
+
+    /// Whether it rests on a convention that nobody stated.
+    pub fn by_convention(&self) -> bool {
+        self.assumed.iter().any(|a| !a.stated)
+    }
+
+    /// What is said, by what it is: stated, assumed and ignored, where there is any.
+    fn said(&self) -> Vec<(&'static str, String)> {
+        let (stated, assumed): (Vec<_>, Vec<_>) = self.assumed.iter().cloned().partition(|a| a.stated);
+        let mut said = vec![];
+        if !stated.is_empty() {
+            said.push(("stated", models::in_words(&stated)));
+        }
+        if !assumed.is_empty() {
+            said.push(("assumed", models::in_words(&assumed)));
+        }
+        if !self.ignored.is_empty() {
+            let named: Vec<String> =
+                self.ignored.iter().take(NAMED).map(|n| terminal::line(n).into_owned()).collect();
+            let more = match self.ignored.len() - named.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            // A network that normalises its own input is run without that.
+            let normalises = self.ignored.iter().any(|name| models::normalises(name));
+            let note = if normalises { "; inputs are taken as normalised already" } else { "" };
+            said.push(("ignored", format!("{}{more}{note}", named.join(", "))));
+        }
+        said.into_iter().map(|(what, words)| (what, terminal::line(&words).into_owned())).collect()
+    }
+
+    /// Rows of `inspect`, which also say how other values are stated.
+    pub fn rows(&self) -> String {
+        let row = |(what, words): &(&str, String)| format!("{what:<11} {words}\n");
+        let (ignored, others): (Vec<_>, Vec<_>) =
+            self.said().into_iter().partition(|(what, _)| *what == "ignored");
+        let mut text: String = others.iter().map(row).collect();
+        let can_be_stated = |a: &&Assumption| !a.stated && a.key != Key::Preprocess;
+        let assumed: Vec<String> = self.assumed.iter().filter(can_be_stated).map(|a| a.to_string()).collect();
+        if !assumed.is_empty() {
+            text += &format!(
+                "            no tensor shows what is assumed; --assume KEY=VALUE, or \"rmnet\" in config.json, states others than\n            {}\n",
+                assumed.join(" ")
+            );
+        }
+        text.extend(ignored.iter().map(row));
+        text
+    }
 }
 
-/// The same for scripts: a list of assumptions.
-pub fn json(model: &Model) -> Value {
-    json!(model.assumed)
+impl fmt::Display for Assumed<'_> {
+    /// Lines, each with its newline; none where nothing is assumed or ignored.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.said().iter().try_for_each(|(what, words)| writeln!(f, "{what}: {words}"))
+    }
 }

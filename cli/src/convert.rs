@@ -1,13 +1,17 @@
 //! `convert`: writes the residual-free model.
 
 use super::args::{ConvertArgs, FormatArg};
+use super::assumed::Assumed;
+use super::merge::{self, Merge};
+use super::report::as_text;
 use super::{
-    Failure, Report, assumed, check_overwrite, check_target, device, inspect, load, merge, mib, output_shape,
+    Failure, Report, check_overwrite, check_target, device, inspect, load, mib, output_shape, removed,
 };
 use rmnet::models::saved;
-use rmnet::rewrite::{Form, Mode, Outcome};
-use rmnet::{Options, converted, onnx};
-use serde_json::json;
+use rmnet::rewrite::{BlockReport, Form, Mode, Outcome};
+use rmnet::{Options, OutputChoice, converted, onnx};
+use serde::Serialize;
+use std::fmt;
 
 pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     check_target(&args.out, &[&args.model.checkpoint])?;
@@ -17,7 +21,7 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     let mode = if args.literal || format == FormatArg::Onnx { Mode::Literal } else { Mode::Structured };
     let options = Options::default().mode(mode).device(device(args.adapter.as_deref()));
     let decided = merge::decide(args.merge, &model, &options)?;
-    let form = Form { mode, merge: decided.merge };
+    let form = Form { mode, merge: decided.merged };
     let (rewritten, about) = converted(&model, form).map_err(Failure::input)?;
     match format {
         FormatArg::Safetensors => {
@@ -25,41 +29,76 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
         }
         FormatArg::Onnx => onnx::write(&args.out, &rewritten.graph, &about).map_err(Failure::input)?,
     }
-    let format = format.name();
     let bytes = std::fs::metadata(&args.out).map_err(Failure::input)?.len();
-    let removed = rewritten.blocks.iter().filter(|b| !matches!(b.outcome, Outcome::Kept { .. })).count();
-    let kept: Vec<_> = rewritten
-        .blocks
-        .iter()
-        .filter_map(|b| match &b.outcome {
-            Outcome::Kept { reason } => Some((b.block.clone(), reason.clone())),
+    Report::of(&ConvertReport {
+        output: args.out.to_string_lossy().into_owned(),
+        format: format.name(),
+        form: mode,
+        bytes,
+        blocks: rewritten.blocks.len(),
+        removed: removed(&rewritten.blocks),
+        kept: rewritten.blocks.iter().filter_map(Kept::of).collect(),
+        assumed: Assumed::of(&model),
+        merge: decided,
+        output_value: &args.model.output,
+        output_shape: output_shape(&rewritten.graph),
+        deviation: rewritten.deviation,
+    })
+}
+
+#[derive(Serialize)]
+struct ConvertReport<'a> {
+    /// The file written.
+    output: String,
+    format: &'static str,
+    #[serde(serialize_with = "as_text")]
+    form: Mode,
+    bytes: u64,
+    blocks: usize,
+    removed: usize,
+    kept: Vec<Kept<'a>>,
+    #[serde(flatten)]
+    assumed: Assumed<'a>,
+    merge: Merge,
+    #[serde(serialize_with = "as_text")]
+    output_value: &'a OutputChoice,
+    /// `[channels, height, width]`
+    output_shape: [usize; 3],
+    deviation: f64,
+}
+
+/// A block that keeps its residual connection.
+#[derive(Serialize)]
+struct Kept<'a> {
+    block: &'a str,
+    reason: &'a str,
+}
+
+impl<'a> Kept<'a> {
+    fn of(report: &'a BlockReport) -> Option<Kept<'a>> {
+        match &report.outcome {
+            Outcome::Kept { reason } => Some(Kept { block: &report.block, reason }),
             Outcome::Removed { .. } | Outcome::Summed { .. } => None,
-        })
-        .collect();
-    let mut text = format!(
-        "{}: {removed} of {} residual connections removed, {mode} form, {format}, {}",
-        args.out.display(),
-        rewritten.blocks.len(),
-        mib(bytes as usize)
-    );
-    if let Some(note) = &decided.note {
-        text += &format!("\n{note}");
+        }
     }
-    if rewritten.deviation > 0.0 {
-        text += &format!("\n{}", inspect::near_dirac(&rewritten));
+}
+
+impl fmt::Display for ConvertReport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ConvertReport { output, format, form, bytes, blocks, removed, deviation, .. } = self;
+        let size = mib(*bytes as usize);
+        write!(
+            f,
+            "{output}: {removed} of {blocks} residual connections removed, {form} form, {format}, {size}"
+        )?;
+        if let Some(note) = self.merge.note() {
+            write!(f, "\n{note}")?;
+        }
+        if *deviation > 0.0 {
+            write!(f, "\n{}", inspect::near_dirac(*deviation))?;
+        }
+        self.kept.iter().try_for_each(|Kept { block, reason }| write!(f, "\n  kept {block}: {reason}"))
     }
-    for (block, reason) in &kept {
-        text += &format!("\n  kept {block}: {reason}");
-    }
-    let kept: Vec<_> =
-        kept.into_iter().map(|(block, reason)| json!({ "block": block, "reason": reason })).collect();
-    let json = json!({
-        "output": args.out.to_string_lossy(), "format": format, "form": mode.to_string(), "bytes": bytes, "blocks": rewritten.blocks.len(),
-        "assumed": assumed::json(&model), "ignored": model.ignored, "removed": removed, "kept": kept, "merge": decided.json, "output_value": args.model.output.to_string(),
-        "output_shape": output_shape(&rewritten.graph),
-        "deviation": rewritten.deviation,
-    });
-    Ok(Report { text, json })
 }
 
 /// The format asked for, or the one that the file's name says; refuses two different ones.

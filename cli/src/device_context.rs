@@ -1,13 +1,15 @@
 //! The device of a verb, with the files kept for that adapter: tuning and compiled shaders.
 
 use super::args::{DeviceArgs, KeptArgs};
+use super::passed_over::{Skipped, say_on_cpu};
 use super::{Failure, device, terminal};
 use rmnet::files;
 use rmnet::gpu::{Gpu, HardwareGpu, PassedOver, Tuned, Tuning};
 use rmnet::kernel::Choice;
 use rmnet::models::Model;
 use rmnet::{Device, Error, Options, Precision, Session};
-use serde_json::{Value, json};
+use serde::Serialize;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -86,9 +88,9 @@ impl DeviceContext {
             .tuning(self.tuning.tuning.clone())
     }
 
-    /// For scripts, the adapters that the default device left alone.
-    pub fn passed_over_json(&self) -> Value {
-        passed_over_json(&self.passed_over)
+    /// The adapters that the default device left alone.
+    pub fn passed_over(&self) -> Vec<Skipped> {
+        Skipped::each(&self.passed_over)
     }
 
     /// A session here. A tuning that names kernels that are not there is an error or a warning, as [`FoundTuning`] has it.
@@ -104,14 +106,9 @@ impl DeviceContext {
         Ok(session)
     }
 
-    /// For people, what became of the tuning in a session here; `None` where there is none.
-    pub fn tuning_note(&self, session: &Session) -> Option<String> {
-        self.tuning.note(session.tuned()?, session.plan().dispatches.len())
-    }
-
-    /// The same for scripts; null where there is no tuning.
-    pub fn tuning_json(&self, session: &Session) -> Value {
-        session.tuned().map_or(Value::Null, |tuned| self.tuning.json(tuned))
+    /// What became of the tuning in a session here; `None` where there is none.
+    pub fn tuning(&self, session: &Session) -> Option<UsedTuning> {
+        self.tuning.used(session.tuned()?, session.plan().dispatches.len())
     }
 
     /// Saves compiled shaders for the next start. Failure is only a warning.
@@ -126,35 +123,30 @@ impl DeviceContext {
     }
 }
 
-/// Says on standard error that a default device is the CPU executor, and why.
-pub fn say_on_cpu(passed_over: &[PassedOver]) {
-    terminal::say(&format!("note: {}", on_cpu(passed_over)));
+/// What became of a tuning, as reports have it.
+#[derive(Serialize)]
+pub struct UsedTuning {
+    file: String,
+    /// Dispatches that run its kernels.
+    dispatches: usize,
+    /// Dispatches for which it names kernels that are not there.
+    unknown_kernels: usize,
+    /// All dispatches.
+    #[serde(skip)]
+    of: usize,
 }
 
-/// Why the default device is the CPU executor: what was passed over, and how to ask for it.
-pub fn on_cpu(passed_over: &[PassedOver]) -> String {
-    if passed_over.is_empty() {
-        return "no GPU found, so this runs on the CPU executor (`rmnet doctor` says what to install)".into();
+impl fmt::Display for UsedTuning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let UsedTuning { file, dispatches, of, .. } = self;
+        match dispatches {
+            0 => write!(
+                f,
+                "tuning: {file} has nothing for this adapter, driver and version at this batch, size and precision"
+            ),
+            used => write!(f, "tuning: {file}, for {used} of {of} dispatches"),
+        }
     }
-    format!("no hardware GPU found, so this runs on the CPU executor; passed over: {}", each(passed_over))
-}
-
-/// The adapters that were passed over, each with the option that asks for it.
-pub fn each(passed_over: &[PassedOver]) -> String {
-    let with_option = |p: &PassedOver| match p.adapter.problem {
-        None => format!("{p} (asked for with `--adapter {}`)", p.index),
-        Some(_) => p.to_string(),
-    };
-    passed_over.iter().map(with_option).collect::<Vec<_>>().join("; ")
-}
-
-/// The same for scripts.
-pub fn passed_over_json(passed_over: &[PassedOver]) -> Value {
-    let each = |p: &PassedOver| {
-        let a = &p.adapter;
-        json!({ "adapter": p.index, "name": a.name, "backend": a.backend, "kind": a.kind, "problem": a.problem })
-    };
-    passed_over.iter().map(each).collect()
 }
 
 impl FoundTuning {
@@ -178,22 +170,10 @@ impl FoundTuning {
         }
     }
 
-    /// For people, what became of it for so many dispatches; `None` where there is none.
-    pub fn note(&self, tuned: &Tuned, of: usize) -> Option<String> {
-        let file = self.file.as_deref()?.display();
-        Some(match tuned.dispatches {
-            0 => format!(
-                "tuning: {file} has nothing for this adapter, driver and version at this batch, size and precision"
-            ),
-            used => format!("tuning: {file}, for {used} of {of} dispatches"),
-        })
-    }
-
-    /// The same for scripts; null where there is no tuning.
-    pub fn json(&self, tuned: &Tuned) -> Value {
-        self.file.as_ref().map_or(Value::Null, |file| {
-            json!({ "file": file.to_string_lossy(), "dispatches": tuned.dispatches, "unknown_kernels": tuned.unknown.len() })
-        })
+    /// What became of it for so many dispatches; `None` where there is none.
+    pub fn used(&self, tuned: &Tuned, of: usize) -> Option<UsedTuning> {
+        let file = self.file.as_ref()?.to_string_lossy().into_owned();
+        Some(UsedTuning { file, dispatches: tuned.dispatches, unknown_kernels: tuned.unknown.len(), of })
     }
 
     /// Entries name kernels that are not there.

@@ -1,19 +1,88 @@
 //! `devices` and `doctor`: the available devices, and problems that prevent their use.
 
-use super::{Failure, Report, device_context, mib};
+use super::passed_over::Skipped;
+use super::{Failure, Report, mib};
 use rmnet::Error;
 use rmnet::gpu::{self, AdapterChoice, AdapterReport, Gpu, HardwareGpu, PassedOver};
-use serde_json::{Value, json};
-use std::fmt::Write;
+use serde::Serialize;
+use std::fmt;
 
 pub fn devices() -> Result<Report, Failure> {
     let adapters = gpu::adapters();
-    let mut text = String::new();
-    for (i, a) in adapters.iter().enumerate() {
-        let _ = writeln!(text, "{i}  {a}");
-        let _ = writeln!(text, "     driver {}", a.driver);
+    let default = adapters.iter().position(AdapterReport::is_usable_hardware);
+    let entry = |(index, adapter)| Adapter { index, adapter };
+    Report::of(&Devices {
+        adapters: adapters.into_iter().enumerate().map(entry).collect(),
+        default: default.map_or(DefaultDevice::Executor("cpu"), DefaultDevice::Adapter),
+    })
+}
+
+#[derive(Serialize)]
+struct Devices {
+    adapters: Vec<Adapter>,
+    default: DefaultDevice,
+}
+
+/// Where a run goes that names no device.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum DefaultDevice {
+    /// By its index.
+    Adapter(usize),
+    /// `cpu`
+    Executor(&'static str),
+}
+
+#[derive(Serialize)]
+struct Adapter {
+    #[serde(skip)]
+    index: usize,
+    #[serde(flatten, with = "AdapterFields")]
+    adapter: AdapterReport,
+}
+
+/// What scripts are told of an adapter.
+#[derive(Serialize)]
+#[serde(remote = "AdapterReport")]
+struct AdapterFields {
+    name: String,
+    kind: &'static str,
+    backend: &'static str,
+    driver: String,
+    pci: Option<String>,
+    subgroup: Option<[u32; 2]>,
+    timestamps: bool,
+    f16: bool,
+    max_binding_bytes: u64,
+    max_buffer_bytes: u64,
+    max_storage_buffers: u32,
+    max_workgroup_memory: u32,
+    max_workgroup_invocations: u32,
+    max_workgroups: u32,
+    problem: Option<String>,
+}
+
+impl fmt::Display for Devices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.adapters.iter().try_for_each(|a| a.fmt(f))?;
+        if self.adapters.is_empty() {
+            writeln!(f, "no adapter found. {}", gpu::remedy())?;
+        }
+        let of_cpu = match self.default {
+            DefaultDevice::Executor(_) => ", the default here as there is no hardware GPU",
+            DefaultDevice::Adapter(_) => "",
+        };
+        write!(f, "cpu  the CPU executor, always there: --adapter cpu{of_cpu}")
+    }
+}
+
+impl fmt::Display for Adapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Adapter { index, adapter: a } = self;
+        writeln!(f, "{index}  {a}")?;
+        writeln!(f, "     driver {}", a.driver)?;
         if let Some(address) = &a.pci {
-            let _ = writeln!(text, "     pci:{address}");
+            writeln!(f, "     pci:{address}")?;
         }
         let subgroup = match a.subgroup {
             Some([min, max]) if min == max => format!("subgroups of {min}"),
@@ -21,83 +90,93 @@ pub fn devices() -> Result<Report, Failure> {
             None => "no subgroups".into(),
         };
         let with = |has: bool, what: &str| if has { what.to_string() } else { format!("no {what}") };
-        let _ =
-            writeln!(text, "     {subgroup}, {}, {}", with(a.f16, "f16"), with(a.timestamps, "timestamps"));
-        let _ = writeln!(
-            text,
+        writeln!(f, "     {subgroup}, {}, {}", with(a.f16, "f16"), with(a.timestamps, "timestamps"))?;
+        writeln!(
+            f,
             "     bindings of {}, {} storage buffers, {} bytes of workgroup memory, {} invocations",
             mib(usize::try_from(a.max_binding_bytes).unwrap_or(usize::MAX)),
             a.max_storage_buffers,
             a.max_workgroup_memory,
             a.max_workgroup_invocations
-        );
+        )?;
         if let Some(problem) = &a.problem {
-            let _ = writeln!(text, "     cannot be used: {problem}");
+            writeln!(f, "     cannot be used: {problem}")
         } else if a.is_software() {
-            let _ =
-                writeln!(text, "     a software GPU: runs only where it is asked for, with --adapter {i}");
+            writeln!(f, "     a software GPU: runs only where it is asked for, with --adapter {index}")
+        } else {
+            Ok(())
         }
     }
-    if adapters.is_empty() {
-        let _ = writeln!(text, "no adapter found. {}", gpu::remedy());
-    }
-    let default = adapters.iter().position(AdapterReport::is_usable_hardware);
-    let of_cpu = if default.is_none() { ", the default here as there is no hardware GPU" } else { "" };
-    let _ = write!(text, "cpu  the CPU executor, always there: --adapter cpu{of_cpu}");
-    let json = json!({
-        "adapters": adapters.iter().map(as_json).collect::<Vec<_>>(),
-        "default": default.map_or_else(|| json!("cpu"), |i| json!(i)),
-    });
-    Ok(Report { text, json })
-}
-
-fn as_json(a: &AdapterReport) -> Value {
-    json!({
-        "name": a.name, "kind": a.kind, "backend": a.backend, "driver": a.driver, "pci": a.pci, "subgroup": a.subgroup,
-        "timestamps": a.timestamps, "f16": a.f16, "max_binding_bytes": a.max_binding_bytes,
-        "max_buffer_bytes": a.max_buffer_bytes, "max_storage_buffers": a.max_storage_buffers,
-        "max_workgroup_memory": a.max_workgroup_memory, "max_workgroup_invocations": a.max_workgroup_invocations,
-        "max_workgroups": a.max_workgroups, "problem": a.problem,
-    })
 }
 
 /// Opens the default device, as a run would, and the first software GPU where that is not a hardware GPU. Exit code 4 where a
 /// hardware GPU cannot be opened: a run without `--adapter` would not start.
 pub fn doctor() -> Result<Report, Failure> {
-    let adapters = gpu::adapters().len();
-    let plural = if adapters == 1 { "" } else { "s" };
-    let mut text = format!("rmnet {}\n{adapters} adapter{plural} found\n", env!("CARGO_PKG_VERSION"));
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let _ = writeln!(text, "cpu executor: ready, {cpus} threads");
-    let mut json =
-        json!({ "gpu": null, "default": null, "adapters": adapters, "cpu_threads": cpus, "passed_over": [] });
+    let mut doctor = Doctor {
+        adapters: gpu::adapters().len(),
+        cpu_threads: std::thread::available_parallelism().map_or(1, usize::from),
+        ..Doctor::default()
+    };
     match Gpu::hardware() {
         Ok(HardwareGpu::Open(gpu)) => {
-            let _ = write!(text, "gpu: ready, {}\ndefault device: this GPU", gpu.adapter());
-            json["gpu"] = gpu.adapter().name.clone().into();
-            json["default"] = json["gpu"].clone();
+            doctor.gpu = Some(gpu.adapter().name.clone());
+            doctor.default = doctor.gpu.clone();
+            doctor.adapter = gpu.adapter().to_string();
         }
         Ok(HardwareGpu::Absent(passed_over)) => {
-            let _ = writeln!(text, "gpu: no hardware GPU. {}", gpu::remedy());
-            for p in &passed_over {
-                let _ = writeln!(text, "     {}", passed_over_line(p));
-            }
-            let _ = write!(text, "default device: the CPU executor");
-            json["default"] = "cpu".into();
-            json["passed_over"] = device_context::passed_over_json(&passed_over);
+            doctor.default = Some("cpu".into());
+            doctor.passed_over = Skipped::each(&passed_over);
+            doctor.why_passed_over = passed_over.iter().map(why_passed_over).collect();
         }
         Err(error) => {
             let failure = Failure::from(Error::Gpu(error));
-            let _ = write!(text, "gpu: {}", failure.message);
-            json["problem"] = failure.message.clone().into();
-            return Err(Failure { report: Some((text, json)), ..failure });
+            doctor.problem = Some(failure.message.clone());
+            return Err(Failure { report: Some(Report::of(&doctor)?), ..failure });
         }
     }
-    Ok(Report { text, json })
+    Report::of(&doctor)
+}
+
+#[derive(Default, Serialize)]
+struct Doctor {
+    /// How many.
+    adapters: usize,
+    cpu_threads: usize,
+    /// The hardware GPU, where there is one that opens.
+    gpu: Option<String>,
+    /// The same with backend and kind.
+    #[serde(skip)]
+    adapter: String,
+    /// Where a run goes that names no device.
+    default: Option<String>,
+    passed_over: Vec<Skipped>,
+    /// A line on each of them.
+    #[serde(skip)]
+    why_passed_over: Vec<String>,
+    /// Why the hardware GPU does not open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+impl fmt::Display for Doctor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.adapters == 1 { "" } else { "s" };
+        writeln!(f, "rmnet {}\n{} adapter{plural} found", env!("CARGO_PKG_VERSION"), self.adapters)?;
+        writeln!(f, "cpu executor: ready, {} threads", self.cpu_threads)?;
+        if let Some(problem) = &self.problem {
+            return write!(f, "gpu: {problem}");
+        }
+        if self.gpu.is_some() {
+            return write!(f, "gpu: ready, {}\ndefault device: this GPU", self.adapter);
+        }
+        writeln!(f, "gpu: no hardware GPU. {}", gpu::remedy())?;
+        self.why_passed_over.iter().try_for_each(|line| writeln!(f, "     {line}"))?;
+        write!(f, "default device: the CPU executor")
+    }
 }
 
 /// Whether an adapter that the default device leaves alone runs where it is asked for.
-fn passed_over_line(p: &PassedOver) -> String {
+fn why_passed_over(p: &PassedOver) -> String {
     if p.adapter.problem.is_some() {
         return p.to_string();
     }

@@ -1,8 +1,8 @@
 //! Why a verb failed, and the exit code that says so.
 
+use super::Report;
 use rmnet::Error;
 use rmnet::error::{CpuError, GpuError, OutputError, PlanError, PruneError};
-use serde_json::Value;
 use std::fmt::Display;
 
 /// Why a verb failed, and the exit code that says so.
@@ -13,7 +13,7 @@ pub struct Failure {
     /// For people, on stderr.
     pub message: String,
     /// A report that is printed all the same.
-    pub report: Option<(String, Value)>,
+    pub report: Option<Report>,
 }
 
 impl Failure {

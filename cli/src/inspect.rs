@@ -1,118 +1,197 @@
 //! `inspect`: what the checkpoint is, what becomes of each block, the graph before and after.
 
 use super::args::{InspectArgs, PassArg};
-use super::{Failure, Report, assumed, draw, load_at};
+use super::assumed::Assumed;
+use super::report::as_object;
+use super::{Failure, Report, dimensions, draw, giga, load_at};
+use rmnet::graph::Graph;
+use rmnet::models::{Model, OutputKind, Scores};
 use rmnet::rewrite::{self, BlockReport, Mode, Outcome, Rewritten, Shortcut};
-use serde_json::json;
-use std::fmt::Write;
+use serde::{Serialize, Serializer};
+use std::fmt;
 
 pub fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
     let model = load_at(&args.model, args.model.size)?;
-    let folded = rewrite::for_mode(&model.graph, Mode::Residual).map_err(Failure::input)?.graph;
     let removed = rewrite::for_mode(&model.graph, Mode::Structured).map_err(Failure::input)?;
-    let mut text = String::new();
-    let shape = model.graph.input_shape();
-    let parameters = model.graph.parameters();
-    let macs = (model.graph.macs(), removed.graph.macs());
-    let drawing = args.dot || args.svg;
-    if args.pass.is_none() && !drawing {
-        let _ = writeln!(text, "family      {}", model.family);
-        let _ = writeln!(text, "input       {shape}");
-        let _ = writeln!(text, "parameters  {:.3} M", parameters as f64 / 1e6);
-        let _ = writeln!(text, "MACs        {:.3} G, {:.3} G after removal", giga(macs.0), giga(macs.1));
-        text += &assumed::rows(&model);
-        if !removed.recognised.is_empty() {
-            let layers = removed.recognised.len();
-            let _ = writeln!(
-                text,
-                "chain       carried channels found again in {layers} layers of plain weights"
-            );
-        }
-        if removed.deviation > 0.0 {
-            let _ = writeln!(text, "            {}", near_dirac(&removed));
-        }
-        let _ = writeln!(text, "\nblocks");
-        for block in &removed.blocks {
-            let _ = writeln!(text, "  {:<36} {}", block.block, outcome(block));
-        }
-    }
+    Report::of(&InspectReport {
+        family: &model.family,
+        input: dimensions(model.graph.input_shape()),
+        parameters: model.graph.parameters(),
+        statistics: model.graph.statistics(),
+        macs: model.graph.macs(),
+        macs_after_removal: removed.graph.macs(),
+        blocks: removed.blocks.iter().map(Block::of).collect(),
+        assumed: Assumed::of(&model),
+        scores: model.scores,
+        output: model.output,
+        recognised: &removed.recognised,
+        deviation: removed.deviation,
+        graphs: graphs(args, &model, &removed)?,
+        graphs_alone: args.pass.is_some() || args.dot || args.svg,
+    })
+}
+
+/// The graphs asked for, as text or as pictures, each with its title.
+fn graphs(
+    args: &InspectArgs,
+    model: &Model,
+    removed: &Rewritten,
+) -> Result<Vec<(&'static str, String)>, Failure> {
+    let drawn = |graph: &Graph| match (args.dot, args.svg) {
+        (true, _) => draw::dot(graph),
+        (_, true) => draw::svg(graph),
+        _ => graph.to_string(),
+    };
     let stages: &[PassArg] = match args.pass {
         Some(ref pass) => std::slice::from_ref(pass),
-        None if drawing => &[PassArg::Remove],
+        None if args.dot || args.svg => &[PassArg::Remove],
         None => &[PassArg::Original, PassArg::Remove],
     };
-    let mut graphs = serde_json::Map::new();
-    for stage in stages {
-        let (title, graph) = match stage {
-            PassArg::Original => ("original", model.graph.clone()),
-            PassArg::Fold => ("fold", folded.clone()),
-            PassArg::Remove => ("remove", removed.graph.clone()),
-            PassArg::Literal => ("literal", rewrite::literal(&removed.graph).map_err(Failure::input)?),
-        };
-        let drawn = match (args.dot, args.svg) {
-            (true, _) => draw::dot(&graph),
-            (_, true) => draw::svg(&graph),
-            _ => graph.to_string(),
-        };
-        if stages.len() > 1 {
-            let _ = writeln!(text, "\n{title}");
-        }
-        text += &drawn;
-        graphs.insert(title.into(), drawn.into());
-    }
-    let blocks: Vec<_> = removed
-        .blocks
-        .iter()
-        .map(|b| match &b.outcome {
-            Outcome::Removed { reserved, convs, shortcut } => json!({
-                "block": b.block, "outcome": "removed", "reserved_channels": reserved, "convolutions": convs,
-                "shortcut": match shortcut {
-                    Shortcut::Identity => "identity",
-                    Shortcut::Projection { .. } => "projection",
-                    Shortcut::PooledProjection => "pooled projection",
-                },
-            }),
-            Outcome::Summed { branches } => {
-                json!({ "block": b.block, "outcome": "summed", "branches": branches })
-            }
-            Outcome::Kept { reason } => json!({ "block": b.block, "outcome": "kept", "reason": reason }),
+    let graph = |stage: &PassArg| {
+        Ok(match stage {
+            PassArg::Original => ("original", drawn(&model.graph)),
+            PassArg::Fold => ("fold", drawn(&rewrite::for_mode(&model.graph, Mode::Residual)?.graph)),
+            PassArg::Remove => ("remove", drawn(&removed.graph)),
+            PassArg::Literal => ("literal", drawn(&rewrite::literal(&removed.graph)?)),
         })
-        .collect();
-    let json = json!({
-        "family": model.family, "input": [shape.channels, shape.height, shape.width], "parameters": parameters,
-        "statistics": model.graph.statistics(),
-        "macs": macs.0, "macs_after_removal": macs.1, "blocks": blocks,
-        "assumed": assumed::json(&model), "ignored": model.ignored, "scores": model.scores, "output": model.output,
-        "recognised": removed.recognised, "deviation": removed.deviation, "graphs": graphs,
-    });
-    Ok(Report { text: text.trim_end().into(), json })
+    };
+    stages.iter().map(graph).collect::<Result<_, rmnet::graph::GraphError>>().map_err(Failure::input)
+}
+
+#[derive(Serialize)]
+struct InspectReport<'a> {
+    family: &'a str,
+    /// `[channels, height, width]`
+    input: [usize; 3],
+    parameters: usize,
+    /// Running means and variances, which are no parameters.
+    statistics: usize,
+    macs: usize,
+    macs_after_removal: usize,
+    blocks: Vec<Block<'a>>,
+    #[serde(flatten)]
+    assumed: Assumed<'a>,
+    scores: Scores,
+    output: OutputKind,
+    /// Layers of a plain chain whose carried channels were found again.
+    recognised: &'a [String],
+    deviation: f64,
+    #[serde(serialize_with = "as_object")]
+    graphs: Vec<(&'static str, String)>,
+    /// People asked for graphs and nothing else.
+    #[serde(skip)]
+    graphs_alone: bool,
+}
+
+#[derive(Serialize)]
+struct Block<'a> {
+    block: &'a str,
+    #[serde(flatten)]
+    outcome: BlockOutcome<'a>,
+}
+
+/// What became of a block.
+#[derive(Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+enum BlockOutcome<'a> {
+    Removed {
+        reserved_channels: usize,
+        convolutions: usize,
+        #[serde(serialize_with = "shortcut_name")]
+        shortcut: Shortcut,
+    },
+    Summed {
+        branches: usize,
+    },
+    Kept {
+        reason: &'a str,
+    },
+}
+
+impl<'a> Block<'a> {
+    fn of(report: &'a BlockReport) -> Block<'a> {
+        let outcome = match &report.outcome {
+            Outcome::Removed { shortcut, reserved, convs } => BlockOutcome::Removed {
+                reserved_channels: *reserved,
+                convolutions: *convs,
+                shortcut: *shortcut,
+            },
+            Outcome::Summed { branches } => BlockOutcome::Summed { branches: *branches },
+            Outcome::Kept { reason } => BlockOutcome::Kept { reason },
+        };
+        Block { block: &report.block, outcome }
+    }
+}
+
+fn shortcut_name<S: Serializer>(shortcut: &Shortcut, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match shortcut {
+        Shortcut::Identity => "identity",
+        Shortcut::Projection { .. } => "projection",
+        Shortcut::PooledProjection => "pooled projection",
+    })
+}
+
+impl fmt::Display for InspectReport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.graphs_alone {
+            self.summary(f)?;
+        }
+        for (title, graph) in &self.graphs {
+            if self.graphs.len() > 1 {
+                writeln!(f, "\n{title}")?;
+            }
+            f.write_str(graph)?;
+        }
+        Ok(())
+    }
+}
+
+impl InspectReport<'_> {
+    fn summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "family      {}", self.family)?;
+        writeln!(f, "input       {:?}", self.input)?;
+        writeln!(f, "parameters  {:.3} M", self.parameters as f64 / 1e6)?;
+        let macs = (giga(self.macs), giga(self.macs_after_removal));
+        writeln!(f, "MACs        {:.3} G, {:.3} G after removal", macs.0, macs.1)?;
+        f.write_str(&self.assumed.rows())?;
+        if !self.recognised.is_empty() {
+            let layers = self.recognised.len();
+            writeln!(f, "chain       carried channels found again in {layers} layers of plain weights")?;
+        }
+        if self.deviation > 0.0 {
+            writeln!(f, "            {}", near_dirac(self.deviation))?;
+        }
+        writeln!(f, "\nblocks")?;
+        self.blocks.iter().try_for_each(|b| writeln!(f, "  {:<36} {}", b.block, b.outcome))
+    }
+}
+
+impl fmt::Display for BlockOutcome<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BlockOutcome::Removed { reserved_channels, convolutions, shortcut } => {
+                let kind = match shortcut {
+                    Shortcut::Identity => "identity".into(),
+                    Shortcut::Projection { stride } => format!("projection /{}", stride[0]),
+                    Shortcut::PooledProjection => "pooled projection /2".into(),
+                };
+                write!(
+                    f,
+                    "removed: {kind} shortcut, {reserved_channels} channels carried through {convolutions} convolutions"
+                )
+            }
+            BlockOutcome::Summed { branches } => {
+                write!(f, "summed: {branches} parallel branches in one convolution")
+            }
+            BlockOutcome::Kept { reason } => write!(f, "kept: {reason}"),
+        }
+    }
 }
 
 /// What is said of a chain that is taken for one with exact Diracs.
-pub fn near_dirac(rewritten: &Rewritten) -> String {
+pub fn near_dirac(deviation: f64) -> String {
     format!(
-        "the file's carried channels are off 1 (and their biases off 0) by up to {:.1e}, the rounding of whoever wrote it; they \
-         run as exact copies, so the result is the file's to f32 rounding, not bit for bit",
-        rewritten.deviation
+        "the file's carried channels are off 1 (and their biases off 0) by up to {deviation:.1e}, the rounding of whoever wrote it; they \
+         run as exact copies, so the result is the file's to f32 rounding, not bit for bit"
     )
-}
-
-fn giga(macs: usize) -> f64 {
-    macs as f64 / 1e9
-}
-
-/// One line on what became of a block.
-pub fn outcome(block: &BlockReport) -> String {
-    match &block.outcome {
-        Outcome::Removed { shortcut, reserved, convs } => {
-            let kind = match shortcut {
-                Shortcut::Identity => "identity".into(),
-                Shortcut::Projection { stride } => format!("projection /{}", stride[0]),
-                Shortcut::PooledProjection => "pooled projection /2".into(),
-            };
-            format!("removed: {kind} shortcut, {reserved} channels carried through {convs} convolutions")
-        }
-        Outcome::Summed { branches } => format!("summed: {branches} parallel branches in one convolution"),
-        Outcome::Kept { reason } => format!("kept: {reason}"),
-    }
 }

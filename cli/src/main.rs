@@ -14,12 +14,13 @@ mod failure;
 mod image_input;
 mod inspect;
 mod merge;
+mod passed_over;
 mod plan;
 mod profile;
 mod prune;
+mod report;
 mod run;
 mod signals;
-mod sink;
 mod targets;
 mod terminal;
 mod timed;
@@ -30,34 +31,17 @@ mod wgsl;
 use args::{Cli, ModeArg, ModelArgs, PrecisionArg, Verb};
 use clap::Parser;
 use failure::Failure;
+use report::{Report, error_line};
 use rmnet::checkpoint::Checkpoint;
 use rmnet::error::ModelError;
-use rmnet::graph::Graph;
+use rmnet::graph::{Graph, Shape};
+use rmnet::rewrite::{BlockReport, Outcome};
 use rmnet::{Assume, Device, Error, LoadOptions, Mode, Model, Precision, Session, Size};
-use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use targets::{check_overwrite, check_target, unwritable, write};
-
-/// Version of every JSON object printed.
-const SCHEMA_VERSION: u32 = 1;
-
-/// What a verb prints: text for people, or the same as JSON.
-pub struct Report {
-    /// For people; ends without a newline.
-    pub text: String,
-    /// For scripts; an object.
-    pub json: Value,
-}
-
-impl Report {
-    /// All that there was to print has been printed.
-    pub fn printed() -> Report {
-        Report { text: String::new(), json: Value::Null }
-    }
-}
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error"))
@@ -115,45 +99,29 @@ fn run_verb(cli: Cli) -> u8 {
         Verb::Devices => devices::devices(),
         Verb::Doctor => devices::doctor(),
     };
-    let print = |text: String, value: Value| {
-        if text.is_empty() && value.is_null() {
-            return 0;
-        }
-        let lines =
-            if cli.json { terminal::json(&versioned(value)) } else { terminal::text(&text).into_owned() };
-        // A closed pipe (`rmnet plan .. | head`) is the reader's choice, no failure.
-        match terminal::print(&(lines + "\n")) {
-            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-                terminal::say(&format!("error: cannot write to standard output: {e}"));
-                3
-            }
-            _ => 0,
-        }
-    };
     match result {
-        Ok(report) => print(report.text, report.json),
-        Err(failure) => {
-            match failure.report {
-                Some((text, value)) => drop(print(text, value)),
-                None if cli.json => drop(print(String::new(), json!({ "error": failure.message }))),
-                None => {}
-            }
-            terminal::say(&format!("error: {}", failure.message));
-            failure.code
+        Ok(report) => printed(report.print(cli.json)),
+        Err(Failure { code, message, report }) => {
+            match report {
+                Some(report) => printed(report.print(cli.json)),
+                None if cli.json => printed(terminal::print(&(error_line(&message) + "\n"))),
+                None => 0,
+            };
+            terminal::say(&format!("error: {message}"));
+            code
         }
     }
 }
 
-/// What `--json` prints of an error.
-fn error_line(message: &str) -> String {
-    terminal::json(&versioned(json!({ "error": message })))
-}
-
-fn versioned(mut value: Value) -> Value {
-    if let Some(object) = value.as_object_mut() {
-        object.insert("schema_version".into(), SCHEMA_VERSION.into());
+/// The exit code that printing comes to. A closed pipe (`rmnet plan .. | head`) is the reader's choice, no failure.
+fn printed(result: io::Result<()>) -> u8 {
+    match result {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            terminal::say(&format!("error: cannot write to standard output: {e}"));
+            3
+        }
+        _ => 0,
     }
-    value
 }
 
 /// A checkpoint of the command line, memory-mapped.
@@ -200,7 +168,11 @@ fn load_at(args: &ModelArgs, size: Option<[usize; 2]>) -> Result<Model, Failure>
 
 /// `[channels, height, width]` of a graph's output.
 fn output_shape(graph: &Graph) -> [usize; 3] {
-    let shape = graph.shape(graph.output());
+    dimensions(graph.shape(graph.output()))
+}
+
+/// `[channels, height, width]`
+fn dimensions(shape: Shape) -> [usize; 3] {
     [shape.channels, shape.height, shape.width]
 }
 
@@ -253,6 +225,16 @@ fn precision_note(precision: Precision) -> &'static str {
         Precision::F32 => "",
         Precision::F16 => ", f16",
     }
+}
+
+/// How many blocks have lost their residual connection.
+fn removed(blocks: &[BlockReport]) -> usize {
+    blocks.iter().filter(|b| !matches!(b.outcome, Outcome::Kept { .. })).count()
+}
+
+/// A count in thousand millions.
+fn giga(count: usize) -> f64 {
+    count as f64 / 1e9
 }
 
 /// Bytes as MiB for people.

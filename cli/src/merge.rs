@@ -1,17 +1,62 @@
 //! `--merge`: whether neighbouring 1x1 convolutions are multiplied into one.
 
 use super::args::MergeArg;
-use super::{Failure, device_context};
+use super::passed_over::{self, Skipped};
+use super::report::nanoseconds;
+use super::timed::ms;
+use super::{Failure, giga};
 use rmnet::models::Model;
 use rmnet::{Mode, Options, benchmark_merge};
-use serde_json::{Value, json};
+use serde::Serialize;
+use std::time::Duration;
 
 /// What was decided, and how.
+#[derive(Default, Serialize)]
 pub struct Merge {
-    pub merge: bool,
-    /// For people, where something was measured.
-    pub note: Option<String>,
-    pub json: Value,
+    pub merged: bool,
+    /// Where it was measured.
+    #[serde(flatten)]
+    measured: Option<Measured>,
+    /// A measurement was asked for, and there is nothing to merge.
+    #[serde(skip)]
+    no_neighbours: bool,
+}
+
+/// The two forms, timed.
+#[derive(Serialize)]
+struct Measured {
+    device: String,
+    #[serde(rename = "apart_ns", serialize_with = "nanoseconds")]
+    apart: Duration,
+    #[serde(rename = "merged_ns", serialize_with = "nanoseconds")]
+    merged: Duration,
+    passed_over: Vec<Skipped>,
+    /// Apart and merged.
+    #[serde(skip)]
+    dispatches: [usize; 2],
+    /// Multiply-accumulates apart and merged.
+    #[serde(skip)]
+    macs: [usize; 2],
+}
+
+impl Merge {
+    /// For people, where a measurement was asked for.
+    pub fn note(&self) -> Option<String> {
+        if self.no_neighbours {
+            return Some("merge: no neighbouring 1x1 convolutions".into());
+        }
+        let Measured { device, apart, merged, dispatches, macs, .. } = self.measured.as_ref()?;
+        Some(format!(
+            "merge: {} ({:.2} ms merged, {:.2} ms apart, {} and {} dispatches, {:.2} and {:.2} GMAC, on {device})",
+            if self.merged { "yes, it is faster" } else { "no, it is not faster" },
+            ms(*merged),
+            ms(*apart),
+            dispatches[1],
+            dispatches[0],
+            giga(macs[1]),
+            giga(macs[0]),
+        ))
+    }
 }
 
 /// Decides, by measuring both forms as `options` has them where that was asked.
@@ -19,32 +64,23 @@ pub fn decide(arg: MergeArg, model: &Model, options: &Options) -> Result<Merge, 
     if arg != MergeArg::Never && options.mode == Mode::Residual {
         return Err(Failure::usage("--merge works on the residual-free forms: not with --mode residual"));
     }
-    let plain = |merge: bool| Merge { merge, note: None, json: json!({ "merged": merge }) };
     if arg != MergeArg::Auto {
-        return Ok(plain(arg == MergeArg::Always));
+        return Ok(Merge { merged: arg == MergeArg::Always, ..Merge::default() });
     }
     let Some(timing) = benchmark_merge(model, options)? else {
-        return Ok(Merge { note: Some("merge: no neighbouring 1x1 convolutions".into()), ..plain(false) });
+        return Ok(Merge { no_neighbours: true, ..Merge::default() });
     };
     if !timing.passed_over.is_empty() {
-        device_context::say_on_cpu(&timing.passed_over);
+        passed_over::say_on_cpu(&timing.passed_over);
     }
-    let merge = timing.pays();
-    let ms = |d: std::time::Duration| d.as_secs_f64() * 1e3;
-    let note = format!(
-        "merge: {} ({:.2} ms merged, {:.2} ms apart, {} and {} dispatches, {:.2} and {:.2} GMAC, on {})",
-        if merge { "yes, it is faster" } else { "no, it is not faster" },
-        ms(timing.merged),
-        ms(timing.apart),
-        timing.dispatches[1],
-        timing.dispatches[0],
-        timing.macs[1] as f64 / 1e9,
-        timing.macs[0] as f64 / 1e9,
-        timing.device
-    );
-    let json = json!({
-        "merged": merge, "device": timing.device, "apart_ns": timing.apart.as_nanos() as u64,
-        "merged_ns": timing.merged.as_nanos() as u64, "passed_over": device_context::passed_over_json(&timing.passed_over),
-    });
-    Ok(Merge { merge, note: Some(note), json })
+    let merged = timing.pays();
+    let measured = Measured {
+        passed_over: Skipped::each(&timing.passed_over),
+        device: timing.device,
+        apart: timing.apart,
+        merged: timing.merged,
+        dispatches: timing.dispatches,
+        macs: timing.macs,
+    };
+    Ok(Merge { merged, measured: Some(measured), no_neighbours: false })
 }

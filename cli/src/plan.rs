@@ -1,12 +1,15 @@
 //! `plan`: dispatches, slots and bytes, beside what the other forms would take. Needs no GPU.
 
 use super::args::{MergeArg, PlanArgs};
-use super::{Failure, Report, check_target, device, load, mib, write};
+use super::report::{as_object, as_text};
+use super::{Failure, Report, check_target, device, giga, load, mib, write};
 use rmnet::gpu::Gpu;
-use rmnet::plan::{self, Plan, PlanOptions, PlanTarget};
+use rmnet::models::Model;
+use rmnet::plan::{self, Dispatch, Plan, PlanOptions, PlanTarget};
 use rmnet::rewrite::{self, Form, Mode};
-use rmnet::{Device, Error};
-use serde_json::json;
+use rmnet::{Device, Error, Precision};
+use serde::Serialize;
+use std::fmt;
 
 pub fn plan(args: &PlanArgs) -> Result<Report, Failure> {
     if let Some(path) = &args.svg {
@@ -19,70 +22,132 @@ pub fn plan(args: &PlanArgs) -> Result<Report, Failure> {
     }
     let model = load(&args.model)?;
     let (target, whose) = target(args.adapter.as_deref())?;
-    let precision = args.precision.into();
-    let options = PlanOptions { batch: args.batch as usize, target, precision, ..PlanOptions::default() };
-    let compile = |mode: Mode| -> Result<Plan, Failure> {
+    let options = PlanOptions {
+        batch: args.batch as usize,
+        target,
+        precision: args.precision.into(),
+        ..PlanOptions::default()
+    };
+    let compile = |mode: Mode| {
         let merge = args.merge == MergeArg::Always && mode != Mode::Residual;
-        let graph = rewrite::for_mode(&model.graph, Form { mode, merge }).map_err(Failure::input)?.graph;
-        let plan = plan::compile(&graph, &options).map_err(|e| {
-            let failure = Failure::from(&e);
-            if failure.code != 4 {
-                return failure;
-            }
-            let message = format!("{e}, by {whose}; --adapter takes another's limits, and cpu has none");
-            Failure { message, ..failure }
-        })?;
-        plan::check(&plan)
-            .map_err(|e| Failure::input(format!("the plan is wrong, please report it: {e}")))?;
-        Ok(plan)
+        compile(&model, Form { mode, merge }, &options, &whose)
     };
     let mode = Mode::from(args.mode);
     let plan = compile(mode)?;
     if let Some(path) = &args.svg {
         write(path, plan.to_svg())?;
     }
-    let peers: Vec<(Mode, Plan)> = [Mode::Structured, Mode::Residual, Mode::Literal]
+    let modes = [Mode::Structured, Mode::Residual, Mode::Literal]
         .into_iter()
-        .map(|m| Ok((m, if m == mode { plan.clone() } else { compile(m)? })))
+        .map(|m| Ok((m, if m == mode { Figures::of(&plan) } else { Figures::of(&compile(m)?) })))
         .collect::<Result<_, Failure>>()?;
+    Report::of(&PlanReport {
+        mode,
+        precision: plan.precision(),
+        batch: plan.batch,
+        dispatches: plan.dispatches.iter().map(|d| DispatchEntry::of(&plan, d)).collect(),
+        slots: &plan.slots,
+        activation_bytes: plan.activation_bytes(),
+        lower_bound_bytes: plan.lower_bound,
+        modes,
+        plan: &plan,
+    })
+}
 
-    let mut text = format!("{plan}\nchecked: every read sees its value\n");
-    for (m, p) in &peers {
-        text += &format!(
-            "\n{:<11} {:>3} dispatches, {:>9} of activations (lower bound {}), {:.2} GMAC",
-            m.to_string(),
-            p.dispatches.len(),
-            mib(p.activation_bytes()),
-            mib(p.lower_bound),
-            p.macs() as f64 / 1e9
-        );
+/// The plan of one form, checked.
+fn compile(model: &Model, form: Form, options: &PlanOptions, whose: &str) -> Result<Plan, Failure> {
+    let graph = rewrite::for_mode(&model.graph, form).map_err(Failure::input)?.graph;
+    let plan = plan::compile(&graph, options).map_err(|e| {
+        let failure = Failure::from(&e);
+        if failure.code != 4 {
+            return failure;
+        }
+        let message = format!("{e}, by {whose}; --adapter takes another's limits, and cpu has none");
+        Failure { message, ..failure }
+    })?;
+    plan::check(&plan).map_err(|e| Failure::input(format!("the plan is wrong, please report it: {e}")))?;
+    Ok(plan)
+}
+
+#[derive(Serialize)]
+struct PlanReport<'a> {
+    #[serde(serialize_with = "as_text")]
+    mode: Mode,
+    #[serde(serialize_with = "as_text")]
+    precision: Precision,
+    batch: usize,
+    dispatches: Vec<DispatchEntry<'a>>,
+    /// Bytes of each.
+    slots: &'a [usize],
+    activation_bytes: usize,
+    lower_bound_bytes: usize,
+    /// Every form, for comparison.
+    #[serde(serialize_with = "as_object")]
+    modes: Vec<(Mode, Figures)>,
+    /// What the above is of, which lists itself for people.
+    #[serde(skip)]
+    plan: &'a Plan,
+}
+
+#[derive(Serialize)]
+struct DispatchEntry<'a> {
+    name: &'a str,
+    formula: String,
+    macs: usize,
+    in_place: bool,
+    /// `[batch, channels, height, width]`
+    output: [usize; 4],
+}
+
+impl<'a> DispatchEntry<'a> {
+    fn of(plan: &Plan, d: &'a Dispatch) -> DispatchEntry<'a> {
+        let shape = plan.buffer(d.writes[0]).shape;
+        let channels = d.writes.iter().map(|w| plan.buffer(*w).shape.channels).sum();
+        DispatchEntry {
+            name: &d.name,
+            formula: plan.formula(d),
+            macs: d.macs(plan.batch),
+            in_place: d.in_place.is_some(),
+            output: [shape.batch, channels, shape.height, shape.width],
+        }
     }
-    let dispatches: Vec<_> = plan
-        .dispatches
-        .iter()
-        .map(|d| {
-            let out = plan.buffer(d.writes[0]).shape;
-            json!({
-                "name": d.name, "formula": plan.formula(d), "macs": d.macs(plan.batch), "in_place": d.in_place.is_some(),
-                "output": [out.batch, d.writes.iter().map(|w| plan.buffer(*w).shape.channels).sum::<usize>(), out.height, out.width],
-            })
+}
+
+/// What one form takes.
+#[derive(Serialize)]
+struct Figures {
+    dispatches: usize,
+    activation_bytes: usize,
+    lower_bound_bytes: usize,
+    macs: usize,
+}
+
+impl Figures {
+    fn of(plan: &Plan) -> Figures {
+        Figures {
+            dispatches: plan.dispatches.len(),
+            activation_bytes: plan.activation_bytes(),
+            lower_bound_bytes: plan.lower_bound,
+            macs: plan.macs(),
+        }
+    }
+}
+
+impl fmt::Display for PlanReport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\nchecked: every read sees its value", self.plan)?;
+        self.modes.iter().try_for_each(|(mode, figures)| {
+            write!(
+                f,
+                "\n{:<11} {:>3} dispatches, {:>9} of activations (lower bound {}), {:.2} GMAC",
+                mode.to_string(),
+                figures.dispatches,
+                mib(figures.activation_bytes),
+                mib(figures.lower_bound_bytes),
+                giga(figures.macs)
+            )
         })
-        .collect();
-    let modes: serde_json::Map<_, _> = peers
-        .iter()
-        .map(|(m, p)| {
-            let figures = json!({
-                "dispatches": p.dispatches.len(), "activation_bytes": p.activation_bytes(),
-                "lower_bound_bytes": p.lower_bound, "macs": p.macs(),
-            });
-            (m.to_string(), figures)
-        })
-        .collect();
-    let json = json!({
-        "mode": mode.to_string(), "precision": plan.precision().to_string(), "batch": plan.batch, "dispatches": dispatches, "slots": plan.slots,
-        "activation_bytes": plan.activation_bytes(), "lower_bound_bytes": plan.lower_bound, "modes": modes,
-    });
-    Ok(Report { text, json })
+    }
 }
 
 /// What a plan is made for, and what to call that.

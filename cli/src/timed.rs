@@ -1,22 +1,26 @@
 //! The common part of `bench` and `profile`: a session with a random input, and its startup times.
 
 use super::args::TimedArgs;
-use super::device_context::DeviceContext;
-use super::{Failure, load, merge, precision_note};
-use rmnet::Session;
+use super::device_context::{DeviceContext, UsedTuning};
+use super::merge::{self, Merge};
+use super::passed_over::Skipped;
+use super::report::as_text;
+use super::{Failure, load, precision_note};
 use rmnet::bench::Repeat;
 use rmnet::models::Model;
-use serde_json::{Value, json};
+use rmnet::{Mode, Precision, Session};
+use serde::Serialize;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// A session with the times of its making.
 pub struct Timed {
-    pub model: Model,
+    model: Model,
     pub session: Session,
-    pub device_context: DeviceContext,
+    device_context: DeviceContext,
     /// Seeded noise, one batch.
     pub input: Vec<f32>,
-    pub merge: merge::Merge,
+    merge: Merge,
     /// From the file to the network.
     pub load: Duration,
     /// Rewriting, planning, opening the device, and what [`Session::startup`] tells apart.
@@ -36,7 +40,7 @@ impl Timed {
         let options = device_context.options().batch(args.batch as usize).mode(args.mode.into());
         let merge = merge::decide(args.merge, &model, &options)?;
         let start = Instant::now();
-        let session = device_context.session(&model, &options.merge(merge.merge))?;
+        let session = device_context.session(&model, &options.merge(merge.merged))?;
         open += start.elapsed();
         let input = super::verify::noise(session.input_len(), 1);
         let start = Instant::now();
@@ -47,30 +51,58 @@ impl Timed {
     }
 
     /// What the figures are of.
-    pub fn about(&self, args: &TimedArgs) -> Value {
+    pub fn about(&self, args: &TimedArgs) -> About<'_> {
         let [batch, channels, height, width] = self.session.input_shape();
-        json!({
-            "family": self.model.family, "device": self.session.device_name(), "driver": self.session.driver(),
-            "mode": rmnet::Mode::from(args.mode).to_string(), "precision": rmnet::Precision::from(args.device.precision).to_string(),
-            "merge": self.merge.json, "batch": batch,
-            "input": [channels, height, width], "dispatches": self.session.plan().dispatches.len(),
-            "macs": self.session.plan().macs(), "tuning": self.device_context.tuning_json(&self.session),
-            "passed_over": self.device_context.passed_over_json(),
-        })
+        About {
+            family: &self.model.family,
+            device: self.session.device_name(),
+            driver: self.session.driver(),
+            mode: args.mode.into(),
+            precision: args.device.precision.into(),
+            merge: &self.merge,
+            batch,
+            input: [channels, height, width],
+            dispatches: self.session.plan().dispatches.len(),
+            macs: self.session.plan().macs(),
+            tuning: self.device_context.tuning(&self.session),
+            passed_over: self.device_context.passed_over(),
+        }
     }
+}
 
-    /// One line on what the figures are of.
-    pub fn title(&self, args: &TimedArgs) -> String {
-        let [batch, _, height, width] = self.session.input_shape();
-        format!(
-            "{}, {} form, batch {batch}, {height}x{width}{}\non {}{}{}",
-            self.model.family,
-            rmnet::Mode::from(args.mode),
-            precision_note(args.device.precision.into()),
-            self.session.device_name(),
-            self.session.driver().map_or(String::new(), |d| format!(" ({d})")),
-            self.device_context.tuning_note(&self.session).map_or(String::new(), |note| format!("\n{note}")),
-        )
+/// The part of a report that says what its figures are of.
+#[derive(Serialize)]
+pub struct About<'a> {
+    family: &'a str,
+    device: String,
+    driver: Option<&'a str>,
+    #[serde(serialize_with = "as_text")]
+    mode: Mode,
+    #[serde(serialize_with = "as_text")]
+    precision: Precision,
+    pub merge: &'a Merge,
+    batch: usize,
+    /// `[channels, height, width]`
+    input: [usize; 3],
+    dispatches: usize,
+    macs: usize,
+    tuning: Option<UsedTuning>,
+    passed_over: Vec<Skipped>,
+}
+
+impl fmt::Display for About<'_> {
+    /// Some lines, the last without its newline.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let About { family, mode, batch, input: [_, height, width], device, .. } = self;
+        let precision = precision_note(self.precision);
+        write!(f, "{family}, {mode} form, batch {batch}, {height}x{width}{precision}\non {device}")?;
+        if let Some(driver) = self.driver {
+            write!(f, " ({driver})")?;
+        }
+        if let Some(tuning) = &self.tuning {
+            write!(f, "\n{tuning}")?;
+        }
+        Ok(())
     }
 }
 
@@ -80,6 +112,7 @@ impl TimedArgs {
     }
 }
 
+/// Milliseconds.
 pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }

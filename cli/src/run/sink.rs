@@ -1,12 +1,13 @@
 //! Output of `run`: prints and writes results as inputs are processed.
 
-use super::{Failure, output_shape, terminal, versioned, write};
+use super::report::{InputReport, TopClass, embedding, features};
+use crate::report::{to_json, versioned};
+use crate::{Failure, output_shape, terminal, write};
 use rmnet::OutputChoice;
 use rmnet::models::{Model, OutputKind, Scores};
 use safetensors::tensor::{Dtype, TensorView, serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
@@ -21,9 +22,19 @@ pub enum Form {
     Object,
 }
 
+impl Form {
+    pub fn of(jsonl: bool, json: bool) -> Form {
+        match (jsonl, json) {
+            (true, _) => Form::Lines,
+            (false, true) => Form::Object,
+            (false, false) => Form::Text,
+        }
+    }
+}
+
 /// Where results go.
 pub struct Sink {
-    form: Form,
+    pub form: Form,
     output: OutputKind,
     scores: Scores,
     /// `[channels, height, width]` of one input's values.
@@ -35,7 +46,7 @@ pub struct Sink {
     /// The values of the first input, which embeddings are compared with.
     first: Vec<f32>,
     /// For [`Form::Object`].
-    pub images: Vec<Value>,
+    pub images: Vec<InputReport>,
     /// Inputs that could not be read.
     pub failed: usize,
     /// For `--logits`.
@@ -78,81 +89,55 @@ impl Sink {
     }
 
     /// An input that could not be read: said at once.
-    pub fn failure(&mut self, name: &str, why: &str) {
+    pub fn failure(&mut self, name: &str, why: &str) -> Result<(), Failure> {
         self.failed += 1;
         terminal::say(&format!("error: {name}: {why}"));
-        self.object(json!({ "input": name, "error": why }));
+        self.report(InputReport::Unreadable { input: name.into(), error: why.into() })
     }
 
     /// The values of one input.
-    pub fn result(&mut self, name: &str, values: &[f32]) {
+    pub fn result(&mut self, name: &str, values: &[f32]) -> Result<(), Failure> {
         if self.first.is_empty() {
             self.first = values.to_vec();
         }
-        let mut text = format!("{}\n", terminal::line(name));
-        let object = match self.output {
-            OutputKind::Embedding => embedding(name, values, &self.first, &mut text),
-            OutputKind::Features => features(name, values, self.shape, &mut text),
-            _ => self.classified(name, values, &mut text),
+        let report = match self.output {
+            OutputKind::Embedding => embedding(name, values, &self.first),
+            OutputKind::Features => features(name, values, self.shape),
+            _ => self.classified(name, values),
         };
-        match self.form {
-            Form::Text => self.print(&text),
-            _ => self.object(object),
-        }
+        self.report(report)?;
         if let Some(rows) = &mut self.rows {
             rows.names.push(name.into());
             rows.values.extend_from_slice(values);
         }
+        Ok(())
     }
 
-    fn object(&mut self, object: Value) {
+    /// Prints it, or keeps it for the end.
+    fn report(&mut self, report: InputReport) -> Result<(), Failure> {
         match self.form {
-            Form::Text => {}
-            Form::Lines => self.print(&(terminal::json(&versioned(object)) + "\n")),
-            Form::Object => self.images.push(object),
+            Form::Text => self.print(&report.to_string()),
+            Form::Lines => self.print(&(terminal::json(&versioned(to_json(&report)?)) + "\n")),
+            Form::Object => self.images.push(report),
         }
+        Ok(())
     }
 
-    /// An image's most probable classes, added to the text and as JSON.
-    fn classified(&self, name: &str, logits: &[f32], text: &mut String) -> Value {
+    /// An image's most probable classes.
+    fn classified(&self, name: &str, logits: &[f32]) -> InputReport {
         let label = |class: usize| match self.labels.as_ref().and_then(|l| l.get(class)) {
             Some(label) => label.clone(),
             None => format!("class {class}"),
         };
-        let mut top_classes = vec![];
-        for (class, probability) in rmnet::top(logits, self.top, self.scores) {
-            let label = label(class);
-            let _ = match probability {
-                Some(p) => writeln!(text, "  {:>6.2} %  {}", p * 100.0, terminal::line(&label)),
-                None => writeln!(text, "  {:>8.4}  {}", logits[class], terminal::line(&label)),
-            };
-            top_classes.push(json!({
-                "class": class, "label": label, "probability": probability, "logit": logits[class],
-            }));
-        }
-        json!({ "input": name, "scores": self.scores, "top": top_classes })
+        let top = rmnet::top(logits, self.top, self.scores).into_iter();
+        let top = top.map(|(class, probability)| TopClass {
+            class,
+            label: label(class),
+            probability,
+            logit: logits[class],
+        });
+        InputReport::Classified { input: name.into(), scores: self.scores, top: top.collect() }
     }
-}
-
-/// An image's embedding: its length, and how near it is to the first image's.
-fn embedding(name: &str, values: &[f32], first: &[f32], text: &mut String) -> Value {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    let norm = dot(values, values).sqrt();
-    let cosine = dot(values, first) / (norm * dot(first, first).sqrt());
-    let _ = writeln!(
-        text,
-        "  {} values of norm {norm:.4}, cosine with the first image {cosine:.4} (--logits writes the values)",
-        values.len()
-    );
-    json!({ "input": name, "norm": norm, "cosine_with_first": cosine })
-}
-
-/// An image's features: their shape and length.
-fn features(name: &str, values: &[f32], shape: [usize; 3], text: &mut String) -> Value {
-    let norm = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-    let shape = if shape[1..] == [1, 1] { &shape[..1] } else { &shape[..] };
-    let _ = writeln!(text, "  {shape:?}, norm {norm:.4} (--logits writes the values)");
-    json!({ "input": name, "shape": shape, "norm": norm })
 }
 
 /// Rows for `--logits`: those of inputs that could be read, with their names.

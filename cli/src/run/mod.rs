@@ -1,15 +1,19 @@
 //! `run`: images or a tensor in, classes out, batch by batch.
 
+mod report;
+mod sink;
+
 use super::args::RunArgs;
+use super::assumed::{self, Assumed};
 use super::device_context::DeviceContext;
 use super::image_input::{Batches, Input, Inputs};
-use super::sink::{Form, Sink};
-use super::{Failure, Report, assumed, check_target, load_at, merge, output_shape, precision_note, terminal};
-use rmnet::Session;
+use super::merge::{self, Merge};
+use super::{Failure, Report, check_target, load_at, output_shape, terminal};
+use report::{NoInputs, RunHead, RunReport};
 use rmnet::files;
-use rmnet::models::OutputKind;
-use serde_json::json;
-use std::fmt::Write;
+use rmnet::models::{Model, OutputKind};
+use rmnet::{Precision, Session};
+use sink::{Form, Sink};
 use std::sync::mpsc::sync_channel;
 
 /// Images per run where the command line says nothing.
@@ -28,100 +32,103 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
     }
     let inputs = Inputs::open(&args.inputs, args.shard)?;
     let model = load_at(&args.model, inputs.size(args.model.size)?)?;
-    let without_classes = match model.output {
-        OutputKind::Embedding => Some("the network gives embeddings, which have no classes"),
-        OutputKind::Features => Some("what is given are features, which have no classes"),
-        _ => None,
-    };
-    if let (Some(path), Some(why)) = (&args.labels, without_classes) {
-        return Err(Failure::usage(format!("--labels {}: {why}", path.display())));
-    }
-    let labels = labels(args, model.labels.as_deref(), model.graph.shape(model.graph.output()).channels)?;
+    let labels = labels(args, &model)?;
     let mut batches = inputs.batches(model.graph.input_shape(), &model.preprocess, args.exif.into())?;
     if inputs.skipped() > 0 {
         terminal::say(&format!("{} files that are no PNG or JPEG image are skipped", inputs.skipped()));
     }
-    let form = if args.jsonl {
-        Form::Lines
-    } else if json {
-        Form::Object
-    } else {
-        Form::Text
-    };
+    let form = Form::of(args.jsonl, json);
     if inputs.len() == 0 {
         // A share of nothing is no mistake: there are more shards than inputs.
-        let text = "no inputs in this shard";
-        return Ok(match form {
-            Form::Lines => Report::printed(),
-            _ => Report { text: text.into(), json: json!({ "images": [] }) },
-        });
+        return match form {
+            Form::Lines => Ok(Report::printed()),
+            _ => Report::of(&NoInputs { images: [] }),
+        };
     }
     let batch = args.batch.map_or(DEFAULT_BATCH, |b| b as usize).min(inputs.len());
-    let start = || -> Result<_, Failure> {
-        let device_context = DeviceContext::open(&args.device)?;
-        let options = device_context.options().batch(batch).mode(args.mode.into());
-        let decided = merge::decide(args.merge, &model, &options)?;
-        let precision = options.precision;
-        let session = device_context.session(&model, &options.merge(decided.merge))?;
-        Ok((device_context, decided, precision, session))
-    };
     // What cannot be read is said before a device is opened for it; but inputs that take long to resize are read only for a network
     // that can run at their size.
     let large = model.graph.input_shape().len().saturating_mul(batch) > LARGE_BATCH;
-    let started = large.then(&start).transpose()?;
+    let started = large.then(|| Started::new(args, &model, batch)).transpose()?;
     let first = batches.next(batch);
     if let ([Input { name, values: Err(why) }], 1, true) = (&first[..], inputs.len(), form != Form::Lines) {
         return Err(Failure::input(format!("{name}: {why}")));
     }
+    let started = started.map_or_else(|| Started::new(args, &model, batch), Ok)?;
 
-    let (device_context, decided, precision, session) = match started {
-        Some(started) => started,
-        None => start()?,
-    };
-    // Of one input: its classes, or the values of what else the session gives.
-    let row: usize = session.output_shape()[1..].iter().product();
-
-    let mut head = format!("{} on {}{}\n", model.family, session.device_name(), precision_note(precision));
-    for note in [device_context.tuning_note(&session), decided.note.clone()].iter().flatten() {
-        let _ = writeln!(head, "{note}");
-    }
-    head += &assumed::text(&model);
-    let top = args.top as usize;
-    let mut sink = Sink::new(form, &model, labels, top, args.logits.is_some());
+    let head = started.head(args, &model, batch);
+    let mut sink = Sink::new(form, &model, labels, args.top as usize, args.logits.is_some());
     match form {
-        Form::Text => sink.print(&head),
+        Form::Text => sink.print(&head.to_string()),
         Form::Lines => assumed::note(&model),
         Form::Object => {}
     }
-    stream(&session, batches, first, batch, &mut sink)?;
-    device_context.keep_shaders();
-    let Sink { failed, images, rows, unwritten, .. } = sink;
+    stream(&started.session, batches, first, batch, &mut sink)?;
+    started.device_context.keep_shaders();
+    finish(args, &model, sink, head, inputs.len())
+}
+
+/// Writes the logits, and reports what is left to be told when all inputs have run.
+fn finish(
+    args: &RunArgs,
+    model: &Model,
+    sink: Sink,
+    head: RunHead<'_>,
+    inputs: usize,
+) -> Result<Report, Failure> {
+    let Sink { form, failed, images, rows, unwritten, .. } = sink;
     if let Some(why) = unwritten {
         return Err(Failure::input(format!("cannot write to standard output: {why}")));
     }
-    let output = output_shape(&model.graph);
     if let (Some(path), Some(rows)) = (&args.logits, rows) {
-        rows.write(path, &args.model.output, model.output, output)?;
+        rows.write(path, &args.model.output, model.output, head.output_shape)?;
     }
-    let json = json!({
-        "family": model.family, "device": session.device_name(), "precision": precision.to_string(), "batch": batch,
-        "classes": (model.output == OutputKind::Logits).then_some(row), "output_value": args.model.output.to_string(),
-        "output_shape": output, "images": images, "merge": decided.json, "tuning": device_context.tuning_json(&session),
-        "passed_over": device_context.passed_over_json(), "assumed": assumed::json(&model), "ignored": model.ignored,
-    });
+    let error = (failed > 0).then(|| format!("{failed} of {inputs} inputs could not be read"));
     let report = match form {
-        Form::Object => Report { text: String::new(), json },
+        Form::Object => Report::of(&RunReport { head, images, error: error.clone() })?,
         _ => Report::printed(),
     };
-    if failed == 0 {
-        return Ok(report);
+    match error {
+        None => Ok(report),
+        Some(message) => Err(Failure { code: 3, message, report: Some(report) }),
     }
-    let message = format!("{failed} of {} inputs could not be read", inputs.len());
-    let mut report = (report.text, report.json);
-    if let Some(object) = report.1.as_object_mut() {
-        object.insert("error".into(), message.clone().into());
+}
+
+/// A session, and how it came to be.
+struct Started {
+    device_context: DeviceContext,
+    merge: Merge,
+    precision: Precision,
+    session: Session,
+}
+
+impl Started {
+    fn new(args: &RunArgs, model: &Model, batch: usize) -> Result<Started, Failure> {
+        let device_context = DeviceContext::open(&args.device)?;
+        let options = device_context.options().batch(batch).mode(args.mode.into());
+        let merge = merge::decide(args.merge, model, &options)?;
+        let precision = options.precision;
+        let session = device_context.session(model, &options.merge(merge.merged))?;
+        Ok(Started { device_context, merge, precision, session })
     }
-    Err(Failure { code: 3, message, report: Some(report) })
+
+    /// What is told before the first input runs.
+    fn head<'a>(&'a self, args: &'a RunArgs, model: &'a Model, batch: usize) -> RunHead<'a> {
+        let classes = self.session.output_shape()[1..].iter().product();
+        RunHead {
+            family: &model.family,
+            device: self.session.device_name(),
+            precision: self.precision,
+            batch,
+            classes: (model.output == OutputKind::Logits).then_some(classes),
+            output_value: &args.model.output,
+            output_shape: output_shape(&model.graph),
+            merge: &self.merge,
+            tuning: self.device_context.tuning(&self.session),
+            passed_over: self.device_context.passed_over(),
+            assumed: Assumed::of(model),
+        }
+    }
 }
 
 /// Runs all inputs: while one batch runs, the next is read.
@@ -161,11 +168,11 @@ fn stream(
             let mut rows = logits.chunks(sink.row);
             for input in inputs {
                 match input.values {
-                    Err(why) => sink.failure(&input.name, &why),
+                    Err(why) => sink.failure(&input.name, &why)?,
                     Ok(_) => {
                         let row =
                             rows.next().ok_or_else(|| Failure::input("the network gave too few rows"))?;
-                        sink.result(&input.name, row);
+                        sink.result(&input.name, row)?;
                     }
                 }
             }
@@ -177,13 +184,18 @@ fn stream(
     })
 }
 
-/// One label a line, as the command line's file has them, else those of the model.
-fn labels(
-    args: &RunArgs,
-    of_model: Option<&[String]>,
-    classes: usize,
-) -> Result<Option<Vec<String>>, Failure> {
-    let Some(path) = &args.labels else { return Ok(of_model.map(<[String]>::to_vec)) };
+/// One label a line, as the command line's file has them, else those of the model. A file of labels for what has no classes is refused.
+fn labels(args: &RunArgs, model: &Model) -> Result<Option<Vec<String>>, Failure> {
+    let Some(path) = &args.labels else { return Ok(model.labels.clone()) };
+    let without_classes = match model.output {
+        OutputKind::Embedding => Some("the network gives embeddings, which have no classes"),
+        OutputKind::Features => Some("what is given are features, which have no classes"),
+        _ => None,
+    };
+    if let Some(why) = without_classes {
+        return Err(Failure::usage(format!("--labels {}: {why}", path.display())));
+    }
+    let classes = model.graph.shape(model.graph.output()).channels;
     let refuse = |e: String| Failure::input(format!("{}: {e}", path.display()));
     let text = files::read_text(path, MAX_LABELS).map_err(|e| refuse(e.to_string()))?;
     let lines: Vec<String> = text.lines().map(|l| l.trim().to_string()).filter(|l| !l.is_empty()).collect();
