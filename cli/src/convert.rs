@@ -19,7 +19,7 @@ pub fn convert(args: &ConvertArgs) -> Result<Report, Failure> {
     check_overwrite(&args.out, format)?;
     let model = load(&args.model)?;
     let mode = if args.literal || format == FormatArg::Onnx { Mode::Literal } else { Mode::Structured };
-    let options = Options::default().mode(mode).device(device(args.adapter.as_deref()));
+    let options = Options::default().mode(mode).device(device(args.adapter.as_deref())?);
     let decided = merge::decide(args.merge, &model, &options)?;
     let form = Form { mode, merge: decided.merged };
     let (rewritten, about) = converted(&model, form).map_err(Failure::input)?;
@@ -78,7 +78,7 @@ impl<'a> Kept<'a> {
     fn of(report: &'a BlockReport) -> Option<Kept<'a>> {
         match &report.outcome {
             Outcome::Kept { reason } => Some(Kept { block: &report.block, reason }),
-            Outcome::Removed { .. } | Outcome::Summed { .. } => None,
+            _ => None,
         }
     }
 }

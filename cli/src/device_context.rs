@@ -41,7 +41,7 @@ pub struct FoundTuning {
 
 impl DeviceContext {
     pub fn open(args: &DeviceArgs) -> Result<DeviceContext, Failure> {
-        let device = device(args.adapter.as_deref());
+        let device = device(args.adapter.as_deref())?;
         let (safe_shaders, precision) = (args.safe_shaders, args.precision.into());
         let (gpu, passed_over) = match &device {
             Device::Gpu(choice) => (Some(Gpu::new(choice).map_err(Error::Gpu)?), vec![]),

@@ -6,8 +6,8 @@ use super::report::as_object;
 use super::{Failure, Report, dimensions, draw, giga, load_at};
 use rmnet::graph::Graph;
 use rmnet::models::{Model, OutputKind, Scores};
-use rmnet::rewrite::{self, BlockReport, Mode, Outcome, Rewritten, Shortcut};
-use serde::{Serialize, Serializer};
+use rmnet::rewrite::{self, BlockReport, Mode, Outcome, Rewritten};
+use serde::Serialize;
 use std::fmt;
 
 pub fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
@@ -87,48 +87,14 @@ struct InspectReport<'a> {
 struct Block<'a> {
     block: &'a str,
     #[serde(flatten)]
-    outcome: BlockOutcome<'a>,
+    outcome: &'a Outcome,
 }
 
 /// What became of a block.
-#[derive(Serialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
-enum BlockOutcome<'a> {
-    Removed {
-        reserved_channels: usize,
-        convolutions: usize,
-        #[serde(serialize_with = "shortcut_name")]
-        shortcut: Shortcut,
-    },
-    Summed {
-        branches: usize,
-    },
-    Kept {
-        reason: &'a str,
-    },
-}
-
 impl<'a> Block<'a> {
     fn of(report: &'a BlockReport) -> Block<'a> {
-        let outcome = match &report.outcome {
-            Outcome::Removed { shortcut, reserved, convs } => BlockOutcome::Removed {
-                reserved_channels: *reserved,
-                convolutions: *convs,
-                shortcut: *shortcut,
-            },
-            Outcome::Summed { branches } => BlockOutcome::Summed { branches: *branches },
-            Outcome::Kept { reason } => BlockOutcome::Kept { reason },
-        };
-        Block { block: &report.block, outcome }
+        Block { block: &report.block, outcome: &report.outcome }
     }
-}
-
-fn shortcut_name<S: Serializer>(shortcut: &Shortcut, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(match shortcut {
-        Shortcut::Identity => "identity",
-        Shortcut::Projection { .. } => "projection",
-        Shortcut::PooledProjection => "pooled projection",
-    })
 }
 
 impl fmt::Display for InspectReport<'_> {
@@ -163,28 +129,6 @@ impl InspectReport<'_> {
         }
         writeln!(f, "\nblocks")?;
         self.blocks.iter().try_for_each(|b| writeln!(f, "  {:<36} {}", b.block, b.outcome))
-    }
-}
-
-impl fmt::Display for BlockOutcome<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BlockOutcome::Removed { reserved_channels, convolutions, shortcut } => {
-                let kind = match shortcut {
-                    Shortcut::Identity => "identity".into(),
-                    Shortcut::Projection { stride } => format!("projection /{}", stride[0]),
-                    Shortcut::PooledProjection => "pooled projection /2".into(),
-                };
-                write!(
-                    f,
-                    "removed: {kind} shortcut, {reserved_channels} channels carried through {convolutions} convolutions"
-                )
-            }
-            BlockOutcome::Summed { branches } => {
-                write!(f, "summed: {branches} parallel branches in one convolution")
-            }
-            BlockOutcome::Kept { reason } => write!(f, "kept: {reason}"),
-        }
     }
 }
 

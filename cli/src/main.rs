@@ -196,13 +196,8 @@ impl From<PrecisionArg> for Precision {
 }
 
 /// Where `--adapter` sends a run.
-fn device(adapter: Option<&str>) -> Device {
-    match adapter {
-        Some(text) if text.eq_ignore_ascii_case("cpu") => Device::Cpu,
-        // Any text is a choice: what is no number and no graphics API is part of a name.
-        Some(text) => Device::Gpu(text.parse().unwrap_or_default()),
-        None => Device::default(),
-    }
+fn device(adapter: Option<&str>) -> Result<Device, Failure> {
+    Ok(adapter.map(str::parse).transpose()?.unwrap_or_default())
 }
 
 /// Runs one input after a warm-up: the logits, and the median of five runs.
@@ -220,11 +215,8 @@ fn timed(session: &Session, input: &[f32]) -> Result<(Vec<f32>, Duration), Failu
 }
 
 /// What a line says of a precision that is not the default.
-fn precision_note(precision: Precision) -> &'static str {
-    match precision {
-        Precision::F32 => "",
-        Precision::F16 => ", f16",
-    }
+fn precision_note(precision: Precision) -> String {
+    if precision == Precision::default() { String::new() } else { format!(", {precision}") }
 }
 
 /// How many blocks have lost their residual connection.

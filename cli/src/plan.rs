@@ -152,9 +152,10 @@ impl fmt::Display for PlanReport<'_> {
 
 /// What a plan is made for, and what to call that.
 fn target(adapter: Option<&str>) -> Result<(PlanTarget, String), Failure> {
-    let Some(text) = adapter else { return Ok((PlanTarget::default(), "WebGPU's default limits".into())) };
-    let Device::Gpu(choice) = device(Some(text)) else {
-        return Ok((PlanTarget::CPU, "the CPU executor".into()));
+    let choice = match device(adapter)? {
+        Device::Gpu(choice) => choice,
+        Device::Auto => return Ok((PlanTarget::default(), "WebGPU's default limits".into())),
+        _ => return Ok((PlanTarget::CPU, "the CPU executor".into())),
     };
     let gpu = Gpu::new(&choice).map_err(|e| Failure::from(Error::Gpu(e)))?;
     Ok((gpu.plan_target(), format!("the limits of {}", gpu.adapter())))

@@ -52,8 +52,9 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
 /// Whose shaders; `None` for those of any adapter.
 fn gpu(args: &WgslArgs) -> Result<Option<Gpu>, Failure> {
     let Some(text) = &args.adapter else { return Ok(None) };
-    match device(Some(text)) {
+    match device(Some(text))? {
         Device::Gpu(choice) => Ok(Some(Gpu::new(&choice).map_err(|e| Failure::from(Error::Gpu(e)))?)),
+        Device::Auto => Ok(None),
         _ => Err(Failure::usage("--adapter cpu: the CPU executor has no shaders")),
     }
 }

@@ -7,6 +7,7 @@ use wgpu::{Backends, DeviceType, Features, InstanceFlags};
 
 /// A graphics API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Backend {
     /// Vulkan.
     Vulkan,
@@ -41,6 +42,7 @@ impl Backend {
 /// assert_eq!("GeForce".parse(), Ok(AdapterChoice::Name("GeForce".into())));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum AdapterChoice {
     /// The best adapter: discrete, then integrated, then others, then software. OpenGL only if no other API has an adapter.
     #[default]

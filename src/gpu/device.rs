@@ -22,6 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Kinds of GPU for which different kernels are selected; see [`Gpu::with_kernels_for`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum GpuKind {
     /// Integrated and mobile GPUs, and browsers.
     Integrated,

@@ -5,6 +5,7 @@ use std::fmt;
 /// The type of the values stored between dispatches and of packed weights. Sums, the network's input and output, biases, slopes, scales
 /// and shifts are f32 in either case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Precision {
     /// IEEE 754 binary32.
     #[default]

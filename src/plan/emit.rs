@@ -2,15 +2,15 @@
 
 use super::channel_view::{ChannelView, clip};
 use super::conv_builder::{ConvBuilder, KRangeBuilder, fits_dense_diagonal};
+use super::reads::Reads;
 use super::weights::{ConvWeights, KWeight};
 use super::{Buffer, BufferId, Dispatch, Kept, KeptPart, Place, PlanError, PlanOptions, PlanTarget};
 use crate::graph::{Activation, MaxPool, Weight};
 use crate::kernel::{
-    Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Precision,
-    Spec, packed_weight_bytes,
+    AverageSpec, BufferShape, ConvSpec, Function, Layout, Operand, Output, PoolSpec, Precision, Spec,
+    packed_weight_bytes,
 };
 use crate::tensor::Tensor;
-use std::collections::HashMap;
 use std::ops::Range;
 
 /// The buffers and dispatches emitted so far. Buffers are virtual until memory is assigned.
@@ -370,54 +370,6 @@ fn copy_sum(view: &ChannelView) -> Option<ConvBuilder> {
 /// Whether a depthwise K range can read a view: its channels begin with a quad of a packed buffer.
 fn is_depthwise_operand(view: &ChannelView) -> bool {
     view.first_channel.is_multiple_of(4) && view.shape.layout == Layout::Packed
-}
-
-/// The buffers that a dispatch reads, each once.
-#[derive(Default)]
-struct Reads {
-    buffers: Vec<BufferId>,
-    /// Position in `buffers` by buffer.
-    bound: HashMap<usize, usize>,
-}
-
-impl Reads {
-    /// The operand with its buffer replaced by the position in `buffers`.
-    fn bind(&mut self, operand: Operand) -> Operand {
-        let buffer = *self.bound.entry(operand.buffer).or_insert_with(|| {
-            self.buffers.push(BufferId(operand.buffer));
-            self.buffers.len() - 1
-        });
-        Operand { buffer, ..operand }
-    }
-
-    /// A K range of the spec.
-    fn k_range(&mut self, t: &KRangeBuilder) -> KRange {
-        KRange {
-            from: self.bind(t.from.operand()),
-            prologue: t.from.prologue.as_ref().map(|m| m.function),
-            kernel: t.kernel,
-            stride: t.stride,
-            padding: t.padding,
-            padding_end: t.padding_end,
-            dilation: t.dilation,
-            groups: t.groups,
-        }
-    }
-
-    /// The part of a view added to `rows` of a sum, where it begins at channel `first_out` of the whole; `None` where they do not meet.
-    fn add(&mut self, view: &ChannelView, first_out: usize, rows: &Range<usize>) -> Option<Add> {
-        let (lo, hi) = (rows.start.max(first_out), rows.end.min(first_out + view.channels));
-        if lo >= hi {
-            return None;
-        }
-        let part = view.sub(lo - first_out..hi - first_out);
-        let from = self.bind(part.operand());
-        let gate = part.gate.as_ref().map(|g| {
-            let gate = ChannelView::whole(g.buffer, g.shape, false).operand();
-            self.bind(Operand { first_channel: g.first_channel, channels: part.channels, ..gate })
-        });
-        Some(Add { from, first_out: lo - rows.start, gate })
-    }
 }
 
 /// A range of output channels, and the buffer and first channel where it is stored.

@@ -18,6 +18,7 @@ mod limits;
 mod lower;
 mod lower_conv;
 mod memory;
+mod reads;
 mod svg;
 mod values;
 mod weights;

@@ -14,6 +14,7 @@
 //! ```
 
 mod config;
+mod defaults;
 mod files;
 mod image;
 mod limits;
@@ -34,6 +35,7 @@ use std::ops::Range;
 /// How an image is brought near the size of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Resize {
     /// Not at all; the crop alone gives the size.
     None,
@@ -75,6 +77,7 @@ impl Resize {
 /// Where a central crop lies when the margins cannot be equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CropRule {
     /// The near margin is half the difference rounded half to even; padding is rounded down.
     Torchvision,
@@ -164,6 +167,7 @@ impl fmt::Display for Preprocess {
 
 /// A key of a preprocessing config that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct UnsupportedKey {
     /// The key.
     pub key: String,

@@ -11,6 +11,7 @@ use std::ops::Range;
 /// How a resized pixel follows from those it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Interpolation {
     /// The pixel that the centre falls into.
     Nearest,

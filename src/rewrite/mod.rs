@@ -1,5 +1,6 @@
 //! Graph passes. Each builds a new graph and reports what it changed, and what it left and why.
 
+mod chain;
 mod fold_batch_norm;
 mod fuse_activation;
 mod fuse_linear;
@@ -20,6 +21,8 @@ pub use remove_residual::remove_residual;
 pub use reparameterize::reparameterize;
 
 use crate::graph::{Graph, GraphError, NEAR_DIRAC, Op};
+use serde::{Serialize, Serializer};
+use std::fmt;
 
 /// The form of a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -61,6 +64,7 @@ impl From<Mode> for Form {
 
 /// The kind of a shortcut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Shortcut {
     /// The input itself.
     Identity,
@@ -73,16 +77,48 @@ pub enum Shortcut {
     PooledProjection,
 }
 
-/// The outcome of a residual block.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl Shortcut {
+    fn name(self) -> &'static str {
+        match self {
+            Shortcut::Identity => "identity",
+            Shortcut::Projection { .. } => "projection",
+            Shortcut::PooledProjection => "pooled projection",
+        }
+    }
+}
+
+impl fmt::Display for Shortcut {
+    /// Its kind, and its stride where it may have one: `projection /2`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Shortcut::Identity => f.write_str(self.name()),
+            Shortcut::Projection { stride } => write!(f, "{} /{}", self.name(), stride[0]),
+            Shortcut::PooledProjection => write!(f, "{} /2", self.name()),
+        }
+    }
+}
+
+impl Serialize for Shortcut {
+    /// Its kind: `"identity"`, `"projection"` or `"pooled projection"`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// The outcome of a residual block. Its `Display` is a sentence, its `Serialize` what `rmnet inspect --json` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Outcome {
     /// The Add is gone: the block is a chain.
     Removed {
         /// What the shortcut was.
         shortcut: Shortcut,
         /// Channels carried beside the main path.
+        #[serde(rename = "reserved_channels")]
         reserved: usize,
         /// Convolutions of the main path.
+        #[serde(rename = "convolutions")]
         convs: usize,
     },
     /// Parallel linear branches over one input, summed into one convolution (RepVGG).
@@ -95,6 +131,21 @@ pub enum Outcome {
         /// Why it could not be converted exactly.
         reason: String,
     },
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Removed { shortcut, reserved, convs } => write!(
+                f,
+                "removed: {shortcut} shortcut, {reserved} channels carried through {convs} convolutions"
+            ),
+            Outcome::Summed { branches } => {
+                write!(f, "summed: {branches} parallel branches in one convolution")
+            }
+            Outcome::Kept { reason } => write!(f, "kept: {reason}"),
+        }
+    }
 }
 
 /// The report of one residual block.

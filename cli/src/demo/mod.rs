@@ -37,7 +37,7 @@ const IMAGES: &[(&str, &[u8])] = &[
 pub fn demo(args: &DemoArgs) -> Result<Report, Failure> {
     let subject = Subject::new()?;
     // The device that is shown in detail: the one asked for, or the default one.
-    let shown = device(args.adapter.as_deref());
+    let shown = device(args.adapter.as_deref())?;
     let residual = subject.run(Mode::Residual, &shown)?;
     let main = subject.run(Mode::Structured, &shown)?;
     let session = &main.session;

@@ -12,7 +12,7 @@ use rmnet::{Device, Error, Options, prepare};
 use std::path::{Path, PathBuf};
 
 pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
-    let device = device(args.adapter.as_deref());
+    let device = device(args.adapter.as_deref())?;
     if device == Device::Cpu {
         return Err(Failure::usage(
             "--adapter cpu: the CPU executor has no kernels to choose from: there is nothing to tune",

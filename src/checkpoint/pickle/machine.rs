@@ -5,6 +5,7 @@
 //! work, so that time is linear in the pickle's length.
 
 use super::globals::{self, Global};
+use super::operands::Operands;
 use super::value::{Object, Pickle, Value};
 use super::{Refusal, refuse, shown};
 use std::collections::HashMap;
@@ -16,8 +17,7 @@ const MAX_VALUES: usize = 1 << 20;
 /// Reads one pickle from the start of `bytes`. What follows its STOP opcode is left to the caller.
 pub(super) fn run(bytes: &[u8]) -> Result<Pickle<'_>, Refusal> {
     let mut machine = Machine {
-        bytes,
-        at: 0,
+        operands: Operands::new(bytes),
         stack: vec![],
         marks: vec![],
         memo: HashMap::new(),
@@ -25,10 +25,13 @@ pub(super) fn run(bytes: &[u8]) -> Result<Pickle<'_>, Refusal> {
         values: 0,
     };
     loop {
-        let opcode_at = machine.at;
+        let opcode_at = machine.operands.position();
         match machine.step() {
             Ok(None) => {}
-            Ok(Some(root)) => return Ok(Pickle { root, objects: machine.objects, length: machine.at }),
+            Ok(Some(root)) => {
+                let length = machine.operands.position();
+                return Ok(Pickle { root, objects: machine.objects, length });
+            }
             Err(Refusal::Reason(reason)) => {
                 return Err(Refusal::Reason(format!("byte {opcode_at} of the pickle: {reason}")));
             }
@@ -38,8 +41,7 @@ pub(super) fn run(bytes: &[u8]) -> Result<Pickle<'_>, Refusal> {
 }
 
 pub(super) struct Machine<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    operands: Operands<'a>,
     stack: Vec<Value<'a>>,
     /// Heights of the stack at which a MARK was set.
     marks: Vec<usize>,
@@ -54,7 +56,7 @@ type Done<'a> = Result<Option<Value<'a>>, Refusal>;
 impl<'a> Machine<'a> {
     /// Executes one opcode; returns the value of the pickle at STOP.
     fn step(&mut self) -> Done<'a> {
-        let [opcode] = self.array()?;
+        let [opcode] = self.operands.array()?;
         if opcode == b'.' {
             return self.stop();
         }
@@ -72,14 +74,14 @@ impl<'a> Machine<'a> {
     /// Executes an opcode of the protocol or of the stack; `false` for any other.
     fn control_op(&mut self, opcode: u8) -> Result<bool, Refusal> {
         match opcode {
-            b'\x80' => match self.array()? {
+            b'\x80' => match self.operands.array()? {
                 [protocol @ 0..=5] => log::trace!("pickle protocol {protocol}"),
                 [protocol] => return refuse(format!("protocol {protocol}, expected 5 at most")),
             },
             // A frame only says how far a reader may read ahead.
             b'\x95' => {
-                let length = u64::from_le_bytes(self.array()?);
-                if length > (self.bytes.len() - self.at) as u64 {
+                let length = u64::from_le_bytes(self.operands.array()?);
+                if length > self.operands.left() as u64 {
                     return refuse(format!("a frame of {length} bytes, more than are left"));
                 }
             }
@@ -108,23 +110,23 @@ impl<'a> Machine<'a> {
             b'\x88' => self.push(Value::Bool(true))?,
             b'\x89' => self.push(Value::Bool(false))?,
             b'J' | b'K' | b'M' | b'\x8a' | b'\x8b' | b'I' | b'L' => {
-                let value = self.integer(opcode)?;
+                let value = self.operands.integer(opcode)?;
                 self.push(value)?;
             }
             b'G' => {
-                self.array::<8>()?;
+                self.operands.array::<8>()?;
                 self.push(Value::Opaque)?;
             }
             b'F' => {
-                self.line()?;
+                self.operands.line()?;
                 self.push(Value::Opaque)?;
             }
             b'U' | b'T' | b'X' | b'\x8c' | b'\x8d' => {
-                let text = self.counted(opcode)?;
+                let text = self.operands.counted(opcode)?;
                 self.push(Value::Str(text))?;
             }
             b'B' | b'C' | b'\x8e' | b'\x96' => {
-                self.counted(opcode)?;
+                self.operands.counted(opcode)?;
                 self.push(Value::Opaque)?;
             }
             _ => return Ok(false),
@@ -193,8 +195,8 @@ impl<'a> Machine<'a> {
     fn class_op(&mut self, opcode: u8) -> Result<bool, Refusal> {
         match opcode {
             b'c' => {
-                let module = self.line()?;
-                let name = self.line()?;
+                let module = self.operands.line()?;
+                let name = self.operands.line()?;
                 self.push(Value::Global(global(module, name)?))?;
             }
             b'\x93' => {
@@ -235,28 +237,28 @@ impl<'a> Machine<'a> {
     fn memo_op(&mut self, opcode: u8) -> Result<bool, Refusal> {
         match opcode {
             b'q' => {
-                let [index] = self.array()?;
+                let [index] = self.operands.array()?;
                 self.remember(index.into())?;
             }
             b'r' => {
-                let index = u32::from_le_bytes(self.array()?);
+                let index = u32::from_le_bytes(self.operands.array()?);
                 self.remember(index)?;
             }
             b'p' => {
-                let index = self.decimal()?;
+                let index = self.operands.decimal()?;
                 self.remember(index)?;
             }
             b'\x94' => self.remember(self.memo.len() as u32)?,
             b'h' => {
-                let [index] = self.array()?;
+                let [index] = self.operands.array()?;
                 self.recall(index.into())?;
             }
             b'j' => {
-                let index = u32::from_le_bytes(self.array()?);
+                let index = u32::from_le_bytes(self.operands.array()?);
                 self.recall(index)?;
             }
             b'g' => {
-                let index = self.decimal()?;
+                let index = self.operands.decimal()?;
                 self.recall(index)?;
             }
             _ => return Ok(false),
@@ -270,95 +272,6 @@ impl<'a> Machine<'a> {
             (0, 0) => Ok(Some(root)),
             (n, m) => refuse(format!("{n} values and {m} marks are left on the stack at its end")),
         }
-    }
-
-    /// The next `N` bytes.
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Refusal> {
-        match self.bytes[self.at..].first_chunk() {
-            Some(bytes) => {
-                self.at += N;
-                Ok(*bytes)
-            }
-            None => refuse(format!("cut short: {N} bytes expected, {} left", self.bytes.len() - self.at)),
-        }
-    }
-
-    fn take(&mut self, length: u64) -> Result<&'a [u8], Refusal> {
-        let left = &self.bytes[self.at..];
-        let taken = usize::try_from(length).ok().and_then(|n| left.get(..n));
-        let Some(taken) = taken else {
-            return refuse(format!("{length} bytes expected, {} left", left.len()));
-        };
-        self.at += taken.len();
-        Ok(taken)
-    }
-
-    /// The bytes of an opcode whose operand begins with its length.
-    fn counted(&mut self, opcode: u8) -> Result<&'a [u8], Refusal> {
-        let length = match opcode {
-            b'U' | b'C' | b'\x8c' => u64::from(self.array::<1>()?[0]),
-            b'T' | b'B' | b'X' => u64::from(u32::from_le_bytes(self.array()?)),
-            _ => u64::from_le_bytes(self.array()?),
-        };
-        self.take(length)
-    }
-
-    /// Text up to the end of a line.
-    fn line(&mut self) -> Result<&'a [u8], Refusal> {
-        let left = &self.bytes[self.at..];
-        let Some(end) = left.iter().position(|b| *b == b'\n') else {
-            return refuse("cut short: a line without an end".into());
-        };
-        self.at += end + 1;
-        Ok(left[..end].strip_suffix(b"\r").unwrap_or(&left[..end]))
-    }
-
-    fn decimal<T: std::str::FromStr>(&mut self) -> Result<T, Refusal> {
-        let line = self.line()?;
-        let number = str::from_utf8(line).ok().and_then(|t| t.trim_end_matches('L').parse().ok());
-        number.ok_or_else(|| Refusal::Reason(format!("expected a number, found `{}`", shown(line))))
-    }
-
-    fn integer(&mut self, opcode: u8) -> Result<Value<'a>, Refusal> {
-        Ok(match opcode {
-            b'J' => Value::Int(i32::from_le_bytes(self.array()?).into()),
-            b'K' => Value::Int(self.array::<1>()?[0].into()),
-            b'M' => Value::Int(u16::from_le_bytes(self.array()?).into()),
-            b'\x8a' | b'\x8b' => {
-                let length = match opcode {
-                    b'\x8a' => u64::from(self.array::<1>()?[0]),
-                    _ => u64::from(u32::from_le_bytes(self.array()?)),
-                };
-                let bytes = self.take(length)?;
-                match bytes.len() {
-                    n @ 0..=8 => {
-                        let sign = if bytes.last().is_some_and(|b| *b >= 0x80) { 0xff } else { 0 };
-                        let mut wide = [sign; 8];
-                        wide[..n].copy_from_slice(bytes);
-                        Value::Int(i64::from_le_bytes(wide))
-                    }
-                    _ => Value::Long(bytes),
-                }
-            }
-            // Protocol 1 has no opcodes for booleans.
-            b'I' if self.bytes[self.at..].starts_with(b"00\n") => {
-                self.at += 3;
-                Value::Bool(false)
-            }
-            b'I' if self.bytes[self.at..].starts_with(b"01\n") => {
-                self.at += 3;
-                Value::Bool(true)
-            }
-            _ => {
-                let start = self.at;
-                let line = self.line()?;
-                if line.len() > 19 && line.iter().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'L')) {
-                    return Ok(Value::Long(line));
-                }
-                self.at = start;
-                Value::Int(self.decimal()?)
-            }
-        })
     }
 
     /// Counts values that will be kept.

@@ -13,6 +13,7 @@ mod flatten;
 mod globals;
 mod legacy;
 mod machine;
+mod operands;
 mod value;
 mod view;
 

@@ -12,6 +12,7 @@ mod direct;
 mod layout;
 mod projection;
 mod winograd;
+mod winograd_weights;
 
 pub(super) use access::SoftwareAccess;
 pub(super) use conv::Conv;

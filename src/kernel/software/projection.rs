@@ -9,7 +9,8 @@ use super::super::winograd::WinogradTransform;
 use super::super::{Arena, Capabilities, ConvParameters, Function, Limits, Role, Rounding};
 use super::conv;
 use super::layout::{KernelParts, SoftwareLayout};
-use super::winograd::{self, WinogradPasses};
+use super::winograd;
+use super::winograd_weights::WinogradPasses;
 
 /// Alignment of binding offsets that every adapter accepts.
 const ALIGNMENT: u64 = 256;

@@ -12,12 +12,11 @@ use super::super::family::{Family, KernelTarget, Offer, convolution};
 use super::super::layout::RangeKind;
 use super::super::prelude::planes;
 use super::super::spec::{ConvSpec, KRange, Spec};
-use super::super::weights::Weights;
 use super::super::winograd::WinogradTransform;
-use super::super::{Arena, Capabilities, ConvParameters, Limits, Role, Rounding, Shader, files};
+use super::super::{Arena, Capabilities, Limits, Role, Shader, files};
 use super::conv::{best_tile, binding, bounds, plain, products, shader, source};
 use super::layout::{self, KernelParts, PAIR, RANGE_SIZES, read, step, tables};
-use crate::threads;
+use super::winograd_weights::WinogradPasses;
 
 /// Offsets of the header in pairs. First come sizes and output table of the GEMM, then, from `SIZES`, the sizes of the transforms.
 const SIZES: usize = layout::SIZES + 1;
@@ -53,29 +52,6 @@ impl Family for Winograd {
     fn covers(&self) -> &'static str {
         "what software-conv does, of one or two 3x3 of stride 1, or one and a 1x1"
     }
-}
-
-/// Weight layout of the three passes.
-#[derive(Clone, Debug)]
-pub(super) struct WinogradPasses {
-    transform: WinogradTransform,
-    /// Sizes, tables and room for the biases.
-    header: Vec<u32>,
-    /// Offset of the biases in the header, in words.
-    biases: usize,
-    /// Sizes of the GEMM's single K range, for the first place.
-    range: [u32; RANGE_SIZES * PAIR],
-    /// Quads between the inputs of successive places.
-    place: u32,
-    /// Quads per tile of output channels.
-    quads: usize,
-    /// Pairs of a tile of output channels of a place.
-    block: usize,
-    /// Tiles of output channels.
-    tiles: usize,
-    /// Input channels of all K ranges together.
-    channels: usize,
-    adds: usize,
 }
 
 /// Tiles of an image, `[down, across]`.
@@ -397,70 +373,4 @@ fn transform_shader(
         }
     };
     Shader::new(s, entry, grid.map(|n| n as u32))
-}
-
-impl WinogradPasses {
-    fn places(&self) -> usize {
-        self.transform.inputs().pow(2)
-    }
-
-    fn pairs(&self) -> usize {
-        self.header.len() / PAIR + self.places() * self.tiles * self.block
-    }
-
-    /// The words of one place, in the order the GEMM reads them.
-    fn pack_place(&self, spec: &ConvSpec, place: usize, words: &mut [u32], weights: &[&[f32]]) {
-        let n = self.transform.inputs();
-        let factors = self.transform.filter_at(place / n, place % n);
-        for (tile, block) in words.chunks_exact_mut(self.block * PAIR).enumerate() {
-            let run = 4 * self.quads;
-            let first = tile * run;
-            let channels = run.min(spec.out_channels - first);
-            let mut at = run;
-            block[at..at + self.range.len()].copy_from_slice(&self.range);
-            block[at] = place as u32 * self.place;
-            at += self.range.len();
-            for (range, weight) in spec.k_ranges.iter().zip(weights) {
-                let inputs = range.from.channels;
-                let taps = range.kernel[0] * range.kernel[1];
-                for i in 0..inputs.next_multiple_of(4) {
-                    let row = &mut block[at..at + run];
-                    for (c, word) in row.iter_mut().enumerate().take(if i < inputs { channels } else { 0 }) {
-                        let filter = &weight[((first + c) * inputs + i) * taps..][..taps];
-                        let value = match filter {
-                            [pixel] => factors[4] * f64::from(*pixel),
-                            taps => factors.iter().zip(taps).map(|(f, w)| f * f64::from(*w)).sum(),
-                        };
-                        *word = (value as f32).to_bits();
-                    }
-                    at += run;
-                }
-            }
-        }
-    }
-}
-
-impl Weights for WinogradPasses {
-    fn bytes(&self) -> u64 {
-        (self.pairs() * PAIR * 4) as u64
-    }
-
-    fn rounding(&self) -> Rounding {
-        self.transform.rounding(self.channels, self.adds)
-    }
-
-    fn pack(&self, spec: &ConvSpec, values: &ConvParameters<'_>) -> Vec<u32> {
-        let &ConvParameters { k_ranges: weights, bias, .. } = values;
-        assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
-        assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
-        let mut words = vec![0; self.pairs() * PAIR];
-        words[..self.header.len()].copy_from_slice(&self.header);
-        for (word, value) in words[self.biases..].iter_mut().zip(bias) {
-            *word = value.to_bits();
-        }
-        let places = &mut words[self.header.len()..];
-        let pack = |place: usize, words: &mut [u32]| self.pack_place(spec, place, words, weights);
-        threads::each_part(places, self.tiles * self.block * PAIR, pack);
-        words
-    }
 }
