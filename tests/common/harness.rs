@@ -287,7 +287,7 @@ impl Data {
 fn encoded(precision: Precision, values: &[f32]) -> Vec<f32> {
     match precision {
         Precision::F32 => values.to_vec(),
-        Precision::F16 => {
+        _ => {
             let bits = |v: &f32| u32::from(half::f16::from_f32(*v).to_bits());
             values.chunks(2).map(|v| f32::from_bits(bits(&v[0]) | bits(&v[1]) << 16)).collect()
         }
@@ -298,7 +298,7 @@ fn encoded(precision: Precision, values: &[f32]) -> Vec<f32> {
 pub fn decoded(spec: &Spec, written: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
     let values = |(words, shape): (Vec<f32>, BufferShape)| match shape.precision {
         Precision::F32 => words,
-        Precision::F16 => {
+        _ => {
             let half = |bits: u32| half::f16::from_bits(bits as u16).to_f32();
             words.iter().map(|w| w.to_bits()).flat_map(|w| [half(w), half(w >> 16)]).collect()
         }
