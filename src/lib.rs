@@ -31,8 +31,8 @@
 //! * **Many requests**: [`Session`] is `Send + Sync`, [`Session::run_async`] needs no runtime, a batch may be filled in part, sessions on one
 //!   [`Gpu`] share their weights, and [`Prepared`] opens a planned model again and again.
 //! * **Errors**: every call of a session gives [`Error`], whose variants hold the [error] of each stage. What is wrong is named: the tensor, layer,
-//!   option or limit, what was expected and what was found. Nothing panics over its input, and no device or precision is changed
-//!   silently.
+//!   option or limit, what was expected and what was found. Nothing panics over its input. [`Device::Auto`] uses the CPU where there is no
+//!   hardware GPU ([`Session::is_on_gpu`] says so); a device that is asked for by name is used or is an error, and so is a precision.
 //!
 //! # Features
 //! | feature | default | what it adds |

@@ -70,7 +70,7 @@ cargo test --locked --workspace -- --include-ignored
 step llvmpipe as on ARM
 # llvmpipe with vectors of 128 bits, as it has on ARM and on processors without AVX: subgroups of four.
 VK_DRIVER_FILES="$(llvmpipe)" RMNET_TEST_ADAPTERS=1 LP_NATIVE_VECTOR_WIDTH=128 \
-    cargo test --locked --workspace --test kernels -- with_subgroups
+    cargo test --locked --workspace --test executors --test kernels -- the_gpu_computes with_subgroups
 step fuzzing
 # Every fuzz target for a short while, two at a time. libFuzzer is C++.
 command -v c++ >/dev/null || install g++

@@ -141,6 +141,24 @@ fn images_as_apps_hold_them_give_one_input() {
     assert!(session.input_into(&[view], &mut [0.0; 7]).is_err());
 }
 
+/// Devices by their names in a config file, and back.
+#[test]
+fn devices_are_read_and_written_as_text() {
+    for (text, device) in [
+        ("auto", Device::Auto),
+        ("cpu", Device::Cpu),
+        ("best", Device::Gpu(AdapterChoice::Best)),
+        ("1", Device::Gpu(AdapterChoice::Index(1))),
+        ("vulkan", Device::Gpu(AdapterChoice::Backend(rmnet::Backend::Vulkan))),
+        ("pci:0000:01:00.0", Device::Gpu(AdapterChoice::Pci("0000:01:00.0".into()))),
+        ("GeForce", Device::Gpu(AdapterChoice::Name("GeForce".into()))),
+    ] {
+        assert_eq!(text.parse::<Device>().unwrap(), device);
+        assert_eq!(device.to_string(), text);
+    }
+    assert_eq!("CPU".parse::<Device>().unwrap(), Device::Cpu);
+}
+
 #[test]
 fn a_session_says_what_it_is() {
     let session = Session::open(digits(), &cpu()).unwrap();

@@ -140,11 +140,14 @@ fn layers_of_networks() {
         }
         let depth: usize = conv.k_ranges.iter().map(|r| r.from.channels * r.kernel[0] * r.kernel[1]).sum();
         let every = (depth * conv.out_channels * conv.size[0] * conv.size[1] / 4_000_000) | 1;
-        Some(judge(gpu, name, conv, &kernel, false, every))
+        Some((&gpu.name, judge(gpu, name, conv, &kernel, false, every)))
     });
-    let on_units: Vec<Option<String>> = judged.into_iter().flatten().collect();
-    assert!(on_units.len() > 10 * gpus.len(), "{} layers on matrix units", on_units.len());
-    let wrong: Vec<String> = on_units.into_iter().flatten().collect();
+    let on_units: Vec<_> = judged.into_iter().flatten().collect();
+    for gpu in &gpus {
+        let layers = on_units.iter().filter(|(name, _)| **name == gpu.name).count();
+        assert!(layers > 10, "{}: {layers} layers on matrix units", gpu.name);
+    }
+    let wrong: Vec<String> = on_units.into_iter().filter_map(|(_, wrong)| wrong).collect();
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 

@@ -8,7 +8,7 @@ use rmnet::OutputChoice;
 use rmnet::rewrite::prune::AtLeast;
 use std::path::PathBuf;
 
-/// Removes residual connections from ResNet checkpoints exactly, and runs the plain chain on the GPU.
+/// Runs, converts and checks image networks of the ResNet family without their residual connections, on a GPU or on the CPU.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = false, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -38,7 +38,7 @@ pub enum Verb {
     Plan(PlanArgs),
     /// Classify images, or run a tensor
     Run(RunArgs),
-    /// Prove that the residual-free network computes the same function
+    /// Check that the residual-free network computes the same function, block by block
     Verify(VerifyArgs),
     /// Time cold start and warm runs, beside what the device could do
     Bench(BenchArgs),
@@ -76,14 +76,14 @@ pub struct ModelArgs {
 /// Options of everything that runs.
 #[derive(Args)]
 pub struct DeviceArgs {
-    /// NAME, INDEX, pci:ADDRESS, cpu, vulkan, metal, dx12 or gl; `cpu` is the plain CPU executor [default: a hardware GPU, else cpu; a
-    /// software GPU runs only where it is asked for]
+    /// NAME, INDEX, pci:ADDRESS, vulkan, metal, dx12, gl, best, cpu or auto; `cpu` is the plain CPU executor [default: auto, a hardware
+    /// GPU, else cpu; a software GPU runs only where it is asked for]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
     /// What values between layers and weights are stored in; sums are f32 in either
     #[arg(long, value_enum, default_value_t)]
     pub precision: PrecisionArg,
-    /// Keep the driver's run-time checks in shaders
+    /// Compile shaders with wgpu's run-time bounds checks, which most GPUs run slower
     #[arg(long)]
     pub safe_shaders: bool,
     #[command(flatten)]

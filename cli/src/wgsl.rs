@@ -16,7 +16,9 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
     let found = match (&gpu, &args.kept.tuning) {
         (None, Some(file)) if file.as_os_str() != "none" => {
             let file = file.display();
-            return Err(Failure::usage(format!("--tuning {file}: say whose shaders with --adapter")));
+            return Err(Failure::usage(format!(
+                "--tuning {file}: say with --adapter which adapter's shaders"
+            )));
         }
         (None, _) => FoundTuning::default(),
         (Some(_), _) => FoundTuning::find(&args.kept)?,

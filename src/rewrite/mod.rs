@@ -88,11 +88,12 @@ impl Shortcut {
 }
 
 impl fmt::Display for Shortcut {
-    /// Its kind, and its stride where it may have one: `projection /2`.
+    /// Its kind, and its stride where it may have one: `projection /2`, `projection /2x1` where rows and columns differ.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Shortcut::Identity => f.write_str(self.name()),
-            Shortcut::Projection { stride } => write!(f, "{} /{}", self.name(), stride[0]),
+            Shortcut::Projection { stride: [v, h] } if v == h => write!(f, "{} /{v}", self.name()),
+            Shortcut::Projection { stride: [v, h] } => write!(f, "{} /{v}x{h}", self.name()),
             Shortcut::PooledProjection => write!(f, "{} /2", self.name()),
         }
     }

@@ -131,12 +131,12 @@ pub enum Error {
     #[error("there is nothing to run on: rmnet was built with neither of its features `gpu` and `cpu`")]
     NoExecutor,
     /// A device by name that this build cannot run on.
-    #[error("device `{text}`: rmnet was built without its feature `{feature}`, or for a browser")]
+    #[error("device `{text}`: this build of rmnet has no {executor} executor")]
     NoSuchDevice {
         /// The name asked for.
         text: String,
-        /// The feature that it needs.
-        feature: &'static str,
+        /// The executor that it needs, `gpu` or `cpu`: the crate's feature of that name, and for `cpu` a target that is no browser.
+        executor: &'static str,
     },
     /// An input with a NaN or an infinity: what it would do need not show in the output.
     #[error("the input is {value} at {}: expected finite values", input_position(.at))]

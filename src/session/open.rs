@@ -119,9 +119,8 @@ impl Session {
     }
 
     /// A session on a GPU that is open already, such as the app's own ([`Gpu::from_device`](crate::Gpu::from_device)). Sessions on one
-    /// [`Gpu`](crate::Gpu) and its clones have weights that are packed alike once, so that one model at two batches or two sizes is
-    /// mostly there once; on software GPUs, where the sizes of a layer lie with its weights, it is there twice.
-    /// [`Options::device`] is not read. Blocks.
+    /// [`Gpu`](crate::Gpu) or its clones share identical packed weights, so that a model opened at two batch sizes stores most weights
+    /// once. Software GPUs store a copy for each size. [`Options::device`] is not read. Blocks.
     ///
     /// # Errors
     /// As [`Session::open`].
@@ -151,7 +150,7 @@ impl Session {
         Ok(Session::over(Box::new(executor), prepared))
     }
 
-    /// A session on a GPU for what [`Prepared::for_gpu`] prepared for it, or for one of smaller limits. Blocks.
+    /// A session from a [`Prepared`] made for this GPU, or for another whose limits are no larger than this one's. Blocks.
     ///
     /// # Errors
     /// [`Error::Gpu`] where the plan is beyond this adapter's limits, memory is not to be had or the device is lost.

@@ -32,8 +32,8 @@ pub enum Device {
 impl FromStr for Device {
     type Err = Error;
 
-    /// `auto`, `cpu`, or what [`AdapterChoice`](crate::AdapterChoice) reads: a number, a graphics API, `pci:ADDRESS`, a part of an
-    /// adapter's name. As a config file or a command line has it:
+    /// `auto`, `cpu`, or a GPU as `AdapterChoice` reads it: `best`, a number, a graphics API, `pci:ADDRESS`, a part of an adapter's
+    /// name. As a config file or a command line has it:
     ///
     /// ```
     /// use rmnet::{AdapterChoice, Device};
@@ -45,7 +45,7 @@ impl FromStr for Device {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoSuchDevice`] for a device that needs a feature which this build lacks.
+    /// [`Error::NoSuchDevice`] for a device that this build has no executor for.
     fn from_str(text: &str) -> Result<Device, Error> {
         let lower = text.to_ascii_lowercase();
         match lower.as_str() {
@@ -58,15 +58,15 @@ impl FromStr for Device {
                 Ok(Device::Gpu(choice))
             }
             other => {
-                let feature = if other == "cpu" { "cpu" } else { "gpu" };
-                Err(Error::NoSuchDevice { text: text.into(), feature })
+                let executor = if other == "cpu" { "cpu" } else { "gpu" };
+                Err(Error::NoSuchDevice { text: text.into(), executor })
             }
         }
     }
 }
 
 impl fmt::Display for Device {
-    /// What [`Device::from_str`] reads.
+    /// A text that [`Device::from_str`] reads as this device, if it came from there.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Device::Auto => f.write_str("auto"),

@@ -46,7 +46,7 @@ impl fmt::Display for RunHead<'_> {
     }
 }
 
-/// The whole, in one piece: the text has gone out by then, input by input.
+/// The whole, in one piece, for `--json`. As text it goes out input by input.
 #[derive(Serialize)]
 pub struct RunReport<'a> {
     #[serde(flatten)]
