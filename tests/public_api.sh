@@ -15,7 +15,13 @@ if [ "${1:-}" != write ] && ! head -1 "$file" | grep -qF "$rustc"; then
 fi
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 export CARGO_TARGET_DIR="$target"
-# What comes after `--` tells cargo that this is not the documentation in HTML, which it may have already.
+# cargo removes the documentation in HTML first, and would not know later that it is gone.
+html="$target/doc/rmnet"
+restore() { [ ! -d "$html.kept" ] || { rm -rf "$html" && mv "$html.kept" "$html"; }; }
+restore
+[ ! -d "$html" ] || mv "$html" "$html.kept"
+trap restore EXIT
+# What comes after `--` tells cargo that this is not that documentation.
 RUSTDOC="$PWD/tests/public_api/rustdoc.sh" \
     cargo rustdoc --locked -q -p rmnet --lib --features images,onnx -- --cap-lints allow
 found="$target/public-api.txt"
