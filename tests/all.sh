@@ -59,9 +59,9 @@ else
     echo "NOT CHECKED: the library for wasm32-unknown-unknown, which rustup could not add" >&2
 fi
 step documentation and the public face
-# Docs as users see them, and with what is below the public face.
-RUSTDOCFLAGS="-D warnings" cargo doc --locked -p rmnet --no-deps --features images,onnx
+# Docs with what is below the public face, and as users see them, which stay.
 RUSTDOCFLAGS="-D warnings" cargo doc --locked -p rmnet --no-deps --features images,onnx,internals
+RUSTDOCFLAGS="-D warnings" cargo doc --locked -p rmnet --no-deps --features images,onnx
 bash tests/public_api.sh
 step build of the tests
 cargo test --locked --workspace --no-run -q
