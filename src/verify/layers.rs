@@ -18,9 +18,9 @@ pub struct LayerCheck {
     pub layer: String,
     /// Largest absolute difference from the f64 evaluation of the layer on the same input.
     pub max_abs: f64,
-    /// Largest ratio of a difference to its own bound `(K + 2) * 2^-24 * sum |w||x| + ulp / 2`, widened as the layer's kernel
-    /// states; above 1 the layer is wrong. In f16 the bound also includes the rounding of weights, of the value itself, and of operands
-    /// read through views or kept as copies.
+    /// Largest ratio of a difference to its bound `(K + 2) * 2^-24 * sum |w||x| + ulp / 2`, where K is the number of terms of the
+    /// sum and the layer's kernel may state a wider bound. Above 1 the layer is wrong. In f16 the bound also includes the
+    /// rounding of weights, of the value itself, and of operands read through views or kept as copies.
     pub of_bound: f64,
 }
 
@@ -31,8 +31,10 @@ impl LayerCheck {
     }
 }
 
-/// Judges each layer of `graph` by an executor's values, planar f32 by node name (the input is given apart), as it stored them
-/// in `precision`, and by the rounding of the kernels that made them.
+/// Compares each layer of `graph` with its f64 evaluation on the inputs that the executor used.
+///
+/// `input` and `values` are planar f32 of `batch` images, `values` by node name as the executor stored them in `precision`.
+/// `rounding` gives the rounding bound of the kernel that computed a node.
 ///
 /// # Panics
 /// When a value is missing or has another length than its shape.
@@ -99,13 +101,13 @@ struct Layer<'g> {
 }
 
 impl Layer<'_> {
-    /// The output of an operation in place of the layer's own, in f64.
+    /// Evaluates `op` in f64 on the layer's operands, in place of the layer's own operation.
     fn run(&self, op: &Op, inputs: &[Vec<f64>]) -> Vec<f64> {
         let operands: Vec<&[f64]> = inputs.iter().map(Vec::as_slice).collect();
         reference::apply(op, &operands, self.shapes, self.node.shape, self.batch)
     }
 
-    /// The magnitude of every sum, and the number of its terms by channel.
+    /// Per output element the sum of the magnitudes of its terms, and per channel the number of terms.
     fn sums(&self, magnitudes: &[Vec<f64>], expected: &[f64], rounding: Rounding) -> (Vec<f64>, Vec<usize>) {
         let Layer { node, shapes, batch } = *self;
         match &node.op {
@@ -136,7 +138,7 @@ impl Layer<'_> {
         }
     }
 
-    /// What rounding the weights changes at most. The output is f32 in every precision.
+    /// Maximum change of the output when the weights are rounded to `precision`.
     fn rounded_weights(&self, magnitudes: &[Vec<f64>], precision: Precision) -> Vec<f64> {
         match &self.node.op {
             Op::Conv2d(conv) if precision != Precision::F32 => {
@@ -149,8 +151,8 @@ impl Layer<'_> {
     }
 }
 
-/// By value, whether readers may see it through a view, computed in f32 as they load it, where what was kept of it is a copy in the
-/// plan's precision: the input is such, which is f32, means, products with gates, batch norms and functions.
+/// Per value, whether readers may see it through a view that is computed in f32 as it is loaded, while the kept value is a copy
+/// in the plan's precision. True of the input, means, gated products, batch norms and functions.
 fn views(graph: &Graph) -> Vec<bool> {
     let mut views: Vec<bool> = vec![];
     for node in graph.nodes() {
@@ -172,8 +174,8 @@ fn views(graph: &Graph) -> Vec<bool> {
     views
 }
 
-/// What it changes at most that a layer sees an operand through a view, or the network's input in a copy, and the value that it is
-/// judged on was rounded, or was not. A plain convolution reads the input as it is.
+/// Maximum change of the output because the kept value of an operand was rounded while the layer read it unrounded through a
+/// view, or the reverse. A plain convolution reads the network's input unrounded.
 fn copied(
     graph: &Graph,
     v: ValueId,
@@ -206,7 +208,7 @@ fn copied(
     for i in (0..node.inputs.len()).filter(|i| rounded(&node.inputs[*i])) {
         let mut operands = magnitudes.to_vec();
         operands[i].iter_mut().for_each(|x| *x = precision.rounding(*x));
-        // The other operand of a sum stays where it is; that of a product multiplies what moves.
+        // In a sum only the rounded operand counts; in a product the other operand multiplies the error.
         if let Op::Add(_) = op {
             operands[1 - i].fill(0.0);
         }
@@ -217,8 +219,8 @@ fn copied(
     moved
 }
 
-/// By how much a layer's activation can enlarge an error of its argument, and its own rounding, at channel `c` where it gives
-/// `value`.
+/// The factor by which a layer's activation can enlarge an error of its argument, and the rounding it adds itself, at channel `c`
+/// where the output is `value`.
 fn activation_error(op: &Op, c: usize, value: f64) -> (f64, f64) {
     let activation = match op {
         Op::Conv2d(conv) => {
@@ -239,7 +241,8 @@ fn activation_error(op: &Op, c: usize, value: f64) -> (f64, f64) {
     }
 }
 
-/// Per output element and input channel the largest of the inputs that a kernel of that reach may have summed.
+/// Per output element and input channel, the largest input within `reach` of the window's centre: what the kernel may have
+/// summed.
 fn near(conv: &Conv2d, x: &[f64], shape: Shape, out: Shape, reach: usize) -> Vec<f64> {
     let rows = |axis: usize, at: usize, size: usize| {
         let half = conv.kernel[axis] / 2 * conv.dilation[axis];
@@ -272,7 +275,7 @@ fn all_taps(conv: &Conv2d) -> Conv2d {
                 let sums = weight.to_f64().chunks(height * width).map(|taps| taps.iter().sum()).collect();
                 *weight = Weight::new(Tensor::from_f64(vec![out, inputs, 1, 1], sums));
             }
-            // The mean is no larger than the largest.
+            // The mean is at most the largest input.
             mean @ BlockWeight::AvgPool2x2 => *mean = BlockWeight::Dirac,
             BlockWeight::Pointwise(_) | BlockWeight::Dirac | BlockWeight::Diagonal(_) => {}
         }
@@ -313,10 +316,10 @@ fn terms(conv: &Conv2d) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    /// In f16 a layer that is no plain convolution reads the input from a copy in f16.
+    /// In f16 only a plain convolution reads the f32 input; every other layer reads an f16 copy.
     #[test]
     fn a_copy_of_the_input_is_rounded() {
-        // Of 1025.4 f16 has 1025: the mean is 0.25, not 0.35.
+        // f16 rounds 1025.4 to 1025: the mean is 0.25, not 0.35.
         let input = vec![1025.4, -1024.0, 0.0, 0.0];
         let mut graph = Graph::new(Shape { channels: 1, height: 2, width: 2 });
         graph.push("mean", Op::AvgPool2x2, &[ValueId::INPUT]).unwrap();
@@ -329,7 +332,7 @@ mod tests {
         assert!(of_bound(0.25, Precision::F32) > 1.0);
     }
 
-    /// What was kept of a mean is a copy in f16; the layer after it saw the mean in f32.
+    /// A kept mean is a copy in f16, but the layer after it read the mean in f32.
     #[test]
     fn a_view_is_seen_unrounded() {
         let mut graph = Graph::new(Shape { channels: 1, height: 2, width: 2 });
@@ -338,7 +341,7 @@ mod tests {
         let conv = Conv2d::dense(weight, 1, [1, 1], [0, 0]).with_bias(vec![-1.999 * 1025.0]);
         let conv = graph.push("conv", Op::Conv2d(conv), &[mean]).unwrap();
         graph.push("sum", Op::Add(Activation::Identity), &[conv, conv]).unwrap();
-        // Of the mean, 1025.49, f16 has 1025. Half a unit of the weight's last place moves the sum by 0.5, not by this.
+        // f16 rounds the mean, 1025.49, to 1025. Half a unit of the weight's last place moves the sum by 0.5, less than that.
         let input = [1025.0, 1025.0, 1025.0, 1026.96];
         let of_bound = |found: f32| {
             let values = [("mean", 1025.0), ("conv", found), ("sum", 2.0 * found)];
@@ -349,7 +352,7 @@ mod tests {
         assert!(of_bound(2.5) > 1.0);
     }
 
-    /// A kernel that sums magnitudes around a window may be off where the window is zero, by as much as it states.
+    /// A kernel that sums magnitudes around a window may be wrong by the stated amount even where the window itself is zero.
     #[test]
     fn a_reach_widens_the_bound_as_far_as_it_goes() {
         let weight = Weight::new(Tensor::from_f64(vec![1, 1, 3, 3], vec![-2.0; 9]));

@@ -1,8 +1,8 @@
 //! Proves that a rewritten network equals the original: per block in f64, and layer by layer on an executor.
 //!
-//! In f64 the original graph (batch norm and Adds as stored) and the rewritten one run on the same input; their values at
-//! the end of every block are compared. On an executor every layer is judged on its actual input, by the rounding bound of its own sum:
-//! there are no tuned tolerances, and the first wrong layer is identified.
+//! In f64 the original graph (batch norms and Adds as stored) and the rewritten graph run on the same input, and their values at
+//! the end of every block are compared. On an executor every layer is compared with f64 on its actual input, within the rounding
+//! bound of its own sum: there are no tuned tolerances, and the first wrong layer is identified.
 
 mod layers;
 mod precision;
@@ -17,15 +17,15 @@ use crate::rewrite::{BlockReport, Outcome, Rewritten};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 
-/// Differences between f64 evaluations of one function: rounding of sums of at most a few ten thousand terms through a
-/// few hundred layers stays below this; anything structural is above it by orders of magnitude.
+/// Bound on the relative difference of two f64 evaluations of one function. The rounding of sums of up to a few ten thousand
+/// terms through a few hundred layers stays below it; a structural error exceeds it by orders of magnitude.
 pub const F64_BOUND: f64 = 1e-12;
 
-/// Largest difference of f32 logits from f64 ones, over the largest logit, that is taken for rounding.
+/// Largest difference of f32 logits from f64 logits, relative to the largest logit, that is accepted as rounding.
 pub const F32_LOGITS_BOUND: f64 = 1e-5;
 
-/// [`F32_LOGITS_BOUND`] for logits of another precision: a network that carries so many units of rounding of f32 to its logits
-/// carries as many of the other's.
+/// [`F32_LOGITS_BOUND`] scaled to another precision by the ratio of the unit roundoffs: the network amplifies the rounding of
+/// either precision alike.
 pub fn logits_bound(precision: Precision) -> f64 {
     match precision {
         Precision::F32 => F32_LOGITS_BOUND,
@@ -33,9 +33,9 @@ pub fn logits_bound(precision: Precision) -> f64 {
     }
 }
 
-/// Largest relative difference in f64 that a rewritten network may have from its original: [`F64_BOUND`], but for a chain whose
-/// carried channels are Diracs only up to the rounding of its file. There one rounding to f32 per layer differs, no other than
-/// what computing in f32 does.
+/// Largest relative difference in f64 that a rewritten network may have from its original. It is [`F64_BOUND`], except for a
+/// chain whose carried channels are Diracs only up to rounding in its file: each layer then differs by one rounding to f32, as it
+/// would if computed in f32.
 pub fn f64_bound(rewritten: &Rewritten) -> f64 {
     if rewritten.deviation > 0.0 { F32_LOGITS_BOUND } else { F64_BOUND }
 }
@@ -45,7 +45,7 @@ pub fn f64_bound(rewritten: &Rewritten) -> f64 {
 pub struct Difference {
     /// Largest absolute difference.
     pub max_abs: f64,
-    /// That over the largest magnitude of the value expected.
+    /// `max_abs` divided by the largest magnitude of the expected value.
     pub relative: f64,
 }
 
@@ -53,7 +53,7 @@ impl Difference {
     /// Compares values. A NaN, or an infinity on one side only, makes the difference infinite.
     ///
     /// # Panics
-    /// When the two are not of one length.
+    /// When the two have different lengths.
     pub fn between(found: impl ExactSizeIterator<Item = f64>, expected: &[f64]) -> Difference {
         assert_eq!(found.len(), expected.len(), "values of one shape");
         let mut max_abs = 0.0f64;
@@ -78,7 +78,7 @@ pub struct BlockCheck {
     pub outcome: BlockOutcome,
     /// Rewritten graph in f64 against the original graph in f64, at the block's end.
     pub f64: Difference,
-    /// An executor's values against the original graph in f64, where one was asked.
+    /// An executor's values against the original graph in f64, if an executor ran.
     pub executor: Option<Difference>,
 }
 
@@ -104,7 +104,7 @@ pub struct Expected {
     pub logits: Vec<f64>,
 }
 
-/// Bytes that [`expected`] and [`check_blocks`] take for `batch` images, their input included.
+/// Bytes that [`expected`] and [`check_blocks`] need for `batch` images, their input included.
 pub fn bytes(original: &Graph, rewritten: &Rewritten, batch: usize) -> usize {
     let ends = rewritten.blocks.iter().filter_map(|b| original.find(&b.block));
     let kept = ends.map(|v| original.shape(v).len()).sum::<usize>() + original.input_shape().len();
@@ -134,7 +134,7 @@ pub fn expected(original: &Graph, blocks: &[BlockReport], input: &[f64], batch: 
 
 /// Compares the rewritten graph in f64, block by block, and at the logits.
 ///
-/// `executor` holds an executor's values by the names of [`BlockReport::output`], where it ran.
+/// `executor` holds an executor's values by [`BlockReport::output`], if one ran.
 ///
 /// # Panics
 /// When `input` does not hold `batch` images of the graph's input shape, or a block is not in `expected` or its output not in

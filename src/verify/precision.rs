@@ -1,4 +1,4 @@
-//! Whether a network's values fit a precision, and what rounding them does to the logits: both from f64 evaluations.
+//! From f64 evaluations: whether a network's values fit a precision, and how rounding them changes the logits.
 
 use crate::graph::{Block, BlockWeight, Conv2d, Graph, Op, Weight};
 use crate::kernel::Precision;
@@ -11,7 +11,7 @@ use serde::Serialize;
 pub struct LayerRange {
     /// Name of the node.
     pub layer: String,
-    /// Largest magnitude in f64; infinite where a value is no number.
+    /// Largest magnitude in f64; infinite if a value is NaN.
     pub largest: f64,
 }
 
@@ -22,7 +22,7 @@ impl LayerRange {
     }
 }
 
-/// The largest value of every layer that is stored between dispatches: all but the input and the output, which are f32 always.
+/// The largest value of every layer that is stored between dispatches: all but the input and the output, which are always f32.
 ///
 /// # Panics
 /// When `input` does not hold `batch` images of the graph's input shape.
@@ -38,29 +38,30 @@ pub fn ranges(graph: &Graph, input: &[f64], batch: usize) -> Vec<LayerRange> {
     ranges
 }
 
-/// Chance that logits are further off than [`LogitsBound::bound`] by rounding alone.
+/// Probability that rounding alone moves a logit by more than [`LogitsBound::bound`].
 const CHANCE: f64 = 1e-6;
-/// Evaluations with every stored value moved.
+/// Number of evaluations with every stored value perturbed.
 const SAMPLES: u64 = 4;
 
-/// How far logits may be from those in f64, as shares of the largest logit.
+/// Bounds on how far logits may differ from f64, relative to the largest logit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct LogitsBound {
-    /// By rounding the weights, exactly.
+    /// Largest change of a logit by rounding the weights, computed exactly.
     pub weights: f64,
-    /// Standard deviation of the logit that rounding of stored values moves most.
+    /// Standard deviation of the logit that the rounding of stored values moves most.
     pub deviation: f64,
-    /// What they are held to.
+    /// The bound that is checked.
     pub bound: f64,
 }
 
 /// The bound on the logits of a network stored in a precision.
 ///
-/// The effect of rounded weights is computed: it is the same in every run. Rounding of a stored value `x` is a number in
-/// `+-rounding(x)`; taken for independent of the others and without bias, their sum in a logit, to first order, exceeds
-/// `z * rounding` (in the root of the sum of squares) with a chance of at most `2 exp(-z^2 / 2)` (Hoeffding). That root is
-/// `sqrt(3)` times the standard deviation under uniform errors, which evaluations with every stored value so moved give; `z`
-/// leaves one chance in a million over all logits. What f32 sums add is [`F32_LOGITS_BOUND`](super::F32_LOGITS_BOUND).
+/// The effect of rounded weights is the same in every run, so it is computed. The rounding of a stored value `x` is an error in
+/// `+-rounding(x)`. If these errors are independent and unbiased, their first-order sum `e` in a logit obeys Hoeffding's
+/// inequality `P(|e| > z * r) <= 2 exp(-z^2 / 2)`, where `r` is the root of the sum of the squared bounds. `r` is `sqrt(3)` times
+/// the standard deviation under uniform errors, which is estimated by evaluations with every stored value perturbed. `z` is
+/// chosen for a probability of one in a million over all logits. [`F32_LOGITS_BOUND`](super::F32_LOGITS_BOUND) is added for the
+/// rounding of f32 sums.
 ///
 /// # Panics
 /// When `input` does not hold `batch` images of the graph's input shape.
