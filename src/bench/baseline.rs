@@ -1,11 +1,11 @@
-//! A report against an earlier one.
+//! Compares a report with an earlier one.
 
 use serde_json::Value;
 
 /// One figure of two reports.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
-    /// Path of the figure in the report, with dots.
+    /// Path of the figure in the report, joined with dots.
     pub figure: &'static str,
     /// Earlier, in nanoseconds.
     pub before: u64,
@@ -20,7 +20,7 @@ impl Comparison {
     }
 }
 
-/// What has to be the same for two reports to be comparable.
+/// Keys whose values must be equal for two reports to be comparable.
 const SAME: [&str; 7] = ["family", "device", "mode", "precision", "batch", "input", "schema_version"];
 
 /// The figures that are compared: medians, and the shortest times, which noise moves least.
@@ -30,7 +30,7 @@ const FIGURES: [&str; 4] =
 /// Compares two JSON reports of `rmnet bench`.
 ///
 /// # Errors
-/// Names the key that is missing or differs where the reports are not of one thing.
+/// Names the key that is missing or that differs between the reports.
 pub fn compare(before: &Value, now: &Value) -> Result<Vec<Comparison>, String> {
     for key in SAME {
         if before.get(key) != now.get(key) {

@@ -1,7 +1,7 @@
 //! Benchmarks: the time of a session, its distribution, and the machine's peak.
 //!
-//! Cold (load, plan, open, upload, compile, first run) is kept apart from warm; warm runs are timed one by one, host tensor to
-//! host logits, with the GPU's own time beside them where the adapter has timestamps.
+//! Cold start (load, plan, open, upload, compile, first run) is reported apart from warm runs. Warm runs are timed one by one,
+//! from host tensor to host logits, with the GPU's own time beside them where the adapter has timestamps.
 
 mod baseline;
 mod peak;
@@ -18,19 +18,19 @@ use crate::session::{Error, Session};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
-/// How often something is repeated: until both are reached.
+/// How long something is repeated: until both minimums are reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeat {
-    /// Fewest runs.
+    /// Minimum number of runs.
     pub runs: usize,
-    /// Least time.
+    /// Minimum time.
     pub time: Duration,
 }
 
 impl Repeat {
-    /// Before anything is measured: 10 runs and half a second.
+    /// Warm-up before a measurement: 10 runs and half a second.
     pub const WARM_UP: Repeat = Repeat { runs: 10, time: Duration::from_millis(500) };
-    /// What is measured: 30 runs and three seconds.
+    /// A measurement: 30 runs and three seconds.
     pub const MEASURED: Repeat = Repeat { runs: 30, time: Duration::from_secs(3) };
 
     fn each<E>(self, mut run: impl FnMut() -> Result<(), E>) -> Result<(), E> {
@@ -47,10 +47,10 @@ impl Repeat {
 /// Warm runs of a session.
 #[derive(Clone, Debug, Serialize)]
 pub struct Warm {
-    /// Host tensor to host logits, of every run in order: for who puts runs of several processes together.
+    /// Time from host tensor to host logits of every run, in order, so that runs of several processes can be combined.
     #[serde(rename = "runs_ns", serialize_with = "stats::all_nanoseconds")]
     pub runs: Vec<Duration>,
-    /// The same, summed up.
+    /// Statistics of `runs`.
     pub end_to_end: Stats,
     /// Copying the input and submitting.
     pub submit: Stats,
@@ -60,13 +60,14 @@ pub struct Warm {
     pub wait: Stats,
     /// Copying the logits.
     pub readback: Stats,
-    /// The GPU's own time from the begin of the compute pass to its end, of runs of their own between the others.
+    /// GPU time from the start of the compute pass to its end, measured in separate runs interleaved with the others.
     pub gpu: Option<Stats>,
-    /// Last third over first third of the end-to-end times.
+    /// Median of the last third of the end-to-end times, divided by the median of the first third.
     pub drift: Option<f64>,
-    /// Images of a run over the median end-to-end time.
+    /// Images of a run divided by the median end-to-end time.
     pub images_per_second: f64,
-    /// Multiplications and additions of the plan, per second of the median: GPU time where it is known, else end to end.
+    /// Multiplications and additions of the plan per second of the median GPU time, or of the median end-to-end time where GPU
+    /// time is unknown.
     pub flops: f64,
 }
 
@@ -112,7 +113,7 @@ pub fn warm(session: &Session, input: &[f32], warm_up: Repeat, measured: Repeat)
     })
 }
 
-/// The largest resident size this process had, in bytes; `None` where the system does not tell.
+/// The largest resident size this process had, in bytes; `None` where the system does not report it.
 pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;

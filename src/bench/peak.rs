@@ -1,4 +1,4 @@
-//! Peak throughput of the machine, measured by two small programs: one only multiplies and adds, the other only copies.
+//! Peak throughput of the device, measured by two small programs: one only multiplies and adds, the other only copies.
 
 use crate::session::{Error, Session};
 use serde::Serialize;
@@ -8,12 +8,12 @@ use serde::Serialize;
 pub struct Peak {
     /// f32 multiplications and additions per second.
     pub flops: f64,
-    /// Bytes read and written per second by a copy too large for caches.
+    /// Bytes read and written per second by a copy too large for the caches.
     pub bytes_per_second: f64,
 }
 
 impl Peak {
-    /// Measures the device of a session: about half a second.
+    /// Measures the device of a session. Takes about half a second.
     ///
     /// # Errors
     /// As [`Session::run`].

@@ -1,4 +1,4 @@
-//! Time of every dispatch, compared with the machine's peak.
+//! Time of every dispatch, compared with the device's peak.
 
 use super::Repeat;
 use super::peak::Peak;
@@ -12,9 +12,9 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bound {
-    /// Its multiplications take longer than its bytes.
+    /// Its arithmetic takes longer than its memory traffic.
     Compute,
-    /// Its bytes take longer than its multiplications.
+    /// Its memory traffic takes longer than its arithmetic.
     Memory,
 }
 
@@ -27,27 +27,27 @@ pub struct DispatchProfile {
     pub kernel: String,
     /// Its time.
     pub time: Stats,
-    /// Where it begins in the median run, from the begin of the first dispatch.
+    /// Start in the median run, measured from the start of the first dispatch.
     #[serde(rename = "begin_ns", serialize_with = "nanoseconds")]
     pub begin: Duration,
     /// Multiply-accumulates.
     pub macs: usize,
     /// Bytes of its operands, weights and results, each counted once.
     pub bytes: usize,
-    /// What bounds it at best.
+    /// What bounds it at the device's peak rates.
     pub bound: Bound,
-    /// The least time by the machine's peaks over the median time: 1 is the roof.
+    /// The shortest time possible at the device's peak rates, divided by the median time: 1 is optimal.
     pub roofline: f64,
 }
 
 /// All dispatches of a run, in order.
 #[derive(Clone, Debug, Serialize)]
 pub struct Profile {
-    /// What ran them.
+    /// Name of the device.
     pub device: String,
-    /// Whether the times are the GPU's own; else the host's, on the CPU executor.
+    /// Whether times are GPU times; else host times, on the CPU executor.
     pub gpu_time: bool,
-    /// What the machine can do.
+    /// The device's measured peak rates.
     pub peak: Peak,
     /// One per dispatch.
     pub dispatches: Vec<DispatchProfile>,

@@ -17,10 +17,10 @@ pub struct Stats {
     /// The median.
     #[serde(rename = "p50_ns", serialize_with = "nanoseconds")]
     pub p50: Duration,
-    /// Nine of ten are not longer.
+    /// 90th percentile.
     #[serde(rename = "p90_ns", serialize_with = "nanoseconds")]
     pub p90: Duration,
-    /// 99 of 100 are not longer.
+    /// 99th percentile.
     #[serde(rename = "p99_ns", serialize_with = "nanoseconds")]
     pub p99: Duration,
 }
@@ -39,7 +39,7 @@ pub(super) fn all_nanoseconds<S: serde::Serializer>(
 }
 
 impl Stats {
-    /// Statistics by nearest rank; `None` of no times.
+    /// Statistics by nearest rank; `None` if there are no times.
     pub fn of(times: &[Duration]) -> Option<Stats> {
         let mut sorted = times.to_vec();
         sorted.sort();
@@ -50,8 +50,8 @@ impl Stats {
     }
 }
 
-/// How much slower the last third was than the first, by medians: 1.0 where nothing drifts (a machine that warms up,
-/// throttles or gets company). `None` of fewer than three times.
+/// Median of the last third divided by the median of the first third. 1.0 means no drift; a machine that warms up, throttles or
+/// becomes busy drifts. `None` for fewer than three times.
 pub fn drift(times: &[Duration]) -> Option<f64> {
     let third = times.len() / 3;
     let first = Stats::of(&times[..third])?.p50;
