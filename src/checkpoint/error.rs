@@ -15,7 +15,7 @@ pub enum CheckpointError {
         #[source]
         source: std::io::Error,
     },
-    /// A folder without any file of weights.
+    /// A folder without any weights file.
     #[error(
         "{}: expected `model.safetensors`, one `*.safetensors` file, `pytorch_model.bin` or one `*.pth`, `*.pt`, `*.bin`, `*.ckpt` or `*.tar` \
          file in this folder, found none",
@@ -25,7 +25,7 @@ pub enum CheckpointError {
         /// The folder.
         folder: PathBuf,
     },
-    /// A folder with several files of weights, none of which goes before the others.
+    /// A folder with several weights files, none of which takes precedence.
     #[error("{}: expected one file of weights, found {}: name one of them", folder.display(), found.join(", "))]
     Ambiguous {
         /// The folder.
@@ -33,15 +33,15 @@ pub enum CheckpointError {
         /// The files' names, sorted.
         found: Vec<String>,
     },
-    /// The index of a sharded checkpoint, or a shard, that does not say what the other says.
+    /// The index of a sharded checkpoint and one of its shards contradict each other.
     #[error("{}: {reason}", index.display())]
     Index {
         /// The index.
         index: PathBuf,
-        /// What is wrong, and the shard's and the tensor's name.
+        /// What is wrong, with the names of the shard and the tensor.
         reason: String,
     },
-    /// A file of another kind, known by its first bytes.
+    /// A file of another kind, recognised by its first bytes.
     #[error("{origin}: {found}")]
     Unsupported {
         /// The file, or `bytes` for a checkpoint from memory.
@@ -57,7 +57,7 @@ pub enum CheckpointError {
         /// What is wrong with it, and the tensor's name where one is at fault.
         reason: String,
     },
-    /// A PyTorch file that is damaged, or of a form that is not read.
+    /// A PyTorch file that is damaged or has an unsupported form.
     #[error("{origin}: not a PyTorch checkpoint that can be read: {reason}")]
     Pickle {
         /// The file, or `bytes` for a checkpoint from memory.
@@ -65,7 +65,7 @@ pub enum CheckpointError {
         /// What is wrong with it, and the tensor's name where one is at fault.
         reason: String,
     },
-    /// A pickle that names a class or function which no tensor is made of. Nothing of it was run.
+    /// A pickle that names a class or function which is not part of a tensor. None of its code was run.
     #[error(
         "{origin}: refused: the pickle names `{global}`, which is no part of a tensor; none of its code was run. If it holds a whole model or \
          objects of your own beside the weights, save the weights alone in Python: torch.save(model.state_dict(), path)"

@@ -47,7 +47,7 @@ fn parse(bytes: &[u8]) -> Result<(usize, Metadata), String> {
         return Err(format!("expected at least {LENGTH} bytes, found {size}"));
     };
     let length = u64::from_le_bytes(*length);
-    // The crate adds up offsets unchecked, so a header is refused here whose tensors end outside the file.
+    // The crate adds up offsets unchecked, so a header whose tensors end outside the file is refused here.
     let header = usize::try_from(length).ok().and_then(|n| bytes.get(LENGTH..n.checked_add(LENGTH)?));
     let Some(header) = header else {
         return Err(format!(

@@ -5,12 +5,12 @@ use super::{CheckpointError, Format};
 /// Bytes in front of a safetensors header, which is a JSON object.
 const LENGTH: usize = 8;
 
-/// Where the name of the format is in a tar archive.
+/// Offset of the format's magic number in a tar archive.
 const TAR_MAGIC: usize = 257;
 
-/// The format of a file; a file of no known kind passes for safetensors, whose reader says what is wrong with it.
+/// The format of a file. A file of no known kind is reported as safetensors, whose reader then says what is wrong with it.
 pub(super) fn recognise(bytes: &[u8], origin: &str) -> Result<Format, CheckpointError> {
-    // First, since the length of a header may spell what other files begin with.
+    // Checked first, since the length of a safetensors header may look like another format's magic number.
     if is_safetensors(bytes) {
         return Ok(Format::Safetensors);
     }
@@ -18,7 +18,7 @@ pub(super) fn recognise(bytes: &[u8], origin: &str) -> Result<Format, Checkpoint
     if begins(b"PK\x03\x04") || begins(b"PK\x05\x06") {
         return Ok(Format::PyTorchZip);
     }
-    // A pickle of protocol 2 and up, or the magic number in protocol 1.
+    // A pickle of protocol 2 or later, or the magic number in protocol 1.
     if matches!(bytes, [0x80, 2..=5, ..]) || begins(b"L119547037146038801333356L\n") {
         return Ok(Format::PyTorchLegacy);
     }
@@ -33,7 +33,7 @@ fn is_safetensors(bytes: &[u8]) -> bool {
     bytes.get(LENGTH) == Some(&b'{') && u64::from_le_bytes(*length) <= (bytes.len() - LENGTH) as u64
 }
 
-/// What files are that are often taken for checkpoints, and what to do.
+/// For files that are often mistaken for checkpoints: what the file is, and what to do instead.
 fn other(bytes: &[u8]) -> Option<&'static str> {
     let begins = |magic: &[u8]| bytes.starts_with(magic);
     if begins(b"version https://git-lfs") {
@@ -50,7 +50,7 @@ fn other(bytes: &[u8]) -> Option<&'static str> {
     if begins(b"\x89HDF") {
         return Some("an HDF5 file (Keras, TensorFlow); expected safetensors or a PyTorch state dict");
     }
-    // The fields of an ONNX file begin with the version of its format, a byte, and go on with who wrote it.
+    // An ONNX file begins with the field `ir_version`, one byte, followed by the producer's name.
     if matches!(bytes, [0x08, _, 0x12, ..]) {
         return Some(
             "this looks like an ONNX file; rmnet writes those, and reads the checkpoint they were made from",

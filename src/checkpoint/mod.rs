@@ -1,9 +1,10 @@
-//! An opened checkpoint (safetensors, sharded safetensors, PyTorch's pickles), its tensors as borrowed views, and the config files beside it.
+//! An opened checkpoint (safetensors, sharded safetensors, PyTorch pickles): its tensors as borrowed views, and the config files
+//! beside it.
 //!
-//! The header, offsets and element types are checked once, here. Later code reads tensors without copying; a file stays in memory, or
-//! mapped, as long as any tensor of it lives.
+//! The header, offsets and element types are checked once, here. Later code reads tensors without copying. A file stays in
+//! memory, or mapped, as long as any of its tensors lives.
 //!
-//! Pickles are read without running a byte of them, by the feature `pickle`, which the program has on.
+//! Pickles are read without executing any of their code. They need the feature `pickle`, which the `rmnet` program enables.
 //!
 //! ```
 //! use rmnet::Checkpoint;
@@ -36,18 +37,18 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Metadata key of the chain that `convert` writes.
+/// Metadata key of the chain written by `convert`.
 pub const RMNET_METADATA: &str = "rmnet";
 
-/// What a checkpoint is stored as.
+/// The storage format of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
-    /// A `.safetensors` file, or several.
+    /// One or several `.safetensors` files.
     Safetensors,
-    /// The zip archive that `torch.save` writes since PyTorch 1.6.
+    /// The zip archive that `torch.save` has written since PyTorch 1.6.
     PyTorchZip,
-    /// The pickles and storages that `torch.save` wrote before.
+    /// The concatenated pickles and storages that `torch.save` wrote before 1.6.
     PyTorchLegacy,
 }
 
@@ -86,36 +87,38 @@ pub struct Checkpoint {
     others: BTreeMap<String, OtherTensor>,
     metadata: BTreeMap<String, String>,
     config: Option<Value>,
-    /// The name of the file, and what is in it.
+    /// Name and content of the preprocessor config file.
     preprocessor: Option<(&'static str, Value)>,
     file_size: usize,
 }
 
 impl Checkpoint {
-    /// Opens a file of weights, the index of a sharded one, or the one in a folder.
+    /// Opens a weights file, the index of a sharded checkpoint, or a folder that holds one of these.
     ///
-    /// What a file is, its contents say: safetensors, or a PyTorch pickle in the zip form or the older one. In a folder
-    /// the first of these is taken: `model.safetensors`; the only `*.safetensors`, or the index of several; `pytorch_model.bin`;
-    /// the only `*.pth`, `*.pt`, `*.bin`, `*.ckpt` or `*.tar`, or the index of several `*.bin`.
+    /// The format is detected from the contents: safetensors, or a PyTorch pickle in either form. A folder is searched in this
+    /// order: `model.safetensors`; the only `*.safetensors`, or the index of several; `pytorch_model.bin`; the only `*.pth`,
+    /// `*.pt`, `*.bin`, `*.ckpt` or `*.tar`, or the index of several `*.bin`.
     ///
-    /// The file is read into memory, where it stays for as long as the checkpoint or a tensor of it lives;
-    /// [`Checkpoint::open_mapped`] takes less. It must be a regular file: a pipe or a device is refused, not waited for. `config.json` and
-    /// `preprocessor_config.json` (or else `processor_config.json`) are read from the same folder where they exist, also when `path` is
-    /// the file.
+    /// The file is read into memory and stays there as long as the checkpoint or any of its tensors lives;
+    /// [`Checkpoint::open_mapped`] needs less memory. It must be a regular file: a pipe or a device is refused. `config.json` and
+    /// `preprocessor_config.json` (or else `processor_config.json`) are read from the same folder if they exist, also when `path`
+    /// is the file.
     ///
-    /// Tensors of a pickle are called by the keys that lead to them, joined with dots: `state_dict.conv1.weight`,
-    /// `optimizer.state.0.exp_avg`. Values that are no tensors are left out, and so are tensors in objects that are neither
-    /// dictionaries nor lists.
+    /// A tensor of a pickle is named by the keys that lead to it, joined with dots: `state_dict.conv1.weight`,
+    /// `optimizer.state.0.exp_avg`. Values other than tensors are left out, and so are tensors in objects other than dictionaries
+    /// and lists.
     ///
     /// # Errors
-    /// [`CheckpointError`]: unreadable, ambiguous; contents that do not fit the file or one another; a pickle that names what no tensor is
-    /// made of; a config file that is not a JSON object, or over 1 MiB.
+    /// [`CheckpointError`] when the file is unreadable or the folder ambiguous; when the contents do not fit the file or one
+    /// another; when a pickle names a class or function that is not part of a tensor; when a config file is not a JSON object or
+    /// is over 1 MiB.
     pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
         Checkpoint::open_with(path.as_ref(), Access::Copied)
     }
 
-    /// The same with the file memory-mapped. It is read when a model is loaded and again when its weights are packed or written, and leaves
-    /// memory after each, so that a slow disk may be asked twice: converting a file takes much less memory than the file has bytes.
+    /// Like [`Checkpoint::open`], but memory-mapped. The file is read when a model is loaded and again when its weights are
+    /// packed or written, and its pages are released after each, so a slow disk may be read twice. Converting a file takes much
+    /// less memory than the file's size.
     ///
     /// ```no_run
     /// # use rmnet::Checkpoint;
@@ -125,10 +128,10 @@ impl Checkpoint {
     /// ```
     ///
     /// # Safety
-    /// No process may change or shorten the file (of shards, any of them) while the checkpoint or a tensor of it lives: a network that was
-    /// loaded from it, too, until its graph is dropped. Bytes that change while they are read are undefined
-    /// behaviour, and bytes that are gone end the process by SIGBUS (Unix) or an exception (Windows). A file that is replaced
-    /// by another of its name, as by a rename, stays as it was for who has it mapped.
+    /// No process may change or shorten the file (or any of its shards) while the checkpoint, one of its tensors, or a network
+    /// loaded from it lives; a network counts until its graph is dropped. Reading bytes that change meanwhile is undefined
+    /// behaviour, and reading bytes that are gone ends the process by SIGBUS (Unix) or an exception (Windows). Replacing the file
+    /// by another of the same name, as by a rename, is safe: the mapping keeps the old contents.
     ///
     /// # Errors
     /// As [`Checkpoint::open`].
@@ -155,9 +158,9 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// A checkpoint from the bytes of a file, safetensors or a PyTorch pickle, with the text of its `config.json` if there is one.
+    /// A checkpoint from the bytes of a file, safetensors or a PyTorch pickle, and optionally the text of its `config.json`.
     ///
-    /// Nothing is copied: `bytes` may be a `Vec<u8>`, a `&'static [u8]`, a memory map.
+    /// Nothing is copied: `bytes` may be a `Vec<u8>`, a `&'static [u8]` or a memory map.
     ///
     /// # Errors
     /// As [`Checkpoint::open`], except those of the file system.
@@ -208,7 +211,7 @@ impl Checkpoint {
         self.tensors.iter().map(|(name, t)| (name.as_str(), t))
     }
 
-    /// Those whose names begin with a prefix.
+    /// The tensors whose names begin with `prefix`.
     pub(crate) fn tensors_from<'a>(&'a self, prefix: &str) -> impl Iterator<Item = (&'a str, &'a Tensor)> {
         let range = (std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded);
         let prefix = prefix.to_string();
@@ -216,10 +219,10 @@ impl Checkpoint {
         named.take_while(move |(name, _)| name.starts_with(&prefix))
     }
 
-    /// Tensors that cannot be computed with, sorted by name: name, dtype and shape.
+    /// Tensors of unsupported types or forms, sorted by name: name, dtype and shape.
     ///
-    /// The dtype is as safetensors spells it (`I64`, `BOOL`, `F8_E4M3`), or says which form a pickle has it in (`sparse`, `quantized`).
-    /// `num_batches_tracked` is left out.
+    /// The dtype is spelled as in safetensors (`I64`, `BOOL`, `F8_E4M3`), or names the form that a pickle stores (`sparse`,
+    /// `quantized`). `num_batches_tracked` is left out.
     #[doc(hidden)]
     pub fn others(&self) -> impl ExactSizeIterator<Item = (&str, &str, &[usize])> {
         self.others.iter().map(|(name, t)| (name.as_str(), t.dtype.as_str(), t.shape.as_slice()))
@@ -241,35 +244,35 @@ impl Checkpoint {
         &self.metadata
     }
 
-    /// `config.json`, a JSON object, where there is one.
+    /// `config.json`, a JSON object, if there is one.
     #[doc(hidden)]
     pub fn config(&self) -> Option<&Value> {
         self.config.as_ref()
     }
 
-    /// `preprocessor_config.json`, a JSON object, where there is one; else that of `processor_config.json` for images.
+    /// `preprocessor_config.json`, a JSON object, if there is one; else the image part of `processor_config.json`.
     #[doc(hidden)]
     pub fn preprocessor_config(&self) -> Option<&Value> {
         self.preprocessor.as_ref().map(|(_, config)| config)
     }
 
-    /// The name of the file that [`Checkpoint::preprocessor_config`] is from.
+    /// The name of the file that [`Checkpoint::preprocessor_config`] was read from.
     pub(crate) fn preprocessor_file(&self) -> &'static str {
         self.preprocessor.as_ref().map_or(open::PREPROCESSOR, |(file, _)| file)
     }
 
-    /// What the checkpoint is stored as.
+    /// The storage format.
     #[doc(hidden)]
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Bytes of the file, or of all shards.
+    /// Size of the file in bytes, or of all shards together.
     pub fn file_size(&self) -> usize {
         self.file_size
     }
 
-    /// The file opened, the index of a sharded one; `None` for a checkpoint from memory.
+    /// The opened file, or the index of a sharded checkpoint; `None` for a checkpoint from memory.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
@@ -298,7 +301,7 @@ fn read(owner: &Owner, origin: &str) -> Result<(Contents, Format), CheckpointErr
     Ok((contents, format))
 }
 
-/// Whether a tensor counts the batches that a batch norm was trained on, which says nothing about inference.
+/// Whether a tensor is a batch norm's counter of training batches, which does not affect inference.
 fn is_counter(name: &str) -> bool {
     name.ends_with("num_batches_tracked")
 }

@@ -24,7 +24,7 @@ fn not_regular(path: &Path) -> CheckpointError {
     io_error(path)(io::Error::new(io::ErrorKind::InvalidInput, reason))
 }
 
-/// The file that a path means: itself, or the one that a folder holds.
+/// The file that a path stands for: itself, or the weights file in a folder.
 pub(super) fn find(path: &Path) -> Result<PathBuf, CheckpointError> {
     let found = fs::metadata(path).map_err(io_error(path))?;
     if found.is_file() {
@@ -56,8 +56,8 @@ pub(super) fn is_index(path: &Path) -> bool {
     path.to_string_lossy().ends_with(".index.json")
 }
 
-/// The file of weights among the files of a folder, or those of the kind that goes first where there are several.
-/// An index goes before the several files that it is the index of.
+/// The weights file among the files of a folder, or all files of the first kind that has several. An index takes precedence over
+/// the shards that it lists.
 fn choose(names: &[OsString]) -> Option<Vec<&OsStr>> {
     let ends_with = |name: &OsStr, end: &str| name.as_encoded_bytes().ends_with(end.as_bytes());
     let ending = |ends: &[&str]| -> Option<Vec<&OsStr>> {
@@ -88,23 +88,24 @@ impl Bytes for Mapped {
         &self.0
     }
 
-    /// Weights are read once, to be packed: without this the file would be in memory beside them for as long as it is mapped.
+    /// Weights are read once, to be packed. Without this the whole file would stay in memory beside the packed weights while it
+    /// is mapped.
     fn release(&self, range: Range<usize>) {
         #[cfg(unix)]
         {
             assert!(range.start <= range.end && range.end <= self.0.len(), "a range of the file");
-            // Whole pages: a neighbour in the same one may be about to be read, and most tensors are smaller.
+            // Whole pages only: a neighbour on a shared page may still be read, and most tensors are smaller than a page.
             const PAGE: usize = 4096;
             let range = range.start.next_multiple_of(PAGE)..range.end / PAGE * PAGE;
             if range.is_empty() {
                 return;
             }
-            // SAFETY: inside the map, which is shared with a file and never written: pages that are dropped come back from the file
-            // with the same bytes, for slices that are borrowed now as well, since it does not change (see `map`).
+            // SAFETY: the range is inside the map, which is backed by a file and never written. Dropped pages are reloaded from
+            // the file with the same bytes, also for slices borrowed now, since the file does not change (see [`Access::Mapped`]).
             let released = unsafe {
                 self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
             };
-            // Advice: where it is not taken, the memory stays until the file is closed.
+            // This is only advice: if it is refused, the memory stays in use until the file is closed.
             released.unwrap_or_else(|e| log::debug!("a mapped file stays in memory: {e}"));
         }
         #[cfg(not(unix))]
@@ -127,7 +128,7 @@ pub(super) fn bytes(path: &Path, access: Access) -> Result<Owner, CheckpointErro
     let file = files::open(path).map_err(io_error(path))?;
     #[cfg(not(target_arch = "wasm32"))]
     if access == Access::Mapped && file.metadata().map_err(io_error(path))?.len() > 0 {
-        // SAFETY: the map is read-only. That nobody changes the file meanwhile is what `Access::Mapped` promises.
+        // SAFETY: the map is read-only, and the contract of `Access::Mapped` is that nobody changes the file meanwhile.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io_error(path))?;
         return Ok(Arc::new(Mapped(map)));
     }
@@ -143,7 +144,7 @@ pub(super) fn json(path: &Path) -> Result<Option<Value>, CheckpointError> {
     json_up_to(path, MAX_CONFIG)
 }
 
-/// The JSON object in a file of at most so many bytes; `None` where there is no such file.
+/// The JSON object in a file of at most `most` bytes; `None` if there is no such file.
 pub(super) fn json_up_to(path: &Path, most: u64) -> Result<Option<Value>, CheckpointError> {
     let bytes = match files::read(path, most) {
         Ok(bytes) => bytes,
@@ -154,7 +155,7 @@ pub(super) fn json_up_to(path: &Path, most: u64) -> Result<Option<Value>, Checkp
     parse(text, &path.display().to_string()).map(Some)
 }
 
-/// `preprocessor_config.json` of a folder, else `processor_config.json`: in that, the part for images where it has parts.
+/// `preprocessor_config.json` of a folder, else `processor_config.json`, of which only the image part is taken if it has parts.
 pub(super) fn preprocessor(folder: &Path) -> Result<Option<(&'static str, Value)>, CheckpointError> {
     if let Some(config) = json(&folder.join(PREPROCESSOR))? {
         return Ok(Some((PREPROCESSOR, config)));
@@ -167,9 +168,9 @@ pub(super) fn preprocessor(folder: &Path) -> Result<Option<(&'static str, Value)
     Ok(config.map(|config| (PROCESSOR, of_images(config))))
 }
 
-/// Hugging Face's config of preprocessing.
+/// Hugging Face's preprocessing config.
 pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
-/// The same, of networks that read more than images.
+/// Hugging Face's preprocessing config of networks that read more than images.
 const PROCESSOR: &str = "processor_config.json";
 
 /// The JSON object in a text.

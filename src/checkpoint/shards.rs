@@ -1,4 +1,4 @@
-//! A checkpoint that is split over several files, by its index: `model.safetensors.index.json`, `pytorch_model.bin.index.json`.
+//! A checkpoint split over several files, opened by its index: `model.safetensors.index.json` or `pytorch_model.bin.index.json`.
 
 use super::open::{self, Access};
 use super::{CheckpointError, Contents, Format, read};
@@ -6,10 +6,10 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
-/// The most bytes of an index: a million tensors.
+/// Maximum bytes of an index: enough for a million tensors.
 const MAX_INDEX: u64 = 64 << 20;
 
-/// The tensors of all shards, the format of the first, and the bytes of all.
+/// The tensors of all shards, the format of the first shard, and the bytes of all shards together.
 pub(super) fn open(index: &Path, access: Access) -> Result<(Contents, Format, usize), CheckpointError> {
     let refuse = |reason: String| CheckpointError::Index { index: index.to_path_buf(), reason };
     let json = open::json_up_to(index, MAX_INDEX)?.ok_or_else(|| refuse("no such file".into()))?;
@@ -64,7 +64,7 @@ pub(super) fn open(index: &Path, access: Access) -> Result<(Contents, Format, us
     Ok((all, format, size))
 }
 
-/// Whether a name leads nowhere but into its folder.
+/// Whether a file name stays inside its folder.
 fn is_inside(file: &str) -> bool {
     let mut components = Path::new(file).components();
     !file.is_empty() && !file.contains('\\') && components.all(|c| matches!(c, Component::Normal(_)))

@@ -167,7 +167,7 @@ fn files_of_other_kinds_are_named() {
     }
 }
 
-/// The length of a header may spell what a pickle, a zip archive or an ONNX file begins with.
+/// The length of a header may look like the start of a pickle, a zip archive or an ONNX file.
 #[test]
 fn a_header_of_any_length_is_a_header() {
     let tensor = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
@@ -227,7 +227,7 @@ fn what_is_released_leaves_memory_and_is_read_again() {
     fs::write(&path, safetensors::serialize([("a", view)], None).unwrap()).unwrap();
     // SAFETY: nothing else knows this file.
     let checkpoint = unsafe { Checkpoint::open_mapped(&path) }.unwrap();
-    // KiB of the file that this process holds.
+    // KiB of the file resident in this process.
     let resident = || {
         let maps = fs::read_to_string("/proc/self/smaps").unwrap();
         let map = maps.split_once(path.to_str().unwrap()).expect("a map of the file").1;

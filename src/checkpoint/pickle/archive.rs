@@ -1,23 +1,23 @@
-//! The zip archive that `torch.save` writes since PyTorch 1.6: `data.pkl` and a stored entry per storage.
+//! The zip archive that `torch.save` has written since PyTorch 1.6: `data.pkl` and one uncompressed entry per storage.
 //!
-//! An entry is used where it lies in the file, so it must be stored: `torch.save` never compresses, and an archive that was packed
-//! anew is refused rather than inflated into memory. Checksums are not compared, as PyTorch itself does not: that
-//! would read the whole file to open it.
+//! Entries are used in place, so they must be uncompressed. `torch.save` never compresses; an archive that was repacked with
+//! compression is refused rather than inflated into memory. Checksums are not verified, as in PyTorch: that would read the whole
+//! file when it is opened.
 
 use super::{Refusal, refuse, shown};
 use rawzip::{CompressionMethod, ZipArchive, ZipFileHeaderRecord, ZipSliceArchive};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// The most entries of an archive: one per storage, and a few more.
+/// Maximum entries of an archive: one per storage, and a few more.
 const MAX_ENTRIES: usize = 1 << 20;
 
-/// Bytes of an entry's header in the directory, before its name.
+/// Bytes of an entry's header in the central directory, before its name.
 const DIRECTORY_HEADER: usize = 46;
 
 /// An opened archive.
 pub(super) struct Archive<'a> {
-    /// Ranges of the file by name, without the folder that all names begin with.
+    /// Byte ranges in the file by entry name, without the folder that prefixes all names.
     entries: BTreeMap<&'a [u8], Range<usize>>,
     bytes: &'a [u8],
 }
@@ -32,13 +32,13 @@ impl<'a> Archive<'a> {
             return refuse(format!("{rest} trailing bytes after the zip archive"));
         }
         let mut all: Vec<(&[u8], Range<usize>)> = vec![];
-        // Ranges from the local header on, which may not overlap.
+        // Ranges including the local headers; they may not overlap.
         let mut taken: Vec<Range<u64>> = vec![];
-        // What an archive is goes before how it is packed.
+        // Reported only after the archive is known to be a checkpoint.
         let mut compressed = None;
         for entry in archive.entries() {
             let entry = entry.map_err(damaged)?;
-            // The entry borrows the archive, its name is to outlive that.
+            // The name must outlive the entry, which borrows the archive.
             let path = entry.file_path();
             let length = AsRef::<[u8]>::as_ref(&path).len();
             let name_at = entry.central_directory_offset() as usize + DIRECTORY_HEADER;
@@ -104,7 +104,7 @@ impl<'a> Archive<'a> {
         Ok(Archive { entries, bytes })
     }
 
-    /// Where an entry's bytes are in the file.
+    /// The byte range of an entry in the file.
     pub fn range(&self, name: &[u8]) -> Option<Range<usize>> {
         self.entries.get(name).cloned()
     }
@@ -114,7 +114,7 @@ impl<'a> Archive<'a> {
         Some(&self.bytes[self.range(name.as_bytes())?])
     }
 
-    /// Where the bytes of a storage are.
+    /// The byte range of a storage in the file.
     pub fn storage(&self, key: &[u8]) -> Option<Range<usize>> {
         self.range(&[b"data/", key].concat())
     }
@@ -129,7 +129,7 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// The bytes of an entry that is not compressed, which must be called in its place as in the directory.
+/// The byte range of an uncompressed entry, whose local header must have the same name as the directory.
 fn stored_range(
     archive: &ZipSliceArchive<&[u8]>,
     entry: &ZipFileHeaderRecord<'_>,
@@ -154,7 +154,7 @@ fn stored_range(
     Ok(start..end)
 }
 
-/// What a zip archive without `data.pkl` is.
+/// Describes a zip archive without `data.pkl`.
 fn without_pickle(all: &[(&[u8], Range<usize>)]) -> String {
     let any = |end: &[u8]| all.iter().any(|(name, _)| name.ends_with(end));
     let what = if any(b".npy") {

@@ -1,4 +1,5 @@
-//! Constructs the results of REDUCE, NEWOBJ and persistent ids: records for tensors and storages, opaque values for everything else.
+//! Constructs the results of REDUCE, NEWOBJ and persistent ids: records for tensors and storages, opaque values for everything
+//! else.
 
 use super::Refusal;
 use super::globals::{Element, Global, Rebuild, U8};
@@ -6,19 +7,19 @@ use super::machine::Machine;
 use super::value::{Data, Object, Storage, TensorRecord, Value};
 use super::{refuse, shown};
 
-/// The most arguments of a function that makes tensors.
+/// Maximum arguments of a function that makes tensors.
 const MAX_ARGUMENTS: usize = 8;
 
-/// The most dimensions of a tensor, as in PyTorch.
+/// Maximum dimensions of a tensor, as in PyTorch.
 const MAX_DIMENSIONS: usize = 64;
 
 impl<'a> Machine<'a> {
-    /// The value of `callee(*arguments)`. Nothing is called: `callee` is a name of the allow-list.
+    /// The value of `callee(*arguments)`. Nothing is called: `callee` is a name on the allow-list.
     pub fn construct(&mut self, callee: Value<'a>, arguments: Value<'a>) -> Result<Value<'a>, Refusal> {
         let Some(Object::Tuple(list)) = self.get(arguments) else {
             return refuse("arguments that are no tuple".into());
         };
-        // Missing arguments are none: what needs them says so.
+        // Missing arguments become `None`; a function that requires one reports it.
         let mut args = [Value::None; MAX_ARGUMENTS];
         for (to, from) in args.iter_mut().zip(list) {
             *to = *from;
@@ -36,8 +37,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// A dictionary from nothing, another dictionary, or pairs as Python 2 wrote those of an `OrderedDict`. The first
-    /// argument of a `defaultdict` is the class of its values.
+    /// A dictionary from nothing, from another dictionary, or from the list of pairs that Python 2 wrote for an `OrderedDict`.
+    /// The first argument of a `defaultdict` is the class of its values.
     fn dictionary(&mut self, args: &[Value<'a>; MAX_ARGUMENTS]) -> Result<Value<'a>, Refusal> {
         let mut entries = vec![];
         for arg in &args[..2] {
@@ -130,7 +131,7 @@ impl<'a> Machine<'a> {
         if shape.len() != strides.len() {
             return refuse(format!("a tensor of {} dimensions and {} strides", shape.len(), strides.len()));
         }
-        // Bits that say that the values are meant conjugate or negated.
+        // Flags that mark the values as pending conjugation or negation.
         let pending = match self.get(metadata) {
             Some(Object::Dict(entries)) => entries.iter().any(|(_, v)| !matches!(v, Value::Bool(false))),
             _ => !matches!(metadata, Value::None),
@@ -148,7 +149,7 @@ impl<'a> Machine<'a> {
         self.object(Object::Tensor(Box::new(record)), held)
     }
 
-    /// A tensor whose values are no grid. Its shape is told where the arguments have it.
+    /// A tensor whose values are not a strided array. Its shape is reported if the arguments contain it.
     fn unreadable(
         &mut self,
         form: &'static super::globals::Unreadable,

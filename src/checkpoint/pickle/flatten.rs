@@ -1,20 +1,20 @@
-//! The tensors of a pickled object by name: keys of dictionaries and places in lists, joined with dots.
+//! Names the tensors of a pickled object: dictionary keys and list indices, joined with dots.
 
 use super::value::{Object, Pickle, TensorRecord, Value};
 use super::{Refusal, refuse, shown};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// The deepest nesting of containers. A training checkpoint nests five deep.
+/// Maximum nesting of containers. A training checkpoint nests five deep.
 const MAX_DEPTH: usize = 64;
 
-/// The most objects looked at. A container that is held in many places is looked at in each, so that a few bytes may
-/// stand for any number of them.
+/// Maximum number of visited objects. A container referenced from several places is visited once for each, so a few bytes could
+/// otherwise expand without limit.
 const MAX_VISITS: usize = 1 << 20;
 
-/// The most bytes of one key of a dictionary.
+/// Maximum bytes of a dictionary key.
 const MAX_KEY: usize = 4096;
-/// The most bytes of all names together.
+/// Maximum bytes of all names together.
 const MAX_NAMES: usize = 8 << 20;
 
 /// Tensors by their full name, such as `state_dict.conv1.weight`.
@@ -58,7 +58,7 @@ impl<'a> Walk<'_, 'a> {
                 }
             }
             Object::Dict(entries) => {
-                // Nothing is called after what is no object.
+                // Keys are used only for values that are objects.
                 let objects = entries.iter().filter(|(_, value)| matches!(value, Value::Object(_)));
                 for (key, value) in objects {
                     match key {
@@ -70,7 +70,7 @@ impl<'a> Walk<'_, 'a> {
                         }
                         Value::Str(key) => self.enter(&String::from_utf8_lossy(key), *value)?,
                         Value::Int(key) => self.enter(key, *value)?,
-                        // No name can be made of another key.
+                        // Keys of other types cannot be part of a name.
                         _ => {}
                     }
                 }

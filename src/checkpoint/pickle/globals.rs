@@ -1,20 +1,20 @@
-//! The allow-list of classes and functions that a checkpoint may name. None is ever called. Other names are refused: such a file is not a
-//! state dict, and its tensors would depend on code that is not run.
+//! The allow-list of classes and functions that a checkpoint may name. None is ever called. Any other name is refused: such a
+//! file is not a state dict, and its tensors would depend on code that is not run.
 
 use crate::tensor::Dtype;
 
 /// An element type of PyTorch.
 #[derive(Debug)]
 pub(super) struct Element {
-    /// As safetensors spells it, where it has it.
+    /// Name as safetensors spells it, if safetensors has the type.
     pub name: &'static str,
     /// Bytes of one element.
     pub size: usize,
-    /// The type as one that takes part in computation.
+    /// The type to compute with; `None` if it is not supported.
     pub dtype: Option<Dtype>,
-    /// `X` in `torch.XStorage`; empty for types without one.
+    /// `X` in `torch.XStorage`; empty for types without a storage class.
     storage: &'static str,
-    /// `torch.x`, and its alias.
+    /// `torch.x` and its alias.
     constants: [&'static str; 2],
 }
 
@@ -60,11 +60,11 @@ static ELEMENTS: [Element; 30] = [
     element("F4", 1, None, "", ["float4_e2m1fn_x2", ""]),
     element("BITS8", 1, None, "", ["bits8", ""]),
     element("BITS16", 2, None, "", ["bits16", ""]),
-    // A storage without a type: bytes.
+    // An untyped storage holds bytes.
     element(U8, 1, None, "Untyped", ["", ""]),
 ];
 
-/// The element type of a tensor that has no plain storage.
+/// Element type of a tensor without a plain storage.
 pub(super) static UNKNOWN: Element = element("unknown", 1, None, "", ["", ""]);
 
 /// The types of `torch` with fewer than 8 bits: `torch.uint4`, `torch.bits2x4`.
@@ -73,24 +73,24 @@ static BELOW_8_BITS: Element = element("below 8 bits", 1, None, "", ["", ""]);
 /// How a function makes a tensor from its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rebuild {
-    /// Of a typed storage.
+    /// From a typed storage.
     Typed,
-    /// Of a storage of bytes, with a dtype.
+    /// From a storage of bytes and a dtype.
     Untyped,
-    /// The tensor that is the first argument.
+    /// The first argument, a tensor.
     Wrapper,
-    /// By another such function, for a class.
+    /// By another of these functions, given with the class of the result.
     FromType,
-    /// The tensor that is the first argument, as it was on a device.
+    /// The first argument, a tensor, regardless of its device.
     OnDevice,
 }
 
-/// A form of tensor whose values are not read, and where its shape is among the arguments.
+/// A tensor form whose values are not read, and the position of its shape among the arguments.
 #[derive(Debug)]
 pub(super) struct Unreadable {
     pub name: &'static str,
     pub shape_at: usize,
-    /// Whether the shape is in a tuple that is the second argument.
+    /// Whether the shape is inside a tuple given as the second argument.
     pub nested: bool,
 }
 
@@ -99,7 +99,7 @@ static QUANTIZED: Unreadable = Unreadable { name: "quantized", shape_at: 2, nest
 static META: Unreadable = Unreadable { name: "meta (without values)", shape_at: 1, nested: false };
 static NESTED: Unreadable = Unreadable { name: "nested", shape_at: usize::MAX, nested: false };
 
-/// What a name of the allow-list means.
+/// The meaning of a name on the allow-list.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Global {
     /// A function that makes a tensor.
@@ -116,13 +116,13 @@ pub(super) enum Global {
     Dict,
     /// `torch.Size`, a tuple.
     Size,
-    /// A class or function of values that no tensor depends on.
+    /// A class or function of values that do not affect tensors.
     Value,
 }
 
 /// What a name means; `None` for one that is not on the list.
 pub(super) fn find(module: &str, name: &str) -> Option<Global> {
-    // The names of Python 2 and of NumPy 2.
+    // Names that Python 2 and NumPy 2 spell differently.
     let renamed;
     let module = match module {
         "__builtin__" => "builtins",
@@ -166,7 +166,7 @@ pub(super) fn find(module: &str, name: &str) -> Option<Global> {
 fn torch(module: &str, name: &str) -> Option<Global> {
     if let Some(kind) = name.strip_suffix("Storage") {
         return match (module, kind) {
-            // A typed storage says its type nowhere in the pickle.
+            // The element type of a typed storage is not in the pickle.
             (_, "" | "Typed") => None,
             _ => ELEMENTS.iter().find(|e| e.storage == kind).map(Global::Storage),
         };

@@ -1,8 +1,8 @@
-//! The form of `torch.save` before PyTorch 1.6, still written on demand: pickles one after the other (a magic number, a version, the
-//! system, the object, the keys of its storages), then every storage as its number of elements and its values.
+//! The format of `torch.save` before PyTorch 1.6, which it still writes on request: five pickles in sequence (magic number,
+//! version, system, object, storage keys), then every storage as its number of elements and its values.
 //!
-//! Values and counts are little-endian on every system: PyTorch swaps them as it writes, so that what the third pickle
-//! says of the system is of no use.
+//! Values and counts are little-endian on every system, since PyTorch swaps them when it writes. The third pickle, which states
+//! the system's byte order, is therefore ignored.
 
 use super::Refusal;
 use super::value::{Object, Pickle, Value};
@@ -10,13 +10,13 @@ use super::{machine, refuse, shown};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// The first pickle, 0x1950a86a20f9469cfc6c: little-endian, and in the digits of protocol 1.
+/// The first pickle, 0x1950a86a20f9469cfc6c: in little-endian bytes, or in decimal digits for protocol 1.
 const MAGIC: [&[u8]; 2] = [b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", b"119547037146038801333356L"];
 
 /// The second pickle.
 const VERSION: i64 = 1001;
 
-/// The object of a legacy file, and where its storages are.
+/// The object of a legacy file, and the byte ranges of its storages.
 pub(super) struct Legacy<'a> {
     pub pickle: Pickle<'a>,
     storages: BTreeMap<&'a [u8], Range<usize>>,
@@ -50,20 +50,20 @@ impl<'a> Legacy<'a> {
         Ok(Legacy { pickle, storages })
     }
 
-    /// Where the bytes of a storage are.
+    /// The byte range of a storage in the file.
     pub fn storage(&self, key: &[u8]) -> Option<Range<usize>> {
         self.storages.get(key).cloned()
     }
 }
 
-/// Where the storages are that follow the pickles, in the order of `keys`.
+/// Locates the storages that follow the pickles, in the order of `keys`.
 fn locate<'a>(
     bytes: &'a [u8],
     mut at: usize,
     pickle: &Pickle<'a>,
     keys: &Pickle<'a>,
 ) -> Result<BTreeMap<&'a [u8], Range<usize>>, Refusal> {
-    // What the object says of each storage; PyTorch goes by the first mention.
+    // What the object states about each storage. PyTorch uses the first mention.
     let mut declared = BTreeMap::new();
     for object in &pickle.objects {
         if let Object::Storage(storage) = object {

@@ -1,8 +1,8 @@
 //! The pickle machine: reads the opcodes of protocols 1 to 5 and builds values. It calls nothing.
 //!
-//! Memory is bounded by [`MAX_VALUES`], whatever the length of the pickle: text and bytes are borrowed from the file,
-//! every value that is kept on the stack, in the memo or in an object is counted. Every opcode does a bounded amount of
-//! work, so that time is linear in the pickle's length.
+//! Memory is bounded by [`MAX_VALUES`], whatever the length of the pickle: text and bytes are borrowed from the file, and every
+//! value kept on the stack, in the memo or in an object is counted. Every opcode does a bounded amount of work, so time is linear
+//! in the pickle's length.
 
 use super::globals::{self, Global};
 use super::operands::Operands;
@@ -14,7 +14,7 @@ use std::collections::HashMap;
 /// takes 24 bytes.
 const MAX_VALUES: usize = 1 << 20;
 
-/// Reads one pickle from the start of `bytes`. What follows its STOP opcode is left to the caller.
+/// Reads one pickle from the start of `bytes`. Bytes after its STOP opcode are left to the caller.
 pub(super) fn run(bytes: &[u8]) -> Result<Pickle<'_>, Refusal> {
     let mut machine = Machine {
         operands: Operands::new(bytes),
@@ -78,7 +78,7 @@ impl<'a> Machine<'a> {
                 [protocol @ 0..=5] => log::trace!("pickle protocol {protocol}"),
                 [protocol] => return refuse(format!("protocol {protocol}, expected 5 at most")),
             },
-            // A frame only says how far a reader may read ahead.
+            // A frame only tells how far a reader may buffer.
             b'\x95' => {
                 let length = u64::from_le_bytes(self.operands.array()?);
                 if length > self.operands.left() as u64 {
@@ -283,7 +283,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// The height that the stack may not go below: that of the last mark.
+    /// The lowest height that the stack may shrink to: its height at the last mark.
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
@@ -314,7 +314,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// An object and a value that refers to it. `held`: the values in it.
+    /// Stores an object that holds `held` values, and returns a value that refers to it.
     pub fn object(&mut self, object: Object<'a>, held: usize) -> Result<Value<'a>, Refusal> {
         self.count(held + 1)?;
         self.objects.push(object);
@@ -349,7 +349,7 @@ impl<'a> Machine<'a> {
         self.count(items.len())?;
         match self.top_object()? {
             Some(Object::List(list)) => list.extend_from_slice(items),
-            // A class derived from a list.
+            // An instance of a class derived from list.
             None => {}
             Some(_) => return refuse("appends to what is no list".into()),
         }
@@ -384,8 +384,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// BUILD sets attributes. Those of dictionaries and of values say nothing about weights (`_metadata` of a state
-    /// dict); a tensor whose attributes are more than a dictionary may be another tensor afterwards.
+    /// BUILD sets attributes. Attributes of dictionaries and of opaque values do not affect weights (`_metadata` of a state
+    /// dict). A tensor with a state other than a dictionary is refused, since its meaning could change.
     fn build(&mut self, state: Value<'a>) -> Result<(), Refusal> {
         let is_dict = matches!(state, Value::None) || matches!(self.get(state), Some(Object::Dict(_)));
         match self.top_object()? {

@@ -1,11 +1,12 @@
 //! Reads PyTorch's pickles, as written by `torch.save`, without executing code.
 //!
-//! [`machine`] interprets the opcodes of a pickle: a name of [`globals`] stands for a tensor, a storage, a dictionary or an opaque value;
-//! any other name is refused. [`flatten`] names the tensors that are found, [`view`] lays them over the bytes of the file: nothing is
-//! copied unless values are out of order, so that pages leave memory as they are read, as with safetensors.
+//! [`machine`] interprets the opcodes of a pickle. A name in [`globals`] stands for a tensor, a storage, a dictionary or an
+//! opaque value; any other name is refused. [`flatten`] names the tensors found, and [`view`] maps them to byte ranges of the
+//! file. Values are copied only if they are not in row-major little-endian order, so pages can leave memory once read, as with
+//! safetensors.
 //!
-//! The crate `pytorch-reader` does not fit: it copies tensors into memory and keeps its own file handle, so tensors could not be views of
-//! a memory map, and a file could not come from an app's memory.
+//! The crate `pytorch-reader` does not fit: it copies tensors into memory and keeps its own file handle, so tensors could not
+//! borrow a memory map, and a file could not come from memory.
 
 mod archive;
 mod construct;
@@ -27,13 +28,13 @@ use view::{Placed, Source};
 /// Why a pickle is not read.
 #[derive(Debug)]
 enum Refusal {
-    /// It names a class or function that no tensor is made of.
+    /// It names a class or function that is not part of a tensor.
     Global(String),
-    /// Anything else, in words.
+    /// Any other reason, in words.
     Reason(String),
 }
 
-/// Text of the file for a message: printable, and not long.
+/// Text from the file for a message: printable and truncated.
 fn shown(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(&text[..text.len().min(120)]).escape_debug().to_string();
     text.chars().take(160).collect()
@@ -43,7 +44,7 @@ fn refuse<T>(reason: String) -> Result<T, Refusal> {
     Err(Refusal::Reason(reason))
 }
 
-/// The tensors of a file of `format`, which is one of PyTorch's.
+/// The tensors of a file of `format`, which must be a PyTorch format.
 pub(super) fn read(owner: &Owner, origin: &str, format: Format) -> Result<Contents, CheckpointError> {
     let contents = match format {
         Format::PyTorchLegacy => read_legacy(owner),

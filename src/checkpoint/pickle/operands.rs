@@ -1,4 +1,4 @@
-//! The operands of opcodes, from bytes that nobody vouches for.
+//! Reads the operands of opcodes from untrusted bytes.
 
 use super::value::Value;
 use super::{Refusal, refuse, shown};
@@ -35,7 +35,7 @@ impl<'a> Operands<'a> {
         }
     }
 
-    /// The next bytes, as many as a length in the file says.
+    /// The next `length` bytes; `length` comes from the file.
     fn take(&mut self, length: u64) -> Result<&'a [u8], Refusal> {
         let left = &self.bytes[self.at..];
         let taken = usize::try_from(length).ok().and_then(|n| left.get(..n));
@@ -46,7 +46,7 @@ impl<'a> Operands<'a> {
         Ok(taken)
     }
 
-    /// The bytes of an opcode whose operand begins with its length.
+    /// The operand of an opcode that is prefixed by its length.
     pub(super) fn counted(&mut self, opcode: u8) -> Result<&'a [u8], Refusal> {
         let length = match opcode {
             b'U' | b'C' | b'\x8c' => u64::from(self.array::<1>()?[0]),
@@ -66,14 +66,14 @@ impl<'a> Operands<'a> {
         Ok(left[..end].strip_suffix(b"\r").unwrap_or(&left[..end]))
     }
 
-    /// A number in decimal digits on a line of its own.
+    /// A decimal number that fills a line.
     pub(super) fn decimal<T: std::str::FromStr>(&mut self) -> Result<T, Refusal> {
         let line = self.line()?;
         let number = str::from_utf8(line).ok().and_then(|t| t.trim_end_matches('L').parse().ok());
         number.ok_or_else(|| Refusal::Reason(format!("expected a number, found `{}`", shown(line))))
     }
 
-    /// The number that an opcode for integers and booleans has.
+    /// The value of an integer or boolean opcode.
     pub(super) fn integer(&mut self, opcode: u8) -> Result<Value<'a>, Refusal> {
         Ok(match opcode {
             b'J' => Value::Int(i32::from_le_bytes(self.array()?).into()),

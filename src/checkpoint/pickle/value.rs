@@ -10,13 +10,13 @@ pub(super) enum Value<'a> {
     Int(i64),
     /// An integer beyond 64 bits, as the pickle spells it: little-endian, or decimal text in protocol 1.
     Long(&'a [u8]),
-    /// Text, UTF-8 unless Python 2 wrote it.
+    /// Text; UTF-8 unless written by Python 2.
     Str(&'a [u8]),
-    /// A class or function of the allow-list.
+    /// A class or function on the allow-list.
     Global(Global),
     /// Index into [`Pickle::objects`].
     Object(u32),
-    /// Anything that no tensor depends on: floats, bytes, sets, NumPy arrays, settings.
+    /// Anything that does not affect tensors: floats, bytes, sets, NumPy arrays, settings.
     Opaque,
 }
 
@@ -25,19 +25,19 @@ pub(super) enum Value<'a> {
 pub(super) enum Object<'a> {
     List(Vec<Value<'a>>),
     Tuple(Vec<Value<'a>>),
-    /// Entries in the order in which they were set; a key set twice is there twice.
+    /// Entries in the order in which they were set; a key set twice occurs twice.
     Dict(Vec<(Value<'a>, Value<'a>)>),
     Storage(Storage<'a>),
     Tensor(Box<TensorRecord<'a>>),
 }
 
-/// A storage as the pickle names it. Its bytes lie elsewhere in the file.
+/// A storage as the pickle names it. Its bytes are elsewhere in the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Storage<'a> {
     pub key: &'a [u8],
     pub element: &'static Element,
     pub elements: usize,
-    /// First element and number of elements, where the storage is a part of the one of this key (legacy files).
+    /// First element and number of elements, if this storage is a part of the storage named `key` (legacy files).
     pub part: Option<(usize, usize)>,
 }
 
@@ -54,11 +54,11 @@ pub(super) struct TensorRecord<'a> {
 pub(super) enum Data<'a> {
     /// In a storage, from element `offset` on, `strides` elements apart.
     Strided { storage: Storage<'a>, offset: usize, strides: Vec<usize> },
-    /// In a form that is no grid of values, such as `sparse`.
+    /// In a form other than a strided array, such as `sparse`.
     Unreadable(&'static str),
 }
 
-/// A pickle that was read to its end.
+/// A pickle that was read to the end.
 #[derive(Debug)]
 pub(super) struct Pickle<'a> {
     pub root: Value<'a>,

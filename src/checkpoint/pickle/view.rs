@@ -1,4 +1,4 @@
-//! Tensors over the storages of a file: views where values are contiguous; else copies made at the first read.
+//! Tensors over the storages of a file: views if the values are contiguous, else copies made at the first read.
 
 use super::shown;
 use super::value::{Data, Storage, TensorRecord};
@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 /// Bytes that copies may take beyond the length of the file: an expanded tensor has more values than are stored.
 const SPARE: usize = 64 << 20;
 
-/// Where a file's storages are, and how their values are to be read.
+/// Locates a file's storages and states how to read their values.
 pub(super) struct Source<'s> {
     pub owner: &'s Owner,
     pub storage: &'s dyn Fn(&[u8]) -> Option<Range<usize>>,
@@ -28,10 +28,10 @@ impl<'s> Source<'s> {
     }
 }
 
-/// The outcome of a tensor.
+/// The result for one tensor.
 pub(super) enum Placed {
     Tensor(Tensor),
-    /// No values that can be computed with: the text says of which type or form.
+    /// A tensor that cannot be computed with; the text names its type or form.
     Other(String),
 }
 
@@ -72,7 +72,7 @@ impl Source<'_> {
             .map_err(misfit)
     }
 
-    /// The bytes of a storage, or of its part, in the file.
+    /// The byte range of a storage, or of its part, in the file.
     fn storage_range(&self, storage: &Storage<'_>) -> Result<Range<usize>, String> {
         let key = || shown(storage.key);
         let range = (self.storage)(storage.key);
@@ -93,7 +93,7 @@ impl Source<'_> {
     }
 }
 
-/// The number of elements of a view of a storage, all of which must lie among its `room` elements.
+/// The number of elements of a view of a storage; all must be within the storage's `room` elements.
 fn elements_within(room: usize, shape: &[usize], offset: usize, strides: &[usize]) -> Result<usize, String> {
     let beyond =
         || format!("shape {shape:?}, strides {strides:?} and offset {offset} reach beyond {room} elements");
@@ -106,7 +106,7 @@ fn elements_within(room: usize, shape: &[usize], offset: usize, strides: &[usize
     Ok(elements)
 }
 
-/// Whether values lie one after the other in row-major order. The stride of a dimension of 1 says nothing.
+/// Whether values are contiguous in row-major order. The stride of a dimension of size 1 is ignored.
 fn is_dense(shape: &[usize], strides: &[usize]) -> bool {
     let mut expected = 1;
     shape.iter().zip(strides).rev().all(|(&d, &s)| {
@@ -116,13 +116,13 @@ fn is_dense(shape: &[usize], strides: &[usize]) -> bool {
     })
 }
 
-/// Values of a storage that are out of order (transposed, `channels_last`, expanded, big-endian), put in order when they are first
-/// read: an optimizer's state, which no network reads, takes no memory.
+/// Values of a storage that are not in row-major little-endian order (transposed, `channels_last`, expanded, big-endian). They
+/// are reordered at the first read, so an optimizer's state, which no network reads, takes no memory.
 struct Strided {
     owner: Owner,
-    /// Byte of the first value.
+    /// Offset of the first value in bytes.
     start: usize,
-    /// The storage.
+    /// Byte range of the storage.
     range: Range<usize>,
     /// Sizes and strides, outermost first.
     dims: Vec<(usize, usize)>,
@@ -167,7 +167,7 @@ impl Strided {
                     to[value..].reverse();
                 }
             }
-            // The next index, innermost first; none after the last.
+            // Advances the index, innermost dimension first; `None` after the last.
             let step = index.iter_mut().zip(outer).rev().find_map(|(i, (n, _))| {
                 *i += 1;
                 if *i < *n {
