@@ -1,10 +1,10 @@
-//! Residual blocks that can become chains: the main path from a value to the Add, and the shortcut beside it.
+//! Residual blocks that can become chains: the main path from a value to the Add, and the shortcut that bypasses it.
 
 use super::Shortcut;
 use crate::graph::{Block, BlockWeight, Conv2d, Graph, Op, ValueId};
 use std::collections::HashMap;
 
-/// A block that can be converted: the steps of its main path from `input` to the Add, and the shortcut beside it.
+/// A convertible block: the steps of its main path from `input` to the Add, and its shortcut.
 #[derive(Clone)]
 pub(super) struct Chain {
     pub(super) input: ValueId,
@@ -12,7 +12,7 @@ pub(super) struct Chain {
     pub(super) side: Side,
 }
 
-/// A convolution, or a gate with the nodes that compute it from what it multiplies.
+/// A convolution, or a gate together with the nodes that compute it from the gated value.
 #[derive(Clone, PartialEq)]
 pub(super) struct Step {
     pub(super) value: ValueId,
@@ -65,7 +65,7 @@ pub(super) fn find_chain(graph: &Graph, consumers: &[Vec<ValueId>], add: ValueId
     Ok(chain)
 }
 
-/// Steps from `end` backwards through nodes that only one other reads, and the value they start from.
+/// The steps from `end` backwards through nodes with a single reader. The last step is the value that the path starts from.
 fn path(graph: &Graph, consumers: &[Vec<ValueId>], end: ValueId) -> Vec<Step> {
     let mut steps = vec![];
     let (mut v, mut readers) = (end, 1);
@@ -78,7 +78,7 @@ fn path(graph: &Graph, consumers: &[Vec<ValueId>], end: ValueId) -> Vec<Step> {
             Op::Conv2d(_) | Op::AvgPool2x2 => true,
             Op::Gate { first: 0 } => {
                 step.gate = gate_nodes(graph, consumers, v);
-                // What is gated is read by the gate and by what computes it.
+                // The gated value has two readers: the gate, and the first node that computes the gate's factors.
                 readers = 2;
                 !step.gate.is_empty() && graph.shape(node.inputs[1]).channels == node.shape.channels
             }
@@ -92,7 +92,7 @@ fn path(graph: &Graph, consumers: &[Vec<ValueId>], end: ValueId) -> Vec<Step> {
     }
 }
 
-/// The nodes that compute a gate from the value it multiplies, in order; empty where they are not that alone.
+/// The nodes that compute a gate from the value it multiplies, in order; empty if other nodes are involved.
 fn gate_nodes(graph: &Graph, consumers: &[Vec<ValueId>], gate: ValueId) -> Vec<ValueId> {
     let &[gated, mut v] = graph.node(gate).inputs.as_slice() else { return vec![] };
     let mut nodes = vec![];
@@ -117,7 +117,7 @@ pub(super) fn conv_of(graph: &Graph, v: ValueId) -> &Conv2d {
 }
 
 impl Chain {
-    /// Every node that the chain stands for, but for the Add.
+    /// Every node that the chain replaces, except the Add.
     pub(super) fn values(&self) -> impl Iterator<Item = ValueId> {
         let side = match self.side {
             Side::Identity => [None, None],
@@ -127,7 +127,7 @@ impl Chain {
         main.chain(side.into_iter().flatten())
     }
 
-    /// The convolution that merges; `None` where a gate stands last.
+    /// The convolution that the shortcut is merged into; `None` if the last step is a gate.
     pub(super) fn merging(&self) -> Option<ValueId> {
         self.main.last().filter(|s| s.gate.is_empty()).map(|s| s.value)
     }
@@ -147,7 +147,7 @@ impl Chain {
         }
     }
 
-    /// Whether reserving and merging computes the same function, and why not where it does not.
+    /// Checks that reserving and merging computes the same function; the error says why not.
     fn check(&self, graph: &Graph) -> Result<(), String> {
         let stride = self.check_main(graph)?;
         match self.side {
@@ -168,7 +168,7 @@ impl Chain {
     fn check_main(&self, graph: &Graph) -> Result<[usize; 2], String> {
         let name = |v: ValueId| &graph.node(v).name;
         if let Some(gate) = self.main.first().filter(|s| !s.gate.is_empty()) {
-            // It would multiply what is carried past it as well: there is nothing reserved yet.
+            // Nothing is reserved yet, so the gate would also multiply the carried channels.
             return Err(format!("{}: a gate stands before the first convolution", name(gate.value)));
         }
         let mut stride = [1, 1];
@@ -202,7 +202,7 @@ impl Chain {
         Ok(stride)
     }
 
-    /// Checks that a projection, behind a `mean` if there is one, can be merged beside a main path of `stride`.
+    /// Checks that a projection, optionally preceded by `mean`, can be merged beside a main path of `stride`.
     fn check_projection(
         &self,
         graph: &Graph,
@@ -229,7 +229,7 @@ impl Chain {
             }
             return Ok(());
         };
-        // The means are taken where the main path strides, in a convolution that reserves.
+        // The means are computed by the reserving convolution at which the main path strides.
         let strided = self.convs().find(|v| conv_of(graph, *v).stride == [2, 2]);
         if projection.stride != [1, 1] || stride != [2, 2] || strided.is_none() {
             return Err(format!("{}: a 2x2 mean beside a main path of stride {stride:?}", name(mean)));
@@ -240,7 +240,7 @@ impl Chain {
         Ok(())
     }
 
-    /// The block that adds the shortcut, its bias, and whether that is learned.
+    /// The shortcut as a block, its bias, and whether the bias is learned.
     pub(super) fn side(&self, graph: &Graph, out_channels: usize) -> (BlockWeight, Vec<f64>, bool) {
         match self.side {
             Side::Identity => (BlockWeight::Dirac, vec![0.0; out_channels], false),
@@ -252,7 +252,7 @@ impl Chain {
     }
 }
 
-/// A 1x1 shortcut as the block it becomes: one dense weight, or a factor per channel.
+/// The block weight of a 1x1 shortcut: one dense weight, or a factor per channel.
 fn side_weight(projection: &Conv2d) -> Option<BlockWeight> {
     match (projection.as_plain(), projection.blocks.as_slice()) {
         (Some((weight, 1)), _) => Some(BlockWeight::Pointwise(weight.clone())),

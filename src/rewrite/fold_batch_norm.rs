@@ -2,10 +2,12 @@
 
 use crate::graph::{BlockWeight, Conv2d, Graph, GraphError, Op, ValueId, Weight};
 
-/// Folds every batch norm that is the only reader of a linear convolution: rows times `scale`, bias times `scale` plus `shift`.
+/// Folds every batch norm that is the only reader of a linear convolution: weight rows times `scale`, bias times `scale` plus
+/// `shift`.
 ///
-/// Weights stay borrowed: only a factor per row is added to them. A batch norm after anything else becomes a 1x1 convolution
-/// with a diagonal block; it is never folded into a convolution after it, whose padding would be wrong.
+/// Weights stay borrowed: only a factor per row is added to them. A batch norm after anything else becomes a 1x1 convolution with
+/// a diagonal block. It is never folded into the convolution after it, because the zeros of that convolution's padding would then
+/// be wrong.
 ///
 /// # Errors
 /// [`GraphError`] if a folded node does not fit, which cannot happen for a well-formed graph.
@@ -16,7 +18,7 @@ pub fn fold_batch_norm(graph: &Graph) -> Result<Graph, GraphError> {
     for v in graph.values().skip(1) {
         let node = graph.node(v);
         let inputs: Vec<ValueId> = node.inputs.iter().map(|i| map[i.index()]).collect();
-        // A convolution whose only reader is a batch norm is built with it, under its own name.
+        // A convolution whose only reader is a batch norm is folded with it and keeps its own name.
         if let (Op::Conv2d(conv), [reader]) = (&node.op, consumers[v.index()].as_slice())
             && let Op::BatchNorm(bn) = &graph.node(*reader).op
             && let Some(folded) = fold(conv, &bn.affine())

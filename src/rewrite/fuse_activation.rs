@@ -2,8 +2,8 @@
 
 use crate::graph::{Activation, Conv2d, Graph, GraphError, Op, ValueId};
 
-/// Fuses every activation that is the only reader of a linear convolution or Add. A convolution keeps its name; an Add takes the
-/// activation's, which is the block's. Any other activation becomes a 1x1 Dirac convolution that applies it.
+/// Fuses every activation that is the only reader of a linear convolution or Add. A convolution keeps its name. An Add takes the
+/// activation's name, which is the name of the block. Any other activation becomes a 1x1 Dirac convolution that applies it.
 ///
 /// # Errors
 /// [`GraphError`] if a fused node does not fit, which cannot happen for a well-formed graph.

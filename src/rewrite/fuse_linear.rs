@@ -1,5 +1,5 @@
-//! Merges neighbouring linear 1x1 convolutions. This turns a MobileNetV2 without residual connections into a MobileNetV1: nothing is left
-//! between the projection of a block and the expansion of the next.
+//! Merges neighbouring linear 1x1 convolutions. This turns a MobileNetV2 without residual connections into a MobileNetV1, since
+//! nothing separates the projection of a block from the expansion of the next.
 //!
 //! The result has more multiplies and fewer dispatches, so it should be measured.
 
@@ -7,12 +7,12 @@ use crate::graph::{Block, BlockWeight, Conv2d, Graph, GraphError, Op, ValueId, W
 use crate::tensor::Tensor;
 use std::ops::Range;
 
-/// Multiplies every linear 1x1 convolution that only another 1x1 convolution reads into that one, in f64:
-/// `act(B (A x + a) + b) = act(B A x + B a + b)`. The product has the later one's name.
+/// Multiplies every linear 1x1 convolution whose only reader is another 1x1 convolution into that reader, in f64:
+/// `act(B (A x + a) + b) = act(B A x + B a + b)`. The product keeps the reader's name.
 ///
-/// Convolutions whose product has many times their values are not merged.
+/// Convolutions are not merged if their product has many times more values than both together.
 ///
-/// If the later convolution also passes on the earlier one's output (a reserved range), those rows are computed in the same convolution.
+/// If the reader also passes on the earlier convolution's output (a reserved range), the same convolution computes those rows.
 ///
 /// # Errors
 /// [`GraphError`] when a rewritten node does not fit, which a well-formed graph never gives.
@@ -21,7 +21,7 @@ pub fn fuse_linear(graph: &Graph) -> Result<Graph, GraphError> {
     let mut new = Graph::new(graph.input_shape());
     let mut map: Vec<Option<ValueId>> = vec![None; graph.nodes().len()];
     map[0] = Some(ValueId::INPUT);
-    // Merged into its reader.
+    // Convolutions that are merged into their reader.
     let mut pending: Vec<Option<(Conv2d, ValueId)>> = vec![None; graph.nodes().len()];
     for v in graph.values().skip(1) {
         let node = graph.node(v);
@@ -53,7 +53,7 @@ pub fn fuse_linear(graph: &Graph) -> Result<Graph, GraphError> {
     Ok(new)
 }
 
-/// A 1x1 convolution of every pixel whose blocks can be multiplied as matrices.
+/// A 1x1 convolution of stride 1 without padding, whose blocks can be multiplied as matrices.
 fn is_pointwise(conv: &Conv2d) -> bool {
     let grouped = |b: &Block| matches!(b.weight, BlockWeight::Dense { groups, .. } if groups > 1);
     conv.kernel == [1, 1]
@@ -63,10 +63,10 @@ fn is_pointwise(conv: &Conv2d) -> bool {
         && !conv.blocks.iter().any(grouped)
 }
 
-/// Products of up to this many values (4 MiB) are always merged.
+/// Products of up to this many values (4 MiB in f64) are always merged.
 const MIN_PRODUCT_BOUND: usize = 1 << 19;
 
-/// Whether the product is not much larger than its factors, as it would be with a narrow layer between two wide ones.
+/// Whether the product is not much larger than its factors. It would be, with a narrow layer between two wide ones.
 fn worth_forming(first: &Conv2d, second: &Conv2d) -> bool {
     let own = first.macs_per_pixel().saturating_add(second.macs_per_pixel());
     let product = first.in_channels.saturating_mul(second.out_channels);
@@ -79,11 +79,12 @@ fn carried_in_quads(conv: &Conv2d) -> bool {
     conv.blocks.iter().filter(handed_on).all(|b| b.out.start == 0 && b.out.end.is_multiple_of(4))
 }
 
-/// `second` after `first`: every pair of blocks that meet, rows of `second` that share an operand in one dense block.
+/// `second` after `first`: the product of every pair of blocks that share channels. Rows of `second` that read the same block of
+/// `first` become one dense block.
 fn product(second: &Conv2d, first: &Conv2d) -> Conv2d {
     let mut blocks: Vec<Block> = vec![];
     for a in &first.blocks {
-        // One matrix of all rows that multiply this block, but for rows that only hand a Dirac block on.
+        // One matrix of all rows that multiply this block, except rows that only hand on a Dirac block.
         let mut rows: Vec<(Range<usize>, Matrix)> = vec![];
         for b in &second.blocks {
             let shared = b.input.start.max(a.out.start)..b.input.end.min(a.out.end);
@@ -93,7 +94,7 @@ fn product(second: &Conv2d, first: &Conv2d) -> Conv2d {
             let part = |range: &Range<usize>| shared.start - range.start..shared.end - range.start;
             let (of_b, of_a) = (part(&b.input), part(&a.out));
             let left = factors_of(&b.weight, &of_b);
-            // Diagonal blocks keep a row per input: the part of the rows and of the inputs is the same.
+            // Diagonal blocks have one row per input, so the same part of rows and inputs is taken.
             let out = match left {
                 Some(_) => b.out.start + of_b.start..b.out.start + of_b.end,
                 None => b.out.clone(),
@@ -125,7 +126,7 @@ fn product(second: &Conv2d, first: &Conv2d) -> Conv2d {
     Conv2d { in_channels: first.in_channels, blocks, bias, has_bias, ..second.clone() }
 }
 
-/// The factors of a part of a Dirac or diagonal block; `None` for a dense one.
+/// The factors of a part of a Dirac or diagonal block; `None` for other blocks.
 fn factors_of(weight: &BlockWeight, part: &Range<usize>) -> Option<Vec<f64>> {
     match weight {
         BlockWeight::Dirac => Some(vec![1.0; part.len()]),
@@ -156,7 +157,7 @@ fn product_bias(second: &Conv2d, first: &Conv2d) -> Vec<f64> {
     bias
 }
 
-/// Products with one block of the first convolution as blocks: neighbouring rows in one.
+/// The products with one block of the first convolution, as blocks; neighbouring rows share a block.
 fn joined(mut rows: Vec<(Range<usize>, Matrix)>, input: &Range<usize>) -> Vec<Block> {
     rows.sort_by_key(|(out, _)| out.start);
     let mut joined: Vec<(Range<usize>, Matrix)> = vec![];
@@ -177,7 +178,7 @@ fn joined(mut rows: Vec<(Range<usize>, Matrix)>, input: &Range<usize>) -> Vec<Bl
     joined.into_iter().map(block).collect()
 }
 
-/// Row-major.
+/// A row-major matrix.
 struct Matrix {
     columns: usize,
     values: Vec<f64>,

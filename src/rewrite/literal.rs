@@ -2,12 +2,16 @@
 
 use crate::graph::{Block, BlockWeight, Conv2d, Graph, GraphError, Op, Weight};
 
-/// Turns every block weight into one plain kernel, Dirac ones and zeros included; the values are formed when they are read.
-/// A weight that is plain already is left as it is, and so is a 2x2 mean that no window can express: at an odd height or
-/// width its last row or column has fewer elements, and a 1x1 window has no taps for it. Where it is multiplied out, the
-/// layer is marked for even sizes ([`Conv2d::even`]). Left too is a block at the centre tap of a window that strides and is
-/// padded for its input's size ([`Conv2d::same`]): padded for another size, that tap lies elsewhere. And
-/// left is a kernel of more than 2^28 values, which no file has but as blocks.
+/// Turns every block weight into one plain kernel, including its Dirac blocks and zeros. Values are computed when they are read.
+/// A layer whose 2x2 means are multiplied out is marked for even sizes ([`Conv2d::even`]).
+///
+/// Left as they are:
+/// * plain weights;
+/// * 2x2 means at an odd height or width, where the last row or column averages fewer elements, and 2x2 means in a window that is
+///   smaller than 3x3 or dilated, which has no taps for them;
+/// * layers with a block at the centre tap whose window strides and whose padding follows the input size ([`Conv2d::same`]),
+///   since at another size that tap is elsewhere;
+/// * kernels of more than 2^28 values, which no file stores except as blocks.
 ///
 /// # Errors
 /// [`GraphError`] when a rewritten node does not fit, which a well-formed graph never gives.
@@ -45,9 +49,9 @@ fn has_means(conv: &Conv2d) -> bool {
     conv.blocks.iter().any(|b| matches!(b.weight, BlockWeight::AvgPool2x2))
 }
 
-/// The number of groups that a plain form of the convolution can have: that of its grouped block where every other block
-/// falls into whole groups of the same width (reserved channels are then groups of their own); a group for each channel where a
-/// 1x1 window has no kernel at all, as an activation or a batch norm of its own has not; else 1.
+/// The number of groups that the plain form can have: the group count of the grouped block if every other block falls into whole
+/// groups of the same width (reserved channels then form groups of their own); one group per channel for a 1x1 window without any
+/// kernel, as in an unfused activation or batch norm; else 1.
 fn common_groups(conv: &Conv2d) -> usize {
     let width = conv.blocks.iter().find_map(|b| match &b.weight {
         BlockWeight::Dense { groups, .. } if *groups > 1 => {

@@ -1,4 +1,4 @@
-//! Graph passes. Each builds a new graph and reports what it changed, and what it left and why.
+//! Graph passes. Each builds a new graph, and reports what it changed and what it left unchanged, with the reason.
 
 mod chain;
 mod fold_batch_norm;
@@ -24,10 +24,10 @@ use crate::graph::{Graph, GraphError, NEAR_DIRAC, Op};
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// The form of a network.
+/// Which form of the network is built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// Residual connections removed, block weights kept as blocks. The form to use.
+    /// Residual connections removed, block weights kept as blocks. The recommended form.
     #[default]
     Structured,
     /// Residual connections removed and the Dirac blocks multiplied out, as the paper's scripts do.
@@ -51,8 +51,8 @@ impl std::fmt::Display for Mode {
 pub struct Form {
     /// Which form of the network runs.
     pub mode: Mode,
-    /// Whether neighbouring linear 1x1 convolutions are multiplied into one ([`fuse_linear`]): fewer dispatches, more
-    /// multiplies. Not in [`Mode::Residual`].
+    /// Whether neighbouring linear 1x1 convolutions are multiplied into one ([`fuse_linear`]): fewer dispatches, more multiplies.
+    /// Not available in [`Mode::Residual`].
     pub merge: bool,
 }
 
@@ -106,7 +106,7 @@ impl Serialize for Shortcut {
     }
 }
 
-/// The outcome of a residual block. Its `Display` is a sentence, its `Serialize` what `rmnet inspect --json` prints.
+/// The outcome of a residual block. `Display` writes a sentence, `Serialize` the object printed by `rmnet inspect --json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -153,8 +153,8 @@ impl fmt::Display for Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlockReport {
-    /// Node of the folded graph where the block ended (its Add). Branches that were summed inside a block whose residual
-    /// connection was removed end where that block does.
+    /// Node of the folded graph where the block ended (its Add). Branches summed inside a block whose residual connection was
+    /// removed end where that block ends.
     pub block: String,
     /// Node of the new graph that computes the same value.
     pub output: String,
@@ -162,22 +162,22 @@ pub struct BlockReport {
     pub outcome: Outcome,
 }
 
-/// A rewritten graph with the report per residual block.
+/// A rewritten graph with a report per residual block.
 #[derive(Clone, Debug)]
 pub struct Rewritten {
     /// The new graph.
     pub graph: Graph,
     /// One entry per Add of the original, in order: first the sums of parallel branches, then the residual connections.
     pub blocks: Vec<BlockReport>,
-    /// Number of layers of a plain chain whose block structure was recovered ([`recognise()`]).
+    /// Names of the layers of a plain chain whose block structure was recovered ([`recognise()`]).
     pub recognised: Vec<String>,
-    /// Largest difference of a weight or bias of the chain from the Dirac it was taken for: at most [`NEAR_DIRAC`]. 0 where the
+    /// Largest difference between a weight or bias of the chain and the Dirac that replaced it: at most [`NEAR_DIRAC`]. 0 if the
     /// function is exactly the original's.
     pub deviation: f64,
 }
 
-/// Rewrites a checkpoint's graph to the given form. If 1x1 convolutions are merged, a block's output may no longer be a node of the
-/// graph.
+/// Rewrites a checkpoint's graph to the given form. If 1x1 convolutions are merged, a block's output may no longer be a node of
+/// the graph.
 ///
 /// # Errors
 /// [`GraphError`] when a pass would build a node that does not fit: a broken invariant of the input graph.
@@ -187,7 +187,7 @@ pub fn for_mode(original: &Graph, form: impl Into<Form>) -> Result<Rewritten, Gr
     let chain = !folded.nodes().iter().any(|n| matches!(n.op, Op::Add(_)));
     let (mut recognised, mut deviation) = (vec![], 0.0);
     if chain && mode == Mode::Structured {
-        // Nothing to remove: perhaps it was, and was written out as plain weights.
+        // No residual connection was removed: perhaps the file is a chain that was written as plain weights.
         let found = recognise(&folded, NEAR_DIRAC)?;
         (folded, recognised, deviation) = (found.graph, found.layers, found.deviation);
     }

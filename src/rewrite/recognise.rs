@@ -1,4 +1,4 @@
-//! Recovers the block structure of a plain chain, which the literal form multiplied out.
+//! Recovers the block structure of a plain chain, such as one written by the literal form.
 
 use crate::graph::{Graph, GraphError, Op};
 
@@ -7,15 +7,15 @@ use crate::graph::{Graph, GraphError, Op};
 pub struct Recognition {
     /// The chain in block weights.
     pub graph: Graph,
-    /// Layers where there was something to find.
+    /// Names of the layers in which block structure was found.
     pub layers: Vec<String>,
-    /// Largest difference of a weight or bias from the Dirac it was taken for; 0 where not one value is changed.
+    /// Largest difference between a weight or bias and the Dirac that replaced it; 0 if no value is changed.
     pub deviation: f64,
 }
 
-/// Splits every plain weight into blocks ([`Conv2d::recognised`](crate::graph::Conv2d::recognised)). With a `tolerance` of 0 not one
-/// value is changed; with [`NEAR_DIRAC`](crate::graph::NEAR_DIRAC) carried channels are found that a batch norm divided out in f32 has
-/// moved by its rounding.
+/// Splits every plain weight into blocks ([`Conv2d::recognised`](crate::graph::Conv2d::recognised)). A `tolerance` of 0 changes
+/// no value. [`NEAR_DIRAC`](crate::graph::NEAR_DIRAC) also finds carried channels that differ from a Dirac by rounding, because a
+/// batch norm was divided out in f32.
 ///
 /// # Errors
 /// [`GraphError`] when a rewritten node does not fit, which a well-formed graph never gives.

@@ -1,19 +1,19 @@
 //! Reserving and merging (RMNet, arXiv 2111.00687): a residual block becomes a chain of convolutions, exactly.
 //!
-//! `relu(conv_n(.. relu(conv_1(x))) + shortcut(x))`, `C` channels in x:
+//! Given `relu(conv_n(.. relu(conv_1(x))) + shortcut(x))` with `C` channels in x:
 //! * every convolution but the last gets `C` more output channels *in front*, a Dirac block over x (reserve);
 //! * the last gets `C` more input channels, a Dirac block for an identity shortcut, the projection's 1x1 weights at the
 //!   centre tap otherwise; the biases add (merge).
 //!
-//! Other operations skip the reserved channels: a gate (squeeze-and-excitation) multiplies only the block's own channels; if it is the
-//! last step, a 1x1 convolution after it merges. An average-pool shortcut is reserved as 2x2 means.
+//! Other operations skip the reserved channels: a gate (squeeze-and-excitation) multiplies only the block's own channels. If a
+//! gate is the last step, an added 1x1 convolution merges. An average-pool shortcut is reserved as 2x2 means.
 
 use super::chain::{Chain, Side, Step, conv_of, find_chain};
 use super::{BlockReport, Outcome, Rewritten};
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, GraphError, Op, ValueId};
 use std::ops::Range;
 
-/// Removes every residual connection that can be removed exactly, and reports the others with the reasons.
+/// Removes every residual connection that can be removed exactly, and reports why the others are kept.
 ///
 /// Expects batch norms folded and activations fused.
 ///
@@ -23,13 +23,12 @@ pub fn remove_residual(graph: &Graph) -> Result<Rewritten, GraphError> {
     remove_after(graph, vec![])
 }
 
-/// The same, preceded by the reports of the previous pass. A report whose value was absorbed into a block, and no longer exists in the
-/// new graph, refers to that block's value.
+/// [`remove_residual`] with the reports of an earlier pass placed first. If the value of such a report was absorbed into a block
+/// and no longer exists in the new graph, the report refers to that block's value instead.
 pub(super) fn remove_after(graph: &Graph, earlier: Vec<BlockReport>) -> Result<Rewritten, GraphError> {
     let consumers = graph.consumers();
     let (chains, reports) = find_chains(graph, &consumers);
-    // Nodes that a chain replaces: its convolutions and its projection are rebuilt where the Add was.
-    // By the Add of the first such chain.
+    // For every node that a chain replaces, the Add of the first such chain, where the chain is rebuilt.
     let mut replaced: Vec<Option<ValueId>> = vec![None; graph.nodes().len()];
     for add in graph.values() {
         for v in chains[add.index()].iter().flat_map(Chain::values) {
@@ -53,7 +52,7 @@ pub(super) fn remove_after(graph: &Graph, earlier: Vec<BlockReport>) -> Result<R
     Ok(Rewritten { graph: new, blocks: reports, recognised: vec![], deviation: 0.0 })
 }
 
-/// By Add, the chain that removes it, and a report of every Add.
+/// The chain that removes each Add, by value, and a report of every Add.
 fn find_chains(graph: &Graph, consumers: &[Vec<ValueId>]) -> (Vec<Option<Chain>>, Vec<BlockReport>) {
     let mut chains: Vec<Option<Chain>> = vec![None; graph.nodes().len()];
     let mut reports = vec![];
@@ -81,7 +80,7 @@ fn find_chains(graph: &Graph, consumers: &[Vec<ValueId>]) -> (Vec<Option<Chain>>
     (chains, reports)
 }
 
-/// The graph with every chain in place of its Add and of the nodes it replaces.
+/// The graph with every chain built in place of its Add and of the nodes it replaces.
 fn with_chains(
     graph: &Graph,
     chains: &[Option<Chain>],
@@ -123,7 +122,7 @@ impl Chain {
     ) -> Result<ValueId, GraphError> {
         let Op::Add(activation) = &graph.node(add).op else { unreachable!("chains stand at Adds") };
         let reserved = graph.shape(self.input).channels;
-        // ReLU leaves a non-negative x as it is, so that the literal form is conv + ReLU and nothing else.
+        // ReLU does not change a non-negative x, so in the literal form the whole layer is convolution + ReLU.
         let carry = if x_non_negative { Activation::Relu } else { Activation::Identity };
         let mut value = x;
         for (i, step) in self.main.iter().enumerate() {
@@ -133,7 +132,7 @@ impl Chain {
                 continue;
             }
             let own = conv_of(graph, step.value);
-            // Input channels: [x ; h] after the first convolution; x alone before it, where both parts read x.
+            // Input channels: [x ; h] after the first convolution. The first convolution reads x alone, for both parts.
             let before = if i == 0 { 0 } else { reserved };
             let conv = match self.merging() == Some(step.value) {
                 true => self.merged(graph, own, before, activation),
@@ -144,7 +143,7 @@ impl Chain {
         if self.merging().is_some() {
             return Ok(value);
         }
-        // A gate stands last.
+        // The last step is a gate.
         let channels = graph.shape(add).channels;
         let (side, bias, side_bias) = self.side(graph, channels);
         let main = Conv2d::pointwise_function(channels, activation.clone());
@@ -159,7 +158,7 @@ impl Chain {
         new.push(graph.node(add).name.clone(), Op::Conv2d(conv), &[value])
     }
 
-    /// The last convolution with the shortcut added; its own input begins at channel `before`.
+    /// The last convolution with the shortcut added; its own input starts at channel `before`.
     fn merged(&self, graph: &Graph, own: &Conv2d, before: usize, activation: &Activation) -> Conv2d {
         let (side, bias, side_bias) = self.side(graph, own.out_channels);
         let reserved = graph.shape(self.input).channels;
@@ -174,7 +173,7 @@ impl Chain {
         }
     }
 
-    /// A convolution that also carries the `reserved` channels; its own input begins at channel `before`.
+    /// A convolution that also carries the `reserved` channels; its own input starts at channel `before`.
     fn reserving(&self, own: &Conv2d, before: usize, reserved: usize, carry: &Activation) -> Conv2d {
         let weight = match self.side {
             Side::Projection { mean: Some(_), .. } if own.stride == [2, 2] => BlockWeight::AvgPool2x2,
@@ -194,7 +193,7 @@ impl Chain {
     }
 }
 
-/// The gate of `[reserved ; own]` channels: computed from the own ones, and applied to them alone.
+/// A gate on `[reserved ; own]` channels, computed from the own channels and applied only to them.
 fn rebuild_gate(
     graph: &Graph,
     step: &Step,

@@ -1,13 +1,13 @@
-//! Merges parallel linear branches into one convolution: the 3x3, 1x1 and batch norm of a RepVGG block, as its authors deploy it (arXiv
-//! 2101.03697). Channels computed by no kernel, such as the reserved ones of an RM-RepVGG block, remain a separate block.
+//! Merges parallel linear branches into one convolution, such as the 3x3, 1x1 and batch norm of a RepVGG block (arXiv
+//! 2101.03697). Channels that no kernel computes, such as the reserved channels of an RM-RepVGG block, remain a separate block.
 
 use super::{BlockReport, Outcome, Rewritten};
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, GraphError, Op, ValueId, Weight};
 use std::ops::Range;
 
-/// Sums every tree of Adds, linear but for the last, whose leaves are linear convolutions of one value, with one stride and
-/// with windows over one centre, into one convolution with the activation of the last Add: dense where a branch has a kernel,
-/// Dirac or diagonal on other rows. An Add of anything else stays.
+/// Sums parallel branches into one convolution that takes the activation of the last Add. A sum is a tree of Adds, all linear
+/// except the last, whose leaves are linear convolutions of one value with the same stride and with windows around the same
+/// centre. The result is dense where a branch has a kernel, and Dirac or diagonal on the other rows. All other Adds stay.
 ///
 /// Expects batch norms folded and activations not yet fused.
 ///
@@ -17,7 +17,7 @@ pub fn reparameterize(graph: &Graph) -> Result<Rewritten, GraphError> {
     let consumers = graph.consumers();
     let mut sums: Vec<Option<Vec<ValueId>>> = vec![None; graph.nodes().len()];
     let mut replaced = vec![false; graph.nodes().len()];
-    // From the end, so that the outermost Add of a tree takes all of it.
+    // Backwards, so that the outermost Add of a tree takes the whole tree.
     for v in graph.values().rev() {
         if replaced[v.index()] || !matches!(graph.node(v).op, Op::Add(_)) {
             continue;
@@ -41,7 +41,7 @@ pub fn reparameterize(graph: &Graph) -> Result<Rewritten, GraphError> {
                 let (conv, x) = sum(graph, leaves).expect("found before");
                 let activation = vec![(0..conv.out_channels, activation.clone())];
                 let conv = Conv2d { activation, ..conv };
-                // A ReLU that alone follows a linear sum will be fused: then the block ends there.
+                // A ReLU that is the only reader of a linear sum will be fused into it, so the block ends at the ReLU.
                 let end = match consumers[v.index()].as_slice() {
                     [reader] if conv.is_linear() && matches!(graph.node(*reader).op, Op::Activation(_)) => {
                         *reader
@@ -68,8 +68,8 @@ pub fn reparameterize(graph: &Graph) -> Result<Rewritten, GraphError> {
 /// Maximum branches of a sum: RepVGG has three, MobileOne a few more.
 const MAX_BRANCHES: usize = 64;
 
-/// The linear Adds below `v` that nobody else reads, `v` included, and what they add, in order; `None` where that is too much for
-/// a block.
+/// `v` and the linear Adds below it that have no other reader, and the operands that they sum, in order; `None` if there are more
+/// than [`MAX_BRANCHES`] Adds.
 fn collect(graph: &Graph, consumers: &[Vec<ValueId>], v: ValueId) -> Option<(Vec<ValueId>, Vec<ValueId>)> {
     let (mut adds, mut leaves) = (vec![], vec![]);
     let mut open = vec![v];
@@ -90,13 +90,13 @@ fn collect(graph: &Graph, consumers: &[Vec<ValueId>], v: ValueId) -> Option<(Vec
     Some((adds, leaves))
 }
 
-/// The sum of the leaves as one convolution, and what it reads; `None` where they are not branches of one value.
+/// The sum of the leaves as one convolution, and the value it reads; `None` if the leaves are not branches of one value.
 fn sum(graph: &Graph, leaves: &[ValueId]) -> Option<(Conv2d, ValueId)> {
     let (convs, source) = branches(graph, leaves)?;
     let even = convs.iter().any(|c| c.even);
-    // The widest window takes the others in; all have to read around the same position.
+    // The widest window contains the others; all windows must have the same centre.
     let widest = *convs.iter().max_by_key(|c| c.kernel)?;
-    // What every kernel must be like: its groups, and the rows that it computes.
+    // All kernels must share the group count and the range of rows that they compute.
     let (groups, rows) = convs.iter().find_map(|c| match c.blocks.as_slice() {
         [Block { weight: BlockWeight::Dense { groups, .. }, out, .. }] => Some((*groups, out.clone())),
         _ => None,
@@ -107,7 +107,7 @@ fn sum(graph: &Graph, leaves: &[ValueId]) -> Option<(Conv2d, ValueId)> {
     let mut blocks = vec![];
     let mut bias = vec![0.0; widest.out_channels];
     let mut has_bias = false;
-    // Factors at the centre tap of a row's own channel, for rows that no kernel computes.
+    // For rows that no kernel computes: the factor of the row's own channel at the centre tap.
     let mut factors = vec![0.0; widest.out_channels];
     for conv in convs {
         let pointwise = conv.kernel == [1, 1];
@@ -127,7 +127,7 @@ fn sum(graph: &Graph, leaves: &[ValueId]) -> Option<(Conv2d, ValueId)> {
                 }
             }
             BlockWeight::Diagonal(_) | BlockWeight::Dirac if block.out == block.input => {
-                // Of a grouped kernel a row has no place for the inputs of other groups.
+                // A row of a grouped kernel has no place for inputs of other groups.
                 let (per_out, per_in) = (conv.out_channels / groups, conv.in_channels / groups);
                 if groups > 1 && block.out.clone().any(|c| c / per_out != c / per_in) {
                     return None;
@@ -149,7 +149,7 @@ fn sum(graph: &Graph, leaves: &[ValueId]) -> Option<(Conv2d, ValueId)> {
     Some((Conv2d { blocks, ..sum }, source))
 }
 
-/// The leaves as linear convolutions with a centre tap, and the one value that they read.
+/// The leaves as linear convolutions with a centre tap, and the single value that they read.
 fn branches<'g>(graph: &'g Graph, leaves: &[ValueId]) -> Option<(Vec<&'g Conv2d>, ValueId)> {
     let mut convs = vec![];
     let mut source = None;
@@ -181,7 +181,7 @@ fn summed_blocks(sum: &Conv2d, groups: usize, rows: Range<usize>, factors: &[f64
         .collect()
 }
 
-/// Rows that are their own channel times a factor.
+/// A block of rows that each multiply their own channel by a factor.
 fn carried(factors: &[f64], rows: Range<usize>) -> Option<Block> {
     let factors = &factors[rows.clone()];
     let weight = match factors.iter().all(|f| *f == 1.0) {

@@ -1,19 +1,19 @@
-//! Classes of channels that must be removed together, and which of them may be removed.
+//! Classes of channels that must be removed together, and which classes may be removed.
 
 use super::PruneOptions;
 use super::weights::{group_inputs, groups, is_diagonal};
 use crate::graph::{Conv2d, Graph, Op, ValueId};
 
-/// Numbers all channels of all values, and groups those that must be kept or removed together into classes.
+/// Numbers all channels of all values, and groups channels that must be kept or removed together into classes.
 pub(super) struct Channels {
-    /// Number of each value's first channel, and the count of all.
+    /// Number of each value's first channel, then the total count.
     base: Vec<usize>,
     class: Vec<usize>,
     /// Per class, its channels in order.
     pub(super) members: Vec<Vec<usize>>,
     /// Per class, whether it is part of the input or the output.
     pub(super) fixed: Vec<bool>,
-    /// Per class, the class that it is carried from or that is added to it, if another.
+    /// Per class, the class it is carried from or that is added to it, if it is another class.
     pub(super) from: Vec<Option<usize>>,
 }
 
@@ -29,7 +29,7 @@ impl Channels {
             joined.join(graph, v, options.coupled);
         }
         let mut parent = joined.parent;
-        // Classes in the order of their first channels: a root is the least of its members.
+        // Classes are in the order of their first channels: the root is the smallest member.
         let mut class = vec![0; count];
         let mut members: Vec<Vec<usize>> = vec![];
         for e in 0..count {
@@ -52,7 +52,7 @@ impl Channels {
         channels
     }
 
-    /// Fills in where each class comes from.
+    /// Fills in `from`.
     fn follow(&mut self, graph: &Graph) {
         for (v, conv, x) in convs(graph) {
             for block in conv.blocks.iter().filter(|b| is_diagonal(b)) {
@@ -89,7 +89,7 @@ impl Channels {
         (ValueId(v), channel - self.base[v])
     }
 
-    /// Marks classes that have lost all their inputs, or all their readers, until there are no more.
+    /// Marks classes that have lost all their inputs or all their readers as removed, until none is left.
     pub(super) fn close(&self, graph: &Graph, alive: &mut [bool]) {
         loop {
             let before = alive.iter().filter(|a| **a).count();
@@ -102,7 +102,7 @@ impl Channels {
     }
 
     fn without_inputs(&self, graph: &Graph, alive: &mut [bool]) {
-        // A class dies when every convolution row of it reads nothing any more; most have one.
+        // A class is removed when none of its convolution rows has an input left; most classes have one row.
         let mut fed: Vec<bool> = self.fixed.clone();
         for (v, conv, x) in convs(graph) {
             let mut covered = vec![false; conv.out_channels];
@@ -156,7 +156,7 @@ pub(super) fn convs(graph: &Graph) -> impl Iterator<Item = (ValueId, &Conv2d, Va
     })
 }
 
-/// Whether row `o` only hands one channel on.
+/// Whether row `o` only hands on one channel.
 pub(super) fn carries(conv: &Conv2d, o: usize) -> bool {
     let mut over = conv.blocks.iter().filter(|b| b.out.contains(&o));
     matches!((over.next(), over.next()), (Some(block), None) if is_diagonal(block))
@@ -181,14 +181,14 @@ impl Joined<'_> {
         union(&mut self.parent, a, b);
     }
 
-    /// Puts a channel that `v` hands on into the class of the operand's channel; it is gated where that is.
+    /// Puts a channel that `v` hands on into the class of the operand's channel; it is gated if the operand's channel is.
     fn hand_on(&mut self, (v, o): (ValueId, usize), (x, i): (ValueId, usize)) {
         let to = self.at(v, o);
         self.gated[to] = self.gated[self.at(x, i)];
         self.unite((v, o), (x, i));
     }
 
-    /// Joins the channels of a node with those of its operands that can only go with them.
+    /// Joins the channels of a node with the operand channels that can only be removed together with them.
     fn join(&mut self, graph: &Graph, v: ValueId, coupled: bool) {
         let node = graph.node(v);
         let x = node.inputs[0];
@@ -215,7 +215,8 @@ impl Joined<'_> {
         }
     }
 
-    /// Joins rows of a convolution with inputs: those of their group, and those of diagonal blocks where `coupled` or gated.
+    /// Joins rows of a convolution with inputs of their group. Rows of diagonal blocks are joined if `coupled`, or if their input
+    /// is gated and the row adds to it.
     fn join_conv(&mut self, conv: &Conv2d, v: ValueId, x: ValueId, coupled: bool) {
         for block in &conv.blocks {
             if is_diagonal(block) {

@@ -1,7 +1,7 @@
 //! Chooses the channels to remove: the same share of every layer, as far as limits and multiples allow.
 //!
-//! Channels of a layer are removed in steps of [`PruneOptions::multiple`]. The steps of all layers are sorted by the share of the layer
-//! that is gone after them, and as many are taken as the target needs.
+//! Channels of a layer are removed in steps of [`PruneOptions::multiple`]. The steps of all layers are sorted by the share of the
+//! layer that is gone after the step, and steps are taken in this order until the target is met.
 
 use super::channels::{Channels, carries, convs};
 use super::constant::Constants;
@@ -14,21 +14,21 @@ use crate::graph::{BlockWeight, Graph, ValueId};
 
 /// The removable channels of a layer, in units that are removed together.
 struct Set {
-    /// The first layer they are part of, and all of them.
+    /// The first layer of `layers`, which are all layers that the channels are part of.
     layer: ValueId,
     layers: Vec<ValueId>,
-    /// Channels that are carried past a block, as against the layer's own.
+    /// Whether the channels are carried past a block; else the layer computes them.
     carried: bool,
     units: Vec<usize>,
-    /// Units that stay are a multiple of this, or all.
+    /// The number of kept units is a multiple of this, or all units.
     multiple: usize,
-    /// Fewest units that stay.
+    /// Minimum number of kept units.
     floor: usize,
-    /// Whether the criterion can compare them.
+    /// Whether the criterion can score the channels.
     judged: bool,
 }
 
-/// All that may go.
+/// All channels that may be removed.
 pub(super) struct Sets<'a> {
     graph: &'a Graph,
     channels: &'a Channels,
@@ -41,11 +41,11 @@ pub(super) struct Sets<'a> {
     steps: Vec<(usize, usize)>,
 }
 
-/// Per class, the layers that its channels come from.
+/// Per class, the layers that compute or carry its channels.
 struct Origins {
-    /// Number of channels that are computed, not carried.
+    /// Number of computed (not carried) channels.
     size: Vec<usize>,
-    /// The layers that compute it, in order.
+    /// The layers that compute its channels, in order.
     computed: Vec<Vec<ValueId>>,
     /// The first layer that carries it.
     carried: Vec<Option<ValueId>>,
@@ -71,7 +71,7 @@ impl Origins {
             let dirac = |w: &BlockWeight| matches!(w, BlockWeight::Dirac | BlockWeight::AvgPool2x2);
             for block in conv.blocks.iter().filter(|b| own && is_diagonal(b) && dirac(&b.weight)) {
                 for (o, i) in block.out.clone().zip(block.input.clone()) {
-                    // Only where the stream leaves a block's output: later convolutions hand on what that one does.
+                    // Only where the stream leaves a block's output: later convolutions just hand it on.
                     let first = carried[channels.class(x, i)].is_none();
                     if carries(conv, o) && first {
                         carried[channels.class(v, o)].get_or_insert(v);
@@ -83,8 +83,8 @@ impl Origins {
     }
 }
 
-/// The sets of classes that may go, in the order of their layers, without multiples and floors. `reserved`: also those that are
-/// only carried.
+/// The sets of classes that may be removed, in the order of their layers, before multiples and floors apply. `reserved` adds
+/// classes that are only carried.
 fn removable(
     computed: &[Vec<ValueId>],
     carried: &[Option<ValueId>],
@@ -133,7 +133,7 @@ fn check_limits(graph: &Graph, sets: &[Set], limits: &[(String, f64)]) -> Result
 }
 
 impl Set {
-    /// Sets the multiple and the floor, as the options and the limits of its layers have them.
+    /// Sets the multiple and the floor from the options and the limits of the set's layers.
     fn limit(&mut self, graph: &Graph, channels: &Channels, options: &PruneOptions) {
         let n = self.units.len();
         let members = channels.members[self.units[0]].iter();
@@ -152,7 +152,7 @@ impl Set {
     }
 }
 
-/// Set and units left of every step, by the share of the set that is gone after it.
+/// Set and units left of every step, ordered by the share of the set that is gone after it.
 fn ordered_steps(sets: &[Set]) -> Vec<(usize, usize)> {
     let mut steps: Vec<(f64, usize, usize)> = vec![];
     for (s, set) in sets.iter().enumerate().filter(|(_, s)| s.judged) {
@@ -176,7 +176,7 @@ impl<'a> Sets<'a> {
         let exactly = options.target == PruneTarget::Ratio(0.0);
         let judged = |layers: &[ValueId]| exactly || layers.iter().any(|v| scores.judges(*v));
         let mut sets = removable(&computed, &carried, channels, options.reserved, judged);
-        // No row computes the channels of a carried class: it counts as one.
+        // No row computes the channels of a carried class, so it counts as one channel.
         sets.iter().filter(|s| s.carried).flat_map(|s| &s.units).for_each(|class| size[*class] = 1);
         check_limits(graph, &sets, &options.limits)?;
         if !exactly && !sets.iter().any(|s| s.judged && !s.carried) {
@@ -191,18 +191,18 @@ impl<'a> Sets<'a> {
         Ok(Sets { graph, channels, constants, scores, sets, size, steps })
     }
 
-    /// Channels that may go.
+    /// Number of channels that may be removed.
     pub(super) fn total(&self) -> usize {
         self.sets.iter().filter(|s| s.judged).flat_map(|s| &s.units).map(|c| self.size[*c]).sum()
     }
 
-    /// Those of them that are gone.
+    /// Number of channels that are removed.
     pub(super) fn removed(&self, alive: &[bool]) -> usize {
         let units = self.sets.iter().filter(|s| s.judged).flat_map(|s| &s.units);
         units.filter(|c| !alive[**c]).map(|c| self.size[*c]).sum()
     }
 
-    /// The classes that stay.
+    /// The classes that are kept.
     pub(super) fn choose(&self, options: &PruneOptions) -> Result<Vec<bool>, PruneError> {
         let measure = |alive: &[bool]| -> Result<f64, PruneError> {
             Ok(match options.target {
@@ -214,7 +214,7 @@ impl<'a> Sets<'a> {
                 }
             })
         };
-        // Few enough steps not to pass a ratio; enough to meet a budget. Both grow with the steps.
+        // A ratio must not be exceeded; a budget must be met. The measure is monotonic in the number of steps.
         let (option, asked) = match options.target {
             PruneTarget::Ratio(r) => ("ratio", r),
             PruneTarget::Macs(r) => ("macs", r),
@@ -222,7 +222,7 @@ impl<'a> Sets<'a> {
         let ratio = option == "ratio";
         let within = |found: f64| if ratio { found <= asked + 1e-12 } else { found > asked + 1e-12 };
         let (mut low, mut high) = (0, self.steps.len() + 1);
-        // The first count of steps, from 1 on, that is no longer within.
+        // Binary search for the first number of steps, from 1 on, that is no longer within the target.
         while low + 1 < high {
             let middle = low.midpoint(high);
             match within(measure(&self.after(middle))?) {
@@ -234,7 +234,8 @@ impl<'a> Sets<'a> {
         let alive = self.after(steps.min(self.steps.len()));
         let reached = measure(&alive)?;
         let short = match options.target {
-            // One step more would have been too many, so that only the end of all steps is short of the target.
+            // The ratio counts as met if one more step would exceed it. It is missed only if all steps are taken and one more of
+            // the largest would still fall short.
             PruneTarget::Ratio(_) => low == self.steps.len() && reached + self.largest_step() < asked,
             PruneTarget::Macs(_) => reached > asked + 1e-12,
         };
@@ -244,13 +245,13 @@ impl<'a> Sets<'a> {
         Ok(alive)
     }
 
-    /// Largest share of all channels that one step takes.
+    /// Largest share of all channels that one step removes.
     fn largest_step(&self) -> f64 {
         let step = |s: &Set| s.units.iter().map(|c| self.size[*c]).max().unwrap_or(0) * s.multiple;
         self.sets.iter().map(step).max().unwrap_or(0) as f64 / self.total().max(1) as f64
     }
 
-    /// The classes that stay after so many steps.
+    /// The classes that are kept after `steps` steps.
     fn after(&self, steps: usize) -> Vec<bool> {
         let mut keep: Vec<usize> = self.sets.iter().map(|s| s.units.len()).collect();
         self.steps[..steps].iter().for_each(|&(s, k)| keep[s] = k);
@@ -267,14 +268,14 @@ impl<'a> Sets<'a> {
         alive
     }
 
-    /// Leaves at least `keep` units of a set. Channels that lie together so far (that were carried or born together) go in whole
-    /// multiples, so that what is carried on stays a few aligned ranges.
+    /// Keeps at least `keep` units of a set. Adjacent channels of one stream are removed in whole multiples, so that the carried
+    /// channels stay a few aligned ranges.
     fn thin(&self, set: &Set, keep: usize, alive: &mut [bool]) {
         let scores = self.scores.of(alive);
         let score = |c: usize| if self.constants.removable[c] { -1.0 } else { scores[c] };
         let mut runs: Vec<(usize, Vec<usize>)> = vec![];
         for &unit in &set.units {
-            // The set's own are the ones that begin here.
+            // Streams that begin in this set form one run.
             let run = match self.channels.from[unit].filter(|from| alive[*from]) {
                 Some(from) => self.run(from, alive),
                 None => usize::MAX,
@@ -284,7 +285,7 @@ impl<'a> Sets<'a> {
                 None => runs.push((run, vec![unit])),
             }
         }
-        // As long as it is enough that those go which can be removed exactly, no other does.
+        // While removing the exactly removable channels is enough, no other channel is removed.
         let needed = |c: &usize| !self.constants.removable[*c];
         let exactly = keep >= set.units.iter().filter(|c| needed(c)).count();
         let mut chunks: Vec<(bool, f64, Vec<usize>)> = vec![];
@@ -305,7 +306,7 @@ impl<'a> Sets<'a> {
         }
     }
 
-    /// The layer in which the stream of a class began.
+    /// The layer in which the stream of a class begins.
     fn run(&self, class: usize, alive: &[bool]) -> usize {
         let mut class = class;
         while let Some(from) = self.channels.from[class].filter(|from| alive[*from]) {

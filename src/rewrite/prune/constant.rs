@@ -1,8 +1,8 @@
-//! Finds constant channels, and those that can be folded exactly into their readers' biases.
+//! Finds constant channels, and which of them can be folded exactly into their readers' biases.
 //!
-//! A batch-norm scale of zero makes a row of zeros: the channel is `activation(bias)` everywhere. A reader that stays inside its
-//! input, or reads at its own position only, adds the same to every pixel for it: its bias can. A padded reader cannot, unless
-//! the constant is 0.
+//! A batch-norm scale of zero makes a row of zeros, so the channel is `activation(bias)` everywhere. A reader without padding, or
+//! one that reads only its own position, adds the same amount at every pixel, which its bias can include. A padded reader does
+//! not, unless the constant is 0.
 
 use super::channels::{Channels, carries, convs};
 use super::weights::{NonZero, group_inputs, is_diagonal, stays_inside};
@@ -12,9 +12,9 @@ use crate::graph::{BlockWeight, Conv2d, Graph, Op, ValueId};
 pub(super) struct Constants {
     /// Per channel.
     value: Vec<Option<f64>>,
-    /// Per class: it can be removed exactly.
+    /// Per class, whether it can be removed exactly.
     pub(super) removable: Vec<bool>,
-    /// Per class that is constant but has to stay: the constant and the layer that reads it over its edge.
+    /// Per class that is constant but must stay: the constant, and the padded layer that reads it.
     pub(super) stays: Vec<Option<(f64, String)>>,
 }
 
@@ -43,7 +43,7 @@ impl Constants {
                 }
             }
         }
-        // What only hands a channel on goes with it, so its own readers have to agree.
+        // A row that only hands on a channel is removed with it, so the readers of that row must permit removal too.
         loop {
             let mut changed = false;
             for (v, conv, x) in convs(graph) {
@@ -65,7 +65,7 @@ impl Constants {
         Constants { value, removable, stays }
     }
 
-    /// The constants of channels that are gone: what was known of them, else 0, carried on.
+    /// The constants of removed channels: the known value, else 0, propagated to the channels that carry them.
     pub(super) fn where_gone(
         &self,
         graph: &Graph,
@@ -79,7 +79,7 @@ impl Constants {
     }
 }
 
-/// Constants from the input on; `assume` settles computed channels whatever their weights are.
+/// Propagates constants from the input on. `assume` overrides the value of computed channels.
 fn propagate(
     graph: &Graph,
     channels: &Channels,
@@ -125,7 +125,7 @@ fn propagate(
     value
 }
 
-/// Per row, the bias plus what constant inputs add, where nothing else adds anything.
+/// Per row, the bias plus the contribution of constant inputs; `None` if another input contributes.
 fn sums(
     conv: &Conv2d,
     nonzero: &NonZero,

@@ -1,16 +1,17 @@
 //! Channel pruning of a residual-free chain: every convolution gets fewer rows and inputs.
 //!
-//! With the residual connections gone ([`for_mode`](super::for_mode)) any output channel of any convolution can be removed: one inside a
-//! block, one of a block's output without the same channel of neighbouring blocks, or the connection that carries it past a block. Only
-//! arithmetic dependencies remain: a gate and the channels it multiplies, the inputs and outputs of a group, the operands of a kept Add.
+//! Once the residual connections are gone ([`for_mode`](super::for_mode)), any output channel of any convolution can be removed:
+//! a channel inside a block, a channel of a block's output without the same channel of neighbouring blocks, or the connection
+//! that carries it past a block. Only arithmetic dependencies remain: a gate and the channels it multiplies, the inputs and
+//! outputs of a group, the operands of a kept Add.
 //!
-//! The pass consists of steps, one file each:
-//! 1. `channels`: which channels can only go together, and which of them may go;
-//! 2. `constant`: channels that are constant (a batch-norm scale of zero), and where a reader's bias can take them in exactly;
-//! 3. `score`: what a channel is worth, by a [`Criterion`];
-//! 4. `choose`: which go, under a [`PruneTarget`] and the limits per layer;
-//! 5. `order`: where the others lie, so that a carried range stays an alias and an add stays in place;
-//! 6. `rebuild`: the graph of them.
+//! The pass consists of these steps, one file each:
+//! 1. `channels`: which channels must be removed together, and which may be removed;
+//! 2. `constant`: channels that are constant (a batch-norm scale of zero), and whether a reader's bias can absorb them exactly;
+//! 3. `score`: the importance of a channel, by a [`Criterion`];
+//! 4. `choose`: the channels to remove, given a [`PruneTarget`] and the limits per layer;
+//! 5. `order`: the order of the kept channels, so that a carried range stays an alias and an Add stays in place;
+//! 6. `rebuild`: the graph with the kept channels.
 
 mod channels;
 mod choose;
@@ -30,24 +31,25 @@ use constant::Constants;
 use std::collections::HashMap;
 use weights::NonZero;
 
-/// The importance criterion of channels. Those with the lowest scores are removed first.
+/// The importance criterion of channels. Channels with the lowest scores are removed first.
 ///
 /// A channel of a block's output belongs to a stream: it carries what earlier blocks added, and later blocks add to it. Its score
-/// includes all connected contributions, so that streams are cut last.
+/// includes all these contributions, so streams tend to be removed last.
 #[derive(Clone, Debug)]
 pub enum Criterion {
-    /// The batch-norm scale, as network slimming does it (arXiv 1708.06519): `|gamma|` is the standard deviation of what it
-    /// scales, so the score of a stream is the root of the sum of the squares.
-    /// Squared scales per layer of the chain: [`batch_norm_scales`].
+    /// The batch-norm scale, as in network slimming (arXiv 1708.06519). `|gamma|` is the standard deviation of the scaled
+    /// channel, so the score of a stream is the root of the sum of the squares. Contains the squared scales per layer of the
+    /// chain: [`batch_norm_scales`].
     BatchNorm(HashMap<String, Vec<f64>>),
-    /// The L1 norm of the channel's kernels (arXiv 1608.08710), batch norm folded; of a stream, of all kernels that add to it.
+    /// The L1 norm of the channel's kernels (arXiv 1608.08710), with batch norms folded. The score of a stream sums all kernels
+    /// that add to it.
     L1,
-    /// The mean magnitude of the activation over calibration images, where it is measured and where it is carried to; the mean
-    /// takes the place of what goes.
+    /// The mean magnitude of the activation over calibration images, measured at the channel and where it is carried to. A
+    /// removed channel is replaced by its mean.
     Mean(ChannelMeans),
 }
 
-/// Per layer of the chain and channel, over images and pixels.
+/// Means over images and pixels, per layer of the chain and channel.
 #[derive(Clone, Debug, Default)]
 pub struct ChannelMeans {
     /// Mean of the activation.
@@ -56,13 +58,13 @@ pub struct ChannelMeans {
     pub magnitude: HashMap<String, Vec<f64>>,
 }
 
-/// How much goes.
+/// How many channels are removed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PruneTarget {
-    /// This share of the channels, `0 <= r < 1`, and never more unless more can be removed exactly: that goes always. 0 removes
-    /// this and nothing else.
+    /// At most this share of the channels, `0 <= r < 1`, unless more can be removed exactly: exactly removable channels are
+    /// always removed. 0 removes only those.
     Ratio(f64),
-    /// As few channels as leave at most this share of the multiply-accumulates, `0 < r <= 1`.
+    /// As few channels as possible, so that at most this share of the multiply-accumulates is left, `0 < r <= 1`.
     Macs(f64),
 }
 
@@ -78,22 +80,23 @@ pub enum AtLeast {
 /// Options of pruning.
 #[derive(Clone, Debug)]
 pub struct PruneOptions {
-    /// How much goes.
+    /// How many channels are removed.
     pub target: PruneTarget,
-    /// What every layer keeps.
+    /// The minimum that every layer keeps.
     pub keep_at_least: AtLeast,
-    /// Layers by name, and the largest share of their channels that may go.
+    /// The largest share of a layer's channels that may be removed, by the layer's name.
     pub limits: Vec<(String, f64)>,
-    /// Channels are kept in multiples of this, by keeping more. In multiples of 4 carried ranges stay aliases.
+    /// The number of kept channels is rounded up to a multiple of this, 1 to 64. With a multiple of 4 carried ranges stay
+    /// aliases.
     pub multiple: usize,
-    /// Ties every channel to what it is added to and carried as, as in the residual network: the baseline to compare with.
+    /// Ties every channel to the channels it is added to or carried as, as in the residual network: a baseline for comparison.
     pub coupled: bool,
-    /// Whether a connection past a block may go though both its ends stay. That saves multiplies in the literal form only.
+    /// Whether a connection past a block may be removed while both its ends stay. This saves multiplies in the literal form only.
     pub reserved: bool,
 }
 
 impl Default for PruneOptions {
-    /// Nothing but what can be removed exactly, in multiples of 4.
+    /// Removes only what can be removed exactly, in multiples of 4.
     fn default() -> PruneOptions {
         PruneOptions {
             target: PruneTarget::Ratio(0.0),
@@ -113,9 +116,9 @@ pub struct Pruned {
     pub graph: Graph,
     /// Every convolution of the chain, in order.
     pub layers: Vec<LayerLoss>,
-    /// Layers that could not be pruned, or channels that had to stay, and why.
+    /// Layers that could not be pruned or channels that had to stay, with the reason.
     pub left: Vec<Left>,
-    /// Channels that may go, before: what [`PruneTarget::Ratio`] is a share of.
+    /// Number of channels that were removable at first, of which [`PruneTarget::Ratio`] is a share.
     pub channels: usize,
     /// Channels removed.
     pub removed: usize,
@@ -135,15 +138,15 @@ pub enum PruneError {
         /// What was given.
         found: String,
     },
-    /// A limit for a layer that is none, or none that is pruned.
+    /// A limit for a layer that does not exist or is not pruned.
     #[error("limit: no layer `{layer}` is pruned; layers are {layers}")]
     UnknownLayer {
         /// The name given.
         layer: String,
-        /// Some that could have been.
+        /// Some valid names.
         layers: String,
     },
-    /// More was asked for than the limits let go.
+    /// The limits do not permit enough removals to reach the target.
     #[error(
         "{option}: {asked} cannot be reached, the nearest is {reached:.4}: keep-at-least, multiple and the limits of layers \
          (limit) let no more channels go"
@@ -153,10 +156,10 @@ pub enum PruneError {
         option: &'static str,
         /// Its value.
         asked: f64,
-        /// The nearest there is.
+        /// The nearest value that can be reached.
         reached: f64,
     },
-    /// A criterion with nothing to judge by.
+    /// The criterion has no values to score by.
     #[error("criterion {criterion}: {why}")]
     Criterion {
         /// Its name.
@@ -164,7 +167,7 @@ pub enum PruneError {
         /// What it needs.
         why: String,
     },
-    /// Channels that could not be brought into an order that an operation needs.
+    /// Channels that could not be ordered as an operation requires.
     #[error("{layer}: its channels cannot be cut out as one range")]
     Order {
         /// The operation.
@@ -181,16 +184,16 @@ pub enum PruneError {
     Graph(#[from] GraphError),
 }
 
-/// Removes channels of a graph without batch norms, as [`for_mode`](super::for_mode) gives it.
+/// Removes channels of a graph without batch norms, as built by [`for_mode`](super::for_mode).
 ///
-/// Channels that can be removed exactly always go first, up to [`PruneOptions::multiple`]. A channel that is a known constant is
-/// added to the biases of the layers that read it, where that is exact; with [`Criterion::Mean`] every channel that goes is
-/// taken for its mean `m`, and bias `o` of a reader gets `m * sum of its kernel's taps`: exact in the mean for a reader
-/// without padding, off at the border of a padded one. The target is reached within one step of `multiple` channels of one
-/// layer, and what goes with them.
+/// Channels that can be removed exactly are always removed first, as far as [`PruneOptions::multiple`] permits. A removed channel
+/// with a known constant is added to the biases of the layers that read it, where that is exact. With [`Criterion::Mean`] every
+/// removed channel is replaced by its mean `m`, unless the target is `Ratio(0.0)`: bias `o` of a reader increases by
+/// `m * (sum of the kernel's taps)`. That is exact in the mean for a reader without padding, and approximate at the border for a
+/// padded one. The target is met within one step of `multiple` channels of one layer and the channels removed with them.
 ///
-/// Every layer loses the same share, as far as its limits and the multiple allow: scores are compared within a layer only,
-/// so that no layer is emptied because its scale is smaller than another's.
+/// Every layer loses the same share, as far as its limits and the multiple permit: scores are compared within a layer only, so
+/// that no layer is emptied because its scores are smaller than another's.
 ///
 /// # Errors
 /// [`PruneError`] names the option, the layer or the criterion.

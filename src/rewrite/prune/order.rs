@@ -1,8 +1,8 @@
 //! The order of the kept channels.
 //!
-//! A channel that is added to in block after block is a stream. A stream keeps its place from block to block, so that what is
-//! carried past a block is a range of its input and the add that ends the block is in place. Streams that last longest come
-//! first; where a stream ends, one that begins takes its place.
+//! A stream is a channel that block after block adds to. It keeps its position from block to block, so that the channels carried
+//! past a block are a range of its input and the Add at the block's end is in place. Streams that last longest come first; where
+//! a stream ends, a new one takes its position.
 
 use super::channels::{Channels, carries, convs};
 use super::weights::{groups, is_diagonal};
@@ -10,7 +10,7 @@ use crate::graph::{Block, Conv2d, Graph, Op, ValueId};
 use std::cmp::Reverse;
 use std::ops::Range;
 
-/// Per value, the channels that stay in their new order.
+/// Per value, the kept channels in their new order.
 pub(super) struct Order {
     kept: Vec<Vec<usize>>,
     /// Per value and old channel.
@@ -20,7 +20,7 @@ pub(super) struct Order {
 impl Order {
     pub(super) fn new(graph: &Graph, channels: &Channels, alive: &[bool]) -> Order {
         let ends = ends(graph, channels, alive);
-        // Per class, its place in the value it was first ordered in.
+        // Per class, its position in the first value in which it was ordered.
         let mut lanes: Vec<Option<usize>> = vec![None; alive.len()];
         let mut order = Order { kept: vec![], position: vec![] };
         for v in graph.values() {
@@ -60,7 +60,7 @@ impl Order {
     }
 }
 
-/// Per class, the node at which the stream it is part of ends.
+/// Per class, the node at which its stream ends.
 fn ends(graph: &Graph, channels: &Channels, alive: &[bool]) -> Vec<usize> {
     let begin = |members: &Vec<usize>| channels.locate(members[0]).0.index();
     let mut ends: Vec<usize> = channels.members.iter().map(begin).collect();
@@ -78,8 +78,8 @@ fn ends(graph: &Graph, channels: &Channels, alive: &[bool]) -> Vec<usize> {
     ends
 }
 
-/// Output channels that are computed apart: cut where blocks begin and end, but not through rows that read
-/// the same, or that are summed.
+/// Ranges of output channels that can be ordered independently: cut where blocks begin and end, but not through rows that read
+/// the same inputs or that are summed.
 fn ranges(conv: &Conv2d) -> Vec<Range<usize>> {
     let overlaps = |a: &Block, b: &Block| a.out.start < b.out.end && b.out.start < a.out.end;
     let shared = |b: &Block| match is_diagonal(b) {
@@ -96,7 +96,7 @@ fn ranges(conv: &Conv2d) -> Vec<Range<usize>> {
     cuts.windows(2).map(|w| w[0]..w[1]).collect()
 }
 
-/// Orders the rows of one range, before which `first` channels of the value lie.
+/// Orders the rows of one range, which starts at kept channel `first` of the value.
 #[allow(clippy::too_many_arguments, reason = "a range of a convolution, and what is known of all channels")]
 fn lay(
     channels: &Channels,
@@ -110,7 +110,7 @@ fn lay(
 ) -> Vec<usize> {
     let class = |o: usize| channels.class(v, o);
     let mut kept: Vec<usize> = rows.clone().filter(|o| alive[class(*o)]).collect();
-    // Its own place if it has one, else that of the stream it goes on with.
+    // The position of the row's class if it has one, else of the stream that it continues.
     let wanted = |lanes: &[Option<usize>], o: usize| {
         let mut at = Some(class(o));
         while let Some(c) = at {

@@ -8,15 +8,15 @@ use crate::graph::{Activation, Block, BlockWeight, Conv2d, Graph, Node, Op, Valu
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Values folded into readers' biases in place of removed channels.
+/// Values of removed channels, to be folded into the biases of their readers.
 pub(super) enum Fill<'a> {
-    /// Known constants by channel number, where a reader can take them in exactly.
+    /// Known constants by channel number, folded where that is exact.
     Constants(Vec<Option<f64>>),
-    /// Means by layer, in every reader.
+    /// Means by layer, folded into every reader.
     Means(&'a HashMap<String, Vec<f64>>),
 }
 
-/// Rebuilds every node with its rows and inputs selected. Without `fill` biases are only selected: enough to count by.
+/// Rebuilds every node with the kept rows and inputs. Without `fill` biases are only selected, which suffices for counting.
 pub(super) fn rebuild(
     graph: &Graph,
     channels: &Channels,
@@ -28,7 +28,7 @@ pub(super) fn rebuild(
     map[0] = Some(ValueId::INPUT);
     for v in graph.values().skip(1) {
         let node = graph.node(v);
-        // A value of which nothing is left has no reader left either.
+        // A value without kept channels has no readers left.
         if order.kept(v).is_empty() {
             continue;
         }
@@ -91,13 +91,13 @@ fn select_conv(
     let kept = order.kept(v);
     let mut has_bias = conv.has_bias;
     let mut bias: Vec<f64> = kept.iter().map(|o| conv.bias[*o]).collect();
-    // Those that hand on or add first, as removal places them.
+    // Blocks that hand on or add come first, the order in which `remove_residual` builds them.
     let mut blocks = diagonals(order, v, x, conv);
     for block in &conv.blocks {
         if !is_diagonal(block) {
             blocks.extend(dense(order, v, x, block));
         }
-        // The channels of the block that are gone, with what takes their place.
+        // The removed channels of the block, with the values that replace them.
         let Some(fill) = fill else { continue };
         let exact = stays_inside(conv) || !matches!(block.weight, BlockWeight::Dense { .. });
         let gone = |i: usize| {
@@ -126,7 +126,7 @@ fn select_conv(
     }
 }
 
-/// What inputs that are constant add to row `r` of a block.
+/// The contribution of constant inputs to row `r` of a block.
 fn share(block: &Block, r: usize, inputs: &[Option<f64>]) -> f64 {
     match &block.weight {
         BlockWeight::Dirac | BlockWeight::AvgPool2x2 => inputs[r].unwrap_or(0.0),
@@ -141,7 +141,7 @@ fn share(block: &Block, r: usize, inputs: &[Option<f64>]) -> f64 {
     }
 }
 
-/// All blocks of one input per row: one for every run of rows and inputs that lie side by side.
+/// All blocks with one input per row: one block for every run of consecutive rows and inputs.
 fn diagonals(order: &Order, v: ValueId, x: ValueId, conv: &Conv2d) -> Vec<Block> {
     let mut found = vec![];
     let kinds: [fn(&BlockWeight) -> bool; 3] = [
@@ -159,7 +159,7 @@ fn diagonals(order: &Order, v: ValueId, x: ValueId, conv: &Conv2d) -> Vec<Block>
                 }
             }
         }
-        // Along each diagonal of the matrix.
+        // Sorted along each diagonal of the matrix.
         pairs.sort_by_key(|&(out, input, _)| (input as isize - out as isize, out));
         for run in pairs.chunk_by(|a, b| b.0 == a.0 + 1 && b.1 == a.1 + 1) {
             let (out, input, _) = run[0];
@@ -177,7 +177,7 @@ fn diagonals(order: &Order, v: ValueId, x: ValueId, conv: &Conv2d) -> Vec<Block>
     found
 }
 
-/// A block of many inputs per row.
+/// The kept part of a block with many inputs per row.
 fn dense(order: &Order, v: ValueId, x: ValueId, block: &Block) -> Vec<Block> {
     match &block.weight {
         BlockWeight::Pointwise(weight) => {
@@ -193,7 +193,7 @@ fn dense(order: &Order, v: ValueId, x: ValueId, block: &Block) -> Vec<Block> {
     }
 }
 
-/// The rows and inputs of a range that stay: a block for every run of rows and every run of inputs that lie side by side.
+/// The kept rows and inputs of a range: a block for every run of consecutive rows and every run of consecutive inputs.
 #[allow(clippy::too_many_arguments, reason = "a block, a part of it, and where its ends lie")]
 fn parts(
     order: &Order,
@@ -234,7 +234,7 @@ fn parts(
     blocks
 }
 
-/// A grouped block: one again where whole groups stay and lie as they did, else a dense one for each group.
+/// A grouped block: a single one if whole groups are kept in their order, else a dense block per group.
 fn grouped(
     order: &Order,
     v: ValueId,
@@ -277,7 +277,7 @@ fn grouped(
     kept.into_iter().flat_map(|g| parts(order, v, x, block, &of(g).0, &of(g).1, weight, &part)).collect()
 }
 
-/// The activations of some channels, in their new order: neighbours that share one in one range.
+/// The activations of the kept channels, in their new order; neighbours with the same activation share a range.
 fn activations(of: &[(Range<usize>, Activation)], kept: &[usize]) -> Vec<(Range<usize>, Activation)> {
     let mut selected: Vec<(Range<usize>, Activation)> = vec![];
     for (new, old) in kept.iter().enumerate() {

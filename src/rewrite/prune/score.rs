@@ -7,8 +7,8 @@ use crate::graph::{BlockWeight, Conv2d, Graph, Op, ValueId};
 use crate::rewrite::Rewritten;
 use std::collections::HashMap;
 
-/// Squared batch-norm scales of an original graph, per layer of the chain that [`for_mode`](crate::rewrite::for_mode) made of
-/// it and output channel: those that were folded into the layer, a merged shortcut's and a summed branch's included.
+/// Squared batch-norm scales of an original graph, per layer of the chain that [`for_mode`](crate::rewrite::for_mode) made of it
+/// and per output channel: all scales folded into the layer, including those of a merged shortcut and of a summed branch.
 pub fn batch_norm_scales(original: &Graph, rewritten: &Rewritten) -> HashMap<String, Vec<f64>> {
     let consumers = original.consumers();
     let chain = &rewritten.graph;
@@ -18,7 +18,7 @@ pub fn batch_norm_scales(original: &Graph, rewritten: &Rewritten) -> HashMap<Str
         let source = original.node(v).inputs[0];
         let folded =
             matches!(original.node(source).op, Op::Conv2d(_)) && consumers[source.index()].len() == 1;
-        // The layer that computes it now: the convolution it was folded into, else the first that takes in what follows.
+        // The layer that computes it now: the convolution it was folded into, else the first later layer that absorbed it.
         let mut at = if folded { source } else { v };
         let layer = loop {
             let name = &original.node(at).name;
@@ -44,14 +44,14 @@ pub fn batch_norm_scales(original: &Graph, rewritten: &Rewritten) -> HashMap<Str
     scales
 }
 
-/// Scores of channels, given which classes are there.
+/// Scores of channels, given which classes are alive.
 pub(super) struct ChannelScores<'a> {
     graph: &'a Graph,
     channels: &'a Channels,
     criterion: &'a Criterion,
-    /// What a computed channel has of its own, by convolution: a square for batch-norm scales, a norm for L1, a mean.
+    /// The contribution of each computed channel itself, by convolution: a squared batch-norm scale, an L1 norm or a mean.
     own: HashMap<ValueId, Vec<f64>>,
-    /// Mean score of each convolution's computed channels, all channels there.
+    /// Mean score of each convolution's computed channels while all channels are alive.
     scale: HashMap<ValueId, f64>,
 }
 
@@ -87,7 +87,7 @@ impl<'a> ChannelScores<'a> {
         Ok(scores)
     }
 
-    /// Whether the criterion says anything of a convolution.
+    /// Whether the criterion has values for a convolution.
     pub(super) fn judges(&self, v: ValueId) -> bool {
         self.own.contains_key(&v)
     }
@@ -96,7 +96,7 @@ impl<'a> ChannelScores<'a> {
         self.criterion.name()
     }
 
-    /// Per class, the sum over its computed channels, each over the mean of its layer.
+    /// Per class, the sum of the scores of its computed channels, each divided by the mean of its layer.
     pub(super) fn of(&self, alive: &[bool]) -> Vec<f64> {
         let raw = self.raw(alive);
         let mut sums = vec![0.0; alive.len()];
@@ -104,7 +104,7 @@ impl<'a> ChannelScores<'a> {
             let handed_on = (0..conv.out_channels).map(|o| carries(conv, o));
             for (o, carried) in handed_on.enumerate() {
                 let class = self.channels.class(v, o);
-                // A class that only hands on is worth what it hands on, once.
+                // A class without computed channels takes the score of the first channel it hands on, once.
                 let first = self.channels.members[class][0] == self.channels.at(v, o);
                 if !carried || first {
                     sums[class] += raw[self.channels.at(v, o)] / self.scale[&v];
@@ -114,8 +114,8 @@ impl<'a> ChannelScores<'a> {
         sums
     }
 
-    /// Per channel, as its layer counts: what the channel has of its own, what is carried to it, and what is added to it where
-    /// it is carried on.
+    /// Per channel, before normalisation: its own contribution, those carried to it, and those added to it where it is carried
+    /// on.
     fn raw(&self, alive: &[bool]) -> Vec<f64> {
         let (graph, channels) = (self.graph, self.channels);
         let mut own = vec![0.0; channels.count()];
@@ -123,7 +123,7 @@ impl<'a> ChannelScores<'a> {
             let first = channels.at(*v, 0);
             own[first..first + values.len()].copy_from_slice(values);
         }
-        // Pairs of a channel and the one it goes on as.
+        // Pairs of a channel and the channel that carries it on.
         let mut steps: Vec<(usize, usize)> = vec![];
         for v in graph.values().skip(1) {
             let node = graph.node(v);
@@ -145,7 +145,7 @@ impl<'a> ChannelScores<'a> {
                 }
             }
         }
-        // A mean is measured with all that was carried there.
+        // A measured mean already includes all that was carried there.
         let measured = matches!(self.criterion, Criterion::Mean(_));
         let (mut past, mut future) = (own.clone(), vec![0.0; own.len()]);
         for &(from, to) in &steps {

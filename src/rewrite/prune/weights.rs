@@ -1,11 +1,11 @@
-//! Finds weights that are entirely zero, and the inputs that rows of a convolution read.
+//! Finds weights that are entirely zero, and the inputs that each row of a convolution reads.
 
 use crate::graph::{Block, BlockWeight, Conv2d, Graph, Op, ValueId};
 use std::ops::Range;
 
-/// Per block of a convolution, rows and input channels that hold a weight that is not zero.
+/// Per block of a convolution, the rows and input channels that have a nonzero weight.
 pub(super) struct NonZero {
-    /// By node and block; empty for blocks without weights of their own.
+    /// By node and block; empty for blocks without stored weights.
     blocks: Vec<Vec<(Vec<bool>, Vec<bool>)>>,
 }
 
@@ -36,18 +36,18 @@ impl NonZero {
         NonZero { blocks: graph.values().map(node).collect() }
     }
 
-    /// Whether row `r` of a dense block multiplies anything.
+    /// Whether row `r` of a dense block has a nonzero weight.
     pub(super) fn row(&self, v: ValueId, block: usize, r: usize) -> bool {
         self.blocks[v.index()][block].0[r]
     }
 
-    /// Whether anything multiplies input `c` of a dense block.
+    /// Whether input `c` of a dense block has a nonzero weight.
     pub(super) fn column(&self, v: ValueId, block: usize, c: usize) -> bool {
         self.blocks[v.index()][block].1[c]
     }
 }
 
-/// Whether row `i` of a block reads input `i` alone.
+/// Whether row `i` of a block reads only input `i`.
 pub(super) fn is_diagonal(block: &Block) -> bool {
     matches!(block.weight, BlockWeight::Dirac | BlockWeight::Diagonal(_) | BlockWeight::AvgPool2x2)
 }
@@ -68,7 +68,7 @@ pub(super) fn group_inputs(block: &Block, r: usize) -> Range<usize> {
     first..first + inputs
 }
 
-/// Whether no window reaches over the edge: there a constant input adds the same everywhere.
+/// Whether no window reaches past the edge, so that a constant input adds the same amount everywhere.
 pub(super) fn stays_inside(conv: &Conv2d) -> bool {
     conv.padding == [0, 0] && conv.padding_end == [0, 0]
 }
