@@ -1,4 +1,4 @@
-//! Functions of single values, after a convolution or on their own.
+//! Pointwise functions, fused into another operation or on their own.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Activation {
         }
     }
 
-    /// Whether every output is at least zero, given that of the input.
+    /// Whether every output is at least zero, given whether every input is.
     pub fn non_negative(&self, input: bool) -> bool {
         match self {
             Activation::Identity | Activation::PRelu(_) => input,
@@ -47,7 +47,7 @@ impl Activation {
         }
     }
 
-    /// Whether the function leaves every such input as it is.
+    /// Whether the function does not change any input, given whether inputs are non-negative.
     pub fn preserves(&self, non_negative_input: bool) -> bool {
         match self {
             Activation::Identity => true,
@@ -56,7 +56,7 @@ impl Activation {
         }
     }
 
-    /// Learned values: the slopes of a PReLU.
+    /// Number of learned values: the slopes of a PReLU.
     pub(super) fn parameters(&self) -> usize {
         match self {
             Activation::PRelu(slopes) => slopes.len(),
@@ -64,7 +64,7 @@ impl Activation {
         }
     }
 
-    /// Whether it fits a range of that many channels; if not, what was expected and what was found.
+    /// Whether it fits a range of `channels` channels; if not, what was expected and what was found.
     pub(super) fn check(&self, channels: usize) -> Result<(), (String, String)> {
         match self {
             Activation::PRelu(slopes) if slopes.len() != channels => {

@@ -1,8 +1,8 @@
 //! Convolution with block weights.
 //!
-//! A weight is a sum of blocks, each over a range of output channels and a range of input channels. Reserving a channel
-//! range adds a [`BlockWeight::Dirac`] block; merging a projection shortcut adds a [`BlockWeight::Pointwise`] one. Neither is multiplied
-//! out, except by the `literal` pass, which exists for comparison.
+//! A weight is a sum of blocks, each over a range of output channels and a range of input channels. Reserving a channel range
+//! adds a [`BlockWeight::Dirac`] block; merging a projection shortcut adds a [`BlockWeight::Pointwise`] block. Only the `literal`
+//! pass multiplies blocks out, for comparison and export.
 
 use super::{Activation, Weight};
 use std::ops::Range;
@@ -36,14 +36,14 @@ pub struct Block {
     pub out: Range<usize>,
     /// Input channels the block reads.
     pub input: Range<usize>,
-    /// What it multiplies them by.
+    /// The weight that the input channels are multiplied by.
     pub weight: BlockWeight,
 }
 
 /// Maximum blocks of a convolution's weight, and ranges of its activation. Passes create a handful.
 pub const MAX_BLOCKS: usize = 1024;
 
-/// Bound on every number of a window: far beyond any network, far below overflow.
+/// Maximum of every number that describes a window: far beyond any network, far below overflow.
 pub(super) const MAX_WINDOW: usize = 4096;
 
 /// A 2-D convolution (cross-correlation, as in PyTorch) with zero padding, bias and a fused activation.
@@ -57,26 +57,26 @@ pub struct Conv2d {
     pub kernel: [usize; 2],
     /// `[vertical, horizontal]`.
     pub stride: [usize; 2],
-    /// Rows above, columns to the left, of zeros.
+    /// Rows of zeros above and columns of zeros to the left.
     pub padding: [usize; 2],
-    /// Rows below, columns to the right, of zeros: as `padding`, but for TensorFlow's "SAME" at stride 2.
+    /// Rows of zeros below and columns of zeros to the right: equal to `padding`, except for TensorFlow's "SAME" at stride 2.
     pub padding_end: [usize; 2],
-    /// The padding was chosen for the input's size as TensorFlow's "SAME" is ([`Conv2d::padded_same`]); for another size it
-    /// is chosen anew.
+    /// The padding follows from the input size as in TensorFlow's "SAME" ([`Conv2d::padded_same`]), and is recomputed for another
+    /// size.
     pub same: bool,
-    /// Some taps represent 2x2 means, as the literal form writes them. They are means only on inputs of even height and width; others are
-    /// refused.
+    /// Some taps represent 2x2 means, as the literal form writes them. They are means only on inputs of even height and width;
+    /// other sizes are refused.
     pub even: bool,
-    /// Distance between taps.
+    /// Distance between taps, `[vertical, horizontal]`.
     pub dilation: [usize; 2],
-    /// The weight; parts of the matrix that no block covers are zero.
+    /// The weight. Parts of the matrix that no block covers are zero.
     pub blocks: Vec<Block>,
     /// One value per output channel.
     pub bias: Vec<f64>,
-    /// Whether the bias is learned: a layer without one has a `bias` of zeros, and so may a layer with one. Nothing but
-    /// [`Conv2d::parameters`] reads it.
+    /// Whether the bias is learned. A layer without a learned bias has a `bias` of zeros, but zeros may also be learned. Passes
+    /// copy this; only [`Conv2d::parameters`] depends on it.
     pub has_bias: bool,
-    /// A partition of the output channels, in order.
+    /// Ranges that partition the output channels, in order, each with its activation.
     pub activation: Vec<(Range<usize>, Activation)>,
 }
 
@@ -105,8 +105,8 @@ impl Conv2d {
         }
     }
 
-    /// The same convolution with TensorFlow's "SAME" padding for an input of `[height, width]`: the output has
-    /// `ceil(side / stride)` rows and columns, and an odd row or column of zeros comes last.
+    /// The same convolution with TensorFlow's "SAME" padding for an input of `[height, width]`. The output has
+    /// `ceil(side / stride)` rows and columns; an odd row or column of zeros is added at the end.
     ///
     /// # Panics
     /// When a side, a stride or a window is 0.
@@ -122,9 +122,9 @@ impl Conv2d {
         Conv2d { padding, padding_end, same: true, ..self }
     }
 
-    /// The index of the centre tap, where the window has one and padding puts it over the output's own position.
+    /// The index `[row, column]` of the centre tap, if the window has one and the padding places it at the output's own position.
     ///
-    /// Only there do [`BlockWeight::Dirac`] and [`BlockWeight::Pointwise`] read `x[stride * i, stride * j]`.
+    /// Only then do [`BlockWeight::Dirac`] and [`BlockWeight::Pointwise`] read `x[stride * i, stride * j]`.
     pub fn centre(&self) -> Option<[usize; 2]> {
         let axis = |i: usize| {
             let k = self.kernel[i];
@@ -145,7 +145,7 @@ impl Conv2d {
         Conv2d { bias, has_bias: true, ..self }
     }
 
-    /// An identity 1x1 convolution, apart from its activation.
+    /// A 1x1 convolution that is the identity, followed by `activation`.
     pub fn pointwise_function(channels: usize, activation: Activation) -> Conv2d {
         Conv2d {
             activation: vec![(0..channels, activation)],
@@ -180,12 +180,12 @@ impl Conv2d {
         }
     }
 
-    /// Whether no activation changes anything.
+    /// Whether every activation is the identity.
     pub fn is_linear(&self) -> bool {
         self.uniform_activation() == Some(Activation::Identity)
     }
 
-    /// The only block, where it is dense and covers the whole weight: a convolution as checkpoints have it.
+    /// The weight and the number of groups, if the only block is dense and covers the whole weight, as in a checkpoint.
     pub fn as_plain(&self) -> Option<(&Weight, usize)> {
         match self.blocks.as_slice() {
             [Block { out, input, weight: BlockWeight::Dense { weight, groups } }]
@@ -206,14 +206,14 @@ impl Conv2d {
         Some([axis(0)?, axis(1)?])
     }
 
-    /// Height and width of every `stride`-th row and column of an input of `[height, width]`: what a block at the centre tap
+    /// Height and width of every `stride`-th row and column of an input of `[height, width]`, which a block at the centre tap
     /// reads.
     pub fn strided_size(&self, input: [usize; 2]) -> [usize; 2] {
         [0, 1].map(|i| input[i].div_ceil(self.stride[i]))
     }
 
-    /// Multiplications per output pixel, at most [`usize::MAX`]: dense, pointwise and diagonal blocks; a Dirac or a mean multiplies
-    /// nothing.
+    /// Multiplications per output pixel, at most [`usize::MAX`]. Dense, pointwise and diagonal blocks count; Dirac blocks and
+    /// means multiply nothing.
     pub fn macs_per_pixel(&self) -> usize {
         self.blocks
             .iter()
@@ -227,8 +227,8 @@ impl Conv2d {
             .fold(0, usize::saturating_add)
     }
 
-    /// Learned values: weights, slopes of the activation, and where there is a bias its value for every channel that is computed, not
-    /// only handed on by Dirac blocks or means.
+    /// Number of learned values: weights, slopes of the activation, and, if the bias is learned, one value per computed channel.
+    /// Channels that are only handed on by Dirac blocks or means are not computed.
     pub fn parameters(&self) -> usize {
         let learned = |b: &&Block| !matches!(b.weight, BlockWeight::Dirac | BlockWeight::AvgPool2x2);
         let mut computed: Vec<&Range<usize>> = self.blocks.iter().filter(learned).map(|b| &b.out).collect();
@@ -239,7 +239,7 @@ impl Conv2d {
             end = end.max(rows.end);
         }
         let slopes: usize = self.activation.iter().map(|(_, a)| a.parameters()).sum();
-        // As many weights as multiplications of a pixel: each is used once.
+        // There are as many weights as multiplications per pixel: each weight is used once.
         self.macs_per_pixel().saturating_add(biases + slopes)
     }
 
@@ -250,7 +250,7 @@ impl Conv2d {
         self.blocks.iter().try_for_each(|block| self.check_block(block))
     }
 
-    /// Checks window and channels, and the number of blocks, ranges and biases.
+    /// Checks the window, the channels, and the number of blocks, ranges and biases.
     fn check_numbers(&self) -> Result<(), (String, String)> {
         if self.stride.contains(&0) || self.dilation.contains(&0) || self.kernel.contains(&0) {
             return refuse(
@@ -309,7 +309,7 @@ impl Conv2d {
         Ok(())
     }
 
-    /// Checks that a block lies inside the weight and is of a kind and shape that the window takes.
+    /// Checks that a block is inside the weight, and that its kind and shape fit the window.
     fn check_block(&self, block: &Block) -> Result<(), (String, String)> {
         let (o, i) = (block.out.len(), block.input.len());
         let inside = |r: &Range<usize>, end| r.start < r.end && r.end <= end;

@@ -1,4 +1,4 @@
-//! A graph as text: one line per node, blocks of a weight below it.
+//! A graph as text: one line per node, followed by the blocks of its weight.
 
 use super::{Activation, BlockWeight, Conv2d, Graph, Op};
 use std::fmt;

@@ -1,32 +1,32 @@
-//! Size limits of graphs. A few bytes of a file can state any size; within these limits later sums of elements, bytes and multiplications
-//! fit `usize`, and the work of every pass stays in proportion to the file.
+//! Size limits of graphs. A few bytes of a file can state any size. Within these limits, later sums of elements, bytes and
+//! multiplications fit `usize`, and the work of every pass stays in proportion to the file.
 
 use super::{Graph, GraphError, Node, Op, Shape};
 use std::collections::HashSet;
 
-/// The most nodes of a graph. Networks have some hundreds.
+/// Maximum nodes of a graph. Networks have a few hundred.
 pub const MAX_NODES: usize = 100_000;
 
-/// The most bytes of a node's name.
+/// Maximum bytes of a node's name.
 pub const MAX_NAME: usize = 1 << 16;
 
-/// The most channels of all nodes of a graph together. A ResNet-152 has 400 000.
+/// Maximum channels of all nodes of a graph together. A ResNet-152 has 400 000.
 pub const MAX_CHANNELS: usize = 1 << 23;
 
-/// The most elements of all values of a graph together, for one image: 2^42, or 2^28 where addresses have 32 bits, as in a browser. A
-/// ResNet-50 on an image of 16384 x 16384 has 2^38.
+/// Maximum elements of all values of a graph together, for one image: 2^42, or 2^28 where addresses have 32 bits, as in a
+/// browser. A ResNet-50 on an image of 16384 x 16384 has 2^38.
 pub const MAX_VALUES: usize = match 1usize.checked_shl(42) {
     Some(values) => values,
     None => 1 << 28,
 };
 
-/// The most multiply-accumulates of a graph, for one image: 2^55, or as many as can be counted.
+/// Maximum multiply-accumulates of a graph, for one image: 2^55, or `usize::MAX` where that is smaller.
 pub const MAX_MACS: usize = match 1usize.checked_shl(55) {
     Some(macs) => macs,
     None => usize::MAX,
 };
 
-/// What the nodes of a graph come to; a sum beyond `usize` stays at its largest value.
+/// Sums over the nodes of a graph, saturating at `usize::MAX`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
     channels: usize,
@@ -35,7 +35,7 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// With one node more.
+    /// The totals with one more node.
     pub(super) fn with(self, op: &Op, shape: Shape) -> Totals {
         let pixels = shape.height.saturating_mul(shape.width);
         let macs = match op {
@@ -44,13 +44,13 @@ impl Totals {
         };
         Totals {
             channels: self.channels.saturating_add(shape.channels),
-            // A plane of no channels has no elements, but its rows and columns are multiplied all the same.
+            // A plane without channels has no elements, but later code still multiplies its rows by its columns.
             values: self.values.saturating_add(pixels.saturating_mul(shape.channels.max(1))),
             macs: self.macs.saturating_add(macs),
         }
     }
 
-    /// The totals of nodes that are there already.
+    /// The totals of existing nodes.
     pub(super) fn of(nodes: &[Node]) -> Totals {
         nodes.iter().fold(Totals::default(), |totals, n| totals.with(&n.op, n.shape))
     }
@@ -59,7 +59,7 @@ impl Totals {
         self.macs
     }
 
-    /// Whether a graph may come to this; if not, what was expected and what was found.
+    /// Whether the totals are within the limits; if not, what was expected and what was found.
     pub(super) fn check(&self) -> Result<(), (String, String)> {
         let limits = [
             (self.channels, MAX_CHANNELS, "channels in all layers together"),
@@ -77,8 +77,8 @@ impl Totals {
 }
 
 impl Graph {
-    /// Whether a graph is within `MAX_NODES`, `MAX_CHANNELS`, `MAX_VALUES` and `MAX_MACS`. [`Graph::push`] asks this; the
-    /// input alone, which [`Graph::new`] takes as it is, may be larger.
+    /// Checks a graph against `MAX_CHANNELS`, `MAX_VALUES` and `MAX_MACS`. [`Graph::push`] calls this, since the input alone,
+    /// which [`Graph::new`] does not check, may already be too large.
     ///
     /// # Errors
     /// [`GraphError`] names the last node, the limit and what was found.
@@ -87,7 +87,7 @@ impl Graph {
         self.totals.check().map_err(|(expected, found)| GraphError { node, expected, found })
     }
 
-    /// Whether a node more may have that name; if not, what was expected and what was found.
+    /// Whether a further node may have this name; if not, what was expected and what was found.
     pub(super) fn admits_name(&self, name: &str) -> Result<(), (String, String)> {
         if self.nodes.len() >= MAX_NODES {
             return Err((format!("at most {MAX_NODES} layers"), format!("{} and more", self.nodes.len())));
@@ -101,8 +101,8 @@ impl Graph {
         }
     }
 
-    /// Bytes of its parameters in f32, at most [`usize::MAX`]: of every tensor once, however often it is read, and every
-    /// vector.
+    /// Bytes of its parameters in f32, at most [`usize::MAX`]. A tensor that several layers read counts once; every vector
+    /// counts.
     pub fn stored_bytes(&self) -> usize {
         let mut seen = HashSet::new();
         let mut elements = 0usize;

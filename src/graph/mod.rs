@@ -3,8 +3,8 @@
 //! A [`Graph`] is append-only: [`Graph::push`] infers and checks the shape and returns the id of the new value. Passes in
 //! `rewrite` build a new graph from an old one.
 //!
-//! A graph is bounded: [`MAX_NODES`], [`MAX_NAME`], [`MAX_CHANNELS`], [`MAX_VALUES`], [`MAX_MACS`], [`MAX_BLOCKS`]. `push` refuses what
-//! goes beyond, so that what follows can add up sizes.
+//! A graph is bounded by [`MAX_NODES`], [`MAX_NAME`], [`MAX_CHANNELS`], [`MAX_VALUES`], [`MAX_MACS`] and [`MAX_BLOCKS`]. `push`
+//! refuses anything beyond, so later code can add up sizes without overflow.
 
 mod activation;
 mod conv;
@@ -63,7 +63,7 @@ impl fmt::Display for Shape {
     }
 }
 
-/// A value of a graph: the output of the node of that index.
+/// A value of a graph: the output of the node with this index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub(crate) usize);
 
@@ -71,7 +71,7 @@ impl ValueId {
     /// The graph's input.
     pub const INPUT: ValueId = ValueId(0);
 
-    /// Position of the node that makes the value.
+    /// Index of the node that computes the value.
     pub fn index(self) -> usize {
         self.0
     }
@@ -83,10 +83,10 @@ impl fmt::Display for ValueId {
     }
 }
 
-/// An operation with its name, operands and the shape it gives.
+/// An operation with its name, its operands and the shape of its result.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// The checkpoint's name of the layer where it has one. Unique within a graph.
+    /// The layer's name in the checkpoint if it has one. Unique within a graph.
     pub name: String,
     /// What is computed.
     pub op: Op,
@@ -114,13 +114,13 @@ pub struct GraphError {
 pub struct Graph {
     nodes: Vec<Node>,
     output: ValueId,
-    /// Channels of a batch norm that the file does not have, by the node's position.
+    /// By node index, the channels of a batch norm or the slopes of an activation that the file does not have.
     padding: BTreeMap<usize, usize>,
     names: NodeNames,
     totals: Totals,
 }
 
-/// The shape that a convolution gives for `x`, or what it expects and found.
+/// The shape of a convolution's output for `x`; if it does not fit, what was expected and what was found.
 fn conv_shape(conv: &Conv2d, x: Shape) -> Result<Shape, (String, String)> {
     if conv.in_channels != x.channels {
         let expected = format!("{} input channels", conv.in_channels);
@@ -141,7 +141,7 @@ fn conv_shape(conv: &Conv2d, x: Shape) -> Result<Shape, (String, String)> {
     Ok(Shape { channels: conv.out_channels, height, width })
 }
 
-/// The output size of a window over `x`, which has none where the window does not fit.
+/// The output size of a window over `x`, or an error if the window does not fit.
 fn fitting(size: Option<[usize; 2]>, window: [usize; 2], x: Shape) -> Result<[usize; 2], (String, String)> {
     size.ok_or_else(|| {
         (
@@ -152,7 +152,7 @@ fn fitting(size: Option<[usize; 2]>, window: [usize; 2], x: Shape) -> Result<[us
 }
 
 impl Graph {
-    /// A graph of only its input, named `input`; the output is the input until something is pushed.
+    /// A graph with only its input, named `input`. The output is the input until an operation is pushed.
     #[doc(hidden)]
     pub fn new(input: Shape) -> Graph {
         let node = Node { name: "input".into(), op: Op::Input(input), inputs: vec![], shape: input };
@@ -240,13 +240,13 @@ impl Graph {
         }
     }
 
-    /// All nodes, in an order where operands come first.
+    /// All nodes, operands before their readers.
     #[doc(hidden)]
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// The node that makes a value.
+    /// The node that computes a value.
     #[doc(hidden)]
     pub fn node(&self, value: ValueId) -> &Node {
         &self.nodes[value.0]
@@ -276,14 +276,13 @@ impl Graph {
         self.output
     }
 
-    /// The value of a name.
+    /// The value of the node named `name`.
     #[doc(hidden)]
     pub fn find(&self, name: &str) -> Option<ValueId> {
         self.names.find(&self.nodes, name).map(ValueId)
     }
 
-    /// The graph that computes `value` and ends there, without the nodes that it does not need. Nodes keep their names, the input
-    /// stays.
+    /// The graph that ends at `value`, without the nodes that it does not need. Nodes keep their names, and the input stays.
     #[doc(hidden)]
     pub fn up_to(&self, value: ValueId) -> Graph {
         let mut needed = vec![false; self.nodes.len()];
@@ -305,7 +304,7 @@ impl Graph {
         Graph::of(nodes, moved[value.0], padding)
     }
 
-    /// For each value, the nodes that read it (a node that reads it twice is listed twice).
+    /// For each value, the nodes that read it. A node that reads it twice is listed twice.
     #[doc(hidden)]
     pub fn consumers(&self) -> Vec<Vec<ValueId>> {
         let mut users = vec![vec![]; self.nodes.len()];
@@ -317,12 +316,12 @@ impl Graph {
         users
     }
 
-    /// The same network for another input height and width. Padding stays as it is, but for convolutions whose padding
-    /// follows from the size of their input ([`Conv2d::same`]); taps that stand for 2x2 means ([`Conv2d::even`]) are means
-    /// again where only those are right.
+    /// The same network for another input height and width. Padding is unchanged, except where it follows from the input size
+    /// ([`Conv2d::same`]). Taps that represent 2x2 means ([`Conv2d::even`]) become mean blocks again if only those are correct at
+    /// the new size.
     ///
     /// # Errors
-    /// [`GraphError`] names the first layer whose window no longer fits, or whose means cannot be told from its taps.
+    /// [`GraphError`] names the first layer whose window no longer fits, or whose means cannot be recognised among its taps.
     #[doc(hidden)]
     pub fn resized(&self, height: usize, width: usize) -> Result<Graph, GraphError> {
         let mut graph = Graph::new(Shape { height, width, ..self.input_shape() });
@@ -343,7 +342,7 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Multiply-accumulates for one image; a Dirac block counts none.
+    /// Multiply-accumulates for one image. Dirac blocks count none.
     pub fn macs(&self) -> usize {
         self.totals.macs()
     }
@@ -357,13 +356,13 @@ impl Graph {
         })
     }
 
-    /// Says that a reader gave so many channels of a batch norm, or slopes of an activation, that the file has not: padding, or
+    /// Records that `channels` channels of a batch norm, or slopes of an activation, are not in the file: they are padding, or
     /// values that several layers share.
     pub(crate) fn pad(&mut self, value: ValueId, channels: usize) {
         self.padding.insert(value.0, channels);
     }
 
-    /// Channels of all batch norms that a file has.
+    /// Channels of all batch norms, as far as they are in the file.
     fn norm_channels(&self) -> usize {
         let channels = |(i, n): (usize, &Node)| match &n.op {
             Op::BatchNorm(bn) => bn.weight.len() - self.padding.get(&i).unwrap_or(&0),
@@ -372,7 +371,7 @@ impl Graph {
         self.nodes.iter().enumerate().map(channels).sum()
     }
 
-    /// Learned values, as the field counts them: weights, biases, slopes, and the scales and shifts of batch norms, but not
+    /// Number of learned values, counted as usual: weights, biases, slopes, and the scales and shifts of batch norms, without
     /// their running [statistics](Graph::statistics).
     pub fn parameters(&self) -> usize {
         let of = |(i, node): (usize, &Node)| match &node.op {
@@ -384,7 +383,7 @@ impl Graph {
         2 * self.norm_channels() + self.nodes.iter().enumerate().map(of).sum::<usize>()
     }
 
-    /// Running means and variances of batch norms: values that training tracks and does not learn.
+    /// Number of running means and variances of batch norms, which training tracks but does not learn.
     pub fn statistics(&self) -> usize {
         2 * self.norm_channels()
     }

@@ -4,12 +4,12 @@ use super::{Activation, Graph, Op, Shape};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Channel ranges, in order and apart.
+/// Disjoint channel ranges, in order.
 type Ranges = Arc<[Range<usize>]>;
 
 impl Graph {
-    /// For each value, the channel ranges, in order and apart, of which it can be told from the operations that they are never
-    /// negative. Values that have the same share them.
+    /// For each value, the disjoint channel ranges, in order, that are provably never negative. Values with equal ranges share
+    /// them.
     pub fn non_negative(&self) -> Vec<Ranges> {
         let mut facts: Vec<Ranges> = Vec::with_capacity(self.nodes().len());
         let none: Ranges = Arc::new([]);
@@ -39,7 +39,7 @@ impl Graph {
     }
 }
 
-/// Ranges in order, those that touch as one, empty ones left out.
+/// Ranges in order, touching ones merged and empty ones left out.
 fn joined(ranges: impl Iterator<Item = Range<usize>>) -> Ranges {
     let mut all: Vec<Range<usize>> = vec![];
     for range in ranges.filter(|r| !r.is_empty()) {
@@ -51,7 +51,7 @@ fn joined(ranges: impl Iterator<Item = Range<usize>>) -> Ranges {
     all.into()
 }
 
-/// What two lists of ranges have in common.
+/// The intersection of two lists of ranges.
 fn shared<'a>(a: &'a [Range<usize>], b: &'a [Range<usize>]) -> impl Iterator<Item = Range<usize>> + 'a {
     let (mut i, mut j) = (0, 0);
     std::iter::from_fn(move || {
@@ -70,13 +70,13 @@ fn shared<'a>(a: &'a [Range<usize>], b: &'a [Range<usize>]) -> impl Iterator<Ite
     })
 }
 
-/// The same, as one of the two where it is one.
+/// The intersection; it reuses `a` or `b` if equal to it.
 fn both(a: &Ranges, b: &Ranges) -> Ranges {
     let common = joined(shared(a, b));
     [a, b].into_iter().find(|r| **r == common).cloned().unwrap_or(common)
 }
 
-/// Channels of `x` that stay non-negative behind a gate of channels `first..first + gate.channels`.
+/// Channels of `x` that stay non-negative after a gate on channels `first..first + gate.channels`.
 fn gated(x: &Ranges, factors: &Ranges, gate: Shape, first: usize, shape: &Shape) -> Ranges {
     let end = first + gate.channels;
     let inner = factors.iter().map(|r| r.start + first..r.end + first);

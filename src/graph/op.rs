@@ -1,4 +1,4 @@
-//! What a node computes.
+//! The operations of nodes.
 
 use super::conv::MAX_WINDOW;
 use super::{Activation, Conv2d, Shape};
@@ -29,7 +29,7 @@ impl BatchNorm {
     }
 }
 
-/// Max pooling; padding never wins (it counts as minus infinity). Output size rounds down.
+/// Max pooling. Padding counts as minus infinity, so it never wins. The output size rounds down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MaxPool {
     /// `[height, width]` of the window.
@@ -64,7 +64,7 @@ impl MaxPool {
     }
 }
 
-/// What a node computes.
+/// The operation of a node.
 #[derive(Clone, Debug)]
 pub enum Op {
     /// The image batch.
@@ -75,7 +75,7 @@ pub enum Op {
     BatchNorm(BatchNorm),
     /// A pointwise function on its own.
     Activation(Activation),
-    /// Sum of two values of one shape, then a pointwise function: where a residual connection ends.
+    /// Sum of two values of the same shape, then a pointwise function: the end of a residual connection.
     Add(Activation),
     /// Max pooling.
     MaxPool(MaxPool),
@@ -84,7 +84,7 @@ pub enum Op {
     AvgPool2x2,
     /// A range of the channels.
     Slice(Range<usize>),
-    /// `[c, h, w]` times `[g, 1, 1]`: channels `first..first + g` are multiplied by their gate, the others pass.
+    /// `[c, h, w]` times `[g, 1, 1]`: channels `first..first + g` are multiplied by their gate; the others pass unchanged.
     Gate {
         /// First channel that is multiplied.
         first: usize,

@@ -4,7 +4,7 @@ use super::{BlockWeight, Graph};
 use crate::tensor::all_finite;
 
 impl Graph {
-    /// The first convolution with a weight or bias beyond f32, which no executor could compute with. Forms every weight.
+    /// The first convolution with a weight or bias that overflows f32, which no executor can compute. Computes every weight.
     pub(crate) fn overflow(&self) -> Option<&str> {
         let mut over = self.convs().filter(|(_, conv)| {
             let finite = conv.blocks.iter().all(|b| match &b.weight {

@@ -7,15 +7,15 @@ use std::ops::Range;
 /// Minimum channels of a block. Structure comes in channel ranges; shorter runs are coincidence.
 const MIN_RUN: usize = 4;
 
-/// Rows whose columns one thread counts at a time.
+/// Number of rows whose columns one thread counts at a time.
 const ROWS_A_PART: usize = 64;
 
-/// Maximum ranges of rows, or of adjacent columns, to distinguish. A chain carries one range; more are fragments left by pruning and
-/// would cost a dispatch each.
+/// Maximum ranges of rows, or of adjacent columns, that are distinguished. A chain carries one range. More are fragments left by
+/// pruning, and would cost a dispatch each.
 const MAX_ROW_RANGES: usize = 3;
 
-/// What rounding leaves of a Dirac row where a batch norm was divided out in f32: the tolerance to give
-/// [`Conv2d::recognised`] for chains that other tools deployed. 8 units in the last place at 1.
+/// How far a Dirac row is from exact if a batch norm was divided out in f32: the tolerance to pass to [`Conv2d::recognised`] for
+/// chains written by other tools. 8 units in the last place at 1.
 pub const NEAR_DIRAC: f64 = 1.0 / (1u64 << 20) as f64;
 
 /// A convolution in block form.
@@ -23,14 +23,14 @@ pub const NEAR_DIRAC: f64 = 1.0 / (1u64 << 20) as f64;
 pub struct Recognised {
     /// The same function in block weights (up to `deviation`).
     pub conv: Conv2d,
-    /// Largest difference of a weight or bias from the Dirac it was taken for; 0 where the function is exactly the same.
+    /// Largest difference between a weight or bias and the Dirac that replaced it; 0 if the function is exactly the same.
     pub deviation: f64,
 }
 
 /// The kind of one row of a weight.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Row {
-    /// One factor at the centre tap of an input channel.
+    /// One factor, at the centre tap of one input channel.
     Single {
         input: usize,
         factor: f64,
@@ -42,23 +42,23 @@ enum Row {
     Other,
 }
 
-/// What a range of rows reads of one input channel.
+/// The weights of one input channel in a range of rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Column {
-    /// Values that are not zero, and those of them beside the centre tap.
+    /// Number of nonzero values (`count`), and of those outside the centre tap (`beside`).
     count: usize,
     beside: usize,
-    /// Row and value of the last one.
+    /// Row and value of the last nonzero value.
     row: usize,
     value: f64,
 }
 
 impl Conv2d {
-    /// Finds Dirac, diagonal and 2x2-mean rows, zero, Dirac, diagonal and pointwise column ranges, and groups in a plain
-    /// weight ([`Conv2d::as_plain`]), for an input of `[height, width]`. `None` where it has none of these.
+    /// Finds block structure in a plain weight ([`Conv2d::as_plain`]), for an input of `[height, width]`: Dirac, diagonal and
+    /// 2x2-mean rows; zero, Dirac, diagonal and pointwise column ranges; and groups. `None` if the weight has none of these.
     ///
-    /// Factors within `tolerance` of 1, and with them the biases of such rows within it of 0, are taken for a Dirac; with 0
-    /// nothing is changed, and what is not exactly a Dirac is a diagonal.
+    /// Rows become a Dirac if their factors are within `tolerance` of 1 and their biases within `tolerance` of 0. A tolerance of
+    /// 0 changes no value, and rows that are not exactly a Dirac become a diagonal.
     pub fn recognised(&self, input: [usize; 2], tolerance: f64) -> Option<Recognised> {
         let (weight, groups) = self.as_plain()?;
         let centre = self.centre().filter(|_| self.output_size(input) == Some(self.strided_size(input)))?;
@@ -72,7 +72,7 @@ impl Conv2d {
         let mut deviation = 0.0f64;
         let mut blocks = vec![];
         let mut ranges = 0;
-        // A grouped weight is cut between groups only.
+        // A grouped weight is only cut between groups.
         let unit = if groups > 1 { self.out_channels / groups } else { 1 };
         let mut rest = 0;
         let mut o = 0;
@@ -103,7 +103,7 @@ impl Conv2d {
         }
         let whole = |b: &Block| b.out.len() == self.out_channels && b.input.len() == self.in_channels;
         let same = matches!(blocks.as_slice(), [b] if whole(b) && matches!(&b.weight, BlockWeight::Dense { groups: g, .. } if *g == groups));
-        // Means in a run too short for a block stay taps.
+        // Means in a run that is too short for a block stay plain taps.
         let block = |o: usize| blocks.iter().find(|b| b.out.contains(&o)).map(|b| &b.weight);
         let tapped = |(o, row): (usize, &Row)| {
             matches!(row, Row::Mean { .. }) && !matches!(block(o), Some(BlockWeight::AvgPool2x2))
@@ -122,7 +122,7 @@ impl Row {
     }
 }
 
-/// End of the run of like rows from `start` on that read consecutive inputs.
+/// End of the run that starts at `start`: rows of the same kind that read consecutive inputs.
 fn run(rows: &[Row], start: usize) -> usize {
     let follows = |i: &usize| match (rows[start], rows[*i]) {
         (Row::Single { input: a, .. }, Row::Single { input: b, .. }) => b == a + i - start,
@@ -132,7 +132,7 @@ fn run(rows: &[Row], start: usize) -> usize {
     start + (start..rows.len()).take_while(follows).count()
 }
 
-/// A plain weight with what is needed to read it.
+/// A plain weight with the data needed to analyse it.
 struct View<'a> {
     conv: &'a Conv2d,
     weight: &'a Weight,
@@ -172,7 +172,7 @@ impl View<'_> {
         }
     }
 
-    /// The block of a run of like rows; where it is taken for a Dirac within the tolerance, also how far it is from one.
+    /// The block of a run of rows of the same kind, and its deviation if it becomes a Dirac within the tolerance.
     fn run_block(&self, rows: &[Row], out: Range<usize>) -> (Block, Option<f64>) {
         let factors: Vec<f64> = rows[out.clone()].iter().map(|r| r.factor()).collect();
         let near = self.near(&factors, &self.conv.bias[out.clone()]);
@@ -190,14 +190,14 @@ impl View<'_> {
         (Block { out, input, weight }, near)
     }
 
-    /// How far factors are from 1 and biases from 0, where all of them are within the tolerance.
+    /// The largest distance of factors from 1 and of biases from 0, if it is within the tolerance.
     fn near(&self, factors: &[f64], bias: &[f64]) -> Option<f64> {
         let off = factors.iter().map(|f| (f - 1.0).abs()).chain(bias.iter().map(|b| b.abs()));
         let off = off.fold(0.0, f64::max);
         (off <= self.tolerance).then_some(off)
     }
 
-    /// Blocks of rows that are none of their own. A factor taken for 1 raises `deviation`.
+    /// Blocks of rows that belong to no run. A factor that is replaced by 1 raises `deviation`.
     fn rest(&self, rows: Range<usize>, deviation: &mut f64) -> Vec<Block> {
         if rows.is_empty() {
             return vec![];
@@ -214,7 +214,7 @@ impl View<'_> {
         found.into_iter().filter_map(block).collect()
     }
 
-    /// The grouped block of some rows. Runs end between groups, so that whole groups are left.
+    /// The grouped block of some rows. Runs end between groups, so only whole groups remain.
     fn grouped_rest(&self, rows: Range<usize>) -> Block {
         let per_out = self.conv.out_channels / self.groups;
         let [_, per_in, ..] = self.weight.shape();
@@ -225,7 +225,7 @@ impl View<'_> {
         Block { out: rows, input: first * per_in..end * per_in, weight }
     }
 
-    /// What some rows of an ungrouped weight read of every input channel.
+    /// The column of every input channel, for some rows of an ungrouped weight.
     fn columns(&self, rows: &Range<usize>) -> Vec<Column> {
         let taps = self.taps();
         let [_, per_in, ..] = self.weight.shape();
@@ -247,7 +247,7 @@ impl View<'_> {
         parts.reduce(joined).unwrap_or_else(empty)
     }
 
-    /// The block of some rows over input channels of one kind; `None` where it is zero.
+    /// The block of some rows over input channels of one kind; `None` if it is zero.
     fn column_block(
         &self,
         kind: ColumnKind,
@@ -285,7 +285,8 @@ impl View<'_> {
         }
     }
 
-    /// The number of groups of a dense weight whose rows read a range of inputs each: the literal form of a grouped block.
+    /// The number of groups of a dense weight in which each row reads one range of inputs, as in the literal form of a grouped
+    /// block.
     fn groups_of(&self, weight: &Weight) -> usize {
         let [out, inputs, ..] = weight.shape();
         let taps = self.taps();
@@ -319,7 +320,7 @@ impl Column {
         Column { count: a.count + b.count, beside: a.beside + b.beside, ..last }
     }
 
-    /// Ignoring its neighbours.
+    /// The kind of the column by itself, ignoring its neighbours.
     fn kind(&self, windowed: bool) -> ColumnKind {
         match self {
             Column { count: 0, .. } => ColumnKind::Zero,
@@ -329,9 +330,9 @@ impl Column {
     }
 }
 
-/// Input channels in ranges of one kind. What is too short for its kind is dense.
+/// Ranges of input channels of one kind. A range that is too short for its kind is dense.
 fn ranges(columns: &[Column], windowed: bool) -> Vec<(ColumnKind, Range<usize>)> {
-    // With where a diagonal begins: two that follow each other are two blocks, as the second begins at another row.
+    // Each kind is paired with the start of its diagonal, so that two successive diagonals stay two blocks.
     let mut kinds: Vec<(ColumnKind, usize)> = columns.iter().map(|c| (c.kind(windowed), 0)).collect();
     let mut i = 0;
     while i < columns.len() {
@@ -343,7 +344,7 @@ fn ranges(columns: &[Column], windowed: bool) -> Vec<(ColumnKind, Range<usize>)>
         }
         i += diagonal.max(1);
     }
-    // A few zeros among pointwise columns, such as pruning leaves, do not end them.
+    // A few zero columns among pointwise columns, such as pruning leaves, do not split them.
     let sparse = |k: &(ColumnKind, usize)| matches!(k.0, ColumnKind::Pointwise | ColumnKind::Zero);
     for run in kinds.chunk_by_mut(|a, b| sparse(a) && sparse(b)) {
         let few =

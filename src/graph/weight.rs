@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 /// A stored convolution weight times a factor per output channel, from a folded batch norm.
 ///
-/// Rows are formed in f64 whenever they are read, so folding a batch norm or multiplying blocks out copies nothing, and a
-/// checkpoint can stay memory-mapped until it is uploaded or written.
+/// Rows are computed in f64 whenever they are read. Folding a batch norm or multiplying blocks out therefore copies nothing, and
+/// a checkpoint can stay memory-mapped until it is uploaded or written.
 #[derive(Clone, Debug)]
 pub struct Weight {
     shape: [usize; 4],
@@ -38,7 +38,7 @@ enum WeightSource {
 }
 
 impl Weight {
-    /// The tensor as it is, `[out, in / groups, height, width]`.
+    /// The tensor unchanged, `[out, in / groups, height, width]`.
     ///
     /// # Panics
     /// When the tensor is not of rank 4.
@@ -49,7 +49,7 @@ impl Weight {
         Weight { shape: [o, i, h, w], source: WeightSource::Tensor(tensor), row_scale: None }
     }
 
-    /// All blocks of a convolution multiplied out into one kernel of `groups` groups, Dirac ones and zeros included.
+    /// All blocks of a convolution, including Dirac blocks and zeros, multiplied out into one kernel of `groups` groups.
     ///
     /// # Panics
     /// When a block reads an input channel outside the group of its output channel.
@@ -58,10 +58,10 @@ impl Weight {
         Weight { shape, source: WeightSource::Flattened(Arc::new(conv.clone())), row_scale: None }
     }
 
-    /// Some output channels and some inputs of a group, in the order given: `[rows.len(), inputs.len(), height, width]`.
+    /// The given output channels and inputs of a group, in the given order: `[rows.len(), inputs.len(), height, width]`.
     ///
     /// # Panics
-    /// When one lies outside the weight.
+    /// When an index is outside the weight.
     pub fn selected(&self, rows: &[usize], inputs: &[usize]) -> Weight {
         let [o, i, h, w] = self.shape;
         assert!(rows.iter().all(|r| *r < o) && inputs.iter().all(|c| *c < i), "a part of the weight");
@@ -87,10 +87,10 @@ impl Weight {
         }
     }
 
-    /// A kernel of one group as one of `groups`: each row's inputs of its own group, the others left out.
+    /// A kernel of one group as a kernel of `groups` groups: each row keeps the inputs of its own group.
     ///
     /// # Panics
-    /// When rows or inputs cannot be cut into that many parts.
+    /// When `groups` does not divide the number of rows or of inputs.
     pub fn grouped(&self, groups: usize) -> Weight {
         if groups == 1 {
             return self.clone();
@@ -104,7 +104,7 @@ impl Weight {
     /// The same weight with row `o` multiplied by `scale[o]`.
     ///
     /// # Panics
-    /// When `scale` has not one factor per output channel.
+    /// When `scale` does not have one factor per output channel.
     pub fn scaled(&self, scale: &[f64]) -> Weight {
         assert_eq!(scale.len(), self.shape[0], "one factor per output channel");
         let row_scale = match &self.row_scale {
@@ -163,14 +163,14 @@ impl Weight {
         values
     }
 
-    /// Hands over every output channel, rounded once to f32, until one fails; then releases what they are formed of.
+    /// Passes every output channel, rounded once to f32, to `then` until one fails; then releases the source tensors.
     pub(crate) fn each_row_f32<E>(&self, then: impl FnMut(Vec<f32>) -> Result<(), E>) -> Result<(), E> {
         let result = (0..self.shape[0]).map(|o| self.rows_f32(o..o + 1)).try_for_each(then);
         self.release();
         result
     }
 
-    /// Hints that its source tensors will not be read soon: see [`Bytes::release`](crate::tensor::Bytes::release).
+    /// Hints that the source tensors will not be read soon: see [`Bytes::release`](crate::tensor::Bytes::release).
     pub(crate) fn release(&self) {
         match &self.source {
             WeightSource::Tensor(tensor) => tensor.release(),
@@ -186,7 +186,7 @@ impl Weight {
         }
     }
 
-    /// Shows every tensor that it is formed of.
+    /// Calls `see` with every tensor that the weight is computed from.
     pub(super) fn stored(&self, see: &mut impl FnMut(&Tensor)) {
         match &self.source {
             WeightSource::Tensor(tensor) => see(tensor),
@@ -206,7 +206,7 @@ impl Weight {
 }
 
 impl Conv2d {
-    /// Shows every tensor that its weight is formed of.
+    /// Calls `see` with every tensor that the convolution's weight is computed from.
     pub(super) fn stored(&self, see: &mut impl FnMut(&Tensor)) {
         for block in &self.blocks {
             if let BlockWeight::Pointwise(weight) | BlockWeight::Dense { weight, .. } = &block.weight {
@@ -216,7 +216,7 @@ impl Conv2d {
     }
 }
 
-/// Row `out` of a convolution's blocks as one kernel: what each block adds, at the group's own input channels.
+/// Row `out` of a convolution's blocks as one kernel over the group's input channels: the sum of all blocks.
 fn flat_row(conv: &Conv2d, out: usize, [rows, cols, kh, kw]: [usize; 4]) -> Vec<f64> {
     let taps = kh * kw;
     let groups = conv.in_channels / cols;
