@@ -1,4 +1,4 @@
-//! The conventions of a network under construction: stated by the user, shown by the file, or taken by default.
+//! The conventions of a network under construction: stated by the user, shown by the file, or assumed by default.
 
 use super::{Assume, Assumption};
 use crate::models::ModelError;
@@ -6,12 +6,12 @@ use crate::models::key::Key;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The function after most layers.
+/// The activation after most layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::models) enum Rectifier {
     Relu,
     Relu6,
-    /// Slopes are tensors.
+    /// PReLU; its slopes are tensors of the file.
     PRelu,
 }
 
@@ -58,13 +58,13 @@ impl Conventions {
         self.stated.get(key).is_some()
     }
 
-    /// The error for an impossible stated value.
+    /// The error for a stated value that is not possible.
     pub(in crate::models) fn refuse(&self, key: Key, why: String) -> ModelError {
         let value = self.stated.get(key).unwrap_or_default().to_string();
         ModelError::Assumption { key: key.to_string(), value, why }
     }
 
-    /// The value of a key: known from the file, stated, or by convention.
+    /// The value of a key: shown by the file, stated by the user, or the convention.
     fn take(&mut self, key: Key, convention: String) -> String {
         if let Some(value) = self.known.get(&key) {
             return value.clone();
@@ -95,7 +95,7 @@ impl Conventions {
         self.take(key, convention.into())
     }
 
-    /// As many numbers as the convention has; `of` says of what there is one each.
+    /// A list of as many numbers as the convention has; `of` names what they are counted per, for the error message.
     pub(in crate::models) fn counts(
         &mut self,
         key: Key,
@@ -121,7 +121,7 @@ impl Conventions {
         }
     }
 
-    /// All assumptions of the network. Refuses stated ones that were never requested.
+    /// All assumptions of the network, or an error if a stated one was never requested.
     pub(in crate::models) fn finish(self, family: &str) -> Result<Vec<Assumption>, ModelError> {
         let asked = |key: &Key| self.taken.contains_key(key) || self.known.contains_key(key);
         if let Some(key) = self.stated.values.keys().find(|key| !asked(key)) {
@@ -131,7 +131,7 @@ impl Conventions {
     }
 }
 
-/// Whether two values of a key mean the same.
+/// Whether two values of a key are equivalent.
 fn same(key: Key, a: &str, b: &str) -> bool {
     let number = |text: &str| text.parse::<f64>().ok();
     a == b || key == Key::BatchNormEps && number(a).is_some() && number(a) == number(b)

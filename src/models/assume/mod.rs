@@ -1,5 +1,5 @@
-//! Assumptions: properties that no tensor shows (strides, pools, the epsilon of batch norms, activations) and that each family takes by
-//! convention. A model lists every convention it depends on, and each can be overridden.
+//! Assumptions: properties that no tensor shows (strides, pools, the epsilon of batch norms, activations), so each family has a
+//! convention for them. A model lists every convention it depends on, and each can be overridden.
 
 mod conventions;
 mod words;
@@ -18,7 +18,7 @@ use std::fmt;
 /// The key of `config.json` whose object states assumptions.
 const CONFIG_KEY: &str = "rmnet";
 
-/// What an assumption in a config file is.
+/// The JSON types that an assumption may have.
 const EXPECTED: &str = "a number, a word or a list";
 
 /// Assumptions stated by the user, which override conventions.
@@ -41,7 +41,7 @@ impl Assume {
     /// States one assumption.
     ///
     /// # Errors
-    /// [`ModelError::Assumption`] for an unknown key, a value that the key cannot have, or a second value of a key.
+    /// [`ModelError::Assumption`] for an unknown key, an invalid value, or a second value for a key.
     pub fn state(&mut self, key: &str, value: &str) -> Result<(), ModelError> {
         let unknown = |why| ModelError::Assumption { key: key.into(), value: value.into(), why };
         let key: Key = key.trim().parse().map_err(unknown)?;
@@ -88,11 +88,11 @@ impl Assume {
 /// A property that a network depends on and no tensor shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assumption {
-    /// What it is.
+    /// The property.
     pub key: Key,
     /// Its value, as [`Assume::state`] takes it.
     pub value: String,
-    /// Whether it was stated; if not, it is the convention of the family.
+    /// Whether it was stated by the user or a config file; else it is the convention of the family.
     pub stated: bool,
 }
 

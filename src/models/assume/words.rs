@@ -1,9 +1,9 @@
-//! Assumptions in words.
+//! Describes assumptions in words.
 
 use super::Assumption;
 use crate::models::key::Key;
 
-/// Assumptions in words: `stem stride 2 with max-pool; strides 1 2 2 2 in the 3x3; batch norm eps 1e-5; ReLU`.
+/// Describes assumptions: `stem stride 2 with max-pool; strides 1 2 2 2 in the 3x3; batch norm eps 1e-5; ReLU`.
 pub fn in_words(assumptions: &[Assumption]) -> String {
     let value = |key: Key| assumptions.iter().find(|a| a.key == key).map(|a| a.value.as_str());
     let spaced = |text: &str| text.replace(',', " ");
