@@ -5,7 +5,8 @@ use crate::kernel::{BufferShape, ConvParameters, ConvSpec, Function, Kernel, Pre
 /// Half an ulp of 1 in f32.
 const HALF_ULP: f64 = 1.0 / (1u64 << 24) as f64;
 
-/// Buffers and weights for one convolution. Of operands, adds, gates, scales plus shifts, and slopes no magnitude is over 1.
+/// Buffers and weights for one convolution. Operands, adds, gates, the sum of scale and shift, and slopes have magnitudes of at
+/// most 1.
 pub(super) struct Data {
     /// Words of the buffers read.
     pub(super) reads: Vec<Vec<u32>>,
@@ -28,7 +29,7 @@ impl Data {
         let mut reads = vec![vec![]; count];
         for o in operands {
             if reads[o.buffer].is_empty() {
-                // Away from zero, so that the bound, which assumes magnitude 1, is less than a factor of two too wide.
+                // Magnitudes of at least 0.5, so that the bound, which assumes magnitude 1, is at most twice too wide.
                 let values = fill(&o.shape, || {
                     let v = next();
                     (0.5 + 0.5 * v.abs()).copysign(v)
@@ -46,8 +47,8 @@ impl Data {
         let writes = writes.collect();
         let (terms, precision) = (terms(spec), spec.precision());
         let weight = |len: usize, next: &mut dyn FnMut() -> f32| -> Vec<f32> {
-            // Sums of about unit variance: every part of an activation is met.
-            // Stored ones: no kernel rounds them.
+            // Scaled for sums of about unit variance, so that every part of an activation is reached. Rounded to storable values,
+            // so that no kernel rounds them again.
             (0..len).map(|_| precision.stored(next() * 2.0 / (terms as f32).sqrt())).collect()
         };
         let weights = ranges.iter().map(|r| weight(spec.out_channels * per_channel(r), &mut next)).collect();
@@ -67,8 +68,9 @@ impl Data {
         kernel.pack(spec, &ConvParameters { k_ranges: &k_ranges, bias, slopes, prologues })
     }
 
-    /// Per output channel, how far a right sum may be from the exact one: `(K + 2) * 2^-24 * sum |w||x|`, with five more roundings for
-    /// operands with a prologue or average pooling. Activations do not widen it, except for the rounding of a sigmoid.
+    /// Per output channel, how far a correct sum may be from the exact one: `(K + 2) * 2^-24 * sum |w||x|`, with five more
+    /// roundings for operands with a prologue or average pooling. Activations do not widen it, except for the rounding of a
+    /// sigmoid.
     pub(super) fn bounds(&self, spec: &ConvSpec) -> Vec<f64> {
         let roundings = (terms(spec) + 2 + 5) as f64;
         (0..spec.out_channels)
@@ -92,7 +94,7 @@ impl Data {
     }
 }
 
-/// The words of a buffer of that precision.
+/// The words of a buffer of `precision`.
 fn words(values: &[f32], precision: Precision) -> Vec<u32> {
     match precision {
         Precision::F32 => values.iter().map(|v| v.to_bits()).collect(),
@@ -106,7 +108,7 @@ fn words(values: &[f32], precision: Precision) -> Vec<u32> {
     }
 }
 
-/// What the words of the written buffers stand for.
+/// The values that the words of the written buffers encode.
 pub(super) fn values(spec: &ConvSpec, words: &[Vec<u32>]) -> Vec<Vec<f32>> {
     let half = |bits: u32| half::f16::from_bits(bits as u16).to_f32();
     let of = |words: &[u32], precision| match precision {
@@ -116,8 +118,8 @@ pub(super) fn values(spec: &ConvSpec, words: &[Vec<u32>]) -> Vec<Vec<f32>> {
     spec.outputs.iter().zip(words).map(|(o, w)| of(w, o.shape.precision)).collect()
 }
 
-/// Compares the written channels element by element and reports the first difference. `expected` must be finite. `factor`: sum of both
-/// kernels' rounding bounds, relative to that of a plain sum.
+/// Compares the written channels element by element and reports the first difference. `expected` must be finite. `factor` is the
+/// sum of both kernels' rounding bounds, relative to the bound of a plain sum.
 pub(super) fn compare(
     spec: &ConvSpec,
     bounds: &[f64],
@@ -132,7 +134,7 @@ pub(super) fn compare(
                 for pixel in 0..s.height * s.width {
                     let at = s.index(n, output.first_channel + i, pixel / s.width, pixel % s.width);
                     let (e, f) = (f64::from(expected[at]), f64::from(found[at]));
-                    // Both may be off by the bound, and each was rounded as it was stored. What is no number is never within it.
+                    // Both results may be off by the bound, and each was rounded when it was stored. A NaN is never within it.
                     let bound = factor * bounds[c];
                     let off = bound + 2.0 * s.precision.rounding(e.abs() + bound);
                     let within = (e - f).abs() <= off;
@@ -149,12 +151,12 @@ pub(super) fn compare(
     Ok(())
 }
 
-/// Terms of the longest sum.
+/// Number of terms of the longest sum.
 pub(super) fn terms(spec: &ConvSpec) -> usize {
     1 + spec.adds.len() + spec.k_ranges.iter().map(per_channel).sum::<usize>()
 }
 
-/// Weights of one output channel.
+/// Number of weights of one output channel.
 fn per_channel(range: &crate::kernel::KRange) -> usize {
     range.from.channels / range.groups * range.kernel[0] * range.kernel[1]
 }
@@ -174,7 +176,7 @@ fn fill(shape: &BufferShape, mut next: impl FnMut() -> f32) -> Vec<f32> {
     values
 }
 
-/// The same values in -1..1 every time (SplitMix64).
+/// Pseudorandom values in -1..1, the same every time (SplitMix64).
 fn noise() -> impl FnMut() -> f32 {
     let mut state = 1u64;
     move || {
@@ -257,7 +259,7 @@ mod tests {
             let message = compare(&spec, &bounds, 2.0, &narrow, &wrong).unwrap_err();
             assert!(message.contains("image 1, channel 5, row 2, column 0"), "{message}");
         }
-        // Padded lanes belong to nobody here.
+        // Padded lanes are not compared.
         let mut padded = narrow.clone();
         padded[0][shape.index(0, 4, 0, 0) + 2] = f32::NAN;
         assert_eq!(compare(&spec, &bounds, 2.0, &narrow, &padded), Ok(()));

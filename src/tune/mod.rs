@@ -17,9 +17,9 @@ const MAX_SPEC_TIME: Duration = Duration::from_millis(300);
 /// Minimum duration of a measurement, unless it would take more than the maximum number of dispatches.
 const MIN_DURATION: Duration = Duration::from_millis(1);
 const MAX_DISPATCHES: u32 = 256;
-/// An alternative is chosen if its time is at most this fraction of the static choice's: faster by a fiftieth, which noise rarely gives
-/// to a median; or by a tenth where the static choice is a shader shared by many layers, while a separate shader takes a software driver
-/// a third of a second to compile.
+/// An alternative is chosen if its time is below this fraction of the static choice's time. Usually it must be faster by 2 %,
+/// which noise rarely causes in a median. It must be faster by 10 % where the static choice is a shader shared by many layers,
+/// because a separate shader takes a software driver a third of a second to compile.
 const MAX_TIME_RATIO: f64 = 0.98;
 const MAX_TIME_RATIO_OWN_SHADER: f64 = 0.9;
 
@@ -28,7 +28,7 @@ const MAX_TIME_RATIO_OWN_SHADER: f64 = 0.9;
 pub struct Tune {
     /// One per distinct convolution of the plan for which there are several kernels, in the plan's order.
     pub choices: Vec<TunedConv>,
-    /// Number of dispatches with a single candidate.
+    /// Number of dispatches with only one candidate kernel.
     pub without_choice: usize,
     /// Whether times are GPU times; else host times over repeated dispatches.
     pub gpu_time: bool,
@@ -60,9 +60,9 @@ pub struct Tried {
 /// Progress, reported before each spec is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress<'a> {
-    /// Specs measured.
+    /// Number of specs measured so far.
     pub done: usize,
-    /// Specs to measure.
+    /// Number of specs to measure in total.
     pub of: usize,
     /// The dispatch measured next.
     pub dispatch: &'a str,
@@ -87,9 +87,9 @@ pub enum TuneError {
     },
 }
 
-/// Times every kernel of every distinct convolution of `plan`, made for [`Gpu::plan_target`], on random data. A kernel whose result
-/// differs from the static choice's by more than rounding is not timed. To be chosen, a kernel must be faster by a fiftieth, or by a
-/// tenth on software adapters, which would have to compile an additional shader.
+/// Times every kernel of every distinct convolution of `plan`, which must be made for [`Gpu::plan_target`], on random data. A
+/// kernel whose result differs from the static choice's by more than rounding is not timed. To be chosen, a kernel must be faster
+/// by 2 %, or by 10 % on software adapters, which would have to compile an additional shader.
 ///
 /// # Errors
 /// [`TuneError`] names the dispatch.
@@ -176,7 +176,8 @@ fn measure(
     Ok(tried.collect())
 }
 
-/// The median time of a dispatch of each candidate, measured in alternation so that disturbances affect all of them.
+/// The median time of a dispatch of each candidate. Candidates are measured in alternation, so that disturbances affect all of
+/// them.
 fn time(bench: &DispatchBench<'_>, candidates: &[&CompiledCandidate]) -> Result<Vec<Duration>, GpuError> {
     let mut dispatches = 1;
     // Each candidate has run once, so it is compiled and its memory touched.
@@ -201,7 +202,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// The fastest, if its time is below `max_time_ratio` times that of the first; else the first.
+/// The fastest candidate if its time is below `max_time_ratio` times that of the first; else the first.
 fn fastest(tried: &[Tried], max_time_ratio: f64) -> usize {
     let timed = tried.iter().enumerate().filter_map(|(i, t)| Some((i, *t.outcome.as_ref().ok()?)));
     let default = timed.clone().find(|(i, _)| *i == 0);
@@ -232,7 +233,7 @@ impl TunedConv {
 }
 
 impl Tune {
-    /// Time of all dispatches measured, in a run: by the static choices, and by the kernels to use.
+    /// Total time per run of all dispatches measured: with the static choices, and with the chosen kernels.
     pub fn totals(&self) -> [Duration; 2] {
         let total = |time: fn(&TunedConv) -> Duration| {
             self.choices.iter().map(|c| time(c) * c.dispatches.len() as u32).sum()
@@ -240,7 +241,7 @@ impl Tune {
         [total(TunedConv::default_time), total(TunedConv::chosen_time)]
     }
 
-    /// The choices, as they are kept for the adapter they were measured on.
+    /// The choices, in the form stored for the adapter they were measured on.
     pub fn tuning(&self, gpu: &Gpu) -> Tuning {
         let mut tuning = Tuning::default();
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
