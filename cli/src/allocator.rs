@@ -22,7 +22,7 @@ fn had(at: *mut u8, bytes: usize) -> *mut u8 {
 #[cfg(unix)]
 fn out_of_memory() -> ! {
     const WHY: &[u8] = b"error: out of memory\n";
-    // SAFETY: bytes of a constant, written to a descriptor; then the process ends, and nothing else of it is run.
+    // SAFETY: writes a constant to a file descriptor and ends the process; no other code of it runs afterwards.
     unsafe {
         libc::write(2, WHY.as_ptr().cast(), WHY.len());
         libc::_exit(6)
@@ -34,25 +34,25 @@ fn out_of_memory() -> ! {
     std::process::exit(6)
 }
 
-// SAFETY: the system's allocator, but for what does not return.
+// SAFETY: the system's allocator, except that a failed small allocation does not return.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as the caller vouches.
+        // SAFETY: the caller's guarantee.
         had(unsafe { System.alloc(layout) }, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as the caller vouches.
+        // SAFETY: the caller's guarantee.
         had(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: as the caller vouches.
+        // SAFETY: the caller's guarantee.
         had(unsafe { System.realloc(at, layout, size) }, size)
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as the caller vouches.
+        // SAFETY: the caller's guarantee.
         unsafe { System.dealloc(at, layout) }
     }
 }

@@ -1,4 +1,4 @@
-//! The command line as data: the contract that scripts rely on.
+//! The command line as data: an interface that scripts rely on.
 
 use super::assumed;
 pub use super::choices::{CriterionArg, ExifArg, FormatArg, MergeArg, ModeArg, PassArg, PrecisionArg, Shard};
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[derive(Parser)]
 #[command(version, arg_required_else_help = false, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// What to do; `demo` where nothing is said
+    /// What to do [default: demo]
     #[command(subcommand)]
     pub verb: Option<Verb>,
     /// Print one JSON object instead of text
@@ -40,21 +40,21 @@ pub enum Verb {
     Run(RunArgs),
     /// Check that the residual-free network computes the same function, block by block
     Verify(VerifyArgs),
-    /// Time cold start and warm runs, beside what the device could do
+    /// Time cold start and warm runs, compared with the device's peak
     Bench(BenchArgs),
-    /// Time every dispatch, and say what bounds it
+    /// Time every dispatch, and show whether compute or memory bounds it
     Profile(ProfileArgs),
-    /// Find the fastest kernel of every layer on this adapter, and keep the choice for later runs
+    /// Find the fastest kernel of every layer on this adapter, and store the choice for later runs
     Tune(TuneArgs),
     /// Print the shader of a dispatch
     Wgsl(WgslArgs),
     /// List the adapters with their features and limits
     Devices,
-    /// Say what would stop a run, and what to install
+    /// Report what would prevent a run, and what to install
     Doctor,
 }
 
-/// Options of everything that reads a checkpoint.
+/// Options of all verbs that read a checkpoint.
 #[derive(Args)]
 pub struct ModelArgs {
     /// Weights (safetensors, its index of shards, or a PyTorch `.pth`, `.pt`, `.bin`), or a folder that holds them with its config files
@@ -62,41 +62,41 @@ pub struct ModelArgs {
     /// Input height and width, as `HxW` or one number
     #[arg(long, value_parser = size, value_name = "HxW")]
     pub size: Option<[usize; 2]>,
-    /// What no tensor shows, where it is not as `inspect` says that it is assumed: stem_stride, stem_pool, stage_strides,
-    /// block_strides, stride_in, dilation, shortcut_pool, batch_norm_eps, activation, anti_alias, global_pool, head, head_activation or prefix; may
-    /// be given many times
+    /// Override an assumption about what no tensor shows, listed by `inspect`; KEY is stem_stride, stem_pool, stage_strides,
+    /// block_strides, stride_in, dilation, shortcut_pool, batch_norm_eps, activation, anti_alias, global_pool, head,
+    /// head_activation or prefix; may be repeated
     #[arg(long, value_parser = assumed::option, value_name = "KEY=VALUE")]
     pub assume: Vec<(String, String)>,
-    /// Which value the network ends with: its own output; what its classifier reads; or a layer's map, by the name of a block
+    /// Output of the network: `logits`, its own output; `features`, the classifier's input; or LAYER, the feature map of a block
     /// (`layer1.0`), a stage (`layer1`) or any layer that `rmnet inspect` lists
     #[arg(long, default_value_t, value_name = "logits|features|LAYER")]
     pub output: OutputChoice,
 }
 
-/// Options of everything that runs.
+/// Options of all verbs that run a network.
 #[derive(Args)]
 pub struct DeviceArgs {
-    /// NAME, INDEX, pci:ADDRESS, vulkan, metal, dx12, gl, best, cpu or auto; `cpu` is the plain CPU executor [default: auto, a hardware
-    /// GPU, else cpu; a software GPU runs only where it is asked for]
+    /// Device: NAME, INDEX, pci:ADDRESS, vulkan, metal, dx12, gl, best, cpu or auto; `cpu` is the plain CPU executor [default: auto, a
+    /// hardware GPU, else cpu; a software GPU is used only if requested]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
-    /// What values between layers and weights are stored in; sums are f32 in either
+    /// Storage type of weights and of values between layers; sums are always f32
     #[arg(long, value_enum, default_value_t)]
     pub precision: PrecisionArg,
-    /// Compile shaders with wgpu's run-time bounds checks, which most GPUs run slower
+    /// Compile shaders with wgpu's run-time bounds checks, which slow down most GPUs
     #[arg(long)]
     pub safe_shaders: bool,
     #[command(flatten)]
     pub kept: KeptArgs,
 }
 
-/// What earlier runs left on disk.
+/// Files that earlier runs left on disk.
 #[derive(Args)]
 pub struct KeptArgs {
-    /// A file of `rmnet tune`, or `none` [default: what `rmnet tune` kept for this adapter]
+    /// Tuning file written by `rmnet tune`, or `none` [default: the one that `rmnet tune` stored for this adapter]
     #[arg(long, value_name = "FILE|none")]
     pub tuning: Option<PathBuf>,
-    /// Folder of the kept tuning and of shaders that the driver compiled, or `none` [default: RMNET_CACHE_DIR, else `rmnet` in
+    /// Folder of the stored tuning and of compiled shaders, or `none` [default: RMNET_CACHE_DIR, else `rmnet` in
     /// the user's cache folder]
     #[arg(long, value_name = "DIR|none")]
     pub cache: Option<PathBuf>,
@@ -105,7 +105,7 @@ pub struct KeptArgs {
 /// `demo`
 #[derive(Args, Default)]
 pub struct DemoArgs {
-    /// Run this device alone: NAME, INDEX, pci:ADDRESS, cpu, vulkan, metal, dx12 or gl [default: every device there is]
+    /// Run only this device: NAME, INDEX, pci:ADDRESS, cpu, vulkan, metal, dx12 or gl [default: every device]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
 }
@@ -134,25 +134,25 @@ pub struct ConvertArgs {
     /// File to write
     #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Kind of file [default: as the name of FILE ends, else safetensors]
+    /// File format [default: by the extension of FILE, else safetensors]
     #[arg(long, value_enum)]
     pub format: Option<FormatArg>,
-    /// Plain weights with the Dirac kernels multiplied out, for other runtimes
+    /// Write plain weights with the Dirac kernels multiplied out, for other runtimes
     #[arg(long)]
     pub literal: bool,
     /// Multiply neighbouring linear 1x1 convolutions into one (MobileNetV2 becomes a MobileNetV1)
     #[arg(long, value_enum, default_value_t)]
     pub merge: MergeArg,
-    /// Where `--merge auto` measures: NAME, INDEX, pci:ADDRESS, cpu, vulkan, metal, dx12 or gl [default: a hardware GPU, else cpu]
+    /// Device on which `--merge auto` measures: NAME, INDEX, pci:ADDRESS, cpu, vulkan, metal, dx12 or gl [default: a hardware GPU, else cpu]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
 }
 
-/// How much goes.
+/// How many channels are removed.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub struct TargetArgs {
-    /// Remove at most this share of the channels, 0 <= R < 1, but always all that is exactly removable; with 0 nothing else
+    /// Remove at most this share of the channels, 0 <= R < 1; exactly removable channels are always removed, and with 0 only those
     #[arg(long, value_name = "R", allow_negative_numbers = true)]
     pub ratio: Option<f64>,
     /// Remove channels until at most this share of the multiplies is left, 0 < R <= 1
@@ -170,25 +170,25 @@ pub struct PruneArgs {
     pub out: PathBuf,
     #[command(flatten)]
     pub target: TargetArgs,
-    /// What channels are judged by
+    /// How the importance of a channel is measured
     #[arg(long, value_enum, default_value_t)]
     pub criterion: CriterionArg,
     /// For `--criterion mean`: images, folders of images, or one `.safetensors` with a tensor `input` [N, C, H, W]
     #[arg(long, num_args = 1.., value_name = "INPUT")]
     pub calibration: Vec<PathBuf>,
-    /// What becomes of the images' EXIF orientation
+    /// Whether to apply the EXIF orientation of images
     #[arg(long, value_enum, default_value_t)]
     pub exif: ExifArg,
-    /// What every layer keeps: a number of channels, or with a decimal point a share of them [default: 1]
+    /// Minimum that every layer keeps: a number of channels, or, with a decimal point, a share of them [default: 1]
     #[arg(long, value_parser = at_least, value_name = "N|FRACTION", allow_negative_numbers = true)]
     pub keep_at_least: Option<AtLeast>,
-    /// The largest share of a layer's channels that may go; may be given many times
+    /// The largest share of a layer's channels that may be removed; may be repeated
     #[arg(long, value_parser = limit, value_name = "LAYER=R")]
     pub limit: Vec<(String, f64)>,
-    /// Keep channels in multiples of this, by keeping more
+    /// Round the number of kept channels up to a multiple of this
     #[arg(long, default_value_t = 4)]
     pub multiple: usize,
-    /// Tie channels as the residual network ties them: the baseline to compare with
+    /// Tie channels as the residual network does: a baseline for comparison
     #[arg(long)]
     pub coupled: bool,
     /// Also remove connections past a block whose two ends stay; saves multiplies in the literal form only
@@ -210,14 +210,14 @@ pub struct PlanArgs {
     /// Multiply neighbouring linear 1x1 convolutions into one; `auto` needs a device, see `run` and `convert`
     #[arg(long, value_enum, default_value_t)]
     pub merge: MergeArg,
-    /// Whom to plan for: cpu (without limits), NAME, INDEX, pci:ADDRESS, vulkan, metal, dx12 or gl [default: a GPU, no discrete card,
-    /// of WebGPU's default limits]
+    /// Device to plan for: cpu (without limits), NAME, INDEX, pci:ADDRESS, vulkan, metal, dx12 or gl [default: a non-discrete GPU with
+    /// WebGPU's default limits]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
-    /// What values between layers and weights are stored in
+    /// Storage type of weights and of values between layers
     #[arg(long, value_enum, default_value_t)]
     pub precision: PrecisionArg,
-    /// Draw the lifetimes to this file
+    /// Draw the lifetimes of values to this SVG file
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
 }
@@ -227,17 +227,17 @@ pub struct PlanArgs {
 pub struct RunArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// PNG and JPEG images, folders of them (not those inside), `-` for standard input, or one `.safetensors` with a tensor
+    /// PNG and JPEG images, folders of them (without subfolders), `-` for standard input, or one `.safetensors` with a tensor
     /// `input` [N, C, H, W], which is run at its own size
     #[arg(required = true)]
     pub inputs: Vec<PathBuf>,
-    /// What becomes of the images' EXIF orientation
+    /// Whether to apply the EXIF orientation of images
     #[arg(long, value_enum, default_value_t)]
     pub exif: ExifArg,
-    /// Run every N-th image from the I-th, `1/N` to `N/N`: N runs share all images out
+    /// Run every N-th image from the I-th on, `1/N` to `N/N`, so that N runs cover all images
     #[arg(long, value_parser = shard, value_name = "I/N")]
     pub shard: Option<Shard>,
-    /// Print one JSON object a line for each image as it goes, instead of a report
+    /// Print one JSON object per line for each image as it is processed, instead of a report
     #[arg(long)]
     pub jsonl: bool,
     #[command(flatten)]
@@ -254,11 +254,11 @@ pub struct RunArgs {
     /// Classes to print per image
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub top: u32,
-    /// Write the output, a tensor of the name given with --output: `logits` [N, classes], `features` [N, C] or LAYER [N, C, H, W], f32;
-    /// a row for each input that could be read, whose names the metadata's `inputs` lists
+    /// Write the output as an f32 tensor named as in --output: `logits` [N, classes], `features` [N, C] or LAYER [N, C, H, W], with one
+    /// row per readable input; `inputs` in the metadata lists their names
     #[arg(long, value_name = "OUT.safetensors")]
     pub logits: Option<PathBuf>,
-    /// Class names, one a line
+    /// Class names, one per line
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
 }
@@ -268,29 +268,29 @@ pub struct RunArgs {
 pub struct VerifyArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// What is run: images, folders of images, `-`, or one `.safetensors` with a tensor `input` [N, C, H, W], as `run` takes
-    /// them [default: noise]
+    /// Inputs, as for `run`: images, folders of images, `-`, or one `.safetensors` with a tensor `input` [N, C, H, W]
+    /// [default: noise]
     pub inputs: Vec<PathBuf>,
-    /// What becomes of the images' EXIF orientation
+    /// Whether to apply the EXIF orientation of images
     #[arg(long, value_enum, default_value_t)]
     pub exif: ExifArg,
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Check every layer on the device by its rounding bound, and name the first that is over
+    /// Check every layer on the device against its rounding bound, and name the first that exceeds it
     #[arg(long)]
     pub bisect: bool,
     /// Write the certificate to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub certificate: Option<PathBuf>,
-    /// Seed of the noise that is run
+    /// Seed of the noise
     #[arg(long, default_value_t = 1, conflicts_with = "inputs")]
     pub seed: u64,
-    /// Check in f64 on the CPU alone
+    /// Check only in f64 on the CPU
     #[arg(long, conflicts_with_all = ["bisect", "adapter"])]
     pub no_device: bool,
 }
 
-/// Options of everything that is timed.
+/// Options of all verbs that measure time.
 #[derive(Args)]
 pub struct TimedArgs {
     #[command(flatten)]
@@ -306,10 +306,10 @@ pub struct TimedArgs {
     /// Multiply neighbouring linear 1x1 convolutions into one
     #[arg(long, value_enum, default_value_t)]
     pub merge: MergeArg,
-    /// Fewest runs measured
+    /// Minimum number of measured runs
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
-    /// Least seconds measured
+    /// Minimum seconds measured
     #[arg(long, default_value_t = 3.0, value_parser = seconds)]
     pub seconds: f64,
 }
@@ -319,10 +319,10 @@ pub struct TimedArgs {
 pub struct BenchArgs {
     #[command(flatten)]
     pub timed: TimedArgs,
-    /// An earlier report (--json) to compare with; exit code 7 where this one is slower
+    /// An earlier report (--json) to compare with; exit code 7 if this run is slower
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
-    /// How much slower, in percent, counts
+    /// Percentage by which this run must be slower to fail
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(..=1000), requires = "baseline")]
     pub threshold: u32,
 }
@@ -342,7 +342,7 @@ pub struct ProfileArgs {
 pub struct TuneArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// NAME, INDEX, pci:ADDRESS, vulkan, metal, dx12 or gl [default: a hardware GPU]
+    /// GPU: NAME, INDEX, pci:ADDRESS, vulkan, metal, dx12 or gl [default: a hardware GPU]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
     /// Images per run; kernels are chosen for one batch size
@@ -351,10 +351,10 @@ pub struct TuneArgs {
     /// Which form of the network
     #[arg(long, value_enum, default_value_t)]
     pub mode: ModeArg,
-    /// What values between layers and weights are stored in
+    /// Storage type of weights and of values between layers
     #[arg(long, value_enum, default_value_t)]
     pub precision: PrecisionArg,
-    /// File to write, such as one to ship; what it holds of other adapters and layers stays [default: the one that other verbs
+    /// File to write, such as one to ship; its entries for other adapters and layers are kept [default: the file that other verbs
     /// read]
     #[arg(short, long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -368,13 +368,14 @@ pub struct TuneArgs {
 pub struct WgslArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Position from 0, or name, of the dispatch (`rmnet plan` lists them) [default: all]
+    /// Index from 0 or name of a dispatch, as listed by `rmnet plan` [default: all]
     #[arg(long)]
     pub dispatch: Option<String>,
-    /// Which of its kernels, such as "gemm 64px x 64oc x 16"; with `--dispatch` [default: the one that runs]
+    /// Kernel of the dispatch, such as "gemm 64px x 64oc x 16"; with `--dispatch` [default: the one that runs]
     #[arg(long, requires = "dispatch")]
     pub kernel: Option<rmnet::kernel::Choice>,
-    /// Whose shaders: NAME, INDEX, pci:ADDRESS, vulkan, metal, dx12 or gl [default: any adapter with WebGPU's default limits]
+    /// Device whose shaders are printed: NAME, INDEX, pci:ADDRESS, vulkan, metal, dx12 or gl [default: any adapter with WebGPU's
+    /// default limits]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
     /// Images per run
@@ -383,7 +384,7 @@ pub struct WgslArgs {
     /// Which form of the network
     #[arg(long, value_enum, default_value_t)]
     pub mode: ModeArg,
-    /// What values between layers and weights are stored in
+    /// Storage type of weights and of values between layers
     #[arg(long, value_enum, default_value_t)]
     pub precision: PrecisionArg,
     #[command(flatten)]

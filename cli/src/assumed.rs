@@ -1,12 +1,12 @@
-//! What a network rests on and no tensor shows, and what of its file is no part of it. `inspect`, `run` and `verify` print it with
-//! their report, other verbs on standard error.
+//! The assumptions of a network, and the tensors of its file that it ignores. `inspect`, `run` and `verify` print them with their
+//! report, other verbs on standard error.
 
 use super::terminal;
 use rmnet::models::{self, Assume, Assumption, Key, Model};
 use serde::Serialize;
 use std::fmt;
 
-/// Ignored tensors that are named; a training checkpoint has hundreds.
+/// Maximum number of ignored tensors that are named; a training checkpoint has hundreds.
 const NAMED: usize = 6;
 
 /// An option `--assume`, as clap reads it.
@@ -18,13 +18,13 @@ pub fn option(text: &str) -> Result<(String, String), String> {
     Ok((key.into(), value.into()))
 }
 
-/// Notes on standard error, of verbs whose text has no place for it.
+/// Prints notes on standard error, for verbs whose report does not contain them.
 pub fn note(model: &Model) {
     let said = Assumed::of(model).said();
     said.iter().for_each(|(what, words)| terminal::say(&format!("note: {what}: {words}")));
 }
 
-/// The part of a report that says what a model rests on.
+/// The part of a report that lists a model's assumptions and ignored tensors.
 #[derive(Serialize)]
 pub struct Assumed<'a> {
     assumed: &'a [Assumption],
@@ -36,12 +36,12 @@ impl<'a> Assumed<'a> {
         Assumed { assumed: &model.assumed, ignored: &model.ignored }
     }
 
-    /// Whether it rests on a convention that nobody stated.
+    /// Whether the model depends on a convention that nobody stated.
     pub fn by_convention(&self) -> bool {
         self.assumed.iter().any(|a| !a.stated)
     }
 
-    /// What is said, by what it is: stated, assumed and ignored, where there is any.
+    /// Pairs of a heading (stated, assumed, ignored) and its text, without empty ones.
     fn said(&self) -> Vec<(&'static str, String)> {
         let (stated, assumed): (Vec<_>, Vec<_>) = self.assumed.iter().cloned().partition(|a| a.stated);
         let mut said = vec![];
@@ -58,7 +58,7 @@ impl<'a> Assumed<'a> {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            // A network that normalises its own input is run without that.
+            // Normalisation that a network does itself is ignored.
             let normalises = self.ignored.iter().any(|name| models::normalises(name));
             let note = if normalises { "; inputs are taken as normalised already" } else { "" };
             said.push(("ignored", format!("{}{more}{note}", named.join(", "))));
@@ -66,7 +66,7 @@ impl<'a> Assumed<'a> {
         said.into_iter().map(|(what, words)| (what, terminal::line(&words).into_owned())).collect()
     }
 
-    /// Rows of `inspect`, which also say how other values are stated.
+    /// Rows of `inspect`, which also explain how to state other values.
     pub fn rows(&self) -> String {
         let row = |(what, words): &(&str, String)| format!("{what:<11} {words}\n");
         let (ignored, others): (Vec<_>, Vec<_>) =
@@ -86,7 +86,7 @@ impl<'a> Assumed<'a> {
 }
 
 impl fmt::Display for Assumed<'_> {
-    /// Lines, each with its newline; none where nothing is assumed or ignored.
+    /// One line per heading, each with a newline; nothing if nothing is assumed or ignored.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.said().iter().try_for_each(|(what, words)| writeln!(f, "{what}: {words}"))
     }

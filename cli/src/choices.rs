@@ -1,4 +1,4 @@
-//! What options can be set to, and how their values are read.
+//! The values of options, and how they are parsed.
 
 use clap::ValueEnum;
 use rmnet::images::Orientation;
@@ -14,14 +14,14 @@ pub enum ModeArg {
     Structured,
     /// No residual connection, Dirac weights multiplied out
     Literal,
-    /// The original graph, its Adds fused the ordinary way
+    /// The original graph, with its Adds fused as usual
     Residual,
 }
 
 /// Whether neighbouring linear 1x1 convolutions are multiplied into one.
 #[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum MergeArg {
-    /// Where it is faster: both forms are timed first, on the device
+    /// If it is faster: both forms are first timed on the device
     Auto,
     /// Wherever there are such neighbours
     Always,
@@ -33,7 +33,7 @@ pub enum MergeArg {
 /// Kind of file that `convert` writes.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FormatArg {
-    /// Weights with the chain as JSON in the metadata: rmnet reads it back
+    /// Weights, with the chain as JSON in the metadata, which rmnet can read
     Safetensors,
     /// For ONNX Runtime, OpenVINO and others; implies `--literal`
     Onnx,
@@ -48,7 +48,7 @@ impl FormatArg {
         }
     }
 
-    /// What the name of a file says.
+    /// The format that a file name's extension stands for.
     pub fn of(path: &Path) -> Option<FormatArg> {
         let extension = path.extension()?;
         [FormatArg::Safetensors, FormatArg::Onnx]
@@ -57,13 +57,13 @@ impl FormatArg {
     }
 }
 
-/// What becomes of an image's EXIF orientation.
+/// Whether an image's EXIF orientation is applied.
 #[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum ExifArg {
-    /// Images are turned upright, as Pillow's `exif_transpose` turns them
+    /// Turn images upright, like Pillow's `exif_transpose`
     #[default]
     Apply,
-    /// Pixels stay in the file's order, as loaders have them that do not look at EXIF
+    /// Keep the pixels in the file's order, like loaders that ignore EXIF
     Ignore,
 }
 
@@ -76,7 +76,7 @@ impl From<ExifArg> for Orientation {
     }
 }
 
-/// One share of the inputs: the `index`-th, from 1, of `of`.
+/// One shard of the inputs: number `index`, from 1, of `of`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     pub index: usize,
@@ -102,10 +102,10 @@ pub enum PrecisionArg {
     F16,
 }
 
-/// A stage of the way from checkpoint to what runs.
+/// A stage between the checkpoint and the network that runs.
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 pub enum PassArg {
-    /// As the checkpoint has it
+    /// As in the checkpoint
     Original,
     /// Batch norm and activations folded into convolutions
     Fold,
@@ -115,7 +115,7 @@ pub enum PassArg {
     Literal,
 }
 
-/// What channels are judged by.
+/// How the importance of a channel is measured.
 #[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum CriterionArg {
     /// Scales of the batch norms
@@ -123,7 +123,7 @@ pub enum CriterionArg {
     Bn,
     /// L1 norms of the kernels
     L1,
-    /// Mean activations on calibration images; the mean goes into the next bias
+    /// Mean activations on calibration images; a removed channel's mean is added to the biases of its readers
     Mean,
 }
 

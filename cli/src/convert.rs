@@ -101,7 +101,7 @@ impl fmt::Display for ConvertReport<'_> {
     }
 }
 
-/// The format asked for, or the one that the file's name says; refuses two different ones.
+/// The requested format, or the one that the file's extension stands for; an error if the two differ.
 fn format(args: &ConvertArgs) -> Result<FormatArg, Failure> {
     match (args.format, FormatArg::of(&args.out)) {
         (Some(asked), Some(named)) if asked != named => Err(Failure::usage(format!(

@@ -1,4 +1,4 @@
-//! The device of a verb, with the files kept for that adapter: tuning and compiled shaders.
+//! The device of a verb, with the files stored for that adapter: tuning and compiled shaders.
 
 use super::args::{DeviceArgs, KeptArgs};
 use super::passed_over::{Skipped, say_on_cpu};
@@ -13,7 +13,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Larger caches of compiled shaders are discarded, since they only grow.
+/// Caches of compiled shaders larger than this are discarded, since caches only grow.
 const MAX_CACHE_BYTES: u64 = 64 << 20;
 
 /// An opened device, with the options from the command line.
@@ -21,7 +21,7 @@ pub struct DeviceContext {
     /// `None` on the CPU.
     gpu: Option<Gpu>,
     device: Device,
-    /// The adapters skipped because none is a hardware GPU.
+    /// The adapters that were skipped because they are not hardware GPUs.
     passed_over: Vec<PassedOver>,
     safe_shaders: bool,
     precision: Precision,
@@ -30,12 +30,12 @@ pub struct DeviceContext {
     shaders: Option<(PathBuf, Vec<u8>)>,
 }
 
-/// A tuning and where it is from.
+/// A tuning and the file it was read from.
 #[derive(Default)]
 pub struct FoundTuning {
     pub tuning: Tuning,
     file: Option<PathBuf>,
-    /// Named on the command line: problems with it are errors, not warnings.
+    /// Whether it was named on the command line; problems with it are then errors, not warnings.
     named: bool,
 }
 
@@ -88,12 +88,13 @@ impl DeviceContext {
             .tuning(self.tuning.tuning.clone())
     }
 
-    /// The adapters that the default device left alone.
+    /// The adapters that the default device skipped.
     pub fn passed_over(&self) -> Vec<Skipped> {
         Skipped::each(&self.passed_over)
     }
 
-    /// A session here. A tuning that names kernels that are not there is an error or a warning, as [`FoundTuning`] has it.
+    /// A session on this device. A tuning that names unknown kernels is an error if it was named on the command line, else a
+    /// warning.
     pub fn session(&self, model: &Model, options: &Options) -> Result<Session, Failure> {
         let session = match &self.gpu {
             Some(gpu) => Session::with_gpu(gpu, model, options)?,
@@ -106,7 +107,7 @@ impl DeviceContext {
         Ok(session)
     }
 
-    /// What became of the tuning in a session here; `None` where there is none.
+    /// How the tuning was used in a session on this device; `None` without a tuning.
     pub fn tuning(&self, session: &Session) -> Option<UsedTuning> {
         self.tuning.used(session.tuned()?, session.plan().dispatches.len())
     }
@@ -123,13 +124,13 @@ impl DeviceContext {
     }
 }
 
-/// What became of a tuning, as reports have it.
+/// How a tuning was used, for reports.
 #[derive(Serialize)]
 pub struct UsedTuning {
     file: String,
     /// Dispatches that run its kernels.
     dispatches: usize,
-    /// Dispatches for which it names kernels that are not there.
+    /// Dispatches for which the tuning names unknown kernels.
     unknown_kernels: usize,
     /// All dispatches.
     #[serde(skip)]
@@ -150,7 +151,7 @@ impl fmt::Display for UsedTuning {
 }
 
 impl FoundTuning {
-    /// The tuning of `--tuning`, else the stored one where there is one.
+    /// The tuning of `--tuning`, else the stored one, if there is one.
     pub fn find(args: &KeptArgs) -> Result<FoundTuning, Failure> {
         match args.tuning.as_deref() {
             Some(none) if none.as_os_str() == "none" => Ok(FoundTuning::default()),
@@ -170,13 +171,13 @@ impl FoundTuning {
         }
     }
 
-    /// What became of it for so many dispatches; `None` where there is none.
+    /// How the tuning was used for a plan of `of` dispatches; `None` without a tuning.
     pub fn used(&self, tuned: &Tuned, of: usize) -> Option<UsedTuning> {
         let file = self.file.as_ref()?.to_string_lossy().into_owned();
         Some(UsedTuning { file, dispatches: tuned.dispatches, unknown_kernels: tuned.unknown.len(), of })
     }
 
-    /// Entries name kernels that are not there.
+    /// Reports entries that name unknown kernels.
     pub fn unknown(&self, dispatch: &str, kernel: Choice, count: usize) -> Result<(), Failure> {
         let file = self.file.as_deref().unwrap_or(Path::new("tuning")).display().to_string();
         let message = format!(
@@ -190,7 +191,7 @@ impl FoundTuning {
     }
 }
 
-/// The stored tuning, where there is one. A file that cannot be read is a warning: runs do not depend on it.
+/// The stored tuning, if there is one. A file that cannot be read is only a warning, since runs do not depend on it.
 pub fn read_stored(file: &Path) -> Option<Tuning> {
     if !file.exists() {
         return None;
@@ -199,12 +200,12 @@ pub fn read_stored(file: &Path) -> Option<Tuning> {
     Tuning::read(file).map_err(warn).ok()
 }
 
-/// Where `tune` keeps its choices; `None` where nothing is kept.
+/// The file in which `tune` stores its choices; `None` if nothing is stored.
 pub fn stored(cache: Option<&Path>) -> Option<PathBuf> {
     Some(folder(cache)?.join("tuning.json"))
 }
 
-/// The folder of kept files: `--cache`, else `RMNET_CACHE_DIR`, else the user's cache folder.
+/// The folder of stored files: `--cache`, else `RMNET_CACHE_DIR`, else the user's cache folder.
 fn folder(cache: Option<&Path>) -> Option<PathBuf> {
     use etcetera::BaseStrategy;
     match cache.map(Into::into).or_else(|| std::env::var_os("RMNET_CACHE_DIR")) {
@@ -214,12 +215,12 @@ fn folder(cache: Option<&Path>) -> Option<PathBuf> {
     }
 }
 
-/// Makes the folder of a file.
+/// Creates the folder of a file.
 pub fn make_folder(file: &Path) -> std::io::Result<()> {
     file.parent().map_or(Ok(()), fs::create_dir_all)
 }
 
-/// A GPU that compiles with the help of what is kept in a folder.
+/// A GPU that reuses the compiled shaders stored in a folder.
 fn with_shaders(gpu: Gpu, folder: &Path) -> (Gpu, Option<(PathBuf, Vec<u8>)>) {
     let Some(name) = gpu.pipeline_cache_name() else { return (gpu, None) };
     let path = folder.join(name);

@@ -23,7 +23,7 @@ struct Devices {
     default: DefaultDevice,
 }
 
-/// Where a run goes that names no device.
+/// The device of a run that names none.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum DefaultDevice {
@@ -41,7 +41,7 @@ struct Adapter {
     adapter: AdapterReport,
 }
 
-/// What scripts are told of an adapter.
+/// The fields of an adapter in JSON.
 #[derive(Serialize)]
 #[serde(remote = "AdapterReport")]
 struct AdapterFields {
@@ -109,8 +109,8 @@ impl fmt::Display for Adapter {
     }
 }
 
-/// Opens the default device, as a run would, and the first software GPU where that is not a hardware GPU. Exit code 4 where a
-/// hardware GPU cannot be opened: a run without `--adapter` would not start.
+/// Opens the default device as a run would, and also the first software GPU if that is not a hardware GPU. Exit code 4 if a
+/// hardware GPU cannot be opened, since a run without `--adapter` would then not start.
 pub fn doctor() -> Result<Report, Failure> {
     let mut doctor = Doctor {
         adapters: gpu::adapters().len(),
@@ -139,21 +139,21 @@ pub fn doctor() -> Result<Report, Failure> {
 
 #[derive(Default, Serialize)]
 struct Doctor {
-    /// How many.
+    /// Number of adapters.
     adapters: usize,
     cpu_threads: usize,
-    /// The hardware GPU, where there is one that opens.
+    /// The hardware GPU, if there is one that can be opened.
     gpu: Option<String>,
-    /// The same with backend and kind.
+    /// The hardware GPU with its backend and kind.
     #[serde(skip)]
     adapter: String,
-    /// Where a run goes that names no device.
+    /// The device of a run that names none.
     default: Option<String>,
     passed_over: Vec<Skipped>,
-    /// A line on each of them.
+    /// One line per skipped adapter.
     #[serde(skip)]
     why_passed_over: Vec<String>,
-    /// Why the hardware GPU does not open.
+    /// Why the hardware GPU cannot be opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
 }
@@ -175,7 +175,7 @@ impl fmt::Display for Doctor {
     }
 }
 
-/// Whether an adapter that the default device leaves alone runs where it is asked for.
+/// Why the default device skips an adapter, and whether it can be requested.
 fn why_passed_over(p: &PassedOver) -> String {
     if p.adapter.problem.is_some() {
         return p.to_string();

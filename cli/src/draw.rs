@@ -1,9 +1,9 @@
-//! A graph as a picture: Graphviz's dot, or SVG.
+//! Draws a graph: Graphviz's dot, or SVG.
 
 use rmnet::graph::{Graph, Op};
 use std::fmt::Write;
 
-/// Height of a node and of the gap below it, width of a node, distance of the arcs from each other.
+/// Height of a node, of the gap below it, width of a node, distance between arcs.
 const NODE: usize = 26;
 const GAP: usize = 12;
 const WIDTH: usize = 430;
@@ -24,10 +24,10 @@ pub fn dot(graph: &Graph) -> String {
     text + "}\n"
 }
 
-/// One node below the other; an edge that passes others is an arc on the right: what residual connections look like.
+/// Nodes are drawn one below the other. An edge that skips nodes, such as a residual connection, is an arc on the right.
 pub fn svg(graph: &Graph) -> String {
     let top = |i: usize| 10 + i * (NODE + GAP);
-    // Arcs that overlap get lanes of their own.
+    // Overlapping arcs get separate lanes.
     let mut lanes: Vec<usize> = vec![];
     let mut arcs = vec![];
     for v in graph.values() {

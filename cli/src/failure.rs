@@ -1,18 +1,18 @@
-//! Why a verb failed, and the exit code that says so.
+//! Why a verb failed, and the matching exit code.
 
 use super::Report;
 use rmnet::Error;
 use rmnet::error::{CpuError, GpuError, OutputError, PlanError, PruneError};
 use std::fmt::Display;
 
-/// Why a verb failed, and the exit code that says so.
+/// Why a verb failed, and the matching exit code.
 #[derive(Debug)]
 pub struct Failure {
     /// Exit code, as documented.
     pub code: u8,
     /// For people, on stderr.
     pub message: String,
-    /// A report that is printed all the same.
+    /// A report that is printed nevertheless.
     pub report: Option<Report>,
 }
 
@@ -59,7 +59,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// What the user of the program can do, which an error of the library does not know.
+/// Advice in terms of the program's options, which the library's errors do not know.
 fn advice(e: &Error) -> Option<String> {
     Some(match e {
         Error::NotFinite { precision, .. } => {
@@ -85,7 +85,7 @@ fn plan_advice(e: &PlanError) -> Option<&'static str> {
 }
 
 impl From<&PlanError> for Failure {
-    /// A limit is the adapter's; anything else is the model's.
+    /// Exit code 4 for a limit of the adapter, 6 for a batch that is too large, else 3.
     fn from(e: &PlanError) -> Failure {
         let message = plan_advice(e).map_or_else(|| e.to_string(), |advice| format!("{e}; {advice}"));
         Failure { code: plan_code(e), message, report: None }

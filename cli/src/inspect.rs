@@ -1,4 +1,4 @@
-//! `inspect`: what the checkpoint is, what becomes of each block, the graph before and after.
+//! `inspect`: the checkpoint's family, the outcome of each block, and the graph before and after.
 
 use super::args::{InspectArgs, PassArg};
 use super::assumed::Assumed;
@@ -31,7 +31,7 @@ pub fn inspect(args: &InspectArgs) -> Result<Report, Failure> {
     })
 }
 
-/// The graphs asked for, as text or as pictures, each with its title.
+/// The requested graphs, as text or as pictures, each with its title.
 fn graphs(
     args: &InspectArgs,
     model: &Model,
@@ -64,7 +64,7 @@ struct InspectReport<'a> {
     /// `[channels, height, width]`
     input: [usize; 3],
     parameters: usize,
-    /// Running means and variances, which are no parameters.
+    /// Running means and variances, which are not counted as parameters.
     statistics: usize,
     macs: usize,
     macs_after_removal: usize,
@@ -73,16 +73,17 @@ struct InspectReport<'a> {
     assumed: Assumed<'a>,
     scores: Scores,
     output: OutputKind,
-    /// Layers of a plain chain whose carried channels were found again.
+    /// Layers of a plain chain whose carried channels were recovered.
     recognised: &'a [String],
     deviation: f64,
     #[serde(serialize_with = "as_object")]
     graphs: Vec<(&'static str, String)>,
-    /// People asked for graphs and nothing else.
+    /// Whether the text shows only graphs.
     #[serde(skip)]
     graphs_alone: bool,
 }
 
+/// The outcome of a block.
 #[derive(Serialize)]
 struct Block<'a> {
     block: &'a str,
@@ -90,7 +91,6 @@ struct Block<'a> {
     outcome: &'a Outcome,
 }
 
-/// What became of a block.
 impl<'a> Block<'a> {
     fn of(report: &'a BlockReport) -> Block<'a> {
         Block { block: &report.block, outcome: &report.outcome }
@@ -132,7 +132,7 @@ impl InspectReport<'_> {
     }
 }
 
-/// What is said of a chain that is taken for one with exact Diracs.
+/// The note on a chain whose weights are replaced by exact Diracs.
 pub fn near_dirac(deviation: f64) -> String {
     format!(
         "the file's carried channels are off 1 (and their biases off 0) by up to {deviation:.1e}, the rounding of whoever wrote it; they \

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error"))
         .format(write_log)
         .init();
-    // A decoder that panics over a file is reported as that file's error.
+    // A panic while decoding a file is reported as that file's error.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if !rmnet::images::is_decoding() {
@@ -57,8 +57,8 @@ fn main() -> ExitCode {
     ExitCode::from(run_verb(parse()))
 }
 
-/// The command line. Help, the version and usage errors are printed and end the process; with `--json` an error is an object on
-/// standard output too.
+/// Parses the command line. Help, the version and usage errors are printed and end the process; with `--json` an error is also
+/// printed as an object on standard output.
 fn parse() -> Cli {
     Cli::try_parse().unwrap_or_else(|error| {
         if !error.use_stderr() {
@@ -69,19 +69,19 @@ fn parse() -> Cli {
             let message = rendered.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
             let _ = terminal::print(&(error_line(message) + "\n"));
         }
-        // Arguments may be names of files.
+        // Arguments may be file names, so they are escaped.
         let _ = write!(std::io::stderr(), "{}", terminal::text(&rendered));
         std::process::exit(error.exit_code())
     })
 }
 
-/// A line of the log, which may quote a file.
+/// Writes a log line, escaped since it may quote a file.
 fn write_log(out: &mut env_logger::fmt::Formatter, record: &log::Record<'_>) -> std::io::Result<()> {
     let message = record.args().to_string();
     writeln!(out, "[{} {}] {}", record.level(), record.target(), terminal::text(&message))
 }
 
-/// Runs the verb and prints its report; gives the exit code.
+/// Runs the verb, prints its report and returns the exit code.
 fn run_verb(cli: Cli) -> u8 {
     signals::watch(cli.json);
     let result = match cli.verb.unwrap_or_else(|| Verb::Demo(Default::default())) {
@@ -113,7 +113,7 @@ fn run_verb(cli: Cli) -> u8 {
     }
 }
 
-/// The exit code that printing comes to. A closed pipe (`rmnet plan .. | head`) is the reader's choice, no failure.
+/// The exit code for the result of printing. A closed pipe (`rmnet plan .. | head`) is not a failure.
 fn printed(result: io::Result<()>) -> u8 {
     match result {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
@@ -124,10 +124,10 @@ fn printed(result: io::Result<()>) -> u8 {
     }
 }
 
-/// A checkpoint of the command line, memory-mapped.
+/// Opens a checkpoint of the command line, memory-mapped.
 fn open(path: &Path) -> Result<Checkpoint, Failure> {
-    // SAFETY: as every program that maps its files, this one has its user's word that nothing rewrites them meanwhile; `signals`
-    // answers where one is cut short.
+    // SAFETY: the user must not change files while they are read, as with every program that maps files; `signals` handles a file
+    // that is cut short.
     unsafe { Checkpoint::open_mapped(path) }.map_err(Failure::input)
 }
 
@@ -137,7 +137,7 @@ fn load(args: &ModelArgs) -> Result<Model, Failure> {
     Ok(model)
 }
 
-/// The same for inputs of `size`, without a word of what is assumed: the verb's report has it.
+/// Like `load`, for inputs of `size`, but prints no assumptions, which are in the verb's report.
 fn load_at(args: &ModelArgs, size: Option<[usize; 2]>) -> Result<Model, Failure> {
     let checkpoint = open(&args.checkpoint)?;
     let mut assume = Assume::default();
@@ -195,12 +195,12 @@ impl From<PrecisionArg> for Precision {
     }
 }
 
-/// Where `--adapter` sends a run.
+/// The device that `--adapter` selects.
 fn device(adapter: Option<&str>) -> Result<Device, Failure> {
     Ok(adapter.map(str::parse).transpose()?.unwrap_or_default())
 }
 
-/// Runs one input after a warm-up: the logits, and the median of five runs.
+/// Runs one input after a warm-up run; returns the logits and the median time of five runs.
 fn timed(session: &Session, input: &[f32]) -> Result<(Vec<f32>, Duration), Failure> {
     session.run(input)?;
     let mut times = vec![];
@@ -214,22 +214,22 @@ fn timed(session: &Session, input: &[f32]) -> Result<(Vec<f32>, Duration), Failu
     Ok((logits, times[2]))
 }
 
-/// What a line says of a precision that is not the default.
+/// Suffix of a line for a precision other than the default.
 fn precision_note(precision: Precision) -> String {
     if precision == Precision::default() { String::new() } else { format!(", {precision}") }
 }
 
-/// How many blocks have lost their residual connection.
+/// Number of blocks whose residual connection was removed.
 fn removed(blocks: &[BlockReport]) -> usize {
     blocks.iter().filter(|b| !matches!(b.outcome, Outcome::Kept { .. })).count()
 }
 
-/// A count in thousand millions.
+/// A count in units of 10^9.
 fn giga(count: usize) -> f64 {
     count as f64 / 1e9
 }
 
-/// Bytes as MiB for people.
+/// Bytes as text in MiB.
 fn mib(bytes: usize) -> String {
     format!("{:.2} MiB", bytes as f64 / (1 << 20) as f64)
 }

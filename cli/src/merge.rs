@@ -10,14 +10,14 @@ use rmnet::{Mode, Options, benchmark_merge};
 use serde::Serialize;
 use std::time::Duration;
 
-/// What was decided, and how.
+/// The decision, and how it was made.
 #[derive(Default, Serialize)]
 pub struct Merge {
     pub merged: bool,
-    /// Where it was measured.
+    /// The measurement it is based on, if any.
     #[serde(flatten)]
     measured: Option<Measured>,
-    /// A measurement was asked for, and there is nothing to merge.
+    /// Whether a measurement was requested although there is nothing to merge.
     #[serde(skip)]
     no_neighbours: bool,
 }
@@ -31,16 +31,16 @@ struct Measured {
     #[serde(rename = "merged_ns", serialize_with = "nanoseconds")]
     merged: Duration,
     passed_over: Vec<Skipped>,
-    /// Apart and merged.
+    /// Dispatches without and with merging.
     #[serde(skip)]
     dispatches: [usize; 2],
-    /// Multiply-accumulates apart and merged.
+    /// Multiply-accumulates without and with merging.
     #[serde(skip)]
     macs: [usize; 2],
 }
 
 impl Merge {
-    /// For people, where a measurement was asked for.
+    /// A note on the measurement, if one was requested.
     pub fn note(&self) -> Option<String> {
         if self.no_neighbours {
             return Some("merge: no neighbouring 1x1 convolutions".into());
@@ -59,7 +59,7 @@ impl Merge {
     }
 }
 
-/// Decides, by measuring both forms as `options` has them where that was asked.
+/// Decides whether to merge. `auto` measures both forms with `options`.
 pub fn decide(arg: MergeArg, model: &Model, options: &Options) -> Result<Merge, Failure> {
     if arg != MergeArg::Never && options.mode == Mode::Residual {
         return Err(Failure::usage("--merge works on the residual-free forms: not with --mode residual"));

@@ -1,15 +1,15 @@
-//! The adapters that the default device leaves alone: software GPUs, and those that lack a feature.
+//! The adapters that the default device skips: software GPUs, and adapters that lack a feature.
 
 use super::terminal;
 use rmnet::gpu::PassedOver;
 use serde::Serialize;
 
-/// Says on standard error that a default device is the CPU executor, and why.
+/// Says on standard error that the default device is the CPU executor, and why.
 pub fn say_on_cpu(passed_over: &[PassedOver]) {
     terminal::say(&format!("note: {}", on_cpu(passed_over)));
 }
 
-/// Why the default device is the CPU executor: what was passed over, and how to ask for it.
+/// Why the default device is the CPU executor: the skipped adapters, and how to select them.
 pub fn on_cpu(passed_over: &[PassedOver]) -> String {
     if passed_over.is_empty() {
         return "no GPU found, so this runs on the CPU executor (`rmnet doctor` says what to install)".into();
@@ -17,7 +17,7 @@ pub fn on_cpu(passed_over: &[PassedOver]) -> String {
     format!("no hardware GPU found, so this runs on the CPU executor; passed over: {}", each(passed_over))
 }
 
-/// The adapters that were passed over, each with the option that asks for it.
+/// The skipped adapters, each with the option that selects it.
 pub fn each(passed_over: &[PassedOver]) -> String {
     let with_option = |p: &PassedOver| match p.adapter.problem {
         None => format!("{p} (asked for with `--adapter {}`)", p.index),
@@ -26,7 +26,7 @@ pub fn each(passed_over: &[PassedOver]) -> String {
     passed_over.iter().map(with_option).collect::<Vec<_>>().join("; ")
 }
 
-/// An adapter that the default device left alone, as reports have it.
+/// A skipped adapter, for reports.
 #[derive(Serialize)]
 pub struct Skipped {
     adapter: usize,
@@ -37,7 +37,7 @@ pub struct Skipped {
 }
 
 impl Skipped {
-    /// Each of them, in order.
+    /// The entries of all skipped adapters, in order.
     pub fn each(passed_over: &[PassedOver]) -> Vec<Skipped> {
         let entry = |p: &PassedOver| Skipped {
             adapter: p.index,

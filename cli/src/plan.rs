@@ -1,4 +1,4 @@
-//! `plan`: dispatches, slots and bytes, beside what the other forms would take. Needs no GPU.
+//! `plan`: dispatches, slots and bytes, compared with the other forms. Needs no GPU.
 
 use super::args::{MergeArg, PlanArgs};
 use super::report::{as_object, as_text};
@@ -77,14 +77,14 @@ struct PlanReport<'a> {
     precision: Precision,
     batch: usize,
     dispatches: Vec<DispatchEntry<'a>>,
-    /// Bytes of each.
+    /// Bytes of each slot.
     slots: &'a [usize],
     activation_bytes: usize,
     lower_bound_bytes: usize,
     /// Every form, for comparison.
     #[serde(serialize_with = "as_object")]
     modes: Vec<(Mode, Figures)>,
-    /// What the above is of, which lists itself for people.
+    /// The plan that the report is of; the text prints its dispatches.
     #[serde(skip)]
     plan: &'a Plan,
 }
@@ -113,7 +113,7 @@ impl<'a> DispatchEntry<'a> {
     }
 }
 
-/// What one form takes.
+/// The size of one form's plan.
 #[derive(Serialize)]
 struct Figures {
     dispatches: usize,
@@ -150,7 +150,7 @@ impl fmt::Display for PlanReport<'_> {
     }
 }
 
-/// What a plan is made for, and what to call that.
+/// The target that a plan is made for, and its name.
 fn target(adapter: Option<&str>) -> Result<(PlanTarget, String), Failure> {
     let choice = match device(adapter)? {
         Device::Gpu(choice) => choice,

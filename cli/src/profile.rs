@@ -1,4 +1,4 @@
-//! `profile`: time of every dispatch, its share of the roofline, what bounds it.
+//! `profile`: the time of every dispatch, its share of the roofline, and what bounds it.
 
 use super::args::ProfileArgs;
 use super::report::nanoseconds;
@@ -31,7 +31,7 @@ pub fn profile(args: &ProfileArgs) -> Result<Report, Failure> {
 struct ProfileReport<'a> {
     #[serde(flatten)]
     about: About<'a>,
-    /// Whether times are the GPU's own; else the host's.
+    /// Whether times are GPU times; else host times.
     gpu_time: bool,
     peak: Peak,
     #[serde(rename = "profile")]

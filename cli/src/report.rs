@@ -1,4 +1,4 @@
-//! What a verb gives: one value, printed as text for people or as JSON for scripts.
+//! The output of a verb: one value, printed as text for people or as JSON for scripts.
 
 use super::{Failure, terminal};
 use serde::{Serialize, Serializer};
@@ -10,12 +10,12 @@ use std::time::Duration;
 /// Version of every JSON object printed.
 const SCHEMA_VERSION: u32 = 1;
 
-/// What a verb prints. Text and JSON are made from one value, so that they report the same.
+/// The output of a verb. Text and JSON are made from one value, so that they report the same.
 #[derive(Debug)]
 pub struct Report {
     /// For people; ends without a newline.
     text: String,
-    /// For scripts; an object, or null where there is nothing left to print.
+    /// For scripts; an object, or null if everything has already been printed.
     json: Value,
 }
 
@@ -27,12 +27,12 @@ impl Report {
         Ok(Report { text, json: to_json(value)? })
     }
 
-    /// All that there was to print has been printed.
+    /// An empty report, for a verb that has already printed everything.
     pub fn printed() -> Report {
         Report { text: String::new(), json: Value::Null }
     }
 
-    /// Prints it in one of its two forms, with a newline.
+    /// Prints the report as text or JSON, with a newline.
     pub fn print(self, as_json: bool) -> io::Result<()> {
         if self.text.is_empty() && self.json.is_null() {
             return Ok(());
@@ -52,7 +52,7 @@ pub fn to_json(value: &impl Serialize) -> Result<Value, Failure> {
         .map_err(|e| Failure::input(format!("the report cannot be written as JSON: {e}")))
 }
 
-/// The object as it is printed: with the version of its schema.
+/// The printed object, with the version of its schema.
 pub fn versioned(mut value: Value) -> Value {
     if let Some(object) = value.as_object_mut() {
         object.insert("schema_version".into(), SCHEMA_VERSION.into());
@@ -60,17 +60,17 @@ pub fn versioned(mut value: Value) -> Value {
     value
 }
 
-/// What `--json` prints of an error.
+/// The JSON object that `--json` prints for an error.
 pub fn error_line(message: &str) -> String {
     terminal::json(&versioned(json!({ "error": message })))
 }
 
-/// For `serialize_with`: a string, what the value's `Display` writes.
+/// For `serialize_with`: a string, as written by `Display`.
 pub fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
-/// For `serialize_with`: pairs in the order of the text as an object.
+/// For `serialize_with`: pairs as an object, in the given order.
 pub fn as_object<S: Serializer>(
     pairs: &[(impl Display, impl Serialize)],
     serializer: S,

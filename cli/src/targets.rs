@@ -5,7 +5,7 @@ use super::failure::Failure;
 use std::io::Read;
 use std::path::Path;
 
-/// Refuses a file to write that is no regular file, or that is one of the files read, or that cannot be written: before anything
+/// Refuses a target that is not a regular file, that is one of the files read, or that cannot be written. Called before anything
 /// that takes long.
 pub fn check_target(target: &Path, read: &[&Path]) -> Result<(), Failure> {
     let refuse = |why: &str| Err(Failure::usage(format!("{}: {why}", target.display())));
@@ -13,7 +13,7 @@ pub fn check_target(target: &Path, read: &[&Path]) -> Result<(), Failure> {
         return refuse("expected a file to write, found something that is no regular file");
     }
     let same = |p: &Path| match (p.canonicalize(), target.canonicalize()) {
-        // Of a folder, weights and configs are read; of an index, the shards beside it.
+        // From a folder, weights and configs are read; with an index, the shards beside it.
         (Ok(read), Ok(target)) => {
             let kind = target.extension().is_some_and(|e| e == "safetensors" || e == "json");
             let is_index = read.to_string_lossy().ends_with(".index.json");
@@ -30,7 +30,7 @@ pub fn check_target(target: &Path, read: &[&Path]) -> Result<(), Failure> {
     rmnet::output::try_write(target).map_err(unwritable(target))
 }
 
-/// Writes a file, whole or not at all.
+/// Writes a file completely or not at all.
 pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
     rmnet::output::write_whole(path, |partial| std::fs::write(partial, bytes)).map_err(unwritable(path))
 }
@@ -39,7 +39,7 @@ pub fn unwritable(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
     move |e| Failure::input(format!("cannot write {}: {e}", path.display()))
 }
 
-/// Refuses to write over a file that is no model of that format.
+/// Refuses to overwrite a file that is not a model of the given format.
 pub fn check_overwrite(target: &Path, format: FormatArg) -> Result<(), Failure> {
     let Ok(file) = rmnet::files::open(target) else { return Ok(()) };
     let mut start = vec![];
@@ -47,7 +47,7 @@ pub fn check_overwrite(target: &Path, format: FormatArg) -> Result<(), Failure> 
     file.take(9).read_to_end(&mut start).map_err(Failure::input)?;
     let ours = match (format, start.as_slice()) {
         (_, []) => true,
-        // The length of the header, and the JSON object it begins with.
+        // The length of the header, then the `{` of its JSON object.
         (FormatArg::Safetensors, &[a, b, c, d, e, f, g, h, b'{']) => {
             u64::from_le_bytes([a, b, c, d, e, f, g, h]) < length
         }

@@ -1,13 +1,13 @@
-//! What the program prints. Names and other texts of a file never steer a terminal: characters that could are written as their
-//! escapes, here, where everything goes out.
+//! All output of the program. Names and other texts from files must not control a terminal, so control characters are written as
+//! escapes, here, where all output passes.
 
 use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-/// Whether a character moves the cursor, colours or hides what follows, or turns the order of what is read: control characters of
-/// ASCII and Latin-1, marks of direction, separators of lines and paragraphs, annotations, tags.
+/// Whether a character moves the cursor, colours or hides the following text, or changes the reading order: ASCII and Latin-1
+/// control characters, direction marks, line and paragraph separators, annotations, tags.
 fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
@@ -28,17 +28,17 @@ fn escaped(text: &str, kept: fn(char) -> bool) -> Cow<'_, str> {
     out.into()
 }
 
-/// A text of several lines.
+/// A text of several lines, escaped.
 pub fn text(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c == '\n' || c == '\t')
 }
 
-/// A text that is to stay on one line.
+/// A text that must stay on one line, escaped.
 pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false)
 }
 
-/// JSON on one line, in which such characters stand as JSON's escapes: it reads as the same value.
+/// JSON on one line, with such characters as JSON escapes, so that it parses to the same value.
 pub fn json(value: &Value) -> String {
     let text = value.to_string();
     let mut out = String::with_capacity(text.len());
@@ -54,14 +54,14 @@ pub fn json(value: &Value) -> String {
     out
 }
 
-/// Writes to standard output and has it out.
+/// Writes to standard output and flushes it.
 pub fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-/// A line on standard error; where that cannot be written, nobody would hear of it.
+/// Writes a line to standard error. A failure is ignored, since it could not be reported.
 pub fn say(message: &str) {
     let _ = writeln!(io::stderr(), "{}", line(message));
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// A session with the times of its making.
+/// A session with the times of its setup.
 pub struct Timed {
     model: Model,
     pub session: Session,
@@ -21,11 +21,11 @@ pub struct Timed {
     /// Seeded noise, one batch.
     pub input: Vec<f32>,
     merge: Merge,
-    /// From the file to the network.
+    /// Time from the file to the network.
     pub load: Duration,
-    /// Rewriting, planning, opening the device, and what [`Session::startup`] tells apart.
+    /// Time of rewriting, planning, opening the device, and the phases in [`Session::startup`].
     pub open: Duration,
-    /// The first run.
+    /// Time of the first run.
     pub first_run: Duration,
 }
 
@@ -50,7 +50,7 @@ impl Timed {
         Ok(Timed { model, session, device_context, input, merge, load, open, first_run })
     }
 
-    /// What the figures are of.
+    /// The part of the report that says what the figures are of.
     pub fn about(&self, args: &TimedArgs) -> About<'_> {
         let [batch, channels, height, width] = self.session.input_shape();
         About {
@@ -91,7 +91,7 @@ pub struct About<'a> {
 }
 
 impl fmt::Display for About<'_> {
-    /// Some lines, the last without its newline.
+    /// Several lines, the last without its newline.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let About { family, mode, batch, input: [_, height, width], device, .. } = self;
         let precision = precision_note(self.precision);

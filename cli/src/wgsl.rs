@@ -1,4 +1,4 @@
-//! `wgsl`: the shader of a dispatch, as it is given to the driver.
+//! `wgsl`: the shader of a dispatch, as passed to the driver.
 
 use super::args::WgslArgs;
 use super::device_context::{FoundTuning, UsedTuning};
@@ -51,7 +51,7 @@ pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
     })
 }
 
-/// Whose shaders; `None` for those of any adapter.
+/// The GPU whose shaders are printed; `None` for shaders that fit any adapter.
 fn gpu(args: &WgslArgs) -> Result<Option<Gpu>, Failure> {
     let Some(text) = &args.adapter else { return Ok(None) };
     match device(Some(text))? {
@@ -61,7 +61,7 @@ fn gpu(args: &WgslArgs) -> Result<Option<Gpu>, Failure> {
     }
 }
 
-/// Positions of the dispatches asked for, by name or position.
+/// Indices of the requested dispatches, by name or index.
 fn chosen(dispatch: Option<&str>, plan: &Plan) -> Result<Vec<usize>, Failure> {
     let Some(text) = dispatch else { return Ok((0..plan.dispatches.len()).collect()) };
     let named = plan.dispatches.iter().position(|d| d.name == text);
@@ -73,12 +73,12 @@ fn chosen(dispatch: Option<&str>, plan: &Plan) -> Result<Vec<usize>, Failure> {
     Ok(vec![found])
 }
 
-/// A dispatch that has no kernel within the limits of every adapter.
+/// The failure for a dispatch without a kernel within the limits of every adapter.
 fn refused(d: &Dispatch) -> impl Fn(KernelError) -> Failure {
     move |source| Failure { code: 4, ..Failure::input(format!("{}: {source}", d.name)) }
 }
 
-/// The static choice for any adapter.
+/// The static choice that fits any adapter.
 fn select(d: &Dispatch) -> Result<Kernel, Failure> {
     kernel::select(&d.spec, &Capabilities::WEBGPU).map_err(refused(d))
 }
@@ -99,7 +99,7 @@ fn candidate(gpu: Option<&Gpu>, plan: &Plan, i: usize, wanted: Choice) -> Result
 #[derive(Serialize)]
 struct WgslReport<'a> {
     family: &'a str,
-    /// Whose shaders.
+    /// The adapter whose shaders these are.
     adapter: String,
     tuning: Option<UsedTuning>,
     shaders: Vec<Shader<'a>>,
@@ -113,7 +113,7 @@ struct Shader<'a> {
     entry: &'static str,
     grid: [u32; 3],
     wgsl: String,
-    /// Its position, from 1, among the shaders of its kernel, and how many they are.
+    /// Its position, from 1, among the shaders of its kernel, and their number.
     #[serde(skip)]
     part: (usize, usize),
     /// Whether the kernel is a tuning's choice.

@@ -1,4 +1,4 @@
-//! `bench`: cold start and warm runs, beside what the device could do; compared with an earlier report where asked.
+//! `bench`: cold start and warm runs, compared with the device's peak and optionally with an earlier report.
 
 mod report;
 
@@ -12,11 +12,11 @@ use rmnet::files;
 use serde_json::Value;
 use std::path::Path;
 
-/// The most bytes of an earlier report.
+/// Maximum bytes of an earlier report.
 const MAX_BASELINE: u64 = 1 << 20;
 
 pub fn bench(args: &BenchArgs) -> Result<Report, Failure> {
-    // Read first: a baseline that cannot be used should not cost a measurement.
+    // Read first, so that an unusable baseline does not cost a measurement.
     let before = args.baseline.as_deref().map(read).transpose()?;
     let timed = Timed::new(&args.timed)?;
     let mut report = measure(&timed, args)?;
@@ -40,7 +40,7 @@ pub fn bench(args: &BenchArgs) -> Result<Report, Failure> {
 fn measure<'a>(timed: &'a Timed, args: &BenchArgs) -> Result<BenchReport<'a>, Failure> {
     let session = &timed.session;
     let warm = bench::warm(session, &timed.input, Repeat::WARM_UP, args.timed.measured())?;
-    // Before the peak is measured: that takes buffers of its own, larger than many a network's.
+    // Taken before the peak is measured, which needs buffers larger than those of many networks.
     let process = bench::peak_memory();
     let peak = Peak::measure(session)?;
     let memory = session.memory();

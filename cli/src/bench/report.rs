@@ -1,4 +1,4 @@
-//! What `bench` reports.
+//! The report of `bench`.
 
 use crate::mib;
 use crate::report::nanoseconds;
@@ -31,14 +31,14 @@ pub struct Cold {
     pub load: Duration,
     #[serde(rename = "open_ns", serialize_with = "nanoseconds")]
     pub open: Duration,
-    /// The part of `open` that packs and uploads weights; `None` on the CPU, as the next.
+    /// The part of `open` that packs and uploads weights; `None` on the CPU.
     #[serde(
         rename = "upload_ns",
         serialize_with = "some_nanoseconds",
         skip_serializing_if = "Option::is_none"
     )]
     pub upload: Option<Duration>,
-    /// The part of `open` that compiles shaders.
+    /// The part of `open` that compiles shaders; `None` on the CPU.
     #[serde(
         rename = "compile_ns",
         serialize_with = "some_nanoseconds",
@@ -51,22 +51,22 @@ pub struct Cold {
     pub total: Duration,
 }
 
-/// Bytes that are held.
+/// Memory in use, in bytes.
 #[derive(Serialize)]
 pub struct Memory {
     #[serde(rename = "activation_bytes")]
     pub activations: usize,
-    /// Between the shaders of one kernel.
+    /// Buffers between the shaders of one kernel.
     #[serde(rename = "scratch_bytes")]
     pub scratch: usize,
     #[serde(rename = "weight_bytes")]
     pub weights: usize,
-    /// The most that the process held, where the system says it.
+    /// Peak memory of the process, where the system reports it.
     #[serde(rename = "process_bytes")]
     pub process: Option<u64>,
 }
 
-/// What changed since an earlier report.
+/// Changes since an earlier report.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub struct Baseline {
@@ -94,8 +94,8 @@ impl Baseline {
         Baseline { file: file.display().to_string(), figures: found.iter().map(figure).collect() }
     }
 
-    /// What is slower than before by more than so many percent. The median moves with whatever else the machine does, the shortest
-    /// time hardly: both have to be slower.
+    /// The first part that is slower than before by more than `percent`, by median and by shortest time. Other load on the
+    /// machine moves the median but hardly the shortest time, so both must be slower.
     pub fn slower(&self, percent: u32) -> Option<&'static str> {
         let limit = 1.0 + f64::from(percent) / 100.0;
         ["end_to_end", "gpu"].into_iter().find(|part| {

@@ -36,7 +36,7 @@ const IMAGES: &[(&str, &[u8])] = &[
 
 pub fn demo(args: &DemoArgs) -> Result<Report, Failure> {
     let subject = Subject::new()?;
-    // The device that is shown in detail: the one asked for, or the default one.
+    // The device that is shown in detail: the requested one, or the default.
     let shown = device(args.adapter.as_deref())?;
     let residual = subject.run(Mode::Residual, &shown)?;
     let main = subject.run(Mode::Structured, &shown)?;
@@ -119,7 +119,7 @@ impl Subject {
         Ok(Ran { session, logits, figures })
     }
 
-    /// What every image is taken for.
+    /// The predicted class of every image.
     fn predictions(&self, logits: &[f32]) -> Vec<Prediction> {
         let prediction = |(&(image, _), scores): (&(&'static str, _), &[f32])| {
             let (best, probability) = rmnet::top(scores, 1, self.model.scores)[0];
@@ -136,19 +136,19 @@ impl Subject {
 
 /// One of the devices of the demo.
 struct Place {
-    /// What `--adapter` takes to run there alone.
+    /// Value of `--adapter` that selects this device alone.
     argument: String,
     device: Device,
-    /// What to call it where it does not run.
+    /// Name to show if it does not run.
     name: String,
-    /// Why it cannot be used, where that is known.
+    /// Why it cannot be used, if known.
     problem: Option<String>,
-    /// Whether it is the one shown in detail, which has run already.
+    /// Whether it is the device shown in detail, which has already run.
     shown: bool,
 }
 
 impl Place {
-    /// Runs there, unless that was done or cannot be. A device that fails leaves its failure.
+    /// Runs on the device, unless it has already run or cannot be used. If it fails, the error is added to `failures`.
     fn run(self, subject: &Subject, main: &Ran, failures: &mut Vec<Failure>) -> DeviceEntry {
         let ran = |ran: &Ran| (ran.session.device_name(), Outcome::Ran(ran.figures));
         let (device, outcome) = match self.problem {
@@ -167,7 +167,7 @@ impl Place {
     }
 }
 
-/// Every adapter, and the CPU executor; the one that is shown is the default device.
+/// Every adapter and the CPU executor. The default device is the one shown in detail.
 fn every_device() -> Vec<Place> {
     let adapters = gpu::adapters();
     let default = adapters.iter().position(AdapterReport::is_usable_hardware);

@@ -1,4 +1,4 @@
-//! What `demo` reports.
+//! The report of `demo`.
 
 use crate::mib;
 use crate::passed_over::Skipped;
@@ -13,7 +13,7 @@ use std::time::Duration;
 #[derive(Serialize)]
 pub struct DemoReport<'a> {
     pub family: &'a str,
-    /// The one that is shown in detail.
+    /// The device that is shown in detail.
     pub device: String,
     pub blocks: usize,
     pub removed: usize,
@@ -23,12 +23,12 @@ pub struct DemoReport<'a> {
     /// The structured form on every device.
     pub devices: Vec<DeviceEntry>,
     pub passed_over: Vec<Skipped>,
-    /// Where nobody asked for the CPU.
+    /// Why the CPU was chosen, if nobody asked for it.
     #[serde(skip)]
     pub why_cpu: Option<String>,
 }
 
-/// What an image is taken for.
+/// The predicted class of an image.
 #[derive(Serialize)]
 pub struct Prediction {
     pub image: &'static str,
@@ -54,19 +54,19 @@ pub struct Modes {
 #[derive(Clone, Copy, Serialize)]
 pub struct Figures {
     pub dispatches: usize,
-    /// Of all images.
+    /// Time of a run of all images.
     #[serde(rename = "time_ns", serialize_with = "nanoseconds")]
     pub time: Duration,
     pub activation_bytes: usize,
     pub weight_bytes: usize,
-    /// From the logits of the original network in f64.
+    /// Largest difference from the logits of the original network in f64.
     pub max_abs_difference: f64,
-    /// That over the largest of them.
+    /// `max_abs_difference` divided by the largest of these logits.
     pub relative_difference: f64,
 }
 
 impl Figures {
-    /// Whether its logits are those of the original network.
+    /// Whether the logits match those of the original network.
     fn agrees(&self) -> bool {
         self.relative_difference <= verify::F32_LOGITS_BOUND
     }
@@ -79,13 +79,13 @@ impl Figures {
 #[derive(Serialize)]
 pub struct DeviceEntry {
     pub device: String,
-    /// What `--adapter` takes to run there alone.
+    /// Value of `--adapter` that selects this device alone.
     pub adapter: String,
     #[serde(flatten)]
     pub outcome: Outcome,
 }
 
-/// What became of a device.
+/// Result of running on a device.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum Outcome {
@@ -94,7 +94,7 @@ pub enum Outcome {
 }
 
 impl DemoReport<'_> {
-    /// Devices whose logits are not those of the original network.
+    /// Devices whose logits do not match those of the original network.
     fn wrong_devices(&self) -> impl Iterator<Item = String> {
         self.devices.iter().filter_map(|entry| match &entry.outcome {
             Outcome::Ran(figures) if !figures.agrees() => {
@@ -104,7 +104,7 @@ impl DemoReport<'_> {
         })
     }
 
-    /// Everything whose logits are not those of the original network.
+    /// All forms and devices whose logits do not match those of the original network.
     pub fn disagree(&self) -> Vec<String> {
         let residual = &self.modes.residual;
         let form = (!residual.agrees()).then(|| format!("residual form: {}", residual.off()));

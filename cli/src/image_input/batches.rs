@@ -1,4 +1,4 @@
-//! Inputs as a network reads them, a batch at a time, so that memory does not grow with their number.
+//! Reads inputs batch by batch, so that memory does not grow with their number.
 
 use super::budget::{Budget, Share};
 use super::tensor::TensorInput;
@@ -8,11 +8,11 @@ use rmnet::images::{self, ColorMode, Needs, Orientation};
 use rmnet::preprocess::{ImageView, Preprocess, Size};
 use rmnet::threads::{self, Threads};
 
-/// Files of images that all threads hold at a time.
+/// Bytes of image files that all threads together may hold.
 static FILES: Budget = Budget::new(MAX_IMAGE_FILE);
 
-/// Pixels, copies of them and what decoders need, of all threads at a time. Who waits for a share of these holds the file already, and who
-/// holds one waits for nothing.
+/// Bytes of pixels, copies of them and decoder memory that all threads together may hold. A thread that waits for a share of this
+/// already holds its file; a thread that holds a share waits for nothing, so there is no deadlock.
 static PIXELS: Budget = Budget::new(768 << 20);
 
 /// One image of a batch.
@@ -32,8 +32,8 @@ pub struct Batches<'a> {
 }
 
 impl Inputs {
-    /// Judges what holds for all inputs: a tensor's shape and values, or whether the network reads images, and by a
-    /// preprocessing that is understood.
+    /// Checks what all inputs have in common: a tensor's shape and values, or that the network reads images and its preprocessing
+    /// is supported.
     pub fn batches<'a>(
         &'a self,
         shape: Shape,
@@ -61,7 +61,7 @@ impl Inputs {
 }
 
 impl Batches<'_> {
-    /// The next inputs, up to `batch`; none at the end.
+    /// The next inputs, up to `batch`; empty at the end.
     pub fn next(&mut self, batch: usize) -> Vec<Input> {
         let start = self.next;
         let end = start.saturating_add(batch).min(self.inputs.len());
@@ -85,11 +85,12 @@ impl Batches<'_> {
         Input { name: source.name.clone(), values: read() }
     }
 
-    /// Waits for the memory in which an image is decoded and then resized.
+    /// Waits for the memory in which the image is decoded and resized.
     fn share(&self, needs: &Needs) -> Result<Share<'static>, String> {
         let Needs { width, height, bytes } = *needs;
         let channels = self.mode.channels();
-        // Upright it may lie the other way round, which is not known yet: one of the two is refused later, where it is that one.
+        // Whether EXIF swaps width and height is not known yet, so the larger of the two needs is taken. If only one is possible,
+        // the other is refused later.
         let prepared =
             [(width, height), (height, width)].map(|(w, h)| self.preprocess.bytes(Size::new(h, w), channels));
         let prepared = match prepared {
@@ -103,7 +104,7 @@ impl Batches<'_> {
         })
     }
 
-    /// All that are left, in flat memory; the first that cannot be read is an error.
+    /// The values of all remaining inputs, and their number; the first input that cannot be read is an error.
     pub fn read_all(mut self) -> Result<(usize, Vec<f32>), Failure> {
         let (mut count, mut all) = (0, vec![]);
         let at_once = Threads::shared().map_or(1, |threads| threads.count());

@@ -1,15 +1,15 @@
-//! A memory that all threads share.
+//! A memory budget shared by all threads.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Bytes that may be held at a time.
+/// A limit on the bytes held at a time.
 pub struct Budget {
     total: usize,
     left: Mutex<usize>,
     freed: Condvar,
 }
 
-/// Bytes that are held for as long as this lives.
+/// Bytes of a budget, held until this is dropped.
 pub struct Share<'b> {
     budget: &'b Budget,
     bytes: usize,
@@ -20,8 +20,8 @@ impl Budget {
         Budget { total, left: Mutex::new(total), freed: Condvar::new() }
     }
 
-    /// Waits until so many bytes are free, and holds them; `None` where there never are so many. Who holds a share of a budget may not
-    /// wait for another share of it, nor for a thread that may.
+    /// Waits until `bytes` are free, and holds them; `None` if the budget is smaller than that. A thread that holds a share must
+    /// not wait for another share of the same budget, nor for a thread that may.
     pub fn take(&self, bytes: usize) -> Option<Share<'_>> {
         if bytes > self.total {
             return None;
@@ -33,7 +33,7 @@ impl Budget {
         Some(Share { budget: self, bytes })
     }
 
-    /// The most that can be held.
+    /// The size of the budget in bytes.
     pub fn total(&self) -> usize {
         self.total
     }

@@ -1,7 +1,7 @@
 //! Inputs of `run`, `verify` and `prune`: images from files, folders and standard input, or a tensor.
 //!
-//! What the command line names is found out first ([`Inputs::open`]), so that a tensor can say the size of the network; pixels
-//! are read batch by batch ([`Batches`]).
+//! [`Inputs::open`] first examines what the command line names, so that a tensor can set the size of the network. Pixels are read
+//! batch by batch ([`Batches`]).
 
 mod batches;
 mod budget;
@@ -18,16 +18,16 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use tensor::TensorInput;
 
-/// The largest image file that is read, in bytes, and the most of all that are read at a time.
+/// Maximum bytes of an image file, and of all image files read at a time.
 const MAX_IMAGE_FILE: usize = 256 << 20;
 
-/// The largest tensor that is read from standard input, in bytes: one in a file is mapped, not read.
+/// Maximum bytes of a tensor read from standard input; a tensor in a file is memory-mapped.
 const MAX_PIPED_TENSOR: u64 = 4 << 30;
 
-/// What the command line names.
+/// The inputs named on the command line.
 pub struct Inputs {
     kind: Kind,
-    /// Members of folders that are no images.
+    /// Number of files in folders that are not images.
     skipped: usize,
 }
 
@@ -36,7 +36,7 @@ enum Kind {
     Tensor(TensorInput),
 }
 
-/// An image that is not decoded yet.
+/// An image that is not yet decoded.
 pub struct Source {
     name: String,
     place: Place,
@@ -48,7 +48,7 @@ enum Place {
     Read(Vec<u8>),
 }
 
-/// What the first bytes of an input say it is.
+/// The type of an input, detected from its first bytes.
 #[derive(PartialEq, Eq)]
 enum Content {
     Image,
@@ -56,12 +56,12 @@ enum Content {
     Other,
 }
 
-/// As many bytes as [`Content::of`] looks at.
+/// Number of bytes that [`Content::of`] examines.
 const START: usize = 12;
 
 impl Content {
     fn of(start: &[u8]) -> Content {
-        // The length of a safetensors header, and the object it begins with.
+        // A safetensors file begins with the header's length and `{`.
         let tensor = |s: &[u8]| s.len() > 8 && s[8] == b'{' && s[4..8] == [0; 4];
         match start {
             s if images::format(s).is_some() => Content::Image,
@@ -78,8 +78,7 @@ impl Content {
 }
 
 impl Inputs {
-    /// Finds out what the paths are: any number of images and folders of images, or one tensor. Images that cannot be read are
-    /// not judged here.
+    /// Examines the paths: any number of images and folders of images, or one tensor. Images are not decoded here.
     pub fn open(paths: &[PathBuf], shard: Option<Shard>) -> Result<Inputs, Failure> {
         let (mut sources, mut skipped) = (vec![], 0);
         let mut stdin = false;
@@ -101,7 +100,7 @@ impl Inputs {
                         return Err(Failure::input(format!("{}: {why}", path.display())));
                     }
                     _ if is_tensor(path) => Found::Tensor(TensorInput::open(path)?),
-                    // A file that is not there is reported when its turn comes.
+                    // A missing file is reported when it is read.
                     _ => Found::Image(Source::file(path.clone())),
                 }
             };
@@ -129,7 +128,7 @@ impl Inputs {
         Ok(Inputs { kind: Kind::Images(sources), skipped })
     }
 
-    /// How many there are; of a tensor, images in it.
+    /// Number of inputs; for a tensor, the number of images in it.
     pub fn len(&self) -> usize {
         match &self.kind {
             Kind::Images(sources) => sources.len(),
@@ -137,12 +136,12 @@ impl Inputs {
         }
     }
 
-    /// Members of folders that are no images by their first bytes.
+    /// Number of files in folders that are not images by their first bytes.
     pub fn skipped(&self) -> usize {
         self.skipped
     }
 
-    /// The size to load a network at: a tensor's own, else what `--size` says.
+    /// The input size of the network: the tensor's own, else the value of `--size`.
     pub fn size(&self, asked: Option<[usize; 2]>) -> Result<Option<[usize; 2]>, Failure> {
         match &self.kind {
             Kind::Images(_) => Ok(asked),
@@ -162,13 +161,13 @@ impl Source {
     }
 }
 
-/// A regular file that holds a tensor, by its name or its first bytes.
+/// Whether a regular file holds a tensor, by its name or its first bytes.
 fn is_tensor(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"))
         || Content::of_file(path).is_ok_and(|c| c == Content::Tensor)
 }
 
-/// What standard input gives: judged by its first bytes before the rest is read.
+/// Reads standard input, whose type is detected from its first bytes before the rest is read.
 fn piped(name: &str, mut from: impl Read) -> Result<Found, Failure> {
     let refuse = |e: String| Failure::input(format!("{name}: {e}"));
     let mut bytes = vec![];
@@ -194,8 +193,8 @@ fn piped(name: &str, mut from: impl Read) -> Result<Found, Failure> {
     })
 }
 
-/// The images of a folder, by name. Folders in it are not looked into; what neither begins like an image nor is named like one
-/// is counted as skipped.
+/// The images of a folder, by name. Subfolders are ignored. Files that neither begin like an image nor have an image's extension
+/// are counted as skipped.
 fn members(folder: &Path, skipped: &mut usize) -> Result<Vec<PathBuf>, Failure> {
     let refuse = |e: String| Failure::input(format!("{}: {e}", folder.display()));
     let mut images = vec![];
@@ -204,7 +203,7 @@ fn members(folder: &Path, skipped: &mut usize) -> Result<Vec<PathBuf>, Failure> 
         let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
         let named = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
         let named = named.is_some_and(|e| matches!(&*e, "png" | "jpg" | "jpeg" | "jpe" | "jfif" | "mpo"));
-        // A pipe in a folder would be waited for without end.
+        // Reading a pipe in a folder could block forever.
         let regular = fs::metadata(&path).map_or(named, |m| m.is_file());
         if !hidden && regular && (named || Content::of_file(&path).is_ok_and(|c| c == Content::Image)) {
             images.push(path);
@@ -219,7 +218,7 @@ fn members(folder: &Path, skipped: &mut usize) -> Result<Vec<PathBuf>, Failure> 
     Ok(images)
 }
 
-/// A file in memory, as a share of what all files may take.
+/// A file in memory, with its share of the budget for files.
 struct Loaded<'s> {
     bytes: std::borrow::Cow<'s, [u8]>,
     _share: Option<Share<'s>>,
@@ -236,7 +235,7 @@ impl Source {
         let share = usize::try_from(length).ok().and_then(|n| budget.take(n)).ok_or_else(|| {
             format!("expected an image file of up to {} MiB, found {length} bytes", budget.total() >> 20)
         })?;
-        // No more than was asked for: a file that grows meanwhile is not whole.
+        // Reads no more than was reserved; a file that grows meanwhile is incomplete.
         let bytes = files::read_from(file, length).map_err(|e| e.to_string())?;
         Ok(Loaded { bytes: bytes.into(), _share: Some(share) })
     }

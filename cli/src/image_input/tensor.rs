@@ -10,7 +10,7 @@ use std::path::Path;
 pub struct TensorInput {
     name: String,
     tensor: Tensor,
-    /// `[N, C, H, W]`, none 0.
+    /// `[N, C, H, W]`, all nonzero.
     shape: [usize; 4],
 }
 
@@ -46,7 +46,7 @@ impl TensorInput {
         }
     }
 
-    /// Images in it.
+    /// Number of images in it.
     pub fn len(&self) -> usize {
         self.shape[0]
     }
@@ -55,7 +55,7 @@ impl TensorInput {
         format!("{}[{image}]", self.name)
     }
 
-    /// Its height and width; another size that is asked for is an error.
+    /// Its height and width; a different requested size is an error.
     pub fn size(&self, asked: Option<[usize; 2]>) -> Result<[usize; 2], Failure> {
         let [_, _, h, w] = self.shape;
         match asked {
@@ -67,7 +67,7 @@ impl TensorInput {
         }
     }
 
-    /// Refuses another shape than a network reads, and values that are no numbers.
+    /// Refuses a shape other than the network's, and values that are not finite.
     pub fn check(&self, shape: Shape) -> Result<(), Failure> {
         let Shape { channels, height, width } = shape;
         let refuse = |found: String| {

@@ -26,7 +26,7 @@ pub fn prune(args: &PruneArgs) -> Result<Report, Failure> {
     Report::of(&PruneReport::of(&args.out, bytes, &found))
 }
 
-/// Refuses what cannot be written, or should not be.
+/// Refuses files that cannot be written or should not be overwritten.
 fn check_files(args: &PruneArgs) -> Result<(), Failure> {
     let read = args.calibration.iter().chain([&args.model.checkpoint]);
     check_target(&args.out, &read.map(|p| p.as_path()).collect::<Vec<_>>())?;
@@ -37,7 +37,7 @@ fn check_files(args: &PruneArgs) -> Result<(), Failure> {
     check_overwrite(&args.out, FormatArg::Safetensors)
 }
 
-/// What the command line asks for; refuses a criterion and calibration images that do not go together.
+/// The options of the command line; refuses a criterion that does not match the calibration images.
 fn options(args: &PruneArgs) -> Result<PruneOptions, Failure> {
     let calibrated = args.criterion == CriterionArg::Mean;
     if calibrated && args.calibration.is_empty() {

@@ -1,4 +1,4 @@
-//! What `prune` reports.
+//! The report of `prune`.
 
 use crate::{giga, mib};
 use rmnet::PrunedModel;
@@ -12,7 +12,7 @@ pub struct PruneReport<'a> {
     /// The file written.
     output: String,
     bytes: u64,
-    /// Channels that may go, before.
+    /// Removable channels before pruning.
     channels: usize,
     removed: usize,
     layers: Vec<Layer<'a>>,
@@ -36,7 +36,7 @@ struct Layer<'a> {
     parameters: Change,
 }
 
-/// A layer that keeps channels which might have gone.
+/// A layer in which removable channels were kept.
 #[derive(Serialize)]
 struct Unpruned<'a> {
     layer: &'a str,
@@ -51,12 +51,12 @@ struct Change {
 }
 
 impl Change {
-    /// What is left, in percent.
+    /// The remaining share in percent.
     fn percent(self) -> f64 {
         100.0 * self.after as f64 / self.before.max(1) as f64
     }
 
-    /// Of a table, where most figures stay as they are.
+    /// The cell of a table, in which most figures do not change.
     fn cell(self) -> String {
         match self.before == self.after {
             true => self.after.to_string(),

@@ -16,13 +16,13 @@ use rmnet::{Precision, Session};
 use sink::{Form, Sink};
 use std::sync::mpsc::sync_channel;
 
-/// Images per run where the command line says nothing.
+/// Images per run by default.
 const DEFAULT_BATCH: usize = 8;
 
-/// The most bytes of a file of class names.
+/// Maximum bytes of a file of class names.
 const MAX_LABELS: u64 = 16 << 20;
 
-/// Values of a batch that are worth planning for before they are read: 4 MiB.
+/// Batches with more values than this (4 MiB) are planned for before their inputs are read.
 const LARGE_BATCH: usize = 1 << 20;
 
 pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
@@ -39,15 +39,15 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
     }
     let form = Form::of(args.jsonl, json);
     if inputs.len() == 0 {
-        // A share of nothing is no mistake: there are more shards than inputs.
+        // An empty shard is not an error: there are more shards than inputs.
         return match form {
             Form::Lines => Ok(Report::printed()),
             _ => Report::of(&NoInputs { images: [] }),
         };
     }
     let batch = args.batch.map_or(DEFAULT_BATCH, |b| b as usize).min(inputs.len());
-    // What cannot be read is said before a device is opened for it; but inputs that take long to resize are read only for a network
-    // that can run at their size.
+    // Unreadable inputs are reported before a device is opened. But inputs that take long to resize are read only after the
+    // network is known to run at their size.
     let large = model.graph.input_shape().len().saturating_mul(batch) > LARGE_BATCH;
     let started = large.then(|| Started::new(args, &model, batch)).transpose()?;
     let first = batches.next(batch);
@@ -68,7 +68,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
     finish(args, &model, sink, head, inputs.len())
 }
 
-/// Writes the logits, and reports what is left to be told when all inputs have run.
+/// Writes the logits, and reports what remains when all inputs have run.
 fn finish(
     args: &RunArgs,
     model: &Model,
@@ -94,7 +94,7 @@ fn finish(
     }
 }
 
-/// A session, and how it came to be.
+/// A session, and how it was set up.
 struct Started {
     device_context: DeviceContext,
     merge: Merge,
@@ -112,7 +112,7 @@ impl Started {
         Ok(Started { device_context, merge, precision, session })
     }
 
-    /// What is told before the first input runs.
+    /// The part of the report that is known before the first input runs.
     fn head<'a>(&'a self, args: &'a RunArgs, model: &'a Model, batch: usize) -> RunHead<'a> {
         let classes = self.session.output_shape()[1..].iter().product();
         RunHead {
@@ -142,11 +142,11 @@ fn stream(
     let image = session.input_len() / batch;
     std::thread::scope(|scope| {
         let reader = std::thread::Builder::new().name("images".into());
-        // A batch that is ready waits to be taken: at no time are there more than that, the one that runs and the one read.
+        // A batch that is ready waits until it is taken, so at most two exist: the one that runs and the one being read.
         let (send, receive) = sync_channel(0);
         let read = move || {
             let mut inputs = first;
-            // Nobody takes them any more where a run failed.
+            // Sending fails if a run failed and nobody takes further batches.
             while !inputs.is_empty() && send.send(inputs).is_ok() {
                 inputs = batches.next(batch);
             }
@@ -156,7 +156,7 @@ fn stream(
             ..Failure::input(format!("a thread that reads images cannot be started: {e}"))
         })?;
         for inputs in receive {
-            // Whole batches; the last one is filled up with zeros, whose logits are dropped.
+            // Batches are always whole: the last one is filled up with zeros, whose logits are dropped.
             let mut values = Vec::with_capacity(batch * image);
             inputs.iter().flat_map(|i| &i.values).for_each(|v| values.extend_from_slice(v));
             let logits = if values.is_empty() {
@@ -184,7 +184,8 @@ fn stream(
     })
 }
 
-/// One label a line, as the command line's file has them, else those of the model. A file of labels for what has no classes is refused.
+/// The class names of the file on the command line, one per line, else those of the model. A file is refused if the output has no
+/// classes.
 fn labels(args: &RunArgs, model: &Model) -> Result<Option<Vec<String>>, Failure> {
     let Some(path) = &args.labels else { return Ok(model.labels.clone()) };
     let without_classes = match model.output {

@@ -1,4 +1,4 @@
-//! What `run` reports: a head, what is told of each input, and both in one.
+//! The report of `run`: a head, one entry per input, and both together.
 
 use crate::assumed::Assumed;
 use crate::device_context::UsedTuning;
@@ -11,7 +11,7 @@ use rmnet::{OutputChoice, Precision};
 use serde::Serialize;
 use std::fmt;
 
-/// What is known before the first input has run.
+/// The part of the report that is known before the first input has run.
 #[derive(Serialize)]
 pub struct RunHead<'a> {
     pub family: &'a str,
@@ -19,7 +19,7 @@ pub struct RunHead<'a> {
     #[serde(serialize_with = "as_text")]
     pub precision: Precision,
     pub batch: usize,
-    /// `None` where the output is no logits.
+    /// `None` if the output is not logits.
     pub classes: Option<usize>,
     #[serde(serialize_with = "as_text")]
     pub output_value: &'a OutputChoice,
@@ -46,7 +46,7 @@ impl fmt::Display for RunHead<'_> {
     }
 }
 
-/// The whole, in one piece, for `--json`. As text it goes out input by input.
+/// The whole report in one object, for `--json`. The text is printed input by input.
 #[derive(Serialize)]
 pub struct RunReport<'a> {
     #[serde(flatten)]
@@ -63,7 +63,7 @@ impl fmt::Display for RunReport<'_> {
     }
 }
 
-/// A shard that no input falls to.
+/// The report of a shard without inputs.
 #[derive(Serialize)]
 pub struct NoInputs {
     pub images: [InputReport; 0],
@@ -75,11 +75,11 @@ impl fmt::Display for NoInputs {
     }
 }
 
-/// What is told of one input.
+/// The report on one input.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum InputReport {
-    /// Standard error has it, and the text says nothing of it.
+    /// The error is printed on standard error, not in the text.
     Unreadable {
         input: String,
         error: String,
@@ -87,15 +87,15 @@ pub enum InputReport {
     Classified {
         input: String,
         scores: Scores,
-        /// The best first.
+        /// The most probable class first.
         top: Vec<TopClass>,
     },
     Embedding {
         input: String,
         norm: f64,
-        /// How near it is to the first image's.
+        /// Cosine similarity with the first image's embedding.
         cosine_with_first: f64,
-        /// How many values it has.
+        /// Number of values.
         #[serde(skip)]
         length: usize,
     },
@@ -106,12 +106,12 @@ pub enum InputReport {
     },
 }
 
-/// One of the best classes of an image.
+/// One of the most probable classes of an image.
 #[derive(Serialize)]
 pub struct TopClass {
     pub class: usize,
     pub label: String,
-    /// `None` where scores are raw.
+    /// `None` if scores are raw.
     pub probability: Option<f64>,
     pub logit: f32,
 }
@@ -145,7 +145,7 @@ impl fmt::Display for InputReport {
     }
 }
 
-/// An image's embedding: its length, and how near it is to the first image's.
+/// The length of an image's embedding, and its cosine similarity with the first image's.
 pub fn embedding(name: &str, values: &[f32], first: &[f32]) -> InputReport {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     let norm = dot(values, values).sqrt();

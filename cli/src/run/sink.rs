@@ -11,14 +11,14 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
-/// How results are told.
+/// How results are printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// For people, as it goes.
+    /// Text for people, input by input.
     Text,
-    /// One JSON object a line, as it goes.
+    /// One JSON object per line, input by input.
     Lines,
-    /// One JSON object in the end.
+    /// One JSON object at the end.
     Object,
 }
 
@@ -41,19 +41,19 @@ pub struct Sink {
     shape: [usize; 3],
     labels: Option<Vec<String>>,
     top: usize,
-    /// Values of one input.
+    /// Number of values of one input.
     pub row: usize,
-    /// The values of the first input, which embeddings are compared with.
+    /// The values of the first input, with which embeddings are compared.
     first: Vec<f32>,
-    /// For [`Form::Object`].
+    /// Collected for [`Form::Object`].
     pub images: Vec<InputReport>,
-    /// Inputs that could not be read.
+    /// Number of inputs that could not be read.
     pub failed: usize,
-    /// For `--logits`.
+    /// Collected for `--logits`.
     pub rows: Option<Rows>,
-    /// Nobody reads what is printed any more.
+    /// Whether the reader has closed the pipe.
     pub closed: bool,
-    /// Why printing failed, where that is not the reader's choice.
+    /// Why printing failed, unless the reader closed the pipe.
     pub unwritten: Option<String>,
 }
 
@@ -77,7 +77,7 @@ impl Sink {
         }
     }
 
-    /// Prints; a closed pipe (`rmnet run .. | head`) is the reader's choice, no failure.
+    /// Prints text. A closed pipe (`rmnet run .. | head`) is not a failure.
     pub fn print(&mut self, text: &str) {
         if self.closed {
             return;
@@ -88,14 +88,14 @@ impl Sink {
         }
     }
 
-    /// An input that could not be read: said at once.
+    /// Reports an input that could not be read, at once.
     pub fn failure(&mut self, name: &str, why: &str) -> Result<(), Failure> {
         self.failed += 1;
         terminal::say(&format!("error: {name}: {why}"));
         self.report(InputReport::Unreadable { input: name.into(), error: why.into() })
     }
 
-    /// The values of one input.
+    /// Processes the values of one input.
     pub fn result(&mut self, name: &str, values: &[f32]) -> Result<(), Failure> {
         if self.first.is_empty() {
             self.first = values.to_vec();
@@ -113,7 +113,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Prints it, or keeps it for the end.
+    /// Prints a report, or keeps it for the end.
     fn report(&mut self, report: InputReport) -> Result<(), Failure> {
         match self.form {
             Form::Text => self.print(&report.to_string()),
@@ -140,7 +140,7 @@ impl Sink {
     }
 }
 
-/// Rows for `--logits`: those of inputs that could be read, with their names.
+/// Rows for `--logits`: the values and names of the inputs that could be read.
 #[derive(Default)]
 pub struct Rows {
     names: Vec<String>,
@@ -148,8 +148,8 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Writes a tensor named as the output that was asked for, `[rows, channels]` or a layer's `[rows, channels, height, width]`;
-    /// what a network without a head gives by itself is called `features`. And the names of the rows as a JSON list, `inputs` of the metadata.
+    /// Writes a tensor named like the requested output, `[rows, channels]` or a layer's `[rows, channels, height, width]`; the
+    /// output of a network without a head is called `features`. The metadata's `inputs` is a JSON list of the row names.
     pub fn write(
         self,
         path: &Path,

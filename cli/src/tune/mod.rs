@@ -1,4 +1,4 @@
-//! `tune`: times the kernels there are for every convolution of the model, and keeps the choice.
+//! `tune`: times all kernels of every convolution of the model, and stores the choice.
 
 mod report;
 
@@ -18,7 +18,7 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
             "--adapter cpu: the CPU executor has no kernels to choose from: there is nothing to tune",
         ));
     }
-    // Before minutes are spent: what cannot be written or merged.
+    // Checked before minutes are spent: whether the file can be written and merged.
     let file = target(args)?;
     kept(args, &file)?;
     if args.out.is_none() {
@@ -57,7 +57,7 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
     })
 }
 
-/// The GPU to tune for: by default a hardware GPU, as other verbs run on no other without being asked.
+/// The GPU to tune for. The default is a hardware GPU, the only kind that other verbs use unasked.
 fn open(device: &Device) -> Result<Gpu, Failure> {
     match device {
         Device::Gpu(choice) => Ok(Gpu::new(choice).map_err(Error::Gpu)?),
@@ -88,7 +88,7 @@ fn target(args: &TuneArgs) -> Result<PathBuf, Failure> {
     })
 }
 
-/// What the file holds already. Another file than the program's own is not overwritten where it is something else.
+/// The current content of the file. An existing `--out` file that is not a tuning is an error, so it is not overwritten.
 fn kept(args: &TuneArgs, file: &Path) -> Result<Tuning, Failure> {
     match &args.out {
         Some(named) if named.exists() => Tuning::read(named).map_err(Failure::input),
@@ -97,7 +97,7 @@ fn kept(args: &TuneArgs, file: &Path) -> Result<Tuning, Failure> {
     }
 }
 
-/// Measures, with a bar on a terminal.
+/// Measures, with a progress bar on a terminal.
 fn measure(gpu: &Gpu, plan: &rmnet::plan::CheckedPlan) -> Result<Tune, TuneError> {
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {

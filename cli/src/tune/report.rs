@@ -1,4 +1,4 @@
-//! What `tune` reports.
+//! The report of `tune`.
 
 use crate::precision_note;
 use crate::report::{as_text, nanoseconds};
@@ -22,23 +22,23 @@ pub struct TuneReport<'a> {
     pub batch: usize,
     /// `[channels, height, width]`
     pub input: [usize; 3],
-    /// Whether times are the GPU's own; else the host's.
+    /// Whether times are GPU times; else host times.
     pub gpu_time: bool,
-    /// Where the choice is kept.
+    /// File in which the choice is stored.
     pub file: String,
     pub choices: Vec<Chosen<'a>>,
-    /// Dispatches with one kernel.
+    /// Dispatches with only one kernel.
     pub without_choice: usize,
     #[serde(rename = "default_total_ns", serialize_with = "nanoseconds")]
     pub default_total: Duration,
     #[serde(rename = "total_ns", serialize_with = "nanoseconds")]
     pub total: Duration,
-    /// On a software adapter, what was chosen takes shaders of its own.
+    /// Whether the choices add shaders on a software adapter, which makes the start slower.
     #[serde(skip)]
     pub slower_start: bool,
 }
 
-/// The kernel of one distinct convolution, and those that it was chosen from.
+/// The kernel chosen for one distinct convolution, and the candidates.
 #[derive(Serialize)]
 pub struct Chosen<'a> {
     dispatches: &'a [String],
@@ -65,7 +65,7 @@ struct TriedKernel<'a> {
 enum TriedOutcome<'a> {
     #[serde(rename = "time_ns", serialize_with = "nanoseconds")]
     Time(Duration),
-    /// Why it may not win.
+    /// Why it was excluded.
     #[serde(rename = "refused")]
     Refused(&'a str),
 }
@@ -122,7 +122,7 @@ impl fmt::Display for TuneReport<'_> {
 }
 
 impl TuneReport<'_> {
-    /// Every convolution, and all of them together.
+    /// Writes a row per convolution, and the total.
     fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,

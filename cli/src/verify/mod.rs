@@ -1,4 +1,4 @@
-//! `verify`: the certificate that removal kept the function, in f64 and on the device, and that a precision holds it.
+//! `verify`: certifies that removal kept the function, in f64 and on the device, and that the precision can hold it.
 
 mod on_device;
 mod report;
@@ -34,17 +34,17 @@ pub fn verify(args: &VerifyArgs) -> Result<Report, Failure> {
     }
 }
 
-/// What is verified, on which input.
+/// The network to verify, and its input.
 struct Subject {
     model: Model,
-    /// The same without residual connections.
+    /// The model without residual connections.
     rewritten: Rewritten,
     input: Vec<f32>,
     batch: usize,
 }
 
 impl Subject {
-    /// Reads the checkpoint and the inputs; refuses what would take more memory than there is.
+    /// Reads the checkpoint and the inputs; refuses a run that would need more memory than there is.
     fn read(args: &VerifyArgs) -> Result<Subject, Failure> {
         let inputs = Inputs::open(&args.inputs, None)?;
         let size = if args.inputs.is_empty() { args.model.size } else { inputs.size(args.model.size)? };
@@ -70,7 +70,7 @@ impl Subject {
     }
 }
 
-/// Runs both networks in f64, and the second on the device.
+/// Runs both networks in f64, and the rewritten one on the device.
 fn certify<'a>(args: &VerifyArgs, subject: &'a Subject) -> Result<Certificate<'a>, Failure> {
     let Subject { model, rewritten, input, batch } = subject;
     let batch = *batch;
@@ -78,7 +78,7 @@ fn certify<'a>(args: &VerifyArgs, subject: &'a Subject) -> Result<Certificate<'a
     let precision = Precision::from(args.device.precision);
     let (ranges, logits_bound_parts) = held(rewritten, &wide, batch, precision);
 
-    // What overflows in f64 does on the device, which then gives no logits.
+    // Values whose f64 range exceeds the precision overflow on the device, which then gives no logits.
     let mut on_device = match args.no_device || overflowing(&ranges, precision).next().is_some() {
         true => None,
         false => Some(on_device::run(args, subject)?),
@@ -120,7 +120,7 @@ fn certify<'a>(args: &VerifyArgs, subject: &'a Subject) -> Result<Certificate<'a
     Ok(certificate.judged())
 }
 
-/// What a precision makes of the network: the range of every layer, and what logits are held to where all fit. Nothing for f32.
+/// The range of every layer in a precision, and the bound on the logits if all layers fit. Empty for f32.
 fn held(
     rewritten: &Rewritten,
     input: &[f64],

@@ -1,4 +1,4 @@
-//! The network on the device that is verified.
+//! Runs the network on the device to verify.
 
 use super::Subject;
 use crate::Failure;
@@ -10,10 +10,10 @@ use rmnet::plan::Values;
 use rmnet::verify::{self, LayerCheck};
 use std::collections::HashMap;
 
-/// What a device gave, and how far its layers are off.
+/// A device's results, and how far its layers differ.
 pub struct OnDevice {
     pub name: String,
-    /// By the node of the rewritten graph.
+    /// By name of the rewritten graph's node.
     pub values: HashMap<String, Vec<f32>>,
     pub logits: Vec<f32>,
     /// With `--bisect`.
@@ -22,7 +22,7 @@ pub struct OnDevice {
     pub passed_over: Vec<Skipped>,
 }
 
-/// The logits of the plan that is used, and values of one that keeps them: block ends, or every layer.
+/// Runs the normal plan for the logits, and a plan that keeps values: block ends, or every layer.
 pub fn run(args: &VerifyArgs, subject: &Subject) -> Result<OnDevice, Failure> {
     let Subject { model, rewritten, input, batch } = subject;
     let batch = *batch;
@@ -41,7 +41,7 @@ pub fn run(args: &VerifyArgs, subject: &Subject) -> Result<OnDevice, Failure> {
     let Values { output, kept, .. } = values(keeping.run_keeping(input))?;
     let mut values: HashMap<String, Vec<f32>> = kept.into_iter().collect();
     if args.bisect {
-        // Kept, what is seen through a view is a copy in the plan's precision; the output itself is f32.
+        // A kept value that is read through a view is a copy in the plan's precision; the output itself is f32.
         values.insert(graph.node(graph.output()).name.clone(), output);
     }
     let rounding = |name: &str| keeping.rounding(name);
@@ -56,7 +56,7 @@ pub fn run(args: &VerifyArgs, subject: &Subject) -> Result<OnDevice, Failure> {
     })
 }
 
-/// What a run gave, finite or not: what is wrong with it is to be found out.
+/// The values of a run, finite or not, so that the check can find what is wrong.
 fn values(run: Result<Values, Error>) -> Result<Values, Error> {
     match run {
         Err(Error::NotFinite { values, .. }) => Ok(values),

@@ -1,4 +1,4 @@
-//! What `verify` reports: a certificate, or why there is none.
+//! The report of `verify`: a certificate, or why there is none.
 
 use crate::assumed::Assumed;
 use crate::device_context::UsedTuning;
@@ -18,20 +18,20 @@ pub struct Certificate<'a> {
     pub verified: bool,
     pub failures: Vec<String>,
     pub seed: u64,
-    /// What blocks and logits are held to in f64.
+    /// Bound on blocks and logits in f64.
     pub f64_bound: f64,
     pub deviation: f64,
     pub f32_logits_bound: f64,
     pub batch: usize,
     #[serde(serialize_with = "as_text")]
     pub precision: Precision,
-    /// What the device's logits are held to.
+    /// Bound on the device's logits.
     pub logits_bound: f64,
-    /// Where the precision has a bound of its own, and every layer fits.
+    /// Present if the precision has its own bound and every layer fits.
     pub logits_bound_parts: Option<LogitsBound>,
-    /// Of every layer, where the precision may not hold it.
+    /// One entry per layer, if the precision may be too narrow.
     pub ranges: Vec<LayerRange>,
-    /// `None` where nothing ran on a device.
+    /// `None` if nothing ran on a device.
     pub device: Option<String>,
     pub blocks: Vec<BlockCheck>,
     pub logits_f64: Difference,
@@ -43,7 +43,7 @@ pub struct Certificate<'a> {
     /// `[channels, height, width]`
     #[serde(skip)]
     pub input: [usize; 3],
-    /// Whether the input was made of `seed`.
+    /// Whether the input was generated from `seed`.
     #[serde(skip)]
     pub is_noise: bool,
 }
@@ -57,13 +57,13 @@ fn over(d: Difference, bound: f64) -> bool {
     d.relative.is_nan() || d.relative > bound
 }
 
-/// A difference as a table has it, a dash where nothing was compared.
+/// A table cell for a difference: a dash if nothing was compared.
 fn cell(difference: Option<Difference>) -> String {
     difference.map_or_else(|| "-".into(), |d| format!("{:.1e}", d.relative))
 }
 
 impl Certificate<'_> {
-    /// With the verdict on what was found.
+    /// The certificate with its verdict and failures.
     pub fn judged(mut self) -> Self {
         let mut failures = self.over_bounds();
         failures.extend(self.overflows());
@@ -92,7 +92,7 @@ impl Certificate<'_> {
         failures
     }
 
-    /// Where the precision overflows: on the device, and by the ranges in f64.
+    /// Overflows of the precision: on the device, and by the ranges in f64.
     fn overflows(&self) -> impl Iterator<Item = String> {
         let precision = self.precision;
         let not_finite = |b: &&BlockCheck| b.executor.is_some_and(|d| !d.max_abs.is_finite());
