@@ -143,7 +143,8 @@ pub struct ConvertArgs {
     /// Multiply neighbouring linear 1x1 convolutions into one (MobileNetV2 becomes a MobileNetV1)
     #[arg(long, value_enum, default_value_t)]
     pub merge: MergeArg,
-    /// Device on which `--merge auto` measures: NAME, INDEX, pci:ADDRESS, cpu, vulkan, metal, dx12 or gl [default: a hardware GPU, else cpu]
+    /// Device on which `--merge auto` measures: NAME, INDEX, pci:ADDRESS, cpu, vulkan, metal, dx12 or gl [default: a hardware GPU, else
+    /// cpu]
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub adapter: Option<String>,
 }
