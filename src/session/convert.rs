@@ -8,7 +8,7 @@ use crate::models::saved::{self, About};
 use crate::rewrite::{self, Form, Rewritten};
 use std::path::Path;
 
-/// The network in a form, and what a file says of it beside the graph.
+/// The network rewritten to a form, and the metadata that a file stores beside the graph.
 ///
 /// # Errors
 /// As [`rewrite::for_mode`].
@@ -19,20 +19,20 @@ pub fn converted(model: &Model, form: Form) -> Result<(Rewritten, About), GraphE
 }
 
 impl Model {
-    /// Writes the network in the form of [`Options::mode`] and [`Options::merge`], ending with [`Options::output`], as a safetensors
-    /// file that [`Model::open`] reads, with batch norms folded. No residual connection is left but those of blocks that
-    /// [`Outcome::Kept`](crate::Outcome::Kept) names; [`Mode::Residual`](crate::Mode::Residual) leaves all. The file takes its name when
-    /// it is whole. Other options are not read.
+    /// Writes the network in the form of [`Options::mode`] and [`Options::merge`], ending with [`Options::output`], as a safetensors file
+    /// that [`Model::open`] reads, with batch norms folded. All residual connections are removed, except in blocks whose outcome is
+    /// [`Outcome::Kept`](crate::Outcome::Kept); [`Mode::Residual`](crate::Mode::Residual) keeps all. The file gets its name only once it is
+    /// complete. Other options are ignored.
     ///
     /// # Errors
-    /// [`Error::Output`]; [`Error::Saved`] for a weight beyond f32, or a file that cannot be written.
+    /// [`Error::Output`]; [`Error::Saved`] for a weight that overflows f32 or a file that cannot be written.
     pub fn save(&self, path: impl AsRef<Path>, options: &Options) -> Result<(), Error> {
         let (rewritten, about) = converted(&*options.output.of(self)?, options.form())?;
         Ok(saved::save(path.as_ref(), &rewritten.graph, &about)?)
     }
 
     /// Writes the network, ending with [`Options::output`], as an ONNX model of plain convolutions and activations: the literal form, with
-    /// [`Options::merge`]. Other options are not read.
+    /// [`Options::merge`] applied. Other options are ignored.
     ///
     /// # Errors
     /// [`Error::Output`]; [`Error::Onnx`] for a model over protobuf's 2 GiB, a layer that ONNX has no operator for, or a file that cannot

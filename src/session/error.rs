@@ -1,4 +1,4 @@
-//! Errors of the public face: those of every stage below it.
+//! Errors of the public interface, including those of every stage below it.
 
 use super::output::{OutputError, some};
 use crate::checkpoint::CheckpointError;
@@ -16,33 +16,33 @@ use crate::preprocess::PreprocessError;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::threads::ThreadsError;
 
-/// Why a session could not be made, or a run not done.
+/// Why a session could not be created, or why a run failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The file cannot be used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// Its tensors are no network that is known, or it does not fit the input size asked for.
+    /// The tensors match no known network, or the network does not fit the requested input size.
     #[error(transparent)]
     Model(ModelError),
-    /// A pass over the graph would have built a layer that does not fit: an error of rmnet's, please report it.
+    /// A rewrite built a layer that does not fit its inputs: a bug in rmnet, please report it.
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// It cannot be planned within the adapter's limits.
+    /// The network cannot be planned within the adapter's limits.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The plan was refused by the checker: an error of ours, please report it.
+    /// The checker refused the plan: a bug in rmnet, please report it.
     #[error("the plan is wrong, please report it: {0}")]
     Check(#[from] CheckError),
-    /// No such adapter, a limit too small, a device lost.
+    /// An error of the GPU executor, such as a missing adapter, a limit that is too small, or a lost device.
     #[cfg(feature = "gpu")]
     #[error(transparent)]
     Gpu(#[from] GpuError),
-    /// The values of a network, which pruning judges by, are too large for the machine.
+    /// The machine has too little memory for the activations that pruning is based on.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
-    /// Threads that the system does not give.
+    /// The system could not start the threads.
     #[cfg(not(target_arch = "wasm32"))]
     #[error(transparent)]
     Threads(#[from] ThreadsError),
@@ -50,15 +50,15 @@ pub enum Error {
     #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
     #[error(transparent)]
     Cpu(#[from] CpuError),
-    /// The network has no such value as [`Options::output`](super::Options::output) names.
+    /// The network has no value that matches [`Options::output`](super::Options::output).
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// A run whose output is NaN or infinite somewhere: a layer of the network overflows its precision.
+    /// The output contains NaN or infinity: a layer of the network overflows the run's precision.
     #[error(
         "{} of the batch is {value}: a layer overflows {precision}", position(.at, .shape)
     )]
     NotFinite {
-        /// Of the run.
+        /// Precision of the run.
         precision: Precision,
         /// Image, channel, row and column of the first such value.
         at: [usize; 4],
@@ -66,10 +66,10 @@ pub enum Error {
         shape: [usize; 4],
         /// That value.
         value: f32,
-        /// What the run gave.
+        /// The complete results of the run.
         values: Values,
     },
-    /// An input that is no whole number of images, or more of them than the session's batch.
+    /// The input is not a whole number of images, is empty, or holds more images than the session's batch.
     #[error("input: expected 1 to {batch} images of {image} values each, found {found} values")]
     InputLength {
         /// Values of one image.
@@ -79,7 +79,7 @@ pub enum Error {
         /// Values given.
         found: usize,
     },
-    /// A slice for the input that does not fit the images.
+    /// The slice to be filled with the input has the wrong length for the images.
     #[error("input: expected a slice of {expected} values for the images given, found {found}")]
     InputSlice {
         /// Values of the images given.
@@ -87,15 +87,15 @@ pub enum Error {
         /// Length of the slice.
         found: usize,
     },
-    /// A slice for the output that does not fit it.
+    /// The slice to be filled with the output has the wrong length.
     #[error("output: expected a slice of {expected} values, found {found}")]
     OutputLength {
-        /// Values of the output of the images given.
+        /// Output values for the given images.
         expected: usize,
         /// Length of the slice.
         found: usize,
     },
-    /// More images at once, or fewer, than a run takes.
+    /// No images, or more than one run takes.
     #[error("expected 1 to {batch} images, found {found}")]
     Images {
         /// Images of a run at most.
@@ -103,7 +103,7 @@ pub enum Error {
         /// Images given.
         found: usize,
     },
-    /// An image, or how images become the input.
+    /// An image that cannot be preprocessed.
     #[error("image {index}: {source}")]
     Preprocess {
         /// Which image, from 0.
@@ -111,15 +111,15 @@ pub enum Error {
         /// What is wrong.
         source: PreprocessError,
     },
-    /// Classes asked of values that are no logits.
+    /// Classes were requested, but the values are not logits.
     #[error("expected logits, [1, classes, 1, 1], found {output}, {shape:?}: they have no classes")]
     NotLogits {
-        /// What the values are.
+        /// Kind of the values.
         output: OutputKind,
         /// `[batch, channels, height, width]`.
         shape: [usize; 4],
     },
-    /// Logits of more images than one, or of another network.
+    /// The number of values is not that of one image's logits.
     #[error("expected the {expected} logits of one image, found {found} values")]
     LogitsLength {
         /// Classes.
@@ -127,18 +127,19 @@ pub enum Error {
         /// Values given.
         found: usize,
     },
-    /// The crate was built without the features `gpu` and `cpu`, or for a browser without `gpu`.
+    /// The crate was built with neither of the features `gpu` and `cpu`, or for a browser without `gpu`.
     #[error("there is nothing to run on: rmnet was built with neither of its features `gpu` and `cpu`")]
     NoExecutor,
-    /// A device by name that this build cannot run on.
+    /// The named device needs an executor that this build does not have.
     #[error("device `{text}`: this build of rmnet has no {executor} executor")]
     NoSuchDevice {
         /// The name asked for.
         text: String,
-        /// The executor that it needs, `gpu` or `cpu`: the crate's feature of that name, and for `cpu` a target that is no browser.
+        /// The executor it needs, `gpu` or `cpu`. It requires the crate feature of the same name, and `cpu` also a target other than a
+        /// browser.
         executor: &'static str,
     },
-    /// An input with a NaN or an infinity: what it would do need not show in the output.
+    /// The input contains NaN or infinity. Its effect need not show in the output.
     #[error("the input is {value} at {}: expected finite values", input_position(.at))]
     InputNotFinite {
         /// Image, channel, row and column of the first such value.
@@ -146,18 +147,18 @@ pub enum Error {
         /// That value.
         value: f32,
     },
-    /// A value to keep that the network does not have.
+    /// The network has no value of a name in [`Options::keep`](super::Options::keep).
     #[error("there is no value `{name}` to keep; there are {}", some(.names))]
     Keep {
         /// The name asked for.
         name: String,
-        /// Names there are: blocks, then nodes of the rewritten graph.
+        /// Available names: blocks, then nodes of the rewritten graph.
         names: Vec<String>,
     },
-    /// Two forms of one network gave different logits: an error of ours or of the driver's.
+    /// Two forms of one network gave different logits: a bug in rmnet or in the driver.
     #[error("the merged form gives other logits, off by {relative:.1e} of the largest: please report it")]
     Disagree {
-        /// Largest difference over the largest logit.
+        /// Largest difference, divided by the largest logit.
         relative: f64,
     },
     /// A network that cannot be written as safetensors.
@@ -167,10 +168,10 @@ pub enum Error {
     #[cfg(feature = "onnx")]
     #[error(transparent)]
     Onnx(#[from] crate::onnx::OnnxError),
-    /// A model that could not be pruned as asked.
+    /// A model that cannot be pruned as requested.
     #[error(transparent)]
     Prune(#[from] crate::rewrite::prune::PruneError),
-    /// Calibration images that are no whole number of images.
+    /// The calibration data is empty or not a whole number of images.
     #[error("calibration: expected a multiple of {image} values, an image's, at least one; found {found}")]
     Calibration {
         /// Values of one image.
@@ -178,19 +179,19 @@ pub enum Error {
         /// Values given.
         found: usize,
     },
-    /// Two runs on one input gave different logits: a race, or a driver at fault.
+    /// Two runs on one input gave different logits: a race condition or a driver bug.
     #[error("two runs on one input gave different logits: please report it with the adapter and driver")]
     Unsteady,
-    /// Times of dispatches were asked of an adapter without timestamps.
+    /// Dispatch times were requested, but the adapter has no timestamps.
     #[error("the adapter has no timestamps, which the times of dispatches need")]
     NoTimestamps,
-    /// Something only a GPU session has was asked of one on the CPU.
+    /// An operation that needs a GPU session was called on a CPU session.
     #[error("a session on the CPU has no GPU commands to encode: make it on a GPU")]
     NotOnGpu,
 }
 
 impl From<ModelError> for Error {
-    /// A file that cannot be used is [`Error::Checkpoint`], whoever opened it.
+    /// An unusable file becomes [`Error::Checkpoint`], no matter which stage opened it.
     fn from(e: ModelError) -> Error {
         match e {
             ModelError::Checkpoint(e) => Error::Checkpoint(e),
@@ -199,12 +200,12 @@ impl From<ModelError> for Error {
     }
 }
 
-/// Where a value of the input is, for people.
+/// The position of an input value as readable text.
 fn input_position([image, channel, y, x]: &[usize; 4]) -> String {
     format!("channel {channel}, row {y}, column {x} of image {image}")
 }
 
-/// Where a value is, for people; rows and columns are those of a map.
+/// The position of an output value as readable text, with row and column only if the output is a map.
 fn position([image, channel, y, x]: &[usize; 4], shape: &[usize; 4]) -> String {
     match shape[2..] {
         [1, 1] => format!("output {channel} of image {image}"),

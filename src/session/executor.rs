@@ -1,4 +1,4 @@
-//! What a session runs on: the one seam between it and the executors.
+//! The trait through which a session uses the GPU and CPU executors.
 
 use super::Error;
 use crate::kernel::Rounding;
@@ -16,7 +16,7 @@ pub(super) trait Shared {}
 #[cfg(target_arch = "wasm32")]
 impl<T> Shared for T {}
 
-/// A run that is awaited.
+/// The future of a run.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Result<Values, Error>> + Send + 'a>>;
 #[cfg(target_arch = "wasm32")]
@@ -27,16 +27,16 @@ pub(super) trait Executor: Shared {
     /// The plan, without its weights.
     fn plan(&self) -> &Plan;
 
-    /// The device, for people.
+    /// The name of the device, as readable text.
     fn device_name(&self) -> String;
 
-    /// Bytes held by now.
+    /// Bytes currently allocated.
     fn memory(&self) -> Memory;
 
-    /// Runs and awaits the device: the output and, if `keep`, the values that the plan keeps.
+    /// Runs and awaits the device. Returns the output and, if `keep` is set, the values that the plan keeps.
     fn run_async<'a>(&'a self, input: &'a [f32], keep: bool) -> Running<'a>;
 
-    /// The same, blocking.
+    /// [`Executor::run_async`], blocking.
     #[cfg(not(target_arch = "wasm32"))]
     fn run(&self, input: &[f32], keep: bool) -> Result<Values, Error>;
 
@@ -44,11 +44,11 @@ pub(super) trait Executor: Shared {
     #[cfg(not(target_arch = "wasm32"))]
     fn run_timed(&self, input: &[f32]) -> Result<(Vec<f32>, Phases), Error>;
 
-    /// Begin and end of every dispatch of one run; `None` where the device has no timestamps.
+    /// Begin and end of every dispatch of one run; `None` if the device has no timestamps.
     #[cfg(not(target_arch = "wasm32"))]
     fn dispatch_times(&self, input: &[f32]) -> Result<Option<Vec<[Duration; 2]>>, Error>;
 
-    /// f32 multiplications and additions per second, and bytes copied per second, as measured.
+    /// Measured peak: f32 multiplications and additions per second, and bytes copied per second.
     #[cfg(not(target_arch = "wasm32"))]
     fn peak(&self) -> Result<(f64, f64), Error>;
 
@@ -58,7 +58,7 @@ pub(super) trait Executor: Shared {
     /// Name of the kernel of every dispatch.
     fn kernels(&self) -> Vec<String>;
 
-    /// How far the value of a node may be from the exact one, by the kernels that make it.
+    /// Rounding bound of a node's value, from the kernels that compute it.
     fn rounding(&self, _node: &str) -> Rounding {
         Rounding::DIRECT
     }
@@ -147,7 +147,7 @@ impl Executor for crate::cpu::CpuExecutor {
         self.memory()
     }
 
-    /// Runs at once: a CPU does the work itself.
+    /// The first poll blocks until the run is done, since there is no device to await.
     fn run_async<'a>(&'a self, input: &'a [f32], keep: bool) -> Running<'a> {
         Box::pin(async move { Executor::run(self, input, keep) })
     }
@@ -159,7 +159,7 @@ impl Executor for crate::cpu::CpuExecutor {
         })
     }
 
-    /// All of the time is waiting.
+    /// All of the time is counted as waiting.
     fn run_timed(&self, input: &[f32]) -> Result<(Vec<f32>, Phases), Error> {
         let start = std::time::Instant::now();
         let output = self.run(input)?;

@@ -1,11 +1,11 @@
-//! Images to the input of a network.
+//! Converts images to the input of a network.
 
 use super::{Error, Session};
 use crate::preprocess::ImageView;
 
 impl Session {
-    /// The input for 1 to [`Options::batch`](crate::Options::batch) images, planar `[images, channels, height, width]`: each resized,
-    /// cropped and normalised as [`Session::preprocess`] says, in whatever format it lies.
+    /// The input for 1 to [`Options::batch`](crate::Options::batch) images, planar `[images, channels, height, width]`. Each image may have
+    /// any pixel format, and is resized, cropped and normalised as [`Session::preprocess`] says.
     ///
     /// # Errors
     /// [`Error::Images`] for none or more than the batch; [`Error::Preprocess`] for an image that cannot be used.
@@ -16,10 +16,10 @@ impl Session {
         Ok(input)
     }
 
-    /// [`Session::input_of`] into a slice of the app's.
+    /// [`Session::input_of`], written into a slice of the app.
     ///
     /// # Errors
-    /// As there; [`Error::InputSlice`] where the slice is of another length than the images'.
+    /// As [`Session::input_of`]; [`Error::InputSlice`] if the slice does not have the length of the images' input.
     pub fn input_into(&self, images: &[ImageView<'_>], input: &mut [f32]) -> Result<(), Error> {
         let [batch, channels, ..] = self.input_shape();
         let image = self.image_input_len();

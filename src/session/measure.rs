@@ -1,4 +1,4 @@
-//! Whether multiplying neighbouring 1x1 convolutions pays, measured on the device that will run the network.
+//! Measures on the target device whether merging neighbouring 1x1 convolutions makes a network faster.
 
 use super::{Error, Options, Session};
 #[cfg(feature = "gpu")]
@@ -7,39 +7,38 @@ use crate::models::Model;
 use crate::verify::{Difference, logits_bound};
 use std::time::{Duration, Instant};
 
-/// Fewest rounds, and the time after which no further one begins.
+/// Minimum number of rounds, and the time after which no further round begins.
 const ROUNDS: usize = 7;
 const ENOUGH: Duration = Duration::from_secs(2);
 
-/// Both forms of one network, timed in turn.
+/// Times of one network with and without merging, measured alternately.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct MergeBenchmark {
-    /// What ran them.
+    /// The device.
     pub device: String,
-    /// What [`Session::passed_over`] says of it.
+    /// [`Session::passed_over`] of the sessions.
     #[cfg(feature = "gpu")]
     pub passed_over: Vec<PassedOver>,
-    /// Median of a run, host tensor to host logits, with 1x1 convolutions apart.
+    /// Median time of a run, from the host's input to the host's logits, without merging.
     pub apart: Duration,
-    /// The same with neighbours merged.
+    /// The same with neighbouring 1x1 convolutions merged.
     pub merged: Duration,
-    /// Dispatches apart and merged.
+    /// Number of dispatches, without and with merging.
     pub dispatches: [usize; 2],
-    /// Multiply-accumulates of a run apart and merged.
+    /// Multiply-accumulates of a run, without and with merging.
     pub macs: [usize; 2],
 }
 
 impl MergeBenchmark {
-    /// Whether merging pays: at least a fiftieth, which noise rarely gives to a median.
+    /// Whether merging is faster by more than 2 %; noise rarely changes a median by that much.
     pub fn pays(&self) -> bool {
         self.merged.as_secs_f64() < 0.98 * self.apart.as_secs_f64()
     }
 }
 
-/// Runs the network with and without [`Options::merge`] in turn on the device of `options`, at least seven times each, and
-/// compares the logits. `None` where there is nothing to merge. It takes as long as starting two sessions and some runs:
-/// never done unasked.
+/// Runs the network alternately with and without [`Options::merge`] on the device of `options`, at least seven times each, and compares the
+/// logits. `None` if there is nothing to merge. It takes the time to open two sessions and to do the runs, and is never done implicitly.
 ///
 /// # Errors
 /// As [`Session::new`]; [`Error::Disagree`] when the logits differ by more than rounding.
@@ -52,13 +51,13 @@ pub fn benchmark_merge(model: &Model, options: &Options) -> Result<Option<MergeB
     if macs[0] == macs[1] && dispatches[0] == dispatches[1] {
         return Ok(None);
     }
-    // A fixed pattern: what the values are does not change the time.
+    // A fixed pattern, since the time does not depend on the values.
     let input: Vec<f32> = (0..apart.input_len()).map(|i| ((i * 37) % 101) as f32 / 50.5 - 1.0).collect();
     let logits = [apart.run(&input)?, merged.run(&input)?];
     let expected: Vec<f64> = logits[0].iter().map(|v| f64::from(*v)).collect();
     let found = logits[1].iter().map(|v| f64::from(*v));
     let difference = Difference::between(found, &expected).relative;
-    // Each may be off by the bound.
+    // Each of the two may differ from the exact logits by the bound.
     if difference.is_nan() || difference > 2.0 * logits_bound(options.precision) {
         return Err(Error::Disagree { relative: difference });
     }

@@ -1,4 +1,4 @@
-//! The public face: a checkpoint in, logits out.
+//! The public interface: opens a checkpoint and computes logits.
 
 mod convert;
 mod error;
@@ -37,20 +37,20 @@ use std::collections::BTreeMap;
 
 /// A network on a device, ready to run.
 ///
-/// It is `Send + Sync` (in a browser wgpu's types are neither): one session may be shared by threads, and runs from several threads
-/// are in flight at once.
+/// It is `Send + Sync` (except in a browser, where wgpu's types are neither). Threads may share one session, and their runs can be in
+/// flight at the same time.
 pub struct Session {
     executor: Box<dyn Executor>,
     about: About,
     blocks: Vec<BlockReport>,
-    /// Of every name to keep the node that makes the value.
+    /// Maps each name of [`Options::keep`] to the node that computes the value.
     kept: BTreeMap<String, String>,
     check_input: bool,
     #[cfg(feature = "gpu")]
     passed_over: Vec<crate::gpu::PassedOver>,
 }
 
-/// What a checkpoint says beside the weights.
+/// The metadata of a checkpoint.
 struct About {
     family: String,
     preprocess: Preprocess,
@@ -75,28 +75,27 @@ impl About {
 }
 
 impl Session {
-    /// Runs 1 to [`Options::batch`] images, planar `[images, channels, height, width]` f32 ([`Session::input_shape`]), and gives the
-    /// output, planar `[images, channels, height, width]` as [`Session::output_shape`] has it: logits are `[images, classes]`. Fewer
-    /// images than the batch take the time of a whole one. Blocks. May be called from any thread, several at a time, those of the app's
-    /// own pools too.
+    /// Runs 1 to [`Options::batch`] images, planar `[images, channels, height, width]` f32 ([`Session::input_shape`]). Returns the output,
+    /// planar `[images, channels, height, width]` ([`Session::output_shape`]): logits are `[images, classes]`. A smaller number of images
+    /// takes as long as a full batch. Blocks. May be called from several threads at once, including threads of the app's own pools.
     ///
-    /// It refuses an input that holds NaN or infinities, unless [`Options::check_input`] is off, and fails if the output holds any. On the
-    /// CPU a NaN inside the network always reaches the output. On a GPU in f32 it may not: `max(NaN, 0)` may give 0.
+    /// An input that contains NaN or infinity is refused, unless [`Options::check_input`] is off. A run whose output contains NaN or
+    /// infinity fails. On the CPU a NaN inside the network always reaches the output. On a GPU in f32 it may not: `max(NaN, 0)` may give 0.
     ///
     /// # Errors
-    /// [`Error::InputLength`]; [`Error::InputNotFinite`]; [`Error::Gpu`] for a device lost, or one that gives no answer
-    /// ([`Gpu::with_timeout`](crate::Gpu::with_timeout)); [`Error::NotFinite`] where a layer overflows its precision, in f16 on
-    /// the CPU [`Error::Cpu`] with the layer's name.
+    /// [`Error::InputLength`]; [`Error::InputNotFinite`]; [`Error::Gpu`] if the device is lost or does not respond
+    /// ([`Gpu::with_timeout`](crate::Gpu::with_timeout)); [`Error::NotFinite`] if a layer overflows its precision, except in f16 on the
+    /// CPU: there it is [`Error::Cpu`] with the layer's name.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run(&self, input: &[f32]) -> Result<Vec<f32>, Error> {
         let images = self.images(input)?;
         Ok(self.run_values(input, images, false)?.output)
     }
 
-    /// [`Session::run`], its output copied into a slice of the app's, `[images, channels, height, width]`.
+    /// [`Session::run`], with the output copied into a slice of the app, `[images, channels, height, width]`.
     ///
     /// # Errors
-    /// As [`Session::run`]; [`Error::OutputLength`] where `output` is of another length, before anything runs.
+    /// As [`Session::run`]; [`Error::OutputLength`] if `output` has another length, before anything runs.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run_into(&self, input: &[f32], output: &mut [f32]) -> Result<(), Error> {
         let images = self.images(input)?;
@@ -108,8 +107,8 @@ impl Session {
         Ok(())
     }
 
-    /// [`Session::run`] that awaits the GPU. It needs no runtime: outside a browser a thread waits for the device, one for all runs. On the
-    /// CPU it runs at once, on the thread that polls it. A future that is dropped leaves its run to the device.
+    /// [`Session::run`] without blocking. It works with any async runtime: outside a browser one background thread waits for all runs of
+    /// the device. On the CPU the first poll blocks until the run is done. Dropping the future does not cancel a run that was submitted.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -117,8 +116,8 @@ impl Session {
         Ok(self.run_values_async(input, false).await?.output)
     }
 
-    /// [`Session::run`], with the values named in [`Options::keep`]: those of this very run, whatever else runs meanwhile. They are not
-    /// looked through for NaN and infinities, only the output is.
+    /// [`Session::run`], with the values named in [`Options::keep`]. They belong to this run, even if other runs are in flight. Only the
+    /// output is checked for NaN and infinity, not the kept values.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -128,7 +127,7 @@ impl Session {
         self.run_values(input, images, true)
     }
 
-    /// [`Session::run_keeping`] that awaits the GPU, as [`Session::run_async`] does.
+    /// [`Session::run_keeping`] without blocking, as [`Session::run_async`].
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -146,7 +145,7 @@ impl Session {
         self.given(self.executor.run_async(&self.whole_batch(input), keep).await?, images)
     }
 
-    /// How many images an input holds. Refuses one that is no whole number of them, or is NaN or infinite somewhere.
+    /// The number of images in an input. Refuses an input that is not a whole number of images, or that contains NaN or infinity.
     fn images(&self, input: &[f32]) -> Result<usize, Error> {
         let [batch, channels, height, width] = self.input_shape();
         let image = channels * height * width;
@@ -161,7 +160,7 @@ impl Session {
         Ok(images)
     }
 
-    /// The input, with images of zeros where it has fewer than a batch.
+    /// The input, padded with zeros to a full batch.
     fn whole_batch<'a>(&self, input: &'a [f32]) -> Cow<'a, [f32]> {
         if input.len() == self.input_len() {
             return Cow::Borrowed(input);
@@ -171,7 +170,7 @@ impl Session {
         Cow::Owned(whole)
     }
 
-    /// What a run gave for its images: finite, and kept values under the names they were asked for by.
+    /// The results of a run for its `images`, with the kept values under their requested names. Refuses an output that is not finite.
     fn given(&self, values: Values, images: usize) -> Result<Values, Error> {
         let Values { mut output, kept } = values;
         let batch = self.plan().batch;
@@ -192,13 +191,13 @@ impl Session {
 
     /// Records a run of a whole batch into the app's own command buffer: nothing is submitted, copied or read back.
     ///
-    /// `input` holds planar `[batch, channels, height, width]` f32, `output` gets planar f32 of [`Session::output_shape`]; both with
-    /// usage `STORAGE`, on the session's device. Runs of one session share its memory: submit what is recorded to the queue of this
-    /// device, in order. A value that left the range of f16 makes the output NaN, which nobody looks for here.
+    /// `input` holds planar `[batch, channels, height, width]` f32, `output` gets planar f32 of [`Session::output_shape`]; both need the
+    /// usage `STORAGE` and belong to the session's device. Runs of one session share its memory: submit the recorded commands to this
+    /// device's queue, in order. A value that overflows f16 makes the output NaN, and this function cannot check for it.
     ///
     /// # Errors
-    /// [`Error::NotOnGpu`] on the CPU; [`Error::Gpu`] for a buffer too small, without the usage, given as both, destroyed or of another
-    /// device. A buffer of another `wgpu::Instance` cannot always be told from one of this instance: do not mix them.
+    /// [`Error::NotOnGpu`] on the CPU; [`Error::Gpu`] if a buffer is too small, lacks the usage, is given as both, is destroyed or belongs
+    /// to another device. Do not mix buffers of several `wgpu::Instance`s: they cannot always be told apart.
     #[cfg(feature = "gpu")]
     pub fn encode(
         &self,
@@ -210,29 +209,30 @@ impl Session {
         Ok(gpu.encode(encoder, input, output)?)
     }
 
-    /// The GPU it runs on, with the timeout of [`Options::timeout`], to share with other sessions and the rest of the app; `None` on the CPU.
+    /// The session's GPU, with the timeout of [`Options::timeout`], to share with other sessions and the rest of the app; `None` on the
+    /// CPU.
     #[cfg(feature = "gpu")]
     pub fn gpu(&self) -> Option<&crate::gpu::Gpu> {
         self.executor.gpu().map(|gpu| gpu.gpu())
     }
 
-    /// How far a kept value may be from the exact one, by the kernels that make it.
+    /// Rounding bound of a kept value, from the kernels that compute it.
     #[doc(hidden)]
     pub fn rounding(&self, name: &str) -> Rounding {
         self.executor.rounding(self.kept.get(name).map_or(name, |node| node))
     }
 
-    /// The plan that runs, without its weights.
+    /// The session's plan, without its weights.
     pub fn plan(&self) -> &Plan {
         self.executor.plan()
     }
 
-    /// What became of every residual block, in order. Empty in [`Mode::Residual`](crate::Mode::Residual), which removes none.
+    /// How every residual block was rewritten, in order. Empty in [`Mode::Residual`](crate::Mode::Residual), which removes none.
     pub fn blocks(&self) -> &[BlockReport] {
         &self.blocks
     }
 
-    /// The network, for people, such as `torchvision ResNet, BasicBlock [2, 2, 2, 2]`.
+    /// The network as readable text, such as `torchvision ResNet, BasicBlock [2, 2, 2, 2]`.
     pub fn family(&self) -> &str {
         &self.about.family
     }
@@ -242,12 +242,12 @@ impl Session {
         &self.about.preprocess
     }
 
-    /// Class names in the order of the logits, where the checkpoint's config files have names.
+    /// Class names in the order of the logits, if the checkpoint's config files have names.
     pub fn labels(&self) -> Option<&[String]> {
         self.about.labels.as_deref()
     }
 
-    /// What the network rests on and no tensor or config file shows, by key.
+    /// The properties of the network that were assumed, since no tensor or config file states them, by key.
     pub fn assumed(&self) -> &[Assumption] {
         &self.about.assumed
     }
@@ -263,12 +263,13 @@ impl Session {
         [s.batch, s.channels, s.height, s.width]
     }
 
-    /// f32 values of the input of a whole batch.
+    /// Number of f32 values in the input of a full batch.
     pub fn input_len(&self) -> usize {
         self.input_shape().iter().product()
     }
 
-    /// `[batch, channels, height, width]` of the output. Logits and features have height and width 1, channels are the classes.
+    /// `[batch, channels, height, width]` of the output. Logits and pooled features have height and width 1; the channels of logits are the
+    /// classes.
     pub fn output_shape(&self) -> [usize; 4] {
         let s = self.plan().output().shape;
         [s.batch, s.channels, s.height, s.width]
@@ -278,26 +279,26 @@ impl Session {
         self.output_shape()[1..].iter().product()
     }
 
-    /// The adapter, or `cpu` with the number of threads, for people.
+    /// The adapter, or `cpu` with the number of threads, as readable text.
     pub fn device_name(&self) -> String {
         self.executor.device_name()
     }
 
-    /// The adapters that [`Device::Auto`] left alone when it found no hardware GPU and took the CPU: software GPUs, and what
-    /// cannot run shaders. Empty where the device was asked for, is a GPU, or nothing else is there.
+    /// The adapters that [`Device::Auto`] skipped when it found no hardware GPU and took the CPU: software GPUs, and adapters that lack a
+    /// required feature. Empty if the device was chosen explicitly, if it is a GPU, or if there are no adapters.
     #[cfg(feature = "gpu")]
     pub fn passed_over(&self) -> &[crate::gpu::PassedOver] {
         &self.passed_over
     }
 
-    /// What became of [`Options::tuning`]; `None` on the CPU, which has no kernels to choose from.
+    /// How [`Options::tuning`] was applied; `None` on the CPU, which has no kernels to choose from.
     #[cfg(feature = "gpu")]
     pub fn tuned(&self) -> Option<&crate::gpu::Tuned> {
         self.executor.gpu().map(|gpu| gpu.tuned())
     }
 
-    /// Bytes held on the device by now: what the first run that needs it makes is not there before. Weights that several sessions
-    /// share are counted in each. What drivers and allocators set aside beside is not counted.
+    /// Bytes currently allocated on the device. Some buffers are only created by the first run that needs them. Weights shared by several
+    /// sessions are counted in each. Memory reserved by drivers and allocators is not counted.
     pub fn memory(&self) -> Memory {
         self.executor.memory()
     }
@@ -314,7 +315,7 @@ impl std::fmt::Debug for Session {
     }
 }
 
-/// Image, channel, row and column of a value of a planar tensor.
+/// Image, channel, row and column of the value at index `at` of a planar tensor.
 fn position(at: usize, [_, channels, height, width]: [usize; 4]) -> [usize; 4] {
     [at / (channels * height * width), at / (height * width) % channels, at / width % height, at % width]
 }

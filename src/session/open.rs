@@ -1,4 +1,4 @@
-//! The ways to a session.
+//! Constructors of sessions.
 
 use super::{About, Device, Error, Options, Prepared, Session};
 use crate::checkpoint::Checkpoint;
@@ -7,8 +7,8 @@ use crate::gpu::{ExecOptions, Gpu, GpuExecutor};
 use crate::models::{self, Model};
 
 impl Session {
-    /// Opens a checkpoint, a file or a folder, at the size its model has ([`Model::load`] takes another). The file is read into memory
-    /// while it loads; see [`Checkpoint::open_mapped`] for the least memory. Blocks until the device is ready.
+    /// Opens a checkpoint, a file or a folder, at the model's own input size ([`Model::load`] accepts another one). The file is read into
+    /// memory while loading; [`Checkpoint::open_mapped`] needs less memory. Blocks until the device is ready.
     ///
     /// ```
     /// use rmnet::{Device, Options, Session};
@@ -30,7 +30,7 @@ impl Session {
         pollster::block_on(Session::open_async(path, options))
     }
 
-    /// [`Session::open`] that awaits the device. The file is read before the first await.
+    /// [`Session::open`], awaiting the device instead of blocking. The file is read before the first await.
     ///
     /// # Errors
     /// As [`Session::open`].
@@ -40,7 +40,7 @@ impl Session {
         Session::new_async(&model, options).await
     }
 
-    /// [`Session::open`] of the bytes of a file of weights and, where there is one, the text of its `config.json`.
+    /// [`Session::open`] for the bytes of a weight file and, if available, the text of its `config.json`.
     ///
     /// # Errors
     /// As [`Session::open`].
@@ -49,7 +49,7 @@ impl Session {
         pollster::block_on(Session::from_bytes_async(bytes, config, options))
     }
 
-    /// [`Session::from_bytes`] for where nothing may block, such as a browser.
+    /// [`Session::from_bytes`] without blocking, for example in a browser.
     ///
     /// # Errors
     /// As [`Session::open`].
@@ -61,8 +61,8 @@ impl Session {
         Session::new_async(&models::load(&Checkpoint::from_bytes(bytes, config)?, None)?, options).await
     }
 
-    /// A session for a loaded model. Blocks until the device is ready. A model can be opened many times. Each device packs the weights
-    /// for itself; sessions on one [`Gpu`](crate::Gpu), or on the CPU, share packed weights that are identical.
+    /// A session for a loaded model. Blocks until the device is ready. A model can be opened many times. Weights are packed separately for
+    /// each device; sessions on one [`Gpu`](crate::Gpu), or on the CPU, share packed weights that are identical.
     ///
     /// # Errors
     /// As [`Session::open`].
@@ -71,8 +71,8 @@ impl Session {
         pollster::block_on(Session::new_async(model, options))
     }
 
-    /// [`Session::new`] for where nothing may block, such as a browser. Elsewhere the thread that polls it plans, packs weights and waits
-    /// for the shaders; it is the opening of the device that is awaited.
+    /// [`Session::new`] without blocking, for example in a browser. Outside a browser only the opening of the device is awaited: the
+    /// polling thread plans, packs weights and waits for the shaders.
     ///
     /// # Errors
     /// As [`Session::open`].
@@ -118,9 +118,9 @@ impl Session {
         Err(Error::NoExecutor)
     }
 
-    /// A session on a GPU that is open already, such as the app's own ([`Gpu::from_device`](crate::Gpu::from_device)). Sessions on one
+    /// A session on a GPU that is already open, such as the app's own ([`Gpu::from_device`](crate::Gpu::from_device)). Sessions on one
     /// [`Gpu`](crate::Gpu) or its clones share identical packed weights, so that a model opened at two batch sizes stores most weights
-    /// once. Software GPUs store a copy for each size. [`Options::device`] is not read. Blocks.
+    /// once. Software GPUs store a copy for each size. [`Options::device`] is ignored. Blocks.
     ///
     /// # Errors
     /// As [`Session::open`].
@@ -129,7 +129,7 @@ impl Session {
         pollster::block_on(Session::with_gpu_async(gpu, model, options))
     }
 
-    /// [`Session::with_gpu`] for where nothing may block, such as a browser.
+    /// [`Session::with_gpu`] without blocking, for example in a browser.
     ///
     /// # Errors
     /// As [`Session::open`].
@@ -138,10 +138,10 @@ impl Session {
         Session::from_prepared_with_gpu_async(gpu, &Prepared::for_gpu(gpu, model, options)?).await
     }
 
-    /// A session on the CPU for what [`Prepared::for_cpu`] prepared.
+    /// A session on the CPU, from the result of [`Prepared::for_cpu`].
     ///
     /// # Errors
-    /// [`Error::Cpu`] and [`Error::Threads`] where memory or threads are not to be had.
+    /// [`Error::Cpu`] if memory is short or a folded weight overflows f32; [`Error::Threads`] if the threads cannot be started.
     #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
     pub fn from_prepared(prepared: &Prepared) -> Result<Session, Error> {
         let threads = prepared.options.threads.clone();
@@ -150,19 +150,19 @@ impl Session {
         Ok(Session::over(Box::new(executor), prepared))
     }
 
-    /// A session from a [`Prepared`] made for this GPU, or for another whose limits are no larger than this one's. Blocks.
+    /// A session from a [`Prepared`] made for this GPU, or for another GPU whose limits are not larger. Blocks.
     ///
     /// # Errors
-    /// [`Error::Gpu`] where the plan is beyond this adapter's limits, memory is not to be had or the device is lost.
+    /// [`Error::Gpu`] if the plan exceeds this adapter's limits, memory is short, or the device is lost.
     #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
     pub fn from_prepared_with_gpu(gpu: &Gpu, prepared: &Prepared) -> Result<Session, Error> {
         pollster::block_on(Session::from_prepared_with_gpu_async(gpu, prepared))
     }
 
-    /// [`Session::from_prepared_with_gpu`] for where nothing may block, such as a browser.
+    /// [`Session::from_prepared_with_gpu`] without blocking, for example in a browser.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Session::from_prepared_with_gpu`].
     #[cfg(feature = "gpu")]
     pub async fn from_prepared_with_gpu_async(gpu: &Gpu, prepared: &Prepared) -> Result<Session, Error> {
         let Options { safe_shaders, timeout, tuning, .. } = &prepared.options;

@@ -1,4 +1,4 @@
-//! What a session can be asked for.
+//! Options of a session.
 
 use super::{Error, OutputChoice};
 #[cfg(feature = "gpu")]
@@ -12,16 +12,16 @@ use std::str::FromStr;
 #[cfg(feature = "gpu")]
 use std::time::Duration;
 
-/// Where a network runs. A choice that cannot be met is an error; the device is never changed silently.
+/// Where a network runs. A device that is not available is an error, and is never replaced silently.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Device {
-    /// The best hardware GPU; where there is none, the CPU, and [`Session::passed_over`](super::Session::passed_over) names the
-    /// software GPUs that were left alone. A hardware GPU that is there and cannot be opened is an error. In a browser it is the GPU
-    /// that the browser offers. With only one of the features `gpu` and `cpu` it is what that one runs on.
+    /// The best hardware GPU, or the CPU if there is none; [`Session::passed_over`](super::Session::passed_over) then lists the adapters
+    /// that were skipped. A hardware GPU that cannot be opened is an error. In a browser it is the GPU that the browser offers. With only
+    /// one of the features `gpu` and `cpu`, it is the best device of that feature.
     #[default]
     Auto,
-    /// The GPU asked for, through wgpu, software GPUs included. Needs the feature `gpu`.
+    /// The chosen GPU, which may be a software GPU. Needs the feature `gpu`.
     #[cfg(feature = "gpu")]
     Gpu(AdapterChoice),
     /// CPU threads, without wgpu. Needs the feature `cpu`; not in a browser.
@@ -32,8 +32,8 @@ pub enum Device {
 impl FromStr for Device {
     type Err = Error;
 
-    /// `auto`, `cpu`, or a GPU as `AdapterChoice` reads it: `best`, a number, a graphics API, `pci:ADDRESS`, a part of an adapter's
-    /// name. As a config file or a command line has it:
+    /// Parses the device of a config file or a command line: `auto`, `cpu`, or a GPU as `AdapterChoice` parses it (`best`, a number, a
+    /// graphics API, `pci:ADDRESS`, or a part of an adapter's name).
     ///
     /// ```
     /// use rmnet::{AdapterChoice, Device};
@@ -66,7 +66,7 @@ impl FromStr for Device {
 }
 
 impl fmt::Display for Device {
-    /// A text that [`Device::from_str`] reads as this device, if it came from there.
+    /// A text that [`Device::from_str`] parses as the same device, if the device was parsed from text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Device::Auto => f.write_str("auto"),
@@ -78,8 +78,8 @@ impl fmt::Display for Device {
     }
 }
 
-/// What a session runs, and where. `Options::default()` is the structured form at the model's own size, one image a run, on
-/// the best hardware GPU, or on the CPU where there is none ([`Device::Auto`]). Every field has a setter of its name:
+/// What a session runs, and where. `Options::default()` is the structured form, with one image per run, on the best hardware GPU or, if
+/// there is none, on the CPU ([`Device::Auto`]). Every field has a setter of the same name:
 ///
 /// ```
 /// use rmnet::{Options, Precision};
@@ -91,39 +91,39 @@ impl fmt::Display for Device {
 #[must_use]
 #[non_exhaustive]
 pub struct Options {
-    /// Images that one run takes at most; memory is that of this many. 1 by default.
+    /// Maximum images per run. Memory is allocated for this number. 1 by default.
     pub batch: usize,
-    /// Which value of the network a run gives. The logits by default.
+    /// The value of the network that a run returns. The logits by default.
     pub output: OutputChoice,
     /// Which form of the network runs. [`Mode::Structured`] by default.
     pub mode: Mode,
-    /// Whether neighbouring linear 1x1 convolutions (MobileNetV2's) are multiplied into one: fewer dispatches, more multiplies. Not in
+    /// Whether neighbouring linear 1x1 convolutions, as in MobileNetV2, are merged into one: fewer dispatches, more multiplies. Ignored in
     /// [`Mode::Residual`]. Off by default; [`benchmark_merge`](super::benchmark_merge) measures whether it is faster.
     pub merge: bool,
-    /// What values between layers and packed weights are stored in; sums are f32 in either. [`Precision::F16`] halves the memory;
-    /// a value beyond its range makes a run an error. [`Precision::F32`] by default.
+    /// The type in which values between layers and packed weights are stored; sums are always f32. [`Precision::F16`] halves the memory on
+    /// a GPU, and a run fails if a value overflows it. [`Precision::F32`] by default.
     pub precision: Precision,
-    /// Where it runs. Not read by [`Session::with_gpu`](super::Session::with_gpu), which is given a device.
+    /// The device. Ignored by [`Session::with_gpu`](super::Session::with_gpu), which is given one.
     pub device: Device,
-    /// Names of values that [`Session::run_keeping`](super::Session::run_keeping) gives with the output: blocks
-    /// ([`Model::blocks`](crate::Model::blocks)), modules of the original that end with a block (`layer3`), or nodes of the graph that
-    /// runs, such as a converted file has. None by default.
+    /// Names of values that [`Session::run_keeping`](super::Session::run_keeping) returns with the output: blocks
+    /// ([`Model::blocks`](crate::Model::blocks)), modules of the original that end with a block (`layer3`), or nodes of the rewritten
+    /// graph. None by default.
     pub keep: Vec<String>,
-    /// Whether a run looks through its input for NaN and infinities, which costs one read of it, and refuses them. A network may hide
-    /// what they do: ReLU takes minus infinity for 0, and a GPU the larger of NaN and 0 for 0. On by default.
+    /// Whether a run reads through its input and refuses NaN and infinity. Without the check a network may hide them: ReLU turns minus
+    /// infinity into 0, and on a GPU `max(NaN, 0)` may be 0. On by default.
     pub check_input: bool,
-    /// The threads of the CPU executor. By default those that all sessions share ([`Threads::shared`]), which are none of the
-    /// app's own; on a GPU it is not read. Loading a network and compiling shaders is done on the shared ones in any case.
+    /// The threads of the CPU executor; ignored on a GPU. By default all sessions share one pool ([`Threads::shared`]), which is separate
+    /// from the app's threads. Networks are loaded and shaders compiled on the shared pool in any case.
     #[cfg(not(target_arch = "wasm32"))]
     pub threads: Option<Threads>,
-    /// Whether shaders are compiled with wgpu's run-time checks of bounds. Plans are checked, so they are off by default.
+    /// Whether shaders are compiled with wgpu's run-time bounds checks. Off by default, since plans are checked.
     #[cfg(feature = "gpu")]
     pub safe_shaders: bool,
-    /// The longest that a run or an upload waits for the GPU's driver before it is an error. By default that of the
-    /// [`Gpu`](crate::Gpu), 5 minutes; on the CPU, and in a browser, it is not read.
+    /// How long a run or an upload waits for the GPU's driver before it fails. By default the timeout of the [`Gpu`](crate::Gpu), which is
+    /// 5 minutes unless set otherwise. Ignored on the CPU and in a browser.
     #[cfg(feature = "gpu")]
     pub timeout: Option<Duration>,
-    /// Kernels measured to be the fastest. Empty by default: the static choice. On the CPU it is not read.
+    /// Kernels measured to be the fastest. Empty by default, which selects the static choice. Ignored on the CPU.
     #[cfg(feature = "gpu")]
     pub tuning: Tuning,
 }
@@ -228,7 +228,7 @@ impl Options {
         self
     }
 
-    /// What [`Options::mode`] and [`Options::merge`] say together.
+    /// [`Options::mode`] and [`Options::merge`] combined.
     pub(super) fn form(&self) -> Form {
         Form { mode: self.mode, merge: self.merge }
     }

@@ -1,7 +1,6 @@
-//! Which value of a network a session gives: its own output, the pooled features, or a layer's map.
+//! Selects the value that a session returns: the network's own output, the pooled features, or a layer's map.
 //!
-//! The original graph is cut at the value, before anything is rewritten, so that every form of the network, its plan and its proof
-//! follow from the cut graph as they do from a whole one.
+//! The original graph is cut at the value before any rewrite, so every later stage works as for a whole graph.
 
 use crate::graph::{Graph, Node, Op, ValueId};
 use crate::models::{Model, Naming, OutputKind};
@@ -12,9 +11,9 @@ use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
-/// Which value of a network a session gives.
+/// The value of a network that a session returns.
 ///
-/// From text: `logits`, `features`, or else the name of a layer.
+/// Parsed from text: `logits`, `features`, or else the name of a layer.
 ///
 /// ```
 /// use rmnet::{Device, Options, OutputChoice, Session};
@@ -43,16 +42,17 @@ pub enum OutputChoice {
     /// The network's own output.
     #[default]
     Logits,
-    /// What the classifier reads: the global average of the last map, `[batch, channels, 1, 1]`. A network that gives embeddings has
-    /// its embedding as features.
+    /// The input of the classifier: the global average of the last map, `[batch, channels, 1, 1]`. For a network that computes an
+    /// embedding, the embedding.
     Features,
-    /// A layer's value, `[batch, channels, height, width]`. A name is looked up as
-    /// * a block (`layer1.0`, see [`Model::blocks`]): the value after its last activation, or its sum where no activation follows;
+    /// A layer's value, `[batch, channels, height, width]`. The name is looked up as
+    /// * a block (`layer1.0`, see [`Model::blocks`]): the value after its last activation, or its sum if no activation follows;
     /// * any other node of [`Model::graph`], such as `layer1.0.bn1`;
     /// * a module that holds several layers, such as the stage `layer1`, if exactly one value computed in it is read outside of it.
     ///
-    /// A converted file answers to the names in [`Model::layers`] only, the original's blocks and poolings: in its other layers batch
-    /// norm and activation are folded, and carried channels come first, so that they differ from the original's of the same name.
+    /// In a converted file only the names in [`Model::layers`] are found: the original's blocks and poolings. Its other layers differ from
+    /// the original's layers of the same name, since batch norm and activation are folded into them and carried channels are stored in
+    /// front.
     Layer(String),
 }
 
@@ -78,10 +78,10 @@ impl fmt::Display for OutputChoice {
     }
 }
 
-/// How many names an error lists at most.
+/// Maximum number of names listed by an error.
 const LISTED: usize = 40;
 
-/// The names with commas between; of many the first ones, and how many more there are.
+/// The names joined by commas. A long list is cut off, and the number of further names is added.
 pub(super) fn some(names: &[String]) -> String {
     let listed = names[..names.len().min(LISTED)].join(", ");
     match names.len().saturating_sub(LISTED) {
@@ -94,22 +94,22 @@ pub(super) fn some(names: &[String]) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutputError {
-    /// No layer has that name.
+    /// No layer has this name.
     #[error("output `{name}`: expected `logits`, `features` or the name of a layer; {}", listed(.names, *.converted))]
     UnknownLayer {
         /// The name asked for.
         name: String,
-        /// Names there are: blocks or, in a network without blocks, all layers.
+        /// Available names: blocks or, in a network without blocks, all layers.
         names: Vec<String>,
-        /// Whether it is a converted file, which has no names but those.
+        /// Whether the model is a converted file, in which only these names are found.
         converted: bool,
     },
-    /// A module whose layers are read outside of it in several places.
+    /// Several values of a module are read outside of it.
     #[error("output `{name}`: expected a module with one output, found the outputs {}: name one of them", .values.join(", "))]
     Several {
         /// The name asked for.
         name: String,
-        /// The layers that give them.
+        /// The layers that compute these values.
         values: Vec<String>,
     },
     /// The output is not computed from a global average.
@@ -117,7 +117,7 @@ pub enum OutputError {
         "output `features`: expected a global average before the output, found {layer} ({op}); name a layer instead"
     )]
     NotPooled {
-        /// The layer that the search from the output ended at.
+        /// The layer at which the search from the output ended.
         layer: String,
         /// Its operation.
         op: String,
@@ -133,11 +133,11 @@ fn listed(names: &[String], converted: bool) -> String {
 }
 
 impl OutputChoice {
-    /// The model that ends with this value. If that is not the model's own output, layers after it are gone from [`Model::graph`], there
+    /// The model cut off after this value. If it is not the model's own output, layers after it are removed from [`Model::graph`], there
     /// are no labels, and [`Model::output`] is [`OutputKind::Features`].
     ///
     /// # Errors
-    /// [`OutputError`] where there is no such value.
+    /// [`OutputError`] if the model has no such value.
     pub fn of<'m>(&self, model: &'m Model) -> Result<Cow<'m, Model>, OutputError> {
         let value = match self {
             OutputChoice::Logits => model.graph.output(),
@@ -162,8 +162,8 @@ impl OutputChoice {
     }
 }
 
-/// The value that the classifier reads: walks back from the output through layers of 1x1 maps to the global average. Every layer on the
-/// way has one operand, so the walk never enters the branch of a gate, which has an average of its own.
+/// The value that the classifier reads: walks back from the output through layers of 1x1 maps to the global average. Every layer on the way
+/// has one operand, so the walk never enters the branch of a gate, which has its own average.
 fn features(model: &Model) -> Result<ValueId, OutputError> {
     let graph = &model.graph;
     if model.output == OutputKind::Embedding {
@@ -186,7 +186,7 @@ fn features(model: &Model) -> Result<ValueId, OutputError> {
     }
 }
 
-/// The value of a layer's name.
+/// The value that a layer's name refers to.
 fn layer(model: &Model, name: &str) -> Result<ValueId, OutputError> {
     let graph = &model.graph;
     if model.naming == Naming::Saved {
@@ -215,7 +215,7 @@ fn layer(model: &Model, name: &str) -> Result<ValueId, OutputError> {
     }
 }
 
-/// The outputs of a module: values of layers below its name (as `layer1.0.conv1` is below `layer1`) that layers elsewhere read, or
+/// The outputs of a module: values of layers below its name (as `layer1.0.conv1` is below `layer1`) that layers outside the module read, or
 /// that are the network's output.
 fn outputs_of(graph: &Graph, name: &str) -> Vec<ValueId> {
     let below = |v: &ValueId| {
@@ -228,8 +228,8 @@ fn outputs_of(graph: &Graph, name: &str) -> Vec<ValueId> {
     graph.values().filter(below).filter(leaves).collect()
 }
 
-/// The node that gives the output of a module of several layers, such as the stage `layer1`; `None` where there is no such module, or
-/// it has several outputs.
+/// The node that computes the output of a module of several layers, such as the stage `layer1`; `None` if there is no such module, or if it
+/// has several outputs.
 pub(super) fn module_output(model: &Model, name: &str) -> Option<String> {
     match outputs_of(&model.graph, name).as_slice() {
         [value] => Some(model.graph.node(*value).name.clone()),
@@ -237,13 +237,14 @@ pub(super) fn module_output(model: &Model, name: &str) -> Option<String> {
     }
 }
 
-/// Names of the blocks and poolings of `original` whose values the rewritten graph has too, each with the rewritten graph's node: what a
-/// converted file stores as [`Model::layers`]. Other layers are left out, as they have taken in what followed them or carry channels.
+/// Maps the names of blocks and poolings of `original` whose values still exist in the rewritten graph to the rewritten graph's nodes. A
+/// converted file stores this as [`Model::layers`]. Other layers are left out, since later layers are fused into them or they carry
+/// channels.
 pub fn preserved_layers(original: &Model, rewritten: &Rewritten) -> BTreeMap<String, String> {
     let graph = &original.graph;
     let is_pool = |n: &&Node| matches!(n.op, Op::MaxPool(_) | Op::GlobalAverage);
     let pools = graph.nodes().iter().filter(is_pool).map(|n| (&n.name, &n.name));
-    // A file that was converted before has names for nodes already.
+    // A model that was converted before already maps names to nodes.
     let node_of = |name: &String| original.layers.get(name).unwrap_or(name).clone();
     let named = original.layers.iter();
     let blocks = rewritten.blocks.iter().map(|b| (&b.block, &b.output));

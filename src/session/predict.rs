@@ -1,4 +1,4 @@
-//! Logits to probabilities, and the most probable classes.
+//! Converts logits to probabilities, and finds the most probable classes.
 
 use super::{Error, Session};
 use crate::models::{OutputKind, Scores};
@@ -7,29 +7,30 @@ use crate::models::{OutputKind, Scores};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Prediction {
-    /// Position of its logit, from 0.
+    /// Index of its logit, from 0.
     pub class: usize,
-    /// Its name, where the checkpoint's config files have names.
+    /// Its name, if the checkpoint's config files have names.
     pub label: Option<String>,
-    /// Its probability, from 0 to 1: by softmax over all classes, or by a sigmoid of its own where an image may have several labels or
-    /// the network has one class. `None` where the config says that the values are those of a regression.
+    /// Its probability, from 0 to 1: by softmax over all classes, or by a sigmoid per class if an image may have several labels or the
+    /// network has one class. `None` if the config declares a regression.
     pub probability: Option<f64>,
     /// Its logit.
     pub logit: f32,
 }
 
 impl Session {
-    /// The probability of every class, from the logits of one image, in their order; `None` for a regression. See
+    /// The probability of every class for the logits of one image, in the same order; `None` for a regression. See
     /// [`Prediction::probability`].
     ///
     /// # Errors
-    /// [`Error::NotLogits`] where the output is features, an embedding or a map; [`Error::LogitsLength`].
+    /// [`Error::NotLogits`] if the output is features, an embedding or a map; [`Error::LogitsLength`].
     pub fn probabilities(&self, logits: &[f32]) -> Result<Option<Vec<f64>>, Error> {
         self.check_logits(logits)?;
         Ok(probabilities(logits, self.about.scores))
     }
 
-    /// The `k` classes of the largest logits of one image, largest first, of equal ones the first; fewer where there are fewer classes.
+    /// The `k` classes with the largest logits of one image, largest first; among equal logits the lower class first. Fewer if the network
+    /// has fewer classes.
     ///
     /// ```
     /// use rmnet::{Device, ImageView, Options, PixelFormat, Session, Size};
@@ -75,7 +76,7 @@ impl Session {
     }
 }
 
-/// A probability for every logit; `None` for the values of a regression.
+/// A probability for every logit; `None` for a regression.
 fn probabilities(logits: &[f32], scores: Scores) -> Option<Vec<f64>> {
     match scores {
         Scores::Softmax => {
@@ -90,7 +91,7 @@ fn probabilities(logits: &[f32], scores: Scores) -> Option<Vec<f64>> {
 }
 
 #[doc(hidden)] // The program has logits of several sessions.
-/// The `k` classes of the largest logits with their probabilities, largest first; of equal ones the first.
+/// The `k` classes with the largest logits, and their probabilities, largest first; among equal logits the lower class first.
 pub fn top(logits: &[f32], k: usize, scores: Scores) -> Vec<(usize, Option<f64>)> {
     let probabilities = probabilities(logits, scores);
     let mut classes: Vec<usize> = (0..logits.len()).collect();
@@ -106,10 +107,10 @@ mod tests {
     fn probabilities_by_kind() {
         let softmax = probabilities(&[0.0, 2f32.ln(), f32::MIN, 0.0], Scores::Softmax).unwrap();
         for (found, expected) in softmax.iter().zip([0.25, 0.5, 0.0, 0.25]) {
-            // ln 2 as f32 is off by 2^-26 at most.
+            // The error of ln 2 in f32 is at most 2^-26.
             assert!((found - expected).abs() < 1e-7, "{softmax:?}");
         }
-        // Differences of logits beyond f32.
+        // The difference of these logits overflows f32.
         assert_eq!(probabilities(&[f32::MAX, f32::MIN], Scores::Softmax), Some(vec![1.0, 0.0]));
         let sigmoid = probabilities(&[0.0, 3f32.ln(), f32::MAX, f32::MIN], Scores::Sigmoid).unwrap();
         for (found, expected) in sigmoid.iter().zip([0.5, 0.75, 1.0, 0.0]) {

@@ -7,9 +7,9 @@ use crate::plan::{self, CheckedPlan, Plan, PlanTarget};
 use crate::rewrite::{self, BlockReport, Rewritten};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A network rewritten, planned and checked for one device and one set of [`Options`]: everything short of packed weights and compiled
-/// shaders. Sessions are opened from it as often as an app likes ([`Session::from_prepared`](super::Session::from_prepared)); weights
-/// are not copied.
+/// A network rewritten, planned and checked for one device and one set of [`Options`]: everything except packed weights and compiled
+/// shaders. Any number of sessions can be opened from it ([`Session::from_prepared`](super::Session::from_prepared)). It does not copy
+/// weights.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Prepared {
@@ -17,29 +17,29 @@ pub struct Prepared {
     pub rewritten: Rewritten,
     #[doc(hidden)]
     pub plan: CheckedPlan,
-    /// Of every name of [`Options::keep`] the node of the rewritten graph that makes the value.
+    /// Maps each name of [`Options::keep`] to the node of the rewritten graph that computes the value.
     #[doc(hidden)]
     pub kept: BTreeMap<String, String>,
-    /// The model that ends with the output asked for.
+    /// The model, cut off after the requested output.
     pub(super) model: Model,
     pub(super) options: Options,
 }
 
 impl Prepared {
-    /// Rewrites and plans a model for the CPU, and replays the plan.
+    /// Rewrites and plans a model for the CPU, and checks the plan.
     ///
     /// # Errors
-    /// [`Error::Output`] and [`Error::Keep`] where the model has no such value as [`Options::output`] or [`Options::keep`] names;
-    /// [`Error::Plan`] names the layer that cannot be planned, with the figures.
+    /// [`Error::Output`] and [`Error::Keep`] if the model has no value named by [`Options::output`] or [`Options::keep`]; [`Error::Plan`]
+    /// names the layer that cannot be planned, with figures.
     #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
     pub fn for_cpu(model: &Model, options: &Options) -> Result<Prepared, Error> {
         prepare(model, options, PlanTarget::CPU)
     }
 
-    /// Rewrites and plans a model within a GPU's limits, and replays the plan.
+    /// Rewrites and plans a model within a GPU's limits, and checks the plan.
     ///
     /// # Errors
-    /// As [`Prepared::for_cpu`]; a buffer beyond the adapter's limits is [`Error::Plan`] with the figures.
+    /// As [`Prepared::for_cpu`]; a buffer that exceeds the adapter's limits is [`Error::Plan`] with figures.
     #[cfg(feature = "gpu")]
     pub fn for_gpu(gpu: &crate::gpu::Gpu, model: &Model, options: &Options) -> Result<Prepared, Error> {
         prepare(model, options, gpu.plan_target())
@@ -50,18 +50,18 @@ impl Prepared {
         &self.plan
     }
 
-    /// The graph that runs.
+    /// The rewritten graph.
     pub fn graph(&self) -> &Graph {
         &self.rewritten.graph
     }
 
-    /// What became of every residual block, in order.
+    /// How every residual block was rewritten, in order.
     pub fn blocks(&self) -> &[BlockReport] {
         &self.rewritten.blocks
     }
 }
 
-/// Rewrites and plans a model for `target`, and replays the plan. Needs no device.
+/// Rewrites and plans a model for `target`, and checks the plan. Needs no device.
 ///
 /// # Errors
 /// As [`Prepared::for_cpu`].
@@ -81,8 +81,8 @@ pub fn prepare(model: &Model, options: &Options, target: PlanTarget) -> Result<P
     Ok(Prepared { rewritten, plan, kept, model, options: options.clone() })
 }
 
-/// The node of each name: of a block, of a module whose output is a block's, or of a layer of the original that a converted file names,
-/// the node that gives its value; else the node itself.
+/// Maps each name to the node that computes its value. A name is looked up as a block, as a layer of the original stored in a converted
+/// file, as a node, and as a module whose output is a block's, in this order.
 fn kept(model: &Model, rewritten: &Rewritten, names: &[String]) -> Result<BTreeMap<String, String>, Error> {
     let (graph, blocks) = (&rewritten.graph, &rewritten.blocks);
     let block = |name: &str| blocks.iter().find(|b| b.block == name).map(|b| &b.output);

@@ -1,4 +1,4 @@
-//! Pruning of a loaded model: rewrite, judge, remove, plan.
+//! Prunes a loaded model: rewrites it, ranks channels, removes some, and plans the result.
 
 use super::Error;
 use crate::graph::{Graph, Op};
@@ -10,7 +10,7 @@ use crate::rewrite::prune::{ChannelMeans, Criterion, PruneOptions, Pruned, batch
 use crate::rewrite::{self, Mode};
 use std::collections::BTreeMap;
 
-/// What channels are judged by; see [`Criterion`].
+/// How channels are ranked; see [`Criterion`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Judge<'a> {
     /// Batch-norm scales of the checkpoint.
@@ -24,21 +24,21 @@ pub enum Judge<'a> {
 /// A pruned model, and its plan before and after.
 #[derive(Clone, Debug)]
 pub struct PrunedModel {
-    /// The pruned chain with the names, the labels and the preprocessing of the original. Runs like any other.
+    /// The pruned chain, with the names, labels and preprocessing of the original. It runs like any other model.
     pub model: Model,
-    /// What was done.
+    /// Report of the removed channels.
     pub pruned: Pruned,
-    /// Plans of the structured form, before and after, at one image.
+    /// Plans of the structured form for one image, before and after pruning.
     pub plans: [Plan; 2],
-    /// Learned values, before and after: [`Graph::parameters`].
+    /// Number of learned values ([`Graph::parameters`]), before and after pruning.
     pub parameters: [usize; 2],
 }
 
-/// Removes residual connections, then channels. Needs no device.
+/// Removes residual connections, then prunes channels. Needs no device.
 ///
 /// # Errors
-/// [`Error::Prune`] names the option, layer or criterion; [`Error::Calibration`] images that are no whole number,
-/// [`Error::OutOfMemory`] where one is too large to judge by.
+/// [`Error::Prune`] names the option, layer or criterion; [`Error::Calibration`] if the data is not a whole number of images;
+/// [`Error::OutOfMemory`] if there is too little memory to run one image in f64.
 pub fn prune_model(model: &Model, judge: Judge<'_>, options: &PruneOptions) -> Result<PrunedModel, Error> {
     let rewritten = rewrite::for_mode(&model.graph, Mode::Structured)?;
     let chain = &rewritten.graph;
@@ -66,7 +66,7 @@ pub fn prune_model(model: &Model, judge: Judge<'_>, options: &PruneOptions) -> R
     Ok(PrunedModel { model, pruned, plans, parameters })
 }
 
-/// Means of every convolution's, pool's and gate's channels over images and pixels, in f64 on the CPU.
+/// Mean of every channel of convolutions, pools and gates over images and pixels, computed in f64 on the CPU.
 fn channel_means(graph: &Graph, images: &[f32]) -> Result<ChannelMeans, Error> {
     let image = graph.input_shape().len();
     if images.is_empty() || !images.len().is_multiple_of(image) {

@@ -1,11 +1,11 @@
-//! Where the time of a session goes.
+//! Times of runs, dispatches and start-up.
 
 use super::{Error, Session};
 use crate::plan::Phases;
 use std::time::Duration;
 
 impl Session {
-    /// [`Session::run`], and where its time went on the host. On the CPU all of it is waiting.
+    /// [`Session::run`], with the host time of each phase. On the CPU all of it is counted as waiting.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -16,10 +16,10 @@ impl Session {
         Ok((self.given(values, images)?.output, phases))
     }
 
-    /// The GPU's own time for one run; `None` on the CPU, and where the adapter has no timestamps.
+    /// GPU time of one run; `None` on the CPU, or if the adapter has no timestamps.
     ///
     /// # Errors
-    /// As [`Session::run`]; timestamps that cannot be times.
+    /// As [`Session::run`]; an error if the timestamps are invalid.
     #[cfg(feature = "gpu")]
     pub fn gpu_time(&self, input: &[f32]) -> Result<Option<Duration>, Error> {
         match self.executor.gpu() {
@@ -31,18 +31,18 @@ impl Session {
         }
     }
 
-    /// Begin and end of every dispatch of one run, from the begin of the first: in GPU time, each a pass of its own; in the
-    /// host's on the CPU. `None` where the adapter has no timestamps.
+    /// Begin and end of every dispatch of one run, relative to the begin of the first: in GPU time, with a separate pass per dispatch, or
+    /// in host time on the CPU. `None` if the adapter has no timestamps.
     ///
     /// # Errors
-    /// As [`Session::run`]; timestamps that cannot be times.
+    /// As [`Session::run`]; an error if the timestamps are invalid.
     pub fn dispatch_times(&self, input: &[f32]) -> Result<Option<Vec<[Duration; 2]>>, Error> {
         self.images(input)?;
         self.executor.dispatch_times(&self.whole_batch(input))
     }
 
-    /// Measures what the device can do: f32 multiplications and additions per second, bytes copied (read and written) per
-    /// second. About half a second.
+    /// Measures the device's peak: f32 multiplications and additions per second, and bytes copied (read and written) per second. Takes
+    /// about half a second.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -61,7 +61,7 @@ impl Session {
         self.executor.kernels()
     }
 
-    /// Time to pack and upload the weights, and to compile the shaders; `None` on the CPU, where nothing is uploaded or compiled.
+    /// Time to pack and upload the weights, and time to compile the shaders; `None` on the CPU.
     #[cfg(feature = "gpu")]
     pub fn startup(&self) -> Option<(Duration, Duration)> {
         self.executor.gpu().map(|gpu| gpu.startup())
@@ -74,7 +74,7 @@ impl Session {
         self.executor.gpu().map(|gpu| gpu.gpu().adapter().driver.as_str())
     }
 
-    /// Whether it runs through wgpu.
+    /// Whether the session runs on a GPU.
     pub fn is_on_gpu(&self) -> bool {
         #[cfg(feature = "gpu")]
         return self.executor.gpu().is_some();
