@@ -18,8 +18,8 @@ impl Gpu {
         if self.has_pipeline_cache() {
             let data = open(data, &self.identity());
             let descriptor = PipelineCacheDescriptor { label: Some("rmnet"), data, fallback: true };
-            // SAFETY: the caller vouches that the data is what `PipelineCache::get_data` gave to `Gpu::pipeline_cache`; `open` refuses
-            // that of an adapter of another name, ids, driver or backend, or of another version of the crate, and what was damaged.
+            // SAFETY: the caller guarantees that the data came from `Gpu::pipeline_cache`, and so from `PipelineCache::get_data`. `open`
+            // refuses damaged data, and data of an adapter with another name, ids, driver or backend or of another version of the crate.
             self.cache = Some(unsafe { self.device().create_pipeline_cache(&descriptor) });
         }
         self
@@ -33,7 +33,7 @@ impl Gpu {
     /// Writes [`Gpu::pipeline_cache`] to a file atomically; does nothing without a cache.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Errors of the file system.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn write_pipeline_cache(&self, path: impl AsRef<std::path::Path>) -> std::io::Result<()> {
         let Some(bytes) = self.pipeline_cache() else { return Ok(()) };

@@ -75,7 +75,8 @@ impl Gpu {
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if matrix_units(adapter) {
             required_features |= MATRIX_FEATURES;
-            // SAFETY: asks for no more than matrices, whose use by kernels is checked against the f64 oracle like that of others.
+            // SAFETY: only the matrix feature is requested, and the kernels that use it are tested against the f64 reference like all
+            // others.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
         let descriptor = wgpu::DeviceDescriptor {
@@ -230,7 +231,7 @@ impl Gpu {
         (buffers.len(), buffers.iter().map(|buffer| buffer.size() as usize).sum())
     }
 
-    /// What kernels are chosen by.
+    /// The properties by which kernels are chosen.
     #[doc(hidden)]
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities

@@ -96,7 +96,7 @@ impl<'a> DispatchBench<'a> {
     /// Compiles a kernel of this dispatch's spec and uploads its packed weights. Blocks.
     ///
     /// # Errors
-    /// As [`DispatchBench::new`]; [`GpuError::Refused`] where the driver does not take the shader.
+    /// As [`DispatchBench::new`]; [`GpuError::Refused`] if the driver rejects the shader.
     pub(crate) fn compile(&self, kernel: &Kernel, weights: &[u32]) -> Result<CompiledCandidate, GpuError> {
         let mut uploader = Uploader::new(self.gpu);
         let weights = match weights.is_empty() {

@@ -66,7 +66,7 @@ impl GpuExecutor {
     /// [`GpuExecutor::new_async`], blocking.
     ///
     /// # Errors
-    /// As there.
+    /// As [`GpuExecutor::new_async`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn new(gpu: &Gpu, plan: &CheckedPlan, options: &ExecOptions) -> Result<GpuExecutor, GpuError> {
         pollster::block_on(GpuExecutor::new_async(gpu, plan, options))
@@ -129,7 +129,7 @@ impl GpuExecutor {
         Ok(GpuExecutor { gpu, plan, program, tuned, weight_bytes, upload, compile, shared: Mutex::default() })
     }
 
-    /// The device it runs on.
+    /// The executor's device.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }
@@ -200,8 +200,8 @@ impl GpuExecutor {
     /// buffers are bound for each call and kept alive only by the commands.
     ///
     /// # Errors
-    /// [`GpuError::Buffer`] when a buffer is too small, lacks the usage `STORAGE`, is given as both, is destroyed or of another device;
-    /// [`GpuError::DeviceLost`]. An encoder of another device is a wgpu error when it is finished. Do not mix buffers of several
+    /// [`GpuError::Buffer`] when a buffer is too small, lacks the usage `STORAGE`, is given as both, is destroyed or belongs to another
+    /// device; [`GpuError::DeviceLost`]. An encoder of another device is a wgpu error when it is finished. Do not mix buffers of several
     /// `wgpu::Instance`s: they cannot always be told apart. In a browser errors are asynchronous, and the app's error handler receives
     /// those of destroyed buffers and buffers of other devices.
     pub fn encode(

@@ -15,7 +15,7 @@ pub struct PassedOver {
 }
 
 impl fmt::Display for PassedOver {
-    /// `llvmpipe (LLVM 15.0.6, 256 bits), vulkan, software`, and the problem where there is one.
+    /// `llvmpipe (LLVM 15.0.6, 256 bits), vulkan, software`, followed by the problem if there is one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.adapter)?;
         self.adapter.problem.as_ref().map_or(Ok(()), |problem| write!(f, " (cannot be used: {problem})"))

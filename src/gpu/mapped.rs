@@ -1,9 +1,9 @@
 //! Futures of buffer mappings, and the queue of submissions they wait for.
 //!
-//! No wake-up is lost: a [`MapFuture`] counts what it waits for under its lock, and [`MapGuard::drop`] takes the wakers under the same
-//! lock once the count is 0, so a future polled before that registers its waker in time, and one polled later is ready. Every wait ends:
-//! a guard is dropped by a callback of wgpu, by the thread of [`WaitQueue`], which gives up after the device's timeout, or while an error
-//! is returned. There are no deadlocks: no lock is held while waiting for the driver.
+//! No wake-up is lost: a [`MapFuture`] counts its pending operations under its lock, and [`MapGuard::drop`] takes the wakers under the same
+//! lock once the count is 0. A future polled before then has registered its waker, and one polled later is ready. Every wait ends: a guard
+//! is dropped by a callback of wgpu, by the thread of [`WaitQueue`], which gives up after the device's timeout, or while an error is
+//! returned. There are no deadlocks: no lock is held while waiting for the driver.
 
 use super::GpuError;
 #[cfg(not(target_arch = "wasm32"))]
@@ -83,7 +83,7 @@ impl MapState {
     }
 }
 
-/// One of what a [`MapFuture`] waits for, until it is dropped.
+/// One pending operation of a [`MapFuture`]; dropping the guard completes it.
 #[derive(Debug)]
 pub(super) struct MapGuard(MapFuture);
 
@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    /// What a future gives now, and a counter of its wakes.
+    /// Polls a future, with a waker that counts its wakes.
     fn poll(mapped: &MapFuture, wakes: &Arc<Wakes>) -> Poll<Result<(), MapError>> {
         Pin::new(&mut mapped.clone()).poll(&mut Context::from_waker(&wakes.clone().into()))
     }

@@ -27,7 +27,7 @@ pub(super) struct Program {
     slots: Slots,
     /// Shared by all kernels that bind it; as large as the largest needs.
     scratch: Option<Buffer>,
-    /// Of each dispatch; other sessions may have the same.
+    /// The weights of each dispatch, possibly shared with other sessions.
     weights: Vec<Option<Arc<Buffer>>>,
     /// Bind groups of the dispatches that touch neither input nor output; `None` for those that do.
     internal_bind_groups: Vec<Option<BindGroups>>,

@@ -31,8 +31,7 @@ pub(super) struct InFlight {
 }
 
 impl GpuExecutor {
-    /// Runs `input`, planar `[batch, channels, height, width]`, and gives the output, planar `[batch, channels, height,
-    /// width]`. Blocks.
+    /// Runs `input`, planar `[batch, channels, height, width]`, and returns the output, planar `[batch, channels, height, width]`. Blocks.
     ///
     /// # Errors
     /// [`GpuError::InputLength`] when the input is not exactly one batch; [`GpuError::DeviceLost`],
@@ -216,7 +215,7 @@ fn copy(mut to: wgpu::WriteOnly<'_, [u8]>, from: &[u8]) {
         let start = AtomicPtr::new(to.as_raw_element_ptr().as_ptr());
         let parts: Vec<&[u8]> = from.chunks(COPY_CHUNK).collect();
         crate::threads::map(parts.len(), |i| {
-            // SAFETY: part `i` of `to`, which is as long as `from` and borrowed for all of this; parts do not overlap.
+            // SAFETY: writes part `i` of `to`, which is as long as `from` and stays borrowed during the copies; parts do not overlap.
             unsafe {
                 let at = start.load(Ordering::Relaxed).add(i * COPY_CHUNK);
                 std::ptr::copy_nonoverlapping(parts[i].as_ptr(), at, parts[i].len());

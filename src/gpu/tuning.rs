@@ -84,7 +84,7 @@ pub enum TuningError {
     /// Not a tuning file of this version.
     #[error("expected a tuning file of schema version {SCHEMA_VERSION}: {0}")]
     Format(serde_json::Error),
-    /// The file system refuses.
+    /// The file cannot be read or written.
     #[cfg(not(target_arch = "wasm32"))]
     #[error("{}: {source}", .path.display())]
     File {
@@ -193,7 +193,7 @@ impl Tuning {
     /// Reads a tuning file, which is a regular file of up to 16 MiB.
     ///
     /// # Errors
-    /// [`TuningError::File`] names the file; also where its content is no tuning.
+    /// [`TuningError::File`] names the file, also if its content is not a tuning.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn read(path: impl AsRef<Path>) -> Result<Tuning, TuningError> {
         let path = path.as_ref();
@@ -224,7 +224,7 @@ impl Gpu {
     /// Every kernel worth timing for a dispatch of a plan on this GPU, the static choice first.
     ///
     /// # Errors
-    /// [`GpuError::Kernel`] where a limit is too small.
+    /// [`GpuError::Kernel`] if a limit is too small.
     #[doc(hidden)]
     pub fn candidates(&self, plan: &Plan, dispatch: usize) -> Result<Vec<Kernel>, GpuError> {
         let d = &plan.dispatches[dispatch];

@@ -22,7 +22,7 @@ impl<'a> Uploader<'a> {
         Uploader { gpu, in_flight: 0, bytes: 0 }
     }
 
-    /// A read-only storage buffer that holds `values`: one that another session on this device has, or a new one.
+    /// A read-only storage buffer that holds `values`: an existing one of another session on this device, or a new one.
     pub(super) async fn shared(&mut self, label: &str, values: &[u32]) -> Result<Arc<Buffer>, GpuError> {
         let key = Key::of(bytemuck::cast_slice(values));
         if let Some(buffer) = self.gpu.weights.get(key) {
@@ -30,7 +30,7 @@ impl<'a> Uploader<'a> {
             return Ok(buffer);
         }
         let buffer = self.buffer_for(label, values, BufferUsages::STORAGE).await?;
-        // Whoever finds it from now on submits to the queue that its writes are in.
+        // A session that finds the buffer from now on submits to the same queue, after the buffer's writes.
         Ok(self.gpu.weights.insert(key, buffer))
     }
 

@@ -1,4 +1,4 @@
-//! Waits for submissions and reads their results. The module `mapped` argues why no wait is lost.
+//! Waits for submissions and reads their results. The module `mapped` explains why no wait is lost.
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::mapped::PendingSubmission;
