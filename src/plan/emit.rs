@@ -69,9 +69,9 @@ impl Emitter {
         Err(PlanError::BindingTooLarge { layer: layer.into(), what, bytes, limit })
     }
 
-    /// Emits `activation(k_ranges + adds + bias)`, pooled, into one buffer, or into several split at `cuts`; `to` is the shape of the
-    /// whole. If the weights exceed the binding limit, output channels are split over several dispatches; if there are more buffers than
-    /// the adapter allows, operands are.
+    /// Emits `activation(k_ranges + adds + bias)`, pooled, into one buffer, or into several that are split at `cuts`; `to` is the shape of
+    /// the whole output. If the weights exceed the binding limit, output channels are split over several dispatches. If the sum reads more
+    /// buffers than the adapter allows, its operands are split.
     pub(super) fn sum(
         &mut self,
         name: &str,
@@ -211,7 +211,7 @@ impl Emitter {
         (spec, reads.buffers, writes)
     }
 
-    /// The part of an output range that a dispatch of `rows` writes, and its buffer; `None` where they do not meet.
+    /// The part of an output range that a dispatch of `rows` writes, and its buffer; `None` if they do not overlap.
     fn output(&self, target: &OutputRange, rows: &Range<usize>) -> Option<(Output, BufferId)> {
         let OutputRange { channels: range, buffer, first_channel } = target;
         let (lo, hi) = (rows.start.max(range.start), rows.end.min(range.end));
@@ -294,7 +294,7 @@ impl Emitter {
         Ok(self.whole(buffer, from.non_negative))
     }
 
-    /// A segment copied to a new buffer, with its view applied.
+    /// Copies a view to a new buffer, with the view applied.
     pub(super) fn copy(&mut self, name: &str, view: &ChannelView) -> Result<ChannelView, PlanError> {
         let Some(sum) = copy_sum(view) else { return self.copy_in_steps(name, view) };
         let (channels, [height, width]) = (sum.channels, sum.size);
@@ -326,7 +326,7 @@ impl Emitter {
     }
 }
 
-/// The sum that copies a view in one dispatch, with the view applied; `None` where there is none.
+/// The sum that copies a view in one dispatch, with the view applied; `None` if it takes several.
 fn copy_sum(view: &ChannelView) -> Option<ConvBuilder> {
     let channels = view.channels;
     let mut sum = ConvBuilder::new(channels, view.operand().size());

@@ -7,7 +7,7 @@ use crate::kernel::{Add, BufferShape, ConvSpec, Layout, Spec};
 /// Selects in-place adds. An output may overwrite an added buffer only if
 /// * each of its channels is added, unstrided, to the output channel of the same number, and the output has the same shape;
 /// * nothing reads the buffer later, and no other operand of this dispatch reads it, not even a 1x1;
-/// * nothing is pooled, and one dispatch computes the whole output into one buffer.
+/// * the dispatch has no fused pool, and computes the whole output into one buffer.
 ///
 /// With `widen`, a buffer and the output that overwrites it may have different channel counts; both get the larger one. Returns whether
 /// any was widened.

@@ -245,7 +245,7 @@ impl Lowering<'_> {
         Ok(result)
     }
 
-    /// Applies a view transformation; to a copy of the view where it cannot be applied directly.
+    /// Applies a view transformation, to a copy of the view if it cannot be applied directly.
     pub(super) fn viewed(
         &mut self,
         x: ValueId,
@@ -261,7 +261,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Gates the channels from `first` on.
+    /// Gates the channels of a value from `first` on.
     fn gate(&mut self, x: ValueId, first: usize, gate: ValueId) -> Result<Vec<ChannelView>, PlanError> {
         let value = self.values[x.index()].clone();
         let gates = self.values[gate.index()].clone();

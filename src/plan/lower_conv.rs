@@ -379,7 +379,7 @@ impl Lowering<'_> {
         self.diagonal(x, from, ones.into(), first_out, stride, sum)
     }
 
-    /// Copies views into one buffer, for a reader that needs that.
+    /// Copies views into one buffer, for a reader that cannot read several.
     pub(super) fn gathered(&mut self, x: ValueId, parts: Vec<ChannelView>) -> Result<ChannelView, PlanError> {
         let channels = parts.iter().map(|s| s.channels).sum();
         let [height, width] = parts.first().map_or([1, 1], |s| s.operand().size());

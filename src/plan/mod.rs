@@ -1,7 +1,7 @@
 //! A plan: dispatches over slots, as data that can be printed and replayed by a checker.
 //!
-//! [`compile`] lowers a graph to dispatches on virtual buffers, lets outputs overwrite values at their last use where legal, and assigns
-//! a slot to each buffer. [`check`] replays the finished plan and proves that every read sees the value it is meant to.
+//! [`compile`] lowers a graph to dispatches on virtual buffers, lets outputs overwrite values at their last use where legal, and assigns a
+//! slot to each buffer. [`check`] replays the finished plan and proves that every read sees the intended value.
 //!
 //! The size of a plan is bounded: all values of a batch are at most [`MAX_VALUES`](crate::graph::MAX_VALUES), weights at most
 //! [`MAX_WEIGHT_GROWTH`] times the bytes of the graph's tensors and [`FREE_WEIGHT_BYTES`] more. Time and memory to create and check a
@@ -109,7 +109,7 @@ pub struct Plan {
     pub buffers: Vec<Buffer>,
     /// Bytes of each slot.
     pub slots: Vec<usize>,
-    /// In order of execution.
+    /// Dispatches in order of execution.
     #[doc(hidden)]
     pub dispatches: Vec<Dispatch>,
     /// Values kept besides the output.
@@ -158,11 +158,11 @@ impl Plan {
     }
 }
 
-/// One dispatch of a plan, for people.
+/// One dispatch of a plan, as readable text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlanStep {
-    /// The layer, or the layers, it computes.
+    /// The layer or layers it computes.
     pub name: String,
     /// What it computes, over slots: `s1 = relu(conv3x3(s0))`.
     pub formula: String,
@@ -212,7 +212,7 @@ pub enum PlanError {
         /// What is not supported, with the figures.
         what: String,
     },
-    /// A buffer too large to bind.
+    /// A buffer that exceeds the binding limit.
     #[error("{layer}: {what} takes {bytes} bytes, one storage binding holds at most {limit}")]
     BindingTooLarge {
         /// Name of the node.
@@ -290,7 +290,7 @@ impl PlanTarget {
 }
 
 impl Default for PlanTarget {
-    /// An adapter of WebGPU's guaranteed limits.
+    /// An adapter with the limits that WebGPU guarantees.
     fn default() -> PlanTarget {
         PlanTarget::of(&Capabilities::WEBGPU)
     }
@@ -305,7 +305,7 @@ pub struct PlanOptions {
     pub keep: Vec<String>,
     /// The device.
     pub target: PlanTarget,
-    /// Whether values may be stored as two buffers where that saves memory.
+    /// Whether values may be stored as two buffers if this saves memory.
     pub split: bool,
     /// Type of the values stored between dispatches and of packed weights.
     pub precision: Precision,

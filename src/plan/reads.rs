@@ -39,7 +39,8 @@ impl Reads {
         }
     }
 
-    /// The part of a view added to `rows` of a sum, where it begins at channel `first_out` of the whole; `None` where they do not meet.
+    /// The part of a view that is added to `rows` of a sum, if the view is added from channel `first_out` on; `None` if they do not
+    /// overlap.
     pub(super) fn add(&mut self, view: &ChannelView, first_out: usize, rows: &Range<usize>) -> Option<Add> {
         let (lo, hi) = (rows.start.max(first_out), rows.end.min(first_out + view.channels));
         if lo >= hi {

@@ -19,7 +19,7 @@ const COLUMN: [f64; 2] = [22.0, 64.0];
 const FONT: f64 = 10.0;
 /// Estimated mean character width, generous for lower case.
 const CHARACTER: f64 = 5.6;
-/// Space left of a box's text and right of it.
+/// Space to the left and right of a box's text.
 const PADDING: f64 = 4.0;
 
 /// A buffer with its slot and live range.
@@ -27,15 +27,15 @@ struct Bar<'a> {
     buffer: &'a Buffer,
     slot: usize,
     span: RangeInclusive<usize>,
-    /// In columns. Where a dispatch overwrites a buffer in place, the boxes of both meet in the middle of its column.
+    /// In columns. If a dispatch overwrites a buffer in place, the boxes of both buffers meet in the middle of the dispatch's column.
     from: f64,
     to: f64,
 }
 
 impl Plan {
-    /// The plan as an SVG picture. The vertical axis is bytes, slots stacked on each other to true scale; every buffer is a box
-    /// over the dispatches that need it, with its name, and a tooltip for what does not fit. Dashed lines mark the planned
-    /// peak and the lower bound, the most bytes that live at one time.
+    /// The plan as an SVG picture. The vertical axis is in bytes, with the slots stacked to scale. Every buffer is a box over the
+    /// dispatches that need it, with its name, and a tooltip with the text that does not fit. Dashed lines mark the planned peak and the
+    /// lower bound, which is the maximum of bytes live at one time.
     pub fn to_svg(&self) -> String {
         let bars = self.bars();
         let columns = bars.iter().map(|b| b.to.ceil() as usize).max().unwrap_or(0).max(self.dispatches.len());
@@ -101,7 +101,7 @@ struct Picture {
     peak: usize,
     /// Width of a dispatch.
     column: f64,
-    /// Of all dispatches.
+    /// Width of all dispatches.
     width: f64,
     /// Length of the longest name below the columns.
     label: f64,
@@ -260,8 +260,8 @@ impl Picture {
     }
 }
 
-/// Step between the ticks of an axis that ends at some bytes, in a unit of bytes, and the unit's name: 1, 2 or 5 times a power
-/// of ten, at most ten of them.
+/// Step between the ticks of an axis that ends at `bytes`, the unit it is counted in, and the unit's name. The step is 1, 2 or 5 times a
+/// power of ten, so that there are at most ten ticks.
 fn ticks(bytes: usize) -> (f64, f64, &'static str) {
     let bytes = bytes as f64;
     let units = [("GiB", f64::from(1 << 30)), ("MiB", f64::from(1 << 20)), ("KiB", 1024.0)];

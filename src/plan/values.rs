@@ -38,7 +38,7 @@ pub struct Memory {
     pub scratch: usize,
     /// Packed weights and biases.
     pub weights: usize,
-    /// Inputs and outputs, and on a GPU the buffers they pass through from and to the host. An app that gives its own buffers to
+    /// Inputs and outputs, and on a GPU their staging buffers. An app that passes its own buffers to
     /// [`Session::encode`](crate::Session::encode) and never calls [`Session::run`](crate::Session::run) uses none of them.
     pub transfer: usize,
 }

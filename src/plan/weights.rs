@@ -141,9 +141,9 @@ pub struct ConvWeights {
     pub k_ranges: Vec<KWeight>,
     /// One per output channel.
     pub bias: Vec<f32>,
-    /// One per output channel where an activation is PReLU; else empty.
+    /// PReLU slopes, one per output channel; empty if no activation is PReLU.
     pub slopes: Vec<f32>,
-    /// Per K range, scale and shift of each channel where it maps its operand.
+    /// Per K range with a prologue, scale and shift of each channel.
     pub prologues: Vec<Option<(Vec<f32>, Vec<f32>)>>,
 }
 
