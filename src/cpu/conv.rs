@@ -23,7 +23,7 @@ const PACK_ROWS: usize = 32;
 
 /// Weights of a convolution in the layout of the GEMM.
 pub(super) struct PackedConv {
-    /// Per K range: `[groups][kernel_h * kernel_w * channels / groups][out_channels / groups]`; of a depthwise one
+    /// Per K range: `[groups][kernel_h * kernel_w * channels / groups][out_channels / groups]`; for a depthwise K range
     /// `[kernel_h * kernel_w][channels]`.
     k_ranges: Vec<Arc<Vec<f32>>>,
     bias: Vec<f32>,
@@ -46,7 +46,7 @@ impl PackedConv {
             }
             let depth = per_group * taps;
             let mut packed = vec![0.0; values.len()];
-            // Some rows of the result at a time: the cache lines read for one serve the next ones.
+            // Several rows of the result at a time, since the next rows read from the same cache lines.
             packed.par_chunks_mut((PACK_ROWS * out).max(1)).enumerate().for_each(|(chunk, to)| {
                 // Row `r` of a group is channel `r % per_group` at tap `r / per_group`.
                 let source = |row: usize| {
@@ -84,19 +84,19 @@ impl PackedConv {
     }
 }
 
-/// Packed weights as a session has them that are there in another one already, or will be.
+/// Shares packed weights: returns the identical weights of another session if there are any, else registers these.
 fn shared(packed: Vec<f32>) -> Arc<Vec<f32>> {
     static WEIGHTS: LazyLock<Shared<Vec<f32>>> = LazyLock::new(Shared::default);
     let key = Key::of(bytemuck::cast_slice(&packed));
     let Some(there) = WEIGHTS.get(key) else { return WEIGHTS.insert(key, packed) };
-    // Bits are compared: of two zeros one is not the other.
+    // Compare bits, since 0.0 and -0.0 are different weights.
     match bytemuck::cast_slice::<_, u32>(&there) == bytemuck::cast_slice::<_, u32>(&packed) {
         true => there,
         false => Arc::new(packed),
     }
 }
 
-/// Where channels `channels` of a tile's pixels go: pixel `i` at `values[i * stride + first..]`.
+/// The destination of a tile's channels `channels`: pixel `i` is stored at `values[i * stride + first..]`.
 struct OutputChannels<'a> {
     values: &'a mut [f32],
     stride: usize,
@@ -203,7 +203,7 @@ impl Conv<'_> {
         });
     }
 
-    /// `activation(bias + adds + K ranges)` of a range of pixels, counted through the batch.
+    /// Computes `activation(bias + adds + K ranges)` for a range of pixels, numbered through the batch.
     fn pixels(
         &self,
         pixels: Range<usize>,
@@ -253,7 +253,7 @@ impl Conv<'_> {
                     let at = image * gate.shape.channels + gate.first_channel + c;
                     Some(&self.reads[gate.buffer][at..])
                 };
-                // In-place channels keep their values, to be added to; others are overwritten.
+                // In-place channels keep their values as the start of the sum; others are initialised.
                 let mut done = 0;
                 for add in in_place {
                     let own = add.first_out..add.first_out + add.from.channels;

@@ -18,8 +18,8 @@ pub(super) fn pack(values: &[f32], taps: usize) -> Vec<f32> {
     (0..taps).flat_map(|t| (0..channels).map(move |c| values[c * taps + t])).collect()
 }
 
-/// Adds output channels `channels` of output pixels `pixels` (counted through the batch, `size` to an image) to rows of `out`,
-/// `out_row` apart.
+/// Adds output channels `channels` of output pixels `pixels` (numbered through the batch, with images of `size`) to rows of `out`, which
+/// are `out_row` apart.
 pub(super) fn add_to(
     k: &KRange,
     weights: &[f32],

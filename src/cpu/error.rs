@@ -1,9 +1,9 @@
-//! What can go wrong on the CPU.
+//! Errors of the CPU executor.
 
 use crate::memory::OutOfMemory;
 use crate::threads::ThreadsError;
 
-/// An error of a run on the CPU.
+/// An error of the CPU executor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CpuError {
@@ -15,22 +15,22 @@ pub enum CpuError {
         /// Values given.
         found: usize,
     },
-    /// A value beyond the range of the plan's precision.
+    /// A value that overflows the plan's precision.
     #[error("{layer}: a value is beyond the range of f16, which ends at 65504, or is no number")]
     Overflow {
-        /// Name of the dispatch that gave it.
+        /// Name of the dispatch that computed it.
         layer: String,
     },
-    /// A weight or bias that batch norm took beyond what f32 holds.
+    /// A weight or bias that overflows f32 when folded with its batch norm.
     #[error("{layer}: a weight or bias, folded with its batch norm, is beyond f32")]
     Weights {
         /// The layer.
         layer: String,
     },
-    /// A batch, or a network, beyond the machine.
+    /// The machine has too little memory for the batch or the network.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
-    /// Threads that the system does not give.
+    /// The system could not start the threads.
     #[error(transparent)]
     Threads(#[from] ThreadsError),
 }

@@ -5,7 +5,7 @@ pub(super) fn relu(v: f32) -> f32 {
     if v < 0.0 { 0.0 } else { v }
 }
 
-/// NaN stays NaN here too.
+/// Propagates NaN too.
 pub(super) fn relu6(v: f32) -> f32 {
     v.clamp(0.0, 6.0)
 }

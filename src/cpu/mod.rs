@@ -32,7 +32,7 @@ use state::{Scratch, State, States};
 pub struct CpuExecutor {
     /// Without its weights.
     plan: CheckedPlan,
-    /// One per dispatch; `None` where it is no convolution.
+    /// One per dispatch; `None` if it is not a convolution.
     convs: Vec<Option<PackedConv>>,
     threads: Threads,
     states: States,
@@ -94,8 +94,8 @@ impl CpuExecutor {
         self.convs.iter().flatten().map(PackedConv::bytes).sum()
     }
 
-    /// Runs `input`, planar `[batch, channels, height, width]`, and gives the output, planar `[batch, channels, height,
-    /// width]` (logits are `[batch, classes]`).
+    /// Runs `input`, planar `[batch, channels, height, width]`, and returns the output, planar `[batch, channels, height, width]` (logits
+    /// are `[batch, classes]`).
     ///
     /// # Errors
     /// [`CpuError::InputLength`] when the input is not exactly one batch; [`CpuError::Overflow`]; [`CpuError::OutOfMemory`] if there is

@@ -9,7 +9,7 @@ use std::ops::Range;
 pub(super) const PATCH_VALUES: usize = 256 * 1024;
 /// Maximum patch values per thread: 16 MiB, unless a single pixel needs more.
 pub(super) const MAX_PATCH_VALUES: usize = 16 * PATCH_VALUES;
-/// Pixels below which splitting them over threads leaves too few for a GEMM.
+/// Minimum pixels per tile: with fewer, splitting over threads leaves too few for an efficient GEMM.
 pub(super) const MIN_TILE: usize = 32;
 
 /// Scales and shifts of a K range with a prologue.
@@ -26,7 +26,7 @@ pub(super) fn is_direct(k: &KRange) -> bool {
     k.is_pointwise() && view
 }
 
-/// Writes the patches of output pixels `pixels` (counted through the batch, row by row, `size` to an image), each
+/// Writes the patches of output pixels `pixels` (numbered row by row through the batch, with images of `size`), each
 /// `[groups][kernel_h][kernel_w][channels / groups]`, one after another.
 pub(super) fn gather(
     k: &KRange,
@@ -131,7 +131,7 @@ fn patch_at(k: &KRange, map: &Prologue, source: &[f32], image: usize, at: [usize
     }
 }
 
-/// How many pixels one thread gathers patches for at a time; `patch` is the number of values in one patch.
+/// Number of pixels whose patches one thread gathers at a time; `patch` is the number of values in one patch.
 pub(super) fn pixels_at_once(patch: usize) -> usize {
     (PATCH_VALUES / patch).max(MIN_TILE).min(MAX_PATCH_VALUES / patch).max(1)
 }
@@ -142,7 +142,7 @@ pub(super) fn gathered_values(spec: &ConvSpec) -> usize {
     patch.saturating_mul(pixels_at_once(patch))
 }
 
-/// Patch values of one pixel: those of the largest K range that has to be gathered.
+/// Patch values of one pixel, for the largest K range that has to be gathered.
 pub(super) fn patch_values(spec: &ConvSpec) -> usize {
     let gathered = |k: &&KRange| !is_direct(k) && !depthwise::is_depthwise(k, spec.out_channels);
     spec.k_ranges.iter().filter(gathered).map(patch_len).max().unwrap_or(0)

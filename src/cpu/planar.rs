@@ -20,10 +20,10 @@ pub(super) fn from_planar(shape: BufferShape, planar: &[f32], to: &mut [f32]) {
     }
 }
 
-/// Pixels of NHWC that are taken apart at a time: their channels stay in the cache while every plane gets its part.
+/// Pixels of NHWC converted at a time, so that their channels stay in the cache while they are written to all planes.
 const PIXELS_AT_ONCE: usize = 16;
 
-/// NHWC to `[batch, channels, height, width]`, of a channel range, every `stride`-th row and column.
+/// Every `stride`-th row and column of a channel range, from NHWC to `[batch, channels, height, width]`.
 pub(super) fn to_planar(
     shape: BufferShape,
     values: &[f32],

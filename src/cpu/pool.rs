@@ -5,8 +5,8 @@ use crate::kernel::{AverageSpec, PoolSpec};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Max pooling of one output row. `rows` holds rows of a map of `width` columns and `channels` channels, `stride`
-/// values a pixel, beginning with row `first` of the `height` of the map; `out` gets one pooled row.
+/// Max pooling of one output row. `rows` holds rows of a map of `height` rows, `width` columns and `channels` channels, from row `first`
+/// on, with `stride` values per pixel.
 pub(super) struct Window<'a> {
     pub(super) pool: MaxPool,
     pub(super) rows: &'a [f32],
@@ -24,7 +24,7 @@ impl Window<'_> {
         start.min(end)..end
     }
 
-    /// Pools row `y`, channels `channel..` of the map, into pixels of `out`, `out_stride` values each, from `out_channel` on.
+    /// Computes pooled row `y` for channels `channels` of the map, into pixels of `out`.
     pub(super) fn row(
         &self,
         y: usize,
@@ -43,7 +43,7 @@ impl Window<'_> {
                 for column in start..end {
                     let at = ((row - self.first) * self.width + column) * self.stride + channels.start;
                     for (b, v) in best.iter_mut().zip(&self.rows[at..]) {
-                        // A NaN is handed on.
+                        // NaN is propagated.
                         *b = if *v > *b || v.is_nan() { *v } else { *b };
                     }
                 }

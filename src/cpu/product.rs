@@ -2,7 +2,7 @@
 
 use gemm::Parallelism;
 
-/// `left [pixels, depth] * right [depth, channels]`, rows of either at their own distance.
+/// `left [pixels, depth] * right [depth, channels]`, each with its own distance between rows.
 pub(super) struct Product<'a> {
     pub(super) pixels: usize,
     pub(super) depth: usize,
@@ -13,7 +13,7 @@ pub(super) struct Product<'a> {
     pub(super) right_row: usize,
 }
 
-/// Adds the product of square matrices to `out`, on this thread: what the GEMM library does at its best.
+/// Adds the product of square matrices to `out`, on this thread, to measure the GEMM library's peak.
 pub(super) fn multiply(side: usize, left: &[f32], right: &[f32], out: &mut [f32]) {
     let product =
         Product { pixels: side, channels: side, depth: side, left, left_row: side, right, right_row: side };

@@ -12,7 +12,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 /// saving time.
 pub const RUNS_AT_ONCE: usize = 2;
 
-/// Bytes a thread needs beside: patches, and what packing takes for a moment.
+/// Further bytes per thread: patches, and temporary memory of packing.
 const WORKING_BYTES: usize = 4 << 20;
 
 /// The values of one run.
@@ -45,7 +45,7 @@ impl State {
         }
     }
 
-    /// Bytes that one takes, working memory of so many threads included.
+    /// Bytes of one state, with the working memory of `threads` threads.
     pub(super) fn needed(plan: &Plan, threads: usize) -> usize {
         let own = [elements(plan.input().shape), elements(plan.output().shape)];
         let values = slots(plan).chain(own).fold(0, usize::saturating_add);
@@ -66,7 +66,7 @@ impl State {
         4 * (self.input.len() + self.output.len())
     }
 
-    /// Bytes of working memory, as it has grown.
+    /// Bytes of working memory allocated so far.
     pub(super) fn scratch_bytes(&self) -> usize {
         4 * self.scratch.iter().map(|s| s.patches.capacity() + s.rows.capacity()).sum::<usize>()
     }
@@ -98,7 +98,7 @@ struct Held {
     free: Vec<State>,
     /// States in use.
     out: usize,
-    /// Bytes of slots, input and output, and working memory of the states in use, as they were when taken.
+    /// Bytes of slots, input and output, and working memory of the states in use, measured when they were taken.
     out_bytes: [usize; 3],
 }
 
@@ -142,7 +142,7 @@ impl States {
                         self.given_back.notify_one();
                         return Err(OutOfMemory::into(e));
                     }
-                    // The other run's values will do.
+                    // Out of memory: wait for the state of the other run.
                     Err(_) => {}
                 }
             }
@@ -157,7 +157,7 @@ impl States {
         Taken { states: self, state: Some(state), bytes }
     }
 
-    /// Bytes of slots, of input and output, and of working memory, of all states there are.
+    /// Bytes of slots, of input and output, and of working memory, for all states.
     pub(super) fn bytes(&self) -> [usize; 3] {
         let held = self.held();
         held.free.iter().fold(held.out_bytes, |all, state| {
@@ -172,7 +172,7 @@ impl Taken<'_> {
         self.state.as_mut().expect("it is there until it is given back")
     }
 
-    /// For the next run.
+    /// Returns the state for the next run.
     pub(super) fn give_back(mut self) {
         let state = self.state.take();
         let mut held = self.states.held();

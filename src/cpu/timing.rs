@@ -4,18 +4,18 @@ use super::{CpuError, CpuExecutor, PackedConv};
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
 
-/// Side of the matrices that are multiplied: small enough for every cache, large enough for the best rate.
+/// Side of the multiplied matrices: small enough for every cache, large enough for peak throughput.
 const SIDE: usize = 512;
-/// f32 values that are copied: more than caches hold.
+/// Number of f32 values copied: more than the caches hold.
 const COPIED: usize = 32 << 20;
 /// Number of measurements; the shortest counts.
 const MEASUREMENTS: usize = 7;
 
 impl CpuExecutor {
-    /// Begin and end of every dispatch of one run, from its begin.
+    /// Begin and end of every dispatch of one run, relative to the begin of the first.
     ///
     /// # Errors
-    /// [`CpuError::InputLength`] when the input is not exactly one batch.
+    /// As [`CpuExecutor::run`].
     pub fn dispatch_times(&self, input: &[f32]) -> Result<Vec<[Duration; 2]>, CpuError> {
         let mut times = vec![];
         let mut start = None;
@@ -56,7 +56,7 @@ fn peak(threads: usize) -> (f64, f64) {
     (flops, (2 * COPIED * size_of::<f32>()) as f64 / copy)
 }
 
-/// Seconds, at best.
+/// Shortest time of `work`, in seconds.
 fn best(mut work: impl FnMut()) -> f64 {
     let mut best = f64::INFINITY;
     for _ in 0..MEASUREMENTS {
