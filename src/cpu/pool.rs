@@ -24,7 +24,7 @@ impl Window<'_> {
         start.min(end)..end
     }
 
-    /// Computes pooled row `y` for channels `channels` of the map, into pixels of `out`.
+    /// Pools channels `channels` of the map for output row `y`, into `out`: pixels of `out_stride` values, from `out_channel` on.
     pub(super) fn row(
         &self,
         y: usize,
