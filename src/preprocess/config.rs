@@ -1,4 +1,4 @@
-//! Preprocessing as config files describe it.
+//! Reads preprocessing from config files.
 
 use super::files::{self, HuggingFace, Numbers, SizeKey};
 use super::limits::{self, CROP_PCT, FACTOR, Keys, SHIFT};
@@ -11,7 +11,7 @@ use crate::field::{Field, shown};
 use serde_json::Value;
 use std::ops::RangeInclusive;
 
-/// What Hugging Face calls its numbers.
+/// Hugging Face's names of the numbers.
 const KEYS: Keys =
     Keys { rescale: "rescale_factor", offset: "rescale_offset", mean: "image_mean", std: "image_std" };
 
@@ -19,8 +19,7 @@ impl Preprocess {
     /// From timm's `pretrained_cfg`: the image is resized so that it covers `floor(input_size / crop_pct)`, then cropped.
     ///
     /// # Errors
-    /// [`PreprocessError::Config`] names a number that cannot be. A choice that is not understood is kept in
-    /// [`Preprocess::unsupported`].
+    /// [`PreprocessError::Config`] names a number that is out of range. An unknown value is kept in [`Preprocess::unsupported`].
     pub fn from_timm(config: &Value) -> Result<Preprocess, PreprocessError> {
         let config: files::Timm = files::keys(config);
         let mut unsupported = None;
@@ -72,22 +71,20 @@ impl Preprocess {
         Ok(preprocess)
     }
 
-    /// From Hugging Face's `preprocessor_config.json`, or the `image_processor` of a `processor_config.json`. A file that
-    /// names no class is taken for ConvNext's, which ResNet uses.
+    /// From Hugging Face's `preprocessor_config.json`, or the `image_processor` of a `processor_config.json`. A file that names no class is
+    /// read as ConvNext's, which ResNet uses.
     ///
-    /// Known are the processors of ConvNext, ViT, DeiT, BiT, CLIP, MobileNetV1 and V2, MobileViT, LeViT, PoolFormer,
-    /// EfficientNet, BEiT, PVT, SegFormer, DPT and SigLIP, under their old and new names; what a file leaves out is as the
-    /// class has it.
+    /// Supported are the processors of ConvNext, ViT, DeiT, BiT, CLIP, MobileNetV1 and V2, MobileViT, LeViT, PoolFormer, EfficientNet,
+    /// BEiT, PVT, SegFormer, DPT and SigLIP, under their old and new names; keys that a file leaves out have the class's defaults.
     ///
     /// # Errors
-    /// [`PreprocessError::Config`] names a number that cannot be. A key that is not understood and may change pixels is
-    /// kept in [`Preprocess::unsupported`].
+    /// [`PreprocessError::Config`] names a number that is out of range. An unknown key that may change pixels is kept in
+    /// [`Preprocess::unsupported`].
     pub fn from_hugging_face(config: &Value) -> Result<Preprocess, PreprocessError> {
         Preprocess::from_hugging_face_as(config, "ConvNextImageProcessor")
     }
 
-    /// The same where a file that names no class is taken for that of `class`, as transformers takes it for that of the
-    /// network.
+    /// [`Preprocess::from_hugging_face`], reading a file that names no class as one of `class`, as transformers uses the network's class.
     ///
     /// # Errors
     /// As [`Preprocess::from_hugging_face`].
@@ -98,7 +95,7 @@ impl Preprocess {
         reader.other_keys();
         let (size, resize, crop_pct) = reader.geometry()?;
         let interpolation = reader.resample()?;
-        // Numbers are checked even where they are not used.
+        // Numbers are checked even if they are not used.
         let factor = rescale_factor(&config.rescale_factor)?;
         let rescales = reader.flag("do_rescale", &config.do_rescale, true);
         let [mean, std] = &processor.normal;
@@ -140,7 +137,7 @@ impl Preprocess {
     }
 }
 
-/// A processor's config, and the first key of it that is not understood.
+/// A processor's config, and its first key that is not understood.
 struct Reader<'a> {
     config: &'a HuggingFace,
     processor: Processor,
@@ -150,7 +147,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader for the processor that the config names, or else for that of `class`.
+    /// A reader for the processor that the config names, or else for the processor `class`.
     fn new(config: &'a HuggingFace, class: &str) -> Reader<'a> {
         let mut unsupported = None;
         let named = [
@@ -182,13 +179,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Keys that nothing here reads: those that are off, or neutral, are passed over.
+    /// Notes the first unread key that may change pixels: keys that are off or neutral are skipped.
     fn other_keys(&mut self) {
         let Processor { efficient, flip, .. } = self.processor;
         for (key, value) in &self.config.all {
             let off = match value {
                 Value::Null | Value::Bool(false) => true,
-                // DPT's way to say: any size.
+                // DPT's value for any size.
                 _ => key == "ensure_multiple_of" && value.as_u64() == Some(1),
             };
             let read = READ.contains(&key.as_str())
@@ -202,7 +199,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The size of the result, the resize before, and the share of it that is kept.
+    /// The size of the result, the resize before the crop, and the fraction of a resized side that the crop keeps.
     fn geometry(&mut self) -> Result<(Size, Resize, f64), PreprocessError> {
         let Processor { rule, crop, crop_pct: default_pct, .. } = self.processor;
         let config = self.config;
@@ -223,7 +220,7 @@ impl<'a> Reader<'a> {
                 None => (square(extent), Resize::Required, 1.0),
             });
         }
-        // A file that names no class but crops by itself does what it says.
+        // A file without a class that states a crop is not read by ConvNext's rule.
         if let (Rule::ConvNext, Extent::Shortest(s)) = (rule, extent)
             && (self.named || crop.is_none() || config.crop_pct.found().is_some())
         {
@@ -243,10 +240,10 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// What the image is resized to, by the key `size` or as the class has it.
+    /// The size to resize to, from the key `size` or by the class's default.
     fn resize_extent(&mut self) -> Result<Extent, PreprocessError> {
         let (config, size) = (self.config, self.processor.size);
-        // The class says how a bare number is read, its file may say otherwise.
+        // The class decides how a bare number is read, unless its file says otherwise.
         let default = self.processor.default_to_square;
         let to_square = self.flag("default_to_square", &config.default_to_square, default);
         Ok(match config.size.found() {
@@ -255,7 +252,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The size of a crop, by the key `crop_size` or as the class has it.
+    /// The size of a crop, from the key `crop_size` or by the class's default.
     fn crop_size(&mut self) -> Result<Option<Size>, PreprocessError> {
         let (config, crop_size) = (self.config, self.processor.crop_size);
         Ok(match config.crop_size.found() {
@@ -303,7 +300,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `size` and `crop_size` in their forms; `None` of what is not understood.
+    /// Parses any form of `size` and `crop_size`; `None` if it is absent or not understood.
     fn extent(&mut self, field: &Field<SizeKey>, to_square: bool) -> Result<Option<Extent>, PreprocessError> {
         let Some(found) = field.found() else { return Ok(None) };
         Ok(match field.get() {
@@ -379,7 +376,7 @@ fn wrong(key: &str, expected: &str, found: &Value) -> PreprocessError {
 }
 
 fn side(key: &str, field: &Field<f64>) -> Result<usize, PreprocessError> {
-    // Some libraries write whole numbers with a point.
+    // Some libraries write whole numbers with a decimal point.
     let whole = field.get().filter(|v| v.fract() == 0.0 && (0.0..=1e9).contains(*v)).map(|v| *v as usize);
     whole.filter(|s| (1..=MAX_IMAGE_SIDE).contains(s)).ok_or_else(|| {
         let expected = format!("a side from 1 to {MAX_IMAGE_SIDE} pixels");
@@ -389,7 +386,7 @@ fn side(key: &str, field: &Field<f64>) -> Result<usize, PreprocessError> {
 
 fn percentage(field: &Field<f64>, default: f64) -> Result<f64, PreprocessError> {
     let Some(found) = field.found() else { return Ok(default) };
-    // Below a hundredth, nothing of an image would be left.
+    // With less than a hundredth, nothing of an image would be left.
     let pct = field.get().copied().filter(|p| CROP_PCT.contains(p));
     let expected = format!("a share from {} to {}", CROP_PCT.start(), CROP_PCT.end());
     pct.ok_or_else(|| wrong("crop_pct", &expected, found))

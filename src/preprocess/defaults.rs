@@ -1,10 +1,10 @@
-//! Preprocessing of networks whose checkpoints say nothing of it.
+//! Preprocessing of networks whose checkpoints do not state it.
 
 use super::processors::IMAGENET;
 use super::{CropRule, Interpolation, Preprocess, Resize, Size};
 
 impl Preprocess {
-    /// torchvision's for ImageNet: shortest side to 256, bilinear, the central 224x224, ImageNet mean and deviation.
+    /// torchvision's preprocessing for ImageNet: shorter side to 256, bilinear, central 224x224, ImageNet mean and deviation.
     pub fn imagenet() -> Preprocess {
         Preprocess {
             size: Size::new(224, 224),
@@ -22,7 +22,7 @@ impl Preprocess {
         }
     }
 
-    /// For CIFAR networks that say nothing: warped to 32x32, CIFAR-10's mean and deviation as most training code has them.
+    /// For CIFAR networks: warped to 32x32, with CIFAR-10's mean and deviation as in most training code.
     pub fn cifar() -> Preprocess {
         Preprocess {
             size: Size::new(32, 32),
@@ -34,7 +34,7 @@ impl Preprocess {
         }
     }
 
-    /// Hugging Face's for MobileNets: shortest side to 256, bilinear, the central 224x224, values from -1 to 1.
+    /// Hugging Face's preprocessing for MobileNets: shorter side to 256, bilinear, central 224x224, values from -1 to 1.
     pub fn mobilenet() -> Preprocess {
         Preprocess {
             crop_rule: CropRule::HuggingFace,

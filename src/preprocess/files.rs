@@ -5,12 +5,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value};
 
-/// The keys of an object; of anything else, none.
+/// The keys of an object; the defaults for other JSON values.
 pub(super) fn keys<T: DeserializeOwned + Default>(file: &Value) -> T {
     if file.is_object() { T::deserialize(file).unwrap_or_default() } else { T::default() }
 }
 
-/// One number for all channels, or one each.
+/// One number for all channels, or one per channel.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Numbers {
@@ -49,11 +49,11 @@ pub(super) struct HuggingFace {
     pub(super) do_normalize: Field<bool>,
     pub(super) image_mean: Field<Numbers>,
     pub(super) image_std: Field<Numbers>,
-    // Of some processors.
+    // Keys of some processors.
     pub(super) rescale_offset: Field<bool>,
     pub(super) include_top: Field<bool>,
     pub(super) do_flip_channel_order: Field<bool>,
-    /// All of them: one that is not known may change pixels.
+    /// All keys, since an unknown one may change pixels.
     #[serde(skip)]
     pub(super) all: Map<String, Value>,
 }
@@ -70,7 +70,7 @@ impl HuggingFace {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum SizeKey {
-    /// A number alone: the class says which sides.
+    /// A bare number: the class decides which sides it is.
     Side(Number),
     /// Height and width.
     Both([Field<f64>; 2]),

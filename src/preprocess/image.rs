@@ -1,4 +1,4 @@
-//! Images as apps hold them.
+//! Images in an app's memory.
 
 use super::resample::PackedImage;
 use super::{MAX_BYTES, PreprocessError, Size};
@@ -6,7 +6,7 @@ use crate::luma::luma;
 use crate::size::MAX_IMAGE_SIDE;
 use std::borrow::Cow;
 
-/// How the bytes of a pixel lie in memory.
+/// The order of a pixel's bytes in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PixelFormat {
@@ -18,7 +18,7 @@ pub enum PixelFormat {
     Bgr8,
     /// Red, green, blue, alpha.
     Rgba8,
-    /// Blue, green, red, alpha, as most window systems and cameras give frames.
+    /// Blue, green, red, alpha, as in the frames of most window systems and cameras.
     Bgra8,
 }
 
@@ -32,7 +32,7 @@ impl PixelFormat {
         }
     }
 
-    /// Where red, green and blue are; `None` of gray.
+    /// Byte offsets of red, green and blue; `None` for gray.
     const fn rgb(self) -> Option<[usize; 3]> {
         match self {
             PixelFormat::Gray8 => None,
@@ -44,8 +44,8 @@ impl PixelFormat {
 
 /// An 8-bit image in the app's memory: rows of interleaved pixels, the top row first.
 ///
-/// A network of three channels takes every format, alpha dropped and gray repeated; one of a single channel takes the luma of colours
-/// (ITU-R 601, as Pillow's `L`); one of four channels takes formats with alpha.
+/// A network of three channels accepts every format: alpha is dropped, gray is repeated. For a network of one channel, colours become luma
+/// (ITU-R 601, as Pillow's `L`). A network of four channels accepts only formats with alpha.
 #[derive(Clone, Copy, Debug)]
 pub struct ImageView<'a> {
     pixels: &'a [u8],
@@ -55,14 +55,13 @@ pub struct ImageView<'a> {
 }
 
 impl<'a> ImageView<'a> {
-    /// Rows without gaps: `height * width * format.bytes()` bytes. Whether they are as many is checked where the image is used.
+    /// Rows without gaps: `height * width * format.bytes()` bytes. The length is checked when the image is used.
     pub const fn new(pixels: &'a [u8], size: Size, format: PixelFormat) -> ImageView<'a> {
         let stride = size.width.saturating_mul(format.bytes());
         ImageView { pixels, size, format, stride }
     }
 
-    /// The same of rows that begin every `stride` bytes, as frames of GPUs and cameras have them. The last row may end with its last
-    /// pixel.
+    /// Sets the distance between the starts of rows, in bytes, as in frames of GPUs and cameras. The last row may end with its last pixel.
     #[must_use]
     pub const fn with_stride(mut self, stride: usize) -> ImageView<'a> {
         self.stride = stride;
@@ -74,12 +73,12 @@ impl<'a> ImageView<'a> {
         self.size
     }
 
-    /// How a pixel lies in memory.
+    /// The pixel format.
     pub const fn format(&self) -> PixelFormat {
         self.format
     }
 
-    /// The pixels of a network of `channels`, without gaps. Nothing is copied where they are that already.
+    /// The pixels for a network of `channels`, without gaps. They are only copied if they have another format or gaps.
     pub(super) fn packed(&self, channels: usize) -> Result<PackedImage<'a>, PreprocessError> {
         let ImageView { pixels, size, format, stride } = *self;
         let Size { height, width } = size;

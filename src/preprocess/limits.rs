@@ -1,29 +1,29 @@
-//! What a preprocessing may say, and the memory it may take. Every number is checked wherever it comes from, so that for any 8-bit image the
-//! values are finite and no larger than [`MAX_VALUE`].
+//! Limits of a preprocessing's numbers and memory. Numbers from any source are checked, so that for any 8-bit image the values are finite
+//! and at most [`MAX_VALUE`].
 
 use super::{MAX_IMAGE_SIDE, Preprocess, PreprocessError, Resize, Size, UnsupportedKey, resample};
 use std::ops::{Range, RangeInclusive};
 
-/// The largest magnitude of a value that an image becomes: f16 holds it too.
+/// The largest magnitude of a preprocessed value, which f16 can represent.
 pub const MAX_VALUE: f32 = 65504.0;
 
-/// The most memory that preparing one image may take beside the image itself, in bytes: 512 MiB. The copies of resizing and the
-/// values in the end count.
+/// Maximum memory for preparing one image, in bytes: 512 MiB. It includes copies made by resizing and the resulting values, but not the
+/// image itself.
 pub const MAX_BYTES: usize = 512 << 20;
 
-/// The longest side before the crop: a hundredth of it is the least a crop keeps.
+/// The longest side before the crop: a crop keeps at least a hundredth of it.
 pub(super) const MAX_SCALED: usize = 100 * MAX_IMAGE_SIDE;
 
-/// What 8-bit values are multiplied by; what divides them.
+/// Range of factors and divisors.
 pub(super) const FACTOR: RangeInclusive<f64> = 1e-6..=1e6;
-/// What is subtracted.
+/// Range of subtracted numbers.
 pub(super) const SHIFT: RangeInclusive<f64> = -1e6..=1e6;
-/// The share of a side that a crop keeps, as a config says it.
+/// Range of the fraction of a side that a crop keeps, as stated by a config.
 pub(super) const CROP_PCT: RangeInclusive<f64> = 0.01..=100.0;
-/// The same as it follows from two sides.
+/// Range of the same fraction, as computed from two sides.
 const CROPPED: RangeInclusive<f64> = 1.0 / MAX_IMAGE_SIDE as f64..=MAX_IMAGE_SIDE as f64;
 
-/// What a config calls its numbers.
+/// A config's names of the numbers.
 pub(super) struct Keys {
     pub rescale: &'static str,
     pub offset: &'static str,
@@ -32,7 +32,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Of [`Preprocess`] itself, as saved files have them.
+    /// The names of [`Preprocess`] itself, used by saved files.
     pub const OWN: Keys = Keys { rescale: "rescale", offset: "offset", mean: "mean", std: "std" };
 }
 
@@ -46,7 +46,7 @@ pub(super) fn between(range: &RangeInclusive<f64>) -> String {
 }
 
 impl Preprocess {
-    /// Refuses numbers out of range, or such as do not go with one another, by their keys in the config.
+    /// Refuses numbers that are out of range or contradict each other, naming their keys in the config.
     pub(super) fn check_numbers(&self, keys: &Keys) -> Result<(), PreprocessError> {
         let number = |key: &str, v: f64, range: RangeInclusive<f64>| match range.contains(&v) {
             true => Ok(()),
@@ -84,7 +84,7 @@ impl Preprocess {
         Ok(())
     }
 
-    /// Refuses a key that is not understood, and sizes of 0 or so large that the result cannot be held.
+    /// Refuses an unknown key, and sizes that are 0 or too large.
     pub(super) fn check_sizes(&self) -> Result<(), PreprocessError> {
         if let Some(UnsupportedKey { key, expected, found }) = self.unsupported.clone() {
             return Err(PreprocessError::Config { key, expected, found });
@@ -92,7 +92,7 @@ impl Preprocess {
         self.check_sides()
     }
 
-    /// The same of sizes alone.
+    /// Refuses sizes that are 0 or too large.
     pub(super) fn check_sides(&self) -> Result<(), PreprocessError> {
         let resize = match self.resize {
             Resize::None | Resize::Required => Size::new(1, 1),
@@ -108,7 +108,7 @@ impl Preprocess {
         Ok(())
     }
 
-    /// Refuses a result that is too large whatever the image is.
+    /// Refuses a result that is too large for any image.
     pub(super) fn check_result(&self, channels: usize) -> Result<(), PreprocessError> {
         match self.result_bytes(channels) {
             bytes if bytes <= MAX_BYTES as u64 => Ok(()),
@@ -123,17 +123,17 @@ impl Preprocess {
         }
     }
 
-    /// Bytes of the values that an image becomes.
+    /// Bytes of the values for one image.
     fn result_bytes(&self, channels: usize) -> u64 {
         let [height, width] = self.size.array();
         [channels, height, width].into_iter().fold(4u64, |bytes, n| bytes.saturating_mul(n as u64))
     }
 
-    /// The memory that [`Preprocess::apply`] takes at most for an image of `size` and a network of `channels`, in bytes, the values that it
-    /// gives included and the image itself not; a copy of it in another format or without gaps, where one is made, is not counted.
+    /// Maximum memory of [`Preprocess::apply`] for an image of `size` and a network of `channels`, in bytes. It includes the returned
+    /// values, but neither the image itself nor a copy of it in another format or without gaps.
     ///
     /// # Errors
-    /// [`PreprocessError`] as [`Preprocess::apply`] has it, where the sizes are refused, or take more than [`MAX_BYTES`].
+    /// [`PreprocessError`] as for [`Preprocess::apply`], if sizes or an unknown key are refused, or more than [`MAX_BYTES`] are needed.
     pub fn bytes(&self, size: Size, channels: usize) -> Result<usize, PreprocessError> {
         let Size { height, width } = size;
         let refuse =
@@ -165,7 +165,7 @@ impl Preprocess {
         Ok(bytes as usize)
     }
 
-    /// What is kept of an image of a size.
+    /// The part of an image of a given size that the crop keeps.
     pub(super) fn window(&self, image: Size) -> Window {
         let size = self.resize.output_size(image);
         let (top, rows) = self.crop_rule.place(size.height, self.size.height);
@@ -174,9 +174,9 @@ impl Preprocess {
     }
 }
 
-/// Where the result lies in a resized image.
+/// The position of the result in a resized image.
 pub(super) struct Window {
-    /// Size of the image once it is resized.
+    /// Size of the resized image.
     pub size: Size,
     /// Rows of padding above.
     pub top: usize,
@@ -184,6 +184,6 @@ pub(super) struct Window {
     pub left: usize,
     /// Rows of the resized image that are kept.
     pub rows: Range<usize>,
-    /// Columns of it.
+    /// Columns of the resized image that are kept.
     pub columns: Range<usize>,
 }

@@ -1,6 +1,6 @@
-//! From an 8-bit image to the values a network was trained on: resize, central crop, rescale, normalise.
+//! Prepares 8-bit images for a network: resize, central crop, rescale, normalise.
 //!
-//! The resampling equals Pillow's pixel for pixel, the sizes and crops those of torchvision, timm or Hugging Face.
+//! Resampling equals Pillow's pixel for pixel; sizes and crops equal those of torchvision, timm or Hugging Face.
 //!
 //! ```
 //! use rmnet::preprocess::{ImageView, PixelFormat, Preprocess, Size};
@@ -32,30 +32,30 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;
 
-/// How an image is brought near the size of the input.
+/// How an image is resized before the crop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Resize {
-    /// Not at all; the crop alone gives the size.
+    /// No resize: the crop alone determines the size.
     None,
-    /// Not at all; the image must be of the input's size.
+    /// No resize: the image must have the input's size.
     Required,
     /// The shorter side to this length, the other in proportion (rounded down).
     Shortest(usize),
-    /// The smallest size in proportion that covers this one (rounded to nearest).
+    /// The smallest size of the same proportions that covers this one (rounded to nearest).
     Cover(Size),
     /// Warped to this size.
     Exact(Size),
 }
 
 impl Resize {
-    /// timm's choice: by the shorter side where the target is a square.
+    /// timm's rule: by the shorter side if the target is a square.
     fn cover(size: Size) -> Resize {
         if size.height == size.width { Resize::Shortest(size.height) } else { Resize::Cover(size) }
     }
 
-    /// The size that an image of a size is resized to.
+    /// The size after resizing an image of the given size.
     pub fn output_size(self, image: Size) -> Size {
         match self {
             Resize::None | Resize::Required => image,
@@ -74,19 +74,19 @@ impl Resize {
     }
 }
 
-/// Where a central crop lies when the margins cannot be equal.
+/// Position of a central crop if the margins cannot be equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CropRule {
-    /// The near margin is half the difference rounded half to even; padding is rounded down.
+    /// The top or left margin is half the difference, rounded half to even; padding is rounded down.
     Torchvision,
-    /// The near margin is rounded down; padding is rounded up.
+    /// The top or left margin is rounded down; padding is rounded up.
     HuggingFace,
 }
 
 impl CropRule {
-    /// For one axis: pixels of zero padding in front, and the range of the image kept.
+    /// For one axis: pixels of zero padding in front, and the range of the image that is kept.
     fn place(self, image: usize, crop: usize) -> (usize, Range<usize>) {
         if crop >= image {
             let missing = crop - image;
@@ -106,40 +106,40 @@ impl CropRule {
     }
 }
 
-/// How an image becomes an input. It belongs to the model: another resize costs accuracy.
+/// How an image becomes the input of a network. It belongs to the model: other preprocessing costs accuracy.
 ///
-/// `mean` and `std` have one number for all channels, or one each.
+/// `mean` and `std` have one number for all channels, or one per channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocess {
-    /// Size of the result: the central crop, padded with zeros where the resized image is smaller.
+    /// Size of the result: the central crop, padded with zeros if the resized image is smaller.
     pub size: Size,
     /// The resize before the crop.
     pub resize: Resize,
-    /// How it samples.
+    /// The resampling filter.
     pub interpolation: Interpolation,
-    /// Where the crop lies.
+    /// The position of the crop.
     pub crop_rule: CropRule,
-    /// The share of a resized side that the crop keeps: [`Preprocess::with_size`] keeps it too.
+    /// The fraction of a resized side that the crop keeps. [`Preprocess::with_size`] preserves it.
     pub crop_pct: f64,
-    /// Multiplies the 8-bit values first, mostly 1/255.
+    /// Factor applied first to the 8-bit values, usually 1/255.
     pub rescale: f64,
-    /// Subtracted after that from all channels: 1 for the processors that have `rescale_offset`.
+    /// Subtracted from all channels after rescaling: 1 for processors with `rescale_offset`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub offset: f64,
     /// Subtracted next, per channel.
     #[serde(deserialize_with = "one_or_more")]
     pub mean: Vec<f64>,
-    /// Divides after that, per channel.
+    /// Divisor after that, per channel.
     #[serde(deserialize_with = "one_or_more")]
     pub std: Vec<f64>,
-    /// Divides by `std` once more, as EfficientNet's processor does with `include_top`.
+    /// Whether to divide by `std` once more, as EfficientNet's processor does with `include_top`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub divide_twice: bool,
-    /// Puts the channels in reverse order last: BGR of RGB.
+    /// Whether to reverse the order of channels at the end, from RGB to BGR.
     #[serde(default, skip_serializing_if = "is_false")]
     pub reverse_channels: bool,
-    /// A key of the config that is not understood and may change pixels: images are refused by its name. Tensors need no
-    /// preprocessing, so loading a network does not.
+    /// An unknown key of the config that may change pixels. Preprocessing an image then fails with an error that names it; loading and
+    /// running the network on tensors still works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsupported: Option<UnsupportedKey>,
 }
@@ -213,7 +213,7 @@ pub enum PreprocessError {
         /// Its value.
         found: String,
     },
-    /// A slice of another length than the values of an image.
+    /// The slice does not have the length of one image's values.
     #[error("expected a slice of {expected} values, those of an image, found {found}")]
     Length {
         /// Values of an image.
@@ -221,16 +221,16 @@ pub enum PreprocessError {
         /// Length of the slice.
         found: usize,
     },
-    /// Bytes that are not an image of the size said.
+    /// An image that cannot be used, for example with the wrong number of bytes.
     #[error("image of {width}x{height}: expected {expected}, found {found}")]
     Image {
         /// Pixels in a row.
         width: usize,
         /// Rows.
         height: usize,
-        /// What is asked for.
+        /// What was expected.
         expected: String,
-        /// What was given.
+        /// What was found.
         found: String,
     },
 }
@@ -241,7 +241,7 @@ fn scaled(side: usize, crop_pct: f64) -> usize {
 }
 
 impl Preprocess {
-    /// The same for an input of `size`: the resize scales in proportion to the crop.
+    /// The same preprocessing for an input of `size`: the resize is scaled in proportion to the crop.
     #[must_use]
     pub fn with_size(&self, size: impl Into<Size>) -> Preprocess {
         let size = size.into();
@@ -257,8 +257,8 @@ impl Preprocess {
         Preprocess { size, resize, ..self.clone() }
     }
 
-    /// The same for a network of `channels` inputs where no config says its `mean` and `std`: for one channel those of gray
-    /// images, the means of the three.
+    /// The same preprocessing for a network of `channels` inputs whose `mean` and `std` no config states. For one channel (gray images)
+    /// they are averaged over the three channels.
     #[must_use]
     pub fn for_channels(self, channels: usize) -> Preprocess {
         let gray = |v: &[f64]| vec![v.iter().sum::<f64>() / v.len().max(1) as f64];
@@ -268,11 +268,11 @@ impl Preprocess {
         }
     }
 
-    /// Judges what does not depend on an image: whether images of `channels` can be prepared at all. Then the values of any image are
-    /// finite, and no larger than [`MAX_VALUE`].
+    /// Checks everything that does not depend on an image: whether images can be prepared for `channels` at all. If so, the values of any
+    /// image are finite and at most [`MAX_VALUE`].
     ///
     /// # Errors
-    /// [`PreprocessError::Config`] as [`Preprocess::apply`] has it.
+    /// [`PreprocessError::Config`] as for [`Preprocess::apply`].
     pub fn check(&self, channels: usize) -> Result<(), PreprocessError> {
         self.check_sizes()?;
         self.check_numbers(&Keys::OWN)?;
@@ -280,7 +280,7 @@ impl Preprocess {
         self.tables(channels).map(drop)
     }
 
-    /// Judges numbers and sizes alone, by the names they have here: those of a saved file.
+    /// Checks numbers and sizes only. Errors use the names of [`Preprocess`], which saved files use.
     ///
     /// # Errors
     /// [`PreprocessError::Config`] names the number that is out of range.
@@ -289,7 +289,7 @@ impl Preprocess {
         self.check_numbers(&Keys::OWN)
     }
 
-    /// What `mean` and `std` are for each channel.
+    /// `[mean, std]` of each channel.
     fn per_channel(&self, channels: usize) -> Result<Vec<[f64; 2]>, PreprocessError> {
         let each = |key: &str, values: &[f64]| match values.len() {
             1 => Ok(vec![values[0]; channels]),
@@ -303,14 +303,14 @@ impl Preprocess {
         Ok(each("mean", &self.mean)?.into_iter().zip(each("std", &self.std)?).map(|(m, s)| [m, s]).collect())
     }
 
-    /// An 8-bit value as the network reads it, each step rounded to f32 as the reference libraries round it.
+    /// The network's input for an 8-bit value. Each step is rounded to f32, as in the reference libraries.
     fn value(&self, v: u8, [mean, std]: [f64; 2]) -> f32 {
         let rescaled = (f64::from(v) * self.rescale) as f32 - self.offset as f32;
         let normalised = (rescaled - mean as f32) / std as f32;
         if self.divide_twice { normalised / std as f32 } else { normalised }
     }
 
-    /// The values of all 256 pixel values, for each channel.
+    /// Lookup tables of each channel, for all 256 pixel values.
     fn tables(&self, channels: usize) -> Result<Vec<Vec<f32>>, PreprocessError> {
         if self.reverse_channels && channels != 3 {
             return Err(PreprocessError::Config {
@@ -326,11 +326,10 @@ impl Preprocess {
     /// The input of a network of `channels` for one image, planar `[channels, size.height, size.width]`, row-major.
     ///
     /// # Errors
-    /// [`PreprocessError::Config`] when a key of the config is not understood, a number of `self` is out of range, or `mean` or
-    /// `std` do not fit the channels or make values over [`MAX_VALUE`]. [`PreprocessError::Image`] when a side of the image
-    /// is 0 or above [`MAX_IMAGE_SIDE`], there are not the bytes that its size, format and stride need, its format has no such
-    /// channels, resizing takes more than [`MAX_BYTES`], or the config resizes nothing and the image is not of the input's size. Memory
-    /// is asked for after all that.
+    /// [`PreprocessError::Config`] if a key of the config is unknown, a number of `self` is out of range, or `mean` and `std` do not fit
+    /// the channels or give values above [`MAX_VALUE`]. [`PreprocessError::Image`] if a side of the image is 0 or above [`MAX_IMAGE_SIDE`],
+    /// the number of bytes does not match its size, format and stride, its format does not fit the channels, preparing it takes more than
+    /// [`MAX_BYTES`], or the config does not resize and the image does not have the input's size.
     pub fn apply(&self, image: ImageView<'_>, channels: usize) -> Result<Vec<f32>, PreprocessError> {
         let mut planes = vec![];
         self.apply_to(image, channels, |len| {
@@ -340,11 +339,10 @@ impl Preprocess {
         Ok(planes)
     }
 
-    /// [`Preprocess::apply`] into a slice of the app's of `channels * size.height * size.width` values, such as one image's part of a
-    /// batch.
+    /// [`Preprocess::apply`], written into a slice of `channels * size.height * size.width` values, such as one image's part of a batch.
     ///
     /// # Errors
-    /// As [`Preprocess::apply`]; [`PreprocessError::Length`] where the slice is of another length.
+    /// As [`Preprocess::apply`]; [`PreprocessError::Length`] if the slice has another length.
     pub fn apply_into(
         &self,
         image: ImageView<'_>,
@@ -357,7 +355,7 @@ impl Preprocess {
         })
     }
 
-    /// The input for one image into what `planes` gives for its length, which is asked for once nothing else is refused.
+    /// Writes the input for one image into the slice that `planes` returns for its length. `planes` is called after all other checks.
     fn apply_to<'p>(
         &self,
         image: ImageView<'_>,

@@ -1,4 +1,4 @@
-//! What Hugging Face's image processors do where their config files say nothing: a table of transformers 5.24.
+//! Defaults of Hugging Face's image processors, as in transformers 5.24.
 
 use super::Interpolation::{self, Bicubic, Bilinear};
 use super::Size;
@@ -12,7 +12,7 @@ const STANDARD: [Triple; 2] = [[0.5; 3]; 2];
 /// `OPENAI_CLIP_MEAN` and `OPENAI_CLIP_STD`.
 const CLIP: [Triple; 2] = [[0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]];
 
-/// What `size` asks for.
+/// The size to resize to, as stated by `size`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
     /// The shorter side.
@@ -24,13 +24,13 @@ pub(super) enum Extent {
 /// How `size` becomes the size of the resized image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// As it stands.
+    /// `size` itself.
     Plain,
-    /// Below 384: the shortest side to `size / crop_pct`, then a central crop of `size`; else warped to `size`.
+    /// Below 384: the shorter side to `size / crop_pct`, then a central crop of `size`; else warped to `size`.
     ConvNext,
-    /// The shortest side to `256 / 224 * size`.
+    /// The shorter side to `256 / 224 * size`.
     Levit,
-    /// `size / crop_pct`, in proportion where it is a square.
+    /// To `size / crop_pct`; by the shorter side if `size` is a square.
     PoolFormer,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Processor {
     pub name: &'static str,
     pub rule: Rule,
     pub size: Extent,
-    /// Whether a bare number as `size` is both sides, not the shorter one.
+    /// Whether a bare number as `size` means both sides instead of the shorter one.
     pub default_to_square: bool,
     pub crop: bool,
     pub crop_size: Option<Size>,
@@ -49,11 +49,11 @@ pub(super) struct Processor {
     pub resample: Interpolation,
     /// Mean and deviation.
     pub normal: [Triple; 2],
-    /// Whether it normalises at all, whatever its config says.
+    /// Whether the class normalises at all; if not, its config cannot enable it.
     pub normalises: bool,
-    /// `do_flip_channel_order`, where the class has it.
+    /// Default of `do_flip_channel_order`, if the class has it.
     pub flip: Option<bool>,
-    /// Whether it has `rescale_offset` and `include_top`; the second is on unless the config says otherwise.
+    /// Whether the class has `rescale_offset` and `include_top`; `include_top` is on by default.
     pub efficient: bool,
 }
 
@@ -90,7 +90,7 @@ const fn shortest(side: usize) -> Extent {
     Extent::Shortest(side)
 }
 
-/// ResNets and RegNets have this one.
+/// Also used by ResNets and RegNets.
 pub(super) const CONVNEXT: Processor = Processor {
     rule: Rule::ConvNext,
     size: shortest(384),
@@ -142,7 +142,7 @@ impl Processor {
     }
 }
 
-/// Keys that change no pixel of an image, whatever they say: names, how images are handed over, what is done with label maps.
+/// Keys that never change a pixel, for example names, how images are passed, and the treatment of label maps.
 pub(super) const NEUTRAL: &[&str] = &[
     "image_processor_type",
     "feature_extractor_type",
@@ -161,7 +161,7 @@ pub(super) const NEUTRAL: &[&str] = &[
     "reduce_labels",
 ];
 
-/// Keys that are read.
+/// Keys that the reader evaluates.
 pub(super) const READ: &[&str] = &[
     "do_resize",
     "size",

@@ -1,29 +1,30 @@
 //! Pillow's `Image.resize` on 8-bit images of 1, 3 or 4 channels, pixel for pixel.
 //!
-//! As in its `Resample.c`: antialiased, coefficients in f64, normalised, rounded to 22-bit fixed point; two passes with 8
-//! bits between them. Nearest is its affine scaling. Four channels are RGBA, resized with premultiplied alpha as Pillow does.
+//! As in Pillow's `Resample.c`: antialiased, with coefficients computed and normalised in f64 and rounded to 22-bit fixed point, in two
+//! passes with 8-bit values between them. Nearest is Pillow's affine scaling. Four channels are RGBA, resized with premultiplied alpha as
+//! Pillow does.
 
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-/// How a resized pixel follows from those it covers.
+/// The resampling filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Interpolation {
-    /// The pixel that the centre falls into.
+    /// The pixel that contains the centre.
     Nearest,
-    /// A triangle.
+    /// A triangle filter.
     Bilinear,
     /// Keys' cubic with `a = -0.5`.
     Bicubic,
-    /// A sinc windowed by a sinc, three lobes.
+    /// A sinc windowed by a sinc, with three lobes.
     Lanczos,
-    /// The mean of the pixels covered.
+    /// The mean of the covered pixels.
     Box,
-    /// A sinc windowed by Hamming's cosine, one lobe.
+    /// A sinc with a Hamming window, with one lobe.
     Hamming,
 }
 
@@ -82,14 +83,14 @@ impl Interpolation {
     }
 }
 
-/// Bits behind the point of a coefficient: 8 for the pixel and 2 to spare.
+/// Fractional bits of a coefficient: 32 bits minus 8 for the pixel and 2 spare.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 
-/// What one output pixel reads: a start and one coefficient per input pixel from there.
+/// The input pixels of one output pixel: the first one, and a coefficient for each.
 type Taps = (usize, Vec<i32>);
 
-/// The taps of the outputs in `window`, for a side of `input` pixels resized to `output`. Those of a side that keeps its
-/// length copy the pixel.
+/// The taps of the outputs in `window`, for a side of `input` pixels resized to `output`. If the side keeps its length, the taps copy
+/// pixels.
 fn taps(input: usize, output: usize, window: Range<usize>, filter: Interpolation, support: f64) -> Vec<Taps> {
     if input == output {
         return window.map(|i| (i, vec![1 << PRECISION_BITS])).collect();
@@ -129,7 +130,7 @@ fn gather<const N: usize>(bytes: &[u8], at: usize, stride: usize, coefficients: 
     sum.map(|s| (s >> PRECISION_BITS).clamp(0, 255) as u8)
 }
 
-/// The inputs that any of the taps reads; the taps are shifted to count from there.
+/// The range of inputs that the taps read. Makes the taps relative to its start.
 fn span(taps: &mut [Taps]) -> Range<usize> {
     let first = taps.iter().map(|(start, _)| *start).min().unwrap_or(0);
     let last = taps.iter().map(|(start, k)| start + k.len()).max().unwrap_or(0);
@@ -157,7 +158,7 @@ struct Image<'a, const N: usize> {
 }
 
 impl<const N: usize> Image<'_, N> {
-    /// Some rows, resized horizontally.
+    /// Resizes a range of rows horizontally.
     fn horizontal(&self, rows: Range<usize>, taps: &[Taps]) -> Vec<u8> {
         let mut out = Vec::with_capacity(rows.len() * taps.len() * N);
         for row in self.pixels.chunks_exact(self.width * N).skip(rows.start).take(rows.len()) {
@@ -166,7 +167,7 @@ impl<const N: usize> Image<'_, N> {
         out
     }
 
-    /// Some columns, resized vertically.
+    /// Resizes a range of columns vertically.
     fn vertical(&self, columns: Range<usize>, taps: &[Taps]) -> Vec<u8> {
         let stride = self.width * N;
         let mut out = Vec::with_capacity(columns.len() * taps.len() * N);
@@ -178,15 +179,15 @@ impl<const N: usize> Image<'_, N> {
     }
 }
 
-/// Whether the vertical pass is the first: in Pillow since version 13 where the height shrinks by more than twice what the
-/// width does. Found by trying both orders on thousands of sizes; rounding between the passes tells them apart.
+/// Whether the vertical pass comes first. In Pillow since version 13 it does if the height shrinks by more than twice as many pixels as the
+/// width. Found by trying both orders on thousands of sizes; they differ by the rounding between the passes.
 fn vertical_first(image: [usize; 2], size: [usize; 2]) -> bool {
     let shrinks = |from: usize, to: usize| from as i64 - to as i64;
     let (height, width) = (shrinks(image[0], size[0]), shrinks(image[1], size[1]));
     height > 0 && height > 2 * width
 }
 
-/// Bytes that [`resize`] takes at most for an image of `[height, width]`, its result included.
+/// Maximum bytes of [`resize`] for an image of `[height, width]`, including its result.
 pub(super) fn bytes(
     [height, width]: [usize; 2],
     channels: usize,
@@ -201,7 +202,7 @@ pub(super) fn bytes(
         let positions = product(&[size_of::<usize>(), rows.len().saturating_add(columns.len())]);
         return result.saturating_add(positions);
     };
-    // A coefficient is in f64 before it is rounded; those of one output at a time.
+    // Coefficients are in f64 before they are rounded, for one output at a time.
     let taps = |input: usize, output: usize, count: usize| {
         let reach = if input == output { 0.0 } else { support * (input as f64 / output as f64).max(1.0) };
         let each = (2.0 * reach) as usize + 3;
@@ -209,7 +210,7 @@ pub(super) fn bytes(
         all.saturating_add(product(&[each, size_of::<f64>()]))
     };
     let taps = taps(height, size[0], rows.len()).saturating_add(taps(width, size[1], columns.len()));
-    // All rows of the kept columns, or all columns of the kept rows; what is resized may be the window alone.
+    // Between the passes: all rows of the kept columns, or all columns of the kept rows. The input may be the window alone.
     let between = match vertical_first([height, width], size) {
         true => product(&[channels, width, rows.len()]),
         false => product(&[channels, height, columns.len()]),
@@ -218,7 +219,7 @@ pub(super) fn bytes(
     [taps, between, premultiplied].iter().fold(result, |sum, n| sum.saturating_add(*n))
 }
 
-/// The window `rows` x `columns` of the image resized to `size` (`[height, width]`): only that much is computed.
+/// The window `rows` x `columns` of the image resized to `size` (`[height, width]`). Only the window is computed.
 pub(super) fn resize(
     image: &PackedImage<'_>,
     size: [usize; 2],
@@ -292,7 +293,7 @@ fn nearest<const N: usize>(
     rows: Range<usize>,
     columns: Range<usize>,
 ) -> Vec<u8> {
-    // Positions are summed up one step at a time, as Pillow does: their rounding is part of the result.
+    // Positions are accumulated step by step, as in Pillow, because their rounding affects the result.
     let positions = |input: usize, output: usize, window: Range<usize>| -> Vec<usize> {
         let step = input as f64 / output as f64;
         let mut at = step * 0.5;
@@ -358,7 +359,7 @@ mod tests {
             let image = PackedImage { pixels: rgb.as_slice().into(), width, height, channels: 3 };
             let found = resize(&image, size, 0..size[0], 0..size[1], filter);
             assert_eq!(found, expected, "{from:?} to {size:?}");
-            // A window of it is the same pixels.
+            // A window has the same pixels.
             let window = resize(&image, size, 1..2, 1..3, filter);
             let at = (size[1] + 1) * 3;
             assert_eq!(window, expected[at..at + 6], "{from:?} to {size:?}");
