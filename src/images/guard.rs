@@ -1,4 +1,4 @@
-//! Decoders of untrusted files, run so that a panic inside one is an error of the file.
+//! Runs decoders on untrusted files, turning panics into errors.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,10 +13,10 @@ pub fn is_decoding() -> bool {
     DECODING.get()
 }
 
-/// The result of `decode`, or `None` where it panicked.
+/// The result of `decode`, or `None` if it panicked.
 pub(super) fn guarded<T>(decode: impl FnOnce() -> T) -> Option<T> {
     let outer = DECODING.replace(true);
-    // What `decode` borrows is read only, and its result is dropped with the panic.
+    // Unwind safe: `decode` only reads what it borrows, and its result is dropped by the panic.
     let result = catch_unwind(AssertUnwindSafe(decode));
     DECODING.set(outer);
     result.ok()

@@ -1,7 +1,7 @@
-//! JPEG, by `libjpeg-turbo-rs`, whose pixels are libjpeg-turbo's and so Pillow's to the bit.
+//! Decodes JPEG with `libjpeg-turbo-rs`, whose pixels equal those of libjpeg-turbo and Pillow bit for bit.
 //!
-//! The markers are walked first: a file without its end, a frame of a mode that is not decoded and one too large are refused
-//! before the decoder sees them, and EXIF is found on the way.
+//! The markers are read first. This refuses truncated files, unsupported modes and images that are too large before decoding, and finds
+//! EXIF.
 
 use super::pillow::{cmyk_to_rgb, luma};
 use super::{
@@ -9,13 +9,13 @@ use super::{
 };
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 
-/// Scripts of progressive files have about ten scans; each of a hostile file's costs time.
+/// Maximum scans. Progressive files usually have about ten; a hostile file could have many, and each costs time.
 const MAX_SCANS: usize = 500;
 
-/// What the decoder holds beside planes, coefficients and pixels, at most.
+/// Maximum bytes of the decoder besides planes, coefficients and pixels.
 const DECODER: u64 = 1 << 20;
 
-/// What [`decode`] needs.
+/// Memory that [`decode`] needs.
 pub(super) fn needs(bytes: &[u8], mode: ColorMode) -> Result<Needs, ImageError> {
     let markers = Markers::walk(bytes)?;
     markers.frame.check(&markers, mode)
@@ -55,7 +55,7 @@ pub(super) fn decode(bytes: &[u8], mode: ColorMode) -> Result<Decoded, ImageErro
     let to_rgb = |pixel: &[u8]| match *pixel {
         [gray] => [gray; 3],
         [r, g, b] => [r, g, b],
-        // Pillow takes Adobe's polarity for granted: 255 is no ink.
+        // Pillow assumes Adobe's polarity, where 255 means no ink.
         [c, m, y, k] => cmyk_to_rgb([255 - c, 255 - m, 255 - y, 255 - k]),
         _ => [0; 3],
     };
@@ -97,17 +97,17 @@ struct Component {
     /// Sampling factors.
     horizontal: u8,
     vertical: u8,
-    /// By coefficient, in zigzag order: the lowest bit that a scan has sent; none at first.
+    /// Per coefficient, in zigzag order: the lowest bit sent so far; `None` before the first scan.
     sent: [Option<u8>; 64],
 }
 
-/// What the markers of a file say.
+/// The content of a file's markers.
 struct Markers<'a> {
     frame: Frame,
     scans: usize,
     exif: Vec<u8>,
     xmp: Option<&'a [u8]>,
-    /// Behind the end-of-image marker: what follows is no part of the image.
+    /// Position after the end-of-image marker; bytes from there on do not belong to the image.
     end: usize,
 }
 
@@ -115,13 +115,13 @@ const EXIF: &[u8] = b"Exif\0\0";
 const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 
 impl<'a> Markers<'a> {
-    /// Goes from start to end of the first image.
+    /// Reads the markers from the start to the end of the first image.
     fn walk(bytes: &'a [u8]) -> Result<Markers<'a>, ImageError> {
         let cut = || damaged("the file ends before its end-of-image marker".into());
         let (mut frame, mut scans, mut exif, mut xmp) = (None, 0, vec![], None);
         let mut at = 2;
         loop {
-            // Up to the next marker: entropy-coded bytes, restart markers, or bytes that decoders skip.
+            // Skip to the next marker, over entropy-coded bytes, restart markers, and bytes that decoders ignore.
             let marker = loop {
                 let skip = bytes.get(at..).and_then(|b| b.iter().position(|b| *b == 0xff)).ok_or_else(cut)?;
                 at += skip;
@@ -190,7 +190,7 @@ impl Frame {
         Ok(Frame { kind, precision, width, height, components })
     }
 
-    /// Notes what a scan sends.
+    /// Records which coefficients a scan sends.
     fn scan(&mut self, segment: &[u8]) -> Result<(), ImageError> {
         let short = || damaged("a scan header that is too short".into());
         let count = usize::from(*segment.first().ok_or_else(short)?);
@@ -206,7 +206,7 @@ impl Frame {
         Ok(())
     }
 
-    /// Refuses what is not decoded, by its name.
+    /// Refuses unsupported or damaged files, and returns the memory needed.
     fn check(&self, markers: &Markers<'_>, mode: ColorMode) -> Result<Needs, ImageError> {
         self.check_header()?;
         let most = self.most_sampled()?;
@@ -248,7 +248,7 @@ impl Frame {
         Ok(())
     }
 
-    /// The largest sampling factors, horizontal and vertical, which must be those of luma and multiples of the others.
+    /// The largest sampling factors, horizontal and vertical. They must be those of luma, and multiples of the others.
     fn most_sampled(&self) -> Result<(u8, u8), ImageError> {
         let factors: Vec<(u8, u8)> = self.components.iter().map(|c| (c.horizontal, c.vertical)).collect();
         if factors.iter().any(|(h, v)| !(1..=4).contains(h) || !(1..=4).contains(v)) {
@@ -271,7 +271,7 @@ impl Frame {
         if self.components.iter().any(|c| c.sent[0].is_none()) {
             return Err(damaged("a component that no scan holds".into()));
         }
-        // libjpeg guesses these, to smooth the blocks of an image that is still arriving.
+        // libjpeg would estimate missing coefficients, to smooth an image that is still arriving.
         if self.components.iter().any(|c| c.sent[1..10].iter().any(|low| *low != Some(0))) {
             return Err(damaged("progressive scans that leave coefficients unfinished".into()));
         }
@@ -281,8 +281,8 @@ impl Frame {
         Ok(())
     }
 
-    /// Bytes of planes of whole blocks as they are sampled, and of pixels as they are stored and as they are asked for; for frames of
-    /// many scans, also 2 bytes a coefficient.
+    /// Bytes of the sampled planes in whole blocks, and of the pixels in the stored and the requested mode. With several scans also 2 bytes
+    /// per coefficient.
     fn decoded_bytes(&self, (h_most, v_most): (u8, u8), scans: usize, mode: ColorMode) -> u64 {
         let [width, height] = [self.width as u64, self.height as u64];
         let blocks = |side: u64, most: u8| side.div_ceil(8 * u64::from(most)) * 8;

@@ -1,7 +1,7 @@
-//! The bytes of a PNG or JPEG file to pixels, equal to those that Pillow's `Image.open(file).convert(mode)` gives.
+//! Decodes PNG and JPEG files to the same pixels as Pillow's `Image.open(file).convert(mode)`.
 //!
-//! A file that is damaged or cut short anywhere is refused, never decoded in part. EXIF orientation is applied where
-//! asked, as Pillow's `ImageOps.exif_transpose` does it.
+//! A damaged or truncated file is refused, never decoded in part. EXIF orientation is applied on request, as by Pillow's
+//! `ImageOps.exif_transpose`.
 //!
 //! ```
 //! use rmnet::images::{self, ColorMode, Orientation};
@@ -22,11 +22,11 @@ pub use crate::size::MAX_IMAGE_SIDE;
 #[doc(hidden)] // The program's panic hook asks it.
 pub use guard::is_decoding;
 
-/// The most memory that one image may take while it is decoded, in bytes: 512 MiB. Its pixels count, as they are stored and as they are
-/// asked for, those of a copy that is turned upright, and what the decoder needs; the bytes of the file do not.
+/// Maximum memory for decoding one image, in bytes: 512 MiB. It includes the pixels in the stored and the requested mode, a copy that is
+/// turned upright, and the decoder's own memory, but not the bytes of the file.
 pub const MAX_BYTES: usize = 512 << 20;
 
-/// What a pixel holds, by Pillow's names.
+/// The channels of a pixel, with Pillow's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ColorMode {
@@ -39,7 +39,7 @@ pub enum ColorMode {
 }
 
 impl ColorMode {
-    /// The mode of that many channels: 1, 3 or 4.
+    /// The mode with this number of channels (1, 3 or 4); `None` for other numbers.
     pub fn of_channels(channels: usize) -> Option<ColorMode> {
         match channels {
             1 => Some(ColorMode::Gray),
@@ -59,13 +59,13 @@ impl ColorMode {
     }
 }
 
-/// What becomes of a file's EXIF orientation.
+/// How a file's EXIF orientation is treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Orientation {
     /// The image is turned upright.
     #[default]
     Apply,
-    /// Pixels stay in the order of the file, as loaders have them that do not look at EXIF.
+    /// Pixels stay in the order of the file, as in loaders that ignore EXIF.
     Ignore,
 }
 
@@ -82,13 +82,13 @@ pub struct Pixels {
     pub data: Vec<u8>,
 }
 
-/// The kinds of file that are read.
+/// The supported file formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
     /// Portable Network Graphics.
     Png,
-    /// JPEG, also the first image of an MPO.
+    /// JPEG, including the first image of an MPO file.
     Jpeg,
 }
 
@@ -101,17 +101,17 @@ impl std::fmt::Display for Format {
     }
 }
 
-/// Why a file gives no pixels.
+/// Why a file cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
     /// Neither PNG nor JPEG.
     #[error("expected a PNG or JPEG image, found {found}")]
     Format {
-        /// What the first bytes say it is.
+        /// The format that the first bytes indicate.
         found: String,
     },
-    /// A file that breaks its format's rules, or ends too early.
+    /// A file that violates its format's rules, or ends too early.
     #[error("a {format} image that is damaged or cut short: {reason}")]
     Damaged {
         /// Its format.
@@ -119,7 +119,7 @@ pub enum ImageError {
         /// What is wrong, and where.
         reason: String,
     },
-    /// A whole file of a kind that is not decoded.
+    /// An intact file of a kind that is not supported.
     #[error("a {format} image of a kind that is not supported: {mode}")]
     Unsupported {
         /// Its format.
@@ -134,18 +134,18 @@ pub enum ImageError {
         width: usize,
         /// Rows.
         height: usize,
-        /// The memory that would be needed, as a clause; empty where a side is too long.
+        /// The memory that would be needed, as a clause; empty if a side is too long.
         needs: String,
     },
-    /// [`ColorMode::Rgba`] was asked of an image without transparency.
+    /// [`ColorMode::Rgba`] was requested for an image without transparency.
     #[error("expected an image with an alpha channel, found {found}")]
     NoAlpha {
-        /// What its pixels are.
+        /// Kind of its pixels.
         found: String,
     },
 }
 
-/// The format that the first bytes of a file show.
+/// The format, from the first bytes of a file.
 pub fn format(bytes: &[u8]) -> Option<Format> {
     if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         Some(Format::Png)
@@ -156,22 +156,22 @@ pub fn format(bytes: &[u8]) -> Option<Format> {
     }
 }
 
-/// What the header of a file says that its pixels take.
+/// Size and memory of an image, from the headers of its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
     /// Pixels in a row, as the file stores them.
     pub width: usize,
     /// Rows.
     pub height: usize,
-    /// Bytes of memory that [`decode`] takes at most, its result included: up to [`MAX_BYTES`].
+    /// Maximum bytes of memory of [`decode`], including its result: up to [`MAX_BYTES`].
     pub bytes: usize,
 }
 
-/// What [`decode`] will need, by the headers of a file alone: for a program that decodes several images at a time in a memory that is
-/// bounded.
+/// The memory that [`decode`] will need, from the headers of a file only, for programs that decode several images at a time in bounded
+/// memory.
 ///
 /// # Errors
-/// As [`decode`], where the headers show it: so for an image that is too large.
+/// As [`decode`], for errors that the headers show, such as an image that is too large.
 pub fn needs(bytes: &[u8], mode: ColorMode) -> Result<Needs, ImageError> {
     let format = known_format(bytes)?;
     let needs = match format {
@@ -189,11 +189,11 @@ fn panicked(format: Format) -> ImageError {
     ImageError::Damaged { format, reason: "the decoder gave up on its contents".to_string() }
 }
 
-/// Decodes a PNG or JPEG file to pixels of `mode`, in a memory of [`MAX_BYTES`] at most.
+/// Decodes a PNG or JPEG file to pixels of `mode`, using at most [`MAX_BYTES`] of memory.
 ///
 /// # Errors
-/// [`ImageError`] says what the file is that was not expected, or what is wrong with it. An image that is too large is refused by its
-/// headers, before memory is asked for. No file makes this panic.
+/// [`ImageError`] says why the file is not supported or what is wrong with it. An image that is too large is refused by its headers, before
+/// memory is allocated. No file makes this function panic.
 pub fn decode(bytes: &[u8], mode: ColorMode, orientation: Orientation) -> Result<Pixels, ImageError> {
     let format = known_format(bytes)?;
     let decoder = match format {
@@ -205,7 +205,7 @@ pub fn decode(bytes: &[u8], mode: ColorMode, orientation: Orientation) -> Result
 
 type Decoder = fn(&[u8], ColorMode) -> Result<Decoded, ImageError>;
 
-/// Pixels as they are stored, and how to turn them: 1 to 8 as EXIF counts.
+/// Pixels in the file's orientation, and that orientation (1 to 8, as in EXIF).
 struct Decoded {
     pixels: Pixels,
     orientation: u8,
@@ -229,12 +229,12 @@ fn decode_with(
     }
 }
 
-/// Bytes that turning takes, of pixels of so many: a copy.
+/// Bytes needed to turn an image of `pixels` bytes upright: the image and a copy.
 fn turned(pixels: u64) -> u64 {
     2 * pixels
 }
 
-/// Refuses sizes that no memory is to be asked for: `bytes` is what decoding takes.
+/// Refuses sides or memory above the limits; `bytes` is the memory that decoding takes.
 fn check_size(width: usize, height: usize, bytes: u64) -> Result<(), ImageError> {
     if width.max(height) > MAX_IMAGE_SIDE {
         return Err(ImageError::TooLarge { width, height, needs: String::new() });
@@ -246,7 +246,7 @@ fn check_size(width: usize, height: usize, bytes: u64) -> Result<(), ImageError>
     Ok(())
 }
 
-/// What a file is that is no PNG or JPEG.
+/// Describes a file that is neither PNG nor JPEG.
 fn describe(bytes: &[u8]) -> String {
     let at = |offset: usize, magic: &[u8]| bytes.get(offset..).is_some_and(|b| b.starts_with(magic));
     let known = [
@@ -267,7 +267,7 @@ fn describe(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// A decoder that panics is a damaged file, whatever its payload, on this thread and on others.
+    /// A panic of a decoder is reported as a damaged file, on this thread and on others.
     #[test]
     fn a_panicking_decoder_is_an_error() {
         // A quiet hook for this test alone would race with other tests: the message on stderr stays.

@@ -1,11 +1,11 @@
-//! EXIF orientation, found and applied as Pillow's `ImageOps.exif_transpose` does.
+//! Finds and applies EXIF orientation, as Pillow's `ImageOps.exif_transpose` does.
 
 use super::Pixels;
 
 /// The tag `Orientation` of a TIFF directory.
 const ORIENTATION: u16 = 0x0112;
 
-/// The value of `Orientation` in an EXIF block (a TIFF file, perhaps behind `Exif\0\0`). Broken blocks have none.
+/// The value of `Orientation` in an EXIF block (a TIFF file, optionally preceded by `Exif\0\0`). `None` for broken blocks.
 pub(super) fn from_exif(mut block: &[u8]) -> Option<i64> {
     for _ in 0..2 {
         block = block.strip_prefix(b"Exif\0\0").unwrap_or(block);
@@ -44,7 +44,7 @@ pub(super) fn from_exif(mut block: &[u8]) -> Option<i64> {
             continue;
         }
         if bytes > 4 {
-            // Pillow skips values that cannot be in the block, and stops at one that runs over its end.
+            // Pillow skips values that cannot lie in the block, and stops at one that extends past its end.
             far += bytes.min(block.len() + 1);
             if far > block.len() {
                 continue;
@@ -66,7 +66,7 @@ pub(super) fn from_exif(mut block: &[u8]) -> Option<i64> {
     None
 }
 
-/// `tiff:Orientation` of an XMP packet: the first as an attribute or an element, of one digit.
+/// `tiff:Orientation` of an XMP packet: the first attribute or element of this name, with one digit.
 pub(super) fn from_xmp(packet: &[u8]) -> Option<i64> {
     const NAME: &[u8] = b"tiff:Orientation";
     let ends = (NAME.len()..packet.len()).filter(|end| packet[..*end].ends_with(NAME));
@@ -77,13 +77,13 @@ pub(super) fn from_xmp(packet: &[u8]) -> Option<i64> {
     })
 }
 
-/// The orientation of a file: EXIF counts before XMP, and a value that is not from 1 to 8 is ignored.
+/// The orientation of a file: EXIF takes precedence over XMP, and a value outside 1 to 8 is ignored.
 pub(super) fn decide(exif: Option<&[u8]>, xmp: Option<&[u8]>) -> u8 {
     let found = exif.and_then(from_exif).or_else(|| xmp.and_then(from_xmp));
     found.and_then(|v| u8::try_from(v).ok()).filter(|v| (1..=8).contains(v)).unwrap_or(1)
 }
 
-/// The image upright.
+/// Turns the image upright.
 pub(super) fn transpose(image: Pixels, orientation: u8) -> Pixels {
     if !(2..=8).contains(&orientation) {
         return image;
@@ -141,7 +141,7 @@ mod tests {
             for end in 0..block.len() {
                 assert!(matches!(from_exif(&block[..end]), None | Some(6)), "cut at {end}");
             }
-            // A type that is no integer, and values that mean nothing.
+            // A type that is not an integer, and undefined values.
             assert_eq!(from_exif(&exif(little, 1, 6)), None);
             assert_eq!(decide(Some(&exif(little, 3, 9)), None), 1);
         }

@@ -1,4 +1,4 @@
-//! PNG, by the `png` crate up to the stored samples, and Pillow's conversions from there.
+//! Decodes PNG: the `png` crate reads the stored samples, which are then converted as Pillow does.
 
 use super::pillow::luma;
 use super::{
@@ -7,14 +7,13 @@ use super::{
 use ::png::{BitDepth, ColorType, DecodeOptions, DecodingError, Info, Limits, Transformations};
 use std::io::Cursor;
 
-/// The most memory that text chunks, profiles and the like may take.
+/// Maximum memory for text chunks, profiles and other metadata.
 const MAX_METADATA: usize = 64 << 20;
 
-/// The longest text chunk that is looked at for an orientation, once it is unpacked.
+/// Maximum length of an unpacked text chunk that is searched for an orientation.
 const MAX_TEXT: usize = 1 << 20;
 
-/// What the decoder holds beside pixels and chunks, at most: rows of the longest side, the window and tables of zlib, an orientation that
-/// is unpacked.
+/// Maximum bytes of the decoder besides pixels and chunks: rows of the longest side, zlib's window and tables, and an unpacked orientation.
 const DECODER: u64 = 8 << 20;
 
 type Decoder<'a> = ::png::Decoder<Cursor<&'a [u8]>>;
@@ -31,7 +30,7 @@ fn refuse(e: DecodingError) -> ImageError {
     }
 }
 
-/// Bytes of all chunks but pixels: the decoder keeps them.
+/// Bytes for all chunks except pixels, which the decoder keeps.
 fn metadata(bytes: &[u8]) -> u64 {
     let (mut at, mut sum) = (8usize, 0u64);
     while let Some(header) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
@@ -41,17 +40,17 @@ fn metadata(bytes: &[u8]) -> u64 {
         }
         at = at.saturating_add(12).saturating_add(length as usize);
     }
-    // Cloned where an orientation is looked for in it.
+    // Twice, since a chunk is cloned to search it for an orientation.
     2 * sum.min(MAX_METADATA as u64)
 }
 
-/// A decoder that has read the header, and what its image needs.
+/// A decoder that has read the header, and the memory its image needs.
 fn open(bytes: &[u8], mode: ColorMode) -> Result<(Decoder<'_>, Needs), ImageError> {
     let mut options = DecodeOptions::default();
     options.set_ignore_checksums(false);
     // Pillow refuses these too.
     options.set_skip_ancillary_crc_failures(false);
-    // No use for it, and it would be unpacked.
+    // Not used, and reading it would unpack it.
     options.set_ignore_iccp_chunk(true);
     let mut decoder = ::png::Decoder::new_with_options(Cursor::new(bytes), options);
     decoder.set_limits(Limits { bytes: MAX_METADATA });
@@ -65,13 +64,13 @@ fn open(bytes: &[u8], mode: ColorMode) -> Result<(Decoder<'_>, Needs), ImageErro
     let own = DECODER + metadata(bytes);
     let decoded = area.saturating_mul(stored + made as u64).saturating_add(own);
     check_size(width, height, decoded)?;
-    // An orientation may stand behind the pixels: then it is looked at again.
+    // The orientation may follow the pixels; the memory for turning is checked again when it is known.
     let upright = turned(area * mode.channels() as u64).saturating_add(own);
     let bytes = decoded.max(upright.min(MAX_BYTES as u64)) as usize;
     Ok((decoder, Needs { width, height, bytes }))
 }
 
-/// What [`decode`] needs.
+/// Memory that [`decode`] needs.
 pub(super) fn needs(bytes: &[u8], mode: ColorMode) -> Result<Needs, ImageError> {
     open(bytes, mode).map(|(_, needs)| needs)
 }
@@ -82,7 +81,7 @@ pub(super) fn decode(bytes: &[u8], mode: ColorMode) -> Result<Decoded, ImageErro
     let size = reader.output_buffer_size().ok_or_else(|| damaged("sizes beyond memory".into()))?;
     let mut stored = vec![0; size];
     let frame = reader.next_frame(&mut stored).map_err(refuse)?;
-    // To the end of the file: a cut one is refused, and an orientation may stand behind the pixels.
+    // Read to the end of the file, to refuse a truncated one, and because the orientation may follow the pixels.
     reader.finish().map_err(refuse)?;
     let info = reader.info();
     let orientation = orientation(info);
@@ -109,7 +108,7 @@ pub(super) fn decode(bytes: &[u8], mode: ColorMode) -> Result<Decoded, ImageErro
     Ok(Decoded { pixels, orientation })
 }
 
-/// Whether the file stores the pixels that are asked for.
+/// Whether the file stores the pixels in the requested mode.
 fn is_stored(color: ColorType, depth: BitDepth, mode: ColorMode) -> bool {
     let same = matches!(
         (color, mode),
@@ -168,8 +167,8 @@ impl Samples<'_> {
         Ok(out)
     }
 
-    /// A sample as 8 bits: gray of fewer bits is spread over the range, gray of 16 bits is clipped at 255 (Pillow's `I;16`),
-    /// other samples of 16 bits give their high byte, a palette index stays.
+    /// A sample as 8 bits. Gray of fewer bits is scaled to the full range, 16-bit gray is clipped at 255 (Pillow's `I;16`), other 16-bit
+    /// samples become their high byte, and a palette index is unchanged.
     fn sample(&self, row: &[u8], i: usize) -> u8 {
         let bits = self.depth as usize;
         if bits == 16 {
@@ -189,7 +188,7 @@ impl Samples<'_> {
         }
     }
 
-    /// A colour of the palette; black past its end.
+    /// A colour of the palette; black beyond its end.
     fn colour(&self, index: usize) -> [u8; 3] {
         match self.palette.get(3 * index..3 * index + 3) {
             Some(&[r, g, b]) => [r, g, b],
@@ -218,13 +217,13 @@ impl Samples<'_> {
 enum Alpha<'a> {
     /// The last sample of a pixel.
     Stored,
-    /// By the index into the palette; opaque past its end.
+    /// Looked up by palette index; opaque beyond its end.
     Palette(&'a [u8]),
-    /// One colour is clear.
+    /// This colour is transparent, all others are opaque.
     Colour([u8; 3]),
 }
 
-/// By the `eXIf` chunk, else a `Raw profile type exif` text as ImageMagick writes it, else XMP.
+/// The orientation from the `eXIf` chunk, else from a `Raw profile type exif` text as ImageMagick writes it, else from XMP.
 fn orientation(info: &Info<'_>) -> u8 {
     let raw_profile = || {
         let latin = info.uncompressed_latin1_text.iter().map(|t| (t.keyword.as_str(), Some(t.text.clone())));
@@ -253,7 +252,7 @@ fn orientation(info: &Info<'_>) -> u8 {
 
 const RAW_PROFILE: &str = "Raw profile type exif";
 
-/// The one keyword that is looked for, or nothing.
+/// The raw profile's keyword, or an empty text for other keywords.
 fn info_keyword(keyword: &str) -> &'static str {
     if keyword == RAW_PROFILE { RAW_PROFILE } else { "" }
 }
