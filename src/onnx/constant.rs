@@ -1,4 +1,4 @@
-//! Constants of a model: described first, computed only while they are written.
+//! Constants of a model. Their elements are computed only while they are written.
 
 use super::proto::{FLOAT, INT64, TensorProto};
 use crate::graph::Weight;
@@ -19,7 +19,7 @@ pub(super) struct Constant {
 }
 
 impl Constant {
-    /// All but the elements.
+    /// The message without the elements.
     pub fn header(&self) -> TensorProto {
         let data_type = if matches!(self.values, ConstantValues::Ints(_)) { INT64 } else { FLOAT };
         let dims = self.dims.iter().map(|d| *d as i64).collect();
@@ -32,7 +32,7 @@ impl Constant {
         self.dims.iter().fold(size, |bytes: usize, d| bytes.saturating_mul(*d))
     }
 
-    /// Writes the elements, little-endian: of a weight one row at a time.
+    /// Writes the elements, little-endian; a weight is computed one row at a time.
     pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
         fn all<T, const N: usize>(
             to: &mut impl Write,

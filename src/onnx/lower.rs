@@ -10,7 +10,7 @@ use std::ops::Range;
 
 /// Name of the model's input.
 pub(super) const INPUT: &str = "input";
-/// Name of the model's output, by what it is.
+/// Name of the model's output, by its kind.
 pub(super) fn output_name(output: OutputKind) -> &'static str {
     match output {
         OutputKind::Features => "features",
@@ -23,13 +23,13 @@ pub(super) fn output_name(output: OutputKind) -> &'static str {
 pub(super) struct Lowered {
     pub nodes: Vec<NodeProto>,
     pub constants: Vec<Constant>,
-    /// Names given so far, to values and constants.
+    /// Names of values and constants so far.
     names: HashSet<String>,
-    /// 0 and 6, once something is clipped to them.
+    /// Names of the constants 0 and 6, once a ReLU6 needs them.
     bounds: Option<[String; 2]>,
 }
 
-/// The operators of a graph; its output has that name and, where it is a vector, one row per image.
+/// The operators of a graph. Its output is named `output` and, if it is a vector, has the shape `[N, channels]`.
 pub(super) fn lower(graph: &Graph, output: &str) -> Lowered {
     let names = HashSet::from([INPUT, output].map(String::from));
     let mut lowered = Lowered { names, ..Lowered::default() };
@@ -45,13 +45,13 @@ pub(super) fn lower(graph: &Graph, output: &str) -> Lowered {
     match (graph.shape(value).size(), made) {
         ([1, 1], _) => lowered.nodes.push(operation(output, "Flatten", vec![last], vec![int("axis", 1)])),
         (_, None) => lowered.nodes.push(operation(output, "Identity", vec![last], vec![])),
-        // Nothing else reads it.
+        // Rename the value, since nothing else reads it.
         (_, Some(made)) => made.output = vec![output.into()],
     }
     lowered
 }
 
-/// An operation with one output, both of one name.
+/// An operation with one output of the same name.
 fn operation(name: &str, op: &str, input: Vec<String>, attribute: Vec<AttributeProto>) -> NodeProto {
     NodeProto { input, output: vec![name.into()], name: name.into(), op_type: op.into(), attribute }
 }
@@ -142,7 +142,7 @@ impl Lowered {
         self.push(layer, "Add", vec![sum, placed], vec![])
     }
 
-    /// The convolution alone, of one dense block.
+    /// The convolution without activation, from one dense block.
     fn plain_conv(&mut self, layer: &str, conv: &Conv2d, x: String) -> String {
         let (weight, groups) = conv.as_plain().expect("a plain weight");
         let dims = weight.shape().to_vec();
@@ -158,7 +158,7 @@ impl Lowered {
         self.push(layer, "Conv", vec![x, weight, bias], attributes)
     }
 
-    /// A function per channel range.
+    /// Appends the activation of each channel range.
     fn activation(&mut self, layer: &str, mut x: String, ranges: &[(Range<usize>, Activation)]) -> String {
         let ranges: Vec<_> = ranges.iter().filter(|(range, _)| !range.is_empty()).collect();
         let is_sigmoid = |(_, a): &&(_, Activation)| *a == Activation::Sigmoid;
@@ -173,7 +173,7 @@ impl Lowered {
             let parts = ranges.into_iter().map(part).collect();
             return self.push(layer, "Concat", parts, vec![int("axis", 1)]);
         }
-        // All others are a slope below zero, and perhaps an upper bound.
+        // All other activations are a slope for negative values and, for ReLU6, an upper bound.
         let channels = || ranges.iter().flat_map(|(range, a)| (0..range.len()).map(move |c| (a, c)));
         let slopes: Vec<f64> = channels().map(|(a, c)| -a.apply(c, -1.0)).collect();
         let bounded: Vec<bool> = channels().map(|(a, _)| *a == Activation::Relu6).collect();
@@ -199,7 +199,7 @@ impl Lowered {
         let attributes = vec![
             ints("kernel_shape", &[2, 2]),
             ints("strides", &[2, 2]),
-            // The mean is over the elements inside: `count_include_pad` is 0 where it is not said.
+            // The mean is over the elements inside the map: `count_include_pad` defaults to 0.
             int("ceil_mode", 1),
         ];
         self.push(layer, "AveragePool", vec![x], attributes)
@@ -217,7 +217,7 @@ impl Lowered {
         self.push(layer, "Slice", inputs, vec![])
     }
 
-    /// `x` and a value per channel.
+    /// Applies `op` to `x` and one value per channel.
     fn per_channel(&mut self, layer: &str, op: &str, x: String, values: &[f64]) -> String {
         let name = format!("{layer}.{}", op.to_lowercase());
         let values = self.floats(&name, vec![1, values.len(), 1, 1], values);
@@ -242,7 +242,7 @@ impl Lowered {
         name
     }
 
-    /// Adds an operation: the first of a layer has its name, those after it also that of the operator.
+    /// Adds an operation. The first one of a layer gets the layer's name; later ones also get the operator's name.
     fn push(
         &mut self,
         layer: &str,
@@ -257,7 +257,7 @@ impl Lowered {
         name
     }
 
-    /// The name itself, or with a number where another value has it.
+    /// The name itself, or with a number appended if it is taken.
     fn unused(&mut self, name: String) -> String {
         let numbered = (2..).map(|i| format!("{name}_{i}"));
         let name = std::iter::once(name.clone()).chain(numbered).find(|n| !self.names.contains(n));

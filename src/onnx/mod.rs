@@ -1,16 +1,17 @@
-//! ONNX models: a graph for other runtimes.
+//! Writes graphs as ONNX models, for other runtimes.
 //!
-//! The model has one input `input` `[N, channels, height, width]` and one output, both f32: `logits` `[N, classes]` or, of a network
-//! that ends with another value ([`OutputChoice`](crate::OutputChoice)), `features`, `[N, channels]` of a vector and `[N, channels,
-//! height, width]` of a map. The number of images `N` is free, height and width are the graph's. Any graph can be written; a residual-free one in the
-//! literal form ([`Mode::Literal`](crate::rewrite::Mode::Literal)) becomes a chain of Conv and Relu, without an Add. Weights
-//! are folded in f64 and rounded to f32 once. Operators are those that ONNX Runtime, OpenVINO and ncnn's pnnx read; where
-//! the channels of a convolution have several activations these are
-//! * PRelu for any of identity, ReLU and PReLU (slopes 1, 0 and its own),
-//! * Relu or PRelu, then Min with a constant per channel, where some are ReLU6.
+//! The model has one input and one output, both f32. The input is `input`, `[N, channels, height, width]`. The output is `logits`,
+//! `[N, classes]` (also for an embedding), or `features` if the network ends with another value ([`OutputChoice`](crate::OutputChoice)):
+//! `[N, channels]` for a vector and `[N, channels, height, width]` for a map. The number of images `N` is dynamic; height and width are
+//! those of the graph. Any graph can be written. A residual-free graph in the literal form
+//! ([`Mode::Literal`](crate::rewrite::Mode::Literal)) becomes a chain of Conv and Relu, without an Add. Weights are folded in f64 and
+//! rounded to f32 once. Only operators that ONNX Runtime, OpenVINO and ncnn's pnnx support are used. If the channels of a convolution have
+//! several activations, these are written as
+//! * PRelu for any of identity, ReLU and PReLU (slopes 1, 0 and the PReLU's own),
+//! * Relu or PRelu, then Min with a constant per channel, if some are ReLU6.
 //!
-//! The file's metadata has the keys `family`, `preprocess` (JSON of [`Preprocess`](crate::preprocess::Preprocess)) and,
-//! where class names are known, `labels` (a JSON array).
+//! The file's metadata has the keys `family`, `preprocess` (JSON of [`Preprocess`](crate::preprocess::Preprocess)) and, if class names are
+//! known, `labels` (a JSON array).
 
 mod constant;
 mod lower;
@@ -30,15 +31,15 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// The operator set written.
+/// Version of the operator set.
 pub const OPSET: i64 = 17;
-/// The format's version, the one that came with [`OPSET`].
+/// Version of the format, released together with [`OPSET`].
 const IR_VERSION: i64 = 8;
 
-/// The longest file: protobuf counts bytes in 31 bits.
+/// Maximum bytes of a file, since protobuf counts bytes in 31 bits.
 pub const MAX_ONNX_BYTES: usize = i32::MAX as usize;
 
-/// Weights that [`OnnxError::TooLarge`] names.
+/// Number of weights that [`OnnxError::TooLarge`] names.
 const NAMED: usize = 5;
 
 /// Why a model could not be written.
@@ -57,13 +58,13 @@ pub enum OnnxError {
         /// The largest weights with their bytes, the largest first.
         largest: Vec<(String, usize)>,
     },
-    /// A weight or bias that f32 does not hold.
+    /// A weight or bias that overflows f32.
     #[error("{layer}: a weight or bias, folded with its batch norm, is beyond f32")]
     Overflow {
         /// The layer.
         layer: String,
     },
-    /// Preprocessing or labels that are no JSON.
+    /// Preprocessing or labels that cannot be written as JSON.
     #[error("metadata: {0}")]
     Metadata(#[from] serde_json::Error),
     /// The file could not be written.
@@ -78,7 +79,7 @@ pub enum OnnxError {
 
 /// Writes a graph to `path` as an ONNX model, atomically, through a temporary file beside it.
 ///
-/// Weights are formed a row at a time as they are written: no more than that is held in memory.
+/// Weights are computed and written one row at a time, so only one row is held in memory.
 ///
 /// # Errors
 /// [`OnnxError::TooLarge`] and [`OnnxError::Overflow`] before anything is written, [`OnnxError::Write`] when the file cannot be
@@ -102,12 +103,12 @@ pub fn write(path: &Path, graph: &Graph, about: &About) -> Result<(), OnnxError>
     .map_err(|e| OnnxError::Write { path: path.into(), reason: e.to_string() })
 }
 
-/// A file before it is written: messages without the constants, which follow one by one. Protobuf allows the fields of a message in any
-/// order, so that only the lengths of constants are needed in advance.
+/// The layout of a file: its messages without the constants, which are appended one by one. Protobuf allows the fields of a message in any
+/// order, so only the lengths of constants are needed in advance.
 struct FileLayout {
-    /// All of `ModelProto` but its graph.
+    /// `ModelProto` without its graph.
     model: Vec<u8>,
-    /// All of `GraphProto` but its initializers.
+    /// `GraphProto` without its initializers.
     graph: Vec<u8>,
     constants: Vec<Constant>,
 }
@@ -121,7 +122,7 @@ const RAW_DATA: usize = 9;
 
 /// The bytes in front of a length-delimited field: its tag and length.
 fn opening(field: usize, length: usize) -> Vec<u8> {
-    /// Protobuf's wire type of everything that has a length.
+    /// Protobuf's wire type of length-delimited fields.
     const LENGTH_DELIMITED: usize = 2;
     let mut bytes = vec![];
     for varint in [field << 3 | LENGTH_DELIMITED, length] {
@@ -201,7 +202,7 @@ fn tensor_bytes(constant: &Constant) -> usize {
     bytes.saturating_add(constant.header().encoded_len() + opening(RAW_DATA, bytes).len())
 }
 
-/// An f32 value of any number of images.
+/// An f32 value with a dynamic number of images `N`.
 fn images(name: &str, of_one: &[usize]) -> ValueInfoProto {
     let sizes = of_one.iter().map(|d| Size::Value(*d as i64));
     let dim =

@@ -1,4 +1,4 @@
-//! The part of ONNX's `onnx.proto` (IR version 8) that is written. A reader skips the fields that are not here.
+//! The part of ONNX's `onnx.proto` (IR version 8) that this crate writes. When reading, other fields are skipped.
 
 use prost::{Message, Oneof};
 
@@ -26,10 +26,10 @@ pub struct ModelProto {
     /// The network.
     #[prost(message, optional, tag = "7")]
     pub graph: Option<GraphProto>,
-    /// The operator sets that its nodes are of.
+    /// The operator sets of its nodes.
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSetIdProto>,
-    /// Anything else, by key.
+    /// Further metadata, by key.
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<StringStringEntryProto>,
 }
@@ -37,7 +37,7 @@ pub struct ModelProto {
 /// An operator set.
 #[derive(Clone, PartialEq, Message)]
 pub struct OperatorSetIdProto {
-    /// Whose; empty for ONNX's own.
+    /// Its owner; empty for ONNX's own operator set.
     #[prost(string, tag = "1")]
     pub domain: String,
     /// Its version.
@@ -68,10 +68,10 @@ pub struct GraphProto {
     /// Constants.
     #[prost(message, repeated, tag = "5")]
     pub initializer: Vec<TensorProto>,
-    /// What is given.
+    /// Inputs.
     #[prost(message, repeated, tag = "11")]
     pub input: Vec<ValueInfoProto>,
-    /// What is computed.
+    /// Outputs.
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<ValueInfoProto>,
 }
@@ -82,7 +82,7 @@ pub struct NodeProto {
     /// Names of the values read.
     #[prost(string, repeated, tag = "1")]
     pub input: Vec<String>,
-    /// Names of the values made.
+    /// Names of the values computed.
     #[prost(string, repeated, tag = "2")]
     pub output: Vec<String>,
     /// Its name.
@@ -91,24 +91,24 @@ pub struct NodeProto {
     /// The operator.
     #[prost(string, tag = "4")]
     pub op_type: String,
-    /// The operator's settings.
+    /// Attributes of the operator.
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<AttributeProto>,
 }
 
-/// A setting of an operation.
+/// An attribute of an operation.
 #[derive(Clone, PartialEq, Message)]
 pub struct AttributeProto {
     /// Its name.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// The value, where the type is [`ATTRIBUTE_INT`].
+    /// The value, if the type is [`ATTRIBUTE_INT`].
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
-    /// The values, where the type is [`ATTRIBUTE_INTS`].
+    /// The values, if the type is [`ATTRIBUTE_INTS`].
     #[prost(int64, repeated, tag = "8")]
     pub ints: Vec<i64>,
-    /// Which of the values is meant.
+    /// [`ATTRIBUTE_INT`] or [`ATTRIBUTE_INTS`].
     #[prost(int32, tag = "20")]
     pub r#type: i32,
 }
@@ -141,7 +141,7 @@ pub struct ValueInfoProto {
     pub r#type: Option<TypeProto>,
 }
 
-/// A type: always that of a tensor here.
+/// A type; here always a tensor.
 #[derive(Clone, PartialEq, Message)]
 pub struct TypeProto {
     /// The tensor.
@@ -182,7 +182,7 @@ pub enum Size {
     /// A number.
     #[prost(int64, tag = "1")]
     Value(i64),
-    /// A name: any number, the same wherever the name is.
+    /// A dynamic size, equal for all dimensions of this name.
     #[prost(string, tag = "2")]
     Name(String),
 }
