@@ -1,8 +1,8 @@
-//! The threads that work is shared out to: a pool of this crate's own, or one that the app gives.
+//! The threads that work is distributed over: a pool of this crate, or one of the app.
 //!
-//! An app may use rayon too. Its pool is never used by surprise: work is handed over to a pool of ours as one job, and the thread
-//! that asked sleeps until the job is done. It takes up no other work meanwhile, as rayon's own waiting would let a thread of the
-//! app's pool do, so that a run never begins on the stack of another one that waits.
+//! If the app uses rayon too, its pool is never used implicitly: work is passed to this crate's pool as one job, and the calling thread
+//! sleeps until the job is done. With rayon's own waiting, a calling thread of the app's pool would run other work meanwhile; a run could
+//! then start on the stack of another run that waits.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod handover;
@@ -12,7 +12,7 @@ mod pool;
 #[cfg(not(target_arch = "wasm32"))]
 pub use pool::{Threads, ThreadsError};
 
-/// `[f(0), f(1), ..]`, `n` values, computed on the shared threads; on this one where no others are to be had.
+/// `[f(0), f(1), ..]`, `n` values, computed on the shared threads, or on the calling thread if those cannot be started.
 pub fn map<T: Send>(n: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
     #[cfg(not(target_arch = "wasm32"))]
     if n > 1
@@ -24,8 +24,8 @@ pub fn map<T: Send>(n: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
     (0..n).map(f).collect()
 }
 
-/// Calls `f(i, part)` for every `size` values, in parts that do not overlap, on the shared threads; on this one where no others are to
-/// be had. What is left at the end, fewer than `size`, is not touched.
+/// Calls `f(i, part)` for each successive part of `size` values, on the shared threads, or on the calling thread if those cannot be
+/// started. A shorter rest at the end is skipped.
 pub fn each_part<T: Send>(values: &mut [T], size: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     let size = size.max(1);
     #[cfg(not(target_arch = "wasm32"))]

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::Result;
 
-/// What the work gave, once it is done.
+/// The result of the work, once it is done.
 struct Given<R> {
     result: Mutex<Option<Result<R>>>,
     done: Condvar,
@@ -21,10 +21,10 @@ pub(super) fn hand_over<R: Send>(
     let given = Arc::new(Given { result: Mutex::new(None), done: Condvar::new() });
     let job = Job { work, end: End(given.clone()) };
     let job: Box<dyn FnOnce() + Send + '_> = Box::new(move || job.run());
-    // SAFETY: what the job borrows outlives this call, and this call neither returns nor unwinds before `End` is dropped or has given
-    // the result. By then `work` is gone: `run` consumes it first, and a job that is dropped drops its fields in their order.
-    // Between here and that wait only `spawn` can panic, which is caught and waited out as well. `End` borrows nothing; what it
-    // leaves behind in `Given` is no `R`.
+    // SAFETY: everything that the job borrows outlives this call, and this call neither returns nor unwinds before `End` is dropped or has
+    // stored the result. By then `work` is gone: `run` consumes it first, and a dropped job drops its fields in order. Between here and the
+    // wait only `spawn` can panic; the panic is caught, and the job is waited for as well. `End` borrows nothing, and when it is dropped
+    // without a result it stores no `R` in `Given`.
     let job = unsafe {
         std::mem::transmute::<Box<dyn FnOnce() + Send + '_>, Box<dyn FnOnce() + Send + 'static>>(job)
     };
@@ -42,7 +42,7 @@ pub(super) fn hand_over<R: Send>(
     }
 }
 
-/// Work, and the end of it. The fields are dropped in this order.
+/// Work, and the notification of its end. The fields are dropped in this order.
 struct Job<F, R> {
     work: F,
     end: End<R>,
@@ -56,7 +56,7 @@ impl<R, F: FnOnce() -> R> Job<F, R> {
     }
 }
 
-/// Tells that the job is gone: with what it gave, or without where it was dropped.
+/// Reports the end of the job: with its result, or with an error if the job was dropped before it ran.
 struct End<R>(Arc<Given<R>>);
 
 impl<R> End<R> {

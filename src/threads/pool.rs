@@ -4,10 +4,10 @@ use super::handover::hand_over;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-/// Memory a thread takes at its start: its stack and its allocator's reserve.
+/// Memory that a thread needs to start: its stack and its allocator's reserve.
 const THREAD_BYTES: usize = 3 << 20;
 
-/// Threads that compute: [`Options::threads`](crate::Options::threads). Clones are the same threads.
+/// A pool of computing threads, for [`Options::threads`](crate::Options::threads). Clones share the pool.
 ///
 /// ```
 /// use rmnet::{Device, Options, Session, Threads};
@@ -23,12 +23,12 @@ const THREAD_BYTES: usize = 3 << 20;
 #[derive(Clone)]
 pub struct Threads(Arc<rayon::ThreadPool>);
 
-/// Threads that the system does not give.
+/// The system could not start the threads.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[error("{} cannot be had: {reason}", threads(.count))]
 pub struct ThreadsError {
-    /// How many were asked for; 0 for one on every core.
+    /// Number of threads requested; 0 means one per core.
     pub count: usize,
     /// What the system said.
     pub reason: String,
@@ -46,7 +46,7 @@ impl Threads {
     /// Creates a pool of `count` threads, which end with the last clone.
     ///
     /// # Errors
-    /// [`ThreadsError`] where the system does not give them.
+    /// [`ThreadsError`] if the system cannot start them.
     pub fn new(count: usize) -> Result<Threads, ThreadsError> {
         Threads::made(count.max(1))
     }
@@ -55,9 +55,9 @@ impl Threads {
     /// `RAYON_NUM_THREADS` threads.
     ///
     /// # Errors
-    /// [`ThreadsError`] where the system does not give them; asked again, it tries again.
+    /// [`ThreadsError`] if the system cannot start them; the next call tries again.
     pub fn shared() -> Result<Threads, ThreadsError> {
-        // Held while threads start, which none of them and no other work waits for.
+        // Held while the threads start. Neither they nor other work wait for this lock.
         static SHARED: Mutex<Option<Threads>> = Mutex::new(None);
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(threads) = &*shared {
@@ -81,13 +81,13 @@ impl Threads {
         let asked = probe.try_reserve_exact(needed);
         std::hint::black_box(probe);
         asked.map_err(|_| failed(format!("there is no memory for them, {needed} bytes")))?;
-        // Allocators may set much aside for a thread when it first asks (glibc 64 MiB of addresses). Each does so as it starts, so that
-        // what memory is there is asked after it. The channel is no broadcast of rayon's: in that a thread of another pool would take
-        // up other work while it waits, which may come back here.
+        // Allocators may reserve much memory at a thread's first allocation (glibc: 64 MiB of addresses). Each thread allocates when it
+        // starts, so that later checks of available memory include this. A channel is used because in rayon's broadcast a waiting thread of
+        // another pool would run other work, which may call this function again.
         let (started, all) = mpsc::channel();
         let start = move |_| {
             drop(std::hint::black_box(vec![0u8; 1024]));
-            // Nobody waits where others could not be started.
+            // Fails if other threads could not be started, since nobody receives then.
             let _ = started.send(());
         };
         let builder = rayon::ThreadPoolBuilder::new().num_threads(count).start_handler(start);
@@ -97,12 +97,12 @@ impl Threads {
         Ok(Threads(Arc::new(pool)))
     }
 
-    /// How many there are.
+    /// Number of threads.
     pub fn count(&self) -> usize {
         self.0.current_num_threads()
     }
 
-    /// Whether the caller is one of them.
+    /// Whether the calling thread belongs to the pool.
     pub(crate) fn has_current(&self) -> bool {
         self.0.current_thread_index().is_some()
     }
@@ -127,7 +127,7 @@ impl fmt::Debug for Threads {
 }
 
 impl PartialEq for Threads {
-    /// Whether they are the same threads.
+    /// Whether both are the same pool.
     fn eq(&self, other: &Threads) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -153,7 +153,7 @@ mod tests {
             let sum = threads.run(|| {
                 assert!(inside.has_current());
                 assert_eq!(rayon::current_num_threads(), count);
-                // What it asks of its own pool is done at once.
+                // A call for the current pool runs directly.
                 inside.run(|| values.par_iter().sum::<usize>())
             });
             assert_eq!(sum, 499_500);
