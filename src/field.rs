@@ -1,8 +1,7 @@
-//! A key of a config file, read once: its value, where that has the type of the key, or what stands there instead, for the error that
-//! refuses it.
+//! A key of a config file, parsed once: the value if it has the expected type, else the JSON found, for the error message.
 //!
-//! Config files describe more than what is run here, and another library may use a key for something else. So that a value of
-//! another type is refused only where the key is looked at, reading a [`Field`] never fails.
+//! Config files describe more than this crate runs, and another library may use a key for something else. Reading a [`Field`] therefore
+//! never fails; a value of another type is refused only by code that needs the key.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -16,20 +15,20 @@ pub(crate) enum Field<T> {
     Absent,
     /// The file has the key.
     Given {
-        /// What stands there.
+        /// The JSON found.
         found: Value,
-        /// The same as the type of the key, or why it is none.
+        /// The value as the expected type, or why it cannot be converted.
         value: Result<T, String>,
     },
 }
 
 impl<T> Field<T> {
-    /// Whether the file has the key, be it with `null`.
+    /// Whether the file has the key, even with `null`.
     pub(crate) fn is_given(&self) -> bool {
         matches!(self, Field::Given { .. })
     }
 
-    /// What stands there, whatever its type; `null` counts as nothing.
+    /// The JSON found, of any type; `None` for `null`.
     pub(crate) fn found(&self) -> Option<&Value> {
         match self {
             Field::Given { found, .. } => Some(found).filter(|found| !found.is_null()),
@@ -37,7 +36,7 @@ impl<T> Field<T> {
         }
     }
 
-    /// The value, where there is one of the key's type.
+    /// The value, if it is present with the expected type.
     pub(crate) fn get(&self) -> Option<&T> {
         match self {
             Field::Given { found, value } if !found.is_null() => value.as_ref().ok(),
@@ -45,7 +44,7 @@ impl<T> Field<T> {
         }
     }
 
-    /// Nothing, the value, or what stands there and has another type.
+    /// The value, or `None` if absent; the error is the JSON found if it has another type.
     pub(crate) fn read(&self) -> Result<Option<&T>, &Value> {
         match (self.found(), self.get()) {
             (Some(found), None) => Err(found),
@@ -67,7 +66,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Field<T> {
     }
 }
 
-/// A value for a message, cut off where a file made it long.
+/// A value for a message, truncated if it is long.
 pub(crate) fn shown(value: &Value) -> String {
     let mut text = value.to_string();
     if let Some((cut, _)) = text.char_indices().nth(80) {

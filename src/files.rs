@@ -6,12 +6,13 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Opens a regular file for reading. Other kinds are not opened, and opening does not block if one replaces the file meanwhile.
+/// Opens a regular file for reading. Other kinds of files are not opened. If one replaces the file in between, opening still does not
+/// block.
 ///
 /// # Errors
-/// Those of the file system; [`io::ErrorKind::InvalidInput`] for what is no regular file.
+/// Errors of the file system; [`io::ErrorKind::InvalidInput`] if it is not a regular file.
 pub fn open(path: &Path) -> io::Result<File> {
-    // First by name: opening a device may do something to it.
+    // Check by name first, since opening a device may have side effects.
     check(&fs::metadata(path)?)?;
     let mut options = fs::OpenOptions::new();
     options.read(true);
@@ -37,7 +38,7 @@ fn check(found: &fs::Metadata) -> io::Result<()> {
 /// The bytes of a regular file of at most `most` bytes.
 ///
 /// # Errors
-/// As [`open`]; [`io::ErrorKind::FileTooLarge`] for a longer file, of which no more than that is read.
+/// As [`open`]; [`io::ErrorKind::FileTooLarge`] for a longer file.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     read_from(open(path)?, most)
 }
@@ -45,7 +46,7 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// The text of a regular file of at most `most` bytes, without the byte order mark that some editors put in front.
 ///
 /// # Errors
-/// As [`read`]; [`io::ErrorKind::InvalidData`] for what is not UTF-8.
+/// As [`read`]; [`io::ErrorKind::InvalidData`] if the content is not UTF-8.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     let mut bytes = read(path, most)?;
     if bytes.starts_with(b"\xef\xbb\xbf") {
@@ -55,7 +56,7 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(bytes).map_err(refuse)
 }
 
-/// All that is left of an open file, at most `most` bytes.
+/// The remaining bytes of an open file, at most `most`.
 ///
 /// # Errors
 /// As [`read`].
@@ -64,7 +65,7 @@ pub fn read_from(file: File, most: u64) -> io::Result<Vec<u8>> {
         let reason = format!("expected a file of {most} bytes at most, found {found}");
         Err(io::Error::new(io::ErrorKind::FileTooLarge, reason))
     };
-    // What a file says of its length may be wrong, as in /proc: it only saves allocations.
+    // The reported length may be wrong, as in /proc, so it only serves to refuse early and to save allocations.
     let length = file.metadata()?.len();
     if length > most {
         return too_large(length.to_string());
@@ -74,7 +75,7 @@ pub fn read_from(file: File, most: u64) -> io::Result<Vec<u8>> {
         io::Error::new(io::ErrorKind::OutOfMemory, format!("memory for its {length} bytes is not to be had"))
     })?;
     match file.take(most + 1).read_to_end(&mut bytes) {
-        // Some files of /proc have to be waited for.
+        // Some files in /proc block until there is data.
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "expected a file to read, found one to wait for"))
         }
@@ -114,7 +115,7 @@ mod tests {
             let error = read(path, 1 << 20).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{}: {error}", path.display());
         }
-        // A file whose length says 0.
+        // A file with a reported length of 0.
         assert!(!read(Path::new("/proc/self/status"), 1 << 20).unwrap().is_empty());
         assert_eq!(read(Path::new("/proc/self/status"), 8).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }

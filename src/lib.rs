@@ -1,7 +1,7 @@
-//! Image inference for the ResNet family, from the checkpoint as it is, on any GPU through wgpu or on CPU threads.
+//! Image inference for the ResNet family, from unmodified checkpoints, on any GPU through wgpu or on CPU threads.
 //!
-//! A [`Session`] is a network on a device: it reads a checkpoint, removes the residual connections exactly, plans every dispatch and
-//! every byte, and runs the plan.
+//! A [`Session`] is a network on a device: it reads a checkpoint, removes the residual connections without changing the function, plans
+//! every dispatch and all memory, and runs the plan.
 //!
 //! ```
 //! use rmnet::{Device, ImageView, Options, PixelFormat, Session, Size};
@@ -21,18 +21,18 @@
 //! ```
 //!
 //! # The tour
-//! * **A checkpoint** is safetensors, a PyTorch pickle, or a folder with one of these and its config files: [`Checkpoint`]. [`Model`] is the
-//!   network in it, with its preprocessing and labels; [`Model::load`] takes another input size, or statements about what no tensor
-//!   shows ([`Assume`]).
+//! * **A checkpoint** is safetensors, a PyTorch pickle, or a folder with one of these and its config files: [`Checkpoint`]. [`Model`] is
+//!   the network in it, with its preprocessing and labels; [`Model::load`] accepts another input size, and assumptions about properties
+//!   that no tensor shows ([`Assume`]).
 //! * **A device** is chosen by [`Options::device`], or is the app's own: [`Gpu::from_device`], [`Session::with_gpu`]. [`Session::encode`]
 //!   records a run into the app's command buffer.
-//! * **What it does** can be read: [`Session::blocks`] says what became of every residual block, [`Session::plan`] prints each dispatch as a
+//! * **Inspection**: [`Session::blocks`] reports how every residual block was rewritten, [`Session::plan`] prints each dispatch as a
 //!   formula over slots, [`Session::memory`] counts bytes.
-//! * **Many requests**: [`Session`] is `Send + Sync`, [`Session::run_async`] needs no runtime, a batch may be filled in part, sessions on one
-//!   [`Gpu`] share their weights, and [`Prepared`] opens a planned model again and again.
-//! * **Errors**: every call of a session gives [`Error`], whose variants hold the [error] of each stage. What is wrong is named: the tensor, layer,
-//!   option or limit, what was expected and what was found. Nothing panics over its input. [`Device::Auto`] uses the CPU where there is no
-//!   hardware GPU ([`Session::is_on_gpu`] says so); a device that is asked for by name is used or is an error, and so is a precision.
+//! * **Many requests**: [`Session`] is `Send + Sync`, [`Session::run_async`] works with any async runtime, a batch may be partly filled,
+//!   sessions on one [`Gpu`] share their weights, and [`Prepared`] opens a planned model any number of times.
+//! * **Errors**: every call of a session returns [`Error`], whose variants hold the [error] of each stage. Errors name the tensor, layer,
+//!   option or limit, what was expected and what was found. No input causes a panic. [`Device::Auto`] uses the CPU if there is no hardware
+//!   GPU ([`Session::is_on_gpu`]). A device or precision that is chosen explicitly is used, or the call fails.
 //!
 //! # Features
 //! | feature | default | what it adds |
@@ -43,14 +43,14 @@
 //! | `images` | no | `images`: PNG and JPEG files to the pixels that Pillow gives |
 //! | `onnx` | no | `Model::write_onnx` |
 //!
-//! `internals` makes public what the program and the tests of this repository use; nothing there is stable.
+//! `internals` makes further items public, which the program and the tests of this repository use. They are not stable.
 #![cfg_attr(
     not(feature = "internals"),
     allow(dead_code, unused_imports, reason = "the program and tests use more than the public face")
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// The examples of the pages.
+// Compiles the examples in the documentation pages.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
@@ -64,8 +64,8 @@ mod session;
 mod shared;
 mod size;
 
-/// The errors of every stage. [`Error`](enum@crate::Error), which sessions give, holds one of them; loading a model, opening a GPU, reading a
-/// tuning or an image by themselves give their own.
+/// The errors of every stage. Sessions return [`Error`](enum@crate::Error), which holds one of them. Loading a model, opening a GPU, and
+/// reading a tuning or an image return the stage's own error.
 pub mod error {
     pub use crate::checkpoint::CheckpointError;
     #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
@@ -112,11 +112,11 @@ pub use session::{MergeBenchmark, benchmark_merge};
 pub use size::Size;
 #[cfg(not(target_arch = "wasm32"))]
 pub use threads::Threads;
-/// The version of wgpu that [`Gpu`] is made with.
+/// The version of wgpu that [`Gpu`] uses.
 #[cfg(feature = "gpu")]
 pub use wgpu;
 
-// Below the public face: private, or public with the feature `internals`.
+// Internal modules: private, or public with the feature `internals`.
 #[cfg(not(feature = "internals"))]
 mod checkpoint;
 #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]

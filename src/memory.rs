@@ -5,20 +5,20 @@
 #[non_exhaustive]
 #[error("out of memory: {what} of {bytes} bytes, more than can be had")]
 pub struct OutOfMemory {
-    /// What they are for.
+    /// What the bytes are for.
     pub what: &'static str,
-    /// How many.
+    /// Number of bytes.
     pub bytes: usize,
 }
 
 /// Allocates `bytes` at once and frees them untouched.
 ///
 /// # Errors
-/// [`OutOfMemory`] where the system does not promise that many.
+/// [`OutOfMemory`] if the allocation fails.
 pub fn ask(what: &'static str, bytes: usize) -> Result<(), OutOfMemory> {
     let mut probe: Vec<u8> = vec![];
     let asked = probe.try_reserve_exact(bytes);
-    // An allocation that nobody looks at may be left out.
+    // Keeps the compiler from removing the unused allocation.
     std::hint::black_box(&mut probe);
     asked.map_err(|_| OutOfMemory { what, bytes })
 }

@@ -9,23 +9,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{fs, io};
 
-/// The most symbolic links that are followed, as on Linux.
+/// Maximum number of symbolic links followed, as on Linux.
 const MAX_LINKS: usize = 40;
 
-/// Folders of files that are being written.
+/// Temporary folders of files that are being written.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(vec![]);
 
-/// Lets `fill` write a file that replaces `path` when complete. On failure it is removed and `path` is unchanged. No other file is
-/// touched.
+/// Lets `fill` write a temporary file, which replaces `path` when complete. On failure the temporary file is removed and `path` is
+/// unchanged. No other file is touched.
 ///
 /// # Errors
-/// Those of the file system, among them that what is at `path` may not be written, and those of `fill`;
-/// [`io::ErrorKind::InvalidInput`] where `path` is, or leads to, something else than a regular file or nothing.
+/// Errors of `fill` and of the file system, also if an existing file at `path` is not writable; [`io::ErrorKind::InvalidInput`] if `path`
+/// is, or links to, something other than a regular file.
 pub fn write_whole(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let target = target(path)?;
     let (partial, permissions) = Partial::beside(&target)?;
     fill(&partial.file())?;
-    // `fill` may make it with others.
+    // `fill` may have changed the permissions.
     fs::set_permissions(partial.file(), permissions)?;
     fs::rename(partial.file(), &target)
 }
@@ -38,11 +38,11 @@ pub fn try_write(path: &Path) -> io::Result<()> {
     Partial::beside(&target(path)?).map(drop)
 }
 
-/// Removes incomplete files and prevents new ones, for a process that is being ended by a signal.
+/// Removes incomplete files and prevents new ones, for a process that is terminated by a signal.
 pub fn remove_unfinished() {
     let unfinished = unfinished();
     for folder in unfinished.iter() {
-        // Another thread may be making a file in it just now.
+        // Another thread may be creating a file in the folder.
         for _ in 0..100 {
             if fs::remove_dir_all(folder).is_ok() || !folder.exists() {
                 break;
@@ -60,7 +60,7 @@ fn refuse<T>(reason: &str) -> io::Result<T> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
 }
 
-/// The file that a path means, whether it is there or not: what symbolic links lead to.
+/// The file that a path refers to after following symbolic links, whether it exists or not.
 fn target(path: &Path) -> io::Result<PathBuf> {
     let mut at = path.to_path_buf();
     for _ in 0..MAX_LINKS {
@@ -79,7 +79,7 @@ fn target(path: &Path) -> io::Result<PathBuf> {
             return refuse(&format!("expected a regular file to write, found {what}"));
         }
         let folder = folder(&at);
-        // `/dev/stdout` is a link to a file that some program has open: replacing that would leave it with the old one.
+        // `/dev/stdout` links to a file that a program has open. If it were replaced, the program would keep the old file.
         if folder.canonicalize().is_ok_and(|f| f.starts_with("/proc") || f.starts_with("/dev/fd")) {
             return refuse("expected a regular file to write, found one that a process has open");
         }
@@ -96,29 +96,29 @@ fn folder(path: &Path) -> &Path {
     }
 }
 
-/// The folder of a file that is being written. It goes when this is dropped, with what is still in it.
+/// The temporary folder of a file that is being written. Dropping this removes the folder with its content.
 struct Partial(PathBuf);
 
 impl Partial {
-    /// A new folder of a name that nothing has, beside `path`, with an empty file; and the permissions that the file is to have in the end:
-    /// those of the file at `path`, which may be written, or else those that the user's mask gives.
+    /// Creates a folder with an unused name beside `path`, with an empty file in it. Also returns the permissions that the file gets in the
+    /// end: those of the file at `path`, which must be writable, or if there is none, those of the user's mask.
     fn beside(path: &Path) -> io::Result<(Partial, fs::Permissions)> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let before = fs::metadata(path).ok();
         if before.is_some() {
-            // Taking its place would ask for the folder's permission alone.
+            // Renaming over the file would only check the folder's permissions.
             fs::OpenOptions::new().write(true).open(path)?;
         }
-        // A browser has neither processes nor files, and says so below.
+        // A browser has neither processes nor files; creating the folder fails there.
         let process = if cfg!(target_arch = "wasm32") { 0 } else { std::process::id() };
         loop {
-            // Short: the name of `path` may be as long as a name can be.
+            // A short name, since the name of `path` may have the maximum length.
             let name = format!(".rmnet-{process}-{}.tmp", COUNT.fetch_add(1, Ordering::Relaxed));
             let partial = folder(path).join(name);
-            // Held, so that no file comes to be which `remove_unfinished` does not see.
+            // Hold the lock, so that `remove_unfinished` sees every folder that is created.
             let mut unfinished = unfinished();
             match fs::create_dir(&partial) {
-                // Left by a process of the same number that was killed.
+                // Left over by a killed process with the same id.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => (),
                 Err(e) => return Err(e),
                 Ok(()) => {
@@ -249,7 +249,7 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
         }
         assert!(try_write(&folder.path().join("x".repeat(256))).is_err());
-        // Who could not read the file before cannot read the new one.
+        // The new file keeps the permissions of the old one.
         let path = folder.path().join(&long);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         write_whole(&path, |p| fs::write(p, "again")).unwrap();

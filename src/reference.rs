@@ -1,12 +1,12 @@
-//! A plain-loop interpreter of a [`Graph`] in f64: the oracle that everything else is judged by.
+//! A plain-loop interpreter of a [`Graph`] in f64: the reference that all other code is compared with.
 //!
-//! Block weights are taken block by block, as their definition says, so the oracle shares nothing with the literal form or
-//! with the planner. Values are planar, `[batch, channels, height, width]`.
+//! Block weights are applied block by block, by their definition, so the reference shares no code with the literal form or the planner.
+//! Values are planar, `[batch, channels, height, width]`.
 
 use crate::graph::{BlockWeight, Conv2d, Graph, MaxPool, Op, Shape, ValueId, Weight};
 use crate::threads;
 
-/// Runs a graph on `input`, `[batch, channels, height, width]` f64, and gives the value of its output.
+/// Runs a graph on `input`, `[batch, channels, height, width]` f64, and returns its output.
 ///
 /// # Panics
 /// When `input` does not hold `batch` images of the graph's input shape.
@@ -38,7 +38,7 @@ pub fn bytes(graph: &Graph, batch: usize) -> usize {
     most
 }
 
-/// Runs a graph and shows every value to `see` as it is made; a value is dropped after its last use.
+/// Runs a graph and calls `see` with every value when it is computed. A value is dropped after its last use.
 ///
 /// # Panics
 /// When `input` does not hold `batch` images of the graph's input shape.
@@ -46,7 +46,7 @@ pub fn visit(graph: &Graph, input: &[f64], batch: usize, mut see: impl FnMut(Val
     visit_mut(graph, input, batch, |v, value| see(v, value));
 }
 
-/// [`visit`] where `see` may change a value before others read it.
+/// [`visit`], in which `see` may change a value before other nodes read it.
 ///
 /// # Panics
 /// When `input` does not hold `batch` images of the graph's input shape.
@@ -174,7 +174,7 @@ fn dense_row<'a>(
     }
 }
 
-/// `sum[y, x] += weight * input[y * stride + ky * dilation - padding, ..]` wherever that is inside the input.
+/// `sum[y, x] += weight * input[y * stride + ky * dilation - padding, ..]` where the position is inside the input.
 fn tap(
     conv: &Conv2d,
     [ky, kx]: [usize; 2],
@@ -184,7 +184,7 @@ fn tap(
     sum: &mut [f64],
     out: Shape,
 ) {
-    // Output positions whose input position lies inside: the zeros of the padding add nothing.
+    // Only output positions whose input position lies inside, since padding zeros add nothing.
     let range = |axis: usize, k: usize, size: usize, count: usize| {
         let offset = k * conv.dilation[axis];
         let first = conv.padding[axis].saturating_sub(offset).div_ceil(conv.stride[axis]);

@@ -1,12 +1,12 @@
-//! Values that are held once however many have them: packed weights of several sessions.
+//! Stores equal values only once, for the packed weights of several sessions.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use twox_hash::XxHash3_128;
 
-/// Tells bytes from others: 128 bits of XXH3 under a secret of this process, and the length. Among 2^32 weights two that differ have one key
-/// by accident with a probability of 2^-65. The secret keeps files from being made to collide, where the platform has random numbers.
+/// Identifies bytes: 128 bits of XXH3 with a secret of this process, and the length. The probability of an accidental collision among 2^32
+/// weights is 2^-65. On platforms with random numbers, the secret prevents files that collide intentionally.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key(u128, usize);
 
@@ -25,7 +25,7 @@ impl Key {
     }
 }
 
-/// Values by key, for as long as someone has them.
+/// Values by key, kept while they are in use elsewhere.
 #[derive(Debug)]
 pub(crate) struct Shared<T>(Mutex<HashMap<Key, Weak<T>>>);
 
@@ -36,12 +36,12 @@ impl<T> Default for Shared<T> {
 }
 
 impl<T> Shared<T> {
-    /// The value of a key that someone has.
+    /// The value of a key, if it is in use.
     pub(crate) fn get(&self, key: Key) -> Option<Arc<T>> {
         self.held().get(&key).and_then(Weak::upgrade)
     }
 
-    /// Shares a value that was made whole; gives the one that another thread has shared meanwhile, if one has.
+    /// Shares a complete value. If another thread has shared one under this key meanwhile, returns that one.
     pub(crate) fn insert(&self, key: Key, value: T) -> Arc<T> {
         let mut held = self.held();
         if let Some(there) = held.get(&key).and_then(Weak::upgrade) {
@@ -53,7 +53,7 @@ impl<T> Shared<T> {
         value
     }
 
-    /// All that someone has.
+    /// All values in use.
     pub(crate) fn values(&self) -> Vec<Arc<T>> {
         self.held().values().filter_map(Weak::upgrade).collect()
     }

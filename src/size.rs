@@ -13,11 +13,11 @@ pub struct Size {
     pub width: usize,
 }
 
-/// The longest side, in pixels, of an image that is decoded or prepared.
+/// Maximum side of an image that is decoded or preprocessed, in pixels.
 pub const MAX_IMAGE_SIDE: usize = 1 << 16;
 
 impl Size {
-    /// Of so many rows and columns.
+    /// A size from rows and columns.
     pub const fn new(height: usize, width: usize) -> Size {
         Size { height, width }
     }
@@ -27,14 +27,14 @@ impl Size {
         [self.height, self.width]
     }
 
-    /// Both sides by a function.
+    /// Applies a function to both sides.
     pub(crate) fn map(self, f: impl Fn(usize) -> usize) -> Size {
         Size { height: f(self.height), width: f(self.width) }
     }
 }
 
 impl From<[usize; 2]> for Size {
-    /// Of `[height, width]`.
+    /// A size from `[height, width]`.
     fn from([height, width]: [usize; 2]) -> Size {
         Size { height, width }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Element types of a checkpoint that take part in computation.
+/// Element types of a checkpoint that can be computed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dtype {
     /// IEEE 754 binary16.
@@ -39,12 +39,12 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// Bytes of one or many tensors: a mapped file, or whatever is `AsRef<[u8]>`, such as a byte vector, an app's static data, its own map.
+/// Bytes of one or many tensors: a mapped file, or any `AsRef<[u8]>`, such as a byte vector, static data or an app's own memory map.
 pub trait Bytes: Send + Sync {
-    /// All of them.
+    /// All bytes.
     fn bytes(&self) -> &[u8];
 
-    /// How many there are: for bytes that are only made when they are read.
+    /// Number of bytes, without creating bytes that are only produced when read.
     fn size(&self) -> usize {
         self.bytes().len()
     }
@@ -84,9 +84,9 @@ impl fmt::Debug for Tensor {
 #[non_exhaustive]
 #[error("a {dtype} tensor of shape {shape:?} takes {expected} bytes, found {found}")]
 pub struct SizeError {
-    /// The element type asked for.
+    /// The requested element type.
     pub dtype: Dtype,
-    /// The shape asked for.
+    /// The requested shape.
     pub shape: Vec<usize>,
     /// Bytes such a tensor takes.
     pub expected: usize,
@@ -95,7 +95,7 @@ pub struct SizeError {
 }
 
 impl Tensor {
-    /// A tensor over `bytes` of `owner`, little-endian, row-major. Nothing is copied; no alignment is asked for.
+    /// A tensor over `bytes` of `owner`, little-endian, row-major. Nothing is copied, and no alignment is required.
     ///
     /// # Errors
     /// [`SizeError`] when the range is not inside the owner or does not hold exactly `shape` elements of `dtype`.
@@ -157,7 +157,7 @@ impl Tensor {
         self.bytes.is_empty()
     }
 
-    /// Where its bytes lie: two tensors of one place are one.
+    /// The location of its bytes. Tensors with equal locations share the same bytes.
     pub(crate) fn place(&self) -> (usize, Range<usize>) {
         (Arc::as_ptr(&self.owner).cast::<()>() as usize, self.bytes.clone())
     }
@@ -167,7 +167,7 @@ impl Tensor {
         &self.owner.bytes()[self.bytes.clone()]
     }
 
-    /// Says that the elements will not be read soon: see [`Bytes::release`].
+    /// Hints that the elements will not be read soon: see [`Bytes::release`].
     pub fn release(&self) {
         self.owner.release(self.bytes.clone());
     }
@@ -193,7 +193,7 @@ impl Tensor {
         })
     }
 
-    /// Writes the elements of a range times `scale` to `to`: multiplied in f64, rounded once to f32.
+    /// Writes the elements of a range times `scale` to `to`, multiplied in f64 and rounded once to f32.
     ///
     /// # Panics
     /// When `to` is not as long as the range.
