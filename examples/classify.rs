@@ -1,17 +1,18 @@
-//! Classifies image files: the three most probable classes of each, several images in a run, the last run filled in part.
+//! Classifies image files: prints the three most probable classes of each. Runs several images at a time; the last batch may be partly
+//! filled.
 //!
 //! ```sh
 //! cargo run --release --example classify                             # the bundled digits
 //! cargo run --release --example classify -- resnet50.safetensors cat.jpg dog.png
 //! ```
-//! Runs on the best hardware GPU, and on CPU threads where there is none. Needs the feature `images`.
+//! Runs on the best hardware GPU, or on CPU threads if there is none. Needs the feature `images`.
 
 use rmnet::images::{self, ColorMode, Orientation, Pixels};
 use rmnet::{ImageView, Options, Prediction, Session};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-/// Images that one run takes at most.
+/// Maximum images per run.
 const BATCH: usize = 4;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -35,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for files in files.chunks(BATCH) {
         let images: Vec<Pixels> = files.iter().map(|file| decode(file, mode)).collect::<Result<_, _>>()?;
         let views: Vec<ImageView> = images.iter().map(ImageView::from).collect();
-        // The output has a row for each image that was given; a run with fewer images takes the time of a whole one.
+        // The output has a row for each given image. A partly filled batch takes as long as a full one.
         let logits = session.run(&session.input_of(&views)?)?;
         let [_, classes, _, _] = session.output_shape();
         for (file, logits) in files.iter().zip(logits.chunks_exact(classes)) {
@@ -46,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A class and its probability; the value itself where the checkpoint says that it is no probability's.
+/// A class and its probability, or the value itself for a regression.
 fn text(prediction: &Prediction) -> String {
     let label = prediction.label.clone().unwrap_or(format!("class {}", prediction.class));
     match prediction.probability {

@@ -1,10 +1,10 @@
-//! Finds images that look alike: the features before the classifier as vectors, compared by their cosine.
+//! Finds similar images by the cosine similarity of their features, the input of the classifier.
 //!
 //! ```sh
 //! cargo run --release --example features                             # the bundled digits
 //! cargo run --release --example features -- resnet50.safetensors a.jpg b.jpg c.jpg
 //! ```
-//! Runs on the best hardware GPU, and on CPU threads where there is none. Needs the feature `images`.
+//! Runs on the best hardware GPU, or on CPU threads if there is none. Needs the feature `images`.
 
 use rmnet::images::{self, ColorMode, Orientation};
 use rmnet::{ImageView, Options, OutputChoice, Session};
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         files.sort();
     }
 
-    // The network without its classifier: what the classifier would read, a vector for each image.
+    // The network without its classifier: the output is a vector of features for each image.
     let session = Session::open(&checkpoint, &Options::default().output(OutputChoice::Features))?;
     println!("{} features on {}", session.output_shape()[1], session.device_name());
 
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         vectors.push(unit(session.run(&session.input_of(&[ImageView::from(&image)])?)?));
     }
 
-    // Of every image the one most like it, and of these pairs the closest.
+    // Find the most similar image for each one, and the closest of these pairs.
     let name = |i: usize| files[i].file_name().unwrap_or_default().display().to_string();
     let mut closest: Option<(f32, usize, usize)> = None;
     for (i, vector) in vectors.iter().enumerate() {
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The same direction at length 1.
+/// The vector scaled to length 1.
 fn unit(mut vector: Vec<f32>) -> Vec<f32> {
     let length = cosine(&vector, &vector).sqrt().max(f32::MIN_POSITIVE);
     vector.iter_mut().for_each(|v| *v /= length);

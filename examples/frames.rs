@@ -1,12 +1,12 @@
-//! Many frames in flight on one session, without a runtime: frames per second and latency with 1, 2 and 4 at a time.
+//! Keeps several frames in flight on one session, without an async runtime: prints frames per second and latency with 1, 2 and 4 at a time.
 //!
 //! ```sh
 //! cargo run --release --example frames                               # the bundled model on the default device
 //! cargo run --release --example frames -- resnet50.safetensors vulkan
 //! ```
-//! The second argument is `auto`, `cpu`, or an adapter: `best`, its position, a part of its name. `auto` is the best hardware GPU, and
-//! CPU threads where there is none. More frames in flight keep a GPU busy while the host prepares and reads; on the CPU `run_async` runs
-//! at once on the thread that polls it, and frames go one after the other.
+//! The second argument is `auto`, `cpu`, or an adapter: `best`, its position, a part of its name. `auto` is the best hardware GPU, or CPU
+//! threads if there is none. More frames in flight keep a GPU busy while the host prepares inputs and reads results. On the CPU the first
+//! poll of `run_async` blocks until the run is done, so frames run one after the other.
 
 use rmnet::{Device, Options, Session};
 use std::cell::Cell;
@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// Frames that are timed for each number in flight.
+/// Number of frames timed for each number in flight.
 const FRAMES: usize = 64;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let session = Session::open(&checkpoint, &Options::default().device(device))?;
     println!("{} on {}", session.family(), session.device_name());
 
-    // Frames that differ, each with the answer of a run on its own.
+    // Different frames, each with the result of a separate run.
     let values =
         |seed: usize| (0..session.input_len()).map(move |i| ((i * 37 + seed * 11) % 101) as f32 / 50.5 - 1.0);
     let frames: Vec<Vec<f32>> = (0..8).map(|seed| values(seed).collect()).collect();
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     println!("in flight   frames/s   latency: median        p99");
     for in_flight in [1, 2, 4] {
-        // What more runs at a time need is made when they first run.
+        // Warm up: buffers for more concurrent runs are created when first needed.
         frames_per_second(&session, &pairs, in_flight, 2 * in_flight)?;
         let (rate, mut latencies) = frames_per_second(&session, &pairs, in_flight, FRAMES)?;
         latencies.sort();
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Runs `count` frames, so many in flight, on this thread; and how long each took from the call to its answer.
+/// Runs `count` frames on this thread with `in_flight` at a time. Returns frames per second, and the latency of each from call to result.
 fn frames_per_second(
     session: &Session,
     pairs: &[(&[f32], &[f32])],
@@ -77,7 +77,7 @@ fn frames_per_second(
     Ok((rate, lanes.into_iter().collect::<Result<Vec<_>, _>>()?.concat()))
 }
 
-/// Polls futures together until all are done: what `join_all` of the crate `futures` does.
+/// Polls futures together until all are done, as `join_all` of the crate `futures`.
 async fn all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut pending: Vec<Pin<Box<_>>> = futures.map(Box::pin).collect();
     let mut done = vec![];

@@ -1,10 +1,10 @@
-//! Inference between an app's own GPU passes, on the app's device: a pass of the app turns a texture into the input, rmnet records the
-//! network, another pass of the app finds the best class, all in one command encoder. Nothing is read back between them.
+//! Inference between an app's own GPU passes, on the app's device. One pass of the app converts a texture to the input, rmnet records the
+//! network, and another pass of the app finds the best class. All are in one command encoder, and nothing is read back in between.
 //!
 //! ```sh
 //! cargo run --release --example own_device [-- resnet50.safetensors]     # the bundled digits by default
 //! ```
-//! Runs on any adapter that wgpu finds through Vulkan, Metal or DX12, software ones too, and says so where there is none.
+//! Runs on any adapter that wgpu finds through Vulkan, Metal or DX12, including software adapters, and reports if there is none.
 
 use rmnet::preprocess::{Preprocess, Resize};
 use rmnet::wgpu::util::{DeviceExt, DownloadBuffer, TextureDataOrder};
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let digits = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/digits");
     let model = Model::open(std::env::args().nth(1).unwrap_or(digits.into()))?;
 
-    // The app's device: with what kernels can use beside what the app needs, and the adapter's own limits.
+    // The app's device, with the features that kernels can use and the adapter's own limits.
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY;
     let instance = wgpu::Instance::new(descriptor);
@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     pass(&device, &mut encoder, include_str!("own_device/best.wgsl"), bound, [1, 1]);
     queue.submit([encoder.finish()]);
 
-    // Eight bytes for the host at the end; and what the session's own way gives for these pixels.
+    // The host reads eight bytes at the end, and compares them with `Session::run` on the same pixels.
     let (send, receive) = std::sync::mpsc::channel();
     DownloadBuffer::read_buffer(&device, &queue, &best.slice(..), move |read| drop(send.send(read)));
     device.poll(wgpu::PollType::wait_indefinitely())?;
@@ -76,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let logits = session.run(&unresized.apply(image, 3)?)?;
     let class = session.top_k(&logits, 1)?[0].class;
     println!("one encoder: class {index}, logit {logit}; run: class {class}, logit {}", logits[class]);
-    // The two normalise with other roundings.
+    // The two normalisations round differently.
     if index != class || (logit - logits[class]).abs() > 1e-4 * logits[class].abs() {
         return Err("they differ".into());
     }
@@ -84,8 +84,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The shader that turns texels, from 0 to 1, into the values of a model with this preprocessing (`mean` and `std` are one number or
-/// three). What few configs have beside these is left out: an offset, channels in reverse, a second division.
+/// The shader that converts texels, from 0 to 1, to the input of a model with this preprocessing (`mean` and `std` are one number or
+/// three). Rare options are not implemented: an offset, reversed channels, a second division.
 fn normalise(Preprocess { rescale, mean, std, .. }: &Preprocess) -> String {
     let vector = |values: &[f64]| format!("vec3f{values:?}").replace('[', "(").replace(']', ")");
     let (factor, mean, std) = (255.0 * rescale, vector(mean), vector(std));
@@ -93,7 +93,7 @@ fn normalise(Preprocess { rescale, mean, std, .. }: &Preprocess) -> String {
     format!("const FACTOR = {factor:?}; const MEAN = {mean}; const STD = {std};\n{shader}")
 }
 
-/// Records a compute pass with these resources at the bindings 0 and 1.
+/// Records a compute pass with the resources at bindings 0 and 1.
 fn pass(
     device: &wgpu::Device,
     encoder: &mut wgpu::CommandEncoder,

@@ -1,4 +1,4 @@
-//! A regression test without a screen: golden logits against every device there is, the CPU and each adapter that wgpu finds.
+//! A headless regression test: compares golden logits with the results of every device, the CPU and each adapter that wgpu finds.
 //!
 //! ```sh
 //! cargo run --release --example test_harness                         # the bundled model with its golden logits
@@ -6,21 +6,22 @@
 //! REQUIRE_GPU=hardware cargo run --release --example test_harness    # on a machine whose GPU must not go unnoticed
 //! ```
 //! The golden file has `input`, F32 `[images, channels, height, width]`, and `logits`, F64 `[images, classes]`. Prints a line for each
-//! device and fails where one differs or cannot be opened. An adapter that cannot run shaders is skipped with the reason. A machine without
-//! GPU tests the CPU alone, unless `REQUIRE_GPU` is set: `any` asks for an adapter, software ones too, `hardware` for a GPU in hardware.
+//! device, and fails if one differs or cannot be opened. An adapter that lacks a required feature is skipped, with the reason. On a machine
+//! without a GPU only the CPU is tested, unless `REQUIRE_GPU` is set: `any` requires an adapter, which may be a software one, and
+//! `hardware` requires a hardware GPU.
 
 use rmnet::{AdapterChoice, Device, Model, Options, Session, adapters};
 use safetensors::SafeTensors;
 use std::error::Error;
 use std::path::PathBuf;
 
-/// How far a logit may be from the golden one, as a share of the largest.
+/// Maximum difference of a logit from the golden one, relative to the largest.
 ///
-/// The golden logits are of f64; ours are of f32, whose operations round by u = 2^-24 at most. A layer of the bundled ResNet-20 sums
-/// 9 * 64 = 576 products at most. The roundings of a sum go either way, so that they add up as a random walk: sqrt(576) u = 24 u. 20
-/// layers one after the other, none of which enlarges what came before as batch norm keeps values at one scale: 20 * 24 u = 2.9e-5.
-/// The order of sums, which is another on each device, changes nothing about this. A network that is deeper or wider needs more.
-/// Found are 2e-7 to 4e-7: roundings of earlier layers are averaged by later ones.
+/// The golden logits were computed in f64; devices compute in f32, whose operations round by at most u = 2^-24. A layer of the bundled
+/// ResNet-20 sums at most 9 * 64 = 576 products. Rounding errors have either sign, so they add up like a random walk: sqrt(576) u = 24 u.
+/// Over 20 layers this gives 20 * 24 u = 2.9e-5, since batch norm keeps values at one scale and no layer amplifies earlier errors. The
+/// order of summation differs between devices, but does not change this estimate. A deeper or wider network needs a larger tolerance.
+/// Measured errors are 2e-7 to 4e-7, since later layers average the errors of earlier ones.
 const TOLERANCE: f64 = 20.0 * 24.0 / (1u32 << 24) as f64;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -72,7 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Whether values are those expected; how far they are from them in words.
+/// Compares values with the expected ones. Returns the deviation as text.
 fn judge(found: &[f32], expected: &[f64]) -> Result<String, String> {
     if found.len() != expected.len() {
         return Err(format!("expected {} values, found {}", expected.len(), found.len()));
