@@ -1,7 +1,7 @@
 //! Times every candidate kernel on the layers of a network: `cargo bench --bench conv -- resnet18`; `-- --help` has the options.
 //!
-//! Shapes are in `benches/shapes/`. Candidates run interleaved and the median counts; each answer is compared with the first
-//! candidate's, and that one's is checked in tests/kernels.rs.
+//! Shapes are in `benches/shapes/`. Candidates run interleaved and the median counts. Each result is compared with the first candidate's,
+//! which tests/kernels.rs checks.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -26,7 +26,7 @@ unsafe extern "C" {
     fn clock() -> std::ffi::c_long;
 }
 
-/// Processor seconds, over all threads: on a software adapter, and a machine shared with others, what to go by.
+/// Processor seconds over all threads, which are more reliable than wall time on a software adapter and a shared machine.
 fn processor_seconds() -> f64 {
     // SAFETY: takes nothing, always succeeds.
     (unsafe { clock() }) as f64 / 1e6
@@ -129,7 +129,7 @@ fn main() {
             for round in 0..7 {
                 for (i, p) in prepared.iter().enumerate() {
                     let before = processor_seconds();
-                    // Of a GPU the host's clock is too coarse for one dispatch.
+                    // On a GPU the host's clock is too coarse to time one dispatch.
                     let count = if software || round == 0 { 1 } else { DISPATCHES };
                     let wall = gpu.dispatch(p, count) / count as f64;
                     let busy = (processor_seconds() - before) / cores;
@@ -140,7 +140,7 @@ fn main() {
                             first = found;
                         } else {
                             let pairs = first.iter().flatten().zip(found.iter().flatten());
-                            // Nothing that is no number counts as right.
+                            // NaN counts as wrong.
                             let off = |(a, b): (&f32, &f32)| ((a - b).abs() / a.abs().max(1.0)).min(f32::MAX);
                             let worst = pairs.map(off).fold(0.0, |m: f32, o| if o <= m { m } else { o });
                             assert!(

@@ -56,7 +56,7 @@ fn main() {
         for (session, times) in sessions.iter().zip(&mut times) {
             let start = Instant::now();
             session.run(&input).expect("a run");
-            // The first two warm up.
+            // The first two rounds warm up.
             if round >= 2 {
                 times.push(start.elapsed().as_secs_f64() * 1e3);
             }
