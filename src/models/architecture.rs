@@ -9,7 +9,7 @@ use crate::preprocess::Preprocess;
 
 /// A family of networks under one naming: how it is recognised and built.
 pub(super) struct Architecture {
-    /// The library whose names the tensors have. timm's ResNets have torchvision's.
+    /// The library whose tensor names are used. timm's ResNets use torchvision's.
     pub(super) naming: Naming,
     /// Prefix that tensors have in the whole network but not in its body alone, such as `resnet.` of a `ResNetModel`. Usually empty.
     pub(super) own_prefix: &'static str,
@@ -36,7 +36,7 @@ pub(super) struct Built {
     pub(super) family: String,
     /// Names of the residual blocks' outputs.
     pub(super) blocks: Vec<String>,
-    /// `None` where the output is the pooled features.
+    /// `None` if the output is the pooled features.
     pub(super) classes: Option<usize>,
 }
 

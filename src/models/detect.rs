@@ -1,7 +1,7 @@
 //! Detects the architecture of a checkpoint, and the prefix of its tensors, from tensor names.
 //!
-//! Training code wraps networks: `module.`, `model.backbone.`, `state_dict.teacher.`. Any prefix is one behind which the
-//! names of a known network begin.
+//! Training code wraps networks: `module.`, `model.backbone.`, `state_dict.teacher.`. Any prefix is accepted if the names after it are
+//! those of a known network.
 
 use super::architecture::Architecture;
 use super::build::state_dict::{MAX_PREFIX_DEPTH, StateDict};
@@ -34,8 +34,8 @@ const ARCHITECTURES: &[Architecture] = &[
 /// Finds the network of a checkpoint: the one under the `stated` prefix, else the only one.
 ///
 /// # Errors
-/// [`ModelError::Unsupported`] names a network that is recognised but not supported, [`ModelError::Ambiguous`] the prefixes of
-/// several networks, [`ModelError::Unknown`] lists what was found and what was looked for.
+/// [`ModelError::Unsupported`] names a network that is recognised but not supported, [`ModelError::Ambiguous`] the prefixes of several
+/// networks, [`ModelError::Unknown`] lists the names found and the names looked for.
 pub(super) fn network<'a>(
     checkpoint: &'a Checkpoint,
     config: &'a Config,
@@ -43,7 +43,7 @@ pub(super) fn network<'a>(
 ) -> Result<(StateDict<'a>, &'static Architecture), ModelError> {
     let candidates: Vec<&str> = prefixes(checkpoint).into_iter().collect();
     let mut found: Vec<(StateDict<'a>, &'static Architecture)> = vec![];
-    // A Hugging Face network is found at its own prefix, and again behind `resnet.`: that is the same network.
+    // A Hugging Face network is found under its own prefix and again under `resnet.`; both are the same network.
     let mut known: HashSet<(Naming, String)> = HashSet::new();
     for prefix in &candidates {
         let dict = StateDict::behind(checkpoint, config, prefix);
@@ -61,7 +61,7 @@ pub(super) fn network<'a>(
     }
     if let Some(stated) = stated {
         let stated = stated.trim_end_matches('.');
-        // The whole prefix, or whole segments of one alone.
+        // Matches the whole prefix, or else whole segments of exactly one prefix.
         let parts = |found: &String| format!(".{found}.").contains(&format!(".{stated}."));
         let exact = all.iter().position(|found| found == stated);
         let mut some = (0..all.len()).filter(|i| parts(&all[*i]));
@@ -98,7 +98,7 @@ fn prefixes(checkpoint: &Checkpoint) -> BTreeSet<&str> {
     all
 }
 
-/// The error when no network was found: an unsupported one, or none that is known.
+/// The error if no network was found: either an unsupported or an unknown one.
 fn unknown(checkpoint: &Checkpoint, config: &Config, candidates: &[&str]) -> ModelError {
     let shared = |prefix: &&&str| checkpoint.names().all(|name| name.starts_with(**prefix));
     for prefix in candidates.iter().filter(shared) {
@@ -116,7 +116,7 @@ fn unknown(checkpoint: &Checkpoint, config: &Config, candidates: &[&str]) -> Mod
     ModelError::Unknown { found, looked_for: format!("looked for\n  {}", looked_for.join("\n  ")) }
 }
 
-/// A network that is known by a tensor of it, and what that tensor is.
+/// An unsupported network that is recognised by one of its tensors, and the description of that tensor.
 fn unsupported(dict: &StateDict<'_>) -> Option<(&'static str, String)> {
     let first = |test: &dyn Fn(&str) -> bool| dict.names().find(|n| test(n));
     let seen = |name: &str| format!("the file has `{}`", dict.file_name(name));

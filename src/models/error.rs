@@ -1,4 +1,4 @@
-//! Why a checkpoint is not a network this crate can run.
+//! Why this crate cannot run the network of a checkpoint.
 
 use super::key::Key;
 use super::naming::Naming;
@@ -6,19 +6,19 @@ use crate::checkpoint::CheckpointError;
 use crate::graph::GraphError;
 use crate::preprocess::PreprocessError;
 
-/// A checkpoint refused, naming the tensor or the config key at fault.
+/// Why a checkpoint was refused, with the tensor or config key at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
     /// A saved chain that does not fit its tensors.
     #[error(transparent)]
     Saved(#[from] super::saved::SavedError),
-    /// A tensor that the naming scheme asks for is not there.
+    /// A tensor that the naming scheme requires is missing.
     #[error("missing tensor `{tensor}`: expected shape {expected} (read as {naming})")]
     Missing {
         /// The tensor.
         tensor: String,
-        /// Its shape, `any` where nothing fixes a dimension.
+        /// Its expected shape, with `any` for free dimensions.
         expected: String,
         /// The scheme assumed.
         naming: Naming,
@@ -30,24 +30,24 @@ pub enum ModelError {
         tensor: String,
         /// Its shape.
         found: Vec<usize>,
-        /// Why it has no place.
+        /// Why it does not belong to the network.
         why: &'static str,
         /// The scheme assumed.
         naming: Naming,
     },
-    /// A tensor of another shape than its neighbours ask for.
+    /// A tensor whose shape does not fit its neighbours.
     #[error("tensor `{tensor}`: expected shape {expected}, found {found:?} (read as {naming})")]
     Shape {
         /// The tensor.
         tensor: String,
-        /// The shape asked for, `any` where nothing fixes a dimension.
+        /// The expected shape, with `any` for free dimensions.
         expected: String,
         /// Its shape.
         found: Vec<usize>,
         /// The scheme assumed.
         naming: Naming,
     },
-    /// A tensor of the network whose element type takes no part in inference.
+    /// A tensor of the network whose element type cannot be computed with.
     #[error("tensor `{tensor}`: expected dtype F32, F16, BF16 or F64, found {found}")]
     Dtype {
         /// The tensor.
@@ -55,66 +55,66 @@ pub enum ModelError {
         /// Its element type as safetensors spells it.
         found: String,
     },
-    /// A value that no trained network has: NaN, an infinity, a negative variance.
+    /// An invalid value: NaN, an infinity, or a negative variance.
     #[error("tensor `{tensor}`: expected {expected}, found {value} at element {index}")]
     Value {
         /// The tensor.
         tensor: String,
         /// What its values must be.
         expected: &'static str,
-        /// Row-major position of the first bad one.
+        /// Row-major position of the first invalid value.
         index: usize,
         /// The value.
         value: f64,
     },
-    /// A network that is recognised but that this version cannot load.
+    /// A network that is recognised but not supported.
     #[error("{what} is recognised but not supported by this version: {why}")]
     Unsupported {
         /// The network or option, by name.
         what: String,
-        /// What in the file says so, and what is missing here.
+        /// What identifies it in the file, and what is not supported.
         why: String,
     },
-    /// Tensor names of no scheme that is known.
+    /// The tensor names match no known naming scheme.
     #[error("unknown network, of no family that is supported: the file has {found}; {looked_for}")]
     Unknown {
-        /// How many tensors, and the first names.
+        /// Number of tensors, and the first names.
         found: String,
         /// The names that would have been recognised.
         looked_for: String,
     },
-    /// Several candidates for what a network has one of, and no convention that chooses.
+    /// Several candidates where a network has only one, and no convention to choose.
     #[error(
         "the file has several {what}: {}; expected one, or the assumption `{key}` to choose",
         list(found)
     )]
     Ambiguous {
-        /// Of what there are several.
+        /// Kind of the candidates.
         what: &'static str,
         /// Their names.
         found: Vec<String>,
         /// The assumption that chooses one.
         key: Key,
     },
-    /// Something that neither names nor shapes show, and no convention settles.
+    /// A property that neither names nor shapes nor a convention determine.
     #[error("{what}: {why}")]
     Unclear {
         /// What it is.
         what: String,
-        /// Where it is, and the assumption that settles it.
+        /// Where it occurs, and the assumption that determines it.
         why: String,
     },
-    /// An assumption that is unknown, that cannot have such a value, or that the file contradicts.
+    /// An assumption with an unknown key, an invalid value, or one that the file contradicts.
     #[error("assumption `{key}={value}`: {why}")]
     Assumption {
         /// Its key.
         key: String,
-        /// What was stated.
+        /// The stated value.
         value: String,
-        /// What stands against it, or what was expected.
+        /// What contradicts it, or what was expected.
         why: String,
     },
-    /// A tensor beside the network that may be a layer of it, which nothing reads.
+    /// An unread tensor beside the network that may be one of its layers.
     #[error(
         "tensor `{tensor}` of shape {found:?} is no layer of the network (read as {naming}) and may be a part of its function, which \
          cannot be run then; where it takes no part in inference, stating `{advice}` leaves it out, and `head=none` gives the pooled \
@@ -130,12 +130,12 @@ pub enum ModelError {
         /// An assumption that can be stated, such as `head=fc`.
         advice: String,
     },
-    /// A config file that contradicts the tensors, or says something that is not understood.
+    /// A config file with a value that contradicts the tensors or is not understood.
     #[error("config.json: `{key}` is {found}, but expected {expected}")]
     Config {
         /// The key, with dots between levels.
         key: String,
-        /// What the tensors say, or what the key may be.
+        /// The value that follows from the tensors, or the allowed values.
         expected: String,
         /// The config's value.
         found: String,
@@ -146,14 +146,14 @@ pub enum ModelError {
         /// `[height, width]`.
         size: [usize; 2],
     },
-    /// An input size that a layer over the whole map does not fit.
+    /// An input size that does not fit a layer over the whole map.
     #[error("input size {}x{}: expected {expected}: {why}", size[0], size[1])]
     FixedSize {
         /// `[height, width]`.
         size: [usize; 2],
         /// The size that fits.
         expected: String,
-        /// The layer, the map it reads and the map it would get.
+        /// The layer, the map it needs and the map it would get.
         why: String,
     },
     /// The file cannot be opened.
@@ -172,10 +172,10 @@ pub enum ModelError {
     Graph(#[from] GraphError),
 }
 
-/// The longest side of a network's input in pixels.
+/// Maximum side of a network's input in pixels.
 pub const MAX_INPUT_SIDE: usize = 1 << 14;
 
-/// `a`, `b`; the empty name in words, and of many the first ones.
+/// The quoted names, separated by commas. The empty name is described in words, and a long list is truncated.
 fn list(names: &[String]) -> String {
     const MAX_LISTED: usize = 20;
     let quoted = |name: &String| if name.is_empty() { "the bare names".into() } else { format!("`{name}`") };

@@ -1,4 +1,4 @@
-//! Keys of assumptions, and the values that each can have.
+//! Keys of assumptions, and their allowed values.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -15,7 +15,7 @@ pub enum Key {
     StemPool,
     /// `stage_strides`: stride of the first block of each stage, `1,2,2,2`.
     StageStrides,
-    /// `block_strides`: stride of every block, where a stage does not say it.
+    /// `block_strides`: stride of every block, for networks in which the stages do not determine it.
     BlockStrides,
     /// `stride_in`: the convolution of a bottleneck that strides, `1x1` (its first) or `3x3`.
     StrideIn,
@@ -28,18 +28,18 @@ pub enum Key {
     BatchNormEps,
     /// `activation`: `relu`, `relu6` or `prelu`.
     Activation,
-    /// `anti_alias`: size of the blur before strides; 0, none, is the only one supported.
+    /// `anti_alias`: size of the blur before strides; only 0 (no blur) is supported.
     AntiAlias,
-    /// `global_pool`: what the last map is pooled by; `avg` is the only one supported.
+    /// `global_pool`: the pooling of the last map; only `avg` is supported.
     GlobalPool,
     /// `head`: the name of the last layers, such as `my_head`, or `none` for the pooled features.
     Head,
-    /// `head_activation`: between two linear layers of the head, `relu` or `none`.
+    /// `head_activation`: the activation between two linear layers of the head, `relu` or `none`.
     HeadActivation,
-    /// `prefix`: what the names of the network begin with, such as `teacher.backbone`.
+    /// `prefix`: the prefix of the network's tensor names, such as `teacher.backbone`.
     Prefix,
-    /// `preprocess`: how an image becomes the input, where no config file says so; a `preprocessor_config.json` beside the weights
-    /// states it.
+    /// `preprocess`: how an image becomes the input, if no config file states it. A `preprocessor_config.json` beside the weights states
+    /// it.
     Preprocess,
 }
 
@@ -61,7 +61,7 @@ const KEYS: [(Key, &str, &str); 15] = [
     (Key::Preprocess, "preprocess", "a preprocessor_config.json beside the weights instead"),
 ];
 
-/// The largest stride, dilation or blur that can be stated.
+/// Maximum stride, dilation or blur that can be stated.
 const MAX_NUMBER: usize = 64;
 
 impl Key {
@@ -105,7 +105,7 @@ impl fmt::Display for Key {
 }
 
 impl FromStr for Key {
-    /// Says which keys there are.
+    /// A message that lists the known keys.
     type Err = String;
 
     fn from_str(text: &str) -> Result<Key, String> {

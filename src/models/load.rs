@@ -1,4 +1,4 @@
-//! From an opened checkpoint to its model.
+//! Loads the model of an opened checkpoint.
 
 use super::architecture::Built;
 use super::assume::Conventions;
@@ -14,7 +14,7 @@ use crate::size::Size;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What a checkpoint is loaded as.
+/// Options for loading a model.
 ///
 /// ```
 /// use rmnet::{Checkpoint, LoadOptions, Model};
@@ -30,15 +30,15 @@ use std::path::Path;
 #[must_use]
 #[non_exhaustive]
 pub struct LoadOptions {
-    /// Size of the network's input. By default the one its config or its kind has: the config's input size, 32x32 for CIFAR networks,
-    /// else 224x224.
+    /// Size of the network's input. By default the config's input size, or else the size usual for the network: 32x32 for CIFAR networks,
+    /// 224x224 for most others.
     pub size: Option<Size>,
-    /// Statements in place of conventions. They count for more than those under `"rmnet"` in `config.json`.
+    /// Assumptions that replace conventions. They take precedence over those under `"rmnet"` in `config.json`.
     pub assume: Assume,
 }
 
 impl LoadOptions {
-    /// Sets [`LoadOptions::size`]; `[height, width]` is one too.
+    /// Sets [`LoadOptions::size`], as [`Size`] or `[height, width]`.
     pub fn size(mut self, size: impl Into<Size>) -> LoadOptions {
         self.size = Some(size.into());
         self
@@ -60,12 +60,12 @@ impl Model {
         Model::load(&Checkpoint::open(path)?, &LoadOptions::default())
     }
 
-    /// Builds the network of a checkpoint. Weights are not copied, so that models of several sizes have one copy of them; batch-norm
-    /// vectors and biases are widened to f64.
+    /// Builds the network of a checkpoint. Weights are not copied, so models of several sizes share them. Batch-norm vectors and biases are
+    /// converted to f64.
     ///
     /// # Errors
-    /// [`ModelError`] names the tensor, config key or network that stands in the way; [`ModelError::Assumption`] is a statement that
-    /// the file contradicts, or that nothing of the network depends on.
+    /// [`ModelError`] names the tensor, config key or network at fault; [`ModelError::Assumption`] if the file contradicts an assumption,
+    /// or if nothing in the network depends on it.
     pub fn load(checkpoint: &Checkpoint, options: &LoadOptions) -> Result<Model, ModelError> {
         let size = options.size.map(Size::array);
         let assume = &options.assume;
@@ -73,10 +73,10 @@ impl Model {
     }
 }
 
-/// [`Model::load`] with no statements, at `[height, width]`.
+/// [`Model::load`] without assumptions, at `[height, width]`.
 ///
 /// # Errors
-/// As there.
+/// As [`Model::load`].
 pub fn load(checkpoint: &Checkpoint, size: Option<[usize; 2]>) -> Result<Model, ModelError> {
     load_assuming(checkpoint, size, &Assume::default())
 }
@@ -90,7 +90,7 @@ fn load_assuming(
     let stated = assume.over(&config)?;
     let foreign = match saved::load(checkpoint) {
         Some(Ok((graph, about))) => {
-            // Its strides and the like are written out. What a config beside it states is of the file that it came from.
+            // A saved file states its own strides and other properties. Assumptions in a config beside it belong to the original file.
             Conventions::new(assume.clone()).finish("file of rmnet")?;
             return from_saved(graph, about, size);
         }
@@ -152,7 +152,7 @@ fn from_published(
     Ok(Model { graph, family, naming, blocks, preprocess, labels, output, scores, assumed, ignored, layers })
 }
 
-/// What a network gives, by its naming scheme and whether it has a classifier.
+/// The kind of a network's output, from its naming scheme and whether it has a classifier.
 fn output_kind(naming: Naming, classes: Option<usize>) -> OutputKind {
     match (naming, classes) {
         (Naming::InsightFace, _) => OutputKind::Embedding,
@@ -161,8 +161,8 @@ fn output_kind(naming: Naming, classes: Option<usize>) -> OutputKind {
     }
 }
 
-/// Refuses layers whose names, which are those of a file's tensors, have characters that no name needs: they are printed, and written
-/// into shaders and other files.
+/// Refuses layers with control characters in their names. Names come from the file's tensors, and are printed and written into shaders and
+/// other files.
 fn names_are_text(graph: &Graph) -> Result<(), GraphError> {
     match graph.nodes().iter().find(|n| n.name.chars().any(char::is_control)) {
         None => Ok(()),
@@ -189,7 +189,7 @@ fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Re
             check_size([h, w])?;
             let resized = graph.resized(h, w)?;
             let (map, whole) = (resized.shape(resized.output()), graph.shape(graph.output()));
-            // Features may be a map, whose size follows the input's unless a layer reads a whole map.
+            // Features may be a map. Its size depends on the input size, unless a layer reads a whole map.
             let free =
                 output == OutputKind::Features && map.channels == whole.channels && !reads_whole_map(&graph);
             if map != whole && !free {
@@ -209,14 +209,14 @@ fn from_saved(graph: Graph, about: saved::About, size: Option<[usize; 2]>) -> Re
     Ok(Model { graph, family, naming, blocks, preprocess, labels, output, scores, assumed, ignored, layers })
 }
 
-/// Whether a convolution's window covers its whole input, as a linear layer of a flattened map becomes one.
+/// Whether a convolution's window covers its whole input, as for a linear layer over a flattened map.
 fn reads_whole_map(graph: &Graph) -> bool {
     graph
         .convs()
         .any(|(node, conv)| conv.kernel != [1, 1] && conv.kernel == graph.shape(node.inputs[0]).size())
 }
 
-/// The preprocessing of the config files, where they have one. A processor's file that names no class is the network's.
+/// The preprocessing of the config files, if they state one. A processor's file without a class is read as the network's default class.
 fn stated_preprocess(
     checkpoint: &Checkpoint,
     config: &Config,

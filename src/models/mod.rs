@@ -1,13 +1,13 @@
 //! Builds networks from the tensors of checkpoints.
 //!
-//! There are two axes. A *family* (`families/`) is a graph that is built from tensors: ResNet, MobileNetV2, RepVGG. A *naming*
-//! (`namings/`) is what a library calls the tensors of a family, and what its config files say: torchvision's, timm's, Hugging
-//! Face's. An *architecture* is a family under one naming; `detect` lists all. Both use `build`, the common building blocks, and
-//! `config`, the config files as structs. `docs/adding-a-model.md` adds one of each.
+//! There are two axes. A *family* (`families/`) is a graph that is built from tensors: ResNet, MobileNetV2, RepVGG. A *naming* (`namings/`)
+//! defines the tensor names that a library uses for a family, and reads its config files: torchvision's, timm's, Hugging Face's. An
+//! *architecture* is a family under one naming; `detect` lists all. Both use `build`, the common building blocks, and `config`, the config
+//! files as structs. `docs/adding-a-model.md` adds one of each.
 //!
-//! Shapes decide what they can, `config.json` the rest; anything missing, left over, misshapen or contradictory is an error that names
-//! it. Properties that neither shows are taken by the family's convention, listed in [`Model::assumed`], and can be overridden
-//! ([`Assume`]).
+//! The network follows from tensor shapes as far as possible, and otherwise from `config.json`. A missing, unread, misshapen or
+//! contradictory tensor or key is an error that names it. Properties that neither shows follow the family's convention. They are listed in
+//! [`Model::assumed`] and can be overridden ([`Assume`]).
 
 mod architecture;
 mod assume;

@@ -19,21 +19,21 @@ pub struct Model {
     /// Whose names the tensors have.
     #[doc(hidden)]
     pub naming: Naming,
-    /// Names of the blocks in order, residual or of parallel branches; the node of that name is the block's output, after its
-    /// last ReLU. The sum is the node `{block}.add`, or that very node where no activation follows it (MobileNetV2). Empty for
-    /// chains, which have none.
+    /// Names of the blocks in order, residual or of parallel branches. The node with a block's name is its output, after its last ReLU. The
+    /// sum is the node `{block}.add`, or the output node itself if no activation follows (MobileNetV2). Empty for chains, which have no
+    /// blocks.
     #[doc(hidden)]
     pub blocks: Vec<String>,
     /// How an image becomes the input.
     #[doc(hidden)]
     pub preprocess: Preprocess,
-    /// Class names, where a config file has them.
+    /// Class names, if a config file has them.
     #[doc(hidden)]
     pub labels: Option<Vec<String>>,
     /// What the output is.
     #[doc(hidden)]
     pub output: OutputKind,
-    /// How logits become scores: [`Scores::Sigmoid`] where `config.json` has the `problem_type` of several labels, and for one class.
+    /// How logits become scores: [`Scores::Sigmoid`] if `config.json` has the `problem_type` of several labels, or for one class.
     #[doc(hidden)]
     pub scores: Scores,
     /// What the network rests on and no tensor or config file shows, by key.
@@ -70,7 +70,7 @@ impl Model {
         &self.preprocess
     }
 
-    /// Class names in the order of the logits, where a config file has them.
+    /// Class names in the order of the logits, if a config file has them.
     pub fn labels(&self) -> Option<&[String]> {
         self.labels.as_deref()
     }

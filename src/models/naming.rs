@@ -8,7 +8,7 @@ use std::fmt;
 pub enum Naming {
     /// torchvision, and CIFAR networks that follow it.
     Torchvision,
-    /// timm: of ResNets, torchvision's names with a `config.json` that gives the architecture.
+    /// timm. For ResNets: torchvision's names, with a `config.json` that states the architecture.
     Timm,
     /// Hugging Face transformers.
     HuggingFace,
@@ -16,7 +16,7 @@ pub enum Naming {
     InsightFace,
     /// The repository of the RMNet paper.
     RmNet,
-    /// Numbers, as `torch.nn.Sequential` gives them, with a list of the modules in `config.json`.
+    /// Numbers, as in `torch.nn.Sequential`, with a list of the modules in `config.json` or the file's metadata.
     Sequential,
     /// The repository of a network's authors: RepVGG's.
     Original,

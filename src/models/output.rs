@@ -12,7 +12,7 @@ pub enum OutputKind {
     Logits,
     /// An embedding: two images are similar if the cosine of the angle between their embeddings is near 1.
     Embedding,
-    /// Features: pooled ones, also of a network without a head, or the map of a layer.
+    /// Features: the pooled features, also of a network without a head, or a layer's map.
     Features,
 }
 
@@ -26,7 +26,7 @@ impl std::fmt::Display for OutputKind {
     }
 }
 
-/// How logits become scores of classes.
+/// How logits become class scores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -13,7 +13,7 @@ const NAMES: [&str; 7] = ["fc", "head", "classifier", "linear", "last_linear", "
 /// How deep the modules of a head may be nested.
 const MAX_HEAD_DEPTH: usize = 16;
 
-/// What a layer of a head is.
+/// The kind of a head's layer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum HeadLayerKind {
     /// `[out, in]`, or `[out, in, 1, 1]`.
@@ -82,8 +82,7 @@ impl Layers<'_, '_> {
         Ok(Some(self.channels(value)))
     }
 
-    /// Whether a ReLU precedes each layer. Of the gaps between two linear layers the first one after the linear layer has the activation;
-    /// others are dropouts.
+    /// Whether a ReLU precedes each layer. Between two linear layers there is one activation, in the first gap; other gaps are dropouts.
     fn relus(&mut self, layers: &[Layer]) -> Result<Vec<bool>, ModelError> {
         let mut relus = vec![false; layers.len()];
         let linear: Vec<usize> =
@@ -105,12 +104,12 @@ impl Layers<'_, '_> {
         Ok(relus)
     }
 
-    /// Whether the network, or what lies beside it, has a tensor under a name.
+    /// Whether there is a tensor under a name, inside the network's prefix or beside it.
     fn has(&self, name: &str) -> bool {
         self.reader.dict().has_under(name) || self.reader.dict().has_beside(name)
     }
 
-    /// The names of the head's modules in order; none where there is no head.
+    /// The names of the head's modules in order; empty if there is no head.
     fn head_names(&mut self, own: &str) -> Result<Vec<String>, ModelError> {
         if self.reader.conventions.is_stated(Key::Head) {
             let stated = self.reader.conventions.word(Key::Head, "");
@@ -149,7 +148,7 @@ impl Layers<'_, '_> {
         }
     }
 
-    /// The modules that follow the network in a common `nn.Sequential`: their names are numbers, as is the network's or those of its
+    /// The modules that follow the network in a common `nn.Sequential`. Their names are numbers, like the name of the network or of its
     /// layers. Empty if the output is the pooled features.
     fn sisters(&mut self) -> Result<Vec<Layer>, ModelError> {
         if self.reader.conventions.is_stated(Key::Head) {
@@ -158,7 +157,7 @@ impl Layers<'_, '_> {
         let dict = self.reader.dict();
         let own: Option<usize> =
             dict.prefix().trim_end_matches('.').rsplit('.').next().and_then(|p| p.parse().ok());
-        // Numbers among the network's own names are modules of that sequence only where its layers are.
+        // Numbered names inside the network are modules of the sequence only if the network's layers are.
         let children = dict.pool_child().is_some();
         let beside =
             dict.names_beside().filter_map(leading_number).filter(|n| own.is_some_and(|own| *n > own));
@@ -228,7 +227,7 @@ impl Layers<'_, '_> {
         Ok(())
     }
 
-    /// A linear layer on a map of one pixel, its weight `[out, in]` or `[out, in, 1, 1]`, with a bias where the file has one.
+    /// A linear layer on a map of one pixel, with a weight `[out, in]` or `[out, in, 1, 1]`, and a bias if the file has one.
     fn matrix(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
         let channels = self.channels(x);
         let tensor = format!("{name}.weight");
@@ -253,7 +252,7 @@ impl Layers<'_, '_> {
     }
 }
 
-/// Whether a config file says that there is a classifier.
+/// Whether a config file states that there is a classifier.
 fn expected(config: &Config) -> bool {
     config.hugging_face.classifies() || config.timm.classifies()
 }

@@ -19,7 +19,7 @@ pub(in crate::models) struct Window {
     pub(in crate::models) stride: usize,
     pub(in crate::models) groups: usize,
     pub(in crate::models) dilation: usize,
-    /// Padded as TensorFlow's "SAME" pads it instead.
+    /// Whether it is padded as TensorFlow's "SAME" instead.
     pub(in crate::models) same: bool,
 }
 
@@ -30,7 +30,8 @@ impl Window {
 }
 
 impl<'r, 'c> Layers<'r, 'c> {
-    /// For images of `[height, width]`, with the channels that the convolution `first` reads, its window `side` wide.
+    /// A network for images of `[height, width]`. The number of channels is read from the weight of the convolution `first`, whose window
+    /// has the given side.
     pub(in crate::models) fn new(
         reader: &'r mut TensorReader<'c>,
         first: &str,
@@ -42,7 +43,7 @@ impl<'r, 'c> Layers<'r, 'c> {
         Ok(Layers { reader, graph })
     }
 
-    /// For images of `[height, width]`, with the channels that the convolution `first` reads.
+    /// A network for images of `[height, width]`. The number of channels is read from the weight of the convolution `first`.
     pub(in crate::models) fn reading(
         reader: &'r mut TensorReader<'c>,
         first: &str,
@@ -88,7 +89,7 @@ impl<'r, 'c> Layers<'r, 'c> {
         self.push(name, Op::Conv2d(conv), &[x])
     }
 
-    /// A convolution without bias, then its batch norm, by their names.
+    /// A convolution without bias, then its batch norm, with the given names.
     pub(in crate::models) fn conv_norm<S: AsRef<str>>(
         &mut self,
         [conv, norm]: [S; 2],
@@ -100,7 +101,7 @@ impl<'r, 'c> Layers<'r, 'c> {
         self.norm(norm.as_ref(), y)
     }
 
-    /// A convolution without bias, then its batch norm and the activation of the network, by their names.
+    /// A convolution without bias, then its batch norm and the network's activation, with the given names.
     pub(in crate::models) fn conv_norm_act<S: AsRef<str>>(
         &mut self,
         [conv, norm, act]: [S; 3],
@@ -137,13 +138,13 @@ impl<'r, 'c> Layers<'r, 'c> {
         })
     }
 
-    /// A batch norm. Where it does not fit, the error names it alone.
+    /// A batch norm. If it does not fit, the error names only the norm.
     pub(in crate::models) fn norm_alone(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
         let norm = self.reader.norm(name, self.channels(x))?;
         self.push(name, Op::BatchNorm(norm), &[x])
     }
 
-    /// The activation of the network, by convention ReLU. The slopes of a PReLU have the node's name.
+    /// The network's activation, by convention ReLU. A PReLU's slopes have the node's name.
     pub(in crate::models) fn relu(
         &mut self,
         name: impl Into<String>,
@@ -153,8 +154,7 @@ impl<'r, 'c> Layers<'r, 'c> {
         self.rectified(name.clone(), &[name], Rectifier::Relu, x)
     }
 
-    /// The activation of the network. The slopes of a PReLU are those of the first of `modules` that has any, as blocks may share a
-    /// module.
+    /// The network's activation. A PReLU's slopes are read from the first of `modules` that has any, since blocks may share a module.
     pub(in crate::models) fn rectified(
         &mut self,
         name: impl Into<String>,
@@ -179,8 +179,8 @@ impl<'r, 'c> Layers<'r, 'c> {
         Ok(value)
     }
 
-    /// `{name}.weight` as one slope per channel, or one for all; and the number of slopes that are shared by channels or layers, and so
-    /// are not separate parameters.
+    /// Reads `{name}.weight`, one slope per channel or one for all. Also returns how many slopes are not separate parameters, since
+    /// channels or layers share them.
     fn slopes(&mut self, name: &str, x: ValueId) -> Result<(Activation, usize), ModelError> {
         let (tensor, channels) = (format!("{name}.weight"), self.channels(x));
         let again = self.reader.has_read(&tensor);
@@ -191,7 +191,7 @@ impl<'r, 'c> Layers<'r, 'c> {
         Ok((Activation::PRelu(slopes.into()), channels - own))
     }
 
-    /// A PReLU, whatever the activation of the network is.
+    /// A PReLU, independent of the network's activation.
     pub(in crate::models) fn prelu(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
         let (slopes, shared) = self.slopes(name, x)?;
         let value = self.push(name, Op::Activation(slopes), &[x])?;
@@ -208,7 +208,7 @@ impl<'r, 'c> Layers<'r, 'c> {
         self.push(name, Op::Add(Activation::Identity), &[a, b])
     }
 
-    /// A linear layer over the flattened `[channels, height, width]`: a window of the whole map without padding.
+    /// A linear layer over the flattened `[channels, height, width]`, as a convolution with a window of the whole map and no padding.
     pub(in crate::models) fn linear(
         &mut self,
         name: &str,
@@ -232,7 +232,7 @@ impl<'r, 'c> Layers<'r, 'c> {
         self.push(name, Op::MaxPool(MaxPool { kernel: [3, 3], stride: [2, 2], padding: [1, 1] }), &[x])
     }
 
-    /// A stem of three 3x3 convolutions, the first with a stride: two with a batch norm and a ReLU, and `last` without.
+    /// A stem of three 3x3 convolutions: two with a batch norm and a ReLU, the first of them strided, and `last` without.
     pub(in crate::models) fn deep_stem(
         &mut self,
         units: [[String; 3]; 2],
@@ -246,8 +246,8 @@ impl<'r, 'c> Layers<'r, 'c> {
         self.conv(last, Window::new(3, 1), None, x)
     }
 
-    /// Squeeze-and-excitation: the channels of `x` from `first` on times `sigmoid(up(relu(down(mean(x)))))`. The names are those
-    /// of the mean, of what follows it in that order, and of the product.
+    /// Squeeze-and-excitation: the channels of `x` from `first` on are multiplied by `sigmoid(up(relu(down(mean(x)))))`. The names are
+    /// given in the order of computation, the product last.
     pub(in crate::models) fn excite(
         &mut self,
         [mean, down, relu, up, sigmoid, gated]: [String; 6],
@@ -264,8 +264,8 @@ impl<'r, 'c> Layers<'r, 'c> {
     }
 }
 
-/// Blocks per stage as the names count them, `block_of` telling the stage and index of a tensor's block: at least one stage,
-/// and one block in each. A gap shows when it is read.
+/// Number of blocks per stage, from tensor names: `block_of` returns the stage and index of a tensor's block. At least one stage, and one
+/// block in each. Reading a missing block reports the gap.
 pub(in crate::models) fn stage_depths<'n>(
     names: impl Iterator<Item = &'n str>,
     block_of: impl Fn(&str) -> Option<(usize, usize)>,
@@ -289,7 +289,7 @@ pub(in crate::models) fn stage_depths<'n>(
     if depths.is_empty() { vec![1] } else { depths }
 }
 
-/// The same by the names `layer{stage}.{block}.`, from stage 1 on.
+/// [`stage_depths`] for names `layer{stage}.{block}.`, with stages from 1.
 pub(in crate::models) fn depths<'n>(names: impl Iterator<Item = &'n str>) -> Vec<usize> {
     stage_depths(names, |name| {
         let mut parts = name.strip_prefix("layer")?.split('.');
@@ -298,14 +298,14 @@ pub(in crate::models) fn depths<'n>(names: impl Iterator<Item = &'n str>) -> Vec
     })
 }
 
-/// How many layers have names, counted from 0 without a gap. At least one: that it is not there shows when it is read.
+/// Number of layers, with names counted from 0 without a gap. At least one: reading a missing layer reports it.
 pub(in crate::models) fn count(reader: &TensorReader<'_>, name: impl Fn(usize) -> String) -> usize {
     let named = |i: &usize| reader.dict().has_under(&name(*i));
     (0..).take_while(named).count().max(1)
 }
 
-/// Groups of a convolution over `channels` inputs, from the shape of its weight `[out, channels / groups, ..window]`: those that
-/// are `known` from another layer, where one is.
+/// Groups of a convolution over `channels` inputs, from the shape of its weight `[out, channels / groups, ..window]`: must be the `known`
+/// groups of another layer, if there are any.
 pub(in crate::models) fn groups(
     reader: &TensorReader<'_>,
     conv: &str,

@@ -1,4 +1,4 @@
-//! What every family is built with: the tensors under their names, and the layers that are made of them.
+//! Common building blocks of all families: tensors by name, and the layers built from them.
 
 pub(super) mod head;
 pub(super) mod layers;

@@ -22,9 +22,9 @@ pub(in crate::models) struct TensorReader<'a> {
     dict: StateDict<'a>,
     naming: Naming,
     used: BTreeSet<String>,
-    /// The name of the head, once it is found.
+    /// The name of the head, once known.
     pub(in crate::models) head: Option<String>,
-    /// What no tensor shows.
+    /// Properties that no tensor shows.
     pub(in crate::models) conventions: Conventions,
 }
 
@@ -69,7 +69,7 @@ impl<'a> TensorReader<'a> {
         self.used.contains(tensor)
     }
 
-    /// The name that a tensor has in the file.
+    /// The name of a tensor in the file.
     fn full(&self, tensor: &str) -> String {
         self.dict.file_name(tensor)
     }
@@ -147,14 +147,14 @@ impl<'a> TensorReader<'a> {
     /// Returns the assumptions and unread tensors. Refuses an unread tensor under the name of a layer, a tensor outside the network that
     /// may be one of its layers, and an assumption that nothing depends on. `channels` is the number of input channels.
     pub(in crate::models) fn finish(mut self, family: &str, channels: usize) -> Result<Finished, ModelError> {
-        // A user who states the prefix has seen the tensors outside it; one who states the head, the other candidates.
+        // A user who states the prefix knows of the tensors outside it, and one who states the head knows of the other candidates.
         let head = self.conventions.is_stated(Key::Head);
         let prefix = self.conventions.is_stated(Key::Prefix) && !self.dict.prefix().is_empty();
         if self.conventions.is_stated(Key::Prefix) {
             self.conventions.word(Key::Prefix, "");
         }
         let parts = self.parts();
-        // `stage5` where there are `stage1` to `stage4`, `3` in a chain of numbers.
+        // Finds for example `stage5` beside `stage1` to `stage4`, or `3` in a chain of numbers.
         let stem = |part: &str| part.trim_end_matches(|c: char| c.is_ascii_digit()).to_string();
         let sisters: BTreeSet<String> =
             parts.iter().filter(|part| stem(part) != **part).map(|part| stem(part)).collect();
@@ -192,7 +192,7 @@ impl<'a> TensorReader<'a> {
         Ok(Finished { assumed: self.conventions.finish(family)?, ignored })
     }
 
-    /// An error that says how the tensor can be left out, or named as the head.
+    /// The error for an unread tensor, with advice how to leave it out or name it as the head.
     fn beside(&self, name: &str, tensor: &Tensor, outside: bool) -> ModelError {
         let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
         let prefix = self.dict.prefix().trim_end_matches('.');
@@ -209,12 +209,12 @@ impl<'a> TensorReader<'a> {
         }
     }
 
-    /// The first parts of the names that were read.
+    /// The first segments of the names that were read.
     fn parts(&self) -> BTreeSet<String> {
         self.used.iter().map(|name| first(name).to_string()).collect()
     }
 
-    /// Names of the network under whose first part nothing was read yet.
+    /// Names in the network whose first segment belongs to no tensor read so far.
     pub(in crate::models) fn unread(&self) -> impl Iterator<Item = &str> {
         let parts = self.parts();
         self.names().filter(move |name| !parts.contains(first(name)))
@@ -231,16 +231,16 @@ fn first(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
 }
 
-/// The first value that is NaN or infinite, and where it is; looks only where a cheaper look found one.
+/// The index and value of the first NaN or infinity. It is searched for only if a faster check finds that there is one.
 pub(in crate::models) fn not_finite(tensor: &Tensor) -> Option<(usize, f64)> {
     let values = || tensor.range_f64(0..tensor.len()).enumerate();
     let found = any_not_finite(tensor).then(|| values().find(|(_, v)| !v.is_finite())).flatten();
-    // It is read again when the network is packed or written.
+    // The tensor is read again when the network is packed or written.
     tensor.release();
     found
 }
 
-/// Whether any value is NaN or infinite: all bits of the exponent are set. Runs at the speed of memory.
+/// Whether any value is NaN or infinite, that is, has all exponent bits set. Limited only by memory bandwidth.
 fn any_not_finite(tensor: &Tensor) -> bool {
     fn any<const N: usize>(bytes: &[u8], high: u16) -> bool {
         // No early exit within a run, so that it vectorises.

@@ -62,7 +62,7 @@ pub(in crate::models) fn leading_number(name: &str) -> Option<usize> {
 }
 
 impl<'a> StateDict<'a> {
-    /// The names behind a prefix only, which suffice for recognition.
+    /// Only the tensors under a prefix, which suffice for recognition.
     pub(in crate::models) fn behind(
         checkpoint: &'a Checkpoint,
         config: &'a Config,
@@ -106,8 +106,8 @@ impl<'a> StateDict<'a> {
         dict
     }
 
-    /// Gives the children of a ResNet in a sequence, `nn.Sequential(*resnet.children())` whole or cut, their names again:
-    /// convolution, batch norm, then stages of blocks. What follows the stages keeps its number.
+    /// Restores the names of a ResNet's children in a sequence, `nn.Sequential(*resnet.children())` or a part of it: convolution, batch
+    /// norm, then stages of blocks. Modules after the stages keep their numbers.
     fn name_children(&mut self) {
         let shape = |name: &str| self.tensors.get(name).map(|(_, tensor)| tensor.shape().len());
         let stem = shape("0.weight").or(shape("0.0.weight")) == Some(4) && shape("1.running_mean").is_some();
@@ -154,17 +154,17 @@ impl<'a> StateDict<'a> {
         self.names_under(module).next().is_some()
     }
 
-    /// Names under that of a module, sorted.
+    /// Names under a module's name, sorted.
     pub(in crate::models) fn names_under(&self, module: &str) -> impl Iterator<Item = &str> {
         under(&self.tensors, module).map(|(name, _)| name.as_ref())
     }
 
-    /// Whether a tensor lies beside the network under the name of a module.
+    /// Whether a tensor beside the network has a name under a module's name.
     pub(in crate::models) fn has_beside(&self, module: &str) -> bool {
         under(&self.beside, module).next().is_some()
     }
 
-    /// Takes what lies beside under a name into the network, unless the network has that name itself.
+    /// Moves tensors beside the network under a name into it, unless the network has tensors under this name.
     pub(in crate::models) fn adopt(&mut self, name: &str) {
         if self.has_under(name) {
             return;
@@ -177,7 +177,7 @@ impl<'a> StateDict<'a> {
         }
     }
 
-    /// Tensors beside the network that are of no copy of it.
+    /// Tensors beside the network that do not belong to a copy of it.
     pub(in crate::models) fn beside(&self) -> impl Iterator<Item = Stored<'a>> + '_ {
         let copied = |name: &str| {
             let prefixes = name.match_indices('.').map(|(at, _)| &name[..=at]).take(MAX_PREFIX_DEPTH);
@@ -196,7 +196,8 @@ impl<'a> StateDict<'a> {
         &self.copies
     }
 
-    /// Tensors of the file that cannot be computed with, by the name in the file: those under the prefix with the rest of it.
+    /// Tensors of the file whose dtype cannot be computed with: name in the file, name without the prefix if it is under the prefix, dtype
+    /// and shape.
     pub(in crate::models) fn others(
         &self,
     ) -> impl Iterator<Item = (&'a str, Option<&'a str>, &'a str, &'a [usize])> + '_ {
@@ -218,7 +219,7 @@ impl<'a> StateDict<'a> {
         self.tensors.get(name).map_or_else(|| format!("{}{name}", self.prefix), |(full, _)| full.to_string())
     }
 
-    /// What a name of the file is called here.
+    /// A name of the file without the segments it shares with the prefix.
     pub(in crate::models) fn relative<'n>(&self, name: &'n str) -> &'n str {
         after_shared(name, self.prefix)
     }

@@ -1,4 +1,4 @@
-//! Strides and dilations of blocks, which no tensor shows: stated, from a config, or by convention.
+//! Strides and dilations of blocks, which no tensor shows: they are stated, from a config, or by convention.
 
 use crate::models::ModelError;
 use crate::models::build::reader::TensorReader;
@@ -8,14 +8,14 @@ use crate::models::key::Key;
 #[derive(Clone, Copy)]
 pub(in crate::models) struct Step {
     pub(in crate::models) stride: usize,
-    /// Dilation of its first convolution wider than 1x1; in the first block of a stage that of the previous stage.
+    /// Dilation of its first convolution wider than 1x1. In the first block of a stage it is the dilation of the previous stage.
     pub(in crate::models) first_dilation: usize,
-    /// Dilation of later ones.
+    /// Dilation of later convolutions.
     pub(in crate::models) dilation: usize,
 }
 
-/// The steps of every block by stage. By convention the first block of the first stage has stride `first`, those of later stages 2; a
-/// stage divides its stride by the growth of dilation over the previous stage.
+/// The steps of every block, by stage. By convention the first block of the first stage has stride `first`, and the first blocks of later
+/// stages have stride 2. A stage divides its stride by the factor by which its dilation exceeds the previous stage's.
 pub(in crate::models) fn steps(
     reader: &mut TensorReader<'_>,
     depths: &[usize],
@@ -50,7 +50,7 @@ pub(in crate::models) fn steps(
     Ok(steps)
 }
 
-/// The strides of every block by stage, in a family that this version cannot dilate.
+/// The strides of every block, by stage, in a family for which dilation is not supported.
 pub(in crate::models) fn strides(
     reader: &mut TensorReader<'_>,
     depths: &[usize],
@@ -64,7 +64,7 @@ pub(in crate::models) fn strides(
     Ok(steps.iter().map(|stage| stage.iter().map(|step| step.stride).collect()).collect())
 }
 
-/// Refuses a network that is stated to blur before its strides.
+/// Refuses a network for which a blur before strides is stated.
 pub(in crate::models) fn not_anti_aliased(reader: &mut TensorReader<'_>) -> Result<(), ModelError> {
     match reader.conventions.count(Key::AntiAlias, 0) {
         0 => Ok(()),

@@ -1,15 +1,14 @@
-//! Judges tensors that no layer reads: which may be ignored, and which would make the result wrong.
+//! Classifies tensors that no layer reads: those that can be ignored, and those that may be part of the network.
 //!
-//! Training leaves counters, queues, the weights of a loss and the state of an optimizer beside a network. They are listed, not
-//! fatal. Anything else may be a part of the function, a single value too (a temperature, the exponent of a pool), so that it is
-//! an error until a person says otherwise.
+//! Training leaves counters, queues, loss weights and optimizer state beside a network. These are listed as ignored. Any other tensor may
+//! be part of the function, even a single value (a temperature, the exponent of a pool). It is an error unless the user states otherwise.
 
 use crate::tensor::Tensor;
 
-/// Modules that take part in training alone.
+/// Modules used only in training.
 const LOSSES: [&str; 7] = ["loss", "losses", "loss_fn", "loss_func", "criterion", "criteria", "criterions"];
 
-/// What an optimizer keeps of each parameter.
+/// Optimizer state per parameter.
 const STATE: [&str; 9] = [
     "exp_avg",
     "exp_avg_sq",
@@ -22,7 +21,7 @@ const STATE: [&str; 9] = [
     "ema_sq",
 ];
 
-/// Single numbers that count, or note how well training went.
+/// Scalars that count steps or record training metrics.
 const COUNTERS: [&str; 14] = [
     "n_averaged",
     "num_updates",
@@ -40,7 +39,7 @@ const COUNTERS: [&str; 14] = [
     "best_loss",
 ];
 
-/// Of a normalisation of the input.
+/// Tensors of an input normalisation.
 const NORMALISE: [&str; 10] = [
     "mean",
     "std",
@@ -54,26 +53,26 @@ const NORMALISE: [&str; 10] = [
     "norm_mean",
 ];
 
-/// The judgement of an unread tensor.
+/// The class of an unread tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::models) enum Stray {
-    /// Not part of the function: it is listed.
+    /// Not part of the function; listed as ignored.
     Ignored,
     /// It may be a layer.
     Layer,
 }
 
-/// Whether a name is of the mean or deviation with which a network normalises its own input.
+/// Whether a name is that of a mean or deviation with which a network normalises its input.
 pub fn normalises(name: &str) -> bool {
     name.rsplit('.').next().is_some_and(|last| NORMALISE.contains(&last))
 }
 
-/// Judges a tensor under a name of no block. `channels` are those of the network's input, `head` is whether it has a head.
+/// Classifies a tensor whose name is not under a block. `channels` is the number of input channels, `head` whether the network has a head.
 pub(in crate::models) fn judge(name: &str, tensor: &Tensor, channels: usize, head: bool) -> Stray {
     let parts: Vec<&str> = name.split('.').collect();
     let last = parts.last().copied().unwrap_or_default();
     let layer = ["weight", "bias", "running_mean", "running_var"].contains(&last);
-    // A matrix of a loss may be the head that the file has no other of.
+    // In a file without a head, a loss's matrix may be the head.
     let loss = parts.iter().any(|part| LOSSES.contains(part)) && (head || tensor.shape().len() < 2);
     let numbered = parts.windows(2).any(|pair| pair[0] == "state" && pair[1].parse::<usize>().is_ok());
     let first = parts.first().copied().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What Hugging Face transformers writes.
+//! The config of Hugging Face transformers.
 
 use super::check::wrong;
 use crate::field::Field;
@@ -13,14 +13,14 @@ pub(in crate::models) struct HuggingFaceConfig {
     architectures: Field<Vec<Field<String>>>,
     pub(in crate::models) hidden_act: Field<String>,
     pub(in crate::models) num_channels: Field<usize>,
-    // Of a ResNet.
+    // Keys of a ResNet.
     pub(in crate::models) depths: Field<Vec<usize>>,
     pub(in crate::models) hidden_sizes: Field<Vec<usize>>,
     pub(in crate::models) embedding_size: Field<usize>,
     pub(in crate::models) layer_type: Field<String>,
     pub(in crate::models) downsample_in_bottleneck: Field<bool>,
     pub(in crate::models) downsample_in_first_stage: Field<bool>,
-    // Of a MobileNetV2.
+    // Keys of a MobileNetV2.
     pub(in crate::models) image_size: Field<usize>,
     pub(in crate::models) output_stride: Field<usize>,
     pub(in crate::models) layer_norm_eps: Field<f64>,
@@ -34,7 +34,7 @@ pub(in crate::models) struct HuggingFaceConfig {
 }
 
 impl HuggingFaceConfig {
-    /// Refuses a config of another network than those `known` for the names of the tensors; where none are, it may say anything.
+    /// Refuses a `model_type` that is not among those `known` for the tensor names. Any is allowed if `known` is empty.
     pub(in crate::models) fn type_agrees(&self, known: &[&str]) -> Result<(), ModelError> {
         let wrappers = ["timm_wrapper", "timm_backbone"];
         let is_known = |found: &String| known.iter().chain(&wrappers).any(|known| found == known);
@@ -48,7 +48,7 @@ impl HuggingFaceConfig {
         }
     }
 
-    /// Whether the config says that there is a classifier.
+    /// Whether the config states that there is a classifier.
     pub(in crate::models) fn classifies(&self) -> bool {
         let classifies = |class: &String| class.ends_with("ForImageClassification");
         self.architectures
@@ -56,7 +56,7 @@ impl HuggingFaceConfig {
             .is_some_and(|all| all.iter().any(|class| class.get().is_some_and(classifies)))
     }
 
-    /// Refuses an activation that this crate cannot run; the tensors show none. `network` is whose it is.
+    /// Refuses an activation that this crate cannot run, since tensors do not show it. `network` names the network for the error.
     pub(in crate::models) fn activation(
         &self,
         network: &str,

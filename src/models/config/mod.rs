@@ -1,5 +1,5 @@
-//! `config.json`, read once into a struct for each library that writes one. What a key says is compared with the tensors, or refused
-//! where it is nothing that the key can have.
+//! `config.json`, read once into a struct for each library that writes one. Values are compared with the tensors, and invalid values are
+//! refused.
 
 mod check;
 mod hugging_face;
@@ -16,21 +16,21 @@ pub(super) use timm::TimmConfig;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// All that is looked at in a `config.json`.
+/// All keys that are read from a `config.json`.
 #[derive(Default)]
 pub(super) struct Config {
-    /// What is stated to this program.
+    /// Keys of this crate.
     pub(super) own: RmnetConfig,
-    /// What the values that the network gives mean.
+    /// The meaning of the network's outputs.
     pub(super) results: Results,
-    /// What timm writes.
+    /// Keys of timm.
     pub(super) timm: TimmConfig,
-    /// What Hugging Face transformers writes.
+    /// Keys of Hugging Face transformers.
     pub(super) hugging_face: HuggingFaceConfig,
 }
 
 impl Config {
-    /// From the object in the file. Nothing is refused yet: what a key says counts only where a network depends on it.
+    /// Reads the file's object. No value is refused yet, since a key only matters if a network depends on it.
     pub(super) fn read(file: Option<&Value>) -> Config {
         fn part<T: DeserializeOwned + Default>(file: Option<&Value>) -> T {
             file.and_then(|object| T::deserialize(object).ok()).unwrap_or_default()

@@ -1,11 +1,11 @@
-//! The keys of this program.
+//! The keys of this crate.
 
 use crate::field::Field;
 use serde::Deserialize;
 use serde_json::{Number, Value};
 use std::collections::BTreeMap;
 
-/// What is stated to this program.
+/// Assumptions, and the list of a chain's modules.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(in crate::models) struct RmnetConfig {
@@ -15,7 +15,7 @@ pub(in crate::models) struct RmnetConfig {
     pub(in crate::models) rmnet_chain: Field<Vec<Field<Module>>>,
 }
 
-/// The value of an assumption, as JSON spells it.
+/// The value of an assumption, in JSON.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub(in crate::models) enum Stated {
@@ -26,7 +26,7 @@ pub(in crate::models) enum Stated {
 }
 
 impl Stated {
-    /// The same as the command line has it: a list with commas between.
+    /// The value as on the command line, with lists separated by commas.
     pub(in crate::models) fn text(&self) -> String {
         match self {
             Stated::Word(word) => word.clone(),
@@ -37,7 +37,7 @@ impl Stated {
     }
 }
 
-/// A module of a plain chain: what its tensors do not show.
+/// The properties of a plain chain's module that its tensors do not show.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub(in crate::models) enum Module {

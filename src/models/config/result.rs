@@ -1,4 +1,4 @@
-//! What the values that a network gives mean: how they become scores, and the names of classes.
+//! The meaning of a network's outputs: how they become scores, and the names of classes.
 
 use super::check::wrong;
 use crate::field::Field;
@@ -7,15 +7,15 @@ use crate::models::output::Scores;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// The kind of problem is Hugging Face's, and so are the names in `id2label`; those in `label_names` are timm's.
+/// `problem_type` and `id2label` are keys of Hugging Face, `label_names` and `label_descriptions` keys of timm.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(in crate::models) struct Results {
     problem_type: Field<String>,
-    /// By the number of the class.
+    /// Keyed by class number.
     id2label: Field<BTreeMap<String, Field<String>>>,
     label_names: Field<Vec<String>>,
-    /// By the name of the class.
+    /// Keyed by class name.
     label_descriptions: Field<BTreeMap<String, Field<String>>>,
 }
 
@@ -23,7 +23,7 @@ impl Results {
     /// How logits become scores.
     ///
     /// # Errors
-    /// [`ModelError::Config`] for a problem that is not known.
+    /// [`ModelError::Config`] for an unknown `problem_type`.
     pub(in crate::models) fn scores(&self, classes: Option<usize>) -> Result<Scores, ModelError> {
         let Some(problem) = self.problem_type.found() else {
             return Ok(if classes == Some(1) { Scores::Sigmoid } else { Scores::Softmax });
@@ -41,7 +41,7 @@ impl Results {
         }
     }
 
-    /// The class names: `id2label`, or `label_names` through `label_descriptions` where there are any.
+    /// The class names: `id2label`, or else `label_names`, replaced by their `label_descriptions` if there are any.
     ///
     /// # Errors
     /// [`ModelError::Config`] when there is not exactly one name for each class.

@@ -1,4 +1,4 @@
-//! What timm writes: the architecture, and the arguments that it was made with.
+//! The config of timm: the architecture, and its constructor arguments.
 
 use crate::field::Field;
 use crate::models::ModelError;
@@ -14,9 +14,9 @@ pub(in crate::models) struct TimmConfig {
     pub(in crate::models) global_pool: Field<String>,
     pub(in crate::models) num_classes: Field<usize>,
     pub(in crate::models) model_args: Field<ModelArgs>,
-    /// How the weights were published: classes and preprocessing.
+    /// Classes and preprocessing of the published weights.
     pub(in crate::models) pretrained_cfg: Field<PretrainedCfg>,
-    /// Older files have the preprocessing beside the other keys.
+    /// Older files state the preprocessing at the top level.
     pub(in crate::models) input_size: Field<Value>,
 }
 
@@ -24,13 +24,13 @@ pub(in crate::models) struct TimmConfig {
 #[derive(Default, Deserialize)]
 #[serde(from = "Map<String, Value>")]
 pub(in crate::models) struct ModelArgs {
-    /// All of them: one that is not known may change the network.
+    /// All arguments, since an unknown one may change the network.
     pub(in crate::models) all: Map<String, Value>,
-    /// Those that are compared with the tensors, or that say what no tensor shows.
+    /// Arguments that are compared with the tensors, or state what no tensor shows.
     pub(in crate::models) known: KnownArgs,
 }
 
-/// Arguments that are looked at one by one.
+/// The arguments that are read individually.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(in crate::models) struct KnownArgs {
@@ -51,7 +51,7 @@ impl From<Map<String, Value>> for ModelArgs {
     }
 }
 
-/// The part of `pretrained_cfg` that is not of images.
+/// The part of `pretrained_cfg` that does not concern images.
 #[derive(Default, Deserialize)]
 #[serde(from = "Map<String, Value>")]
 pub(in crate::models) struct PretrainedCfg {
@@ -65,34 +65,34 @@ impl From<Map<String, Value>> for PretrainedCfg {
 }
 
 impl TimmConfig {
-    /// The arguments, none where the file has none.
+    /// The arguments; all absent if the file has none.
     pub(in crate::models) fn args(&self) -> &KnownArgs {
         static NONE: LazyLock<KnownArgs> = LazyLock::new(KnownArgs::default);
         self.model_args.get().map_or(&NONE, |args| &args.known)
     }
 
-    /// An argument as it stands.
+    /// An argument as JSON.
     pub(in crate::models) fn argument(&self, key: &str) -> Option<&Value> {
         self.model_args.get()?.all.get(key).filter(|value| !value.is_null())
     }
 
-    /// Refuses another number of input channels than the tensors have.
+    /// Refuses a config whose number of input channels differs from the tensors'.
     pub(in crate::models) fn inputs_agree(&self, channels: usize) -> Result<(), ModelError> {
         self.args().in_chans.agrees("in_chans", &channels)
     }
 
-    /// Refuses another number of classes than the tensors have; without a head they are 0.
+    /// Refuses a config whose number of classes differs from the tensors'. Without a head the tensors have 0 classes.
     pub(in crate::models) fn classes_agree(&self, classes: usize) -> Result<(), ModelError> {
         self.args().num_classes.agrees("num_classes", &classes)?;
         match (self.num_classes.found(), self.pretrained_cfg.get()) {
             (Some(_), _) => self.num_classes.agrees("num_classes", &classes),
-            // The weights as published had a head.
+            // `pretrained_cfg` describes the published weights, which had a head.
             (None, Some(published)) if classes > 0 => published.num_classes.agrees("num_classes", &classes),
             (None, _) => Ok(()),
         }
     }
 
-    /// Whether the config says that there is a classifier.
+    /// Whether the config states that there is a classifier.
     pub(in crate::models) fn classifies(&self) -> bool {
         let classes = match self.num_classes.found() {
             Some(_) => &self.num_classes,

@@ -1,13 +1,13 @@
-//! A plain chain as `torch.nn.Sequential` stores it, which is what the RMNet repository's `deploy()` and pruning write: the
-//! names are numbers, and strides, paddings, pools and activations are in no tensor. `config.json`, or the metadata of the
-//! file, lists the modules in order under `rmnet_chain`:
+//! A plain chain as `torch.nn.Sequential` stores it, which is what the RMNet repository's `deploy()` and pruning write: the names are
+//! numbers, and no tensor shows strides, paddings, pools and activations. `config.json`, or the file's metadata, lists the modules in order
+//! under `rmnet_chain`:
 //!
 //! ```json
 //! {"rmnet_chain": [{"op": "conv2d", "stride": 1, "padding": 1}, {"op": "batch_norm"}, {"op": "relu"},
 //!   {"op": "max_pool", "kernel": 3, "stride": 2, "padding": 1}, {"op": "global_average"}, {"op": "flatten"}, {"op": "linear"}]}
 //! ```
 //!
-//! Also `relu6`, `prelu` and `identity` (a dropout). Widths and groups are read off the tensors, so that a pruned chain loads like
+//! Further modules are `relu6`, `prelu` and `identity` (a dropout). Widths and groups follow from the tensors, so a pruned chain loads like
 //! any other. Unless `"kernel": [height, width]` says otherwise, kernels are square with k = 2 * padding + 1. Unless `"bias": false` says
 //! otherwise, a layer has a bias (a batch norm a shift) if other layers of its type have one. Image size and normalisation are
 //! `input_size`, `mean`, `std` as timm writes them.
@@ -24,8 +24,8 @@ use serde_json::Value;
 /// Key of the list of modules, in `config.json` or in the file's metadata.
 pub(in crate::models) const KEY: &str = "rmnet_chain";
 
-/// Whether each module has a bias: as listed, else like other modules of its type. A layer followed by a batch norm usually has none; any
-/// other has one if one of them has, or if a batch norm has a shift.
+/// Whether each module has a bias: as listed, else as in other modules of its type. A layer followed by a batch norm usually has none. Any
+/// other layer has one if one of these layers has one, or if a batch norm has a shift.
 fn biased(reader: &TensorReader<'_>, modules: &[Module]) -> Vec<bool> {
     let normed = |i: usize| matches!(modules.get(i + 1), Some(Module::BatchNorm));
     let has = |i: usize| reader.shape(&format!("{i}.bias")).is_some();
@@ -93,7 +93,7 @@ pub(in crate::models) fn build(
                 net.push(name, Op::MaxPool(pool), &[x])?
             }
             Module::GlobalAverage => net.push(name, Op::GlobalAverage, &[x])?,
-            // What follows reads a map of one pixel, or all of the map.
+            // Nothing to do: the next layer reads a map of one pixel, or the whole map.
             Module::Flatten | Module::Identity => x,
             Module::Linear { .. } => net.linear(&name, biased[index], x)?,
         };
@@ -119,7 +119,7 @@ pub(in crate::models) struct ListedWindow {
     pub(in crate::models) bias: bool,
 }
 
-/// Width and groups are the weight's.
+/// A convolution with the listed window; width and groups follow from its weight.
 pub(in crate::models) fn conv(
     net: &mut Layers<'_, '_>,
     name: &str,

@@ -1,5 +1,5 @@
-//! IResNet (ArcFace): a batch norm before each block, PReLU with a slope per channel, no activation after the sum, and a linear
-//! layer over the whole last map. Its output is an embedding of a face, not scores of classes. The names are insightface's.
+//! IResNet (ArcFace): a batch norm before each block, PReLU with a slope per channel, no activation after the sum, and a linear layer over
+//! the whole last map. Its output is an embedding of a face instead of class scores. The names are insightface's.
 
 use crate::graph::ValueId;
 use crate::models::architecture::Built;
@@ -8,13 +8,13 @@ use crate::models::build::reader::TensorReader;
 use crate::models::build::steps;
 use crate::models::{Key, ModelError};
 
-/// Side of the square map that `features` inputs flatten, where they are one.
+/// Side of the square map whose flattened size is `features`; `None` if there is none.
 pub(in crate::models) fn map_side(features: usize, channels: usize) -> Option<usize> {
     let side = features.checked_div(channels)?.isqrt();
     (side > 0 && side * side * channels == features).then_some(side)
 }
 
-/// The side of the square image that gives such a map, where all strides together shrink it so much.
+/// Side of the square image whose last map has side `map`, if `shrinks` is the product of all strides.
 pub(in crate::models) fn image_side(map: usize, shrinks: usize) -> Option<usize> {
     map.checked_mul(shrinks)
 }

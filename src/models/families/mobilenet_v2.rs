@@ -1,8 +1,7 @@
-//! MobileNetV2 (arXiv 1801.04381) as a graph, whatever its tensors are called.
+//! Builds MobileNetV2 (arXiv 1801.04381), independent of tensor names.
 //!
-//! A naming scheme gives a [`MobileNetV2Layout`]: names, and what no tensor shows (strides, padding, the epsilon of batch norms). Widths
-//! are read off the shapes. Strides cannot be: where a width multiplier makes two stages equally wide, a block of stride 2
-//! looks like one of stride 1.
+//! A naming scheme provides a [`MobileNetV2Layout`]: names, and properties that no tensor shows (strides, padding). Widths follow from the
+//! shapes. Strides do not: if a width multiplier makes two stages equally wide, a block of stride 2 looks like one of stride 1.
 
 use crate::graph::{Graph, ValueId};
 use crate::models::architecture::Built;
@@ -21,7 +20,7 @@ pub(in crate::models) const STRIDES: [usize; 7] = [1, 2, 2, 2, 1, 2, 1];
 /// Names of a convolution, its batch norm and the activation after it.
 pub(in crate::models) type Unit = [String; 3];
 
-/// What the names and the config say.
+/// The network's names, and its properties from the config.
 pub(in crate::models) struct MobileNetV2Layout {
     pub(in crate::models) stem: Unit,
     pub(in crate::models) blocks: Vec<Block>,
@@ -30,13 +29,13 @@ pub(in crate::models) struct MobileNetV2Layout {
     /// Average pool and classifier.
     pub(in crate::models) head: [String; 2],
     pub(in crate::models) activation: Rectifier,
-    /// Padding is TensorFlow's "SAME".
+    /// Whether padding is TensorFlow's "SAME".
     pub(in crate::models) same: bool,
 }
 
 /// An inverted residual: 1x1 expansion, depthwise 3x3, linear 1x1 projection.
 pub(in crate::models) struct Block {
-    /// Also the name of its sum, where it has one.
+    /// Also the name of its sum, if it has one.
     pub(in crate::models) name: String,
     pub(in crate::models) expand: Option<Unit>,
     pub(in crate::models) depthwise: Unit,
@@ -44,16 +43,16 @@ pub(in crate::models) struct Block {
     pub(in crate::models) project: [String; 2],
     pub(in crate::models) stride: usize,
     pub(in crate::models) dilation: usize,
-    /// Its input is added where stride and widths allow that.
+    /// Whether its input is added, if stride and widths allow it.
     pub(in crate::models) residual: bool,
 }
 
-/// A network built, with the widths that config files speak about.
+/// The built network, with the widths that config files may state.
 pub(in crate::models) struct Net {
     pub(in crate::models) graph: Graph,
     pub(in crate::models) in_channels: usize,
     pub(in crate::models) stem: usize,
-    /// Of each block: channels of its depthwise convolution, and of its output.
+    /// Per block: channels of its depthwise convolution, and of its output.
     pub(in crate::models) widths: Vec<[usize; 2]>,
     pub(in crate::models) last: usize,
     /// Names of the blocks that have a residual connection.
@@ -68,7 +67,7 @@ impl Net {
     }
 }
 
-/// Stride of every block, for stages of these depths: as stated, or as published.
+/// Stride of every block, for stages of the given depths, as stated or as published.
 pub(in crate::models) fn strides(
     reader: &mut TensorReader<'_>,
     depths: &[usize; 7],
@@ -82,7 +81,7 @@ pub(in crate::models) fn strides(
     if by_block { c.counts(Key::BlockStrides, &strides, "blocks") } else { Ok(strides) }
 }
 
-/// A stage's stride is that of its first block.
+/// Stride of every block from the strides of stages: the first block of a stage has the stage's stride, the others 1.
 pub(in crate::models) fn spread(depths: &[usize; 7], of_stages: &[usize]) -> Vec<usize> {
     let stage = |(depth, first): (&usize, &usize)| {
         let first = *first;
@@ -91,7 +90,7 @@ pub(in crate::models) fn spread(depths: &[usize; 7], of_stages: &[usize]) -> Vec
     depths.iter().zip(of_stages).flat_map(stage).collect()
 }
 
-/// Builds the network; [`TensorReader::finish`] then tells whether a tensor is left over.
+/// Builds the network. [`TensorReader::finish`] then checks for unread tensors.
 pub(in crate::models) fn build(
     reader: &mut TensorReader<'_>,
     layout: &MobileNetV2Layout,
@@ -123,7 +122,7 @@ struct MobileNetV2Builder<'r, 'c> {
 }
 
 impl MobileNetV2Builder<'_, '_> {
-    /// A convolution and its batch norm, by their names.
+    /// A convolution and its batch norm, with the given names.
     fn conv(
         &mut self,
         [conv, norm]: [&String; 2],

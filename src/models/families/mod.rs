@@ -1,4 +1,4 @@
-//! Families: networks as graphs, whatever their tensors are called. A naming gives the names, and what no tensor shows.
+//! Families: builders of graphs that do not depend on tensor names. A naming provides the names, and properties that no tensor shows.
 
 pub(super) mod chain;
 pub(super) mod iresnet;

@@ -1,5 +1,5 @@
-//! RepVGG (arXiv 2101.03697) as a graph: parallel 3x3, 1x1 and batch-norm branches as trained, or one 3x3 as deployed, block
-//! by block as the tensors have it.
+//! Builds RepVGG (arXiv 2101.03697). The tensors decide for each block whether it has parallel 3x3, 1x1 and batch-norm branches, as
+//! trained, or one 3x3, as deployed.
 
 use crate::graph::{Conv2d, Graph, Op, Shape, ValueId};
 use crate::models::architecture::Built;
@@ -14,9 +14,9 @@ const STAGES: usize = 4;
 /// Names of layers, which are also names of nodes.
 pub(in crate::models) struct RepVggNames {
     pub(in crate::models) stem: &'static str,
-    /// Name of a stage, but for its number.
+    /// Name of a stage, without its number.
     pub(in crate::models) stage: &'static str,
-    /// Number of the first.
+    /// Number of the first stage.
     pub(in crate::models) first: usize,
     /// Within a block: 3x3, 1x1, batch norm, and the one convolution of the deployed form.
     pub(in crate::models) dense: &'static str,
@@ -29,7 +29,7 @@ pub(in crate::models) struct RepVggNames {
     pub(in crate::models) head: [&'static str; 2],
 }
 
-/// Returns the network and its number of input channels; [`TensorReader::finish`] then tells whether a tensor is left over.
+/// Returns the network and its number of input channels. [`TensorReader::finish`] then checks for unread tensors.
 pub(in crate::models) fn build(
     reader: &mut TensorReader<'_>,
     names: &RepVggNames,
@@ -67,7 +67,7 @@ struct RepVggBuilder<'r, 'c> {
     names: &'r RepVggNames,
     /// Blocks that have branches.
     blocks: Vec<String>,
-    /// The most groups of any convolution.
+    /// Maximum groups of any convolution.
     most_groups: usize,
 }
 
@@ -122,7 +122,7 @@ impl RepVggBuilder<'_, '_> {
         self.layers.norm_alone(&norm, y)
     }
 
-    /// The groups of a convolution of `x`: branches of one sum may have their own.
+    /// The groups of a convolution of `x`, which may differ between branches of one sum.
     fn groups(&mut self, conv: &str, side: usize, x: ValueId) -> Result<usize, ModelError> {
         let channels = self.layers.channels(x);
         let groups = layers::groups(self.layers.reader, conv, channels, &format!("{side}, {side}"), None)?;
@@ -130,7 +130,7 @@ impl RepVggBuilder<'_, '_> {
         Ok(groups)
     }
 
-    /// Squeeze-and-excitation after the sum, where the block has it.
+    /// Squeeze-and-excitation after the sum, if the block has it.
     fn gate(&mut self, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
         let [down, up] = self.names.squeeze.map(|layer| format!("{name}.{layer}"));
         if self.layers.reader.shape(&format!("{down}.weight")).is_none() {

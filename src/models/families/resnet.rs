@@ -1,7 +1,7 @@
-//! The ResNet family as a graph, whatever its tensors are called.
+//! Builds the ResNet family, independent of tensor names.
 //!
-//! A naming scheme is an implementation of [`ResNetNames`]; what differs between networks in more than widths is a [`ResNetLayout`].
-//! Widths, depths and groups are read off the shapes.
+//! A naming scheme implements [`ResNetNames`]. A [`ResNetLayout`] describes how networks differ except in widths, depths and groups, which
+//! follow from the tensors.
 
 use crate::graph::{Graph, Op, ValueId};
 use crate::models::architecture::Built;
@@ -12,7 +12,7 @@ use crate::models::build::steps::{self, Step};
 use crate::models::{Key, ModelError};
 use std::fmt;
 
-/// What a residual block is made of.
+/// The kind of a residual block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::models) enum BlockKind {
     /// Two 3x3 convolutions.
@@ -41,31 +41,31 @@ pub(in crate::models) enum Stem {
     Cifar,
 }
 
-/// What a naming scheme finds out, from names or from a config file, before the network is built.
+/// The properties that a naming scheme determines, from names or from a config file, before the network is built.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::models) struct ResNetLayout {
     pub(in crate::models) stem: Stem,
-    /// A strided 3x3 convolution in place of the max-pool.
+    /// Whether a strided 3x3 convolution replaces the max-pool.
     pub(in crate::models) conv_pool: bool,
     /// Stride of the first stage by convention; later stages have 2.
     pub(in crate::models) first_stage_stride: usize,
-    /// The 3x3 of a bottleneck may be grouped.
+    /// Whether the 3x3 of a bottleneck may be grouped.
     pub(in crate::models) grouped: bool,
-    /// A shortcut of stride 2 is an average pool and a convolution of stride 1.
+    /// Whether a shortcut of stride 2 is an average pool and a convolution of stride 1.
     pub(in crate::models) avg_down: bool,
-    /// Squeeze-and-excitation ends each block.
+    /// Whether each block ends with squeeze-and-excitation.
     pub(in crate::models) squeeze_excite: bool,
 }
 
-/// What no tensor shows, settled.
+/// The properties that no tensor shows.
 struct Steps {
     stem_stride: usize,
     stem_pool: bool,
     /// By stage.
     blocks: Vec<Vec<Step>>,
-    /// A bottleneck strides on its first 1x1, not on its 3x3.
+    /// Whether a bottleneck strides on its first 1x1 instead of its 3x3.
     stride_in_first: bool,
-    /// Strides are stated, so that a projection may be where none would be needed.
+    /// Whether strides are stated, in which case any block may have a projection.
     stated: bool,
 }
 
@@ -81,13 +81,13 @@ pub(in crate::models) trait ResNetNames {
     fn unit(&self, block: &str, i: usize) -> [String; 3];
     /// Modules that may hold the slopes of a PReLU after unit `i` of a block.
     fn activations(&self, block: &str, i: usize) -> Vec<String>;
-    /// Average pool (where there is one), convolution and batch norm.
+    /// Average pool (if there is one), convolution and batch norm.
     fn shortcut(&self, block: &str) -> [String; 3];
     /// Average pool and classifier.
     fn head(&self) -> [String; 2];
 }
 
-/// A network built, with what config files may speak about.
+/// The built network, with the properties that config files may state.
 pub(in crate::models) struct ResNet {
     pub(in crate::models) graph: Graph,
     pub(in crate::models) layout: ResNetLayout,
@@ -101,7 +101,7 @@ pub(in crate::models) struct ResNet {
     pub(in crate::models) groups: usize,
     /// `None` where the output is the pooled features.
     pub(in crate::models) classes: Option<usize>,
-    /// The kind that all blocks have, or `None` where they differ.
+    /// The kind of all blocks, or `None` if they differ.
     pub(in crate::models) kind: Option<BlockKind>,
     kinds: Vec<BlockKind>,
     stem_pool: bool,
@@ -142,7 +142,7 @@ impl From<ResNet> for Built {
     }
 }
 
-/// Builds the network; [`TensorReader::finish`] then tells whether a tensor is left over.
+/// Builds the network. [`TensorReader::finish`] then checks for unread tensors.
 pub(in crate::models) fn build(
     reader: &mut TensorReader<'_>,
     names: &impl ResNetNames,
@@ -157,7 +157,7 @@ pub(in crate::models) fn build(
     let [conv, ..] = names.stem();
     let (first, side) = match layout.stem {
         Stem::Plain => {
-            // A stem of one tap or an even window would be of another family.
+            // A stem with one tap or an even window belongs to another family.
             let side = match reader.shape(&format!("{conv}.weight")) {
                 Some([_, _, h, w]) if h == w && h % 2 == 1 && *h > 3 => *h,
                 _ => 7,
@@ -204,17 +204,17 @@ pub(in crate::models) fn build(
     })
 }
 
-/// What a block is made of, by the window of its first convolution.
+/// The kind of a block, from the window of its first convolution and the presence of a third one.
 fn kind(reader: &TensorReader<'_>, names: &impl ResNetNames, block: &str) -> BlockKind {
     let shape = |i: usize| reader.shape(&format!("{}.weight", names.unit(block, i)[0]));
-    // Where it is missing or misshapen, reading it says so.
+    // If a weight is missing or has a wrong shape, reading it reports the error.
     match (shape(0), shape(2)) {
         (Some([_, _, 1, 1]), _) | (_, Some(_)) => BlockKind::Bottleneck,
         (_, None) => BlockKind::Basic,
     }
 }
 
-/// Settles what no tensor shows.
+/// Determines the properties that no tensor shows.
 fn steps(
     reader: &mut TensorReader<'_>,
     layout: &ResNetLayout,
@@ -255,12 +255,12 @@ struct ResNetBuilder<'r, 'c, N> {
     names: &'r N,
     layout: ResNetLayout,
     steps: Steps,
-    /// Groups of the first bottleneck's 3x3: all have the same.
+    /// Groups of the first bottleneck's 3x3; all bottlenecks have the same.
     groups: Option<usize>,
 }
 
 impl<N: ResNetNames> ResNetBuilder<'_, '_, N> {
-    /// `side` is that of the first window.
+    /// Appends the stem; `side` is the side of its first window.
     fn stem(&mut self, side: usize) -> Result<ValueId, ModelError> {
         let [conv, norm, relu, pool] = self.names.stem();
         let l = &mut self.layers;
@@ -355,7 +355,7 @@ impl<N: ResNetNames> ResNetBuilder<'_, '_, N> {
         Ok(y)
     }
 
-    /// Groups of a bottleneck's 3x3 over `x`: all bottlenecks have the same.
+    /// Groups of a bottleneck's 3x3 over `x`, which must be equal in all bottlenecks.
     fn inner_groups(&mut self, conv: &str, x: ValueId) -> Result<usize, ModelError> {
         if !self.layout.grouped {
             return Ok(1);
@@ -365,7 +365,7 @@ impl<N: ResNetNames> ResNetBuilder<'_, '_, N> {
         Ok(*self.groups.insert(groups))
     }
 
-    /// The 1x1 convolution of a shortcut, behind a 2x2 average pool where the network has one and the block strides.
+    /// The 1x1 convolution of a shortcut, after a 2x2 average pool if the network has these and the block strides.
     fn projection(
         &mut self,
         block: &str,

@@ -1,5 +1,5 @@
-//! Pre-activation ResNetV2 with batch norm, in timm's names: `stem.conv`, `stages.{s}.blocks.{i}.norm{n}/conv{n}`,
-//! `downsample.conv`, `norm`, `head.fc`. A batch norm and a ReLU stand before each convolution, and nothing after a block's sum.
+//! Pre-activation ResNetV2 with batch norm, in timm's names: `stem.conv`, `stages.{s}.blocks.{i}.norm{n}/conv{n}`, `downsample.conv`,
+//! `norm`, `head.fc`. A batch norm and a ReLU precede each convolution, and nothing follows a block's sum.
 
 use super::resnet::BlockKind;
 use crate::graph::{Graph, Op, ValueId};
@@ -9,7 +9,7 @@ use crate::models::build::reader::TensorReader;
 use crate::models::build::steps::{self, Step};
 use crate::models::{Key, ModelError};
 
-/// Whether a tensor is of a block's first norm.
+/// Whether a tensor belongs to a block's first norm.
 pub(in crate::models) fn block_norm(tensor: &str) -> bool {
     block_of(tensor).is_some() && tensor.contains(".norm1.")
 }
@@ -20,7 +20,7 @@ fn block_of(tensor: &str) -> Option<(usize, usize)> {
     Some((stage.parse().ok()?, index.parse().ok()?))
 }
 
-/// A network built, with what config files may speak about.
+/// The built network, with the properties that config files may state.
 pub(in crate::models) struct ResNetV2 {
     graph: Graph,
     pub(in crate::models) in_channels: usize,
@@ -41,7 +41,7 @@ impl From<ResNetV2> for Built {
     }
 }
 
-/// Basic blocks or bottlenecks, with a plain or a `deep` stem. Strided shortcuts average where the network is `avg_down`.
+/// Builds basic blocks or bottlenecks, with a plain or a `deep` stem. With `avg_down`, strided shortcuts average.
 pub(in crate::models) fn build(
     reader: &mut TensorReader<'_>,
     deep: bool,
@@ -81,11 +81,11 @@ pub(in crate::models) fn build(
 
 struct ResNetV2Builder<'r, 'c> {
     layers: Layers<'r, 'c>,
-    /// Two 3x3 convolutions in a block, instead of 1x1, 3x3, 1x1.
+    /// Whether a block has two 3x3 convolutions instead of 1x1, 3x3, 1x1.
     basic: bool,
-    /// A shortcut of stride 2 is an average pool and a convolution of stride 1.
+    /// Whether a shortcut of stride 2 is an average pool and a convolution of stride 1.
     avg_down: bool,
-    /// A bottleneck strides on its first 1x1.
+    /// Whether a bottleneck strides on its first 1x1.
     in_first: bool,
 }
 
@@ -110,7 +110,7 @@ impl ResNetV2Builder<'_, '_> {
         self.layers.relu(format!("{norm}.act"), x)
     }
 
-    /// One residual block; only the `first` of a stage may have a projection, which reads what the first norm gives.
+    /// One residual block; only the `first` of a stage may have a projection, which reads the activated output of the first norm.
     fn block(&mut self, name: &str, step: Step, first: bool, x: ValueId) -> Result<ValueId, ModelError> {
         let part = |what: &str| format!("{name}.{what}");
         let stride = step.stride;

@@ -1,4 +1,4 @@
-//! The names of insightface, and how it prepares the image of a face.
+//! The names of insightface, and its preprocessing of face images.
 
 use crate::models::architecture::{self, Architecture};
 use crate::models::build::layers::depths;
@@ -12,7 +12,7 @@ pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     own_prefix: "",
     shown_by: "insightface IResNet names (`prelu.weight`, `layer1.0.prelu.weight`)",
     matches: |dict| {
-        // A ResNet with slopes has neither of the last two batch norms.
+        // A ResNet with PReLU slopes has neither of these final batch norms.
         let last = dict.shape("features.weight").or(dict.shape("bn2.weight")).is_some();
         last && dict.names().any(|n| n.starts_with("layer") && n.ends_with(".prelu.weight"))
     },
@@ -22,7 +22,7 @@ pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     timm: architecture::not_in_timm,
 };
 
-/// As insightface runs it: warped to the size that the linear layer asks for, values from -1 to 1.
+/// insightface's preprocessing: warped to the size that the linear layer requires, values from -1 to 1.
 fn preprocess(dict: &StateDict<'_>) -> Preprocess {
     let dim = |name: &str, at: usize| dict.tensor(name)?.shape().get(at).copied();
     let side = || {

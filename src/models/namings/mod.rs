@@ -1,5 +1,5 @@
-//! Namings: what a library calls the tensors of a family, and what its config files say of the network. One file or folder for each
-//! library, in a folder one file for each family.
+//! Namings: the tensor names that a library uses for a family, and its config files. Each library has a file or a folder; a folder has one
+//! file for each family.
 
 pub(super) mod hugging_face;
 pub(super) mod insightface;

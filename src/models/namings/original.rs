@@ -1,4 +1,4 @@
-//! The names of a network's authors: RepVGG's `stage0`, `stage{1-4}.{i}.rbr_dense`, `linear`.
+//! The names used by a network's authors: RepVGG's `stage0`, `stage{1-4}.{i}.rbr_dense`, `linear`.
 
 use crate::models::Naming;
 use crate::models::architecture::{self, Architecture};

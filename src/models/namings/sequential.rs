@@ -1,4 +1,4 @@
-//! Numbers for names, as `torch.nn.Sequential` gives them: a plain chain, whose modules a list describes.
+//! Numbers as names, as in `torch.nn.Sequential`: a plain chain whose modules are described by a list.
 
 use crate::models::Naming;
 use crate::models::architecture::{self, Architecture};
@@ -13,7 +13,7 @@ pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     matches: |dict| {
         let numbered = |n: &str| n.starts_with(|c: char| c.is_ascii_digit());
         let described = dict.config().own.rmnet_chain.found().is_some() || dict.metadata(KEY).is_some();
-        // Behind a deeper prefix there is a layer, not the chain.
+        // A deeper prefix contains a layer, not the chain.
         described
             && (dict.names().all(numbered) && dict.shape("weight").is_none() || dict.prefix().is_empty())
     },
@@ -26,7 +26,7 @@ pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     timm: architecture::not_in_timm,
 };
 
-/// Whether every tensor has a number for a layer, but nothing says what the layers are.
+/// The first tensor name of a network whose layers are all numbered but not described; `None` for other networks.
 pub(in crate::models) fn undescribed<'d>(dict: &'d StateDict<'_>) -> Option<&'d str> {
     let numbered = |n: &str| {
         n.split_once('.').is_some_and(|(i, what)| i.parse::<usize>().is_ok() && !what.contains('.'))

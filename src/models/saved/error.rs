@@ -7,20 +7,20 @@ use std::path::PathBuf;
 /// Key of the chain in a file's metadata.
 pub const METADATA_KEY: &str = crate::checkpoint::RMNET_METADATA;
 
-/// The layout of the chain.
+/// Version of the chain's format.
 pub(super) const VERSION: u32 = 1;
 
 /// Why a graph could not be saved, or a saved one not loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SavedError {
-    /// The metadata is of another program: no chain at all.
+    /// The metadata was written by another program and is not a chain.
     #[error("metadata `{METADATA_KEY}` is no chain that rmnet wrote")]
     Foreign,
-    /// The chain in the metadata is not one of ours.
+    /// The chain in the metadata cannot be parsed.
     #[error("metadata `{METADATA_KEY}`: {0}")]
     Chain(#[from] serde_json::Error),
-    /// A later or unknown layout.
+    /// A later or unknown version.
     #[error("metadata `{METADATA_KEY}`: expected version {VERSION}, found {found}")]
     Version {
         /// What the file says.
@@ -33,7 +33,7 @@ pub enum SavedError {
         layer: String,
         /// The tensor.
         tensor: String,
-        /// Shape and dtype the chain asks for.
+        /// Shape and dtype that the chain requires.
         expected: String,
         /// What the file has.
         found: String,
@@ -46,29 +46,29 @@ pub enum SavedError {
         /// Its shape.
         found: Vec<usize>,
     },
-    /// Something beside the chain that does not fit it.
+    /// Other metadata that does not fit the chain.
     #[error("metadata `{METADATA_KEY}`: {what}: expected {expected}, found {found}")]
     Mismatch {
         /// What is compared.
         what: &'static str,
-        /// What the chain asks for.
+        /// What the chain requires.
         expected: String,
         /// What the file says.
         found: String,
     },
-    /// A preprocessing of numbers that are out of range.
+    /// A preprocessing with numbers that are out of range.
     #[error("metadata `{METADATA_KEY}`: {0}")]
     Preprocess(#[from] PreprocessError),
     /// A chain whose operations do not fit each other.
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// A weight or bias that f32 does not hold.
+    /// A weight or bias that overflows f32.
     #[error("{layer}: a weight or bias, folded with its batch norm, is beyond f32")]
     Overflow {
         /// The layer.
         layer: String,
     },
-    /// An operation the form has no place for.
+    /// An operation that the format does not support.
     #[error("{layer}: {what} cannot be saved; fold it first")]
     Unsaveable {
         /// The layer.

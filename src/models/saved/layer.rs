@@ -19,7 +19,7 @@ pub(super) struct SavedNode {
 }
 
 impl SavedNode {
-    /// Names of the tensors that it reads.
+    /// Names of the tensors that the node reads.
     pub(super) fn tensors(&self) -> Vec<&str> {
         match &self.op {
             SavedOp::Conv2d { blocks, bias, activation, .. } => {
@@ -48,13 +48,13 @@ pub(super) enum SavedOp {
         kernel: [usize; 2],
         stride: [usize; 2],
         padding: [usize; 2],
-        /// Left out where it is the same.
+        /// Omitted if it equals `padding`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         padding_end: Option<[usize; 2]>,
-        /// Left out where padding does not follow from the size of the input.
+        /// Omitted unless padding depends on the input size.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         same: bool,
-        /// Left out where no tap stands for a mean.
+        /// Omitted unless taps stand for a mean.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         even: bool,
         dilation: [usize; 2],
@@ -155,7 +155,7 @@ impl SavedActivation {
         }
     }
 
-    /// Adds the slopes of a PReLU to the tensors, as `{layer}.slope{number}`.
+    /// Converts an activation; adds the slopes of a PReLU to the tensors as `{layer}.slope{number}`.
     fn save(
         a: &Activation,
         layer: &str,
@@ -252,7 +252,7 @@ pub(super) fn saved_op(node: &Node, tensors: &mut Vec<(String, Lazy)>) -> Result
     })
 }
 
-/// A convolution whose tensors are called after its layer: `{layer}.weight`, `.weight1`, and so on.
+/// A convolution, with tensors named after its layer: `{layer}.weight`, `.weight1`, and so on.
 fn saved_conv(conv: &Conv2d, layer: &str, tensors: &mut Vec<(String, Lazy)>) -> SavedOp {
     let bias = format!("{layer}.bias");
     tensors.push((bias.clone(), Lazy::vector(&conv.bias)));
@@ -307,7 +307,7 @@ fn saved_conv(conv: &Conv2d, layer: &str, tensors: &mut Vec<(String, Lazy)>) -> 
     }
 }
 
-/// `channels` are those of the first operand.
+/// Reads an operation; `channels` is the number of channels of its first operand.
 pub(super) fn read_op(
     checkpoint: &Checkpoint,
     layer: &str,

@@ -1,8 +1,8 @@
 //! The block form: a rewritten graph as a `.safetensors` file that loads back bit for bit.
 //!
-//! Tensors are F32, folded once from f64. The chain itself is JSON in the file's metadata under [`METADATA_KEY`]: every node
-//! with its operation, operands and the names of its tensors. A file of plain weights (the literal form) has the same
-//! metadata and one `<layer>.weight` and `<layer>.bias` per convolution, as other runtimes expect.
+//! Tensors are F32, folded once from f64. The chain itself is JSON in the file's metadata under [`METADATA_KEY`]: every node with its
+//! operation, operands and the names of its tensors. In the literal form, which has plain weights, there is one `<layer>.weight` and
+//! `<layer>.bias` per convolution, as other runtimes expect.
 
 mod error;
 mod layer;
@@ -20,34 +20,34 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-/// Bound on the input's channels.
+/// Maximum channels of the input.
 const MAX_INPUT_CHANNELS: usize = 1 << 16;
 
-/// What belongs to a model besides its graph.
+/// The metadata of a model besides its graph.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct About {
-    /// Family of the checkpoint it came from, for people.
+    /// Family of the original checkpoint, as readable text.
     pub family: String,
     /// How an image becomes its input.
     pub preprocess: Preprocess,
     /// Class names, if known.
     pub labels: Option<Vec<String>>,
-    /// What the output is; logits where the file does not say.
+    /// Kind of the output; logits if the file does not state it.
     #[serde(default)]
     pub output: OutputKind,
-    /// How logits become scores; by softmax where the file does not say.
+    /// How logits become scores; by softmax if the file does not state it.
     #[serde(default)]
     pub scores: Scores,
-    /// What was assumed of the checkpoint it came from.
+    /// The assumptions made about the original checkpoint.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub assumed: Vec<Assumption>,
-    /// Names of the original's blocks and poolings, each with the node of the chain that gives its value.
+    /// Names of the original's blocks and poolings, each with the node of the chain that computes its value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub layers: BTreeMap<String, String>,
 }
 
 impl About {
-    /// Of a network that gives logits, and of which no more is known.
+    /// Metadata of a network that computes logits, without further properties.
     pub fn new(family: impl Into<String>, preprocess: Preprocess) -> About {
         About {
             family: family.into(),
@@ -60,7 +60,7 @@ impl About {
         }
     }
 
-    /// What is known of a model.
+    /// The metadata of a model.
     pub fn model(model: &Model) -> About {
         About {
             family: model.family.clone(),
@@ -86,8 +86,8 @@ struct SavedChain {
 /// Writes a graph to `path` atomically, through a temporary file beside it.
 ///
 /// # Errors
-/// [`SavedError::Unsaveable`] for a batch norm that was not folded, [`SavedError::Overflow`] for a weight beyond f32,
-/// [`SavedError::Write`] when the file cannot be written.
+/// [`SavedError::Unsaveable`] for a batch norm that was not folded, [`SavedError::Overflow`] for a weight that overflows f32,
+/// [`SavedError::Write`] if the file cannot be written.
 pub fn save(path: &Path, graph: &Graph, about: &About) -> Result<(), SavedError> {
     if let Some(layer) = graph.overflow() {
         return Err(SavedError::Overflow { layer: layer.into() });
@@ -109,7 +109,7 @@ pub fn save(path: &Path, graph: &Graph, about: &About) -> Result<(), SavedError>
     .map_err(|e| SavedError::Write { path: path.into(), reason: e.to_string() })
 }
 
-/// Loads a graph written by [`save`]; `None` if the file is not one.
+/// Loads a graph written by [`save`]; `None` if the file has no such metadata.
 ///
 /// # Errors
 /// [`SavedError`] names the tensor or layer, what was expected and what was found.
@@ -140,7 +140,7 @@ fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedErro
     struct Versioned {
         version: u32,
     }
-    // Ours has nodes, or at least a version, however wrong it is otherwise.
+    // Metadata of this crate has nodes or at least a version, even if it is invalid otherwise.
     let ours = match serde_json::from_str::<serde_json::Value>(json) {
         Ok(v) => v.get("nodes").is_some() || v.get("version").is_some_and(serde_json::Value::is_u64),
         Err(_) => json.contains("\"nodes\""),

@@ -1,5 +1,5 @@
-//! torchvision ResNets that the repository's `easy_*` scripts have converted in place: stem and classifier as they were, each
-//! block a plain `nn.Sequential` of convolutions with bias and ReLU.
+//! torchvision ResNets that the repository's `easy_*` scripts converted in place. Stem and classifier are unchanged; each block is a plain
+//! `nn.Sequential` of convolutions with bias and ReLU.
 
 use crate::graph::ValueId;
 use crate::models::architecture::Built;
@@ -11,9 +11,9 @@ use crate::models::{Key, ModelError};
 
 pub(in crate::models) fn build(reader: &mut TensorReader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
     let depths = depths(reader.names());
-    // Modules 0, 2 and in bottlenecks 4; between them ReLU.
+    // Convolutions are the modules 0, 2 and in bottlenecks 4, with ReLU between them.
     let count = if reader.shape("layer1.0.4.weight").is_some() { 3 } else { 2 };
-    // Batch norms are folded: all convolutions of blocks have a bias, or none has.
+    // Batch norms are folded: either all convolutions of blocks have a bias, or none has.
     let bias = reader.names().any(|n| n.starts_with("layer") && n.ends_with(".bias"));
     let of_stages = steps::strides(reader, &depths, 1)?;
     let stem_stride = reader.conventions.count(Key::StemStride, 2);

@@ -1,8 +1,8 @@
-//! The networks of the RMNet paper's own repository, as they are trained: residual connections in place, and batch norms
-//! called `running*` that only measure statistics for a later conversion.
+//! The networks of the RMNet paper's own repository, as trained: they have residual connections, and batch norms called `running*` that
+//! only measure statistics for a later conversion.
 //!
-//! What that repository writes after conversion is a plain chain: see [`chain`](super::chain), and [`converted`] for networks
-//! converted block by block.
+//! After conversion the repository writes plain chains: see [`chain`](super::chain), and [`converted`] for networks converted block by
+//! block.
 
 pub(in crate::models) mod converted;
 pub(in crate::models) mod preact;

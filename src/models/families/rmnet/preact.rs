@@ -1,5 +1,5 @@
-//! The pre-activation residual network for CIFAR: batch norm and ReLU before each 3x3, nothing after the sum, a projection
-//! without batch norm over the activated input where a stage begins. No norm before the classifier.
+//! The pre-activation residual network for CIFAR: batch norm and ReLU before each 3x3, and nothing after the sum. Where a stage begins, a
+//! projection without batch norm reads the activated input. There is no norm before the classifier.
 
 use super::statistics;
 use crate::graph::ValueId;
@@ -28,7 +28,7 @@ pub(in crate::models) fn build(reader: &mut TensorReader<'_>, size: [usize; 2]) 
     Ok(Built { graph: net.graph, family, blocks, classes })
 }
 
-/// The first block of every stage but the first strides and has another width.
+/// Except in the first stage, the first block of a stage strides and changes the width.
 fn block(
     net: &mut Layers<'_, '_>,
     name: &str,

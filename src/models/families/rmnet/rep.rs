@@ -1,7 +1,7 @@
 //! RM-RepVGG: RepVGG blocks (3x3, 1x1 and batch norm in parallel), some of which *reserve*: their first channels are passed on unchanged,
-//! and the branches compute only the others. With squeeze-and-excitation or without.
+//! and the branches compute only the others. Squeeze-and-excitation is optional.
 //!
-//! Strides are not in the tensors, but `bn00` is: a block has one exactly where its stride is 1 and its width stays.
+//! No tensor shows strides directly, but a block has `bn00` exactly if its stride is 1 and its width does not change.
 
 use crate::graph::{Activation, BatchNorm, Block, BlockWeight, Conv2d, Op, ValueId};
 use crate::models::architecture::Built;
@@ -13,7 +13,7 @@ use crate::models::{Key, ModelError};
 pub(in crate::models) fn build(reader: &mut TensorReader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
     let number = |name: &str| name.strip_prefix("feature.")?.split('.').next()?.parse::<usize>().ok();
     let blocks = || reader.names().filter_map(number);
-    // More blocks than tensors: the gap shows when it is read.
+    // A number beyond the count of tensors means a gap, which reading reports.
     let depth = blocks().max().map_or(1, |last| last.min(blocks().count()) + 1);
     let squeeze_excite = reader.shape("feature.0.se.down.weight").is_some();
     if squeeze_excite && size[0] != size[1] {
@@ -57,7 +57,7 @@ pub(in crate::models) fn build(reader: &mut TensorReader<'_>, size: [usize; 2]) 
     Ok(Built { graph: net.graph, family, blocks, classes })
 }
 
-/// The stride of a block without identity branch, as far as the networks of the repository leave one choice.
+/// The stride of a block without identity branch, if only one is possible among the repository's networks.
 fn stride(
     net: &Layers<'_, '_>,
     index: usize,
@@ -73,7 +73,8 @@ fn stride(
     };
     let first = |tensor: &str| net.reader.shape(tensor).and_then(|s| s.first().copied());
     if index == 0 {
-        // ImageNet networks shrink twice at once; those for small images begin at stride 1, right before an identity.
+        // ImageNet networks begin with two strided blocks. Networks for small images begin with stride 1, followed by a block with an
+        // identity.
         if net.reader.shape("feature.1.conv33.weight").is_none() {
             return cannot("`feature.0` is the only block".into());
         }
@@ -91,7 +92,7 @@ fn stride(
         };
     }
     match first(&format!("{name}.conv33.weight")) {
-        // At stride 1 it would have an identity.
+        // With stride 1 the block would have an identity.
         Some(out) if out == input => Ok(2),
         Some(out) if out < 2 * input => cannot(format!(
             "`{name}.conv33.weight` goes from {input} to {out} channels; a block of stride 2 at least doubles them"
@@ -100,7 +101,7 @@ fn stride(
     }
 }
 
-/// The sum of a block's branches, and how many of its first channels are its input's.
+/// The sum of a block's branches, and the number of its first channels that are passed on from the input.
 struct BranchSum {
     sum: ValueId,
     reserved: usize,
@@ -156,7 +157,7 @@ fn branches(
     Ok(BranchSum { sum: net.add(layer("add"), sum, own)?, reserved })
 }
 
-/// A convolution and its batch norm, behind `reserved` channels that stay zero.
+/// A convolution and its batch norm, preceded by `reserved` channels that stay zero.
 fn branch(
     net: &mut Layers<'_, '_>,
     conv: &str,
@@ -180,7 +181,7 @@ fn branch(
     Ok(y)
 }
 
-/// A batch norm behind `reserved` channels that it makes zero.
+/// A batch norm preceded by `reserved` channels that it sets to zero.
 fn padded(norm: BatchNorm, reserved: usize) -> BatchNorm {
     let behind = |value: f64, of: Vec<f64>| std::iter::repeat_n(value, reserved).chain(of).collect();
     BatchNorm {
@@ -192,7 +193,7 @@ fn padded(norm: BatchNorm, reserved: usize) -> BatchNorm {
     }
 }
 
-/// Squeeze-and-excitation before the ReLU: computed from all channels, applied to those not reserved.
+/// Squeeze-and-excitation before the ReLU, computed from all channels and applied to channels that are not reserved.
 fn excitation(net: &mut Layers<'_, '_>, name: &str, y: &BranchSum) -> Result<ValueId, ModelError> {
     let layers = ["squeeze", "down", "relu", "up", "sigmoid", "gate"].map(|what| format!("{name}.se.{what}"));
     net.excite(layers, y.reserved, y.sum)

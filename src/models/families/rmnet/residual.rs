@@ -1,5 +1,5 @@
-//! The basic residual networks that the repository converts and prunes: torchvision's names and function, with statistics
-//! beside them, and in networks that are being pruned a factor per channel (`mask*`) after every batch norm.
+//! The basic residual networks that the repository converts and prunes. They have torchvision's names and function and additional
+//! statistics. Networks that are being pruned also have a factor per channel (`mask*`) after every batch norm.
 
 use super::statistics;
 use crate::graph::{Conv2d, Op, ValueId, Weight};
@@ -64,8 +64,8 @@ fn masked_norm(
     net.push(name, Op::BatchNorm(norm), &[x])
 }
 
-/// `relu(mask2 * (bn2(..) + shortcut(relu(mask_res * x))))`. The block's input is never negative, so that
-/// `relu(m * x) = max(m, 0) * x`; and the second mask is a factor of both operands of the sum.
+/// `relu(mask2 * (bn2(..) + shortcut(relu(mask_res * x))))`. The block's input is never negative, so `relu(m * x) = max(m, 0) * x`. The
+/// second mask multiplies both operands of the sum.
 fn block(
     net: &mut Layers<'_, '_>,
     name: &str,

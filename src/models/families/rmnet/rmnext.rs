@@ -8,7 +8,7 @@ use crate::models::build::reader::TensorReader;
 use crate::models::build::steps::{self, Step};
 use crate::models::{Key, ModelError};
 
-/// ImageNet networks begin with two blocks of stride 2, numbered; others with one of stride 1.
+/// ImageNet networks begin with two numbered blocks of stride 2, others with one of stride 1.
 pub(in crate::models) fn build(reader: &mut TensorReader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
     let depths = depths(reader.names());
     let (stem, stride): (&[&str], usize) = match reader.shape("layer0.conv33.weight") {
@@ -41,7 +41,7 @@ pub(in crate::models) fn build(reader: &mut TensorReader<'_>, size: [usize; 2]) 
     Ok(Built { graph: net.graph, family, blocks, classes })
 }
 
-/// The value and the groups of its 3x3. Only the `first` of a stage may change the width.
+/// Appends a bottleneck; returns its value and the groups of its 3x3. Only the `first` of a stage may change the width.
 fn bottleneck(
     net: &mut Layers<'_, '_>,
     name: &str,

@@ -1,9 +1,9 @@
-//! The statistics beside a network that is to be converted.
+//! Statistics stored with a network for a later conversion.
 
 use crate::models::ModelError;
 use crate::models::build::layers::Layers;
 
-/// Accepts the statistics that a batch norm without weights measured; nothing is computed with them.
+/// Reads the statistics of a batch norm without weights, so that they count as known tensors. They are not used.
 pub(super) fn statistics(net: &mut Layers<'_, '_>, name: &str, channels: usize) -> Result<(), ModelError> {
     for what in ["running_mean", "running_var"] {
         let tensor = format!("{name}.{what}");

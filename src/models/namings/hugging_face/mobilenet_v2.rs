@@ -1,5 +1,5 @@
-//! Hugging Face's names: `mobilenet_v2.conv_stem`, `.layer.{i}`, `.conv_1x1`, `classifier`, and the `config.json` that says how
-//! convolutions pad, where they stride, and what each width was computed from.
+//! Hugging Face's names: `mobilenet_v2.conv_stem`, `.layer.{i}`, `.conv_1x1`, `classifier`, and the `config.json`, which states padding,
+//! strides, and the factors that the widths are computed from.
 
 use crate::field::Field;
 use crate::models::architecture::{self, Architecture, Built};
@@ -25,16 +25,16 @@ pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     timm: architecture::not_in_timm,
 };
 
-/// What the names begin with, but for those of a `MobileNetV2Model` alone.
+/// Prefix of the names, which a bare `MobileNetV2Model` does not have.
 const BODY: &str = "mobilenet_v2.";
 
-/// The processor's own defaults, at the size of `config.json`.
+/// The processor's defaults, at the image size of `config.json`.
 fn preprocess(dict: &StateDict<'_>) -> Preprocess {
     let side = dict.config().hugging_face.image_size.get().copied().unwrap_or(224);
     Preprocess::mobilenet().with_size([side; 2])
 }
 
-/// The first block stands in the stem and never has a shortcut; 16 others follow.
+/// Builds the network. The first block is part of the stem and never has a shortcut; 16 others follow.
 fn build(reader: &mut TensorReader<'_>, config: &Config, size: [usize; 2]) -> Result<Built, ModelError> {
     let config = &config.hugging_face;
     let sides = 1..=MAX_INPUT_SIDE;
@@ -101,7 +101,7 @@ fn layout(
     })
 }
 
-/// Stride and dilation of every block after the first: once the network's stride is `output_stride`, a stride becomes a
+/// Stride and dilation of every block after the first: once the network's total stride is `output_stride`, a further stride becomes a
 /// dilation of the blocks after it.
 fn steps(strides: &[usize], output_stride: usize) -> Vec<(usize, usize)> {
     let (mut reached, mut dilation) = (2, 1);
@@ -117,7 +117,7 @@ fn steps(strides: &[usize], output_stride: usize) -> Vec<(usize, usize)> {
     strides.iter().map(step).collect()
 }
 
-/// Refuses a config that other widths follow from than the tensors have.
+/// Refuses a config whose computed widths differ from the tensors'.
 fn widths_agree(config: &HuggingFaceConfig, net: &Net) -> Result<(), ModelError> {
     let multiplier = number(&config.depth_multiplier, "depth_multiplier", 1.0)?;
     let expansion = number(&config.expand_ratio, "expand_ratio", 6.0)?;
@@ -138,13 +138,13 @@ fn widths_agree(config: &HuggingFaceConfig, net: &Net) -> Result<(), ModelError>
         same(by_multiplier, &format!("{layer}.reduce_1x1"), *out, width(published, multiplier))?;
         input = *out;
     }
-    // Of narrow networks the last convolution keeps its width, unless the config says otherwise.
+    // In narrow networks the last convolution keeps its width, unless the config states otherwise.
     let fine = config.finegrained_output.flag("finegrained_output")?.unwrap_or(true) && multiplier < 1.0;
     let last = if fine { 1280 } else { width(1280, multiplier) };
     same(("finegrained_output", config.finegrained_output.found()), "conv_1x1", net.last, last)
 }
 
-/// Refuses a width of `layer` that is `found` by the key of the config, and is another in the `tensors`.
+/// Refuses a width of `layer` that, computed from the config's `key`, differs from the width in the `tensors`.
 fn same(
     (key, value): (&str, Option<&Value>),
     layer: &str,
@@ -162,7 +162,8 @@ fn same(
     })
 }
 
-/// A multiple of `divisor` near `factor * channels`, as the library rounds it: at least `least`, and not below nine tenths.
+/// `factor * channels` rounded to a multiple of `divisor`, as in the library: at least `least`, and at least nine tenths of the exact
+/// value.
 fn divisible(channels: usize, factor: f64, divisor: usize, least: usize) -> usize {
     let wanted = (channels as f64 * factor).round_ties_even();
     let near = (wanted + divisor as f64 / 2.0) as usize / divisor * divisor;
@@ -191,7 +192,7 @@ mod tests {
         let published = mobilenet_v2::spread(&DEPTHS, &mobilenet_v2::STRIDES);
         let steps = |output_stride| steps(&published[1..], output_stride);
         assert!(steps(32).iter().all(|(_, dilation)| *dilation == 1));
-        // A block that would stride is dilated as those before it.
+        // A block whose stride becomes a dilation is itself dilated as the blocks before it.
         assert_eq!(steps(16)[10..], [(1, 1), (1, 1), (1, 1), (1, 2), (1, 2), (1, 2)]);
         assert_eq!(steps(8)[4..8], [(1, 1), (1, 1), (1, 2), (1, 2)]);
         assert_eq!(steps(8)[12..], [(1, 2), (1, 4), (1, 4), (1, 4)]);

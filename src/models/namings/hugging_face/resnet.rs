@@ -1,5 +1,5 @@
-//! Hugging Face's names: `resnet.embedder`, `resnet.encoder.stages.{s}.layers.{i}.layer.{n}`, `classifier.1`, and the
-//! `config.json` that says where blocks stride.
+//! Hugging Face's names: `resnet.embedder`, `resnet.encoder.stages.{s}.layers.{i}.layer.{n}`, `classifier.1`, and the `config.json`, which
+//! states where blocks stride.
 
 use crate::models::architecture::{self, Architecture, Built};
 use crate::models::assume::Conventions;
@@ -20,7 +20,7 @@ pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
             n.starts_with("embedder.embedder.convolution.")
                 || n.starts_with("encoder.stages.") && n.contains(".layer.0.convolution.")
         };
-        // RegNet's names are the same, and its blocks are others.
+        // RegNet uses the same names for different blocks.
         let other = dict.prefix().ends_with("regnet.");
         dict.names().any(|n| {
             n.starts_with("resnet.embedder.") || n.starts_with("resnet.encoder.") || layer(n) && !other
@@ -32,11 +32,11 @@ pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     timm: architecture::not_in_timm,
 };
 
-/// What the names begin with, but for those of a `ResNetModel` or `ResNetBackbone` alone.
+/// Prefix of the names, which a bare `ResNetModel` or `ResNetBackbone` does not have.
 const BODY: &str = "resnet.";
 
 struct HuggingFaceNames {
-    /// [`BODY`] or nothing.
+    /// [`BODY`] or empty.
     body: &'static str,
 }
 
@@ -76,7 +76,7 @@ impl ResNetNames for HuggingFaceNames {
     }
 }
 
-/// The network as the tensors have it, strides as `config.json` says (by default the library's own).
+/// Builds the network from the tensors, with the strides of `config.json` (by default the library's defaults).
 fn build(reader: &mut TensorReader<'_>, config: &Config, size: [usize; 2]) -> Result<Built, ModelError> {
     let config = &config.hugging_face;
     activation(config)?;
@@ -105,7 +105,7 @@ fn build(reader: &mut TensorReader<'_>, config: &Config, size: [usize; 2]) -> Re
     Ok(net.into())
 }
 
-/// What the config of such a network says of it, and the library then builds.
+/// Adopts the activation that the config states, as the library does.
 pub(in crate::models) fn known(
     conventions: &mut Conventions,
     config: &HuggingFaceConfig,
@@ -133,7 +133,8 @@ fn shapes_agree(config: &HuggingFaceConfig, net: &ResNet) -> Result<(), ModelErr
     config.num_channels.agrees("num_channels", &net.in_channels)
 }
 
-/// Refuses what such a config says beside a ResNet under another library's names: other shapes, and strides that library has not.
+/// Checks such a config beside a ResNet with another library's names. Refuses contradicting shapes, and strides that the other library does
+/// not have.
 pub(in crate::models) fn agrees(config: &HuggingFaceConfig, net: &ResNet) -> Result<(), ModelError> {
     activation(config)?;
     kind_agrees(config, net)?;

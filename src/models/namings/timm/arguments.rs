@@ -1,6 +1,5 @@
-//! What the `config.json` of timm says of any family: the architecture, which is accepted by name, and its arguments. Most
-//! differences leave no trace in the tensors, so that every other architecture, and every argument that is not known to leave the
-//! function as it is, is refused by name.
+//! Checks timm's `config.json` for any family: the architecture and its arguments. Most differences between networks do not show in the
+//! tensors. Therefore only known architectures are accepted, and only arguments that are known not to change the function.
 
 use super::names::{blocks, plain, refused};
 use crate::models::ModelError;
@@ -9,22 +8,22 @@ use crate::models::config::{TimmConfig, wrong};
 use crate::models::families::resnet::BlockKind;
 use serde_json::Value;
 
-/// The values that an argument may have without a change of the network that tensors and architecture do not show.
+/// The values that an argument may have. They change the network only in ways that tensors or the architecture show.
 pub(super) enum Allowed {
-    /// Any: shapes or names show it, it is compared with them, or it is only of use in training.
+    /// Any value: shapes or names show it, it is compared with them, or it only matters in training.
     Any,
     /// `true` and `false`.
     Flag,
     /// These words.
     Words(&'static [&'static str]),
-    /// These values, as JSON spells them.
+    /// These values, in JSON.
     Values(&'static [&'static str]),
 }
 
 /// Arguments by name, each with the values that it may have.
 pub(super) type Arguments = &'static [(&'static str, Allowed)];
 
-/// Those of every family.
+/// Arguments of every family.
 const OF_ALL: Arguments = &[
     ("drop_path_rate", Allowed::Any),
     ("drop_rate", Allowed::Any),
@@ -52,10 +51,10 @@ fn unsupported<T>(what: impl Into<String>, why: impl Into<String>) -> Result<T, 
     Err(ModelError::Unsupported { what: what.into(), why: why.into() })
 }
 
-/// The architecture that a config names.
+/// The architecture named by a config.
 ///
 /// # Errors
-/// [`ModelError::Config`] when it is no name, [`ModelError::Unsupported`] when it is known not to be supported.
+/// [`ModelError::Config`] if it is not a string, [`ModelError::Unsupported`] if it is a known unsupported architecture.
 pub(in crate::models) fn architecture(config: &TimmConfig) -> Result<Option<&str>, ModelError> {
     let Some(name) = config.architecture.checked("architecture", "a name")? else { return Ok(None) };
     match refused(&plain(name)) {
@@ -64,12 +63,12 @@ pub(in crate::models) fn architecture(config: &TimmConfig) -> Result<Option<&str
     }
 }
 
-/// Refuses an architecture that the scheme of the tensors has not.
+/// Refuses an architecture that does not match the naming scheme of the tensors.
 pub(in crate::models) fn check(name: &str, architecture: &Architecture) -> Result<(), ModelError> {
     (architecture.timm)(&plain(name)).or_else(|why| unsupported(format!("timm `{name}`"), why))
 }
 
-/// Refuses arguments that neither every family nor this one allows, and another pooling than the average.
+/// Refuses arguments that are allowed neither for every family nor for this one, and any pooling except the average.
 pub(super) fn check_arguments(config: &TimmConfig, of_family: Arguments) -> Result<(), ModelError> {
     if let Some(pool) =
         config.global_pool.found().filter(|_| config.global_pool.get().is_none_or(|p| p != "avg"))
@@ -92,7 +91,7 @@ pub(super) fn check_arguments(config: &TimmConfig, of_family: Arguments) -> Resu
     }
 }
 
-/// Refuses an architecture of other blocks than the tensors have, where no argument changes their number.
+/// Refuses an architecture whose blocks differ from the tensors', unless an argument changes their number.
 pub(super) fn depths_agree(
     config: &TimmConfig,
     kind: Option<BlockKind>,
@@ -109,8 +108,8 @@ pub(super) fn depths_agree(
     Err(wrong("architecture", &expected, found))
 }
 
-/// Refuses a config that says of a part of the network, by the argument `key` or else by the architecture's name (`named`),
-/// that it is there where the tensors have not `shown` it, or the other way round.
+/// Refuses a config that disagrees with the tensors (`shown`) on whether a part of the network exists. The config states it by the argument
+/// `key`, or else by the architecture's name (`named`).
 pub(super) fn part_agrees(
     config: &TimmConfig,
     key: &str,
@@ -131,7 +130,7 @@ pub(super) fn part_agrees(
     Err(ModelError::Config { key, expected, found: found.to_string() })
 }
 
-/// Whether an argument asks for something: it is not `false`, an empty name or an empty object.
+/// Whether an argument enables something: it is not `false`, an empty name or an empty object.
 fn asks(argument: &Value) -> bool {
     match argument {
         Value::Bool(flag) => *flag,

@@ -1,5 +1,5 @@
-//! timm's names: `conv_stem`, `blocks.{s}.{i}.conv_pw/conv_dw/conv_pwl`, `conv_head`, `classifier`. Its EfficientNets have
-//! them too, so that `config.json` should say which network it is.
+//! timm's names: `conv_stem`, `blocks.{s}.{i}.conv_pw/conv_dw/conv_pwl`, `conv_head`, `classifier`. timm's EfficientNets use the same
+//! names, so `config.json` should state the architecture.
 
 use super::arguments::{Allowed, Arguments, check_arguments};
 use super::names;
@@ -23,7 +23,7 @@ pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     timm: names::mobilenet_v2,
 };
 
-/// The published stages, of any depth: the names say where a stage begins.
+/// Builds the published stages with any depths; the names show where a stage begins.
 fn build(reader: &mut TensorReader<'_>, config: &Config, size: [usize; 2]) -> Result<Built, ModelError> {
     check_arguments(&config.timm, ARGUMENTS)?;
     let depths = std::array::from_fn(|stage| layers::count(reader, |i| format!("blocks.{stage}.{i}")));
@@ -64,7 +64,7 @@ fn layout(depths: &[usize; 7], strides: &[usize]) -> MobileNetV2Layout {
     }
 }
 
-/// Arguments that leave the function of the network as its tensors and its architecture say.
+/// Arguments that do not change the function beyond what the tensors and the architecture show.
 const ARGUMENTS: Arguments = &[
     ("act_layer", Allowed::Words(&["relu6", "ReLU6"])),
     ("bn_eps", Allowed::Values(&["1e-5"])),

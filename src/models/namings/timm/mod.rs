@@ -1,4 +1,4 @@
-//! The names of timm. Its ResNets have torchvision's: what its config files say of them is in `resnet`.
+//! The names of timm. Its ResNets use torchvision's names; `resnet` checks their config files.
 
 mod arguments;
 pub(in crate::models) mod mobilenet_v2;

@@ -1,8 +1,8 @@
-//! Names of timm's architectures: which are known, and what they say about a network. Tables of patterns, for [`fits`] to read.
+//! Names of timm's architectures: which are known, and which properties they imply, as tables of patterns for [`fits`].
 
 use crate::models::families::resnet::BlockKind;
 
-/// What the name of a ResNet says about it, and its tensors show.
+/// The properties that a ResNet's name implies and that its tensors show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Variant {
     pub(super) deep_stem: bool,
@@ -45,7 +45,7 @@ const RESNETS: &[(&str, Variant)] = &[
     ("@seresnext#{d,t,tn}_#x#d", SE_DEEP_AVG),
 ];
 
-/// ResNetV2, and whether it has the deep stem, and average-pool shortcuts with it.
+/// ResNetV2, and whether it has the deep stem together with average-pool shortcuts.
 const RESNETS_V2: &[(&str, bool)] = &[("resnetv2_#", false), ("resnetv2_#{d,t}", true)];
 
 const MOBILENETS_V2: &[&str] = &["mobilenetv2_{035,050,075,100,110d,120d,140}"];
@@ -88,7 +88,7 @@ const DEPTHS: &[(&str, BlockKind, [usize; 4])] = &[
     ("420", BlockKind::Bottleneck, [4, 44, 87, 4]),
 ];
 
-/// Where weights come from, which may stand before a name: `@` in a pattern.
+/// Optional prefixes of a name, for the source of the weights: `@` in a pattern.
 const SOURCES: [&str; 6] = ["tv_", "gluon_", "ssl_", "swsl_", "ig_", ""];
 
 /// Whether a name fits a pattern: in it `#` stands for one or more digits, `*` for anything, `{a,b}` for `a` or `b`, `@` for one of
@@ -115,19 +115,19 @@ fn fits(name: &str, pattern: &str) -> bool {
     }
 }
 
-/// What a table says of a name.
+/// The entry of a table that fits a name.
 fn find<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
     table.iter().find(|(pattern, _)| fits(name, pattern)).map(|(_, what)| *what)
 }
 
-/// Without the tag of the weights.
+/// The name in lower case, without the tag of the weights.
 pub(super) fn plain(name: &str) -> String {
     name.split('.').next().unwrap_or_default().to_ascii_lowercase()
 }
 
 /// The blocks of a published ResNet or ResNetV2 of this name.
 pub(super) fn blocks(name: &str) -> Option<(BlockKind, [usize; 4])> {
-    // CIFAR networks count their layers otherwise.
+    // CIFAR networks count their layers differently.
     if name.starts_with("cifar") {
         return None;
     }
@@ -142,12 +142,12 @@ pub(super) fn refused(name: &str) -> Option<&'static str> {
     find(REFUSED, name)
 }
 
-/// What the name of a ResNet says about it; `None` for another network.
+/// The properties that a ResNet's name implies; `None` for other networks.
 pub(super) fn resnet_variant(name: &str) -> Option<Variant> {
     find(RESNETS, name)
 }
 
-/// Whether a ResNetV2 of this name has the deep stem, and average-pool shortcuts with it; `None` for another network.
+/// Whether a ResNetV2 of this name has the deep stem together with average-pool shortcuts; `None` for other networks.
 pub(super) fn resnet_v2_is_deep(name: &str) -> Option<bool> {
     find(RESNETS_V2, name)
 }
@@ -157,12 +157,12 @@ pub(in crate::models) fn resnet(name: &str) -> Result<(), &'static str> {
     resnet_variant(name).map(drop).ok_or("not among the ResNet architectures known here")
 }
 
-/// The same of a ResNetV2.
+/// As [`resnet`], for ResNetV2.
 pub(in crate::models) fn resnet_v2(name: &str) -> Result<(), &'static str> {
     resnet_v2_is_deep(name).map(drop).ok_or("not among the ResNetV2 architectures known here")
 }
 
-/// The same of a MobileNetV2.
+/// As [`resnet`], for MobileNetV2.
 pub(in crate::models) fn mobilenet_v2(name: &str) -> Result<(), &'static str> {
     match MOBILENETS_V2.iter().any(|pattern| fits(name, pattern)) {
         true => Ok(()),
@@ -170,7 +170,7 @@ pub(in crate::models) fn mobilenet_v2(name: &str) -> Result<(), &'static str> {
     }
 }
 
-/// The same of a RepVGG.
+/// As [`resnet`], for RepVGG.
 pub(in crate::models) fn repvgg(name: &str) -> Result<(), &'static str> {
     match REPVGGS.iter().any(|pattern| fits(name, pattern)) {
         true => Ok(()),

@@ -38,7 +38,7 @@ const NAMES: RepVggNames = RepVggNames {
     head: ["head.global_pool", "head.fc"],
 };
 
-/// Arguments that leave the function of the network as its tensors and its architecture say.
+/// Arguments that do not change the function beyond what the tensors and the architecture show.
 const ARGUMENTS: Arguments = &[
     ("act_layer", Allowed::Words(&["relu", "ReLU"])),
     ("drop_block_rate", Allowed::Any),

@@ -1,4 +1,4 @@
-//! What the `config.json` of timm says of a ResNet: its tensors have torchvision's names.
+//! Checks timm's `config.json` for a ResNet, whose tensors have torchvision's names.
 
 use super::arguments::{Allowed, Arguments, check_arguments, depths_agree, part_agrees};
 use super::names::{plain, resnet_variant};
@@ -9,7 +9,7 @@ use crate::models::{Key, ModelError};
 
 pub(in crate::models) use super::names::resnet as named;
 
-/// Arguments that leave the function of a ResNet as its tensors and its architecture say.
+/// Arguments that do not change the function beyond what the tensors and the architecture show.
 const ARGUMENTS: Arguments = &[
     ("aa_layer", Allowed::Words(&[""])),
     ("act_layer", Allowed::Words(&["relu", "ReLU"])),
@@ -24,7 +24,7 @@ const ARGUMENTS: Arguments = &[
     ("exportable", Allowed::Any),
     ("layers", Allowed::Any),
     ("norm_layer", Allowed::Words(&["batchnorm2d", "batchnorm", "BatchNorm2d"])),
-    // The dilation that follows from it is looked at before the network is built.
+    // The resulting dilation is determined before the network is built.
     ("output_stride", Allowed::Values(&["8", "16"])),
     ("replace_stem_pool", Allowed::Flag),
     ("scriptable", Allowed::Any),
@@ -33,7 +33,7 @@ const ARGUMENTS: Arguments = &[
     ("zero_init_last", Allowed::Any),
 ];
 
-/// What the config says of the network that its tensors do not show.
+/// Adopts the properties that the config states and the tensors do not show.
 pub(in crate::models) fn known(
     conventions: &mut Conventions,
     config: &TimmConfig,

@@ -21,7 +21,7 @@ pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     timm: names::resnet_v2,
 };
 
-/// Arguments that leave the function of the network as its tensors and its architecture say.
+/// Arguments that do not change the function beyond what the tensors and the architecture show.
 const ARGUMENTS: Arguments = &[
     ("act_layer", Allowed::Words(&["relu"])),
     ("avg_down", Allowed::Flag),
@@ -52,8 +52,8 @@ fn build(reader: &mut TensorReader<'_>, config: &Config, size: [usize; 2]) -> Re
     Ok(net.into())
 }
 
-/// Whether the strided shortcuts average, which no tensor shows: as `config.json` says, or as timm's own networks do, where
-/// the stem is deep. Refuses a config that says another stem than the tensors.
+/// Whether the strided shortcuts average, which no tensor shows. `config.json` states it; by default they do if the stem is deep, as in
+/// timm's own networks. Refuses a config whose stem differs from the tensors'.
 fn avg_down(reader: &mut TensorReader<'_>, config: &TimmConfig, deep: bool) -> Result<bool, ModelError> {
     let architecture = config.architecture.get();
     let named = match architecture {

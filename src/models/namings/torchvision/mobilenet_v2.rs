@@ -19,10 +19,10 @@ pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
     timm: architecture::not_in_timm,
 };
 
-/// The published stages: names count blocks only, so that of another network the strides have to be stated.
+/// Builds the published stages. Names only number the blocks, so for any other number of blocks the strides must be stated.
 fn build(reader: &mut TensorReader<'_>, size: [usize; 2]) -> Result<Built, ModelError> {
     let published: usize = DEPTHS.iter().sum();
-    // But for the first and the last of the numbered layers.
+    // The first and the last numbered layers are not blocks.
     let blocks = layers::count(reader, |i| format!("features.{i}")).saturating_sub(2);
     let stated = reader.conventions.is_stated(Key::BlockStrides);
     if blocks == published && !stated {
@@ -49,7 +49,7 @@ fn layout(strides: &[usize]) -> MobileNetV2Layout {
     let unit = |name: String| ["0", "1", "2"].map(|n| format!("{name}.{n}"));
     let block = |(i, stride): (usize, &usize)| {
         let name = format!("features.{}", i + 1);
-        // The first block has no expansion, and the later layers move up.
+        // The first block has no expansion, so its later layers have lower numbers.
         let expand = (i > 0).then(|| unit(format!("{name}.conv.0")));
         let first = usize::from(expand.is_some());
         let depthwise = unit(format!("{name}.conv.{first}"));
@@ -66,7 +66,7 @@ fn layout(strides: &[usize]) -> MobileNetV2Layout {
     }
 }
 
-/// Refuses other stages of as many blocks, where a width shows them.
+/// Refuses a network with as many blocks but other stages, if its widths show it.
 fn one_width_a_stage(reader: &TensorReader<'_>, net: &Net) -> Result<(), ModelError> {
     let mut first = 0;
     for depth in DEPTHS {

@@ -1,5 +1,5 @@
-//! torchvision's names: `conv1`, `bn1`, `layer{1-4}.{i}.conv{n}/bn{n}`, `downsample.{0,1}`, `fc`. timm's are the same, and for
-//! its variants: `conv1.{0-6}` for a deep stem, `downsample.{1,2}` behind an average pool, `se.fc{1,2}`, `maxpool.{0,1}`.
+//! torchvision's names: `conv1`, `bn1`, `layer{1-4}.{i}.conv{n}/bn{n}`, `downsample.{0,1}`, `fc`. timm uses the same names, and for its
+//! variants also `conv1.{0-6}` for a deep stem, `downsample.{1,2}` after an average pool, `se.fc{1,2}`, `maxpool.{0,1}`.
 
 use crate::models::architecture::{Architecture, Built};
 use crate::models::build::layers;
@@ -31,7 +31,7 @@ pub(in crate::models) const ARCHITECTURE: Architecture = Architecture {
 };
 
 struct Torchvision {
-    /// An average pool is the first module of a shortcut, a convolution and its batch norm the next ones.
+    /// Whether a shortcut begins with an average pool, followed by a convolution and its batch norm.
     avg_down: bool,
 }
 
@@ -57,14 +57,14 @@ impl ResNetNames for Torchvision {
     }
 
     fn activations(&self, block: &str, i: usize) -> Vec<String> {
-        // torchvision's blocks share one, timm's have one after each unit.
+        // torchvision's blocks share one activation module; timm's have one after each unit.
         let numbered = |what: &str| format!("{block}.{what}{}", i + 1);
         vec![numbered("relu"), numbered("act"), format!("{block}.relu"), format!("{block}.prelu")]
     }
 
     fn shortcut(&self, block: &str) -> [String; 3] {
         let module = |i: usize| format!("{block}.downsample.{i}");
-        // Without a pool its name is never used.
+        // The pool's name is not used without a pool.
         if self.avg_down { [0, 1, 2].map(module) } else { [2, 0, 1].map(module) }
     }
 
@@ -73,7 +73,7 @@ impl ResNetNames for Torchvision {
     }
 }
 
-/// Basic blocks, bottlenecks or both, grouped or wide, with squeeze-and-excitation or without; any of the stems and shortcuts.
+/// Builds basic blocks, bottlenecks or both, grouped or wide, with or without squeeze-and-excitation, and with any stem and shortcut.
 fn build(reader: &mut TensorReader<'_>, config: &Config, size: [usize; 2]) -> Result<Built, ModelError> {
     let has = |test: &dyn Fn(&str) -> bool| reader.names().any(test);
     let stem = match reader.shape("conv1.weight") {
@@ -85,7 +85,7 @@ fn build(reader: &mut TensorReader<'_>, config: &Config, size: [usize; 2]) -> Re
     let avg_down = has(&|name| {
         name.ends_with(".downsample.1.weight") && reader.shape(name).is_some_and(|shape| shape.len() == 4)
     });
-    // Slopes of a PReLU: nothing else is a vector under these names.
+    // Slopes of a PReLU, since nothing else has a vector under these names.
     let slopes = has(&|name| {
         let module = name.strip_suffix(".weight").and_then(|name| name.rsplit('.').next());
         let module = module.map(|m| m.trim_end_matches(|c: char| c.is_ascii_digit()));
