@@ -37,6 +37,11 @@ pub fn on_each<'a, T>(gpus: &'a [Gpu], cases: &'a [T]) -> Vec<(&'a Gpu, usize, &
     cases.iter().enumerate().flat_map(|(i, case)| gpus.iter().map(move |gpu| (gpu, i, case))).collect()
 }
 
+/// Each case with one of the adapters, in turn.
+pub fn in_turn<'a, T>(gpus: &'a [Gpu], cases: &'a [T]) -> Vec<(&'a Gpu, usize, &'a T)> {
+    cases.iter().enumerate().map(|(i, case)| (&gpus[i % gpus.len()], i, case)).collect()
+}
+
 fn open(adapter: wgpu::Adapter) -> Gpu {
     let info = adapter.get_info();
     let matrices = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
