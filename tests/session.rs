@@ -29,23 +29,21 @@ fn logits_of_every_fixture_on_every_device() {
     };
     let devices: Vec<_> = devices().into_iter().map(opened).collect();
     // The fixtures in the outer loop: while one driver compiles another has its own.
-    let mut kinds = HashSet::new();
+    let mut operations = HashSet::new();
     let mut all = vec![];
-    for name in fixtures::names() {
-        let f = Arc::new(fixtures::load(&name));
-        // A software driver that compiles every layer anew has the networks of a new family, or with an operation that none before has:
-        // another window, stride, dilation, padding or activation.
-        let mut new =
-            kinds.insert(f.model.family.replace(|c: char| c.is_ascii_digit() || ", ".contains(c), ""));
+    let mut names: Vec<_> = fixtures::names().into_iter().map(|name| (fixtures::load(&name), name)).collect();
+    names.sort_by_key(|(f, _)| f.model.graph.nodes().len());
+    for (f, name) in names {
+        let f = Arc::new(f);
+        // A software driver that compiles every layer anew has the smallest networks that between them have every operation: each
+        // window, stride, dilation, padding and activation.
+        let mut new = false;
         for node in f.model.graph.nodes() {
-            new |= kinds.insert(node.op.to_string().lines().next().unwrap_or_default().into());
+            new |= operations.insert(node.op.to_string().lines().next().unwrap_or_default().to_string());
         }
-        for device in &devices {
-            let slow = device
-                .2
-                .as_ref()
-                .map(Gpu::capabilities)
-                .is_some_and(|c| c.class == Class::Software && !c.shares_buffers());
+        for device @ (.., gpu) in &devices {
+            let slow = gpu.as_ref().map(Gpu::capabilities);
+            let slow = slow.is_some_and(|c| c.class == Class::Software && !c.shares_buffers());
             if new || !slow {
                 all.push((name.clone(), f.clone(), device));
             }
