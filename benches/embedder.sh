@@ -2,6 +2,7 @@
 # What the library costs a small app: crates, seconds of `cargo build --release` from nothing, bytes of the stripped program.
 #   bash benches/embedder.sh                  the library of this checkout with each set of features
 #   bash benches/embedder.sh FOLDER DEFAULT   that of another checkout, with its default features and no others
+#   EMBEDDER=FILE bash benches/embedder.sh .. another app, for a checkout whose API is another
 # The app opens the bundled model and runs one input; one that does not run ends the script.
 set -euo pipefail
 library=$(cd "${1:-$(dirname "$0")/..}" && pwd)
@@ -17,6 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 RUST
+[ -z "${EMBEDDER:-}" ] || cp "$EMBEDDER" "$app/src/main.rs"
 measure() { # a name, and the line of Cargo.toml that has the library
     printf '[package]\nname = "embedder"\nversion = "0.0.0"\nedition = "2024"\n[workspace]\n[profile.release]\nstrip = true\n[dependencies]\nrmnet = { path = "%s"%s }\n' \
         "$library" "$2" >"$app/Cargo.toml"
