@@ -96,7 +96,8 @@ fn run(subgroups: bool, safe: bool) {
             caps.class = Class::Integrated;
             // All of those whose invocations meet in workgroup memory, of the others a part.
             let meets = |name: &str| name.contains("deep");
-            let some = cases(&filter).enumerate().filter(|(i, (n, _))| i % 3 == 0 || meets(n));
+            let some =
+                cases(&filter).enumerate().filter(|(i, (n, _))| i % 3 == 0 && in_turn(i / 3) || meets(n));
             wanted.extend(some.map(|case| {
                 let alternative = case.0.is_multiple_of(3) && in_turn(case.0 / 3);
                 (gpu, case, caps.clone(), How { safe, alternative })
