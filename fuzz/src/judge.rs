@@ -206,7 +206,7 @@ fn grown(activations: &Parts, c: usize, size: f64) -> f64 {
 fn floor(precision: Precision) -> f64 {
     match precision {
         Precision::F32 => 2f64.powi(-102),
-        Precision::F16 => 2f64.powi(-14),
+        _ => 2f64.powi(-14),
     }
 }
 
