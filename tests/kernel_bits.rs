@@ -12,11 +12,9 @@ mod record;
 #[path = "common/recorded.rs"]
 mod recorded;
 
-use common::{Gpu, adapters, answer, arena, cases, data, families, layers, specs};
+use common::{Gpu, adapters, answer, arena, cases, data, families, in_parallel, layers, specs};
 use rmnet::kernel::{Kernel, Spec};
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Whether an adapter runs a kernel that is made for subgroups of that size.
 fn runs(gpu: &Gpu, kernel: &Kernel, subgroup_size: Option<u32>) -> bool {
@@ -66,20 +64,9 @@ fn bits() {
     let cases: Vec<_> = cases.iter().enumerate().filter(chosen).collect();
     let mut text = String::new();
     for gpu in adapters() {
-        let next = AtomicUsize::new(0);
-        let found = Mutex::new(vec![]);
-        let work = || {
-            while let Some(&(case, (name, spec))) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let (lines, left_out) = lines(&gpu, case, name, spec);
-                found.lock().expect("no thread panicked").push((case, lines, left_out));
-            }
-        };
-        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-        std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-        let mut found = found.into_inner().expect("no thread panicked");
-        found.sort();
-        let left_out: usize = found.iter().map(|(_, _, left_out)| left_out).sum();
-        let lines: Vec<String> = found.into_iter().flat_map(|(_, lines, _)| lines).collect();
+        let found = in_parallel(&cases, |(case, (name, spec))| lines(&gpu, *case, name, spec));
+        let left_out: usize = found.iter().map(|(_, left_out)| left_out).sum();
+        let lines: Vec<String> = found.into_iter().flat_map(|(lines, _)| lines).collect();
         println!("{}: {} kernels, {left_out} left out", gpu.name, lines.len());
         text += &lines.join("\n");
         text.push('\n');

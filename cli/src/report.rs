@@ -27,6 +27,11 @@ impl Report {
         Ok(Report { text, json: to_json(value)? })
     }
 
+    /// A report of which only the JSON is left to print: the text was printed in parts, or is not asked for.
+    pub fn json_alone(value: &impl Serialize) -> Result<Report, Failure> {
+        Ok(Report { text: String::new(), json: to_json(value)? })
+    }
+
     /// An empty report, for a verb that has already printed everything.
     pub fn printed() -> Report {
         Report { text: String::new(), json: Value::Null }

@@ -6,9 +6,10 @@
 //! result nothing depends on, which a compiler drops. Branches on constants are replaced by what is taken, also where the constant
 //! is an argument or a local variable; where one side returns, the rest of the function is the other side.
 //!
-//! Needs `rmnet::kernel` and naga alone.
+//! Needs `rmnet::kernel`, naga and `common::in_parallel` alone.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use super::common::in_parallel;
 use naga::valid::{FunctionInfo, ModuleInfo, ValidationFlags, Validator};
 use naga::{
     AddressSpace, BinaryOperator, Block, Expression, Function, Handle, Literal, Module, ScalarKind,
@@ -19,7 +20,6 @@ use rmnet::kernel::{
     candidates_in,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A kind of adapter that kernels are made for.
@@ -308,22 +308,9 @@ pub fn rows(
 ) -> Vec<Row> {
     let recorder =
         Recorder { letters: classes().iter().map(|c| c.letter).collect(), all, seen: Mutex::default(), see };
-    let found = Mutex::new(vec![]);
-    let next = AtomicUsize::new(0);
-    let work = || {
-        loop {
-            let case = next.fetch_add(1, Ordering::Relaxed);
-            let Some((name, spec)) = cases.get(case) else { return };
-            if !case.is_multiple_of(every) {
-                continue;
-            }
-            let rows = recorder.rows(case, name, spec);
-            found.lock().expect("no thread panicked").extend(rows);
-        }
-    };
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-    let mut rows: Vec<Row> = found.into_inner().expect("no thread panicked");
+    let some: Vec<_> = cases.iter().enumerate().step_by(every).collect();
+    let found = in_parallel(&some, |(case, (name, spec))| recorder.rows(*case, name, spec));
+    let mut rows: Vec<Row> = found.into_iter().flatten().collect();
     rows.sort_by_cached_key(|r| (r.case, r.kernel.clone(), r.shader, r.class));
     rows
 }

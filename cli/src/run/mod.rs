@@ -85,7 +85,7 @@ fn finish(
     }
     let error = (failed > 0).then(|| format!("{failed} of {inputs} inputs could not be read"));
     let report = match form {
-        Form::Object => Report::of(&RunReport { head, images, error: error.clone() })?,
+        Form::Object => Report::json_alone(&RunReport { head, images, error: error.clone() })?,
         _ => Report::printed(),
     };
     match error {

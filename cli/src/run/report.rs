@@ -56,13 +56,6 @@ pub struct RunReport<'a> {
     pub error: Option<String>,
 }
 
-impl fmt::Display for RunReport<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.head.fmt(f)?;
-        self.images.iter().try_for_each(|image| image.fmt(f))
-    }
-}
-
 /// The report of a shard without inputs.
 #[derive(Serialize)]
 pub struct NoInputs {

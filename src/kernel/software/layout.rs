@@ -138,6 +138,23 @@ impl SoftwareLayout {
     }
 }
 
+/// `pairs` pairs of words that begin with the header. The rest is zero.
+///
+/// # Panics
+/// If there is not one weight per K range and one bias per output channel.
+pub(super) fn with_header(
+    header: &[u32],
+    pairs: usize,
+    spec: &ConvSpec,
+    values: &ConvParameters<'_>,
+) -> Vec<u32> {
+    assert_eq!(values.k_ranges.len(), spec.k_ranges.len(), "one weight per K range");
+    assert_eq!(values.bias.len(), spec.out_channels, "one bias per output channel");
+    let mut words = vec![0; pairs * PAIR];
+    words[..header.len()].copy_from_slice(header);
+    words
+}
+
 impl Weights for SoftwareLayout {
     fn bytes(&self) -> u64 {
         (self.pairs() * PAIR * 4) as u64
@@ -145,10 +162,7 @@ impl Weights for SoftwareLayout {
 
     fn pack(&self, spec: &ConvSpec, values: &ConvParameters<'_>) -> Vec<u32> {
         let &ConvParameters { k_ranges: weights, bias, .. } = values;
-        assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
-        assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
-        let mut words = vec![0; self.pairs() * PAIR];
-        words[..self.header.len()].copy_from_slice(&self.header);
+        let mut words = with_header(&self.header, self.pairs(), spec, values);
         let blocks = &mut words[self.header.len()..];
         let pack = |tile: usize, block: &mut [u32]| self.pack_block(spec, tile, block, weights, bias);
         threads::each_part(blocks, self.block * PAIR, pack);

@@ -4,7 +4,7 @@ use super::super::spec::ConvSpec;
 use super::super::weights::Weights;
 use super::super::winograd::WinogradTransform;
 use super::super::{ConvParameters, Rounding};
-use super::layout::{PAIR, RANGE_SIZES};
+use super::layout::{PAIR, RANGE_SIZES, with_header};
 use crate::threads;
 
 /// Weight layout of the three passes.
@@ -82,10 +82,7 @@ impl Weights for WinogradPasses {
 
     fn pack(&self, spec: &ConvSpec, values: &ConvParameters<'_>) -> Vec<u32> {
         let &ConvParameters { k_ranges: weights, bias, .. } = values;
-        assert_eq!(weights.len(), spec.k_ranges.len(), "one weight per K range");
-        assert_eq!(bias.len(), spec.out_channels, "one bias per output channel");
-        let mut words = vec![0; self.pairs() * PAIR];
-        words[..self.header.len()].copy_from_slice(&self.header);
+        let mut words = with_header(&self.header, self.pairs(), spec, values);
         for (word, value) in words[self.biases..].iter_mut().zip(bias) {
             *word = value.to_bits();
         }
