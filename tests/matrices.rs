@@ -25,8 +25,10 @@ fn with_units(gpu: &Gpu) -> Capabilities {
 
 /// Adapters whose shaders may use f16.
 fn able() -> Vec<Gpu> {
-    let able: Vec<Gpu> =
-        adapters().into_iter().filter(|g| g.device.features().contains(wgpu::Features::SHADER_F16)).collect();
+    let able: Vec<Gpu> = adapters()
+        .into_iter()
+        .filter(|g| g.device().features().contains(wgpu::Features::SHADER_F16))
+        .collect();
     assert!(!able.is_empty(), "no adapter with SHADER_F16");
     able
 }

@@ -150,7 +150,8 @@ fn tuning_measures_every_convolution_with_a_choice_once() {
 fn a_device_without_timestamps_is_tuned_by_the_hosts_time() {
     let f = fixtures::load(FIXTURE);
     let app = common::adapters().remove(0);
-    let gpu = Gpu::from_device(app.device, app.queue);
+    let (device, queue) = app.into_device();
+    let gpu = Gpu::from_device(device, queue);
     let found = tune(&gpu, &plan(&gpu, &f), |_| {}).expect("measured");
     assert!(!found.gpu_time && found.choices.len() > 3);
     assert!(found.choices.iter().all(|c| !c.default_time().is_zero() && !c.chosen_time().is_zero()));

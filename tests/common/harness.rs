@@ -1,6 +1,7 @@
 //! A small wgpu harness and a naive oracle for single dispatches.
 
 use super::arena::{ARENA_WORDS, ZEROS};
+use super::parallel::{worker, workers};
 use rmnet::kernel::{
     Arena, BufferShape, Capabilities, Class, ConvParameters, ConvSpec, Features, Kernel, Limits, Precision,
     Role, Shader, Spec,
@@ -11,9 +12,9 @@ use std::time::Instant;
 /// A device with what the kernels may use of it.
 pub struct Gpu {
     pub name: String,
-    pub device: wgpu::Device,
-    pub queue: wgpu::Queue,
     pub caps: Capabilities,
+    /// One, or of a software adapter one for each thread of `in_parallel`: llvmpipe compiles on the queue's own thread.
+    devices: Vec<(wgpu::Device, wgpu::Queue)>,
 }
 
 /// Every Vulkan adapter present.
@@ -48,14 +49,18 @@ fn open(adapter: wgpu::Adapter) -> Gpu {
     let wanted = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_INT64 | matrices;
     let features = adapter.features() & wanted;
     let limits = adapter.limits();
-    let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
-        required_features: features,
-        required_limits: limits.clone(),
-        // SAFETY: for kernels on matrix units, which the tests are about.
-        experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
-        ..Default::default()
-    }))
-    .expect("an adapter gives a device");
+    let device = |_| {
+        pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            required_features: features,
+            required_limits: limits.clone(),
+            // SAFETY: for kernels on matrix units, which the tests are about.
+            experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
+            ..Default::default()
+        }))
+        .expect("an adapter gives a device")
+    };
+    let software = info.device_type == wgpu::DeviceType::Cpu;
+    let devices = (0..if software { workers() } else { 1 }).map(device).collect();
     let same = info.subgroup_min_size == info.subgroup_max_size;
     let subgroup = features.contains(wgpu::Features::SUBGROUP) && same;
     let caps = Capabilities {
@@ -77,7 +82,7 @@ fn open(adapter: wgpu::Adapter) -> Gpu {
             max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
         },
     };
-    Gpu { name: info.name, device, queue, caps }
+    Gpu { name: info.name, caps, devices }
 }
 
 /// Whether an adapter has the matrices that kernels multiply, by subgroups of 32.
@@ -100,16 +105,30 @@ pub struct Prepared {
 }
 
 impl Gpu {
+    /// The device of this thread. What is made with it is used with it.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.devices[worker() % self.devices.len()].0
+    }
+
+    fn queue(&self) -> &wgpu::Queue {
+        &self.devices[worker() % self.devices.len()].1
+    }
+
+    /// One device with its queue.
+    pub fn into_device(mut self) -> (wgpu::Device, wgpu::Queue) {
+        self.devices.swap_remove(0)
+    }
+
     fn buffer<T: bytemuck::NoUninit>(&self, data: &[T]) -> wgpu::Buffer {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let size = size_of_val(data).max(16) as u64;
-        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+        let buffer = self.device().create_buffer(&wgpu::BufferDescriptor {
             label: None,
             size,
             usage,
             mapped_at_creation: false,
         });
-        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(data));
+        self.queue().write_buffer(&buffer, 0, bytemuck::cast_slice(data));
         buffer
     }
 
@@ -142,14 +161,14 @@ impl Gpu {
                 source: wgpu::ShaderSource::Wgsl(shader.wgsl().into()),
             };
             let module = if safe {
-                self.device.create_shader_module(source)
+                self.device().create_shader_module(source)
             } else {
                 // SAFETY: the kernels clamp every index to its buffer and their loops end; the same shaders run checked too.
                 unsafe {
-                    self.device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked())
+                    self.device().create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked())
                 }
             };
-            self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            self.device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some("kernel"),
                 layout: None,
                 module: &module,
@@ -204,7 +223,7 @@ impl Gpu {
                     wgpu::BindGroupEntry { binding: i as u32, resource }
                 })
                 .collect();
-            let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            let group = self.device().create_bind_group(&wgpu::BindGroupDescriptor {
                 label: None,
                 layout: &pipeline.get_bind_group_layout(0),
                 entries: &entries,
@@ -217,7 +236,7 @@ impl Gpu {
 
     /// Dispatches `times` times in one pass and waits; seconds.
     pub fn dispatch(&self, prepared: &Prepared, times: usize) -> f64 {
-        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let mut encoder = self.device().create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             for _ in 0..times {
@@ -230,8 +249,8 @@ impl Gpu {
         }
         let commands = encoder.finish();
         let start = Instant::now();
-        self.queue.submit([commands]);
-        self.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device finishes");
+        self.queue().submit([commands]);
+        self.device().poll(wgpu::PollType::wait_indefinitely()).expect("the device finishes");
         start.elapsed().as_secs_f64()
     }
 
@@ -239,17 +258,17 @@ impl Gpu {
     pub fn outputs(&self, prepared: &Prepared) -> Vec<Vec<f32>> {
         let read = |(buffer, bytes): &(wgpu::Buffer, Range<u64>)| {
             let size = bytes.end - bytes.start;
-            let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+            let staging = self.device().create_buffer(&wgpu::BufferDescriptor {
                 label: None,
                 size,
                 usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             });
-            let mut encoder = self.device.create_command_encoder(&Default::default());
+            let mut encoder = self.device().create_command_encoder(&Default::default());
             encoder.copy_buffer_to_buffer(buffer, bytes.start, &staging, 0, size);
-            self.queue.submit([encoder.finish()]);
+            self.queue().submit([encoder.finish()]);
             staging.map_async(wgpu::MapMode::Read, .., |result| result.expect("mapping"));
-            self.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device finishes");
+            self.device().poll(wgpu::PollType::wait_indefinitely()).expect("the device finishes");
             let view = staging.get_mapped_range(..).expect("mapped");
             bytemuck::cast_slice::<u8, f32>(&view).to_vec()
         };
