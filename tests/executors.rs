@@ -22,7 +22,8 @@ fn widened(values: &[f32]) -> Vec<f64> {
     values.iter().map(|v| f64::from(*v)).collect()
 }
 
-/// Every adapter but OpenGL's, opened once; the first as each kind of GPU too.
+/// Every adapter but OpenGL's, opened once; the first as each kind of GPU too, on a device of its own: llvmpipe compiles on the queue's
+/// thread.
 ///
 /// # Panics
 /// Without an adapter (`mesa-vulkan-drivers` is one): these tests are about it.
@@ -30,14 +31,14 @@ fn gpus() -> &'static [Gpu] {
     static GPUS: OnceLock<Vec<Gpu>> = OnceLock::new();
     GPUS.get_or_init(|| {
         let reports = rmnet::gpu::adapters();
-        let usable =
-            (0..reports.len()).filter(|&i| reports[i].backend != "gl" && reports[i].problem.is_none());
-        let gpus: Vec<Gpu> =
-            usable.map(|i| Gpu::new(&AdapterChoice::Index(i)).expect("an adapter that is listed")).collect();
-        assert!(!gpus.is_empty(), "no adapter; {}", rmnet::gpu::remedy());
-        let as_kind = |kind| gpus[0].clone().with_kernels_for(kind);
+        let usable: Vec<usize> = (0..reports.len())
+            .filter(|&i| reports[i].backend != "gl" && reports[i].problem.is_none())
+            .collect();
+        assert!(!usable.is_empty(), "no adapter; {}", rmnet::gpu::remedy());
+        let open = |&i: &usize| Gpu::new(&AdapterChoice::Index(i)).expect("an adapter that is listed");
+        let as_kind = |kind| open(&usable[0]).with_kernels_for(kind);
         let as_kinds = [GpuKind::Integrated, GpuKind::Discrete].map(as_kind);
-        gpus.into_iter().chain(as_kinds).collect()
+        usable.iter().map(open).chain(as_kinds).collect()
     })
 }
 

@@ -344,6 +344,7 @@ impl Gpu {
 const MAX_POLL: Duration = Duration::from_millis(250);
 
 /// Why polling a device failed.
+#[derive(Debug, PartialEq, Eq)]
 enum PollFailure {
     Timeout,
     Failed(String),
@@ -351,9 +352,15 @@ enum PollFailure {
 
 /// Polls a device. wgpu panics if it is lost, which is an error here.
 fn polled(device: &wgpu::Device, how: wgpu::PollType) -> Result<(), PollFailure> {
-    let poll = std::panic::AssertUnwindSafe(|| device.poll(how));
-    match std::panic::catch_unwind(poll) {
-        Ok(Ok(_)) => Ok(()),
+    caught(|| device.poll(how.clone()).map(drop))
+}
+
+/// The result of a poll that may panic. wgpu 30 also panics if a wait times out just as a poll or a submission of another thread finds the
+/// work done (gfx-rs/wgpu#9958, mended in 31). A second poll then succeeds, but panics again if the device is lost.
+fn caught(poll: impl Fn() -> Result<(), wgpu::PollError>) -> Result<(), PollFailure> {
+    let once = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(&poll));
+    match once().or_else(|_| once()) {
+        Ok(Ok(())) => Ok(()),
         Ok(Err(wgpu::PollError::Timeout)) => Err(PollFailure::Timeout),
         Ok(Err(e)) => Err(PollFailure::Failed(e.to_string())),
         Err(_) => Err(PollFailure::Failed("the driver lost it".into())),
@@ -373,4 +380,28 @@ fn matrix_units(adapter: &wgpu::Adapter) -> bool {
             .cooperative_matrix_properties()
             .iter()
             .any(|p| (p.m_size, p.n_size, p.k_size, p.ab_type, p.cr_type) == (16, 16, 16, F16, F32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_poll_that_panics_once_is_no_lost_device() {
+        let polls = Cell::new(0);
+        let panics = |times: usize| {
+            polls.set(0);
+            caught(|| {
+                polls.set(polls.get() + 1);
+                assert!(polls.get() > times, "as wgpu does");
+                Ok(())
+            })
+        };
+        assert_eq!((panics(0), polls.get()), (Ok(()), 1));
+        assert_eq!((panics(1), polls.get()), (Ok(()), 2));
+        let lost = Err(PollFailure::Failed("the driver lost it".into()));
+        assert_eq!((panics(2), polls.get()), (lost, 2));
+        assert_eq!(caught(|| Err(wgpu::PollError::Timeout)), Err(PollFailure::Timeout));
+    }
 }
