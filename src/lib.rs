@@ -68,7 +68,7 @@ mod size;
 /// reading a tuning or an image return the stage's own error.
 pub mod error {
     pub use crate::checkpoint::CheckpointError;
-    #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+    #[cfg(feature = "cpu")]
     pub use crate::cpu::CpuError;
     #[cfg(feature = "gpu")]
     pub use crate::gpu::{GpuError, TuningError};
@@ -85,7 +85,6 @@ pub mod error {
     pub use crate::preprocess::PreprocessError;
     pub use crate::rewrite::prune::PruneError;
     pub use crate::session::OutputError;
-    #[cfg(not(target_arch = "wasm32"))]
     pub use crate::threads::ThreadsError;
 }
 #[cfg(feature = "images")]
@@ -110,7 +109,6 @@ pub use session::{Device, Error, Options, OutputChoice, Prediction, Prepared, Se
 #[cfg(not(target_arch = "wasm32"))]
 pub use session::{MergeBenchmark, benchmark_merge};
 pub use size::Size;
-#[cfg(not(target_arch = "wasm32"))]
 pub use threads::Threads;
 /// The version of wgpu that [`Gpu`] uses.
 #[cfg(feature = "gpu")]
@@ -119,7 +117,7 @@ pub use wgpu;
 // Internal modules: private, or public with the feature `internals`.
 #[cfg(not(feature = "internals"))]
 mod checkpoint;
-#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+#[cfg(feature = "cpu")]
 #[cfg(not(feature = "internals"))]
 mod cpu;
 #[cfg(not(feature = "internals"))]
@@ -155,7 +153,7 @@ mod verify;
 
 #[cfg(feature = "internals")]
 pub mod checkpoint;
-#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+#[cfg(feature = "cpu")]
 #[cfg(feature = "internals")]
 pub mod cpu;
 #[cfg(feature = "internals")]

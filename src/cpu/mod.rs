@@ -14,6 +14,7 @@ mod planar;
 mod pool;
 mod product;
 mod state;
+#[cfg(not(target_arch = "wasm32"))]
 mod timing;
 
 pub use error::CpuError;
@@ -76,6 +77,11 @@ impl CpuExecutor {
     /// The plan, without its weights.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Bytes of the weights of every dispatch.
+    pub fn weight_bytes_by_dispatch(&self) -> Vec<usize> {
+        self.convs.iter().map(|c| c.as_ref().map_or(0, PackedConv::bytes)).collect()
     }
 
     /// The threads it computes on.

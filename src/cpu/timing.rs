@@ -1,6 +1,6 @@
 //! Times of dispatches, and the processor's peak throughput.
 
-use super::{CpuError, CpuExecutor, PackedConv};
+use super::{CpuError, CpuExecutor};
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -27,11 +27,6 @@ impl CpuExecutor {
         };
         self.run_each(input, each, |_| ())?;
         Ok(times)
-    }
-
-    /// Bytes of the weights of every dispatch.
-    pub fn weight_bytes_by_dispatch(&self) -> Vec<usize> {
-        self.convs.iter().map(|c| c.as_ref().map_or(0, PackedConv::bytes)).collect()
     }
 
     /// Measures the processor: f32 multiplications and additions per second of the GEMM library on all threads of the executor, and

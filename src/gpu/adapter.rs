@@ -212,7 +212,7 @@ pub(super) async fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter, GpuE
                 _ => reports.iter().map(ToString::to_string).collect(),
             };
             let mut remedies = if found.is_empty() { vec![remedy()] } else { vec![] };
-            if cfg!(all(feature = "cpu", not(target_arch = "wasm32"))) {
+            if cfg!(feature = "cpu") {
                 remedies.push("the CPU executor needs no adapter");
             }
             let remedy = remedies.join("; ");

@@ -2,7 +2,7 @@
 
 use super::output::{OutputError, some};
 use crate::checkpoint::CheckpointError;
-#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+#[cfg(feature = "cpu")]
 use crate::cpu::CpuError;
 #[cfg(feature = "gpu")]
 use crate::gpu::GpuError;
@@ -13,7 +13,6 @@ use crate::models::saved::SavedError;
 use crate::models::{ModelError, OutputKind};
 use crate::plan::{CheckError, PlanError, Values};
 use crate::preprocess::PreprocessError;
-#[cfg(not(target_arch = "wasm32"))]
 use crate::threads::ThreadsError;
 
 /// Why a session could not be created, or why a run failed.
@@ -43,11 +42,10 @@ pub enum Error {
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
     /// The system could not start the threads.
-    #[cfg(not(target_arch = "wasm32"))]
     #[error(transparent)]
     Threads(#[from] ThreadsError),
     /// The CPU executor refused an input, or has too little memory.
-    #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+    #[cfg(feature = "cpu")]
     #[error(transparent)]
     Cpu(#[from] CpuError),
     /// The network has no value that matches [`Options::output`](super::Options::output).

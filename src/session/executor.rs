@@ -133,14 +133,17 @@ impl Executor for crate::gpu::GpuExecutor {
     }
 }
 
-#[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+#[cfg(feature = "cpu")]
 impl Executor for crate::cpu::CpuExecutor {
     fn plan(&self) -> &Plan {
         self.plan()
     }
 
     fn device_name(&self) -> String {
-        format!("cpu, {} threads", self.threads().count())
+        match self.threads().count() {
+            1 => "cpu, 1 thread".into(),
+            n => format!("cpu, {n} threads"),
+        }
     }
 
     fn memory(&self) -> Memory {
@@ -149,27 +152,28 @@ impl Executor for crate::cpu::CpuExecutor {
 
     /// The first poll blocks until the run is done, since there is no device to await.
     fn run_async<'a>(&'a self, input: &'a [f32], keep: bool) -> Running<'a> {
-        Box::pin(async move { Executor::run(self, input, keep) })
+        Box::pin(async move { on_cpu(self, input, keep) })
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     fn run(&self, input: &[f32], keep: bool) -> Result<Values, Error> {
-        Ok(match keep {
-            true => self.run_keeping(input)?,
-            false => Values { output: self.run(input)?, ..Values::default() },
-        })
+        on_cpu(self, input, keep)
     }
 
     /// All of the time is counted as waiting.
+    #[cfg(not(target_arch = "wasm32"))]
     fn run_timed(&self, input: &[f32]) -> Result<(Vec<f32>, Phases), Error> {
         let start = std::time::Instant::now();
         let output = self.run(input)?;
         Ok((output, Phases { wait: start.elapsed(), ..Phases::default() }))
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     fn dispatch_times(&self, input: &[f32]) -> Result<Option<Vec<[Duration; 2]>>, Error> {
         Ok(Some(self.dispatch_times(input)?))
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     fn peak(&self) -> Result<(f64, f64), Error> {
         Ok(self.peak())
     }
@@ -181,4 +185,12 @@ impl Executor for crate::cpu::CpuExecutor {
     fn kernels(&self) -> Vec<String> {
         vec!["cpu".into(); self.plan().dispatches.len()]
     }
+}
+
+#[cfg(feature = "cpu")]
+fn on_cpu(cpu: &crate::cpu::CpuExecutor, input: &[f32], keep: bool) -> Result<Values, Error> {
+    Ok(match keep {
+        true => cpu.run_keeping(input)?,
+        false => Values { output: cpu.run(input)?, ..Values::default() },
+    })
 }

@@ -82,13 +82,13 @@ impl Session {
             Device::Gpu(choice) => {
                 Session::with_gpu_async(&Gpu::new_async(choice).await?, model, options).await
             }
-            #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+            #[cfg(feature = "cpu")]
             Device::Cpu => Session::from_prepared(&Prepared::for_cpu(model, options)?),
             Device::Auto => Session::on_best(model, options).await,
         }
     }
 
-    #[cfg(all(feature = "gpu", feature = "cpu", not(target_arch = "wasm32")))]
+    #[cfg(all(feature = "gpu", feature = "cpu"))]
     async fn on_best(model: &Model, options: &Options) -> Result<Session, Error> {
         match Gpu::hardware_async().await? {
             crate::gpu::HardwareGpu::Open(gpu) => Session::with_gpu_async(&gpu, model, options).await,
@@ -102,18 +102,18 @@ impl Session {
         }
     }
 
-    #[cfg(all(feature = "gpu", any(not(feature = "cpu"), target_arch = "wasm32")))]
+    #[cfg(all(feature = "gpu", not(feature = "cpu")))]
     async fn on_best(model: &Model, options: &Options) -> Result<Session, Error> {
         Session::with_gpu_async(&Gpu::new_async(&crate::gpu::AdapterChoice::Best).await?, model, options)
             .await
     }
 
-    #[cfg(all(not(feature = "gpu"), feature = "cpu", not(target_arch = "wasm32")))]
+    #[cfg(all(not(feature = "gpu"), feature = "cpu"))]
     async fn on_best(model: &Model, options: &Options) -> Result<Session, Error> {
         Session::from_prepared(&Prepared::for_cpu(model, options)?)
     }
 
-    #[cfg(all(not(feature = "gpu"), any(not(feature = "cpu"), target_arch = "wasm32")))]
+    #[cfg(not(any(feature = "gpu", feature = "cpu")))]
     async fn on_best(_model: &Model, _options: &Options) -> Result<Session, Error> {
         Err(Error::NoExecutor)
     }
@@ -142,7 +142,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Cpu`] if memory is short or a folded weight overflows f32; [`Error::Threads`] if the threads cannot be started.
-    #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+    #[cfg(feature = "cpu")]
     pub fn from_prepared(prepared: &Prepared) -> Result<Session, Error> {
         let threads = prepared.options.threads.clone();
         let threads = threads.map_or_else(crate::threads::Threads::shared, Ok)?;

@@ -5,7 +5,6 @@ use super::{Error, OutputChoice};
 use crate::gpu::{AdapterChoice, Tuning};
 use crate::kernel::Precision;
 use crate::rewrite::{Form, Mode};
-#[cfg(not(target_arch = "wasm32"))]
 use crate::threads::Threads;
 use std::fmt;
 use std::str::FromStr;
@@ -17,15 +16,15 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum Device {
     /// The best hardware GPU, or the CPU if there is none; [`Session::passed_over`](super::Session::passed_over) then lists the adapters
-    /// that were skipped. A hardware GPU that cannot be opened is an error. In a browser it is the GPU that the browser offers. With only
-    /// one of the features `gpu` and `cpu`, it is the best device of that feature.
+    /// that were skipped. A hardware GPU that cannot be opened is an error. A browser offers one GPU; its fallback adapter is a software
+    /// GPU. With only one of the features `gpu` and `cpu`, it is the best device of that feature.
     #[default]
     Auto,
     /// The chosen GPU, which may be a software GPU. Needs the feature `gpu`.
     #[cfg(feature = "gpu")]
     Gpu(AdapterChoice),
-    /// CPU threads, without wgpu. Needs the feature `cpu`; not in a browser.
-    #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+    /// CPU threads, without wgpu; in a browser the calling thread. Needs the feature `cpu`.
+    #[cfg(feature = "cpu")]
     Cpu,
 }
 
@@ -50,7 +49,7 @@ impl FromStr for Device {
         let lower = text.to_ascii_lowercase();
         match lower.as_str() {
             "auto" => Ok(Device::Auto),
-            #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+            #[cfg(feature = "cpu")]
             "cpu" => Ok(Device::Cpu),
             #[cfg(feature = "gpu")]
             other if other != "cpu" => {
@@ -72,7 +71,7 @@ impl fmt::Display for Device {
             Device::Auto => f.write_str("auto"),
             #[cfg(feature = "gpu")]
             Device::Gpu(choice) => choice.fmt(f),
-            #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+            #[cfg(feature = "cpu")]
             Device::Cpu => f.write_str("cpu"),
         }
     }
@@ -114,7 +113,6 @@ pub struct Options {
     pub check_input: bool,
     /// The threads of the CPU executor; ignored on a GPU. By default all sessions share one pool ([`Threads::shared`]), which is separate
     /// from the app's threads. Networks are loaded and shaders compiled on the shared pool in any case.
-    #[cfg(not(target_arch = "wasm32"))]
     pub threads: Option<Threads>,
     /// Whether shaders are compiled with wgpu's run-time bounds checks. Off by default, since plans are checked.
     #[cfg(feature = "gpu")]
@@ -139,7 +137,6 @@ impl Default for Options {
             device: Device::default(),
             keep: vec![],
             check_input: true,
-            #[cfg(not(target_arch = "wasm32"))]
             threads: None,
             #[cfg(feature = "gpu")]
             safe_shaders: false,
@@ -201,7 +198,6 @@ impl Options {
     }
 
     /// Sets [`Options::threads`].
-    #[cfg(not(target_arch = "wasm32"))]
     pub fn threads(mut self, threads: Threads) -> Options {
         self.threads = Some(threads);
         self

@@ -31,7 +31,7 @@ impl Prepared {
     /// # Errors
     /// [`Error::Output`] and [`Error::Keep`] if the model has no value named by [`Options::output`] or [`Options::keep`]; [`Error::Plan`]
     /// names the layer that cannot be planned, with figures.
-    #[cfg(all(feature = "cpu", not(target_arch = "wasm32")))]
+    #[cfg(feature = "cpu")]
     pub fn for_cpu(model: &Model, options: &Options) -> Result<Prepared, Error> {
         prepare(model, options, PlanTarget::CPU)
     }

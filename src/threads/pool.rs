@@ -1,5 +1,6 @@
 //! Pools of threads.
 
+use super::ThreadsError;
 use super::handover::hand_over;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -22,25 +23,6 @@ const THREAD_BYTES: usize = 3 << 20;
 /// ```
 #[derive(Clone)]
 pub struct Threads(Arc<rayon::ThreadPool>);
-
-/// The system could not start the threads.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-#[error("{} cannot be had: {reason}", threads(.count))]
-pub struct ThreadsError {
-    /// Number of threads requested; 0 means one per core.
-    pub count: usize,
-    /// What the system said.
-    pub reason: String,
-}
-
-fn threads(count: &usize) -> String {
-    match count {
-        0 => "a thread on every core".into(),
-        1 => "a thread".into(),
-        n => format!("{n} threads"),
-    }
-}
 
 impl Threads {
     /// Creates a pool of `count` threads, which end with the last clone.
