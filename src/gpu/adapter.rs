@@ -133,7 +133,11 @@ impl AdapterReport {
         };
         let subgroup = [info.subgroup_min_size, info.subgroup_max_size];
         AdapterReport {
-            name: if info.name.is_empty() { "unnamed adapter".into() } else { info.name.clone() },
+            name: match (info.name.as_str(), info.backend, info.device_type) {
+                ("", wgpu::Backend::BrowserWebGpu, DeviceType::Cpu) => "fallback adapter".into(),
+                ("", ..) => "unnamed adapter".into(),
+                (name, ..) => name.into(),
+            },
             kind,
             backend: info.backend.to_str(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
@@ -275,6 +279,17 @@ async fn all() -> Vec<wgpu::Adapter> {
     }
 }
 
+/// Browsers list no adapters: they give one, and on a laptop the integrated GPU unless the faster one is asked for.
+#[cfg(target_arch = "wasm32")]
+async fn find(backends: Backends) -> Vec<wgpu::Adapter> {
+    let options = wgpu::RequestAdapterOptions {
+        power_preference: wgpu::PowerPreference::HighPerformance,
+        ..Default::default()
+    };
+    instance(backends).request_adapter(&options).await.into_iter().collect()
+}
+
+#[cfg(not(target_arch = "wasm32"))]
 async fn find(backends: Backends) -> Vec<wgpu::Adapter> {
     let mut adapters = instance(backends).enumerate_adapters(backends).await;
     // Stable sort: adapters of equal rank keep the driver's order.

@@ -141,13 +141,18 @@ impl Gpu {
     /// The app keeps its error handler and device-lost callback.
     pub fn from_device(device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
         let (info, features, limits) = (device.adapter_info(), device.features(), device.limits());
-        let report = AdapterReport::new(&info, features, &limits);
+        #[cfg_attr(not(target_arch = "wasm32"), expect(unused_mut, reason = "a browser says more"))]
+        let mut report = AdapterReport::new(&info, features, &limits);
+        #[cfg_attr(not(target_arch = "wasm32"), expect(unused_mut, reason = "a browser says more"))]
+        let mut class = match info.device_type {
+            DeviceType::Cpu => Class::Software,
+            DeviceType::DiscreteGpu => Class::Discrete,
+            _ => Class::Integrated,
+        };
+        #[cfg(target_arch = "wasm32")]
+        super::browser::describe(&device, &mut report, &mut class);
         let capabilities = Capabilities {
-            class: match info.device_type {
-                DeviceType::Cpu => Class::Software,
-                DeviceType::DiscreteGpu => Class::Discrete,
-                _ => Class::Integrated,
-            },
+            class,
             features: kernel::Features {
                 subgroup_size: report.subgroup.filter(|[min, max]| min == max).map(|[size, _]| size),
                 int64: features.contains(Features::SHADER_INT64),

@@ -5,6 +5,8 @@
 //! shader, bind groups created once. A run is one compute pass in one submission and allocates nothing on the device.
 
 mod adapter;
+#[cfg(target_arch = "wasm32")]
+mod browser;
 mod cache;
 pub(crate) mod clock;
 mod device;

@@ -51,27 +51,30 @@ pub(super) async fn make_pipelines(
     crate::threads::map(sources.len(), |i| make(&sources[i])).into_iter().collect()
 }
 
-/// Browsers compile in the background.
+/// Browsers compile in the background: all are requested before the first is awaited.
 #[cfg(target_arch = "wasm32")]
 pub(super) async fn make_pipelines(
     gpu: &Gpu,
     sources: &[(String, Shader)],
     safe: bool,
 ) -> Result<Vec<Pipeline>, GpuError> {
+    let requested: Vec<_> =
+        sources.iter().map(|(name, shader)| make_pipeline(gpu, name, shader, safe)).collect();
     let mut pipelines = vec![];
-    for (name, shader) in sources {
-        pipelines.push(make_pipeline(gpu, name, shader, safe).await?);
+    for pipeline in requested {
+        pipelines.push(pipeline.await?);
     }
     Ok(pipelines)
 }
 
-pub(super) async fn make_pipeline(
+/// Requests a pipeline; the future returns it, or the browser's or driver's refusal.
+pub(super) fn make_pipeline(
     gpu: &Gpu,
     name: &str,
     shader: &Shader,
     safe: bool,
-) -> Result<Pipeline, GpuError> {
-    let make = || {
+) -> impl Future<Output = Result<Pipeline, GpuError>> {
+    let make = move || {
         let device = gpu.device();
         let label = Some(name);
         let descriptor =
@@ -119,5 +122,5 @@ pub(super) async fn make_pipeline(
         });
         Pipeline { pipeline, layout }
     };
-    gpu.scoped("a shader", make).await
+    gpu.scoped("a shader", make)
 }

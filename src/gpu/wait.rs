@@ -110,7 +110,10 @@ pub(super) fn wait_in_background(gpu: &Gpu, index: SubmissionIndex, mapped: &Map
         }
     }
     #[cfg(target_arch = "wasm32")]
-    let _ = (gpu, index, mapped, in_flight);
+    {
+        let _ = (index, in_flight);
+        super::browser::hurry(gpu, mapped);
+    }
 }
 
 impl MapError {

@@ -216,6 +216,14 @@ impl Session {
         self.executor.gpu().map(|gpu| gpu.gpu())
     }
 
+    /// Whether the session runs on a GPU.
+    pub fn is_on_gpu(&self) -> bool {
+        #[cfg(feature = "gpu")]
+        return self.executor.gpu().is_some();
+        #[cfg(not(feature = "gpu"))]
+        return false;
+    }
+
     /// Rounding bound of a kept value, from the kernels that compute it.
     #[doc(hidden)]
     pub fn rounding(&self, name: &str) -> Rounding {

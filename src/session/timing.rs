@@ -73,12 +73,4 @@ impl Session {
     pub fn driver(&self) -> Option<&str> {
         self.executor.gpu().map(|gpu| gpu.gpu().adapter().driver.as_str())
     }
-
-    /// Whether the session runs on a GPU.
-    pub fn is_on_gpu(&self) -> bool {
-        #[cfg(feature = "gpu")]
-        return self.executor.gpu().is_some();
-        #[cfg(not(feature = "gpu"))]
-        return false;
-    }
 }

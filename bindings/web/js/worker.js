@@ -1,0 +1,3 @@
+import { serve } from './ports.js';
+
+serve(globalThis);

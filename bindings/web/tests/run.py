@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""Runs the tests of the npm package in a real browser: serves the repository, opens `suite.html`, prints what it reports.
+
+    python3 bindings/web/tests/run.py                    Chromium, headless, WebGPU on SwiftShader
+    python3 bindings/web/tests/run.py firefox            Firefox, headless, WebGPU on the system's driver (llvmpipe)
+    python3 bindings/web/tests/run.py chromium sources   only tests whose name has this text
+
+Build the package first (`bash bindings/web/build.sh`). Fails if a test fails, if the browser ends early, or after LIMIT seconds.
+"""
+
+import http.server
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+ROOT = Path(__file__).resolve().parents[3]
+LIMIT = int(os.environ.get("LIMIT", "600"))
+TYPES = {".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm", ".json": "application/json",
+         ".css": "text/css", ".png": "image/png", ".svg": "image/svg+xml"}
+FIREFOX = {"dom.webgpu.enabled": True, "gfx.webgpu.ignore-blocklist": True, "dom.webgpu.workers.enabled": True,
+           "datareporting.policy.dataSubmissionEnabled": False, "app.update.enabled": False,
+           "browser.shell.checkDefaultBrowser": False, "network.captive-portal-service.enabled": False,
+           "network.connectivity-service.enabled": False, "browser.aboutwelcome.enabled": False,
+           "services.settings.server": "http://127.0.0.1:1/"}
+reports = queue.Queue()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Files of the repository, and the page's reports. Another port is another origin, with CORS."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        reports.put(json.loads(body))
+        self.answer(204, b"")
+
+    def do_GET(self):
+        path = (ROOT / unquote(urlsplit(self.path).path).lstrip("/")).resolve()
+        if path.is_dir() and self.path.endswith("?list"):
+            names = sorted(p.name for p in path.iterdir() if (p / "expected.safetensors").is_file())
+            return self.answer(200, json.dumps(names).encode(), TYPES[".json"])
+        if path.is_dir():
+            path = path / "index.html"
+        if not path.is_relative_to(ROOT) or not path.is_file():
+            return self.answer(404, b"not found")
+        self.answer(200, path.read_bytes(), TYPES.get(path.suffix, "application/octet-stream"))
+
+    def answer(self, status, body, kind="text/plain"):
+        self.send_response(status)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(body)))
+        self.send_header("access-control-allow-origin", "*")
+        self.send_header("cache-control", "no-store")
+        self.end_headers()
+        try:
+            self.wfile.write(body)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # a download that a test aborts
+
+    def log_message(self, *_):
+        pass
+
+
+def server():
+    served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    return served.server_address[1]
+
+
+def command(browser, url, profile):
+    """The command line of a headless browser that opens one page."""
+    if browser == "firefox":
+        lines = [f"user_pref({json.dumps(k)}, {json.dumps(v)});" for k, v in FIREFOX.items()]
+        (Path(profile) / "user.js").write_text("\n".join(lines))
+        program = shutil.which("firefox-esr") or shutil.which("firefox")
+        return [program, "--headless", "--no-remote", "--profile", profile, url]
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    return [program, "--headless=new", "--no-sandbox", f"--user-data-dir={profile}", "--enable-unsafe-webgpu",
+            "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan", "--no-first-run", "--disable-quic",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--autoplay-policy=no-user-gesture-required", url]
+
+
+def main():
+    browser = sys.argv[1] if len(sys.argv) > 1 else "chromium"
+    only = sys.argv[2] if len(sys.argv) > 2 else ""
+    page, other = server(), server()
+    url = f"http://localhost:{page}/bindings/web/tests/suite.html?other={other}&only={quote(only)}"
+    failed = passed = 0
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        line = command(browser, url, profile)
+        if not line[0]:
+            sys.exit(f"{browser} is not installed")
+        log = open(Path(profile) / "browser.log", "wb")
+        # The browser's drivers are its own.
+        env = {k: v for k, v in os.environ.items() if k != "VK_DRIVER_FILES" or browser == "firefox"}
+        process = subprocess.Popen(line, stdout=log, stderr=log, env=dict(env, HOME=profile, MOZ_HEADLESS="1"))
+        try:
+            while True:
+                report = reports.get(timeout=LIMIT)
+                if report["kind"] == "end":
+                    ended = report
+                    break
+                print(report["text"], flush=True)
+                failed += report["kind"] == "failed"
+                passed += report["kind"] == "passed"
+        except queue.Empty:
+            print(Path(profile, "browser.log").read_text(errors="replace")[-3000:])
+            sys.exit(f"{browser} said nothing for {LIMIT} s, after {passed} passed and {failed} failed")
+        finally:
+            process.terminate()
+            process.wait(20)
+    print(f"{browser}: {passed} passed, {failed} failed of {ended['tests']}")
+    if failed or passed != ended["tests"] or not passed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,8 @@
+import { run } from './harness.js';
+import './networks.js';
+import './sources.js';
+import './images.js';
+import './gpu.js';
+import './errors.js';
+
+run();
