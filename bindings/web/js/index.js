@@ -6,7 +6,21 @@ import { opened } from './sources.js';
 
 export { RmnetError };
 
-const OPTIONS = ['device', 'precision', 'batch', 'size', 'output', 'merge', 'assume', 'tuning'];
+const isText = (value) => typeof value === 'string';
+const isCount = (value) => Number.isInteger(value) && value > 0;
+const isObject = (value) => typeof value === 'object' && value !== null;
+// What each option may be; the core checks texts further.
+const VALUES = {
+  device: [isText, 'auto, webgpu or cpu'],
+  precision: [isText, 'f32 or f16'],
+  batch: [isCount, 'a whole number from 1 on'],
+  size: [(value) => sides(value).every(isCount), 'a side in pixels, [height, width] or { height, width }'],
+  output: [isText, 'logits, features or the name of a layer'],
+  merge: [(value) => typeof value === 'boolean', 'true or false'],
+  assume: [isObject, 'an object such as { stem_stride: 1 }'],
+  tuning: [(value) => isText(value) || isObject(value), 'a tuning'],
+};
+const OPTIONS = Object.keys(VALUES);
 
 /** Loads a network; see `index.d.ts`. */
 export async function load(source, options = {}) {
@@ -66,17 +80,19 @@ function coreOptions(options) {
     const known = [...OPTIONS, 'worker', 'signal', 'onProgress'].join(', ');
     throw new RmnetError('option', `no such option: ${unknown.join(', ')}; there are ${known}`);
   }
-  const { size, tuning, ...rest } = options;
-  const settings = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined));
-  if (size !== undefined) settings.size = sides(size);
-  if (tuning !== undefined) settings.tuning = typeof tuning === 'string' ? tuning : JSON.stringify(tuning);
-  return settings;
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+  for (const [name, value] of Object.entries(given)) {
+    const [accepts, expected] = VALUES[name];
+    if (!accepts(value)) throw new RmnetError('option', `${name}: expected ${expected}, found ${JSON.stringify(value)}`);
+  }
+  if (given.size !== undefined) given.size = sides(given.size);
+  if (typeof given.tuning === 'object') given.tuning = JSON.stringify(given.tuning);
+  return given;
 }
 
 function sides(size) {
   if (typeof size === 'number') return [size, size];
-  if (Array.isArray(size)) return size;
-  return [size.height, size.width];
+  return Array.isArray(size) ? size : [size?.height, size?.width];
 }
 
 /** A network on a device; see `index.d.ts`. */

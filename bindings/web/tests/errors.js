@@ -20,7 +20,8 @@ test('errors: files', async () => {
   await refused(load(new Uint8Array(0), cpu), 'checkpoint');
   await refused(load(buffer.slice(0, -100), cpu), 'checkpoint');
   await refused(load({ weights: buffer, config: '{"id2label": 3' }, cpu), 'checkpoint', 'config');
-  await refused(load({ weights: buffer, config: { block: 'nonsense', layers: [1] } }, { ...cpu, size: [0, 32] }), 'option');
+  await refused(load({ weights: buffer, config: { block: 'nonsense', layers: [1] } }, { ...cpu, size: [0, 32] }), 'option', 'size');
+  await refused(load(buffer, { ...cpu, size: 1e9 }), 'option');
   await refused(load(new URL('images/0374_7.png', digits), cpu), 'checkpoint');
 });
 
@@ -32,7 +33,9 @@ test('errors: sources and options', async () => {
   await refused(load(digits, { device: 'gpu' }), 'option', 'gpu', 'webgpu');
   await refused(load(digits, { ...cpu, precision: 'int8' }), 'option', 'int8', 'f16');
   await refused(load(digits, { ...cpu, batch: -1 }), 'option', 'batch');
-  await refused(load(digits, { ...cpu, batch: 0 }), 'too-large');
+  await refused(load(digits, { ...cpu, batch: 0 }), 'option', 'batch', '0');
+  await refused(load(digits, { ...cpu, merge: 1 }), 'option', 'merge');
+  await refused(load(digits, { ...cpu, batch: 1e9 }), 'too-large');
   await refused(load(digits, { ...cpu, size: 'large' }), 'option', 'size');
   await refused(load(digits, { ...cpu, output: 'layer9' }), 'option', 'layer9');
   await refused(load(digits, { ...cpu, assume: { stem_size: 1 } }), 'option', 'stem_size');

@@ -1,6 +1,6 @@
 // Devices: which one is taken, and buffers lent on the GPU.
 import { load } from '../dist/index.js';
-import { digits, error, tensors } from './fixtures.js';
+import { digits, error, fixture, tensors } from './fixtures.js';
 import { check, note, same, test } from './harness.js';
 
 test('gpu: a fallback adapter leads to the CPU, and that is said', async () => {
@@ -56,19 +56,19 @@ test('gpu: none in a worker and none on the CPU', async () => {
   }
 });
 
-test('gpu: a run takes far less than 100 ms', async () => {
-  const { input } = await tensors(new URL('expected.safetensors', digits));
-  const model = await load(digits, { device: 'webgpu' });
-  const image = input.data.slice(0, 3072);
+test('gpu: Firefox is hurried', async () => {
+  const { input } = await tensors(new URL('expected.safetensors', fixture('tv_mobilenet_v2')));
+  const model = await load(fixture('tv_mobilenet_v2'), { device: 'webgpu', size: 48 });
+  const image = input.data.slice(0, input.data.length / 2);
   const times = [];
-  for (let i = 0; i < 12; i++) {
+  for (let i = 0; i < 15; i++) {
     const start = performance.now();
     await model.run(image);
     times.push(performance.now() - start);
   }
   times.sort((a, b) => a - b);
-  await note(`least ${times[0].toFixed(1)} ms, median ${times[6].toFixed(1)} ms`);
-  // Firefox looks for finished work every 100 ms unless it is hurried; the least of several, as machines are shared.
-  check(times[0] < 95, `${times}`);
+  await note(`MobileNetV2 at 48x48: least ${times[0].toFixed(1)} ms, median ${times[7].toFixed(1)} ms`);
+  // Firefox looks for finished work every 100 ms, in which a run of 10 ms ends too. Other browsers have no such step.
+  check(!navigator.userAgent.includes('Firefox/') || times[7] < 60, `${times}`);
   model.free();
 });
