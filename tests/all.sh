@@ -51,12 +51,18 @@ cargo clippy --locked --workspace --all-targets -- -D warnings
 for features in cpu gpu ""; do
     cargo clippy --locked -p rmnet --lib --no-default-features --features "$features" -- -D warnings
 done
-step the library for a browser
-# The library for a browser, where its standard library is to be had.
+step the package for browsers
+# Where the standard library for browsers is to be had: lints, the package as it is published, its types, and its tests in Chromium.
+cargo fmt --check --manifest-path bindings/web/bindgen/Cargo.toml
 if rustup target add wasm32-unknown-unknown; then
-    cargo check --locked -p rmnet --lib --no-default-features --features gpu,pickle,images --target wasm32-unknown-unknown
+    RUSTFLAGS="-Ctarget-feature=+simd128" cargo clippy --locked -p rmnet-web --features rmnet/images \
+        --target wasm32-unknown-unknown --target-dir target/web -- -D warnings
+    bash bindings/web/build.sh
+    command -v node >/dev/null || install nodejs
+    bash bindings/web/tests/types.sh
+    python3 bindings/web/tests/run.py
 else
-    echo "NOT CHECKED: the library for wasm32-unknown-unknown, which rustup could not add" >&2
+    echo "NOT TESTED: the package for browsers, as rustup could not add wasm32-unknown-unknown" >&2
 fi
 step documentation and the public face
 # Docs with what is below the public face, and as users see them, which stay.

@@ -81,8 +81,9 @@ function figures(id, entries) {
 }
 
 async function describe() {
-  const said = model.passedOver.length ? `, no GPU taken (${model.passedOver.join('; ')})` : model.onGpu || 'gpu' in navigator ? '' : ', no WebGPU here';
-  $('device').textContent = `runs on ${model.device}${said}`;
+  const why = model.passedOver.length ? ': no hardware GPU here' : 'gpu' in navigator ? '' : ': no WebGPU here';
+  $('device').textContent = `runs on ${model.device}${model.onGpu ? '' : why}`;
+  $('device').title = model.passedOver.length ? `passed over: ${model.passedOver.join('; ')}` : '';
   Object.assign($('family'), { textContent: model.family, hidden: false });
   draw(true);
   const { weights, activations, scratch } = await model.memory();

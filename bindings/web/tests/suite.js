@@ -4,5 +4,6 @@ import './sources.js';
 import './images.js';
 import './gpu.js';
 import './errors.js';
+import './demo.js';
 
 run();
