@@ -24,7 +24,8 @@ export async function refusal(promise) {
   throw new Error(`expected a refusal, found ${String(value)}`);
 }
 
-const report = (kind, text, more = {}) =>
+/** Tells run.py. */
+export const report = (kind, text, more = {}) =>
   fetch('/report', { method: 'POST', body: JSON.stringify({ kind, text, ...more }) });
 export const note = (text) => report('note', `    ${text}`);
 

@@ -1,7 +1,7 @@
 // Networks against logits by PyTorch, on the CPU and on WebGPU.
 import { load } from '../dist/index.js';
 import { digits, error, fixture, tensors } from './fixtures.js';
-import { check, note, same, test } from './harness.js';
+import { check, note, query, report, same, test } from './harness.js';
 
 // As `verify::F32_LOGITS_BOUND`: rounding of f32 stays below it, a wrong tap does not.
 const BOUND = 1e-5;
@@ -19,8 +19,10 @@ async function judged(url, options) {
   }
 }
 
+const fixtures = async () => (await fetch('/tests/fixtures/?list')).json();
+
 test('networks: every fixture on the CPU', async () => {
-  const names = await (await fetch('/tests/fixtures/?list')).json();
+  const names = await fixtures();
   check(names.length > 40, `${names.length} fixtures`);
   let largest = 0;
   for (const name of names) {
@@ -31,6 +33,19 @@ test('networks: every fixture on the CPU', async () => {
   }
   await note(`${names.length} networks, largest error ${largest.toExponential(1)}`);
 });
+
+// For `benches/backends.py`: these networks on one device, with the figures of each.
+if (query.has('device')) {
+  test('backend', async () => {
+    const names = query.get('names') ? query.get('names').split(',') : await fixtures();
+    for (const name of names) {
+      const start = performance.now();
+      const { model, off, again } = await judged(fixture(name), { device: query.get('device') });
+      const seconds = (performance.now() - start) / 1000;
+      await report('network', name, { name, device: model.device, off: Math.max(off, again), seconds });
+    }
+  });
+}
 
 for (const name of ['tv_resnet18', 'tv_mobilenet_v2', 'timm_resnetv2_18']) {
   test(`networks: ${name} on WebGPU`, async () => {

@@ -89,37 +89,41 @@ def command(browser, url, profile):
             "--autoplay-policy=no-user-gesture-required", url]
 
 
-def main():
-    browser = sys.argv[1] if len(sys.argv) > 1 else "chromium"
-    only = sys.argv[2] if len(sys.argv) > 2 else ""
+def browse(browser, **query):
+    """Opens the suite in a headless browser, and gives its reports until it ends."""
     page, other = server(), server()
-    url = f"http://localhost:{page}/bindings/web/tests/suite.html?other={other}&only={quote(only)}"
-    failed = passed = 0
+    query = "&".join(f"{key}={quote(str(value))}" for key, value in {"other": other, **query}.items())
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        line = command(browser, url, profile)
+        line = command(browser, f"http://localhost:{page}/bindings/web/tests/suite.html?{query}", profile)
         if not line[0]:
-            sys.exit(f"{browser} is not installed")
+            raise FileNotFoundError(f"{browser} is not installed")
         log = open(Path(profile) / "browser.log", "wb")
-        # The browser's drivers are its own.
+        # Chromium's drivers are its own.
         env = {k: v for k, v in os.environ.items() if k != "VK_DRIVER_FILES" or browser == "firefox"}
         process = subprocess.Popen(line, stdout=log, stderr=log, env=dict(env, HOME=profile, MOZ_HEADLESS="1"))
         try:
-            while True:
+            report = {}
+            while report.get("kind") != "end":
                 report = reports.get(timeout=LIMIT)
-                if report["kind"] == "end":
-                    ended = report
-                    break
-                print(report["text"], flush=True)
-                failed += report["kind"] == "failed"
-                passed += report["kind"] == "passed"
+                yield report
         except queue.Empty:
-            print(Path(profile, "browser.log").read_text(errors="replace")[-3000:])
-            sys.exit(f"{browser} said nothing for {LIMIT} s, after {passed} passed and {failed} failed")
+            said = Path(profile, "browser.log").read_text(errors="replace")[-3000:]
+            raise TimeoutError(f"{said}\n{browser} said nothing for {LIMIT} s") from None
         finally:
             process.terminate()
             process.wait(20)
-    print(f"{browser}: {passed} passed, {failed} failed of {ended['tests']}")
-    if failed or passed != ended["tests"] or not passed:
+
+
+def main():
+    browser = sys.argv[1] if len(sys.argv) > 1 else "chromium"
+    failed = passed = 0
+    for report in browse(browser, only=sys.argv[2] if len(sys.argv) > 2 else ""):
+        failed += report["kind"] == "failed"
+        passed += report["kind"] == "passed"
+        if report["kind"] != "end":
+            print(report["text"], flush=True)
+    print(f"{browser}: {passed} passed, {failed} failed of {report['tests']}")
+    if failed or passed != report["tests"] or not passed:
         sys.exit(1)
 
 
