@@ -85,9 +85,9 @@ export class Host {
   }
 
   free() {
-    this.#bytes?.free();
-    this.#network?.free();
+    const held = [this.#bytes, this.#network];
     this.#bytes = this.#network = undefined;
+    held.forEach((each) => each?.free());
   }
 }
 

@@ -32,6 +32,7 @@ export async function load(source, options = {}) {
   const abort = () => port.close(signal.reason);
   signal?.addEventListener('abort', abort);
   try {
+    signal?.throwIfAborted();
     const about = await fill(port, await opened(source, signal), settings, progress, signal);
     signal?.throwIfAborted();
     progress('ready');
@@ -48,14 +49,20 @@ export async function load(source, options = {}) {
 /** A worker, unless the page alone reaches the GPU: some browsers keep WebGPU from workers. */
 async function openPort(worker, device = 'auto') {
   if (worker) {
-    const port = new WorkerPort();
-    const { webgpu } = await port.call('start', []);
+    const { port, webgpu } = await startedPort(new WorkerPort());
     if (webgpu || device === 'cpu' || !navigator.gpu) return port;
     port.close(new RmnetError('freed', 'the page has taken over'));
   }
-  const port = new PagePort();
-  await port.call('start', []);
-  return port;
+  return (await startedPort(new PagePort())).port;
+}
+
+async function startedPort(port) {
+  try {
+    return { port, ...(await port.call('start', [])) };
+  } catch (error) {
+    port.close(error);
+    throw error;
+  }
 }
 
 /** Passes the weights on as they arrive, then loads. */
@@ -129,11 +136,12 @@ export class Model {
       const found = input?.constructor?.name ?? typeof input;
       return Promise.reject(new RmnetError('input', `run: expected a Float32Array of ${this.inputShape.join('x')}, found ${found}`));
     }
-    return this.#port.call('run', [values]);
+    const sent = this.inWorker ? values.slice() : values; // the app keeps its own
+    return this.#port.call('run', [sent], [sent.buffer]);
   }
 
   async input(image) {
-    const sent = await portable(image);
+    const sent = await portable(image, this.inWorker);
     return this.#port.call('input', [sent], handedOver(sent));
   }
 
@@ -145,8 +153,8 @@ export class Model {
       throw new RmnetError('option', `topK: expected a whole number from 1 on, found ${topK}`);
     }
     const several = Array.isArray(images);
-    const sent = await Promise.all((several ? images : [images]).map(portable));
-    const found = await this.#port.call('classify', [sent, topK], sent.flatMap(handedOver));
+    const sent = await Promise.all((several ? images : [images]).map((image) => portable(image, this.inWorker)));
+    const found = await this.#port.call('classify', [sent, topK], sent.map(handedOver).flat());
     return several ? found : found[0];
   }
 

@@ -4,15 +4,15 @@ import { RmnetError } from './errors.js';
 const isData = (image) =>
   typeof image === 'object' && image !== null && 'data' in image && 'width' in image && 'height' in image;
 
-/** An image in a form that can be posted to a worker: `{ data, width, height }` in RGBA, or an `ImageBitmap`, which is handed over. */
-export async function portable(image) {
+/** An image in a form that can be handed over to a worker: `{ data, width, height }` in RGBA, copied if asked, or an `ImageBitmap`. */
+export async function portable(image, copied) {
   if (isData(image)) {
     const { data, width, height } = image;
     if (data.length !== 4 * width * height || !(data instanceof Uint8Array || data instanceof Uint8ClampedArray)) {
       const found = `${data?.constructor?.name} of ${data?.length}`;
       throw new RmnetError('input', `an image of ${width}x${height}: expected ${4 * width * height} bytes of RGBA, found ${found}`);
     }
-    return { data, width, height };
+    return { data: copied ? data.slice() : data, width, height };
   }
   try {
     // Straight alpha and no colour management, as files are decoded for training.
@@ -24,7 +24,7 @@ export async function portable(image) {
 }
 
 /** What of a portable image is handed over rather than copied. */
-export const handedOver = (image) => (image.data ? [] : [image]);
+export const handedOver = (image) => [image.data?.buffer ?? image];
 
 /** The pixels of a portable image, which it ends. */
 export function rgba(image) {

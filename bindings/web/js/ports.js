@@ -5,17 +5,27 @@ import { Host } from './host.js';
 /** A host on the page. */
 export class PagePort {
   #host = new Host();
+  #inFlight = 0;
   #closed;
 
   async call(method, parameters, _handedOver, stage) {
     if (this.#closed) throw this.#closed;
+    this.#inFlight += 1;
     try {
       const result = await this.#host[method](...parameters, ...(stage ? [stage] : []));
       if (this.#closed) throw this.#closed;
       return result;
     } catch (error) {
-      throw thrown(error);
+      throw this.#closed ?? thrown(error);
+    } finally {
+      this.#inFlight -= 1;
+      this.#freeIfDone();
     }
+  }
+
+  /** What a call uses cannot be freed before it ends. */
+  #freeIfDone() {
+    if (this.#closed && !this.#inFlight) this.#host.free();
   }
 
   get gpu() {
@@ -23,9 +33,8 @@ export class PagePort {
   }
 
   close(reason) {
-    if (this.#closed) return;
-    this.#closed = reason;
-    this.#host.free();
+    this.#closed ??= reason;
+    this.#freeIfDone();
   }
 }
 
@@ -37,13 +46,14 @@ export class WorkerPort {
   #closed;
 
   constructor() {
-    this.#worker = worker(new URL('./worker.js', import.meta.url));
+    this.#worker = started();
     this.#worker.onmessage = ({ data: { id, stage, result, error } }) => {
       const call = this.#calls.get(id);
       if (stage !== undefined) return call?.stage?.(stage);
       this.#calls.delete(id);
       if (error) call?.reject(received(error));
       else call?.resolve(result);
+      if (error?.code === 'crashed') this.close(received(error)); // nothing there can be used any more
     };
     this.#worker.onerror = (event) => {
       event.preventDefault();
@@ -73,14 +83,16 @@ export class WorkerPort {
   }
 }
 
-function worker(url) {
-  if (url.origin === globalThis.location?.origin) return new Worker(url, { type: 'module' });
+function started() {
+  const here = new URL(import.meta.url);
+  // In this form bundlers find the worker.
+  if (here.origin === globalThis.location?.origin) return new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
   // From another origin, such as a CDN, only a script of one's own may start it.
-  const script = new Blob([`import ${JSON.stringify(url.href)};`], { type: 'text/javascript' });
+  const script = new Blob([`import ${JSON.stringify(new URL('worker.js', here).href)};`], { type: 'text/javascript' });
   const own = URL.createObjectURL(script);
-  const started = new Worker(own, { type: 'module' });
+  const worker = new Worker(own, { type: 'module' });
   setTimeout(() => URL.revokeObjectURL(own), 60_000); // once it is loaded
-  return started;
+  return worker;
 }
 
 /** Answers the calls of a `WorkerPort`, in the worker. */

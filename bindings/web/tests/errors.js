@@ -1,6 +1,6 @@
 // Wrong files, options and inputs: each is refused with a code and a reason.
 import { RmnetError, load } from '../dist/index.js';
-import { bytes, digits } from './fixtures.js';
+import { bytes, digits, fixture } from './fixtures.js';
 import { check, refusal, same, test } from './harness.js';
 
 const cpu = { device: 'cpu' };
@@ -56,10 +56,14 @@ test('errors: inputs', async () => {
 });
 
 test('errors: calls in flight when a model is freed', async () => {
-  const model = await load(digits, cpu);
-  const runs = [1, 2, 3].map(() => refusal(model.run(new Float32Array(3072))));
-  model.free();
-  for (const error of await Promise.all(runs)) same(error.code, 'freed');
+  const small = { size: 19, worker: false };
+  for (const options of [cpu, { ...cpu, worker: false }, { ...small, device: 'webgpu' }]) {
+    const model = await load(options.size ? fixture('chain_rmnext') : digits, options);
+    const input = new Float32Array(model.inputShape.reduce((a, b) => a * b));
+    const runs = [1, 2, 3].map(() => refusal(model.run(input)));
+    model.free();
+    for (const error of await Promise.all(runs)) same(error.code, 'freed');
+  }
 });
 
 test('errors: no classes to give', async () => {
@@ -69,9 +73,9 @@ test('errors: no classes to give', async () => {
 });
 
 test('errors: a lost device', async () => {
-  const model = await load(digits, { device: 'webgpu', worker: false });
+  const model = await load(fixture('chain_rmnext'), { device: 'webgpu', size: 19, worker: false });
   model.gpu.device.destroy();
   await new Promise((done) => setTimeout(done, 100));
-  await refused(model.run(new Float32Array(3072)), 'device-lost');
+  await refused(model.run(new Float32Array(3 * 19 * 19)), 'device-lost');
   model.free();
 });

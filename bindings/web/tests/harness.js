@@ -39,7 +39,7 @@ export async function run() {
       await body();
       await report('passed', `ok ${name} (${seconds()})`);
     } catch (error) {
-      await report('failed', `FAILED ${name} (${seconds()}): ${error.code ?? ''} ${error.stack ?? error}`);
+      await report('failed', `FAILED ${name} (${seconds()}): ${error.code ?? ''} ${error}\n${error.stack ?? ''}`);
     }
   }
   await report('end', '', { tests: chosen.length });

@@ -77,7 +77,7 @@ test('images: what is none is refused', async () => {
     new Blob(['no image']),
     { data: new Uint8Array(5), width: 2, height: 2 },
     { data: [1, 2, 3, 4], width: 1, height: 1 },
-    document.createElement('canvas').getContext('2d'),
+    document.createElement('div'),
     null,
     'cat.png',
     new ImageData(1, 1).data,

@@ -58,13 +58,13 @@ test('sources: preprocessor_config.json beside a URL', async () => {
 
 test('sources: progress', async () => {
   const seen = [];
-  const model = await load(digits, { device: 'webgpu', onProgress: (p) => seen.push(p) });
+  const model = await load(fixture('chain_rmnext'), { device: 'webgpu', onProgress: (p) => seen.push(p) });
   model.free();
   const stages = [...new Set(seen.map(({ stage }) => stage))];
   same(stages, ['download', 'read', 'plan', 'compile', 'warm-up', 'ready']);
   const downloads = seen.filter(({ stage }) => stage === 'download');
   const last = downloads.at(-1);
-  check(last.loaded === last.total && last.total > 1e6, JSON.stringify(last));
+  check(last.loaded === last.total && last.total > 1e4, JSON.stringify(last));
   check(downloads.every((p, i) => !i || p.loaded > downloads[i - 1].loaded), 'it grows');
 });
 
