@@ -83,7 +83,7 @@ def command(browser, url, profile):
         program = shutil.which("firefox-esr") or shutil.which("firefox")
         return [program, "--headless", "--no-remote", "--profile", profile, url]
     program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    return [program, "--headless=new", "--no-sandbox", f"--user-data-dir={profile}", "--enable-unsafe-webgpu",
+    return [program, "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--user-data-dir={profile}", "--enable-unsafe-webgpu",
             "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan", "--no-first-run", "--disable-quic",
             "--disable-background-networking", "--disable-component-update", "--disable-sync",
             "--autoplay-policy=no-user-gesture-required", url]

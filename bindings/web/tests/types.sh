@@ -7,7 +7,8 @@ fetched() { # package, version, sha1
     local folder=$tools/node_modules/$1
     grep -qs "\"version\": \"$2\"" "$folder/package.json" && return
     mkdir -p "$folder"
-    curl -fsS -m 120 -o "$tools/package.tgz" "https://registry.npmjs.org/$1/-/${1##*/}-$2.tgz"
+    python3 -c 'import sys, urllib.request as r; r.urlretrieve(*sys.argv[1:])' \
+        "https://registry.npmjs.org/$1/-/${1##*/}-$2.tgz" "$tools/package.tgz"
     echo "$3  $tools/package.tgz" | sha1sum -c --quiet
     tar xzf "$tools/package.tgz" -C "$folder" --strip-components 1
 }
