@@ -202,3 +202,30 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
         false => Ok(bytes),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_the_numbers_that_are_read() {
+        let data = [0; 4];
+        for (number, expected) in [
+            (rmnet_pixel_format::RMNET_GRAY8, PixelFormat::Gray8),
+            (rmnet_pixel_format::RMNET_RGB8, PixelFormat::Rgb8),
+            (rmnet_pixel_format::RMNET_BGR8, PixelFormat::Bgr8),
+            (rmnet_pixel_format::RMNET_RGBA8, PixelFormat::Rgba8),
+            (rmnet_pixel_format::RMNET_BGRA8, PixelFormat::Bgra8),
+        ] {
+            let (data, len, format) = (data.as_ptr(), expected.bytes(), number as i32);
+            let image = rmnet_pixels { data, len, height: 1, width: 1, stride: 0, format };
+            // SAFETY: `data` has four bytes, and no format more.
+            let found = unsafe { views(&[image]) }.ok().map(|views| views[0].format());
+            assert_eq!(found, Some(expected));
+        }
+        let apply = rmnet_orientation::RMNET_ORIENTATION_APPLY as i32;
+        assert!(matches!(known_orientation(apply), Ok(Orientation::Apply)));
+        let ignore = rmnet_orientation::RMNET_ORIENTATION_IGNORE as i32;
+        assert!(matches!(known_orientation(ignore), Ok(Orientation::Ignore)));
+    }
+}
