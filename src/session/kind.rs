@@ -71,7 +71,9 @@ fn gpu_kind(e: &GpuError) -> ErrorKind {
         | GpuError::OutOfMemory { .. }
         | GpuError::Refused { .. }
         | GpuError::Timeout { .. } => ErrorKind::Resources,
-        GpuError::InputLength { .. } | GpuError::Buffer { .. } | GpuError::Overflow { .. } => ErrorKind::Input,
+        GpuError::InputLength { .. } | GpuError::Buffer { .. } | GpuError::Overflow { .. } => {
+            ErrorKind::Input
+        }
         _ => ErrorKind::Adapter,
     }
 }

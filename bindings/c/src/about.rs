@@ -217,6 +217,14 @@ pub unsafe extern "C" fn rmnet_session_plan_svg(session: *const rmnet_session) -
     unsafe { lend(session, |s| Some(s.texts.plan_svg.get_or_init(|| c_text(&s.session.plan().to_svg())))) }
 }
 
+/// The number of dispatches that run the kernel of `rmnet_options.tuning_path`; the others run the static
+/// choice. 0 if the tuning was made for another adapter, driver or version, and on the CPU.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rmnet_session_tuned_dispatches(session: *const rmnet_session) -> usize {
+    // SAFETY: the caller keeps the rules of the header.
+    unsafe { number(session, |s| s.session.tuned().map_or(0, |tuned| tuned.dispatches)) }
+}
+
 /// Writes the bytes that a session holds by now. Some buffers are made by the first run that needs them.
 /// What drivers and allocators set aside is not counted. The caller sets `memory->size`.
 #[unsafe(no_mangle)]
@@ -224,9 +232,9 @@ pub unsafe extern "C" fn rmnet_session_memory(
     session: *const rmnet_session,
     memory: *mut rmnet_memory,
 ) -> rmnet_status {
-    call(|| {
-        // SAFETY: the caller keeps the rules of the header, also below.
-        let held = unsafe { pointers::given(session, "session") }?.session.memory();
+    // SAFETY: the caller keeps the rules of the header.
+    call(|| unsafe {
+        let held = pointers::given(session, "session")?.session.memory();
         let found = rmnet_memory {
             size: 0, // The caller's stays.
             activations: held.activations,
@@ -235,6 +243,6 @@ pub unsafe extern "C" fn rmnet_session_memory(
             transfer: held.transfer,
             total: held.total(),
         };
-        unsafe { pointers::write(memory, found, "memory") }
+        pointers::write(memory, found, "memory")
     })
 }

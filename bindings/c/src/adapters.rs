@@ -65,12 +65,12 @@ unsafe impl Versioned for rmnet_adapter {
 /// is a list that the caller frees with rmnet_adapters_free(); on failure it is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_adapters_list(adapters: *mut *mut rmnet_adapters) -> rmnet_status {
-    call(|| {
-        // SAFETY: the caller keeps the rules of the header, also below.
-        unsafe { pointers::store(adapters, ptr::null_mut(), "adapters") }?;
+    // SAFETY: the caller keeps the rules of the header.
+    call(|| unsafe {
+        pointers::store(adapters, ptr::null_mut(), "adapters")?;
         let found = rmnet::adapters().iter().map(Adapter::of).collect();
         let list = Box::into_raw(Box::new(rmnet_adapters { found }));
-        unsafe { pointers::store(adapters, list, "adapters") }
+        pointers::store(adapters, list, "adapters")
     })
 }
 
@@ -88,9 +88,9 @@ pub unsafe extern "C" fn rmnet_adapters_get(
     index: usize,
     adapter: *mut rmnet_adapter,
 ) -> rmnet_status {
-    call(|| {
-        // SAFETY: the caller keeps the rules of the header, also below.
-        let list = &unsafe { pointers::given(adapters, "adapters") }?.found;
+    // SAFETY: the caller keeps the rules of the header.
+    call(|| unsafe {
+        let list = &pointers::given(adapters, "adapters")?.found;
         let unknown = || Failure::usage(format!("index: expected less than {}, found {index}", list.len()));
         let found = list.get(index).ok_or_else(unknown)?;
         let lent = |text: &Option<CString>| text.as_ref().map_or(ptr::null(), |text| text.as_ptr());
@@ -103,7 +103,7 @@ pub unsafe extern "C" fn rmnet_adapters_get(
             pci: lent(&found.pci),
             problem: lent(&found.problem),
         };
-        unsafe { pointers::write(adapter, written, "adapter") }
+        pointers::write(adapter, written, "adapter")
     })
 }
 

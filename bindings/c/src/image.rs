@@ -105,15 +105,15 @@ pub unsafe extern "C" fn rmnet_image_open(
     orientation: i32,
     image: *mut *mut rmnet_image,
 ) -> rmnet_status {
-    call(|| {
-        // SAFETY: the caller keeps the rules of the header, also below.
-        unsafe { pointers::store(image, ptr::null_mut(), "image") }?;
-        let path = unsafe { pointers::path(path, "path") }?;
+    // SAFETY: the caller keeps the rules of the header.
+    call(|| unsafe {
+        pointers::store(image, ptr::null_mut(), "image")?;
+        let path = pointers::path(path, "path")?;
         let (mode, orientation) = (color_mode(channels)?, known_orientation(orientation)?);
         let named = |e: &dyn std::fmt::Display| Failure::input(format!("{}: {e}", path.display()));
         let bytes = read(&path).map_err(|e| named(&e))?;
         let pixels = images::decode(&bytes, mode, orientation).map_err(|e| named(&e))?;
-        unsafe { pointers::store(image, Box::into_raw(Box::new(rmnet_image { pixels })), "image") }
+        pointers::store(image, Box::into_raw(Box::new(rmnet_image { pixels })), "image")
     })
 }
 
@@ -127,12 +127,12 @@ pub unsafe extern "C" fn rmnet_image_decode(
     orientation: i32,
     image: *mut *mut rmnet_image,
 ) -> rmnet_status {
-    call(|| {
-        // SAFETY: the caller keeps the rules of the header, also below.
-        unsafe { pointers::store(image, ptr::null_mut(), "image") }?;
-        let bytes = unsafe { pointers::values(bytes.cast::<u8>(), len, "bytes") }?;
+    // SAFETY: the caller keeps the rules of the header.
+    call(|| unsafe {
+        pointers::store(image, ptr::null_mut(), "image")?;
+        let bytes = pointers::values(bytes.cast::<u8>(), len, "bytes")?;
         let pixels = images::decode(bytes, color_mode(channels)?, known_orientation(orientation)?)?;
-        unsafe { pointers::store(image, Box::into_raw(Box::new(rmnet_image { pixels })), "image") }
+        pointers::store(image, Box::into_raw(Box::new(rmnet_image { pixels })), "image")
     })
 }
 
@@ -143,10 +143,9 @@ pub unsafe extern "C" fn rmnet_image_pixels(
     image: *const rmnet_image,
     pixels: *mut rmnet_pixels,
 ) -> rmnet_status {
-    call(|| {
-        // SAFETY: the caller keeps the rules of the header, also below.
-        let Pixels { width, height, channels, data, .. } =
-            unsafe { &pointers::given(image, "image")?.pixels };
+    // SAFETY: the caller keeps the rules of the header.
+    call(|| unsafe {
+        let Pixels { width, height, channels, data, .. } = &pointers::given(image, "image")?.pixels;
         let format = match channels {
             1 => rmnet_pixel_format::RMNET_GRAY8,
             3 => rmnet_pixel_format::RMNET_RGB8,
@@ -160,7 +159,7 @@ pub unsafe extern "C" fn rmnet_image_pixels(
             stride: width * channels,
             format: format as i32,
         };
-        unsafe { pointers::store(pixels, view, "pixels") }
+        pointers::store(pixels, view, "pixels")
     })
 }
 

@@ -105,8 +105,13 @@ pub(crate) unsafe fn settings(pointer: *const rmnet_options) -> Result<Settings,
     if pointer.is_null() {
         return Ok(Settings::default());
     }
-    // SAFETY: as promised by the caller, also below.
-    let given = unsafe { pointers::read(pointer, "options") }?;
+    // SAFETY: as promised by the caller.
+    let (given, device, output, assume) = unsafe {
+        let given = pointers::read(pointer, "options")?;
+        let device = pointers::text(given.device, "options.device")?;
+        let output = pointers::text(given.output, "options.output")?;
+        (given, device, output, pointers::text(given.assume, "options.assume")?)
+    };
     let mut run = Options::default()
         .precision(precision(given.precision)?)
         .mode(mode(given.mode)?)
@@ -114,14 +119,15 @@ pub(crate) unsafe fn settings(pointer: *const rmnet_options) -> Result<Settings,
         .check_input(given.unchecked_input == 0)
         .safe_shaders(given.safe_shaders != 0)
         .batch(given.batch.max(1));
-    if let Some(device) = unsafe { pointers::text(given.device, "options.device") }? {
+    if let Some(device) = device {
         run = run.device(device.parse::<Device>()?);
     }
-    if let Some(output) = unsafe { pointers::text(given.output, "options.output") }? {
+    if let Some(output) = output {
         let Ok(output) = output.parse::<OutputChoice>();
         run = run.output(output);
     }
     if !given.tuning_path.is_null() {
+        // SAFETY: as promised by the caller.
         let path = unsafe { pointers::path(given.tuning_path, "options.tuning_path") }?;
         run = run.tuning(Tuning::read(path)?);
     }
@@ -132,8 +138,8 @@ pub(crate) unsafe fn settings(pointer: *const rmnet_options) -> Result<Settings,
         run = run.timeout(Duration::from_millis(given.timeout_ms.into()));
     }
     let mut load = LoadOptions::default();
-    if let Some(text) = unsafe { pointers::text(given.assume, "options.assume") }? {
-        load = load.assume(assumptions(text)?);
+    if let Some(assume) = assume {
+        load = load.assume(assumptions(assume)?);
     }
     match [given.input_height, given.input_width] {
         [0, 0] => {}

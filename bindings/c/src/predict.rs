@@ -40,15 +40,15 @@ pub unsafe extern "C" fn rmnet_session_output_kind(
     session: *const rmnet_session,
     kind: *mut i32,
 ) -> rmnet_status {
-    call(|| {
-        // SAFETY: the caller keeps the rules of the header, also below.
-        let session = unsafe { pointers::given(session, "session") }?;
+    // SAFETY: the caller keeps the rules of the header.
+    call(|| unsafe {
+        let session = pointers::given(session, "session")?;
         let found = match session.session.output() {
             OutputKind::Logits => rmnet_output::RMNET_LOGITS,
             OutputKind::Embedding => rmnet_output::RMNET_EMBEDDING,
             _ => rmnet_output::RMNET_FEATURES,
         };
-        unsafe { pointers::store(kind, found as i32, "kind") }
+        pointers::store(kind, found as i32, "kind")
     })
 }
 
@@ -65,13 +65,13 @@ pub unsafe extern "C" fn rmnet_session_top_k(
     k: usize,
     found: *mut usize,
 ) -> rmnet_status {
-    call(|| {
-        // SAFETY: the caller keeps the rules of the header, also below.
+    // SAFETY: the caller keeps the rules of the header.
+    call(|| unsafe {
         if !found.is_null() {
-            unsafe { pointers::store(found, 0, "found") }?;
+            pointers::store(found, 0, "found")?;
         }
-        let session = unsafe { pointers::given(session, "session") }?;
-        let logits = unsafe { pointers::values(logits, logits_len, "logits") }?;
+        let session = pointers::given(session, "session")?;
+        let logits = pointers::values(logits, logits_len, "logits")?;
         if k > 0 {
             pointers::check_values(predictions, k, "predictions")?;
         }
@@ -85,11 +85,11 @@ pub unsafe extern "C" fn rmnet_session_top_k(
                 probability: prediction.probability.unwrap_or(f64::NAN),
                 logit: prediction.logit,
             };
-            unsafe { predictions.add(index).write(written) };
+            predictions.add(index).write(written);
         }
         match found.is_null() {
             true => Ok(()),
-            false => unsafe { pointers::store(found, top.len(), "found") },
+            false => pointers::store(found, top.len(), "found"),
         }
     })
 }
@@ -104,10 +104,10 @@ pub unsafe extern "C" fn rmnet_session_probabilities(
     probabilities: *mut f64,
     probabilities_len: usize,
 ) -> rmnet_status {
-    call(|| {
-        // SAFETY: the caller keeps the rules of the header, also below.
-        let session = unsafe { pointers::given(session, "session") }?;
-        let logits = unsafe { pointers::values(logits, logits_len, "logits") }?;
+    // SAFETY: the caller keeps the rules of the header.
+    call(|| unsafe {
+        let session = pointers::given(session, "session")?;
+        let logits = pointers::values(logits, logits_len, "logits")?;
         pointers::check_values(probabilities, probabilities_len, "probabilities")?;
         if probabilities_len < logits_len {
             return Err(Failure::usage(format!(
@@ -116,7 +116,7 @@ pub unsafe extern "C" fn rmnet_session_probabilities(
         }
         let values = session.session.probabilities(logits)?;
         let values = values.unwrap_or_else(|| vec![f64::NAN; logits_len]);
-        unsafe { probabilities.copy_from(values.as_ptr(), values.len()) };
+        probabilities.copy_from(values.as_ptr(), values.len());
         Ok(())
     })
 }

@@ -31,13 +31,13 @@ pub unsafe extern "C" fn rmnet_session_open(
     options: *const rmnet_options,
     session: *mut *mut rmnet_session,
 ) -> rmnet_status {
-    call(|| {
-        // SAFETY: the caller keeps the rules of the header, also below.
-        unsafe { pointers::store(session, ptr::null_mut(), "session") }?;
-        let path = unsafe { pointers::path(path, "path") }?;
-        let settings = unsafe { settings(options) }?;
+    // SAFETY: the caller keeps the rules of the header.
+    call(|| unsafe {
+        pointers::store(session, ptr::null_mut(), "session")?;
+        let path = pointers::path(path, "path")?;
+        let settings = settings(options)?;
         let opened = open(&Checkpoint::open(path)?, &settings)?;
-        unsafe { pointers::store(session, Box::into_raw(opened), "session") }
+        pointers::store(session, Box::into_raw(opened), "session")
     })
 }
 
@@ -58,13 +58,13 @@ pub unsafe extern "C" fn rmnet_session_open_bytes(
     options: *const rmnet_options,
     session: *mut *mut rmnet_session,
 ) -> rmnet_status {
-    call(|| {
-        // SAFETY: the caller keeps the rules of the header, also below.
-        unsafe { pointers::store(session, ptr::null_mut(), "session") }?;
-        let given = unsafe { pointers::values(bytes.cast::<u8>(), len, "bytes") }?;
-        let config = unsafe { pointers::text(config_json, "config_json") }?;
-        let preprocessor = unsafe { pointers::text(preprocessor_json, "preprocessor_json") }?;
-        let settings = unsafe { settings(options) }?;
+    // SAFETY: the caller keeps the rules of the header.
+    call(|| unsafe {
+        pointers::store(session, ptr::null_mut(), "session")?;
+        let given = pointers::values(bytes.cast::<u8>(), len, "bytes")?;
+        let config = pointers::text(config_json, "config_json")?;
+        let preprocessor = pointers::text(preprocessor_json, "preprocessor_json")?;
+        let settings = settings(options)?;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(len).map_err(|_| Failure::memory(len, "a copy of the checkpoint"))?;
         bytes.extend_from_slice(given);
@@ -73,7 +73,7 @@ pub unsafe extern "C" fn rmnet_session_open_bytes(
             checkpoint = checkpoint.with_preprocessor_config(text)?;
         }
         let opened = open(&checkpoint, &settings)?;
-        unsafe { pointers::store(session, Box::into_raw(opened), "session") }
+        pointers::store(session, Box::into_raw(opened), "session")
     })
 }
 
@@ -95,6 +95,8 @@ pub unsafe extern "C" fn rmnet_session_free(session: *mut rmnet_session) {
 }
 
 /// Writes the shape of a full batch's input: batch, channels, height, width.
+///
+/// cbindgen:ptrs-as-arrays=[[shape;4]]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_input_shape(
     session: *const rmnet_session,
@@ -106,6 +108,8 @@ pub unsafe extern "C" fn rmnet_session_input_shape(
 
 /// Writes the shape of a full batch's output: batch, channels, height, width. Logits have height and
 /// width 1, and their channels are the classes.
+///
+/// cbindgen:ptrs-as-arrays=[[shape;4]]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_output_shape(
     session: *const rmnet_session,
@@ -120,10 +124,10 @@ unsafe fn write_shape(
     shape: *mut usize,
     of: fn(&Session) -> [usize; 4],
 ) -> rmnet_status {
-    call(|| {
-        // SAFETY: the caller keeps the rules of the header; a shape is four numbers.
-        let session = unsafe { pointers::given(session, "session") }?;
-        unsafe { pointers::store(shape.cast::<[usize; 4]>(), of(&session.session), "shape") }
+    // SAFETY: the caller keeps the rules of the header.
+    call(|| unsafe {
+        let session = pointers::given(session, "session")?;
+        pointers::store(shape.cast::<[usize; 4]>(), of(&session.session), "shape")
     })
 }
 
@@ -170,10 +174,10 @@ pub unsafe extern "C" fn rmnet_session_run(
     output: *mut f32,
     output_len: usize,
 ) -> rmnet_status {
-    call(|| {
-        // SAFETY: the caller keeps the rules of the header, also below.
-        let session = unsafe { &pointers::given(session, "session")?.session };
-        let input = unsafe { pointers::values(input, input_len, "input") }?;
+    // SAFETY: the caller keeps the rules of the header.
+    call(|| unsafe {
+        let session = &pointers::given(session, "session")?.session;
+        let input = pointers::values(input, input_len, "input")?;
         let per_image = |shape: [usize; 4]| shape[1..].iter().product::<usize>();
         let expected = input_len / per_image(session.input_shape()) * per_image(session.output_shape());
         if output_len < expected {
@@ -183,7 +187,7 @@ pub unsafe extern "C" fn rmnet_session_run(
         // Not `run_into`, whose slice would have to hold values already.
         let values = session.run(input)?;
         debug_assert_eq!(values.len(), expected);
-        unsafe { output.copy_from(values.as_ptr(), values.len()) };
+        output.copy_from(values.as_ptr(), values.len());
         Ok(())
     })
 }
@@ -191,8 +195,8 @@ pub unsafe extern "C" fn rmnet_session_run(
 /// Prepares images as the model's config says: resizes, crops and normalises them. `images` are `count`
 /// images, 1 to batch, each of any size and format. `input` belongs to the caller and has exactly
 /// `input_len` floats, rmnet_session_input_len() of `count` images; it gets
-/// [images, channels, height, width], which is what rmnet_session_run() takes. A call that fails may
-/// leave part of it written.
+/// [images, channels, height, width], which is what rmnet_session_run() takes. A call that fails leaves
+/// it as it is.
 ///
 /// A network of three channels takes every format: alpha is dropped and gray is repeated. A network of
 /// one channel takes the luma of colours. A network of four channels takes formats with alpha.
@@ -204,19 +208,19 @@ pub unsafe extern "C" fn rmnet_session_input_from_pixels(
     input: *mut f32,
     input_len: usize,
 ) -> rmnet_status {
-    call(|| {
-        // SAFETY: the caller keeps the rules of the header, also below.
-        let session = unsafe { &pointers::given(session, "session")?.session };
-        let images = unsafe { pointers::values(images, count, "images") }?;
+    // SAFETY: the caller keeps the rules of the header.
+    call(|| unsafe {
+        let session = &pointers::given(session, "session")?.session;
+        let images = pointers::values(images, count, "images")?;
         pointers::check_values(input, input_len, "input")?;
-        let views = unsafe { views(images) }?;
+        let views = views(images)?;
         let [batch, channels, height, width] = session.input_shape();
         let expected = count.min(batch) * channels * height * width;
         if (1..=batch).contains(&count) && input_len != expected {
             return Err(Error::InputSlice { expected, found: input_len }.into());
         }
         let values = session.input_of(&views)?;
-        unsafe { input.copy_from(values.as_ptr(), values.len()) };
+        input.copy_from(values.as_ptr(), values.len());
         Ok(())
     })
 }

@@ -193,6 +193,7 @@ static void nothing(const rmnet_session *session)
     EXPECT(!rmnet_session_block_outcome(session, (size_t)-1) && !rmnet_session_block_is_removed(session, (size_t)-1));
     EXPECT(!rmnet_session_passed_over_count(NULL) && !rmnet_session_passed_over(session, 0));
     EXPECT(!rmnet_session_assumed_count(NULL) && !rmnet_session_assumed(session, (size_t)-1));
+    EXPECT(!rmnet_session_tuned_dispatches(NULL) && !rmnet_session_tuned_dispatches(session));
     EXPECT(!rmnet_session_plan(NULL) && !rmnet_session_plan_svg(NULL));
     REFUSED(rmnet_image_pixels(NULL, NULL), RMNET_ERROR_USAGE, "image");
     REFUSED(rmnet_adapters_list(NULL), RMNET_ERROR_USAGE, "adapters");
