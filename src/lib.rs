@@ -105,7 +105,7 @@ pub use models::{Assume, Assumption, Key, LoadOptions, Model, Naming, OutputKind
 pub use plan::{Memory, Phases, Plan, PlanStep, Values};
 pub use preprocess::{ImageView, PixelFormat, Preprocess};
 pub use rewrite::{BlockReport, Mode, Outcome, Shortcut};
-pub use session::{Device, Error, Options, OutputChoice, Prediction, Prepared, Session};
+pub use session::{Device, Error, ErrorKind, Options, OutputChoice, Prediction, Prepared, Session};
 #[cfg(not(target_arch = "wasm32"))]
 pub use session::{MergeBenchmark, benchmark_merge};
 pub use size::Size;

@@ -23,6 +23,10 @@ install() {
 step() { echo "=== $SECONDS s: $*"; }
 llvmpipe >/dev/null && ldconfig -p | grep -q libvulkan.so.1 || install mesa-vulkan-drivers libvulkan1
 swiftshader >/dev/null || install chromium
+# The C interface is tested with programs in C and C++; libFuzzer is C++.
+command -v cc >/dev/null || install gcc libc6-dev
+command -v c++ >/dev/null || install g++
+command -v pkg-config >/dev/null || install pkg-config
 VK_DRIVER_FILES="$(llvmpipe):$(swiftshader)"
 export VK_DRIVER_FILES RMNET_TEST_ADAPTERS=2 # tests fail, rather than skip, where fewer adapters are seen
 echo "drivers: $VK_DRIVER_FILES"
@@ -78,7 +82,6 @@ step llvmpipe as on ARM
 VK_DRIVER_FILES="$(llvmpipe)" RMNET_TEST_ADAPTERS=1 LP_NATIVE_VECTOR_WIDTH=128 \
     cargo test --locked --workspace --test executors --test kernels -- the_gpu_computes with_subgroups
 step fuzzing
-# Every fuzz target for a short while, two at a time. libFuzzer is C++.
-command -v c++ >/dev/null || install g++
+# Every fuzz target for a short while, two at a time.
 bash fuzz/run.sh 20
 step done

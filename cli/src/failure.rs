@@ -1,8 +1,8 @@
 //! Why a verb failed, and the matching exit code.
 
 use super::Report;
-use rmnet::Error;
-use rmnet::error::{CpuError, GpuError, OutputError, PlanError, PruneError};
+use rmnet::error::{CpuError, GpuError, OutputError, PlanError};
+use rmnet::{Error, ErrorKind};
 use std::fmt::Display;
 
 /// Why a verb failed, and the matching exit code.
@@ -30,26 +30,7 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(e: Error) -> Failure {
-        let code = match &e {
-            Error::Gpu(gpu) => match gpu {
-                GpuError::DeviceLost { .. }
-                | GpuError::OutOfMemory { .. }
-                | GpuError::Refused { .. }
-                | GpuError::Timeout { .. } => 6,
-                GpuError::InputLength { .. } | GpuError::Buffer { .. } | GpuError::Overflow { .. } => 3,
-                _ => 4,
-            },
-            Error::Cpu(CpuError::OutOfMemory(_) | CpuError::Threads(_))
-            | Error::OutOfMemory(_)
-            | Error::Threads(_) => 6,
-            Error::Output(_) => 2,
-            Error::Plan(e) => plan_code(e),
-            Error::Prune(e) => match e {
-                PruneError::Graph(_) | PruneError::Order { .. } | PruneError::Empty { .. } => 3,
-                _ => 2,
-            },
-            _ => 3,
-        };
+        let code = e.kind() as u8;
         let message = match advice(&e) {
             Some(advice) => format!("{e}; {advice}"),
             None if code == 4 => format!("{e}; the CPU executor, `--adapter cpu`, needs no GPU"),
@@ -85,17 +66,8 @@ fn plan_advice(e: &PlanError) -> Option<&'static str> {
 }
 
 impl From<&PlanError> for Failure {
-    /// Exit code 4 for a limit of the adapter, 6 for a batch that is too large, else 3.
     fn from(e: &PlanError) -> Failure {
         let message = plan_advice(e).map_or_else(|| e.to_string(), |advice| format!("{e}; {advice}"));
-        Failure { code: plan_code(e), message, report: None }
-    }
-}
-
-fn plan_code(e: &PlanError) -> u8 {
-    match e {
-        PlanError::BindingTooLarge { .. } | PlanError::TooManyBuffers { .. } => 4,
-        PlanError::BatchTooLarge { .. } => 6,
-        _ => 3,
+        Failure { code: ErrorKind::from(e) as u8, message, report: None }
     }
 }

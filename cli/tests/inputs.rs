@@ -91,6 +91,10 @@ fn a_folder_is_all_its_images_by_name() {
         shared.extend(found.iter().map(|l| PathBuf::from(l["input"].as_str().unwrap())));
     }
     assert_eq!(shared, expected);
+    // Every second image, not the first half.
+    let (_, found, _) = lines(&["run", DIGITS, text(folder.path()), "--jsonl", "--shard", "1/2"], b"");
+    let names: Vec<PathBuf> = found.iter().map(|l| l["input"].as_str().unwrap().into()).collect();
+    assert_eq!(names, [expected[0].clone(), expected[2].clone()]);
     for shard in ["0/4", "5/4", "1", "a/b"] {
         assert_eq!(lines(&["run", DIGITS, SEVEN, "--shard", shard], b"").0, 2, "{shard}");
     }

@@ -4,6 +4,7 @@ mod convert;
 mod error;
 mod executor;
 mod images;
+mod kind;
 #[cfg(not(target_arch = "wasm32"))]
 mod measure;
 mod open;
@@ -17,6 +18,7 @@ mod timing;
 
 pub use convert::converted;
 pub use error::Error;
+pub use kind::ErrorKind;
 #[cfg(not(target_arch = "wasm32"))]
 pub use measure::{MergeBenchmark, benchmark_merge};
 pub use options::{Device, Options};
