@@ -2,7 +2,9 @@
 
 use pyo3::prelude::*;
 use rmnet::Error;
-use rmnet::error::{CheckpointError, CpuError, GpuError, ImageError, ModelError, OnnxError, PruneError, SavedError};
+use rmnet::error::{
+    CheckpointError, CpuError, GpuError, ImageError, ModelError, OnnxError, PruneError, SavedError,
+};
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -131,9 +133,8 @@ fn class(e: &Error) -> &'static str {
         | Error::Cpu(CpuError::OutOfMemory(_))
         | Error::OutOfMemory(_) => "OutOfMemoryError",
         Error::Gpu(GpuError::Timeout { .. }) => "DeviceTimeoutError",
-        Error::Gpu(GpuError::Overflow { .. }) | Error::Cpu(CpuError::Overflow { .. } | CpuError::Weights { .. }) => {
-            "NotFiniteError"
-        }
+        Error::Gpu(GpuError::Overflow { .. })
+        | Error::Cpu(CpuError::Overflow { .. } | CpuError::Weights { .. }) => "NotFiniteError",
         Error::NotFinite { .. } => "NotFiniteError",
         Error::Gpu(GpuError::InputLength { .. }) | Error::Cpu(CpuError::InputLength { .. }) => "InputError",
         Error::InputLength { .. }

@@ -1,7 +1,7 @@
 //! Images as Python has them: paths, encoded bytes, and arrays of 8-bit pixels.
 
 use crate::errors::{Failure, raise};
-use numpy::{PyArrayMethods, PyReadonlyArray3, PyUntypedArrayMethods};
+use numpy::{PyReadonlyArray3, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use rmnet::images::{self, ColorMode, Orientation};
@@ -61,7 +61,8 @@ fn view<'a>(array: &'a PyReadonlyArray3<'_, u8>, index: usize) -> Result<ImageVi
         3 => PixelFormat::Rgb8,
         4 => PixelFormat::Rgba8,
         _ => {
-            let why = format!("image {index}: expected 1, 3 or 4 channels in the last dimension, found {channels}");
+            let why =
+                format!("image {index}: expected 1, 3 or 4 channels in the last dimension, found {channels}");
             return Err(Failure::new("InputError", why));
         }
     };
@@ -86,7 +87,9 @@ fn planes(preprocess: &Preprocess, channels: usize, source: &Source<'_>) -> Resu
     };
     let decode = |bytes: &[u8]| -> Result<Vec<f32>, Failure> {
         let Some(mode) = ColorMode::of_channels(channels) else {
-            let why = format!("the network reads {channels} channels, an image has 1, 3 or 4: pass an array to `run`");
+            let why = format!(
+                "the network reads {channels} channels, an image has 1, 3 or 4: pass an array to `run`"
+            );
             return Err(Failure::new("InputError", why));
         };
         apply(ImageView::from(&images::decode(bytes, mode, Orientation::Apply)?))

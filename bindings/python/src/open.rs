@@ -5,7 +5,8 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use rmnet::error::TuningError;
 use rmnet::{
-    Assume, Checkpoint, Device, LoadOptions, Mode, Model, Options, OutputChoice, Precision, Size, Threads, Tuning,
+    Assume, Checkpoint, Device, LoadOptions, Mode, Model, Options, OutputChoice, Precision, Size, Threads,
+    Tuning,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -102,7 +103,8 @@ impl SessionArgs {
         }
         if let Some(seconds) = self.timeout {
             let timeout = Duration::try_from_secs_f64(seconds).ok().filter(|t| !t.is_zero());
-            let wrong = || Failure::option(format!("timeout: expected seconds, more than 0, found {seconds}"));
+            let wrong =
+                || Failure::option(format!("timeout: expected seconds, more than 0, found {seconds}"));
             options = options.timeout(timeout.ok_or_else(wrong)?);
         }
         if let Some(path) = &self.tuning {

@@ -3,7 +3,7 @@
 use crate::errors::{Failure, outside};
 use crate::open::{LoadArgs, Source};
 use crate::targets::{self, Format};
-use numpy::{PyArrayMethods, PyReadonlyArrayDyn};
+use numpy::PyReadonlyArrayDyn;
 use pyo3::prelude::*;
 use rmnet::models::saved::{self, About};
 use rmnet::rewrite::prune::{AtLeast, PruneOptions, PruneTarget};
@@ -68,10 +68,12 @@ impl PruneArgs {
             ("l1", None) => Ok(Judge::L1),
             ("mean", Some(images)) => Ok(Judge::Mean(images)),
             ("mean", None) => Err(Failure::option("criterion \"mean\" needs calibration images")),
-            ("bn" | "l1", Some(_)) => Err(Failure::option("calibration images are for criterion \"mean\" alone")),
-            (other, _) => {
-                Err(Failure::option(format!("criterion: expected \"bn\", \"l1\" or \"mean\", found {other:?}")))
+            ("bn" | "l1", Some(_)) => {
+                Err(Failure::option("calibration images are for criterion \"mean\" alone"))
             }
+            (other, _) => Err(Failure::option(format!(
+                "criterion: expected \"bn\", \"l1\" or \"mean\", found {other:?}"
+            ))),
         }
     }
 }

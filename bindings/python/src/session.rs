@@ -127,7 +127,7 @@ impl Core {
     fn with_output(&self, py: Python<'_>, choice: &str) -> PyResult<Core> {
         outside(py, || -> Result<Core, Failure> {
             let model = self.source.load(&self.load)?;
-            let options = Options { keep: vec![], ..self.options.clone() }.output(output(choice));
+            let options = self.options.clone().keep(Vec::<String>::new()).output(output(choice));
             let session = self.on_same_device(&model, &options)?;
             let (source, load) = (self.source.clone(), self.load.clone());
             Ok(Core { session, source, load, options, kept: BTreeMap::new() })
@@ -150,7 +150,8 @@ impl Core {
         let [batch, channels, height, width] = self.session.input_shape();
         let image = channels * height * width;
         let mut output = vec![];
-        let mut kept: BTreeMap<String, Vec<f32>> = self.kept.keys().map(|name| (name.clone(), vec![])).collect();
+        let mut kept: BTreeMap<String, Vec<f32>> =
+            self.kept.keys().map(|name| (name.clone(), vec![])).collect();
         for part in input.chunks(batch * image) {
             py.check_signals()?;
             let found = outside(py, || self.session.run_keeping(part))?;
@@ -200,13 +201,20 @@ impl Core {
     }
 
     /// Compares the network without residual connections with the original, on noise or on an input.
-    fn verify(&self, py: Python<'_>, input: Option<PyReadonlyArrayDyn<'_, f32>>, seed: u64) -> PyResult<Proof> {
+    fn verify(
+        &self,
+        py: Python<'_>,
+        input: Option<PyReadonlyArrayDyn<'_, f32>>,
+        seed: u64,
+    ) -> PyResult<Proof> {
         let input = input.as_ref().map(|array| Ok::<_, PyErr>((values(py, array)?, array.shape()[0])));
         let input = input.transpose()?;
         outside(py, || -> Result<Proof, Failure> {
             let model = self.source.load(&self.load)?;
             let model = self.options.output.of(&model).map_err(rmnet::Error::from)?.into_owned();
-            verify::prove(&model, &self.options, input, seed, |model, options| self.on_same_device(model, options))
+            verify::prove(&model, &self.options, input, seed, |model, options| {
+                self.on_same_device(model, options)
+            })
         })
     }
 

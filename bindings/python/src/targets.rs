@@ -37,7 +37,8 @@ pub fn check(target: &Path, checkpoint: &Path, format: Format) -> Result<(), Fai
         let folder = if is_index { read.parent() } else { Some(read.as_path()) };
         let weights = format == Format::Safetensors && found.parent() == folder;
         if read == found || weights {
-            let why = "expected a file of its own to write, found one that is read from, or beside what is read";
+            let why =
+                "expected a file of its own to write, found one that is read from, or beside what is read";
             return Err(Failure::option(format!("{}: {why}", target.display())));
         }
     }
@@ -49,12 +50,15 @@ pub fn check(target: &Path, checkpoint: &Path, format: Format) -> Result<(), Fai
 /// Refuses to overwrite a file that is not a model of the format, by its first bytes.
 fn check_overwrite(target: &Path, format: Format) -> Result<(), Failure> {
     let Ok(file) = rmnet::files::open(target) else { return Ok(()) };
+    let length = file.metadata().map_or(0, |m| m.len());
     let mut start = vec![];
     file.take(9).read_to_end(&mut start).map_err(|e| Failure::file(e.to_string(), &e))?;
     let ours = match (format, start.as_slice()) {
         (_, []) => true,
         // The length of the header, then the `{` of its JSON object.
-        (Format::Safetensors, &[_, _, _, _, _, _, _, _, b'{']) => true,
+        (Format::Safetensors, &[a, b, c, d, e, f, g, h, b'{']) => {
+            u64::from_le_bytes([a, b, c, d, e, f, g, h]) < length
+        }
         // The field `ir_version`, a small number.
         (Format::Onnx, &[0x08, version, ..]) => version < 0x80,
         _ => false,

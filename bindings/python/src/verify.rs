@@ -3,12 +3,11 @@
 //! The library's `verify` is below its public face (feature `internals`), as is the rewritten graph that it compares.
 
 use crate::errors::Failure;
-use crate::session::outcome;
 use pyo3::prelude::*;
 use rmnet::plan::Values;
 use rmnet::rewrite::{self, Rewritten};
-use rmnet::verify::{self, BlockCheck, Difference};
-use rmnet::{Error, Mode, Model, Options, Precision, Session, memory};
+use rmnet::verify::{self, BlockCheck, BlockOutcome, Difference};
+use rmnet::{Error, Mode, Model, Options, OutputChoice, Precision, Session, memory};
 use std::collections::HashMap;
 
 /// What was compared, and by how much it differs.
@@ -58,8 +57,10 @@ pub fn prove(
     let wide: Vec<f64> = input.iter().map(|v| f64::from(*v)).collect();
 
     let (overflow, device_bound) = precision_bound(&rewritten, &wide, batch, options.precision);
-    let structured = Options { mode: Mode::Structured, merge: false, batch, check_input: true, ..options.clone() };
-    let session = open(model, &structured.clone().keep(Vec::<String>::new()).output(Default::default()))?;
+    // The model ends with the session's output already.
+    let structured =
+        options.clone().mode(Mode::Structured).merge(false).batch(batch).output(OutputChoice::Logits);
+    let session = open(model, &structured.clone().keep(Vec::<String>::new()))?;
     let on_device = match overflow {
         None => Some(run(model, &rewritten, &structured, input, &session, &open)?),
         Some(_) => None,
@@ -68,9 +69,8 @@ pub fn prove(
     let kept = on_device.as_ref().map_or(&none, |d| &d.kept);
     let expected = verify::expected(&model.graph, &rewritten.blocks, &wide, batch);
     let (blocks, logits_f64) = verify::check_blocks(&rewritten, &expected, &wide, batch, kept);
-    let difference = |d: &OnDevice| {
-        Difference::between(d.logits.iter().map(|v| f64::from(*v)), &expected.logits).relative
-    };
+    let difference =
+        |d: &OnDevice| Difference::between(d.logits.iter().map(|v| f64::from(*v)), &expected.logits).relative;
     let mut proof = Proof {
         blocks: vec![],
         f64_bound: verify::f64_bound(&rewritten),
@@ -80,7 +80,7 @@ pub fn prove(
         logits_device: on_device.as_ref().map(difference),
         failures: overflow.into_iter().collect(),
     };
-    proof.judge(&blocks, &rewritten);
+    proof.judge(&blocks);
     Ok(proof)
 }
 
@@ -95,7 +95,7 @@ fn run(
 ) -> Result<OnDevice, Failure> {
     let logits = values(session.run_keeping(input))?.output;
     let ends = rewritten.blocks.iter().map(|b| b.output.clone());
-    let keeping = open(model, &options.clone().keep(ends).output(Default::default()))?;
+    let keeping = open(model, &options.clone().keep(ends))?;
     let kept = values(keeping.run_keeping(input))?.kept.into_iter().collect();
     Ok(OnDevice { kept, logits })
 }
@@ -138,8 +138,8 @@ fn over(relative: f64, bound: f64) -> bool {
 
 impl Proof {
     /// Fills in the blocks, and lists what differs by more than its bound.
-    fn judge(&mut self, checks: &[BlockCheck], rewritten: &Rewritten) {
-        for (check, report) in checks.iter().zip(&rewritten.blocks) {
+    fn judge(&mut self, checks: &[BlockCheck]) {
+        for check in checks {
             let finite = check.executor.is_none_or(|d| d.max_abs.is_finite());
             let exact = !over(check.f64.relative, self.f64_bound);
             if !exact {
@@ -150,7 +150,11 @@ impl Proof {
             }
             self.blocks.push(Block {
                 name: check.block.clone(),
-                outcome: outcome(&report.outcome),
+                outcome: match check.outcome {
+                    BlockOutcome::Removed => "removed",
+                    BlockOutcome::Summed => "summed",
+                    BlockOutcome::Kept { .. } => "kept",
+                },
                 f64_error: check.f64.relative,
                 device_error: check.executor.map(|d| d.relative),
                 ok: exact && finite,
