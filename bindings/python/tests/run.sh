@@ -8,9 +8,9 @@ set -euo pipefail
 cd "$(dirname "$0")/../../.."
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 
-# A library that nothing is linked with is not built by `cargo test`. With any test beside it, and in the profile of tests, its
+# `cargo test` does not build a library that nothing is linked with. With a test beside it, and in the profile of tests, its
 # dependencies have the features that `cargo test --workspace` gives them.
-cargo build --locked --workspace --profile test --lib --test architecture -q
+cargo build --locked --workspace --profile test --lib --bin rmnet --test architecture -q
 package="$target/python-package"
 rm -rf "$package"
 mkdir -p "$package"

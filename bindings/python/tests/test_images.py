@@ -122,8 +122,8 @@ def test_a_proof_is_the_programs(device: str) -> None:
 def test_a_proof_on_images_and_in_half_precision(digits: rmnet.Session) -> None:
     images, _ = expected(DIGITS)
     assert digits.verify(IMAGES[:2]).ok
-    assert digits.verify(images[:3]).ok
-    half = rmnet.Session(DIGITS, "cpu", "f16").verify(IMAGES[:1])
+    assert digits.verify(images[:1]).ok
+    half = rmnet.Session(FIXTURES / "tv_basic_odd_widths", "cpu", "f16", size=33).verify()
     assert half.ok and half.device_bound > 1e-5
     with pytest.raises(rmnet.InputError, match="found none"):
         digits.verify([])

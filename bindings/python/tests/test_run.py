@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +39,9 @@ def test_logits_are_those_of_the_source_library(family: str, device: str) -> Non
     assert found.dtype == np.float32 and found.shape == logits.shape == session.output_shape
     assert relative(found, logits) < 1e-5
     assert session.is_on_gpu == (device != "cpu")
-    assert session.blocks and all(block.outcome in ("removed", "summed", "kept") for block in session.blocks)
+    # A file that rmnet wrote is a chain already.
+    assert (session.blocks == []) == (family == "finetuned_resnet18")
+    assert all(block.outcome in ("removed", "summed", "kept") for block in session.blocks)
 
 
 def test_more_and_fewer_images_than_a_batch(digits: rmnet.Session) -> None:
@@ -95,7 +99,7 @@ def test_any_array_gives_the_same(digits: rmnet.Session) -> None:
 def test_refusals_say_what_to_do(digits: rmnet.Session) -> None:
     images, _ = expected(DIGITS)
     cases = [
-        (images.astype(np.float64), rmnet.DtypeError, TypeError, 'expected float32, found float64: pass `array.astype("float32")`'),
+        (images.astype(np.float64), rmnet.DtypeError, TypeError, r'expected float32, found float64: pass `array.astype\("float32"\)`'),
         (images.astype(np.uint8), rmnet.DtypeError, TypeError, "run_images"),
         (images.astype(">f4"), rmnet.DtypeError, TypeError, "astype"),
         (images[0], rmnet.InputError, ValueError, r"found \[3, 32, 32\]: pass `array\[None\]`"),
@@ -188,12 +192,15 @@ def test_the_gil_is_released_at_load_and_in_run() -> None:
 
 
 def test_ctrl_c_is_heard_between_batches(digits: rmnet.Session) -> None:
-    import _thread
-
-    images = np.zeros((200_000, 3, 32, 32), np.float32)
-    timer = threading.Timer(0.3, _thread.interrupt_main)
+    images = np.zeros((50_000, 3, 32, 32), np.float32)
+    # A shell that starts tests in the background has it ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
     timer.start()
     began = time.perf_counter()
-    with pytest.raises(KeyboardInterrupt):
-        digits.run(images)
-    assert time.perf_counter() - began < 10
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            digits.run(images)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.perf_counter() - began < 3
