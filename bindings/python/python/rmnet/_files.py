@@ -10,6 +10,7 @@ import numpy as np
 
 from . import _rmnet
 from ._inputs import ArrayLike, Image, to_input
+from ._native_types import PruneArgs
 from ._reports import Adapter, Block, Converted, Pruned
 from ._session import Assume, Path, Session, Size, load_args
 
@@ -96,7 +97,7 @@ def prune(
             else session.prepare(calibration)  # type: ignore[arg-type]
         )
     is_share = isinstance(keep_at_least, float)
-    options: _rmnet.PruneArgs = {
+    options: PruneArgs = {
         "ratio": ratio,
         "macs": macs,
         "criterion": criterion,

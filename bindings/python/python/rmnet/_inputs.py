@@ -15,7 +15,7 @@ from ._errors import DtypeError, InputError
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
-    from ._rmnet import NativeImage
+    from ._native_types import NativeImage
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 

@@ -1,44 +1,18 @@
 """The native half of the package `rmnet`. Private: its names and signatures may change with any version."""
 
 import os
-from typing import Any, TypeAlias, TypedDict, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 
+from ._native_types import LoadArgs, NativeImage, PruneArgs, SessionArgs
+
+__all__ = ["Core", "adapters", "convert", "prune", "__version__"]
 __version__: str
 
 _Path: TypeAlias = str | os.PathLike[str]
 _Floats: TypeAlias = npt.NDArray[np.float32]
-NativeImage: TypeAlias = bytes | str | npt.NDArray[np.uint8]
-
-class LoadArgs(TypedDict):
-    size: tuple[int, int] | None
-    assume: list[tuple[str, str]]
-
-class SessionArgs(TypedDict):
-    device: str
-    precision: str
-    batch: int
-    output: str
-    keep: list[str]
-    mode: str
-    merge: bool
-    threads: int | None
-    timeout: float | None
-    check_input: bool
-    tuning: _Path | None
-
-class PruneArgs(TypedDict):
-    ratio: float | None
-    macs: float | None
-    criterion: str
-    keep_channels: int | None
-    keep_share: float | None
-    limits: list[tuple[str, float]]
-    multiple: int
-    coupled: bool
-    reserved: bool
 
 @final
 class Core:

@@ -8,19 +8,20 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from . import _rmnet
 from ._errors import DtypeError, Error, InputError, OptionError
 from ._inputs import ArrayLike, Floats, Image, to_images, to_input, to_numpy
+from ._native_types import LoadArgs, SessionArgs
 from ._reports import Assumption, Block, BlockProof, Memory, Prediction, Proof
-
-import numpy as np
 
 Path: TypeAlias = "str | os.PathLike[str]"
 Size: TypeAlias = "int | tuple[int, int]"
 Assume: TypeAlias = "Mapping[str, str | bool | int | float | Sequence[int]]"
 
 
-def load_args(size: Size | None, assume: Assume | None) -> _rmnet.LoadArgs:
+def load_args(size: Size | None, assume: Assume | None) -> LoadArgs:
     """How a checkpoint is read, as the native half takes it."""
     if isinstance(size, int):
         size = (size, size)
@@ -173,7 +174,7 @@ class Session:
         session._start(_rmnet.Core.from_bytes(bytes(data), texts[0], texts[1], load, native), None)
         return session
 
-    def _prepare_options(self, options: dict[str, Any]) -> tuple[_rmnet.LoadArgs, _rmnet.SessionArgs]:
+    def _prepare_options(self, options: dict[str, Any]) -> tuple[LoadArgs, SessionArgs]:
         """Checks the options, remembers them for a pickle, and gives them as the native half takes them."""
         keep = options["keep"]
         if isinstance(keep, str):
@@ -186,7 +187,7 @@ class Session:
         tuning = None if tuning is None else os.path.abspath(os.fspath(tuning))
         device = options["device"]
         self._options = {**options, "keep": list(keep), "tuning": tuning}
-        native: _rmnet.SessionArgs = {
+        native: SessionArgs = {
             "device": "auto" if device is None else str(device),
             "precision": options["precision"],
             "batch": batch,
