@@ -6,7 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -16,9 +16,47 @@ from ._inputs import ArrayLike, Floats, Image, to_images, to_input, to_numpy
 from ._native_types import LoadArgs, SessionArgs
 from ._reports import Assumption, Block, BlockProof, Memory, Prediction, Proof
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 Path: TypeAlias = "str | os.PathLike[str]"
 Size: TypeAlias = "int | tuple[int, int]"
 Assume: TypeAlias = "Mapping[str, str | bool | int | float | Sequence[int]]"
+
+
+class SessionOptions(TypedDict, total=False):
+    """The options of a session by name, as `Session` describes them."""
+
+    device: str | int | None
+    precision: Literal["f32", "f16"]
+    batch: int
+    size: Size | None
+    tuning: Path | None
+    assume: Assume | None
+    output: str
+    keep: Iterable[str]
+    mode: Literal["structured", "literal", "residual"]
+    merge: bool
+    threads: int | None
+    timeout: float | None
+    check_input: bool
+
+
+_DEFAULTS: SessionOptions = {
+    "device": None,
+    "precision": "f32",
+    "batch": 1,
+    "size": None,
+    "tuning": None,
+    "assume": None,
+    "output": "logits",
+    "keep": (),
+    "mode": "structured",
+    "merge": False,
+    "threads": None,
+    "timeout": None,
+    "check_input": True,
+}
 
 
 def load_args(size: Size | None, assume: Assume | None) -> LoadArgs:
@@ -41,7 +79,7 @@ def _assumed_text(value: object) -> str:
     return str(value)
 
 
-def _reopen(cls: type[Session], path: str, options: dict[str, Any]) -> Session:
+def _reopen(cls: type[Session], path: str, options: SessionOptions) -> Session:
     """A session from its pickle."""
     return cls(path, **options)
 
@@ -100,12 +138,12 @@ class Session:
 
     _core: _rmnet.Core
     _path: str | None
-    _options: dict[str, Any]
+    _options: SessionOptions
 
     def __init__(
         self,
         path: Path,
-        device: str | None = None,
+        device: str | int | None = None,
         precision: Literal["f32", "f16"] = "f32",
         batch: int = 1,
         size: Size | None = None,
@@ -120,7 +158,7 @@ class Session:
         timeout: float | None = None,
         check_input: bool = True,
     ) -> None:
-        options = {
+        options: SessionOptions = {
             "device": device,
             "precision": precision,
             "batch": batch,
@@ -146,7 +184,7 @@ class Session:
         data: bytes,
         config: str | Mapping[str, Any] | None = None,
         preprocessor_config: str | Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[SessionOptions],
     ) -> Session:
         """A session of the bytes of a weight file.
 
@@ -161,20 +199,18 @@ class Session:
         **options
             As of `Session`, by name.
         """
-        known = {name: default for name, default in (cls.__init__.__kwdefaults__ or {}).items()}
-        known.update(device=None, precision="f32", batch=1, size=None, tuning=None, assume=None)
-        for name in options:
-            if name not in known:
-                raise TypeError(f"from_bytes() got an unexpected keyword argument {name!r}")
+        unknown = options.keys() - _DEFAULTS.keys()
+        if unknown:
+            raise TypeError(f"from_bytes() got an unexpected keyword argument {min(unknown)!r}")
         if not isinstance(data, (bytes, bytearray)):
             raise DtypeError(f"data: expected bytes, found {type(data).__name__}: pass `bytes(data)`")
         session = cls.__new__(cls)
-        load, native = session._prepare_options({**known, **options})
+        load, native = session._prepare_options({**_DEFAULTS, **options})
         texts = [c if c is None or isinstance(c, str) else json.dumps(dict(c)) for c in (config, preprocessor_config)]
         session._start(_rmnet.Core.from_bytes(bytes(data), texts[0], texts[1], load, native), None)
         return session
 
-    def _prepare_options(self, options: dict[str, Any]) -> tuple[LoadArgs, SessionArgs]:
+    def _prepare_options(self, options: SessionOptions) -> tuple[LoadArgs, SessionArgs]:
         """Checks the options, remembers them for a pickle, and gives them as the native half takes them."""
         keep = options["keep"]
         if isinstance(keep, str):
@@ -186,13 +222,14 @@ class Session:
         tuning = options["tuning"]
         tuning = None if tuning is None else os.path.abspath(os.fspath(tuning))
         device = options["device"]
-        self._options = {**options, "keep": list(keep), "tuning": tuning}
+        names = list(keep)
+        self._options = {**options, "keep": names, "tuning": tuning}
         native: SessionArgs = {
             "device": "auto" if device is None else str(device),
             "precision": options["precision"],
             "batch": batch,
             "output": options["output"],
-            "keep": self._options["keep"],
+            "keep": names,
             "mode": options["mode"],
             "merge": options["merge"],
             "threads": threads,
