@@ -60,6 +60,9 @@ def test_every_form_of_an_image_gives_the_same(digits: rmnet.Session) -> None:
     assert np.array_equal(digits.run_images(mixed), wanted[:8])  # the digits are gray
     assert np.array_equal(digits.run(digits.prepare(mixed)), wanted[:8])
     assert np.array_equal(digits.run_images(path for path in IMAGES), wanted)
+    columns = [np.array([path.read_bytes() for path in IMAGES], object), np.array([str(path) for path in IMAGES])]
+    for column in columns:  # as Ray Data and pandas have them
+        assert np.array_equal(digits.run_images(column), wanted)
     assert digits.run_images([]).shape == (0, 10) and digits.classify([]) == []
 
 

@@ -132,8 +132,8 @@ def to_images(images: Iterable[Image], channels: int) -> list[NativeImage]:
     """Images as the native half reads them."""
     if isinstance(images, (str, bytes, os.PathLike)) or is_pil(images):
         raise InputError(f"images: expected a list of images, found one {type(images).__name__}: pass `[image]`")
-    if isinstance(images, np.ndarray) and images.ndim != 4:
-        # Rows of one image would be taken for images.
+    if isinstance(images, np.ndarray) and images.ndim != 4 and images.dtype.kind not in "OSU":
+        # Rows of one image would be taken for images. Arrays of paths, bytes or images, as Ray has them, are lists.
         found_shape = list(images.shape)
         raise InputError(f"images: expected a list, or [images, height, width, channels], found an array of {found_shape}")
     found: list[NativeImage] = []
