@@ -36,7 +36,7 @@ impl Failure {
     /// A file that cannot be read or written.
     pub fn file(message: impl Into<String>, error: &io::Error) -> Failure {
         let class = match error.kind() {
-            io::ErrorKind::NotFound => "CheckpointNotFoundError",
+            io::ErrorKind::NotFound => "NotFoundError",
             _ => "FileError",
         };
         Failure { errno: error.raw_os_error(), ..Failure::new(class, message) }
@@ -160,7 +160,7 @@ impl From<CheckpointError> for Failure {
     fn from(e: CheckpointError) -> Failure {
         match &e {
             CheckpointError::Io { source, .. } => Failure::file(e.to_string(), source),
-            CheckpointError::NoFile { .. } => Failure::new("CheckpointNotFoundError", e.to_string()),
+            CheckpointError::NoFile { .. } => Failure::new("NotFoundError", e.to_string()),
             _ => Failure::new("CheckpointError", e.to_string()),
         }
     }

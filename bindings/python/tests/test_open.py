@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,8 +111,8 @@ def test_errors_are_what_a_caller_expects(tmp_path: Path) -> None:
 
     save_file({"weight": np.zeros((2, 2), np.float32)}, other)
     missing = tmp_path / "none.safetensors"
-    cases = [
-        (lambda: rmnet.Session(missing, "cpu"), rmnet.CheckpointNotFoundError, FileNotFoundError, "none.safetensors"),
+    cases: list[tuple[Any, type[Exception], type[Exception], str]] = [
+        (lambda: rmnet.Session(missing, "cpu"), rmnet.NotFoundError, FileNotFoundError, "none.safetensors"),
         (lambda: rmnet.Session(tmp_path / "a" / "b", "cpu"), rmnet.FileError, OSError, "a/b"),
         (lambda: rmnet.Session(damaged, "cpu"), rmnet.CheckpointError, ValueError, "not a valid safetensors file"),
         (lambda: rmnet.Session(other, "cpu"), rmnet.ModelError, ValueError, "weight"),
@@ -129,6 +130,9 @@ def test_errors_are_what_a_caller_expects(tmp_path: Path) -> None:
         (lambda: rmnet.Session(DIGITS, "cpu", keep="layer1"), rmnet.OptionError, ValueError, r"pass \['layer1'\]"),
         (lambda: rmnet.Session(DIGITS, "cpu", keep=["layer9"]), rmnet.OptionError, ValueError, "layer9"),
         (lambda: rmnet.Session(DIGITS, "cpu", threads=0), rmnet.OptionError, ValueError, "threads"),
+        (lambda: rmnet.Session(DIGITS, "cpu", keep=[1]), rmnet.OptionError, ValueError, "keep: expected a text, found 1"),  # type: ignore[list-item]
+        (lambda: rmnet.Session(DIGITS, "cpu", None), rmnet.OptionError, ValueError, "precision: expected a text, found None"),  # type: ignore[arg-type]
+        (lambda: rmnet.Session(DIGITS, "cpu", timeout="5"), rmnet.OptionError, ValueError, "timeout: expected seconds"),  # type: ignore[arg-type]
         (lambda: rmnet.Session(DIGITS, "cpu", timeout=-1), rmnet.OptionError, ValueError, "timeout"),
         (lambda: rmnet.Session(DIGITS, "cpu", mode="plain"), rmnet.OptionError, ValueError, "mode: expected"),  # type: ignore[arg-type]
         (lambda: rmnet.Session(DIGITS, "cpu", tuning=missing), rmnet.FileError, FileNotFoundError, "none.safetensors"),

@@ -82,6 +82,13 @@ def test_examples_of_the_docstrings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ran >= 6
 
 
+def test_files_stay_short() -> None:
+    files = [path for path in SOURCE.rglob("*") if path.suffix in (".py", ".pyi", ".rs")]
+    assert len(files) > 15
+    for path in files:
+        assert len(path.read_text().splitlines()) <= 450, path
+
+
 def test_versions_agree() -> None:
     stated = re.search(r'^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)
     assert stated is not None and rmnet.__version__ == stated[1]

@@ -6,7 +6,6 @@ that Ray gives an actor to devices.
 
 from ._errors import (
     CheckpointError,
-    CheckpointNotFoundError,
     DeviceError,
     DeviceTimeoutError,
     DtypeError,
@@ -18,6 +17,7 @@ from ._errors import (
     InternalError,
     ModelError,
     NotFiniteError,
+    NotFoundError,
     OptionError,
     OutOfMemoryError,
     PlanError,
@@ -33,7 +33,6 @@ __all__ = [
     "Block",
     "BlockProof",
     "CheckpointError",
-    "CheckpointNotFoundError",
     "Converted",
     "DeviceError",
     "DeviceTimeoutError",
@@ -47,6 +46,7 @@ __all__ = [
     "Memory",
     "ModelError",
     "NotFiniteError",
+    "NotFoundError",
     "OptionError",
     "OutOfMemoryError",
     "PlanError",

@@ -37,8 +37,8 @@ class FileError(Error, OSError):
     """A file that cannot be read or written. `errno` is the system's number, where there is one."""
 
 
-class CheckpointNotFoundError(FileError, FileNotFoundError):
-    """There is no such file, or no weights in a folder."""
+class NotFoundError(FileError, FileNotFoundError):
+    """There is no such file, or no file of weights in a folder."""
 
 
 class OutOfMemoryError(Error, MemoryError):

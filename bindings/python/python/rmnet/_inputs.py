@@ -47,9 +47,13 @@ def to_numpy(array: Any, what: str = "array") -> npt.NDArray[Any]:
     if isinstance(array, np.ndarray):
         return array
     if hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
-        kind = int(array.__dlpack_device__()[0])
-        if kind not in _READABLE:
+        try:
+            kind = int(array.__dlpack_device__()[0])
             device = _DEVICES.get(kind, f"DLPack device {kind}")
+        except (ValueError, RuntimeError, BufferError) as error:
+            # Such as torch's device `meta`, which has no memory.
+            kind, device = 0, str(error)
+        if kind not in _READABLE:
             raise InputError(f"{what}: expected memory of the CPU, found {device}: pass `{what}.cpu()`, or its like")
         try:
             return np.from_dlpack(array)

@@ -212,17 +212,22 @@ class Session:
 
     def _prepare_options(self, options: SessionOptions) -> tuple[LoadArgs, SessionArgs]:
         """Checks the options, remembers them for a pickle, and gives them as the native half takes them."""
-        keep = options["keep"]
-        if isinstance(keep, str):
-            raise OptionError(f"keep: expected a list of names, found a text: pass [{keep!r}]")
-        batch, threads = options["batch"], options["threads"]
+        if isinstance(options["keep"], str):
+            raise OptionError(f"keep: expected a list of names, found a text: pass [{options['keep']!r}]")
+        names = list(options["keep"])
+        batch, threads, timeout = options["batch"], options["threads"], options["timeout"]
         for name, value in (("batch", batch), ("threads", 1 if threads is None else threads)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise OptionError(f"{name}: expected a whole number, at least 1, found {value!r}")
+        texts = [("precision", options["precision"]), ("output", options["output"]), ("mode", options["mode"])]
+        for name, value in (*texts, *(("keep", kept) for kept in names)):
+            if not isinstance(value, str):
+                raise OptionError(f"{name}: expected a text, found {value!r}")
+        if timeout is not None and not isinstance(timeout, (int, float)):
+            raise OptionError(f"timeout: expected seconds, found {timeout!r}")
         tuning = options["tuning"]
         tuning = None if tuning is None else os.path.abspath(os.fspath(tuning))
         device = options["device"]
-        names = list(keep)
         self._options = {**options, "keep": names, "tuning": tuning}
         native: SessionArgs = {
             "device": "auto" if device is None else str(device),
@@ -231,10 +236,10 @@ class Session:
             "output": options["output"],
             "keep": names,
             "mode": options["mode"],
-            "merge": options["merge"],
+            "merge": bool(options["merge"]),
             "threads": threads,
-            "timeout": options["timeout"],
-            "check_input": options["check_input"],
+            "timeout": timeout,
+            "check_input": bool(options["check_input"]),
             "tuning": tuning,
         }
         return load_args(options["size"], options["assume"]), native
