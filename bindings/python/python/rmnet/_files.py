@@ -11,8 +11,9 @@ import numpy as np
 from . import _rmnet
 from ._inputs import ArrayLike, Image, to_input
 from ._native_types import PruneArgs
+from ._options import Assume, Path, Size, load_args
 from ._reports import Adapter, Block, Converted, Pruned
-from ._session import Assume, Path, Session, Size, load_args
+from ._session import Session
 
 
 def convert(

@@ -5,79 +5,19 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from . import _rmnet
 from ._errors import DtypeError, Error, InputError, OptionError
 from ._inputs import ArrayLike, Floats, Image, to_images, to_input, to_numpy
-from ._native_types import LoadArgs, SessionArgs
+from ._options import DEFAULTS, Assume, Path, SessionOptions, Size, native_args
 from ._reports import Assumption, Block, BlockProof, Memory, Prediction, Proof
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-Path: TypeAlias = "str | os.PathLike[str]"
-Size: TypeAlias = "int | tuple[int, int]"
-Assume: TypeAlias = "Mapping[str, str | bool | int | float | Sequence[int]]"
-
-
-class SessionOptions(TypedDict, total=False):
-    """The options of a session by name, as `Session` describes them."""
-
-    device: str | int | None
-    precision: Literal["f32", "f16"]
-    batch: int
-    size: Size | None
-    tuning: Path | None
-    assume: Assume | None
-    output: str
-    keep: Iterable[str]
-    mode: Literal["structured", "literal", "residual"]
-    merge: bool
-    threads: int | None
-    timeout: float | None
-    check_input: bool
-
-
-_DEFAULTS: SessionOptions = {
-    "device": None,
-    "precision": "f32",
-    "batch": 1,
-    "size": None,
-    "tuning": None,
-    "assume": None,
-    "output": "logits",
-    "keep": (),
-    "mode": "structured",
-    "merge": False,
-    "threads": None,
-    "timeout": None,
-    "check_input": True,
-}
-
-
-def load_args(size: Size | None, assume: Assume | None) -> LoadArgs:
-    """How a checkpoint is read, as the native half takes it."""
-    if isinstance(size, int):
-        size = (size, size)
-    if size is not None:
-        if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-            raise OptionError(f"size: expected a side or (height, width), found {size!r}")
-        size = (size[0], size[1])
-    stated = [(str(key), _assumed_text(value)) for key, value in (assume or {}).items()]
-    return {"size": size, "assume": stated}
-
-
-def _assumed_text(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return ",".join(_assumed_text(one) for one in value)
-    return str(value)
-
 
 def _reopen(cls: type[Session], path: str, options: SessionOptions) -> Session:
     """A session from its pickle."""
@@ -175,7 +115,7 @@ class Session:
         }
         # Absolute, as a process that opens the pickle may be in another folder.
         path = os.path.abspath(os.fspath(path))
-        load, native = self._prepare_options(options)
+        self._options, load, native = native_args(options)
         self._start(_rmnet.Core.open(path, load, native), path)
 
     @classmethod
@@ -199,50 +139,16 @@ class Session:
         **options
             As of `Session`, by name.
         """
-        unknown = options.keys() - _DEFAULTS.keys()
+        unknown = options.keys() - DEFAULTS.keys()
         if unknown:
             raise TypeError(f"from_bytes() got an unexpected keyword argument {min(unknown)!r}")
         if not isinstance(data, (bytes, bytearray)):
             raise DtypeError(f"data: expected bytes, found {type(data).__name__}: pass `bytes(data)`")
         session = cls.__new__(cls)
-        load, native = session._prepare_options({**_DEFAULTS, **options})
+        session._options, load, native = native_args({**DEFAULTS, **options})
         texts = [c if c is None or isinstance(c, str) else json.dumps(dict(c)) for c in (config, preprocessor_config)]
         session._start(_rmnet.Core.from_bytes(bytes(data), texts[0], texts[1], load, native), None)
         return session
-
-    def _prepare_options(self, options: SessionOptions) -> tuple[LoadArgs, SessionArgs]:
-        """Checks the options, remembers them for a pickle, and gives them as the native half takes them."""
-        if isinstance(options["keep"], str):
-            raise OptionError(f"keep: expected a list of names, found a text: pass [{options['keep']!r}]")
-        names = list(options["keep"])
-        batch, threads, timeout = options["batch"], options["threads"], options["timeout"]
-        for name, value in (("batch", batch), ("threads", 1 if threads is None else threads)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise OptionError(f"{name}: expected a whole number, at least 1, found {value!r}")
-        texts = [("precision", options["precision"]), ("output", options["output"]), ("mode", options["mode"])]
-        for name, value in (*texts, *(("keep", kept) for kept in names)):
-            if not isinstance(value, str):
-                raise OptionError(f"{name}: expected a text, found {value!r}")
-        if timeout is not None and not isinstance(timeout, (int, float)):
-            raise OptionError(f"timeout: expected seconds, found {timeout!r}")
-        tuning = options["tuning"]
-        tuning = None if tuning is None else os.path.abspath(os.fspath(tuning))
-        device = options["device"]
-        self._options = {**options, "keep": names, "tuning": tuning}
-        native: SessionArgs = {
-            "device": "auto" if device is None else str(device),
-            "precision": options["precision"],
-            "batch": batch,
-            "output": options["output"],
-            "keep": names,
-            "mode": options["mode"],
-            "merge": bool(options["merge"]),
-            "threads": threads,
-            "timeout": timeout,
-            "check_input": bool(options["check_input"]),
-            "tuning": tuning,
-        }
-        return load_args(options["size"], options["assume"]), native
 
     def _start(self, core: _rmnet.Core, path: str | None) -> None:
         self._core = core
