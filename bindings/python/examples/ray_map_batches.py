@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import ray
-
 import rmnet
 import rmnet.ray
 
@@ -49,7 +48,8 @@ def classify(
         compute=ray.data.ActorPoolStrategy(size=actors),
         batch_size=batch,
         num_gpus=gpus,
-        # Without GPUs an actor takes as many cores as there are. Less than one is asked for, so that the tasks that read the files have theirs.
+        # Without GPUs an actor takes as many cores as there are. Less than one is asked for, so that the tasks that
+        # read the files have theirs.
         num_cpus=0.5,
     )
 

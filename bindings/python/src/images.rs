@@ -7,7 +7,6 @@ use pyo3::pybacked::PyBackedBytes;
 use rmnet::images::{self, ColorMode, Orientation};
 use rmnet::{ImageView, PixelFormat, Preprocess, Session, Size, threads};
 use std::io::ErrorKind;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Largest file that is read as an image, as in the program.
@@ -22,7 +21,7 @@ enum Image<'py> {
     Pixels(PyReadonlyArray3<'py, u8>),
 }
 
-/// Images to run, in order.
+/// Images to run at once, in order.
 #[derive(FromPyObject)]
 #[pyo3(transparent)]
 pub struct Images<'py>(Vec<Image<'py>>);
@@ -35,13 +34,9 @@ pub enum Source<'a> {
 }
 
 impl Images<'_> {
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The images of a range. Positions count in the whole list, for errors to name.
-    pub fn sources(&self, py: Python<'_>, range: Range<usize>) -> PyResult<Vec<Source<'_>>> {
-        let sources = self.0[range.clone()].iter().zip(range).map(|(image, index)| {
+    /// The images, counted from `first` for errors to name.
+    pub fn sources(&self, py: Python<'_>, first: usize) -> PyResult<Vec<Source<'_>>> {
+        let sources = self.0.iter().zip(first..).map(|(image, index)| {
             Ok(match image {
                 Image::Encoded(bytes) => Source::Encoded(bytes, index),
                 Image::Path(path) => Source::Path(path),

@@ -53,7 +53,7 @@ impl Core {
             return outside(py, || self.session.run(input));
         }
         let images = input.len() / (channels * height * width);
-        let mut output = Vec::with_capacity(images * self.output_image().iter().product::<usize>());
+        let mut output = raise(py, room(images, self.output_image()))?;
         for part in input.chunks(at_once) {
             py.check_signals()?;
             output.extend(outside(py, || self.session.run(part))?);
@@ -93,6 +93,17 @@ fn kept_shapes(model: &Model, options: &Options) -> Result<BTreeMap<String, [usi
         graph.find(node).map(|v| graph.shape(v)).map(|s| [s.channels, s.height, s.width])
     };
     Ok(prepared.kept.iter().filter_map(|(name, node)| Some((name.clone(), shape(node)?))).collect())
+}
+
+/// Memory for a value of `images`. The standard library would end the process where there is not enough.
+fn room(images: usize, shape: [usize; 3]) -> Result<Vec<f32>, Failure> {
+    let len = images.saturating_mul(shape.iter().product());
+    let mut values = vec![];
+    values.try_reserve_exact(len).map_err(|_| {
+        let mib = len.saturating_mul(4) >> 20;
+        Failure::new("OutOfMemoryError", format!("no memory for the output of {images} images, {mib} MiB"))
+    })?;
+    Ok(values)
 }
 
 /// The values of an array that the Python half has made contiguous.
@@ -160,7 +171,6 @@ impl Core {
                 kept.entry(name).or_default().extend(value);
             }
         }
-        let images = input.len() / image;
         let kept = kept.into_iter().map(|(name, value)| {
             let [c, h, w] = self.kept[&name];
             Ok((name, value.into_pyarray(py).reshape(vec![images, c, h, w])?))
@@ -168,28 +178,20 @@ impl Core {
         Ok((self.array(py, output)?, kept.collect::<PyResult<_>>()?))
     }
 
-    /// What the network reads for images: paths, encoded bytes, and arrays of 8-bit pixels.
-    fn prepare<'py>(&self, py: Python<'py>, images: Images<'py>) -> PyResult<Array<'py>> {
-        let [batch, channels, height, width] = self.session.input_shape();
-        let mut input = Vec::with_capacity(images.len() * channels * height * width);
-        for start in (0..images.len()).step_by(batch) {
-            py.check_signals()?;
-            let sources = images.sources(py, start..images.len().min(start + batch))?;
-            input.extend(outside(py, || decoded(&self.session, &sources))?);
-        }
-        input.into_pyarray(py).reshape(vec![images.len(), channels, height, width])
+    /// What the network reads for up to a batch of images: paths, encoded bytes, and arrays of 8-bit pixels. Errors count images from
+    /// `first`.
+    fn prepare<'py>(&self, py: Python<'py>, images: Images<'py>, first: usize) -> PyResult<Array<'py>> {
+        let [_, channels, height, width] = self.session.input_shape();
+        let sources = images.sources(py, first)?;
+        let input = outside(py, || decoded(&self.session, &sources))?;
+        input.into_pyarray(py).reshape(vec![sources.len(), channels, height, width])
     }
 
-    /// Prepares and runs images, a batch at a time.
-    fn run_images<'py>(&self, py: Python<'py>, images: Images<'py>) -> PyResult<Array<'py>> {
-        let batch = self.session.input_shape()[0];
-        let mut output = Vec::with_capacity(images.len() * self.output_image().iter().product::<usize>());
-        for start in (0..images.len()).step_by(batch) {
-            py.check_signals()?;
-            let sources = images.sources(py, start..images.len().min(start + batch))?;
-            let run = || -> Result<_, Failure> { Ok(self.session.run(&decoded(&self.session, &sources)?)?) };
-            output.extend(outside(py, run)?);
-        }
+    /// Prepares and runs up to a batch of images.
+    fn run_images<'py>(&self, py: Python<'py>, images: Images<'py>, first: usize) -> PyResult<Array<'py>> {
+        let sources = images.sources(py, first)?;
+        let run = || -> Result<_, Failure> { Ok(self.session.run(&decoded(&self.session, &sources)?)?) };
+        let output = outside(py, run)?;
         self.array(py, output)
     }
 

@@ -28,10 +28,11 @@ if [ -z "$python" ]; then
     if ! cmp -s "$list" "$venv/installed.txt"; then
         rm -rf "$venv"
         python3 -m venv "$venv"
-        "$venv/bin/python" -m pip install -q --disable-pip-version-check --only-binary :all: -r "$list"
+        "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-compile --only-binary :all: -r "$list"
         cp "$list" "$venv/installed.txt"
     fi
     python="$venv/bin/python"
 fi
-PYTHONPATH="$package" PYTHONDONTWRITEBYTECODE=1 \
+# Bytecode under target/ like all else, and of what is imported alone: pip would compile every file of Ray's and pandas'.
+PYTHONPATH="$package" PYTHONPYCACHEPREFIX="$target/pycache" \
     "$python" -m pytest -q -p no:cacheprovider -c bindings/python/pyproject.toml bindings/python/tests "$@"

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rmnet
 from conftest import DIGITS, FIXTURES, IMAGES, ROOT, expected, relative
 from PIL import Image
-
-import rmnet
 
 
 def program() -> Path:

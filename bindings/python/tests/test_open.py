@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DIGITS, FIXTURES, IMAGES, expected, relative
-
 import rmnet
+from conftest import DIGITS, IMAGES, expected, relative
 
 
 def test_a_session_says_what_it_is(digits: rmnet.Session) -> None:
@@ -118,8 +117,18 @@ def test_errors_are_what_a_caller_expects(tmp_path: Path) -> None:
         (lambda: rmnet.Session(other, "cpu"), rmnet.ModelError, ValueError, "weight"),
         (lambda: rmnet.Session(DIGITS, "no such card"), rmnet.DeviceError, RuntimeError, "no such card"),
         (lambda: rmnet.Session(DIGITS, ""), rmnet.OptionError, ValueError, "device: expected"),
-        (lambda: rmnet.Session(DIGITS, "cpu", "f64"), rmnet.OptionError, ValueError, 'precision: expected "f32" or "f16", found "f64"'),  # type: ignore[arg-type]
-        (lambda: rmnet.Session(DIGITS, "cpu", batch=0), rmnet.OptionError, ValueError, "batch: expected a whole number"),
+        (
+            lambda: rmnet.Session(DIGITS, "cpu", "f64"),
+            rmnet.OptionError,
+            ValueError,
+            'precision: expected "f32" or "f16", found "f64"',
+        ),  # type: ignore[arg-type]
+        (
+            lambda: rmnet.Session(DIGITS, "cpu", batch=0),
+            rmnet.OptionError,
+            ValueError,
+            "batch: expected a whole number",
+        ),
         (lambda: rmnet.Session(DIGITS, "cpu", batch=2.0), rmnet.OptionError, ValueError, "batch"),  # type: ignore[arg-type]
         (lambda: rmnet.Session(DIGITS, "cpu", batch=10**9), rmnet.PlanError, ValueError, "batch"),
         (lambda: rmnet.Session(DIGITS, "cpu", size=(32, -1)), rmnet.OptionError, ValueError, "size: expected"),
@@ -130,8 +139,18 @@ def test_errors_are_what_a_caller_expects(tmp_path: Path) -> None:
         (lambda: rmnet.Session(DIGITS, "cpu", keep="layer1"), rmnet.OptionError, ValueError, r"pass \['layer1'\]"),
         (lambda: rmnet.Session(DIGITS, "cpu", keep=["layer9"]), rmnet.OptionError, ValueError, "layer9"),
         (lambda: rmnet.Session(DIGITS, "cpu", threads=0), rmnet.OptionError, ValueError, "threads"),
-        (lambda: rmnet.Session(DIGITS, "cpu", keep=[1]), rmnet.OptionError, ValueError, "keep: expected a text, found 1"),  # type: ignore[list-item]
-        (lambda: rmnet.Session(DIGITS, "cpu", None), rmnet.OptionError, ValueError, "precision: expected a text, found None"),  # type: ignore[arg-type]
+        (
+            lambda: rmnet.Session(DIGITS, "cpu", keep=[1]),
+            rmnet.OptionError,
+            ValueError,
+            "keep: expected a text, found 1",
+        ),  # type: ignore[list-item]
+        (
+            lambda: rmnet.Session(DIGITS, "cpu", None),
+            rmnet.OptionError,
+            ValueError,
+            "precision: expected a text, found None",
+        ),  # type: ignore[arg-type]
         (lambda: rmnet.Session(DIGITS, "cpu", timeout="5"), rmnet.OptionError, ValueError, "timeout: expected seconds"),  # type: ignore[arg-type]
         (lambda: rmnet.Session(DIGITS, "cpu", timeout=-1), rmnet.OptionError, ValueError, "timeout"),
         (lambda: rmnet.Session(DIGITS, "cpu", mode="plain"), rmnet.OptionError, ValueError, "mode: expected"),  # type: ignore[arg-type]
@@ -210,5 +229,6 @@ def test_prune(tmp_path: Path) -> None:
 
 
 def test_a_panic_is_an_error() -> None:
-    # No input is known to panic: that is what InternalError is for. The class is there, and is no built-in BaseException.
+    # No input is known to panic: that is what InternalError is for. The class is there, and is no built-in
+    # BaseException.
     assert issubclass(rmnet.InternalError, rmnet.Error) and issubclass(rmnet.InternalError, RuntimeError)

@@ -10,17 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DIGITS, IMAGES, ROOT
-
 import rmnet
 import rmnet.ray
+from conftest import DIGITS, IMAGES, ROOT
 
 PACKAGE = Path(rmnet.__file__).parent
 SOURCE = Path(__file__).resolve().parents[1]
 
 
 def run(*args: object) -> None:
-    done = subprocess.run([sys.executable, "-m", *map(str, args)], cwd=SOURCE, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, args)], cwd=SOURCE, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -43,7 +44,11 @@ def test_everything_public_is_documented() -> None:
         item = getattr(rmnet, name)
         if not (inspect.isclass(item) or inspect.isfunction(item)):
             continue
-        members = [(f"{name}.{n}", m) for n, m in vars(item).items() if not n.startswith("_")] if inspect.isclass(item) else []
+        members = (
+            [(f"{name}.{n}", m) for n, m in vars(item).items() if not n.startswith("_")]
+            if inspect.isclass(item)
+            else []
+        )
         for title, member in [(name, item), *members]:
             member = member.__func__ if isinstance(member, (classmethod, staticmethod)) else member
             documented = inspect.isclass(member) or callable(member) or isinstance(member, property)

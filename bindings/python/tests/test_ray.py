@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DIGITS, IMAGES
-
 import rmnet
 import rmnet.ray
+from conftest import DIGITS, IMAGES
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "ray_map_batches.py"
 LISTING = """\

@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import DIGITS, FIXTURES, expected, relative
-
 import rmnet
+from conftest import DIGITS, FIXTURES, expected, relative
 
 # One of each kind of network; the library's own tests run every fixture.
 FAMILIES = [
@@ -99,16 +98,31 @@ def test_any_array_gives_the_same(digits: rmnet.Session) -> None:
 def test_refusals_say_what_to_do(digits: rmnet.Session) -> None:
     images, _ = expected(DIGITS)
     cases = [
-        (images.astype(np.float64), rmnet.DtypeError, TypeError, r'expected float32, found float64: pass `array.astype\("float32"\)`'),
+        (
+            images.astype(np.float64),
+            rmnet.DtypeError,
+            TypeError,
+            r'expected float32, found float64: pass `array.astype\("float32"\)`',
+        ),
         (images.astype(np.uint8), rmnet.DtypeError, TypeError, "run_images"),
         (images.astype(">f4"), rmnet.DtypeError, TypeError, "astype"),
         (images[0], rmnet.InputError, ValueError, r"found \[3, 32, 32\]: pass `array\[None\]`"),
         (images.transpose(0, 2, 3, 1), rmnet.InputError, ValueError, r"transpose\(0, 3, 1, 2\)"),
-        (images[..., :16], rmnet.InputError, ValueError, r"expected \[images, 3, 32, 32\], found \[14, 3, 32, 16\].*size="),
+        (
+            images[..., :16],
+            rmnet.InputError,
+            ValueError,
+            r"expected \[images, 3, 32, 32\], found \[14, 3, 32, 16\].*size=",
+        ),
         (np.float32(1), rmnet.InputError, ValueError, r"found \[\]"),
         (images.tolist(), rmnet.DtypeError, TypeError, "float64"),
         ("digit.png", rmnet.DtypeError, TypeError, "found str"),
-        (Lent(images, kind=2), rmnet.InputError, ValueError, r"expected memory of the CPU, found CUDA: pass `array.cpu\(\)`"),
+        (
+            Lent(images, kind=2),
+            rmnet.InputError,
+            ValueError,
+            r"expected memory of the CPU, found CUDA: pass `array.cpu\(\)`",
+        ),
     ]
     for array, error, builtin, text in cases:
         with pytest.raises(error, match=text) as caught:
@@ -132,7 +146,10 @@ def test_features_and_kept_layers(device: str) -> None:
     assert relative(layer.run(images).mean((2, 3)), features) < 1e-5
     values, kept = session.run_keeping(images)
     assert relative(values, logits) < 1e-5
-    assert {name: value.shape for name, value in kept.items()} == {"layer2": (14, 32, 16, 16), "layer3.2": (14, 64, 8, 8)}
+    assert {name: value.shape for name, value in kept.items()} == {
+        "layer2": (14, 32, 16, 16),
+        "layer3.2": (14, 64, 8, 8),
+    }
     assert relative(kept["layer3.2"], layer.run(images)) < 1e-5
     with pytest.raises(rmnet.OptionError, match="they have no classes"):
         again.predictions(features)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rmnet
 from conftest import DIGITS, expected, relative
 from PIL import Image
-
-import rmnet
 
 torch = pytest.importorskip("torch", reason="torch is not installed: its logits are those stored with the fixtures")
 torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed")

@@ -1,7 +1,7 @@
 """Image inference for the ResNet family on any GPU, without residual connections.
 
-`Session` opens a checkpoint on a device and runs it; `convert` and `prune` write networks; `adapters` lists GPUs; `rmnet.ray` maps the GPUs
-that Ray gives an actor to devices.
+`Session` opens a checkpoint on a device and runs it; `convert` and `prune` write networks; `adapters` lists GPUs;
+`rmnet.ray` maps the GPUs that Ray gives an actor to devices.
 """
 
 from ._errors import (

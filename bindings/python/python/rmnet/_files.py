@@ -33,8 +33,8 @@ def convert(
     path
         A checkpoint: a file or a folder.
     out
-        The file to write. ``.safetensors``: the block form, which rmnet opens. ``.onnx``: a model of Conv and Relu for other runtimes. A
-        file that exists is replaced if it is a model of that format.
+        The file to write. ``.safetensors``: the block form, which rmnet opens. ``.onnx``: a model of Conv and Relu for
+        other runtimes. A file that exists is replaced if it is a model of that format.
     size, assume, output
         As of `Session`.
     literal
@@ -72,8 +72,8 @@ def prune(
     ratio, macs
         One of them: the share of channels to remove at most, or the share of multiplies to leave at most.
     criterion
-        How channels are ranked: ``"bn"`` by batch norm scales, ``"l1"`` by the norms of kernels, ``"mean"`` by the mean activations on
-        `calibration`, which is images as in `Session.run_images` or an array as in `Session.run`.
+        How channels are ranked: ``"bn"`` by batch norm scales, ``"l1"`` by the norms of kernels, ``"mean"`` by the mean
+        activations on `calibration`, which is images as in `Session.run_images` or an array as in `Session.run`.
     keep_at_least
         What every layer keeps: a number of channels, or, as a float, a share of them.
     limits
@@ -91,7 +91,9 @@ def prune(
     if calibration is not None:
         # A session on the CPU knows the model's shape and preprocessing.
         session = Session(path, "cpu", size=size, assume=assume)
-        array = isinstance(calibration, np.ndarray) and calibration.dtype != np.uint8 or hasattr(calibration, "__dlpack__")
+        array = (
+            isinstance(calibration, np.ndarray) and calibration.dtype != np.uint8 or hasattr(calibration, "__dlpack__")
+        )
         values = (
             to_input(calibration, session.input_shape)  # type: ignore[arg-type]
             if array

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
@@ -60,13 +61,11 @@ def to_numpy(array: Any, what: str = "array") -> npt.NDArray[Any]:
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
             # Such as a tensor that requires a gradient, or of bfloat16, which NumPy does not have.
             raise DtypeError(
-                f"{what}: NumPy cannot read it ({error}): pass float32 values, as `{what}.detach().float()` gives in torch"
+                f"{what}: NumPy cannot read it ({error}): pass float32 values, in torch as `{what}.detach().float()`"
             ) from error
     if hasattr(array, "__array__") or isinstance(array, (list, tuple)):
         return np.asarray(array)
-    raise DtypeError(
-        f"{what}: expected an array (with `__array__` or `__dlpack__`), found {type(array).__name__}"
-    )
+    raise DtypeError(f"{what}: expected an array (with `__array__` or `__dlpack__`), found {type(array).__name__}")
 
 
 def to_input(array: ArrayLike, shape: Sequence[int]) -> Floats:
@@ -85,7 +84,7 @@ def to_input(array: ArrayLike, shape: Sequence[int]) -> Floats:
         elif values.ndim == 4 and values.shape[1:] == (height, width, channels):
             advice = ": pass `array.transpose(0, 3, 1, 2)`, channels come before rows"
         elif values.ndim == 4 and values.shape[1] == channels:
-            advice = ': open the session with `size=(height, width)` for inputs of another size'
+            advice = ": open the session with `size=(height, width)` for inputs of another size"
         found = list(values.shape)
         raise InputError(f"array: expected [images, {channels}, {height}, {width}], found {found}{advice}")
     return np.require(values, requirements=["C_CONTIGUOUS", "ALIGNED"])
@@ -103,7 +102,9 @@ def _pil_pixels(image: PilImage, channels: int) -> npt.NDArray[np.uint8]:
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith(("I", "F")):
         # Pillow clips 16-bit and float pixels when it converts them to 8 bits, which is hardly what is meant.
-        raise DtypeError(f"image: expected 8 bits a channel, found Pillow's mode {upright.mode}: scale it to mode L or RGB")
+        raise DtypeError(
+            f"image: expected 8 bits a channel, found Pillow's mode {upright.mode}: scale it to mode L or RGB"
+        )
     has_alpha = upright.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in upright.info
     mode = {1: "L", 4: "RGBA"}.get(channels, "RGB")
     # Without alpha an image is given as it is to a network that reads four channels, which refuses it.
@@ -115,7 +116,7 @@ def _pixels(image: Any, index: int) -> npt.NDArray[np.uint8]:
     what = f"image {index}"
     pixels = to_numpy(image, what)
     if pixels.dtype != np.uint8:
-        advice = "pass prepared values to `run`, or pixels from 0 to 255 as `.astype(\"uint8\")`"
+        advice = 'pass prepared values to `run`, or pixels from 0 to 255 as `.astype("uint8")`'
         raise DtypeError(f"{what}: expected uint8 pixels, found {pixels.dtype}: {advice}")
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
@@ -132,22 +133,24 @@ def _pixels(image: Any, index: int) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels)
 
 
-def to_images(images: Iterable[Image], channels: int) -> list[NativeImage]:
-    """Images as the native half reads them."""
+def batches(images: Iterable[Image], batch: int, channels: int) -> Iterator[tuple[int, list[NativeImage]]]:
+    """Images as the native half reads them, a batch at a time, each with the position of its first one."""
     if isinstance(images, (str, bytes, os.PathLike)) or is_pil(images):
         raise InputError(f"images: expected a list of images, found one {type(images).__name__}: pass `[image]`")
     if isinstance(images, np.ndarray) and images.ndim != 4 and images.dtype.kind not in "OSU":
         # Rows of one image would be taken for images. Arrays of paths, bytes or images, as Ray has them, are lists.
-        found_shape = list(images.shape)
-        raise InputError(f"images: expected a list, or [images, height, width, channels], found an array of {found_shape}")
-    found: list[NativeImage] = []
-    for index, image in enumerate(images):
-        if isinstance(image, (str, os.PathLike)):
-            found.append(os.fspath(image))
-        elif isinstance(image, (bytes, bytearray)):
-            found.append(bytes(image))
-        elif is_pil(image):
-            found.append(_pixels(_pil_pixels(image, channels), index))
-        else:
-            found.append(_pixels(image, index))
-    return found
+        found = list(images.shape)
+        raise InputError(f"images: expected a list, or [images, height, width, channels], found an array of {found}")
+    counted = enumerate(images)
+    first = 0
+    while part := [_native(image, index, channels) for index, image in islice(counted, batch)]:
+        yield first, part
+        first += len(part)
+
+
+def _native(image: Image, index: int, channels: int) -> NativeImage:
+    if isinstance(image, (str, os.PathLike)):
+        return os.fspath(image)
+    if isinstance(image, (bytes, bytearray)):
+        return bytes(image)
+    return _pixels(_pil_pixels(image, channels) if is_pil(image) else image, index)

@@ -15,7 +15,9 @@ class Prediction(NamedTuple):
     label: str | None
     """Its name, if the checkpoint's config files have names."""
     probability: float | None
-    """From 0 to 1: by softmax, or by a sigmoid per class if the config declares several labels an image. `None` for a regression."""
+    """From 0 to 1: by softmax, or by a sigmoid per class if the config declares several labels an image. `None` for a
+    regression.
+    """
     logit: float
     """Its logit."""
 
@@ -26,7 +28,8 @@ class Block(NamedTuple):
     name: str
     """Its name in the checkpoint."""
     outcome: str
-    """``"removed"``: it has become a chain. ``"summed"``: parallel branches are one convolution. ``"kept"``: unchanged."""
+    """``"removed"``: it has become a chain. ``"summed"``: parallel branches are one convolution. ``"kept"``: unchanged.
+    """
     detail: str
     """The outcome as a sentence; for ``"kept"`` with the reason."""
 
@@ -146,7 +149,9 @@ class Converted:
     blocks: list[Block]
     """What became of every residual block."""
     deviation: float
-    """Largest difference of a carried channel's weight from the identity: 0 unless the file came from another tool that rounded."""
+    """Largest difference of a carried channel's weight from the identity: 0 unless the file came from another tool that
+    rounded.
+    """
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ import numpy as np
 
 from . import _rmnet
 from ._errors import DtypeError, Error, InputError, OptionError
-from ._inputs import ArrayLike, Floats, Image, to_images, to_input, to_numpy
+from ._inputs import ArrayLike, Floats, Image, batches, to_input, to_numpy
 from ._options import DEFAULTS, Assume, Path, SessionOptions, Size, native_args
 from ._reports import Assumption, Block, BlockProof, Memory, Prediction, Proof
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
 
 def _reopen(cls: type[Session], path: str, options: SessionOptions) -> Session:
     """A session from its pickle."""
@@ -27,30 +28,34 @@ def _reopen(cls: type[Session], path: str, options: SessionOptions) -> Session:
 class Session:
     """A network on a device, ready to run.
 
-    Threads may share a session, and their runs are in flight at the same time: the GIL is released while a session is opened and
-    while it runs. A session that was opened from a path can be pickled; the other process opens the path again with the same options.
+    Threads may share a session, and their runs are in flight at the same time: the GIL is released while a session is
+    opened and while it runs. A session that was opened from a path can be pickled; the other process opens the path
+    again with the same options.
 
     Parameters
     ----------
     path
-        A checkpoint: safetensors, shards, ``.pth``, ``.pt``, ``.bin``, or a folder with one of these and its config files.
+        A checkpoint: safetensors, shards, ``.pth``, ``.pt``, ``.bin``, or a folder with one of these and its config
+        files.
     device
-        ``None`` or ``"auto"``: the best hardware GPU, else the CPU (`device` and `passed_over` say which). ``"cpu"``. Or a GPU: ``"best"``, a
-        number in the order of `rmnet.adapters`, ``"vulkan"``, ``"metal"``, ``"dx12"``, ``"gl"``, ``"pci:0000:65:00.0"``, or a part of its
-        name. A device that is asked for is used, or opening fails.
+        ``None`` or ``"auto"``: the best hardware GPU, else the CPU (`device` and `passed_over` say which). ``"cpu"``.
+        Or a GPU: ``"best"``, a number in the order of `rmnet.adapters`, ``"vulkan"``, ``"metal"``, ``"dx12"``,
+        ``"gl"``, ``"pci:0000:65:00.0"``, or a part of its name. A device that is asked for is used, or opening fails.
     precision
         ``"f32"``, or ``"f16"``, which stores values and weights in half the memory and sums in f32.
     batch
-        Images that the device computes at once. Memory is allocated for them. Calls take any number of images, and run them in batches
-        of this size; a smaller last batch takes as long as a full one.
+        Images that the device computes at once. Memory is allocated for them. Calls take any number of images, and run
+        them in batches of this size; a smaller last batch takes as long as a full one.
     size
         Height and width of the input, in place of the model's own.
     tuning
         A file of kernels that were measured on this adapter, as ``rmnet tune`` writes it.
     assume
-        Properties that no tensor shows, such as ``{"stage_strides": [1, 2, 2, 1]}``; ``docs/checkpoints.md`` lists them.
+        Properties that no tensor shows, such as ``{"stage_strides": [1, 2, 2, 1]}``; ``docs/checkpoints.md`` lists
+        them.
     output
-        What `run` gives: ``"logits"``, ``"features"`` (the pooled input of the classifier), or a layer by name, such as ``"layer3"``.
+        What `run` gives: ``"logits"``, ``"features"`` (the pooled input of the classifier), or a layer by name, such as
+        ``"layer3"``.
     keep
         Names of layers whose values `run_keeping` gives beside the output.
     mode
@@ -135,7 +140,8 @@ class Session:
         data
             The content of a safetensors or PyTorch file.
         config, preprocessor_config
-            The content of ``config.json`` and ``preprocessor_config.json``, as text or as a dictionary: labels and preprocessing.
+            The content of ``config.json`` and ``preprocessor_config.json``, as text or as a dictionary: labels and
+            preprocessing.
         **options
             As of `Session`, by name.
         """
@@ -158,7 +164,9 @@ class Session:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._path is None:
-            raise Error("a session from bytes cannot be pickled: write them to a file, and open the session from its path")
+            raise Error(
+                "a session from bytes cannot be pickled: write them to a file, and open the session from its path"
+            )
         return _reopen, (type(self), self._path, self._options)
 
     def __repr__(self) -> str:
@@ -172,14 +180,15 @@ class Session:
     def run(self, array: ArrayLike) -> Floats:
         """Runs prepared images.
 
-        An array of float32 whose values lie in C order is read where it is; others are copied first. Do not write to it from another
-        thread meanwhile.
+        An array of float32 whose values lie in C order is read where it is; others are copied first. Do not write to it
+        from another thread meanwhile.
 
         Parameters
         ----------
         array
-            float32 ``[images, channels, height, width]``, any number of images, normalised as `preprocess` says (`prepare` does that). A
-            NumPy array, or an object with ``__dlpack__`` or ``__array__`` in the CPU's memory, such as a torch tensor.
+            float32 ``[images, channels, height, width]``, any number of images, normalised as `preprocess` says
+            (`prepare` does that). A NumPy array, or an object with ``__dlpack__`` or ``__array__`` in the CPU's memory,
+            such as a torch tensor.
 
         Returns
         -------
@@ -189,7 +198,9 @@ class Session:
         return self._core.run(to_input(array, self.input_shape))
 
     def run_keeping(self, array: ArrayLike) -> tuple[Floats, dict[str, Floats]]:
-        """`run`, with the values of the layers named in `keep`, each ``[images, channels, height, width]``, from that very run."""
+        """`run`, with the values of the layers named in `keep`, each ``[images, channels, height, width]``, from that
+        very run.
+        """
         return self._core.run_keeping(to_input(array, self.input_shape))
 
     def run_images(self, images: Iterable[Image]) -> Floats:
@@ -198,20 +209,24 @@ class Session:
         Parameters
         ----------
         images
-            Any number of: paths of PNG and JPEG files; their encoded `bytes`; Pillow images; uint8 arrays ``[height, width]`` or ``[height,
-            width, channels]`` with 1, 3 or 4 channels. They may be mixed and have any sizes. EXIF orientation is applied to files and
-            Pillow images.
+            Any number of them, read a batch at a time: paths of PNG and JPEG files; their encoded `bytes`; Pillow
+            images; uint8 arrays ``[height, width]`` or ``[height, width, channels]`` with 1, 3 or 4 channels. They may
+            be mixed, and of any sizes. EXIF orientation is applied to files and Pillow images.
 
         Returns
         -------
         numpy.ndarray
             As of `run`.
         """
-        return self._core.run_images(to_images(images, self.input_shape[1]))
+        batch, channels = self.input_shape[:2]
+        parts = [self._core.run_images(part, first) for first, part in batches(images, batch, channels)]
+        return np.concatenate([np.empty((0, *self.output_shape[1:]), np.float32), *parts])
 
     def prepare(self, images: Iterable[Image]) -> Floats:
         """What `run` reads for images: resized, cropped and normalised as `preprocess` says."""
-        return self._core.prepare(to_images(images, self.input_shape[1]))
+        batch, channels = self.input_shape[:2]
+        parts = [self._core.prepare(part, first) for first, part in batches(images, batch, channels)]
+        return np.concatenate([np.empty((0, *self.input_shape[1:]), np.float32), *parts])
 
     def classify(self, images: Iterable[Image], top_k: int = 5) -> list[list[Prediction]]:
         """The `top_k` best classes of every image, best first.
@@ -226,7 +241,9 @@ class Session:
         return self.predictions(self.run_images(images), top_k)
 
     def predictions(self, logits: ArrayLike, top_k: int = 5) -> list[list[Prediction]]:
-        """The `top_k` best classes for each row of logits that `run` gave, best first; among equal logits the lower class first."""
+        """The `top_k` best classes for each row of logits that `run` gave, best first; among equal logits the lower
+        class first.
+        """
         rows = to_numpy(logits, "logits")
         if rows.ndim != 2:
             raise InputError(f"logits: expected [images, classes], found {list(rows.shape)}")
@@ -238,8 +255,9 @@ class Session:
     def features(self, array: ArrayLike) -> Floats:
         """The pooled input of the classifier, ``[images, channels]``: what timm gives with ``num_classes=0``.
 
-        The first call opens a second session on the same device, which shares the weights. To have features alone, open the session with
-        ``output="features"``, for which `run` and `run_images` give them. A layer's map is ``output="layer4"`` or `keep`.
+        The first call opens a second session on the same device, which shares the weights. To have features alone, open
+        the session with ``output="features"``, for which `run` and `run_images` give them. A layer's map is
+        ``output="layer4"`` or `keep`.
         """
         with self._opening_features:
             if self._features is None:
@@ -251,8 +269,8 @@ class Session:
     def verify(self, images: Iterable[Image] | ArrayLike | None = None, seed: int = 1) -> Proof:
         """Compares the network without residual connections with the original, block by block, in f64 and on this session's device.
 
-        It reads the checkpoint again, and takes many times as long as a run. The form that is compared is the structured one, in the
-        session's precision.
+        It reads the checkpoint again, and takes many times as long as a run. The form that is compared is the
+        structured one, in the session's precision.
 
         Parameters
         ----------
@@ -272,7 +290,8 @@ class Session:
         found = self._core.verify(array, seed)
         bound = found["f64_bound"]
         blocks = [
-            BlockProof(b["name"], b["outcome"], b["f64_error"], bound, b["device_error"], b["ok"]) for b in found["blocks"]
+            BlockProof(b["name"], b["outcome"], b["f64_error"], bound, b["device_error"], b["ok"])
+            for b in found["blocks"]
         ]
         return Proof(
             ok=not found["failures"],
@@ -308,7 +327,9 @@ class Session:
 
     @property
     def passed_over(self) -> list[str]:
-        """The adapters that ``device=None`` left alone when it took the CPU: software GPUs, and those that lack a feature."""
+        """The adapters that ``device=None`` left alone when it took the CPU: software GPUs, and those that lack a
+        feature.
+        """
         return self._core.passed_over
 
     @property

@@ -1,7 +1,8 @@
 """The GPUs that Ray gives an actor, as devices of sessions.
 
-Ray hides GPUs from an actor by setting ``CUDA_VISIBLE_DEVICES``, which Vulkan does not read: every actor would take the same best GPU. A card's
-PCI address is the same for both: `device` asks Ray for the actor's GPU and ``nvidia-smi`` for its address.
+Ray hides GPUs from an actor by setting ``CUDA_VISIBLE_DEVICES``, which Vulkan does not read: every actor would take the
+same best GPU. A card's PCI address is the same for both: `device` asks Ray for the actor's GPU and ``nvidia-smi`` for
+its address.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ def pci_devices(listing: str | None = None) -> dict[str, str]:
 
     Notes
     -----
-    ``nvidia-smi`` counts GPUs by PCI address. CUDA counts the fastest first, unless ``CUDA_DEVICE_ORDER=PCI_BUS_ID`` is set: set it where
-    other actors on the same machine use CUDA and its GPUs differ.
+    ``nvidia-smi`` counts GPUs by PCI address. CUDA counts the fastest first, unless ``CUDA_DEVICE_ORDER=PCI_BUS_ID`` is
+    set: set it where other actors on the same machine use CUDA and its GPUs differ.
 
     Examples
     --------
