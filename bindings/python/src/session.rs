@@ -160,9 +160,10 @@ impl Core {
         let input = values(py, &array)?;
         let [batch, channels, height, width] = self.session.input_shape();
         let image = channels * height * width;
-        let mut output = vec![];
-        let mut kept: BTreeMap<String, Vec<f32>> =
-            self.kept.keys().map(|name| (name.clone(), vec![])).collect();
+        let images = input.len() / image;
+        let mut output = raise(py, room(images, self.output_image()))?;
+        let kept = self.kept.iter().map(|(name, shape)| Ok((name.clone(), room(images, *shape)?)));
+        let mut kept: BTreeMap<String, Vec<f32>> = raise(py, kept.collect())?;
         for part in input.chunks(batch * image) {
             py.check_signals()?;
             let found = outside(py, || self.session.run_keeping(part))?;

@@ -131,7 +131,7 @@ def test_errors_are_what_a_caller_expects(tmp_path: Path) -> None:
         ),
         (lambda: rmnet.Session(DIGITS, "cpu", batch=2.0), rmnet.OptionError, ValueError, "batch"),  # type: ignore[arg-type]
         (lambda: rmnet.Session(DIGITS, "cpu", batch=10**9), rmnet.PlanError, ValueError, "batch"),
-        (lambda: rmnet.Session(DIGITS, "cpu", size=(32, -1)), rmnet.OptionError, ValueError, "size: expected"),
+        (lambda: rmnet.Session(DIGITS, "cpu", size=(32, -1)), rmnet.OptionError, ValueError, "size: expected a whole"),
         (lambda: rmnet.Session(DIGITS, "cpu", size="large"), rmnet.OptionError, ValueError, "found 'large'"),  # type: ignore[arg-type]
         (lambda: rmnet.Session(DIGITS, "cpu", size=10**9), rmnet.OptionError, ValueError, "1000000000"),
         (lambda: rmnet.Session(DIGITS, "cpu", assume={"stem": 1}), rmnet.OptionError, ValueError, "stem"),

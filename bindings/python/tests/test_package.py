@@ -58,7 +58,7 @@ def test_everything_public_is_documented() -> None:
 
 
 def blocks(path: Path) -> list[str]:
-    """The examples in Python of a page. Those whose first line ends in `# not run` are for machines that are not here."""
+    """The examples in Python of a page, but those that begin with `# not run`."""
     found = re.findall(r"^```python\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
     assert found, path
     return [code for code in found if "# not run" not in code.splitlines()[0]]

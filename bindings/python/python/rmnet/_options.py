@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, TypeAlias, TypedDict
+from typing import Literal, SupportsIndex, TypeAlias, TypedDict
 
 from ._errors import OptionError
 from ._native_types import LoadArgs, SessionArgs
@@ -51,14 +51,20 @@ DEFAULTS: SessionOptions = {
 
 def load_args(size: Size | None, assume: Assume | None) -> LoadArgs:
     """How a checkpoint is read, as the native half takes it."""
-    if isinstance(size, int):
-        size = (size, size)
     if size is not None:
-        if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        sides = (size, size) if isinstance(size, SupportsIndex) else tuple(size)
+        if len(sides) != 2 or isinstance(size, str):
             raise OptionError(f"size: expected a side or (height, width), found {size!r}")
-        size = (size[0], size[1])
+        size = (whole_number("size", sides[0]), whole_number("size", sides[1]))
     stated = [(str(key), _assumed_text(value)) for key, value in (assume or {}).items()]
     return {"size": size, "assume": stated}
+
+
+def whole_number(name: str, value: object) -> int:
+    """A number of things, at least 1; NumPy's integers too."""
+    if not isinstance(value, bool) and isinstance(value, SupportsIndex) and value.__index__() >= 1:
+        return value.__index__()
+    raise OptionError(f"{name}: expected a whole number, at least 1, found {value!r}")
 
 
 def _assumed_text(value: object) -> str:
@@ -74,10 +80,8 @@ def native_args(options: SessionOptions) -> tuple[SessionOptions, LoadArgs, Sess
     if isinstance(options["keep"], str):
         raise OptionError(f"keep: expected a list of names, found a text: pass [{options['keep']!r}]")
     names = list(options["keep"])
-    batch, threads, timeout = options["batch"], options["threads"], options["timeout"]
-    for name, value in (("batch", batch), ("threads", 1 if threads is None else threads)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise OptionError(f"{name}: expected a whole number, at least 1, found {value!r}")
+    batch, threads, timeout = whole_number("batch", options["batch"]), options["threads"], options["timeout"]
+    threads = None if threads is None else whole_number("threads", threads)
     texts = [("precision", options["precision"]), ("output", options["output"]), ("mode", options["mode"])]
     for name, text in (*texts, *(("keep", kept) for kept in names)):
         if not isinstance(text, str):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from . import _rmnet
-from ._errors import DtypeError, Error, InputError, OptionError
+from ._errors import DtypeError, Error, InputError
 from ._inputs import ArrayLike, Floats, Image, batches, to_input, to_numpy
-from ._options import DEFAULTS, Assume, Path, SessionOptions, Size, native_args
+from ._options import DEFAULTS, Assume, Path, SessionOptions, Size, native_args, whole_number
 from ._reports import Assumption, Block, BlockProof, Memory, Prediction, Proof
 
 if TYPE_CHECKING:
@@ -247,8 +247,7 @@ class Session:
         rows = to_numpy(logits, "logits")
         if rows.ndim != 2:
             raise InputError(f"logits: expected [images, classes], found {list(rows.shape)}")
-        if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
-            raise OptionError(f"top_k: expected a whole number, at least 1, found {top_k!r}")
+        top_k = whole_number("top_k", top_k)
         rows = np.ascontiguousarray(rows, dtype=np.float32)
         return [[Prediction(*found) for found in self._core.top_k(row, top_k)] for row in rows]
 
@@ -267,7 +266,7 @@ class Session:
     # Proof
 
     def verify(self, images: Iterable[Image] | ArrayLike | None = None, seed: int = 1) -> Proof:
-        """Compares the network without residual connections with the original, block by block, in f64 and on this session's device.
+        """Compares the network without residual connections with the original, block by block: in f64, and the device.
 
         It reads the checkpoint again, and takes many times as long as a run. The form that is compared is the
         structured one, in the session's precision.
