@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold: formatting, lints, docs, and all tests on the CPU executor and on two software Vulkan drivers
 # (Mesa's llvmpipe, and the SwiftShader that comes with Debian's Chromium), and on ONNX Runtime what is exported. Installs the
-# drivers where they are missing, and ONNX Runtime from PyPI under target/.
+# drivers where they are missing, and ONNX Runtime and what the Python package's tests take from PyPI under target/.
 #   bash tests/all.sh            everything
 #   bash tests/all.sh removal    only the test targets whose name is given
 set -euo pipefail
@@ -77,6 +77,8 @@ step build of the tests
 cargo test --locked --workspace --no-run -q
 step tests
 cargo test --locked --workspace -- --include-ignored
+step the Python package
+VK_DRIVER_FILES="$(llvmpipe)" bash bindings/python/tests/run.sh
 step llvmpipe as on ARM
 # llvmpipe with vectors of 128 bits, as it has on ARM and on processors without AVX: subgroups of four.
 VK_DRIVER_FILES="$(llvmpipe)" RMNET_TEST_ADAPTERS=1 LP_NATIVE_VECTOR_WIDTH=128 \

@@ -1,0 +1,47 @@
+"""What the native half is given."""
+
+from __future__ import annotations
+
+from typing import TypeAlias, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+NativeImage: TypeAlias = "bytes | str | npt.NDArray[np.uint8]"
+
+
+class LoadArgs(TypedDict):
+    """How a checkpoint is read."""
+
+    size: tuple[int, int] | None
+    assume: list[tuple[str, str]]
+
+
+class SessionArgs(TypedDict):
+    """The options of a session."""
+
+    device: str
+    precision: str
+    batch: int
+    output: str
+    keep: list[str]
+    mode: str
+    merge: bool
+    threads: int | None
+    timeout: float | None
+    check_input: bool
+    tuning: str | None
+
+
+class PruneArgs(TypedDict):
+    """How much is removed, and where."""
+
+    ratio: float | None
+    macs: float | None
+    criterion: str
+    keep_channels: int | None
+    keep_share: float | None
+    limits: list[tuple[str, float]]
+    multiple: int
+    coupled: bool
+    reserved: bool

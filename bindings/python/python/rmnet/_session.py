@@ -1,0 +1,372 @@
+"""The session: a network on a device."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from . import _rmnet
+from ._errors import DtypeError, Error, InputError
+from ._inputs import ArrayLike, Floats, Image, batches, to_input, to_numpy
+from ._options import DEFAULTS, Assume, Path, SessionOptions, Size, native_args, whole_number
+from ._reports import Assumption, Block, BlockProof, Memory, Prediction, Proof
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+def _reopen(cls: type[Session], path: str, options: SessionOptions) -> Session:
+    """A session from its pickle."""
+    return cls(path, **options)
+
+
+class Session:
+    """A network on a device, ready to run.
+
+    Threads may share a session, and their runs are in flight at the same time: the GIL is released while a session is
+    opened and while it runs. A session that was opened from a path can be pickled; the other process opens the path
+    again with the same options.
+
+    Parameters
+    ----------
+    path
+        A checkpoint: safetensors, shards, ``.pth``, ``.pt``, ``.bin``, or a folder with one of these and its config
+        files.
+    device
+        ``None`` or ``"auto"``: the best hardware GPU, else the CPU (`device` and `passed_over` say which). ``"cpu"``.
+        Or a GPU: ``"best"``, a number in the order of `rmnet.adapters`, ``"vulkan"``, ``"metal"``, ``"dx12"``,
+        ``"gl"``, ``"pci:0000:65:00.0"``, or a part of its name. A device that is asked for is used, or opening fails.
+    precision
+        ``"f32"``, or ``"f16"``, which stores values and weights in half the memory and sums in f32.
+    batch
+        Images that the device computes at once. Memory is allocated for them. Calls take any number of images, and run
+        them in batches of this size; a smaller last batch takes as long as a full one.
+    size
+        Height and width of the input, in place of the model's own.
+    tuning
+        A file of kernels that were measured on this adapter, as ``rmnet tune`` writes it.
+    assume
+        Properties that no tensor shows, such as ``{"stage_strides": [1, 2, 2, 1]}``; ``docs/checkpoints.md`` lists
+        them.
+    output
+        What `run` gives: ``"logits"``, ``"features"`` (the pooled input of the classifier), or a layer by name, such as
+        ``"layer3"``.
+    keep
+        Names of layers whose values `run_keeping` gives beside the output.
+    mode
+        ``"structured"``, ``"literal"`` or ``"residual"`` (``docs/removal.md``).
+    merge
+        Whether neighbouring linear 1x1 convolutions become one.
+    threads
+        Threads of the CPU, in place of the pool that all sessions share.
+    timeout
+        Seconds to wait for a GPU before a run fails. 5 minutes by default.
+    check_input
+        Whether a run refuses NaN and infinities in its input.
+
+    Raises
+    ------
+    Error
+        One of its subclasses. Its text names the tensor, the option or the limit, what was expected and what was found.
+
+    Examples
+    --------
+    >>> session = rmnet.Session("assets/digits", device="cpu")
+    >>> session.run(np.zeros((1, 3, 32, 32), np.float32)).shape
+    (1, 10)
+    """
+
+    _core: _rmnet.Core
+    _path: str | None
+    _options: SessionOptions
+
+    def __init__(
+        self,
+        path: Path,
+        device: str | int | None = None,
+        precision: Literal["f32", "f16"] = "f32",
+        batch: int = 1,
+        size: Size | None = None,
+        tuning: Path | None = None,
+        assume: Assume | None = None,
+        *,
+        output: str = "logits",
+        keep: Iterable[str] = (),
+        mode: Literal["structured", "literal", "residual"] = "structured",
+        merge: bool = False,
+        threads: int | None = None,
+        timeout: float | None = None,
+        check_input: bool = True,
+    ) -> None:
+        options: SessionOptions = {
+            "device": device,
+            "precision": precision,
+            "batch": batch,
+            "size": size,
+            "tuning": tuning,
+            "assume": assume,
+            "output": output,
+            "keep": keep,
+            "mode": mode,
+            "merge": merge,
+            "threads": threads,
+            "timeout": timeout,
+            "check_input": check_input,
+        }
+        # Absolute, as a process that opens the pickle may be in another folder.
+        path = os.path.abspath(os.fspath(path))
+        self._options, load, native = native_args(options)
+        self._start(_rmnet.Core.open(path, load, native), path)
+
+    @classmethod
+    def from_bytes(
+        cls,
+        data: bytes,
+        config: str | Mapping[str, Any] | None = None,
+        preprocessor_config: str | Mapping[str, Any] | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> Session:
+        """A session of the bytes of a weight file.
+
+        The session holds on to `data`, which is not copied, and cannot be pickled.
+
+        Parameters
+        ----------
+        data
+            The content of a safetensors or PyTorch file.
+        config, preprocessor_config
+            The content of ``config.json`` and ``preprocessor_config.json``, as text or as a dictionary: labels and
+            preprocessing.
+        **options
+            As of `Session`, by name.
+        """
+        unknown = options.keys() - DEFAULTS.keys()
+        if unknown:
+            raise TypeError(f"from_bytes() got an unexpected keyword argument {min(unknown)!r}")
+        if not isinstance(data, (bytes, bytearray)):
+            raise DtypeError(f"data: expected bytes, found {type(data).__name__}: pass `bytes(data)`")
+        session = cls.__new__(cls)
+        session._options, load, native = native_args({**DEFAULTS, **options})
+        texts = [c if c is None or isinstance(c, str) else json.dumps(dict(c)) for c in (config, preprocessor_config)]
+        session._start(_rmnet.Core.from_bytes(bytes(data), texts[0], texts[1], load, native), None)
+        return session
+
+    def _start(self, core: _rmnet.Core, path: str | None) -> None:
+        self._core = core
+        self._path = path
+        self._features: _rmnet.Core | None = core if self._options["output"] == "features" else None
+        self._opening_features = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._path is None:
+            raise Error(
+                "a session from bytes cannot be pickled: write them to a file, and open the session from its path"
+            )
+        return _reopen, (type(self), self._path, self._options)
+
+    def __repr__(self) -> str:
+        return (
+            f"<rmnet.Session {self.family}, on {self.device}, "
+            f"input {list(self.input_shape)}, output {list(self.output_shape)}>"
+        )
+
+    # Running
+
+    def run(self, array: ArrayLike) -> Floats:
+        """Runs prepared images.
+
+        An array of float32 whose values lie in C order is read where it is; others are copied first. Do not write to it
+        from another thread meanwhile.
+
+        Parameters
+        ----------
+        array
+            float32 ``[images, channels, height, width]``, any number of images, normalised as `preprocess` says
+            (`prepare` does that). A NumPy array, or an object with ``__dlpack__`` or ``__array__`` in the CPU's memory,
+            such as a torch tensor.
+
+        Returns
+        -------
+        numpy.ndarray
+            Logits or features ``[images, channels]``; a layer's map is ``[images, channels, height, width]``.
+        """
+        return self._core.run(to_input(array, self.input_shape))
+
+    def run_keeping(self, array: ArrayLike) -> tuple[Floats, dict[str, Floats]]:
+        """`run`, with the values of the layers named in `keep`, each ``[images, channels, height, width]``, from that
+        very run.
+        """
+        return self._core.run_keeping(to_input(array, self.input_shape))
+
+    def run_images(self, images: Iterable[Image]) -> Floats:
+        """Prepares and runs images.
+
+        Parameters
+        ----------
+        images
+            Any number of them, read a batch at a time: paths of PNG and JPEG files; their encoded `bytes`; Pillow
+            images; uint8 arrays ``[height, width]`` or ``[height, width, channels]`` with 1, 3 or 4 channels. They may
+            be mixed, and of any sizes. EXIF orientation is applied to files and Pillow images.
+
+        Returns
+        -------
+        numpy.ndarray
+            As of `run`.
+        """
+        batch, channels = self.input_shape[:2]
+        parts = [self._core.run_images(part, first) for first, part in batches(images, batch, channels)]
+        return np.concatenate([np.empty((0, *self.output_shape[1:]), np.float32), *parts])
+
+    def prepare(self, images: Iterable[Image]) -> Floats:
+        """What `run` reads for images: resized, cropped and normalised as `preprocess` says."""
+        batch, channels = self.input_shape[:2]
+        parts = [self._core.prepare(part, first) for first, part in batches(images, batch, channels)]
+        return np.concatenate([np.empty((0, *self.input_shape[1:]), np.float32), *parts])
+
+    def classify(self, images: Iterable[Image], top_k: int = 5) -> list[list[Prediction]]:
+        """The `top_k` best classes of every image, best first.
+
+        Examples
+        --------
+        >>> session = rmnet.Session("assets/digits", device="cpu")
+        >>> [[best]] = session.classify(["assets/digits/images/0374_7.png"], top_k=1)
+        >>> best.label
+        '7'
+        """
+        return self.predictions(self.run_images(images), top_k)
+
+    def predictions(self, logits: ArrayLike, top_k: int = 5) -> list[list[Prediction]]:
+        """The `top_k` best classes for each row of logits that `run` gave, best first; among equal logits the lower
+        class first.
+        """
+        rows = to_numpy(logits, "logits")
+        if rows.ndim != 2:
+            raise InputError(f"logits: expected [images, classes], found {list(rows.shape)}")
+        top_k = whole_number("top_k", top_k)
+        rows = np.ascontiguousarray(rows, dtype=np.float32)
+        return [[Prediction(*found) for found in self._core.top_k(row, top_k)] for row in rows]
+
+    def features(self, array: ArrayLike) -> Floats:
+        """The pooled input of the classifier, ``[images, channels]``: what timm gives with ``num_classes=0``.
+
+        The first call opens a second session on the same device, which shares the weights. To have features alone, open
+        the session with ``output="features"``, for which `run` and `run_images` give them. A layer's map is
+        ``output="layer4"`` or `keep`.
+        """
+        with self._opening_features:
+            if self._features is None:
+                self._features = self._core.with_output("features")
+        return self._features.run(to_input(array, self.input_shape))
+
+    # Proof
+
+    def verify(self, images: Iterable[Image] | ArrayLike | None = None, seed: int = 1) -> Proof:
+        """Compares the network without residual connections with the original, block by block: in f64, and the device.
+
+        It reads the checkpoint again, and takes many times as long as a run. The form that is compared is the
+        structured one, in the session's precision.
+
+        Parameters
+        ----------
+        images
+            What to run: images as in `run_images`, or an array as in `run`. Noise by default.
+        seed
+            Of the noise. ``rmnet verify --seed`` gives the same values.
+        """
+        if images is None:
+            array = None
+        elif isinstance(images, np.ndarray) and images.dtype != np.uint8 or hasattr(images, "__dlpack__"):
+            array = to_input(images, self.input_shape)  # type: ignore[arg-type]
+        else:
+            array = self.prepare(images)  # type: ignore[arg-type]
+        if array is not None and len(array) == 0:
+            raise InputError("images: expected one or more, found none")
+        found = self._core.verify(array, seed)
+        bound = found["f64_bound"]
+        blocks = [
+            BlockProof(b["name"], b["outcome"], b["f64_error"], bound, b["device_error"], b["ok"])
+            for b in found["blocks"]
+        ]
+        return Proof(
+            ok=not found["failures"],
+            failures=found["failures"],
+            blocks=blocks,
+            f64_bound=bound,
+            logits_f64_error=found["logits_f64"],
+            device=found["device"],
+            device_bound=found["device_bound"],
+            logits_device_error=found["logits_device"],
+        )
+
+    # What the session is
+
+    def plan(self, svg: bool = False) -> str:
+        """Every dispatch as a formula over slots, with the bytes of the slots; or the same as an SVG picture."""
+        return self._core.plan(svg)
+
+    @property
+    def labels(self) -> list[str] | None:
+        """Names of the classes, if the checkpoint's config files have names."""
+        return self._core.labels
+
+    @property
+    def device(self) -> str:
+        """What the session really runs on: the adapter, or ``cpu`` with the number of threads."""
+        return self._core.device
+
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether it runs on a GPU, which may be a software driver if one was asked for."""
+        return self._core.is_on_gpu
+
+    @property
+    def passed_over(self) -> list[str]:
+        """The adapters that ``device=None`` left alone when it took the CPU: software GPUs, and those that lack a
+        feature.
+        """
+        return self._core.passed_over
+
+    @property
+    def blocks(self) -> list[Block]:
+        """What became of every residual block, in order."""
+        return [Block(*block) for block in self._core.blocks]
+
+    @property
+    def memory(self) -> Memory:
+        """Bytes allocated on the device now. Some buffers are made by the first run."""
+        return Memory(*self._core.memory)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """``(batch, channels, height, width)``"""
+        return self._core.input_shape
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape that `run` gives for a full batch."""
+        return tuple(self._core.output_shape)
+
+    @property
+    def assumed(self) -> list[Assumption]:
+        """The properties of the network that no tensor shows, and what was taken for them."""
+        return [Assumption(*assumption) for assumption in self._core.assumed]
+
+    @property
+    def family(self) -> str:
+        """The network as text, such as ``torchvision ResNet, BasicBlock [2, 2, 2, 2]``."""
+        return self._core.family
+
+    @property
+    def preprocess(self) -> str:
+        """How an image becomes the input, as text."""
+        return self._core.preprocess
+
+    @property
+    def tuned_dispatches(self) -> int | None:
+        """How many dispatches run a kernel that `tuning` names; `None` on the CPU."""
+        return self._core.tuned_dispatches

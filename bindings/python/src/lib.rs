@@ -1,0 +1,35 @@
+//! The native half of the Python package `rmnet`: sessions over NumPy arrays, conversion, pruning and proofs.
+//!
+//! Everything here is private to the package. The half in Python (`python/rmnet/`) checks and converts what users pass, names the results,
+//! and carries the documentation; this half holds the library's types, releases the GIL around everything that takes time, and turns the
+//! library's errors into the package's exceptions.
+
+mod convert;
+mod errors;
+mod images;
+mod open;
+mod prune;
+mod session;
+mod targets;
+mod verify;
+
+use pyo3::prelude::*;
+
+/// The native half of the package `rmnet`. Private: its names and signatures may change with any version.
+#[pymodule]
+mod _rmnet {
+    #[pymodule_export]
+    use super::convert::convert;
+    #[pymodule_export]
+    use super::prune::prune;
+    #[pymodule_export]
+    use super::session::{Core, adapters};
+
+    use super::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::errors::report_panics();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,131 @@
+"""Images in, classes out: as the program has them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rmnet
+from conftest import DIGITS, FIXTURES, IMAGES, ROOT, expected, relative
+from PIL import Image
+
+
+def program() -> Path:
+    """The program of this repository."""
+    path = Path(os.environ.get("RMNET_PROGRAM", ROOT / "target" / "debug" / "rmnet"))
+    if not path.is_file():
+        assert "CI" not in os.environ, f"expected the program at {path}"
+        pytest.skip("the program is not built: cargo build, or RMNET_PROGRAM")
+    return path
+
+
+def ran(*args: object) -> object:
+    """What the program prints with `--json`."""
+    command = [str(program()), *map(str, args), "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout)
+
+
+def test_classes_are_those_of_the_program(device: str) -> None:
+    session = rmnet.Session(DIGITS, device, batch=4)
+    found = session.classify(IMAGES, top_k=3)
+    for path, classes in zip(IMAGES, found):
+        assert classes[0].label == path.stem[-1], path
+    report = ran("run", DIGITS, *IMAGES, "--adapter", device, "--top", 3)
+    printed = [[(p["class"], p["label"]) for p in image["top"]] for image in report["images"]]  # type: ignore[index]
+    assert [[(p.class_index, p.label) for p in classes] for classes in found] == printed
+    for classes, image in zip(found, report["images"]):  # type: ignore[index]
+        for ours, theirs in zip(classes, image["top"]):
+            assert ours.probability == pytest.approx(theirs["probability"], abs=1e-5)
+
+
+def test_every_form_of_an_image_gives_the_same(digits: rmnet.Session) -> None:
+    _, logits = expected(DIGITS)
+    wanted = digits.run_images(IMAGES)
+    assert relative(wanted, logits) < 1e-5
+    opened = [Image.open(path) for path in IMAGES]
+    arrays = [np.asarray(image.convert("RGB")) for image in opened]
+    assert np.array_equal(digits.run_images([str(path) for path in IMAGES]), wanted)
+    assert np.array_equal(digits.run_images([path.read_bytes() for path in IMAGES]), wanted)
+    assert np.array_equal(digits.run_images(opened), wanted)
+    assert np.array_equal(digits.run_images(arrays), wanted)
+    assert np.array_equal(digits.run_images(np.stack(arrays)), wanted)
+    mixed = [IMAGES[0], opened[1], arrays[2], IMAGES[3].read_bytes(), arrays[4][:, :, :1], arrays[5][:, :, 0]]
+    mixed.append(np.dstack([arrays[6], np.zeros(arrays[6].shape[:2], np.uint8)]))
+    mixed.append(np.flip(np.flip(arrays[7], 1), 1))
+    assert np.array_equal(digits.run_images(mixed), wanted[:8])  # the digits are gray
+    assert np.array_equal(digits.run(digits.prepare(mixed)), wanted[:8])
+    assert np.array_equal(digits.run_images(path for path in IMAGES), wanted)
+    columns = [np.array([path.read_bytes() for path in IMAGES], object), np.array([str(path) for path in IMAGES])]
+    for column in columns:  # as Ray Data and pandas have them
+        assert np.array_equal(digits.run_images(column), wanted)
+    assert digits.run_images([]).shape == (0, 10) and digits.classify([]) == []
+
+
+def test_files_and_pillow_agree_on_every_kind_of_pixel(tmp_path: Path) -> None:
+    session = rmnet.Session(FIXTURES / "tv_resnet18", "cpu")
+    kinds = sorted((FIXTURES / "pil").glob("*.png"))
+    turned = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(FIXTURES / "pil" / "gradient.png").convert("RGB").save(turned, exif=exif)
+    for path in [*kinds, turned]:
+        assert np.array_equal(session.prepare([path]), session.prepare([Image.open(path)])), path
+    upright, as_stored = session.prepare([turned]), session.prepare([np.asarray(Image.open(turned))])
+    assert not np.array_equal(upright, as_stored)
+
+
+def test_refusals_name_the_image(digits: rmnet.Session, tmp_path: Path) -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    text = tmp_path / "text.png"
+    text.write_text("no image")
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(IMAGES[0].read_bytes()[:100])
+    cases = [
+        ([pixels, pixels.astype(np.float32)], rmnet.DtypeError, "image 1: expected uint8 pixels, found float32"),
+        ([pixels.transpose(2, 0, 1)], rmnet.InputError, r"transpose\(1, 2, 0\)"),
+        ([pixels[None]], rmnet.InputError, r"list\(images\)"),
+        (pixels, rmnet.InputError, "expected a list"),
+        (IMAGES[0], rmnet.InputError, r"pass `\[image\]`"),
+        ([pixels] * 9 + [np.zeros((0, 8, 3), np.uint8)], rmnet.InputError, "image 9"),
+        ([text], rmnet.ImageError, f"{text}: expected a PNG or JPEG image"),
+        ([pixels, b"no image"], rmnet.ImageError, "image 1: expected a PNG or JPEG image"),
+        ([cut], rmnet.ImageError, "damaged or cut short"),
+        ([tmp_path / "none.png"], FileNotFoundError, "none.png"),
+        ([tmp_path], rmnet.FileError, str(tmp_path)),
+        ([3], rmnet.DtypeError, "found int"),
+        ([Image.new("I;16", (8, 8))], rmnet.DtypeError, "Pillow's mode I;16"),
+    ]
+    for images, error, message in cases:
+        with pytest.raises(error, match=message) as caught:
+            digits.run_images(images)  # type: ignore[arg-type]
+        assert isinstance(caught.value, rmnet.Error)
+
+
+def test_a_proof_is_the_programs(device: str) -> None:
+    folder = FIXTURES / "tv_resnet18"
+    proof = rmnet.Session(folder, device, size=64).verify()
+    report = ran("verify", folder, "--adapter", device, "--size", "64")
+    assert proof.ok and report["verified"]  # type: ignore[index]
+    blocks = report["blocks"]  # type: ignore[index]
+    assert [b.name for b in proof.blocks] == [b["block"] for b in blocks] and len(blocks) == 8
+    for ours, theirs in zip(proof.blocks, blocks):
+        assert ours.ok and ours.outcome == theirs["outcome"] == "removed"
+        assert ours.f64_error == pytest.approx(theirs["f64"]["relative"])
+        assert ours.f64_error <= ours.f64_bound == report["f64_bound"]  # type: ignore[index]
+        assert ours.device_error == pytest.approx(theirs["executor"]["relative"])
+    assert proof.logits_device_error is not None and proof.logits_device_error <= proof.device_bound
+    assert "verified" in str(proof) and "layer4.1" in str(proof)
+
+
+def test_a_proof_on_images_and_in_half_precision(digits: rmnet.Session) -> None:
+    images, _ = expected(DIGITS)
+    assert digits.verify(IMAGES[:2]).ok
+    assert digits.verify(images[:1]).ok
+    half = rmnet.Session(FIXTURES / "tv_basic_odd_widths", "cpu", "f16", size=33).verify()
+    assert half.ok and half.device_bound > 1e-5
+    with pytest.raises(rmnet.InputError, match="found none"):
+        digits.verify([])
