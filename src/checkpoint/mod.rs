@@ -175,12 +175,13 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// The same checkpoint with the text of a `preprocessor_config.json`.
+    /// The same checkpoint with the text of a `preprocessor_config.json`, or of a `processor_config.json`, of which the image part is taken.
     ///
     /// # Errors
     /// [`CheckpointError::Config`] when the text is not a JSON object.
     pub fn with_preprocessor_config(mut self, text: &str) -> Result<Checkpoint, CheckpointError> {
-        self.preprocessor = Some((open::PREPROCESSOR, open::parse(text.as_bytes(), "preprocessor config")?));
+        let config = open::image_part(open::parse(text.as_bytes(), "preprocessor config")?);
+        self.preprocessor = Some((open::PREPROCESSOR, config));
         Ok(self)
     }
 

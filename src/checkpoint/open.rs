@@ -161,11 +161,15 @@ pub(super) fn preprocessor(folder: &Path) -> Result<Option<(&'static str, Value)
         return Ok(Some((PREPROCESSOR, config)));
     }
     let config = json(&folder.join(PROCESSOR))?;
-    let of_images = |mut config: Value| match config.get_mut("image_processor") {
+    Ok(config.map(|config| (PROCESSOR, image_part(config))))
+}
+
+/// The part of a processor's config that is about images; the whole if it has no parts.
+pub(super) fn image_part(mut config: Value) -> Value {
+    match config.get_mut("image_processor") {
         Some(images @ Value::Object(_)) => images.take(),
         _ => config,
-    };
-    Ok(config.map(|config| (PROCESSOR, of_images(config))))
+    }
 }
 
 /// Hugging Face's preprocessing config.

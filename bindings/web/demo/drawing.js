@@ -26,7 +26,7 @@ function drawn(block, x, removed) {
   const width = (WIDTH - 40) / layers - 8;
   const y = TOP + 20;
   const parts = [element('text', { class: 'name', x: x + 4, y: HEIGHT - 8 }, block.name)];
-  const carried = block.reserved_channels ?? 0;
+  const carried = block.reservedChannels ?? 0;
   parts.push(element('path', { class: 'flow', d: `M${x} ${y}h${WIDTH}` }));
   for (let i = 0; i < layers; i++) {
     const left = x + 14 + i * (width + 8);

@@ -7,18 +7,23 @@ export class RmnetError extends Error {
   }
 }
 
-/** Any error as it is thrown to the app: those of WebAssembly get a code, an abort stays what it is. */
-export function thrown(error) {
-  if (error instanceof RmnetError || error?.name === 'AbortError') return error;
-  if (error instanceof WebAssembly.RuntimeError) {
-    const message = `rmnet crashed, please report it: ${error.message}`;
-    return new RmnetError('crashed', message, { cause: error });
-  }
+/** Any error as an `RmnetError`: those of WebAssembly have a code, or are a crash. */
+export function toRmnetError(error) {
+  if (error instanceof RmnetError) return error;
+  if (error instanceof WebAssembly.RuntimeError) return crash(error);
   const message = String(error?.message ?? error);
   return new RmnetError(typeof error?.code === 'string' ? error.code : 'internal', message, { cause: error });
 }
 
-/** What a worker can post, and back. */
-export const posted = ({ name, code, message }) => ({ name, code, message });
-export const received = ({ name, code, message }) =>
-  name === 'AbortError' ? new DOMException(message, name) : new RmnetError(code ?? 'internal', message);
+export const crash = (cause) => new RmnetError('crashed', `rmnet crashed, please report it: ${cause?.message ?? cause}`, { cause });
+
+/** Errors as plain objects for `postMessage`, and back. */
+export const errorToMessage = ({ code, message }) => ({ code, message });
+export const errorFromMessage = ({ code, message }) => new RmnetError(code, message);
+
+/** A value in an error's text. */
+export function shown(value) {
+  if (value === null || value === undefined || typeof value === 'number' || typeof value === 'bigint') return String(value);
+  if (typeof value === 'object') return value.constructor?.name === 'Object' ? 'an object' : `a value of ${value.constructor?.name ?? 'no class'}`;
+  return typeof value === 'function' ? 'a function' : JSON.stringify(value);
+}

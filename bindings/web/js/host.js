@@ -1,14 +1,13 @@
 // One network, where WebAssembly runs: in a worker, or on the page. Arguments and results can be posted.
 import init, { Bytes, Network } from './core.js';
 import { RmnetError } from './errors.js';
-import { rgba } from './pixels.js';
+import { readPixels } from './pixels.js';
 
 let wasm;
 
 export class Host {
   #bytes;
   #network;
-  #about;
 
   /** Starts WebAssembly, and says what there is here. */
   async start() {
@@ -29,17 +28,17 @@ export class Host {
     this.#bytes.push(chunk);
   }
 
-  /** Loads the network whose bytes were pushed. Ready to run: drivers that compile at the first run have done it. */
+  /** Loads the network whose bytes were pushed. It is ready then: drivers that compile at the first run have compiled. */
   async load({ config, preprocessor, options }, stage) {
     const bytes = this.#bytes;
     this.#bytes = undefined; // `load` takes it
-    this.#network = await Network.load(bytes, config, preprocessor, JSON.stringify(options), stage);
-    this.#about = JSON.parse(this.#network.about);
-    if (this.#about.onGpu) {
+    this.#network = await Network.load(bytes, config, preprocessor, options, stage);
+    const about = JSON.parse(this.#network.about);
+    if (about.onGpu) {
       stage('warm-up');
       await this.#network.warm_up();
     }
-    return { ...this.#about, plan: this.#network.plan, planSvg: this.#network.plan_svg };
+    return { ...about, plan: this.#network.plan, planSvg: this.#network.plan_svg };
   }
 
   run(input) {
@@ -47,41 +46,25 @@ export class Host {
   }
 
   input(image) {
-    const { data, width, height } = rgba(image);
+    const { data, width, height } = readPixels(image);
     return this.#network.input_of(data, width, height);
   }
 
-  /** Predictions of each image, run in batches. */
+  /** Predictions of each of up to a batch of images. */
   async classify(images, topK) {
-    const [batch] = this.#about.inputShape;
-    const found = [];
-    for (let from = 0; from < images.length; from += batch) {
-      const inputs = images.slice(from, from + batch).map((image) => this.input(image));
-      const input = inputs.length === 1 ? inputs[0] : joined(inputs);
-      const output = await this.#network.run(input);
-      const classes = output.length / inputs.length;
-      inputs.forEach((_, i) => {
-        const logits = output.subarray(i * classes, (i + 1) * classes);
-        found.push(JSON.parse(this.#network.top_k(logits, topK)));
-      });
-    }
-    return found;
+    const inputs = images.map((image) => this.input(image));
+    const output = await this.#network.run(inputs.length === 1 ? inputs[0] : concat(inputs));
+    const classes = output.length / inputs.length;
+    return inputs.map((_, i) => JSON.parse(this.#network.top_k(output.subarray(i * classes, (i + 1) * classes), topK)));
   }
 
   memory() {
     return JSON.parse(this.#network.memory);
   }
 
-  /** Buffers on the GPU; they cannot be posted. */
-  get gpu() {
-    const network = this.#network;
-    if (!this.#about.onGpu) return undefined;
-    return {
-      device: network.gpu_device,
-      get input() { return network.gpu_input(); },
-      get output() { return network.gpu_output(); },
-      submit: () => network.submit(),
-    };
+  /** The network itself, for its buffers on the GPU, which cannot be posted. */
+  get network() {
+    return this.#network;
   }
 
   free() {
@@ -91,7 +74,7 @@ export class Host {
   }
 }
 
-function joined(parts) {
+function concat(parts) {
   const all = new Float32Array(parts.reduce((n, part) => n + part.length, 0));
   parts.reduce((at, part) => (all.set(part, at), at + part.length), 0);
   return all;

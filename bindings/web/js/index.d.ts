@@ -1,3 +1,5 @@
+/// <reference lib="esnext.disposable" />
+
 /**
  * rmnet in a browser: image inference for networks of the ResNet family, from the checkpoint as it is (safetensors or a PyTorch
  * pickle), with their residual connections removed exactly. On WebGPU, or on the CPU where there is no GPU.
@@ -15,12 +17,13 @@
 /** A weight file: a URL, a `Response`, bytes, or a `File` or `Blob`. A URL that ends with `/` is a folder with `model.safetensors`. */
 export type Weights = string | URL | Response | ArrayBuffer | ArrayBufferView | Blob;
 
-/** The text of a config file, its object, its file, or its URL. `null`: there is none, and none is looked for. */
-export type Config = string | object | URL | Blob | null;
+/** A config file: its JSON, its object, a file, a `Response`, or its URL. `null`: there is none, and none is looked for. */
+export type Config = string | Record<string, unknown> | URL | Response | Blob | null;
 
 /**
- * Where a network comes from. Of a URL the files `config.json` and `preprocessor_config.json` beside it are read if they are there.
- * Files are those of a folder: `model.safetensors`, or one weight file, and the config files.
+ * Where a network comes from. If the weights are a URL, `config.json` and `preprocessor_config.json` (or else `processor_config.json`)
+ * are read from beside it if they are there; `Model.configFiles` names those that were. Files are those of a folder:
+ * `model.safetensors`, or one weight file, and config files beside it.
  */
 export type Source =
   | Weights
@@ -28,7 +31,7 @@ export type Source =
   | File[]
   | { weights: Weights | FileList | File[]; config?: Config; preprocessor?: Config };
 
-/** An image. `ImageData`, and `{ data, width, height }` in RGBA, are copied; everything else is read by `createImageBitmap`. */
+/** An image. `ImageData` and `{ data, width, height }` hold RGBA; everything else is read by `createImageBitmap`. */
 export type Image =
   | ImageData
   | { data: Uint8Array | Uint8ClampedArray; width: number; height: number }
@@ -59,12 +62,15 @@ export interface LoadOptions {
   output?: 'logits' | 'features' | (string & {});
   /** Whether neighbouring linear 1x1 convolutions are merged, as in MobileNetV2. */
   merge?: boolean;
-  /** What no tensor shows, where it differs from the convention: `{ stem_stride: 1, stage_strides: [1, 2, 2, 1] }`. */
+  /** Properties that no tensor shows, in place of the convention: `{ stem_stride: 1, stage_strides: [1, 2, 2, 1] }`. */
   assume?: Record<string, string | number | boolean | (string | number)[]>;
   /** A tuning, as `rmnet tune` writes it. */
   tuning?: string | object;
-  /** Whether it runs in a worker of its own, so that the page is never blocked; `true` by default. A network on the page lends its GPU buffers. */
-  worker?: boolean;
+  /**
+   * Whether it runs in a worker of its own, so that the page is not blocked; `true` by default. A network on the page lends its GPU
+   * buffers. Where a bundler has put the package's `worker.js` on another origin, its URL.
+   */
+  worker?: boolean | string | URL;
   /** Ends loading, which then rejects with the signal's reason. */
   signal?: AbortSignal;
   /** Is called as loading proceeds. */
@@ -89,10 +95,10 @@ export interface Block {
   outcome: 'removed' | 'summed' | 'kept';
   /** The outcome as a sentence. */
   text: string;
-  /** Of a removed one: what the shortcut was. */
-  shortcut?: 'identity' | 'projection' | (string & {});
+  /** Of a removed one: what the shortcut was, such as `identity` or `projection /2`. */
+  shortcut?: string;
   /** Of a removed one: channels carried beside the main path. */
-  reserved_channels?: number;
+  reservedChannels?: number;
   /** Of a removed one: convolutions of the main path. */
   convolutions?: number;
   /** Of a summed one: parallel branches. */
@@ -132,6 +138,8 @@ export class Model {
   readonly inWorker: boolean;
   /** Adapters that `device: 'auto'` did not take: software ones, and those that lack something. */
   readonly passedOver: readonly string[];
+  /** The config files that were found beside the weights, by name. */
+  readonly configFiles: readonly string[];
   /** Naming scheme and family, such as `torchvision ResNet`. */
   readonly family: string;
   /** `[batch, channels, height, width]`. */
@@ -165,7 +173,10 @@ export class Model {
   classify(image: Image, options?: { topK?: number }): Promise<Prediction[]>;
   classify(images: Image[], options?: { topK?: number }): Promise<Prediction[][]>;
   memory(): Promise<Memory>;
-  /** Ends the network and its worker, and frees its memory. Calls in flight reject with the code `freed`. */
+  /**
+   * Ends the network. Calls in flight reject with the code `freed`. A worker ends and gives all its memory back; on the page the GPU
+   * device ends, and WebAssembly's memory is kept for the next network. A network that is only dropped keeps its worker.
+   */
   free(): void;
   [Symbol.dispose](): void;
 }
@@ -185,12 +196,12 @@ export type ErrorCode =
   | 'network'
   /** There is no GPU, or none that can be used. */
   | 'no-gpu'
-  /** The GPU is gone, or does not answer. Load the model again. */
+  /** The GPU is gone. Load the model again. */
   | 'device-lost'
   /** The GPU refused something: please report it. */
   | 'gpu'
   | 'out-of-memory'
-  /** The network exceeds a limit of the GPU. */
+  /** The network, at this batch and size, exceeds a limit of the device. */
   | 'too-large'
   /** The output is NaN or infinite: a layer overflows the precision. */
   | 'not-finite'
@@ -200,7 +211,7 @@ export type ErrorCode =
   | 'worker'
   /** The WebAssembly module cannot be loaded. */
   | 'wasm'
-  /** A bug in rmnet: please report it. */
+  /** A bug in rmnet, or no memory: please report it. The model cannot be used any more, on the page no other either. */
   | 'crashed'
   | 'internal';
 

@@ -1,6 +1,6 @@
 //! What JavaScript is told of a network, as JSON.
 
-use rmnet::{BlockReport, Model, Prediction, Prepared, Session};
+use rmnet::{BlockReport, Model, Outcome, Prediction, Prepared, Session};
 use serde::Serialize;
 
 /// What there is to know of a network.
@@ -24,13 +24,40 @@ pub struct About<'a> {
 }
 
 /// A residual block.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Block<'a> {
     name: &'a str,
-    #[serde(flatten)]
-    outcome: &'a rmnet::Outcome,
+    outcome: &'static str,
     text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shortcut: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reserved_channels: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    convolutions: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    branches: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+impl<'a> From<&'a BlockReport> for Block<'a> {
+    fn from(report: &'a BlockReport) -> Block<'a> {
+        let block = Block { name: &report.block, text: report.outcome.to_string(), ..Block::default() };
+        match &report.outcome {
+            Outcome::Removed { shortcut, reserved, convs } => Block {
+                outcome: "removed",
+                shortcut: Some(shortcut.to_string()),
+                reserved_channels: Some(*reserved),
+                convolutions: Some(*convs),
+                ..block
+            },
+            Outcome::Summed { branches } => Block { outcome: "summed", branches: Some(*branches), ..block },
+            Outcome::Kept { reason } => Block { outcome: "kept", reason: Some(reason), ..block },
+            _ => Block { outcome: "kept", ..block },
+        }
+    }
 }
 
 /// What no tensor shows.
@@ -48,8 +75,6 @@ impl<'a> About<'a> {
         session: &'a Session,
         passed_over: Vec<String>,
     ) -> About<'a> {
-        let block =
-            |b: &'a BlockReport| Block { name: &b.block, outcome: &b.outcome, text: b.outcome.to_string() };
         let assumed = |a: &rmnet::Assumption| Assumed {
             key: a.key.to_string(),
             value: a.value.clone(),
@@ -65,7 +90,7 @@ impl<'a> About<'a> {
             output_shape,
             labels: session.labels(),
             classifies: session.output() == rmnet::OutputKind::Logits && output_shape[2..] == [1, 1],
-            blocks: prepared.blocks().iter().map(block).collect(),
+            blocks: prepared.blocks().iter().map(Block::from).collect(),
             assumed: model.assumed().iter().map(assumed).collect(),
             preprocess: model.preprocess().to_string(),
             macs: session.plan().macs(),

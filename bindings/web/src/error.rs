@@ -1,40 +1,41 @@
 //! Errors as JavaScript's `Error`, with a code that programs can tell apart.
 
 use rmnet::Error;
-use rmnet::error::{CheckpointError, CpuError, GpuError, ModelError};
+use rmnet::error::{CheckpointError, CpuError, GpuError, ModelError, PlanError};
 use wasm_bindgen::JsValue;
 
 /// An error on its way to JavaScript.
 #[derive(Debug)]
-pub struct Thrown {
+pub struct WebError {
     code: &'static str,
     message: String,
 }
 
-impl Thrown {
-    pub fn new(code: &'static str, message: impl Into<String>) -> Thrown {
-        Thrown { code, message: message.into() }
+impl WebError {
+    pub fn new(code: &'static str, message: impl Into<String>) -> WebError {
+        WebError { code, message: message.into() }
     }
 }
 
-impl From<Thrown> for JsValue {
-    fn from(thrown: Thrown) -> JsValue {
-        let error = js_sys::Error::new(&thrown.message);
-        // Fails on no object.
-        let _ = js_sys::Reflect::set(&error, &"code".into(), &thrown.code.into());
+impl From<WebError> for JsValue {
+    fn from(e: WebError) -> JsValue {
+        let error = js_sys::Error::new(&e.message);
+        // Setting a property fails on no `Error`.
+        let _ = js_sys::Reflect::set(&error, &"code".into(), &e.code.into());
         error.into()
     }
 }
 
-impl From<Error> for Thrown {
-    fn from(e: Error) -> Thrown {
+impl From<Error> for WebError {
+    fn from(e: Error) -> WebError {
         let code = match &e {
             Error::Gpu(e) => gpu_code(e),
-            Error::Cpu(CpuError::OutOfMemory(_)) | Error::OutOfMemory(_) => "out-of-memory",
+            Error::Cpu(e) => cpu_code(e),
+            Error::Plan(e) => plan_code(e),
+            Error::OutOfMemory(_) => "out-of-memory",
             Error::Checkpoint(_) | Error::Model(_) => "checkpoint",
             Error::Output(_) | Error::Keep { .. } | Error::NoSuchDevice { .. } => "option",
-            Error::Plan(_) => "too-large",
-            Error::NotFinite { .. } | Error::Cpu(CpuError::Overflow { .. }) => "not-finite",
+            Error::NotFinite { .. } => "not-finite",
             Error::NotOnGpu => "no-gpu",
             Error::InputLength { .. }
             | Error::InputNotFinite { .. }
@@ -44,7 +45,7 @@ impl From<Error> for Thrown {
             | Error::LogitsLength { .. } => "input",
             _ => "internal",
         };
-        Thrown::new(code, e.to_string())
+        WebError::new(code, e.to_string())
     }
 }
 
@@ -53,33 +54,52 @@ fn gpu_code(e: &GpuError) -> &'static str {
         GpuError::NoAdapter { .. } | GpuError::Open { .. } => "no-gpu",
         GpuError::DeviceLost { .. } | GpuError::Timeout { .. } => "device-lost",
         GpuError::OutOfMemory { .. } => "out-of-memory",
-        GpuError::LimitTooSmall { .. } => "too-large",
+        GpuError::LimitTooSmall { .. } | GpuError::Kernel { .. } => "too-large",
         GpuError::InputLength { .. } | GpuError::Buffer { .. } => "input",
         GpuError::Overflow { .. } => "checkpoint",
         _ => "gpu",
     }
 }
 
-impl From<GpuError> for Thrown {
-    fn from(e: GpuError) -> Thrown {
+fn cpu_code(e: &CpuError) -> &'static str {
+    match e {
+        CpuError::OutOfMemory(_) => "out-of-memory",
+        CpuError::Overflow { .. } => "not-finite",
+        CpuError::Weights { .. } => "checkpoint",
+        CpuError::InputLength { .. } => "input",
+        _ => "internal",
+    }
+}
+
+fn plan_code(e: &PlanError) -> &'static str {
+    match e {
+        PlanError::EmptyBatch => "option",
+        PlanError::Unsupported { .. } => "checkpoint",
+        PlanError::Weights { .. } => "not-finite",
+        _ => "too-large",
+    }
+}
+
+impl From<GpuError> for WebError {
+    fn from(e: GpuError) -> WebError {
         Error::from(e).into()
     }
 }
 
-impl From<ModelError> for Thrown {
-    fn from(e: ModelError) -> Thrown {
+impl From<ModelError> for WebError {
+    fn from(e: ModelError) -> WebError {
         let code = match e {
             ModelError::Assumption { .. } | ModelError::Size { .. } | ModelError::FixedSize { .. } => {
                 "option"
             }
             _ => "checkpoint",
         };
-        Thrown::new(code, e.to_string())
+        WebError::new(code, e.to_string())
     }
 }
 
-impl From<CheckpointError> for Thrown {
-    fn from(e: CheckpointError) -> Thrown {
-        Thrown::new("checkpoint", e.to_string())
+impl From<CheckpointError> for WebError {
+    fn from(e: CheckpointError) -> WebError {
+        WebError::new("checkpoint", e.to_string())
     }
 }

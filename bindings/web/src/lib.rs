@@ -8,7 +8,7 @@ mod options;
 mod resident;
 
 use about::About;
-use error::Thrown;
+use error::WebError;
 use js_sys::Function;
 use options::Options;
 use resident::Resident;
@@ -57,11 +57,12 @@ impl Bytes {
         if more <= room {
             return Ok(());
         }
-        // Without a known length they double, as `push` of `Vec` does.
-        let asked = if self.0.is_empty() { more } else { more.max(self.0.len()) };
-        self.0.try_reserve_exact(asked).map_err(|_| {
+        // Without a known length the room doubles, as that of a `Vec` does, while there is memory for it.
+        let doubled = more.max(self.0.len());
+        let reserved = self.0.try_reserve_exact(doubled).or_else(|_| self.0.try_reserve_exact(more));
+        reserved.map_err(|_| {
             let found = self.0.len();
-            Thrown::new("out-of-memory", format!("the file: no memory for {asked} bytes beside {found}"))
+            WebError::new("out-of-memory", format!("the file: no memory for {more} bytes beside {found}"))
                 .into()
         })
     }
@@ -92,11 +93,11 @@ impl Network {
         let stage = |name: &str| at.call1(&JsValue::UNDEFINED, &name.into()).map(drop);
         let options = Options::parse(&options)?;
         stage("read")?;
-        let mut checkpoint = Checkpoint::from_bytes(weights.0, config.as_deref()).map_err(Thrown::from)?;
+        let mut checkpoint = Checkpoint::from_bytes(weights.0, config.as_deref()).map_err(WebError::from)?;
         if let Some(text) = preprocessor {
-            checkpoint = checkpoint.with_preprocessor_config(&text).map_err(Thrown::from)?;
+            checkpoint = checkpoint.with_preprocessor_config(&text).map_err(WebError::from)?;
         }
-        let model = Model::load(&checkpoint, &options.load()?).map_err(Thrown::from)?;
+        let model = Model::load(&checkpoint, &options.load()?).map_err(WebError::from)?;
         drop(checkpoint);
         let session_options = options.session()?;
         let (gpu, passed_over) = gpu_for(&session_options.device).await?;
@@ -105,13 +106,13 @@ impl Network {
             Some(gpu) => Prepared::for_gpu(gpu, &model, &session_options),
             None => Prepared::for_cpu(&model, &session_options),
         };
-        let prepared = prepared.map_err(Thrown::from)?;
+        let prepared = prepared.map_err(WebError::from)?;
         stage("compile")?;
         let session = match &gpu {
             Some(gpu) => Session::from_prepared_with_gpu_async(gpu, &prepared).await,
             None => Session::from_prepared(&prepared),
         };
-        let session = session.map_err(Thrown::from)?;
+        let session = session.map_err(WebError::from)?;
         let about = About::of(&model, &prepared, &session, passed_over).json();
         Ok(Network { session, about, resident: OnceCell::new() })
     }
@@ -145,7 +146,7 @@ impl Network {
     /// # Errors
     /// An `Error` with a `code`.
     pub async fn run(&self, input: Vec<f32>) -> Result<Vec<f32>, JsValue> {
-        Ok(self.session.run_async(&input).await.map_err(Thrown::from)?)
+        Ok(self.session.run_async(&input).await.map_err(WebError::from)?)
     }
 
     /// Runs the network on zeros, so that drivers which compile at the first run have done so.
@@ -157,7 +158,7 @@ impl Network {
         match self.session.run_async(&zeros).await {
             // What the network makes of zeros is no matter.
             Ok(_) | Err(rmnet::Error::NotFinite { .. }) => Ok(()),
-            Err(e) => Err(Thrown::from(e).into()),
+            Err(e) => Err(WebError::from(e).into()),
         }
     }
 
@@ -167,7 +168,7 @@ impl Network {
     /// An `Error` with a `code`.
     pub fn input_of(&self, rgba: &[u8], width: usize, height: usize) -> Result<Vec<f32>, JsValue> {
         let image = ImageView::new(rgba, Size::new(height, width), PixelFormat::Rgba8);
-        Ok(self.session.input_of(&[image]).map_err(Thrown::from)?)
+        Ok(self.session.input_of(&[image]).map_err(WebError::from)?)
     }
 
     /// The `k` likeliest classes of one image, likeliest first, as JSON.
@@ -175,7 +176,7 @@ impl Network {
     /// # Errors
     /// An `Error` with a `code`.
     pub fn top_k(&self, logits: &[f32], k: usize) -> Result<String, JsValue> {
-        let top = self.session.top_k(logits, k).map_err(Thrown::from)?;
+        let top = self.session.top_k(logits, k).map_err(WebError::from)?;
         Ok(about::predictions(&top))
     }
 
@@ -209,7 +210,7 @@ impl Network {
         Ok(self.resident()?.submit(&self.session)?)
     }
 
-    fn resident(&self) -> Result<&Resident, Thrown> {
+    fn resident(&self) -> Result<&Resident, WebError> {
         match self.resident.get() {
             Some(resident) => Ok(resident),
             None => {
@@ -220,8 +221,17 @@ impl Network {
     }
 }
 
+impl Drop for Network {
+    /// wgpu leaves a browser's buffers to the garbage collector; ending the device, which is this network's own, frees them now.
+    fn drop(&mut self) {
+        if let Some(gpu) = self.session.gpu() {
+            gpu.device().destroy();
+        }
+    }
+}
+
 /// The GPU for a device, or none for the CPU, and the adapters passed over: a fallback adapter is slower than the CPU.
-async fn gpu_for(device: &Device) -> Result<(Option<Gpu>, Vec<String>), Thrown> {
+async fn gpu_for(device: &Device) -> Result<(Option<Gpu>, Vec<String>), WebError> {
     match device {
         Device::Auto => match Gpu::hardware_async().await? {
             HardwareGpu::Open(gpu) => Ok((Some(*gpu), vec![])),

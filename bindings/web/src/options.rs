@@ -1,6 +1,6 @@
 //! Options, which arrive as JSON.
 
-use crate::error::Thrown;
+use crate::error::WebError;
 use rmnet::{Assume, Device, LoadOptions, OutputChoice, Precision, Size, Tuning};
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,20 +29,15 @@ pub struct Options {
 }
 
 impl Options {
-    pub fn parse(json: &str) -> Result<Options, Thrown> {
-        serde_json::from_str(json).map_err(|e| Thrown::new("option", format!("options: {e}")))
+    pub fn parse(json: &str) -> Result<Options, WebError> {
+        serde_json::from_str(json).map_err(|e| WebError::new("option", format!("options: {e}")))
     }
 
     /// What the checkpoint is loaded with.
-    pub fn load(&self) -> Result<LoadOptions, Thrown> {
+    pub fn load(&self) -> Result<LoadOptions, WebError> {
         let mut assume = Assume::default();
         for (key, value) in &self.assume {
-            let value = match value {
-                Value::String(text) => text.clone(),
-                Value::Array(values) => values.iter().map(Value::to_string).collect::<Vec<_>>().join(","),
-                other => other.to_string(),
-            };
-            assume.state(key, &value)?;
+            assume.state(key, &text(value))?;
         }
         let options = LoadOptions::default().assume(assume);
         Ok(match self.size {
@@ -52,9 +47,9 @@ impl Options {
     }
 
     /// What the session is opened with.
-    pub fn session(&self) -> Result<rmnet::Options, Thrown> {
+    pub fn session(&self) -> Result<rmnet::Options, WebError> {
         let unknown = |what: &str, found: &str, expected: &str| {
-            Thrown::new("option", format!("{what}: expected {expected}, found `{found}`"))
+            WebError::new("option", format!("{what}: expected {expected}, found `{found}`"))
         };
         let device = match self.device.as_deref() {
             None | Some("auto") => Device::Auto,
@@ -75,8 +70,17 @@ impl Options {
         }
         if let Some(json) = &self.tuning {
             let tuning = Tuning::from_json(json);
-            options.tuning = tuning.map_err(|e| Thrown::new("option", format!("tuning: {e}")))?;
+            options.tuning = tuning.map_err(|e| WebError::new("option", format!("tuning: {e}")))?;
         }
         Ok(options)
+    }
+}
+
+/// An assumed value as the library reads it: lists with commas, texts without quotes.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
     }
 }

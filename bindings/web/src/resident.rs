@@ -1,6 +1,6 @@
 //! Buffers on the GPU, lent to JavaScript: runs without a copy to the host.
 
-use crate::error::Thrown;
+use crate::error::WebError;
 use rmnet::{Error, Gpu, Session, wgpu};
 use wasm_bindgen::JsValue;
 
@@ -12,7 +12,7 @@ pub struct Resident {
 }
 
 impl Resident {
-    pub fn new(session: &Session) -> Result<Resident, Thrown> {
+    pub fn new(session: &Session) -> Result<Resident, WebError> {
         let gpu = session.gpu().ok_or(Error::NotOnGpu)?.clone();
         let buffer = |label, values: usize, usage| {
             gpu.device().create_buffer(&wgpu::BufferDescriptor {
@@ -29,14 +29,14 @@ impl Resident {
     }
 
     pub fn input(&self) -> JsValue {
-        lent(self.input.as_webgpu())
+        as_js(self.input.as_webgpu())
     }
 
     pub fn output(&self) -> JsValue {
-        lent(self.output.as_webgpu())
+        as_js(self.output.as_webgpu())
     }
 
-    pub fn submit(&self, session: &Session) -> Result<(), Thrown> {
+    pub fn submit(&self, session: &Session) -> Result<(), WebError> {
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
         session.encode(&mut encoder, &self.input, &self.output)?;
         self.gpu.queue().submit([encoder.finish()]);
@@ -46,9 +46,9 @@ impl Resident {
 
 /// The `GPUDevice` of a session; `undefined` on the CPU.
 pub fn device(session: &Session) -> JsValue {
-    lent(session.gpu().and_then(|gpu| gpu.device().as_webgpu()))
+    as_js(session.gpu().and_then(|gpu| gpu.device().as_webgpu()))
 }
 
-fn lent(object: Option<&impl AsRef<JsValue>>) -> JsValue {
+fn as_js(object: Option<&impl AsRef<JsValue>>) -> JsValue {
     object.map_or(JsValue::UNDEFINED, |o| o.as_ref().clone())
 }

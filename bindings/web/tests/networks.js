@@ -70,7 +70,7 @@ test('networks: what a model says of itself', async () => {
   same(model.blocks.length, 8);
   same(model.blocks[2].name, 'layer2.0');
   same(model.blocks[2].outcome, 'removed');
-  same(model.blocks[2].reserved_channels, 8);
+  same(model.blocks[2].reservedChannels, 8);
   check(model.assumed.some(({ key, value, stated }) => key === 'stem_stride' && value === '2' && !stated), 'stem_stride');
   check(model.plan.includes('layer2.0.conv2') && model.planSvg.startsWith('<svg'), model.plan);
   check(model.macs > 1e6 && model.dispatches > 10 && model.activationBytes > 0, `${model.macs}`);

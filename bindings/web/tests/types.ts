@@ -11,7 +11,7 @@ export async function everything(source: Source, image: Image, video: HTMLVideoE
     merge: true,
     assume: { stem_stride: 1, stem_pool: false, stage_strides: [1, 2, 2, 1] },
     tuning: '{}',
-    worker: false,
+    worker: new URL('worker.js', import.meta.url),
     signal,
     onProgress: ({ stage, loaded, total }) => console.log(stage satisfies string, loaded / total),
   });
