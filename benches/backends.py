@@ -16,6 +16,7 @@ The errors are relative to the largest logit by PyTorch; they must stay below 1e
 import argparse
 import array
 import json
+import math
 import os
 import platform
 import shutil
@@ -81,6 +82,8 @@ def difference(name, images):
         found = {top["class"]: top["logit"] for top in image["top"]}
         if sorted(found) != list(range(len(wanted))):
             raise RuntimeError(f"{name}: expected {len(wanted)} classes, found {len(found)}")
+        if not all(math.isfinite(value) for value in found.values()):
+            raise RuntimeError(f"{name}: a logit is not finite")
         worst = max([worst, *(abs(found[c] - value) for c, value in enumerate(wanted))])
     return worst / largest
 
@@ -93,9 +96,8 @@ def web(browser, device, env):
             raise Absent("bindings/web/dist is not built")
         import run as suite
 
-        os.environ.update(env)
         try:
-            for report in suite.browse(browser, only="backend", device=device, names=",".join(names)):
+            for report in suite.browse(browser, env, only="backend", device=device, names=",".join(names)):
                 if report["kind"] == "network":
                     yield report["name"], report["device"], report["off"], report["seconds"]
                 if report["kind"] == "failed":
@@ -134,7 +136,7 @@ def has_hardware(rmnet):
     return any(a["kind"] != "software" and not a["problem"] for a in json.loads(found.stdout)["adapters"])
 
 
-def judged(name, backend, networks):
+def measured(name, backend, networks):
     """A row of the table, and whether it is wrong."""
     if isinstance(backend, str):
         return [name, f"not here: {backend}", "", "", ""], False
@@ -146,7 +148,7 @@ def judged(name, backend, networks):
             print(f"  {name}: {network} {off:.1e} {took:.1f} s", file=sys.stderr)
     except Absent as e:
         return [name, f"not here: {e}", "", "", ""], False
-    except (RuntimeError, subprocess.TimeoutExpired, TimeoutError) as e:
+    except (RuntimeError, subprocess.TimeoutExpired, TimeoutError, ChildProcessError) as e:
         return [name, f"FAILED: {e}", str(count), "", f"{seconds:.0f}"], True
     wrong = not worst[1] < BOUND or count != len(networks)
     row = [name, device, str(count), f"{worst[1]:.1e} ({worst[0]})", f"{seconds:.0f}"]
@@ -166,7 +168,9 @@ def main():
     if unknown:
         parser.error(f"no such fixture: {', '.join(unknown)}")
     chosen = {n: b for n, b in backends(os.path.abspath(options.rmnet)).items() if any(o in n for o in options.only.split(","))}
-    rows = [judged(name, backend, networks) for name, backend in chosen.items()]
+    if not chosen:
+        parser.error(f"no backend has {options.only} in its name")
+    rows = [measured(name, backend, networks) for name, backend in chosen.items()]
     head = ["backend", "device", "networks", "largest error", "seconds, with start and compilation"]
     lines = [head, ["---"] * len(head), *(row for row, _ in rows)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)

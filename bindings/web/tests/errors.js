@@ -36,7 +36,13 @@ test('errors: sources and options', async () => {
   await refused(load(digits, { ...cpu, batch: 0 }), 'option', 'batch', '0');
   await refused(load(digits, { ...cpu, merge: 1 }), 'option', 'merge');
   await refused(load(digits, { ...cpu, batch: 1e9 }), 'too-large');
-  await refused(load(digits, { ...cpu, size: 'large' }), 'option', 'size');
+  for (const size of ['large', [], [32], NaN, { height: 32 }, 1n]) await refused(load(digits, { ...cpu, size }), 'option', 'size');
+  await refused(load(digits, { ...cpu, onProgress: 5 }), 'option', 'onProgress');
+  await refused(load(digits, { ...cpu, worker: 1 }), 'option', 'worker');
+  await refused(load(digits, { ...cpu, assume: { stem_stride: 1n } }), 'option', 'JSON');
+  await refused(load(digits, 'cpu'), 'option');
+  await refused(load('http://', cpu), 'option', 'URL');
+  await refused(load(digits, { ...cpu, worker: '/no/such/worker.js' }), 'worker');
   await refused(load(digits, { ...cpu, output: 'layer9' }), 'option', 'layer9');
   await refused(load(digits, { ...cpu, assume: { stem_size: 1 } }), 'option', 'stem_size');
   await refused(load(digits, { ...cpu, tuning: 'no JSON' }), 'option', 'tuning');
@@ -78,4 +84,39 @@ test('errors: a lost device', async () => {
   await new Promise((done) => setTimeout(done, 100));
   await refused(model.run(new Float32Array(3 * 19 * 19)), 'device-lost');
   model.free();
+});
+
+test('errors: a model that was freed, and its buffers', async () => {
+  const model = await load(fixture('chain_rmnext'), { device: 'webgpu', size: 19, worker: false });
+  const { gpu } = model;
+  model.free();
+  for (const use of [() => gpu.input, () => gpu.device, () => gpu.submit(), () => model.gpu.output]) {
+    let code;
+    try {
+      use();
+    } catch (error) {
+      code = error.code;
+    }
+    same(code, 'freed');
+  }
+  const classify = await load(digits, cpu);
+  await refused(classify.classify(new ImageData(4, 4), { topk: 3 }), 'option', 'topk', 'topK');
+  await refused(classify.classify(new ImageData(4, 4), 3), 'option');
+  classify.free();
+});
+
+test('errors: a crash on the page ends what runs there', async () => {
+  const frame = Object.assign(document.createElement('iframe'), { src: '/bindings/web/tests/suite.html?blank' });
+  document.body.append(frame);
+  await new Promise((done) => (frame.onload = done));
+  const page = frame.contentWindow;
+  const there = await page.eval("import('/bindings/web/dist/index.js')");
+  const model = await there.load(fixture('chain_rmnext').href, { device: 'webgpu', size: 19, worker: false });
+  const run = refusal(model.run(new page.Float32Array(3 * 19 * 19)));
+  page.dispatchEvent(new page.ErrorEvent('error', { error: new page.WebAssembly.RuntimeError('unreachable') }));
+  same((await run).code, 'crashed');
+  same((await refusal(there.load(digits.href, { device: 'cpu', worker: false }))).code, 'crashed');
+  const inWorker = await there.load(digits.href, { device: 'cpu' });
+  same(inWorker.labels.length, 10, 'a worker has its own');
+  frame.remove();
 });

@@ -1,7 +1,7 @@
 // Every kind of image, through the model's own preprocessing.
 import { load } from '../dist/index.js';
 import { digits, error } from './fixtures.js';
-import { check, refusal, same, test } from './harness.js';
+import { check, query, refusal, same, test } from './harness.js';
 
 const names = ['0304_0', '0326_1', '0374_7', '0567_2', '0852_8', '1496_7', '1529_8', '1606_3', '1614_5', '1704_9', '1767_4'];
 const url = (name) => new URL(`images/${name}.png`, digits);
@@ -52,8 +52,17 @@ test('images: every kind gives the same input', async () => {
   kinds.VideoFrame?.close();
   const [best] = await model.classify(data);
   same(best.label, '7');
-  same(data.data.length, 4 * width * height, 'the app keeps its pixels');
   model.free();
+  const inWorker = await load(digits, { device: 'cpu' });
+  const input = await inWorker.input(data);
+  same(error(input, expected), 0, 'difference in a worker');
+  await inWorker.run(input);
+  same([data.data.length, input.length], [4 * width * height, 3072], 'the app keeps its pixels and its input');
+  // Alpha is dropped: the colours count, as with Pillow's convert('RGB').
+  const clear = new Uint8Array(data.data);
+  for (let i = 3; i < clear.length; i += 4) clear[i] = 7;
+  same(error(await inWorker.input({ data: clear, width, height }), expected), 0, 'difference with alpha');
+  inWorker.free();
 });
 
 test('images: a video', async () => {
@@ -79,6 +88,7 @@ test('images: what is none is refused', async () => {
     { data: [1, 2, 3, 4], width: 1, height: 1 },
     document.createElement('div'),
     null,
+    { data: null, width: 1, height: 1 },
     'cat.png',
     new ImageData(1, 1).data,
   ];
@@ -89,4 +99,19 @@ test('images: what is none is refused', async () => {
   const found = await refusal(model.classify(await blob(names[0]), { topK: 0 }));
   same(found.code, 'option');
   model.free();
+});
+
+test('images: one that the page may not read', async () => {
+  const other = new URL(url(names[2]).pathname, `http://localhost:${query.get('other')}`);
+  const image = Object.assign(new Image(), { src: `${other}?plain` });
+  await image.decode();
+  for (const worker of [true, false]) {
+    const model = await load(digits, { device: 'cpu', worker });
+    const found = await refusal(model.classify(image));
+    check(found.code === 'input' && found.message.includes('crossorigin'), `${found.code} ${found}`);
+    const allowed = Object.assign(new Image(), { crossOrigin: 'anonymous', src: other.href });
+    await allowed.decode();
+    same((await model.classify(allowed))[0].label, '7');
+    model.free();
+  }
 });

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -29,20 +30,39 @@ FIREFOX = {"dom.webgpu.enabled": True, "gfx.webgpu.ignore-blocklist": True, "dom
            "browser.shell.checkDefaultBrowser": False, "network.captive-portal-service.enabled": False,
            "network.connectivity-service.enabled": False, "browser.aboutwelcome.enabled": False,
            "services.settings.server": "http://127.0.0.1:1/"}
-reports = queue.Queue()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """A server with the queue that the page's reports go to, and the paths that were asked for."""
+
+    daemon_threads = True
+
+    def __init__(self, reports):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.reports, self.asked = reports, []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, *_):
+        pass  # connections that a test aborts
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Files of the repository, and the page's reports. Another port is another origin, with CORS."""
+    """
+    Files of the repository, and the page's reports. Another port is another origin, with CORS. `?stall` sends half of a file and waits,
+    `?plain` has no CORS, `?asked` gives the paths asked for so far.
+    """
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
-        reports.put(json.loads(body))
+        self.server.reports.put(json.loads(body))
         self.answer(204, b"")
 
     def do_GET(self):
+        if self.path.endswith("?asked"):
+            return self.answer(200, json.dumps(self.server.asked).encode(), TYPES[".json"])
+        self.server.asked.append(self.path)
         path = (ROOT / unquote(urlsplit(self.path).path).lstrip("/")).resolve()
         if path.is_dir() and self.path.endswith("?list"):
             names = sorted(p.name for p in path.iterdir() if (p / "expected.safetensors").is_file())
@@ -54,25 +74,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(200, path.read_bytes(), TYPES.get(path.suffix, "application/octet-stream"))
 
     def answer(self, status, body, kind="text/plain"):
+        query = urlsplit(self.path).query
         self.send_response(status)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
-        self.send_header("access-control-allow-origin", "*")
+        if query != "plain":
+            self.send_header("access-control-allow-origin", "*")
         self.send_header("cache-control", "no-store")
         self.end_headers()
-        try:
-            self.wfile.write(body)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # a download that a test aborts
+        if query == "stall":
+            self.wfile.write(body[: len(body) // 2])
+            time.sleep(LIMIT)
+        self.wfile.write(body)
 
     def log_message(self, *_):
         pass
-
-
-def server():
-    served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=served.serve_forever, daemon=True).start()
-    return served.server_address[1]
 
 
 def command(browser, url, profile):
@@ -86,12 +102,14 @@ def command(browser, url, profile):
     return [program, "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--user-data-dir={profile}", "--enable-unsafe-webgpu",
             "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan", "--no-first-run", "--disable-quic",
             "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--autoplay-policy=no-user-gesture-required", url]
+            "--autoplay-policy=no-user-gesture-required", "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream", url]
 
 
-def browse(browser, **query):
-    """Opens the suite in a headless browser, and gives its reports until it ends."""
-    page, other = server(), server()
+def browse(browser, env=None, **query):
+    """Opens the suite in a headless browser, with more variables in its environment, and gives its reports until it ends."""
+    reports = queue.Queue()
+    page, other = (Server(reports).server_address[1] for _ in range(2))
     query = "&".join(f"{key}={quote(str(value))}" for key, value in {"other": other, **query}.items())
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         line = command(browser, f"http://localhost:{page}/bindings/web/tests/suite.html?{query}", profile)
@@ -99,19 +117,36 @@ def browse(browser, **query):
             raise FileNotFoundError(f"{browser} is not installed")
         log = open(Path(profile) / "browser.log", "wb")
         # Chromium's drivers are its own.
-        env = {k: v for k, v in os.environ.items() if k != "VK_DRIVER_FILES" or browser == "firefox"}
-        process = subprocess.Popen(line, stdout=log, stderr=log, env=dict(env, HOME=profile, MOZ_HEADLESS="1"))
+        given = {k: v for k, v in os.environ.items() if k != "VK_DRIVER_FILES" or browser == "firefox"}
+        given |= {**(env or {}), "HOME": profile, "MOZ_HEADLESS": "1"}
+        process = subprocess.Popen(line, stdout=log, stderr=log, env=given)
         try:
-            report = {}
-            while report.get("kind") != "end":
-                report = reports.get(timeout=LIMIT)
-                yield report
-        except queue.Empty:
-            said = Path(profile, "browser.log").read_text(errors="replace")[-3000:]
-            raise TimeoutError(f"{said}\n{browser} said nothing for {LIMIT} s") from None
+            yield from until_end(reports, process, browser)
+        except (TimeoutError, ChildProcessError):
+            print(Path(profile, "browser.log").read_text(errors="replace")[-3000:], file=sys.stderr)
+            raise
         finally:
             process.terminate()
-            process.wait(20)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def until_end(reports, process, browser):
+    """The reports, as long as they come and the browser runs."""
+    report, heard = {}, time.monotonic()
+    while report.get("kind") != "end":
+        try:
+            report = reports.get(timeout=1)
+        except queue.Empty:
+            if process.poll() is not None:
+                raise ChildProcessError(f"{browser} ended with {process.returncode}") from None
+            if time.monotonic() - heard > LIMIT:
+                raise TimeoutError(f"{browser} said nothing for {LIMIT} s") from None
+            continue
+        heard = time.monotonic()
+        yield report
 
 
 def main():

@@ -77,8 +77,16 @@ test('sources: abort before, during and after', async () => {
       const reason = new Error(`enough at ${stage}`);
       const onProgress = (p) => p.stage === stage && controller.abort(reason);
       const found = await refusal(load(digits, { ...cpu, worker, signal: controller.signal, onProgress }));
-      check(found.message.includes(reason.message), `${stage}, worker ${worker}: ${found}`);
+      check(found === reason, `${stage}, worker ${worker}: ${found}`);
     }
+  }
+  // A server that goes silent, in a response that does not know the signal.
+  for (const source of [await fetch(`${weights}?stall`), new URL('?stall', weights)]) {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(), 300);
+    const config = source instanceof Response ? {} : { config: null, preprocessor: null };
+    const found = await refusal(load({ weights: source, ...config }, { ...cpu, signal: controller.signal }));
+    same(found.name, 'AbortError');
   }
   const after = new AbortController();
   const model = await load(digits, { ...cpu, signal: after.signal });
@@ -91,4 +99,58 @@ test('sources: the package from another origin', async () => {
   const model = await other(digits, cpu);
   check(model.inWorker, 'in a worker');
   await isDigits(model);
+});
+
+test('sources: config files are read, refused or left alone, never ignored', async () => {
+  const model = await load(digits, cpu);
+  same(model.configFiles, ['config.json']);
+  model.free();
+  const refusals = [
+    [{ weights, config: '/no/such/config.json' }, 'network'],
+    [{ weights, config: new URL('/nothing', location.href) }, 'network'],
+    [{ weights, config: '' }, 'option'],
+    [{ weights, config: 5 }, 'option'],
+    [{ weights, config: Promise.resolve('{}') }, 'option'],
+    [{ weights, config: '{ not JSON' }, 'checkpoint'],
+    [{ weights, config: '/assets/digits/README.md' }, 'checkpoint'],
+  ];
+  for (const [source, code] of refusals) {
+    const found = await refusal(load(source, cpu));
+    same(found.code, code, found.message);
+  }
+  await isDigits(await load({ weights, config: await fetch(new URL('config.json', digits)) }, cpu));
+  const asked = async () => (await (await fetch('/?asked')).json()).filter((path) => path.endsWith('config.json')).length;
+  const before = await asked();
+  await isDigits(await load({ weights, config: null, preprocessor: null }, cpu), false);
+  same(await asked(), before, 'requests for config files');
+});
+
+test('sources: a folder of several models', async () => {
+  const buffer = await bytes(weights);
+  const inFolder = (folder, name, data) => {
+    const file = new File([data], name);
+    Object.defineProperty(file, 'webkitRelativePath', { value: `${folder}/${name}` });
+    return file;
+  };
+  const config = await bytes(new URL('config.json', digits));
+  const two = [inFolder('a', 'model.safetensors', buffer), inFolder('b', 'model.safetensors', buffer)];
+  const found = await refusal(load(two, cpu));
+  check(found.code === 'option' && found.message.includes('a/model.safetensors, b/model.safetensors'), found.message);
+  // The config of another folder is not this model's.
+  const one = [inFolder('a/onnx', 'config.json', config), inFolder('a', 'model.safetensors', buffer)];
+  await isDigits(await load(one, cpu), false);
+  await isDigits(await load([...one, inFolder('a', 'config.json', config)], cpu));
+});
+
+test('sources: chunks of a larger buffer stay whole', async () => {
+  const buffer = new Uint8Array(await bytes(weights));
+  let at = 0;
+  const stream = new ReadableStream({
+    pull(controller) {
+      controller.enqueue(buffer.subarray(at, (at += 100_000)));
+      if (at >= buffer.length) controller.close();
+    },
+  });
+  await isDigits(await load({ weights: new Response(stream), config: new URL('config.json', digits) }, cpu));
+  check(buffer.length > 1e6, 'the app keeps its buffer');
 });

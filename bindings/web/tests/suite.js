@@ -1,4 +1,4 @@
-import { run } from './harness.js';
+import { query, run } from './harness.js';
 import './networks.js';
 import './sources.js';
 import './images.js';
@@ -6,4 +6,4 @@ import './gpu.js';
 import './errors.js';
 import './demo.js';
 
-run();
+if (!query.has('blank')) run();
