@@ -19,7 +19,7 @@ pub(super) fn describe(device: &wgpu::Device, report: &mut AdapterReport, class:
     if let Some(name) = name.into_iter().find(|name| !name.is_empty()) {
         report.name = name;
     }
-    // Of the vendors that browsers name, the one that makes only cards. The others' are taken for integrated, as they may be.
+    // NVIDIA's GPUs in machines with a browser are cards. Those of other vendors may be integrated, and count as such.
     if vendor == "nvidia" && !report.is_software() {
         report.kind = "discrete";
         *class = Class::Discrete;
@@ -46,7 +46,7 @@ fn is_firefox() -> bool {
     property(&navigator, "userAgent").as_string().is_some_and(|agent| agent.contains("Firefox/"))
 }
 
-/// Waits so many milliseconds, in a window or a worker.
+/// Resolves after `milliseconds`, in a window or a worker.
 async fn sleep(milliseconds: u32) {
     let global = js_sys::global();
     let timer = property(&global, "setTimeout");
@@ -54,7 +54,7 @@ async fn sleep(milliseconds: u32) {
         let Some(timer) = timer.dyn_ref::<Function>() else { return };
         let _ = timer.call2(&global, &resolve, &milliseconds.into());
     });
-    // Rejected never: without a timer it would wait for ever, and no browser is without one.
+    // Never rejects. All browsers have `setTimeout`.
     let _ = JsFuture::from(promise).await;
 }
 

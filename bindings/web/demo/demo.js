@@ -1,7 +1,11 @@
 // The demo: the bundled model, or one that is dropped in; pictures, a drawing, or the camera.
+//   ?model=URL     opens another model
+//   ?worker=false  runs it on the page
 import { load } from '../dist/index.js';
 import { chain } from './drawing.js';
+import { dropped } from './dropped.js';
 
+const query = new URLSearchParams(location.search);
 const BUNDLED = new URL('../../../assets/digits/', import.meta.url);
 const SAMPLES = ['0304_0', '0326_1', '0567_2', '1606_3', '1529_8', '1614_5', '0374_7', '1704_9'];
 const WEIGHTS = /\.(safetensors|pth|pt|bin|ckpt)$/i;
@@ -11,9 +15,13 @@ const context = view.getContext('2d', { willReadFrequently: true });
 
 let model;
 let loading;
+/** What was opened last, for another device or after a lost one. */
+let last = BUNDLED;
+/** What is classified: the canvas, or the picture that it shows. */
+let subject = view;
 let busy = false;
 let wanted = false;
-let stream;
+let camera;
 const times = [];
 
 const STAGES = { download: 'reading the file', read: 'finding the network', plan: 'planning', compile: 'preparing the kernels', 'warm-up': 'first run', ready: 'ready' };
@@ -33,33 +41,43 @@ const TITLES = {
   'no-gpu': 'No WebGPU here',
   'device-lost': 'The GPU is gone',
   'out-of-memory': 'Not enough memory',
-  'too-large': 'Too large for this GPU',
-  'not-finite': 'A layer overflows f16',
+  'too-large': 'Too large for this device',
+  'not-finite': 'A layer overflows',
   input: 'This picture cannot be read',
+  camera: 'The camera cannot be used',
 };
 
 /** Says what went wrong; the model stays if there is one. */
-function problem(error) {
+function problem({ code, message }) {
+  if (code !== 'input') watch(false);
   $('problem').hidden = false;
-  $('problem-title').textContent = TITLES[error.code] ?? 'Something went wrong';
-  $('problem-text').textContent = error.message;
-  $('again').textContent = error.code === 'device-lost' ? 'Load again' : 'Load the bundled model';
-  $('again').hidden = error.code === 'input';
+  $('problem').dataset.code = code;
+  $('problem-title').textContent = TITLES[code] ?? 'Something went wrong';
+  $('problem-text').textContent = message;
+  $('again').textContent = code === 'device-lost' ? 'Load again' : 'Load the bundled model';
+  $('again').hidden = ['input', 'camera'].includes(code);
   if (!model) $('device').textContent = 'nothing loaded';
+}
+
+/** Hides a problem with a picture, once another is shown. */
+function solved() {
+  if (['input', 'camera'].includes($('problem').dataset.code)) $('problem').hidden = true;
 }
 
 async function open(source) {
   loading?.abort();
   const { signal } = (loading = new AbortController());
+  last = source;
   $('problem').hidden = true;
   try {
-    const options = { device: $('choice').value, precision: $('precision').value, signal, onProgress: progress };
+    const worker = query.get('worker') !== 'false';
+    const options = { device: $('choice').value, precision: $('precision').value, worker, signal, onProgress: progress };
     const opened = await load(source, options);
     model?.free();
     model = opened;
     times.length = 0;
-    describe();
-    await classify();
+    $('predictions').replaceChildren();
+    await Promise.all([describe(), classify()]);
   } catch (error) {
     if (error.name !== 'AbortError') problem(error);
   } finally {
@@ -81,53 +99,68 @@ function figures(id, entries) {
 }
 
 async function describe() {
-  const why = model.passedOver.length ? ': no hardware GPU here' : 'gpu' in navigator ? '' : ': no WebGPU here';
-  $('device').textContent = `runs on ${model.device}${model.onGpu ? '' : why}`;
-  $('device').title = model.passedOver.length ? `passed over: ${model.passedOver.join('; ')}` : '';
-  Object.assign($('family'), { textContent: model.family, hidden: false });
+  const described = model;
+  const chosen = $('choice').value === 'cpu';
+  const why = described.onGpu || chosen ? '' : described.passedOver.length ? ': no hardware GPU here' : ': no GPU that can be used';
+  $('device').textContent = `runs on ${described.device}${why}`;
+  $('device').title = described.passedOver.length ? `passed over: ${described.passedOver.join('; ')}` : '';
+  Object.assign($('family'), { textContent: described.family, hidden: false });
   draw(true);
-  const { weights, activations, scratch } = await model.memory();
+  $('plan').textContent = described.plan;
+  $('plan-svg').src = `data:image/svg+xml,${encodeURIComponent(described.planSvg)}`;
+  figures('assumed', described.assumed.map(({ key, value, stated }) => [stated ? `${key} (stated)` : key, value]));
+  const { weights, activations, scratch } = await described.memory();
+  if (model !== described) return;
   figures('figures', [
     ['Weights', bytes(weights)],
     ['Activations', bytes(activations + scratch)],
-    ['Dispatches', model.dispatches],
-    ['Multiply-adds', `${(model.macs / 1e9).toFixed(2)} G`],
-    ['Input', `${model.inputShape[2]} x ${model.inputShape[3]}`],
+    ['Dispatches', described.dispatches],
+    ['Multiply-adds', `${(described.macs / 1e9).toFixed(2)} G`],
+    ['Input', `${described.inputShape[2]} x ${described.inputShape[3]}`],
   ]);
-  figures('assumed', model.assumed.map(({ key, value, stated }) => [stated ? `${key} (stated)` : key, value]));
-  $('plan').textContent = model.plan;
-  $('plan-svg').src = `data:image/svg+xml,${encodeURIComponent(model.planSvg)}`;
 }
 
 function draw(removed) {
-  $('before').setAttribute('aria-checked', !removed);
-  $('after').setAttribute('aria-checked', removed);
+  for (const [id, on] of [['before', !removed], ['after', removed]]) {
+    $(id).setAttribute('aria-checked', on);
+    $(id).tabIndex = on ? 0 : -1;
+  }
   $('drawing').replaceChildren(chain(model.blocks, removed));
   const of = (outcome) => model.blocks.filter((block) => block.outcome === outcome).length;
-  const kept = of('kept') ? `, ${of('kept')} kept as they are` : '';
+  const parts = [
+    of('removed') && `${of('removed')} shortcuts are gone: carried channels (green) go through the layers instead`,
+    of('summed') && `${of('summed')} blocks of parallel branches are summed`,
+    of('kept') && `${of('kept')} blocks are kept as they are`,
+  ].filter(Boolean);
   $('chain-text').textContent = removed
-    ? `${of('removed')} shortcuts removed${of('summed') ? `, ${of('summed')} blocks of parallel branches summed` : ''}${kept}: carried channels (green) go through the layers instead, and the function stays the same.`
-    : 'Each block adds its input (green) to what its layers compute, so that the input has to be kept until then.';
+    ? `${parts.join('; ') || 'The file is a plain chain'}. The function is the same.`
+    : 'A block with a shortcut (green) adds its input to what its layers compute, so that the input has to be kept until then.';
 }
 
-/** Classifies what is on the canvas; while a run is under way only the newest picture waits. */
+/** Classifies what is shown; while a run is under way only the newest picture waits. */
 async function classify() {
-  if (!model || !model.labels && model.outputShape[2] > 1) return;
-  if (busy) {
-    wanted = true;
-    return;
-  }
+  wanted = true;
+  if (busy) return;
   busy = true;
   try {
-    do {
+    while (wanted && model?.labels !== undefined && model.outputShape[2] === 1) {
       wanted = false;
       const start = performance.now();
-      const found = await model.classify(context.getImageData(0, 0, view.width, view.height));
-      timed(performance.now() - start);
-      show(found);
-    } while (wanted);
+      const image = subject === view ? context.getImageData(0, 0, view.width, view.height) : subject;
+      const asked = model;
+      try {
+        const found = await asked.classify(image);
+        if (model !== asked) continue;
+        timed(performance.now() - start);
+        show(found);
+      } catch (error) {
+        // A model that was replaced in the meantime; the new one has its turn.
+        if (error.code === 'freed') wanted = true;
+        else throw error;
+      }
+    }
   } catch (error) {
-    if (error.code !== 'freed') problem(error);
+    problem(error);
   } finally {
     busy = false;
   }
@@ -145,6 +178,8 @@ function show(found) {
       return line;
     }),
   );
+  const best = `It sees ${found[0].label ?? `class ${found[0].class}`}.`;
+  if ($('best').textContent !== best) $('best').textContent = best;
 }
 
 function timed(milliseconds) {
@@ -159,74 +194,87 @@ function timed(milliseconds) {
   Object.assign($('speed'), { textContent: `${median.toFixed(1)} ms`, hidden: false });
 }
 
-/** Shows a picture, as large as the canvas, cut to a square. */
+/** Shows a picture, cut to a square, and classifies it as it is. */
 async function picture(source) {
+  let bitmap;
   try {
-    const bitmap = await createImageBitmap(source);
-    const side = Math.min(bitmap.width, bitmap.height);
-    context.imageSmoothingEnabled = side > 64;
-    context.drawImage(bitmap, (bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side, 0, 0, view.width, view.height);
-    $('problem').hidden = true;
-    await classify();
+    bitmap = await createImageBitmap(source);
   } catch {
-    problem({ code: 'input', message: `${source.name ?? 'It'} is no picture that this browser reads.` });
+    return problem({ code: 'input', message: `${source.name ?? 'It'} is no picture that this browser reads.` });
   }
+  const side = Math.min(bitmap.width, bitmap.height);
+  blank();
+  context.imageSmoothingEnabled = side > 64;
+  context.drawImage(bitmap, (bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side, 0, 0, view.width, view.height);
+  bitmap.close();
+  subject = source;
+  solved();
+  return classify();
 }
 
+function blank() {
+  subject = view;
+  context.fillStyle = '#000';
+  context.fillRect(0, 0, view.width, view.height);
+}
+
+/** Starts or stops the camera. A stop while the browser still asks for permission counts. */
 async function watch(on) {
+  camera?.stream?.getTracks().forEach((track) => track.stop());
+  const own = (camera = on ? {} : undefined);
   $('watch').setAttribute('aria-pressed', on);
-  if (!on) {
-    stream?.getTracks().forEach((track) => track.stop());
-    stream = undefined;
-    return;
-  }
+  if (!on) return;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: 'environment' } });
+    if (!navigator.mediaDevices) throw new Error('a page needs https, or localhost, for it');
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: 'environment' } });
+    if (camera !== own) return stream.getTracks().forEach((track) => track.stop());
+    own.stream = stream;
+    stream.getVideoTracks()[0].addEventListener('ended', () => camera === own && watch(false));
     $('camera').srcObject = stream;
     await $('camera').play();
-    const frame = async () => {
-      if (!stream) return;
+    while (camera === own) {
       await picture($('camera'));
-      requestAnimationFrame(frame);
-    };
-    frame();
+      await new Promise(requestAnimationFrame);
+    }
   } catch (error) {
-    $('watch').setAttribute('aria-pressed', false);
-    problem({ message: `The camera cannot be used: ${error.message}` });
+    if (camera === own) problem({ code: 'camera', message: error.message });
   }
 }
 
 /** Files that were dropped or chosen: a checkpoint if one is among them, else a picture. */
 function take(files) {
   if (!files.length) return;
-  if (files.length === 1 && files[0].type.startsWith('image/')) picture(files[0]);
-  else if (files.some(({ name }) => WEIGHTS.test(name))) open(files);
+  const image = files.find(({ type }) => type.startsWith('image/'));
+  if (files.some(({ name }) => WEIGHTS.test(name))) open(files);
+  else if (image) watch(false), picture(image);
   else problem({ code: 'option', message: `Expected a picture, or a checkpoint: safetensors, .pth, .pt, .bin or .ckpt. Found ${files.map(({ name }) => name).join(', ')}.` });
 }
 
 function pen() {
-  let last;
+  let from;
   const at = (event) => {
     const box = view.getBoundingClientRect();
     return [((event.clientX - box.left) * view.width) / box.width, ((event.clientY - box.top) * view.height) / box.height];
   };
-  view.addEventListener('pointerdown', (event) => {
-    watch(false);
-    view.setPointerCapture(event.pointerId);
-    last = at(event);
-  });
-  view.addEventListener('pointermove', (event) => {
-    if (!last) return;
-    const to = at(event);
+  const line = (to) => {
     Object.assign(context, { strokeStyle: '#fff', lineWidth: 30, lineCap: 'round', lineJoin: 'round' });
     context.beginPath();
-    context.moveTo(...last);
+    context.moveTo(...from);
     context.lineTo(...to);
     context.stroke();
-    last = to;
+    from = to;
+    subject = view;
     classify();
+  };
+  view.addEventListener('pointerdown', (event) => {
+    if (!event.isPrimary || event.button !== 0) return;
+    watch(false);
+    view.setPointerCapture(event.pointerId);
+    from = at(event);
+    line(from);
   });
-  const end = () => (last = undefined);
+  view.addEventListener('pointermove', (event) => from && event.isPrimary && line(at(event)));
+  const end = () => (from = undefined);
   view.addEventListener('pointerup', end);
   view.addEventListener('pointercancel', end);
 }
@@ -245,29 +293,37 @@ function wire() {
   $('before').addEventListener('click', () => model && draw(false));
   $('after').addEventListener('click', () => model && draw(true));
   for (const [id, other] of [['before', 'after'], ['after', 'before']]) {
-    $(id).addEventListener('keydown', ({ key }) => key.startsWith('Arrow') && ($(other).click(), $(other).focus()));
+    $(id).addEventListener('keydown', (event) => {
+      if (!event.key.startsWith('Arrow')) return;
+      event.preventDefault();
+      $(other).click();
+      $(other).focus();
+    });
   }
-  $('clear').addEventListener('click', () => (watch(false), context.clearRect(0, 0, view.width, view.height), classify()));
-  $('watch').addEventListener('click', () => watch(!stream));
-  $('again').addEventListener('click', () => open(BUNDLED));
+  $('clear').addEventListener('click', () => (watch(false), blank(), solved(), classify()));
+  $('watch').addEventListener('click', () => watch(!camera));
+  $('again').addEventListener('click', () => open($('problem').dataset.code === 'device-lost' ? last : BUNDLED));
+  for (const id of ['choice', 'precision']) $(id).addEventListener('change', () => open(last));
   for (const id of ['picture', 'files']) {
     $(id).addEventListener('change', ({ target }) => (take([...target.files]), (target.value = '')));
   }
+  const files = (event) => event.dataTransfer?.types.includes('Files');
   let inside = 0;
-  addEventListener('dragenter', () => ($('drop').hidden = ++inside === 0));
-  addEventListener('dragleave', () => ($('drop').hidden = --inside <= 0));
+  addEventListener('dragenter', (event) => files(event) && ($('drop').hidden = ++inside === 0));
+  addEventListener('dragleave', (event) => files(event) && ($('drop').hidden = --inside <= 0));
   addEventListener('dragover', (event) => event.preventDefault());
-  addEventListener('drop', (event) => {
+  addEventListener('drop', async (event) => {
     event.preventDefault();
     inside = 0;
     $('drop').hidden = true;
-    take([...event.dataTransfer.files]);
+    take(await dropped(event.dataTransfer));
   });
 }
 
-context.fillRect(0, 0, view.width, view.height);
+blank();
 wire();
 pen();
 samples();
-await open(BUNDLED);
-await picture(document.querySelector('#samples img')).catch(() => {});
+const first = document.querySelector('#samples img');
+await first.decode().then(() => picture(first), () => {}); // without it the canvas stays black
+await open(query.get('model') ?? BUNDLED);

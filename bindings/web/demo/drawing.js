@@ -14,15 +14,14 @@ const element = (name, attributes, text) => {
 /** An SVG of the blocks: `removed` draws them as they run, else as they were trained. */
 export function chain(blocks, removed) {
   const svg = element('svg', { width: blocks.length * WIDTH + 40, height: HEIGHT, role: 'img' });
-  const kind = removed ? 'a plain chain' : 'blocks with shortcuts';
-  svg.append(element('title', {}, `${blocks.length} blocks: ${kind}`));
+  svg.append(element('title', {}, `${blocks.length} blocks, ${removed ? 'as they run' : 'as trained'}`));
   svg.append(element('path', { class: 'flow', d: `M4 ${TOP + 20}H20` }));
   blocks.forEach((block, i) => svg.append(...drawn(block, 20 + i * WIDTH, removed && block.outcome !== 'kept')));
   return svg;
 }
 
 function drawn(block, x, removed) {
-  const layers = Math.min(block.convolutions ?? block.branches ?? 2, 3);
+  const layers = Math.min(block.convolutions ?? 2, 4); // more would not be told apart
   const width = (WIDTH - 40) / layers - 8;
   const y = TOP + 20;
   const parts = [element('text', { class: 'name', x: x + 4, y: HEIGHT - 8 }, block.name)];

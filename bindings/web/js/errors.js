@@ -27,3 +27,6 @@ export function shown(value) {
   if (typeof value === 'object') return value.constructor?.name === 'Object' ? 'an object' : `a value of ${value.constructor?.name ?? 'no class'}`;
   return typeof value === 'function' ? 'a function' : JSON.stringify(value);
 }
+
+/** Whether a value is of one of these classes, of this page or of one of its frames. */
+export const isA = (value, ...names) => names.includes(Object.prototype.toString.call(value).slice(8, -1));

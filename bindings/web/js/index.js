@@ -1,5 +1,5 @@
 // rmnet in a browser: image inference for the ResNet family, from unmodified checkpoints, on WebGPU or, without a GPU, on the CPU.
-import { RmnetError, shown, toRmnetError } from './errors.js';
+import { RmnetError, isA, shown, toRmnetError } from './errors.js';
 import { CLASSIFY, checked, toCore } from './options.js';
 import { toTransferable, toTransferables, transferList } from './pixels.js';
 import { PagePort, WorkerPort } from './ports.js';
@@ -142,7 +142,7 @@ export class Model {
   get gpu() { return this.onGpu ? this.#port.gpu() : undefined; }
 
   async run(input) {
-    if (!(input instanceof Float32Array)) {
+    if (!isA(input, 'Float32Array')) {
       throw new RmnetError('input', `run: expected a Float32Array of ${this.inputShape.join('x')}, found ${shown(input)}`);
     }
     const sent = this.inWorker ? input.slice() : input; // the app keeps its own

@@ -1,5 +1,5 @@
 // The options of `load`, checked by name and kind; the core checks texts further.
-import { RmnetError, shown } from './errors.js';
+import { RmnetError, isA, shown } from './errors.js';
 
 const isText = (value) => typeof value === 'string';
 const isFlag = (value) => typeof value === 'boolean';
@@ -14,8 +14,8 @@ const KINDS = {
   merge: [isFlag, 'true or false'],
   assume: [isObject, 'an object such as { stem_stride: 1 }'],
   tuning: [(value) => isText(value) || isObject(value), 'a tuning'],
-  worker: [(value) => isFlag(value) || isText(value) || value instanceof URL, 'true, false, or the URL of worker.js'],
-  signal: [(value) => value instanceof AbortSignal, 'an AbortSignal'],
+  worker: [(value) => isFlag(value) || isText(value) || isA(value, 'URL'), 'true, false, or the URL of worker.js'],
+  signal: [(value) => isA(value, 'AbortSignal'), 'an AbortSignal'],
   onProgress: [(value) => typeof value === 'function', 'a function'],
 };
 

@@ -1,5 +1,5 @@
 // Images, as an app holds them, to RGBA.
-import { RmnetError, shown } from './errors.js';
+import { RmnetError, isA, shown } from './errors.js';
 
 const isPixels = (image) =>
   typeof image === 'object' && image !== null && 'data' in image && 'width' in image && 'height' in image;
@@ -8,7 +8,7 @@ const isPixels = (image) =>
 export async function toTransferable(image, copied) {
   if (isPixels(image)) {
     const { data, width, height } = image;
-    const bytes = data instanceof Uint8Array || data instanceof Uint8ClampedArray ? data.length : undefined;
+    const bytes = isA(data, 'Uint8Array', 'Uint8ClampedArray') ? data.length : undefined;
     const sides = [width, height].every((side) => Number.isInteger(side) && side > 0);
     if (!sides || bytes !== 4 * width * height) {
       const found = bytes === undefined ? shown(data) : `${bytes} bytes`;
@@ -20,7 +20,7 @@ export async function toTransferable(image, copied) {
     // Straight alpha and no colour management, as files are decoded for training.
     return await createImageBitmap(image, { premultiplyAlpha: 'none', colorSpaceConversion: 'none' });
   } catch (cause) {
-    const what = image instanceof Blob ? `a file of ${image.size} bytes (${image.type || 'unknown type'})` : shown(image);
+    const what = isA(image, 'Blob', 'File') ? `a file of ${image.size} bytes (${image.type || 'unknown type'})` : shown(image);
     throw new RmnetError('input', `${what} cannot be read as an image: ${cause.message}`, { cause });
   }
 }

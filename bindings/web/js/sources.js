@@ -1,5 +1,5 @@
 // Where weights come from: a URL, a response, bytes, or files.
-import { RmnetError, shown } from './errors.js';
+import { RmnetError, isA, shown } from './errors.js';
 
 const WEIGHTS = /\.(safetensors|pth|pt|bin|ckpt)$/i;
 const PREPROCESSORS = ['preprocessor_config.json', 'processor_config.json'];
@@ -12,9 +12,9 @@ const MOST = 2 ** 32 - 1;
  * files, and their names. Config files are looked for only where the app has not said what they are.
  */
 export async function openSource(source, signal, find = { config: true, preprocessor: true }) {
-  if (source instanceof Response) return { weights: () => ofResponse(source) };
-  if (typeof source === 'string' || source instanceof URL) return fromUrl(absolute(source), signal, find);
-  if (source instanceof Blob) return { weights: () => ofBlob(source) };
+  if (isA(source, 'Response')) return { weights: () => ofResponse(source) };
+  if (typeof source === 'string' || isA(source, 'URL')) return fromUrl(absolute(source), signal, find);
+  if (isA(source, 'Blob', 'File')) return { weights: () => ofBlob(source) };
   if (isBytes(source)) return { weights: () => ofBytes(source) };
   if (isList(source)) return fromFiles([...source], find);
   if (source && typeof source === 'object' && source.weights) {
@@ -31,8 +31,8 @@ export async function openSource(source, signal, find = { config: true, preproce
   throw new RmnetError('option', `a source is a URL, a Response, bytes, a Blob, files, or { weights, config, preprocessor }, found ${shown(source)}`);
 }
 
-const isBytes = (value) => value instanceof ArrayBuffer || ArrayBuffer.isView(value);
-const isList = (value) => Array.isArray(value) || (typeof FileList !== 'undefined' && value instanceof FileList);
+const isBytes = (value) => isA(value, 'ArrayBuffer') || ArrayBuffer.isView(value);
+const isList = (value) => Array.isArray(value) || isA(value, 'FileList');
 
 function absolute(url) {
   try {
@@ -139,7 +139,7 @@ function checked(weights) {
 
 /** A folder's files, as an `<input webkitdirectory>` gives them. Config files count only in the folder of the weights. */
 async function fromFiles(files, find) {
-  if (!files.every((file) => file instanceof Blob && 'name' in file)) throw new RmnetError('option', 'expected files, with their names');
+  if (!files.every((file) => isA(file, 'File'))) throw new RmnetError('option', 'expected files, with their names');
   const path = (file) => file.webkitRelativePath || file.name;
   const folder = (file) => path(file).slice(0, -file.name.length);
   const models = files.filter((file) => file.name === 'model.safetensors');
@@ -159,11 +159,11 @@ async function fromFiles(files, find) {
 /** The text of a config that the app names: JSON, an object, a file, a response or a URL; none for `null`. */
 async function configText(what, config, signal) {
   if (config === null) return undefined;
-  if (config instanceof Blob) return config.text();
-  if (config instanceof Response) return required(config, what);
+  if (isA(config, 'Blob', 'File')) return config.text();
+  if (isA(config, 'Response')) return required(config, what);
   if (typeof config === 'string' && config.trimStart().startsWith('{')) return config;
-  if (config instanceof URL || (typeof config === 'string' && config.trim())) return required(await get(absolute(config), signal), what);
-  if (typeof config === 'object' && [Object.prototype, null].includes(Object.getPrototypeOf(config))) return JSON.stringify(config);
+  if (isA(config, 'URL') || (typeof config === 'string' && config.trim())) return required(await get(absolute(config), signal), what);
+  if (typeof config === 'object' && isA(config, 'Object')) return JSON.stringify(config);
   throw new RmnetError('option', `${what}: expected JSON, an object, a file, a response, a URL or null, found ${shown(config)}`);
 }
 

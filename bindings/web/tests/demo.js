@@ -11,14 +11,15 @@ async function until(condition, what) {
   throw new Error(`waited in vain for ${what}`);
 }
 
-async function opened(width = 1000) {
-  const frame = Object.assign(document.createElement('iframe'), { src: '/bindings/web/demo/', width, height: 800 });
+async function opened({ width = 1000, query = '', ready = true } = {}) {
+  const frame = Object.assign(document.createElement('iframe'), { src: `/bindings/web/demo/${query}`, width, height: 800 });
+  frame.allow = 'camera';
   document.body.append(frame);
   await new Promise((done) => (frame.onload = done));
   const page = frame.contentDocument;
   const find = (selector) => page.querySelector(selector);
   const best = () => find('#predictions li b')?.textContent;
-  await until(best, 'a prediction');
+  if (ready) await until(best, 'a prediction');
   return { frame, page, find, best, click: (selector) => find(selector).click(), end: () => frame.remove() };
 }
 
@@ -90,12 +91,70 @@ test('demo: dropped pictures and checkpoints', async () => {
 });
 
 test('demo: on a phone nothing is cut off', async () => {
-  const demo = await opened(360);
+  const demo = await opened({ width: 360 });
   const { scrollWidth, clientWidth } = demo.page.documentElement;
   check(scrollWidth <= clientWidth, `${scrollWidth} of ${clientWidth}`);
   const names = [...demo.page.querySelectorAll('button, input, select, canvas')].filter(
     (control) => !(control.textContent.trim() || control.ariaLabel || control.labels?.length || control.querySelector('img[alt]')),
   );
   same(names.length, 0, `controls without a name: ${names.map((n) => n.outerHTML)}`);
+  demo.end();
+});
+
+test('demo: a device that is not there, and one that is lost', async () => {
+  const demo = await opened({ query: '?worker=false' });
+  const { navigator, GPUAdapter, Event } = demo.frame.contentWindow;
+  const choose = (device) => {
+    demo.find('#choice').value = device;
+    demo.find('#choice').dispatchEvent(new Event('change'));
+  };
+  const title = () => (demo.find('#problem').hidden ? '' : demo.find('#problem-title').textContent);
+  let lent;
+  const { requestDevice } = GPUAdapter.prototype;
+  GPUAdapter.prototype.requestDevice = async function (...wanted) {
+    return (lent = await requestDevice.apply(this, wanted));
+  };
+  choose('webgpu');
+  await until(() => demo.find('#device').textContent.includes('webgpu') && demo.best(), 'WebGPU');
+  lent.destroy();
+  await lent.lost;
+  demo.click('#samples img[alt="digit 3"]');
+  await until(() => title() === 'The GPU is gone', 'the loss');
+  same(demo.find('#again').textContent, 'Load again');
+  demo.click('#again');
+  await until(() => !title() && demo.best() === '3', 'the model again');
+  Object.defineProperty(navigator, 'gpu', { value: undefined });
+  choose('webgpu');
+  await until(() => title() === 'No WebGPU here', 'the refusal');
+  choose('auto');
+  await until(() => demo.find('#device').textContent.includes('cpu, 1 thread: no GPU that can be used'), 'the CPU, and why');
+  demo.end();
+});
+
+test('demo: a model that cannot be loaded', async () => {
+  const demo = await opened({ query: '?model=/no/such/model.safetensors', ready: false });
+  await until(() => !demo.find('#problem').hidden, 'the problem');
+  same(demo.find('#problem-title').textContent, 'The download failed');
+  same(demo.find('#device').textContent, 'nothing loaded');
+  demo.click('#again');
+  await until(() => demo.best() === '0', 'the bundled model');
+  demo.end();
+});
+
+test('demo: the camera', async () => {
+  const demo = await opened();
+  const runs = () => Number(/last (\d+)/.exec(demo.find('#time-text').textContent)?.[1] ?? 0);
+  const before = runs();
+  demo.click('#watch');
+  // Chromium is started with a camera of its own; without one the page says so.
+  await until(() => runs() > before + 3 || !demo.find('#problem').hidden, 'frames');
+  if (demo.find('#problem').hidden) {
+    same(demo.find('#watch').getAttribute('aria-pressed'), 'true');
+    demo.click('#samples img[alt="digit 7"]');
+    await until(() => demo.best() === '7', 'a sample in place of the camera');
+  } else {
+    same(demo.find('#problem-title').textContent, 'The camera cannot be used');
+  }
+  same(demo.find('#watch').getAttribute('aria-pressed'), 'false');
   demo.end();
 });
