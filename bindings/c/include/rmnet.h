@@ -32,8 +32,8 @@
  * buffer that another thread writes during the call.
  *
  * The library stays loaded: do not dlclose() it, since drivers keep threads. A process that has used
- * it must not go on to use it in a child of fork(), which has none of its threads. Where the system refuses memory for something small, the process is
- * aborted.
+ * it must not go on to use it in a child of fork(), which has none of its threads. Where the system
+ * refuses memory for something small, the process is aborted.
  *
  * Versions. Structs that begin with `size` may grow at their end in later versions, all others stay.
  * While the major version is 0, a new minor version may change anything else, and has another SONAME.
@@ -590,14 +590,12 @@ void rmnet_session_free(struct rmnet_session *session);
 
 /**
  * Writes the shape of a full batch's input: batch, channels, height, width.
- *
  */
 rmnet_status rmnet_session_input_shape(const struct rmnet_session *session, size_t shape[4]);
 
 /**
  * Writes the shape of a full batch's output: batch, channels, height, width. Logits have height and
  * width 1, and their channels are the classes.
- *
  */
 rmnet_status rmnet_session_output_shape(const struct rmnet_session *session, size_t shape[4]);
 

@@ -95,7 +95,6 @@ pub unsafe extern "C" fn rmnet_session_free(session: *mut rmnet_session) {
 }
 
 /// Writes the shape of a full batch's input: batch, channels, height, width.
-///
 /// cbindgen:ptrs-as-arrays=[[shape;4]]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_input_shape(
@@ -108,7 +107,6 @@ pub unsafe extern "C" fn rmnet_session_input_shape(
 
 /// Writes the shape of a full batch's output: batch, channels, height, width. Logits have height and
 /// width 1, and their channels are the classes.
-///
 /// cbindgen:ptrs-as-arrays=[[shape;4]]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_output_shape(
