@@ -315,11 +315,8 @@ typedef void (*rmnet_log_callback)(int32_t level,
                                    void *user);
 
 /**
- * What a session runs, and where. Zero or NULL in any field is the default, so set only what you
- * need:
- *
- *     rmnet_options options = rmnet_options_default();
- *     options.device = "cpu";
+ * What a session runs, and where. Zero or NULL in any field is the default: begin with what
+ * rmnet_options_default() gives, and set only what you need, such as `options.device = "cpu"`.
  *
  * Nothing keeps a pointer to it or to its texts after the call that it is passed to.
  */
