@@ -117,6 +117,10 @@ pub(crate) unsafe fn settings(pointer: *const rmnet_options) -> Result<Settings,
         .safe_shaders(given.safe_shaders != 0)
         .batch(given.batch.max(1));
     if let Some(device) = device {
+        if device.is_empty() {
+            // It is a part of every adapter's name.
+            return Err(Failure::usage("options.device: expected a device or NULL, found an empty text"));
+        }
         run = run.device(device.parse::<Device>()?);
     }
     if let Some(output) = output {

@@ -177,7 +177,8 @@ pub unsafe extern "C" fn rmnet_session_run(
         let session = &pointers::given(session, "session")?.session;
         let input = pointers::values(input, input_len, "input")?;
         let per_image = |shape: [usize; 4]| shape[1..].iter().product::<usize>();
-        let expected = input_len / per_image(session.input_shape()) * per_image(session.output_shape());
+        let images = input_len / per_image(session.input_shape());
+        let expected = images.saturating_mul(per_image(session.output_shape()));
         if output_len < expected {
             return Err(Error::OutputLength { expected, found: output_len }.into());
         }
