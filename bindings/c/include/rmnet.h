@@ -31,9 +31,9 @@
  * Undefined, as in all of C: a pointer to memory that is freed, too small or no such object, and a
  * buffer that another thread writes during the call.
  *
- * The library stays loaded: do not dlclose() it, since drivers keep threads. After fork(), use it in
- * one of the two processes only. Where the system refuses memory for something small, the process is
- * aborted.
+ * The library stays loaded: do not dlclose() it, since drivers keep threads. A process that has used
+ * it must not go on to use it in a child of fork(), which has none of its threads. Where the system
+ * refuses memory for something small, the process is aborted.
  *
  * Versions. Structs that begin with `size` may grow at their end in later versions, all others stay.
  * While the major version is 0, a new minor version may change anything else, and has another SONAME.
@@ -315,11 +315,8 @@ typedef void (*rmnet_log_callback)(int32_t level,
                                    void *user);
 
 /**
- * What a session runs, and where. Zero or NULL in any field is the default, so set only what you
- * need:
- *
- *     rmnet_options options = rmnet_options_default();
- *     options.device = "cpu";
+ * What a session runs, and where. Zero or NULL in any field is the default: begin with what
+ * rmnet_options_default() gives, and set only what you need, such as `options.device = "cpu"`.
  *
  * Nothing keeps a pointer to it or to its texts after the call that it is passed to.
  */
@@ -591,13 +588,13 @@ void rmnet_session_free(struct rmnet_session *session);
 /**
  * Writes the shape of a full batch's input: batch, channels, height, width.
  */
-rmnet_status rmnet_session_input_shape(const struct rmnet_session *session, size_t *shape);
+rmnet_status rmnet_session_input_shape(const struct rmnet_session *session, size_t shape[4]);
 
 /**
  * Writes the shape of a full batch's output: batch, channels, height, width. Logits have height and
  * width 1, and their channels are the classes.
  */
-rmnet_status rmnet_session_output_shape(const struct rmnet_session *session, size_t *shape);
+rmnet_status rmnet_session_output_shape(const struct rmnet_session *session, size_t shape[4]);
 
 /**
  * The number of floats in the input of so many images; 0 if `session` is NULL, or if `images` is 0 or
@@ -635,8 +632,8 @@ rmnet_status rmnet_session_run(const struct rmnet_session *session,
  * Prepares images as the model's config says: resizes, crops and normalises them. `images` are `count`
  * images, 1 to batch, each of any size and format. `input` belongs to the caller and has exactly
  * `input_len` floats, rmnet_session_input_len() of `count` images; it gets
- * [images, channels, height, width], which is what rmnet_session_run() takes. A call that fails may
- * leave part of it written.
+ * [images, channels, height, width], which is what rmnet_session_run() takes. A call that fails leaves
+ * it as it is.
  *
  * A network of three channels takes every format: alpha is dropped and gray is repeated. A network of
  * one channel takes the luma of colours. A network of four channels takes formats with alpha.
@@ -797,6 +794,12 @@ const char *rmnet_session_plan(const struct rmnet_session *session);
  * the session is NULL.
  */
 const char *rmnet_session_plan_svg(const struct rmnet_session *session);
+
+/**
+ * The number of dispatches that run the kernel of `rmnet_options.tuning_path`; the others run the static
+ * choice. 0 if the tuning was made for another adapter, driver or version, and on the CPU.
+ */
+size_t rmnet_session_tuned_dispatches(const struct rmnet_session *session);
 
 /**
  * Writes the bytes that a session holds by now. Some buffers are made by the first run that needs them.

@@ -28,11 +28,8 @@ pub enum rmnet_mode {
     RMNET_RESIDUAL = 2,
 }
 
-/// What a session runs, and where. Zero or NULL in any field is the default, so set only what you
-/// need:
-///
-///     rmnet_options options = rmnet_options_default();
-///     options.device = "cpu";
+/// What a session runs, and where. Zero or NULL in any field is the default: begin with what
+/// rmnet_options_default() gives, and set only what you need, such as `options.device = "cpu"`.
 ///
 /// Nothing keeps a pointer to it or to its texts after the call that it is passed to.
 #[derive(Clone, Copy)]
@@ -120,6 +117,10 @@ pub(crate) unsafe fn settings(pointer: *const rmnet_options) -> Result<Settings,
         .safe_shaders(given.safe_shaders != 0)
         .batch(given.batch.max(1));
     if let Some(device) = device {
+        if device.is_empty() {
+            // It is a part of every adapter's name.
+            return Err(Failure::usage("options.device: expected a device or NULL, found an empty text"));
+        }
         run = run.device(device.parse::<Device>()?);
     }
     if let Some(output) = output {

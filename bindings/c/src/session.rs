@@ -95,7 +95,6 @@ pub unsafe extern "C" fn rmnet_session_free(session: *mut rmnet_session) {
 }
 
 /// Writes the shape of a full batch's input: batch, channels, height, width.
-///
 /// cbindgen:ptrs-as-arrays=[[shape;4]]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_input_shape(
@@ -108,7 +107,6 @@ pub unsafe extern "C" fn rmnet_session_input_shape(
 
 /// Writes the shape of a full batch's output: batch, channels, height, width. Logits have height and
 /// width 1, and their channels are the classes.
-///
 /// cbindgen:ptrs-as-arrays=[[shape;4]]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_output_shape(
@@ -179,7 +177,8 @@ pub unsafe extern "C" fn rmnet_session_run(
         let session = &pointers::given(session, "session")?.session;
         let input = pointers::values(input, input_len, "input")?;
         let per_image = |shape: [usize; 4]| shape[1..].iter().product::<usize>();
-        let expected = input_len / per_image(session.input_shape()) * per_image(session.output_shape());
+        let images = input_len / per_image(session.input_shape());
+        let expected = images.saturating_mul(per_image(session.output_shape()));
         if output_len < expected {
             return Err(Error::OutputLength { expected, found: output_len }.into());
         }

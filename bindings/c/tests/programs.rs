@@ -1,6 +1,6 @@
 //! C and C++ programs against the library as `install.sh` installs it: they compile without a warning, run under AddressSanitizer and
 //! UBSan, and compute what the Rust library computes. Needs `cc`, `c++` and `pkg-config`.
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
 use rmnet::images::{self, ColorMode, Orientation};
 use rmnet::{Device, ImageView, Options, Outcome, Session, adapters};
@@ -58,11 +58,10 @@ fn compiled(source: &str) -> PathBuf {
 /// A program of these arguments, ready to run. Drivers leak, so that leaks are looked for on the CPU only.
 fn program(path: &Path, args: &[&str], leaks: bool) -> Command {
     let mut command = Command::new(path);
-    let detect = leaks && cfg!(target_os = "linux");
     command
         .args(args)
         .env("LD_LIBRARY_PATH", prefix().join("lib"))
-        .env("ASAN_OPTIONS", format!("detect_leaks={}", u8::from(detect)))
+        .env("ASAN_OPTIONS", format!("detect_leaks={}", u8::from(leaks)))
         .env("UBSAN_OPTIONS", "print_stacktrace=1");
     command
 }

@@ -36,6 +36,8 @@ static void options(const char *checkpoint)
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_ADAPTER, "ffff:ff:1f.7");
     options.device = "\xff";
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "options.device: expected UTF-8");
+    options.device = "";
+    REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "empty text");
     options.device = "cpu";
     options.precision = 7;
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "options.precision");
