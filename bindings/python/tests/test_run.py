@@ -93,6 +93,9 @@ def test_any_array_gives_the_same(digits: rmnet.Session) -> None:
     }
     for name, form in forms.items():
         assert np.array_equal(digits.run(form), wanted), name
+    for name in ("read-only", "__array__", "__dlpack__"):
+        assert np.shares_memory(to_input(forms[name], images.shape), images) == (name != "read-only"), name
+    assert np.shares_memory(to_input(read_only, images.shape), read_only)
 
 
 def test_refusals_say_what_to_do(digits: rmnet.Session) -> None:
