@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,21 @@ def expected(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 def relative(found: np.ndarray, wanted: np.ndarray) -> float:
     """The largest difference, relative to the largest value."""
     return float(np.abs(found - wanted).max() / np.abs(wanted).max())
+
+
+def program() -> Path:
+    """The program of this repository."""
+    path = Path(os.environ.get("RMNET_PROGRAM", ROOT / "target" / "debug" / "rmnet"))
+    if not path.is_file():
+        assert "CI" not in os.environ, f"expected the program at {path}"
+        pytest.skip("the program is not built: cargo build, or RMNET_PROGRAM")
+    return path
+
+
+def ran(*args: object) -> object:
+    """What the program prints with `--json`."""
+    command = [str(program()), *map(str, args), "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout)
 
 
 @pytest.fixture(scope="session", params=["cpu", "software"])

@@ -34,5 +34,5 @@ if [ -z "$python" ]; then
     python="$venv/bin/python"
 fi
 # Bytecode under target/ like all else, and of what is imported alone: pip would compile every file of Ray's and pandas'.
-PYTHONPATH="$package" PYTHONPYCACHEPREFIX="$target/pycache" \
-    "$python" -m pytest -q -p no:cacheprovider -c bindings/python/pyproject.toml bindings/python/tests "$@"
+PYTHONPATH="$package" PYTHONPYCACHEPREFIX="$target/pycache" RMNET_PROGRAM="$target/debug/rmnet" \
+    "$python" -m pytest -q -rs -p no:cacheprovider -c bindings/python/pyproject.toml bindings/python/tests "$@"

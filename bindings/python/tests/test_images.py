@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rmnet
-from conftest import DIGITS, FIXTURES, IMAGES, ROOT, expected, relative
+from conftest import DIGITS, FIXTURES, IMAGES, expected, ran, relative
 from PIL import Image
-
-
-def program() -> Path:
-    """The program of this repository."""
-    path = Path(os.environ.get("RMNET_PROGRAM", ROOT / "target" / "debug" / "rmnet"))
-    if not path.is_file():
-        assert "CI" not in os.environ, f"expected the program at {path}"
-        pytest.skip("the program is not built: cargo build, or RMNET_PROGRAM")
-    return path
-
-
-def ran(*args: object) -> object:
-    """What the program prints with `--json`."""
-    command = [str(program()), *map(str, args), "--json"]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout)
 
 
 def test_classes_are_those_of_the_program(device: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import rmnet
 import rmnet.ray
-from conftest import DIGITS, IMAGES
+from conftest import DIGITS, IMAGES, ran
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "ray_map_batches.py"
 LISTING = """\
@@ -105,5 +105,7 @@ def test_an_actor_is_killed_and_every_row_comes_out_once(cluster: Any, tmp_path:
     assert sorted(row["row"] for row in rows) == list(range(len(files)))
     assert os.path.exists(marker), "no actor was killed"
     assert len({row["process"] for row in rows}) >= 2
+    report: Any = ran("run", DIGITS, *IMAGES, "--adapter", "cpu")
+    labels = {image["input"]: image["top"][0]["label"] for image in report["images"]}
     for row in rows:
-        assert row["label"] == Path(row["path"]).stem[-1], row
+        assert row["label"] == labels[row["path"]] == Path(row["path"]).stem[-1], row
