@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times rmnet beside other libraries for browsers, in one headless Chromium: the same weights and image, every answer checked.
 
-    python3 benches/web/run.py [--only ID..] [--rounds 4] [--runs 15] [--seconds 8] [--limit 90] [-o benches/results/web-NAME.md]
+    python3 benches/web/run.py [--only ID..] [--rounds 4] [--gpu-rounds 2] [--runs 15] [--seconds 8] [--limit 90] [-o FILE.md]
     python3 benches/web/run.py --list
 
 ResNet-18, 224x224, f32, batch 1. Needs the built npm package (`bash bindings/web/build.sh`), Chromium, Python 3.12 (or 3.11.4) and, at
@@ -11,8 +11,8 @@ with a GPU, try CHROMIUM_FLAGS='--enable-unsafe-webgpu --enable-features=Vulkan'
 
 Each sample is a browser process with an empty profile, so that nothing is cached: a page imports one library, loads the network, and
 runs it. A contender whose logits are off by more than 1e-4 of the largest, or that has no first result after --limit seconds, is listed
-with what it said and not tried again. Contenders take turns in every round, in another order each time; contenders on a GPU take part
-in the first --gpu-rounds only. Figures are medians over all rounds. Writes Markdown and, beside it, JSON with every time.
+with what it said and not tried again. Contenders take turns in every round, in another order each time; those on a GPU take part in the
+first --gpu-rounds, and plain JavaScript in the first round. Figures are medians over all rounds. Writes Markdown and, beside it, JSON with every time.
 """
 
 import argparse
@@ -54,6 +54,7 @@ class Contender:
     page: str  # module of contenders/ and its variant
     packages: tuple[str, ...] = ()
     gpu: bool = False
+    slow: bool = False  # takes part in the first round only
     isolated: bool = False  # served with COOP and COEP, which threads need
 
 
@@ -70,7 +71,7 @@ CONTENDERS = [
               ("@huggingface/transformers", "onnxruntime-web-dev")),
     Contender("tfjs-wasm", "tfjs, wasm, 1 thread", "tfjs:wasm", tfjs("wasm")),
     Contender("tfjs-wasm-threads", "tfjs, wasm, COOP/COEP, all cores", "tfjs:wasm-threads", tfjs("wasm"), isolated=True),
-    Contender("tfjs-cpu", "tfjs, plain JavaScript", "tfjs:cpu", tfjs("cpu")),
+    Contender("tfjs-cpu", "tfjs, plain JavaScript", "tfjs:cpu", tfjs("cpu"), slow=True),
     Contender("rmnet-webgpu", "**rmnet**, WebGPU", "rmnet:webgpu", gpu=True),
     Contender("ort-webgpu", "onnxruntime-web, WebGPU", "onnxruntime:webgpu", ("onnxruntime-web",), gpu=True),
     Contender("transformers-webgpu", "transformers.js, WebGPU", "transformers:webgpu",
@@ -184,14 +185,21 @@ def sample(server: Server, contender: Contender, args: argparse.Namespace, numbe
             stage = "loading" if "loaded" not in result else "the first run" if "first" not in result else "later runs"
             result["failed"] = f"ended after {args.limit:g} s, in {stage}"
         finally:
-            try:
-                os.killpg(process.pid, signal.SIGTERM)
-                process.wait(20)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                os.killpg(process.pid, signal.SIGKILL)
+            end_group(process)
     if result.get("error", 0) > TOLERANCE:
         result["failed"] = f"wrong: logits are off by {result['error']:.1e} of the largest"
     return result | {"served": server.served}
+
+
+def end_group(process: subprocess.Popen) -> None:
+    """Ends the browser, then whatever of its processes is left, so that its profile can be removed."""
+    for kind in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, kind)
+            process.wait(10)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            pass
+    time.sleep(0.5)
 
 
 def cpu_seconds(root: int) -> float:
@@ -221,11 +229,13 @@ def flags() -> str:
 
 def measure(taking_part: list[Contender], args: argparse.Namespace) -> dict[str, dict]:
     server, rows, number = Server(), {}, 0
-    for turn in range(args.rounds):
+    for c in taking_part:
+        rows[c.id] = {"name": c.name, "gpu": c.gpu, "samples": []}
+    for turn in range(max(args.rounds, args.gpu_rounds)):
         order = taking_part[turn % len(taking_part):] + taking_part[:turn % len(taking_part)]
         for c in order:
-            row = rows.setdefault(c.id, {"name": c.name, "gpu": c.gpu, "samples": []})
-            if "failed" in row or (c.gpu and turn >= args.gpu_rounds):
+            row, rounds = rows[c.id], args.gpu_rounds if c.gpu else args.rounds
+            if "failed" in row or turn >= (min(rounds, 1) if c.slow else rounds):
                 continue
             number += 1
             found = sample(server, c, args, number)
@@ -236,6 +246,7 @@ def measure(taking_part: list[Contender], args: argparse.Namespace) -> dict[str,
             median = f"median {statistics.median(found['times']):.0f} ms" if found.get("times") else row.get("failed", "")
             shown = ", ".join(f"{key} {found[key]:.0f} ms" for key in ("loaded", "first") if key in found)
             say(f"round {turn + 1} {c.id}: {shown}, {median}")
+    rows = {c: row for c, row in rows.items() if row["samples"]}
     for row in rows.values():
         row["versions"] = sorted({name for name in map(package_version, row["files"]) if name})
         row |= sizes(row.pop("files"))
@@ -316,8 +327,8 @@ def write(output: pathlib.Path, about: dict, rows: dict[str, dict]) -> None:
         "ResNet-18, 224x224, f32, batch 1, the same weights and image for all, every answer checked.\n",
         f"* {about['machine']}; load average {about['load'][0]} at the start, {about['load'][1]} at the end",
         f"* {about['agent']}, `{about['flags']}`" + ("; the GPU is SwiftShader, software on the same cores" if software() else ""),
-        f"* {about['date']}, commit `{about['commit']}`; at most {about['runs']} runs or {about['seconds']:g} s in each of {about['rounds']} rounds, "
-        f"{about['gpu_rounds']} on the GPU",
+        f"* {about['date']}, commit `{about['commit']}`; {about['rounds']} rounds on the CPU, "
+        f"{about['gpu_rounds']} on the GPU, at most {about['runs']} runs or {about['seconds']:g} s in each",
         f"* {', '.join(sorted({v for row in rows.values() for v in row['versions']}))}",
         f"* `{about['command']}`\n",
         NOTES + "\n",
@@ -358,8 +369,8 @@ def say(line: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="ID", help="contenders that take part, beside rmnet's")
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--gpu-rounds", type=int, default=2, help="rounds of the contenders on a GPU")
+    parser.add_argument("--rounds", type=int, default=4, help="rounds of the contenders on the CPU; 0: none of them")
+    parser.add_argument("--gpu-rounds", type=int, default=2, help="rounds of the contenders on a GPU; 0: none of them")
     parser.add_argument("--runs", type=int, default=15, help="timed runs of a page, at most")
     parser.add_argument("--warm", type=int, default=3, help="runs before them, beside the first")
     parser.add_argument("--seconds", type=float, default=8, help="seconds of a page's runs, at most")

@@ -5,6 +5,8 @@ export const layout = 'nhwc';
 const base = '/packages/@tensorflow';
 const strides = [1, 2, 2, 2];
 
+const threads = (count) => `${count} thread${count > 1 ? 's' : ''}`;
+
 function script(src) {
   return new Promise((resolve, reject) => {
     const element = document.createElement('script');
@@ -16,15 +18,18 @@ function script(src) {
 export async function load(variant) {
   const backend = variant.split('-')[0];
   await script(`${base}/tfjs-core/dist/tf-core.min.js`);
-  // tfjs-backend-webgpu and -webgl contain what they need of the CPU's; -wasm too.
+  // Every backend's file contains what it needs of the plain JavaScript one.
   await script(`${base}/tfjs-backend-${backend}/dist/tf-backend-${backend}.min.js`);
   const { tf } = globalThis;
-  if (backend === 'wasm') tf.wasm.setWasmPaths(`${base}/tfjs-backend-wasm/dist/`);
+  if (backend === 'wasm') {
+    tf.wasm.setWasmPaths(`${base}/tfjs-backend-wasm/dist/`);
+    tf.wasm.setThreadsCount(variant === 'wasm-threads' ? navigator.hardwareConcurrency : 1); // of itself it takes half as many
+  }
   if (!(await tf.setBackend(backend))) throw new Error(`tfjs: the backend ${backend} cannot be started`);
   await tf.ready();
   const network = await resnet18(tf);
   return {
-    device: backend === 'wasm' ? `wasm, ${tf.wasm.getThreadsCount()} threads` : backend,
+    device: backend === 'wasm' ? `wasm, ${threads(tf.wasm.getThreadsCount())}` : backend,
     async run(input) {
       const logits = tf.tidy(() => network(tf.tensor4d(input, [1, 224, 224, 3])));
       const values = await logits.data();
