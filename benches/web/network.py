@@ -1,10 +1,10 @@
 """Writes ResNet-18 for every contender: `python network.py FOLDER`, with the packages of requirements.txt. No rmnet, no PyTorch.
 
-    rmnet/model.safetensors          torchvision's names, batch norms as they are
-    onnx/                            config.json and onnx/model.onnx: the residual network, batch norms folded, the input called as transformers.js calls it
-    tfjs/weights.json, weights.bin   the same folded weights: convolutions as [height, width, in, out], the classifier as [in, out]
-    input.nchw.f32, input.nhwc.f32   one seeded image, 224x224
-    expected.f64                     logits, computed by NumPy in f64 from the unfolded weights
+    rmnet/model.safetensors   torchvision's names, batch norms as they are
+    onnx/onnx/model.onnx      the residual network, batch norms folded; onnx/config.json and the input's name are for transformers.js
+    tfjs/weights.bin, .json   the same folded weights: convolutions as [height, width, in, out], the classifier as [in, out]
+    input.nchw.f32, .nhwc.f32 one seeded image, 224x224
+    expected.f64              logits, computed by NumPy in f64 from the unfolded weights
 
 Weights are random under a fixed seed, batch-norm statistics lively. The f64 logits are checked against ONNX Runtime on the CPU.
 """

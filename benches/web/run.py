@@ -11,8 +11,9 @@ with a GPU, try CHROMIUM_FLAGS='--enable-unsafe-webgpu --enable-features=Vulkan'
 
 Each sample is a browser process with an empty profile, so that nothing is cached: a page imports one library, loads the network, and
 runs it. A contender whose logits are off by more than 1e-4 of the largest, or that has no first result after --limit seconds, is listed
-with what it said and not tried again. Contenders take turns in every round, in another order each time; those on a GPU take part in the
-first --gpu-rounds, and plain JavaScript in the first round. Figures are medians over all rounds. Writes Markdown and, beside it, JSON with every time.
+with its message and not tried again. Contenders take turns in every round, in another order each time; those on a GPU take part in the
+first --gpu-rounds, and plain JavaScript in the first round. Figures are medians over all rounds. Writes Markdown and, beside it, JSON
+with every time.
 """
 
 import argparse
@@ -63,21 +64,21 @@ def tfjs(backend: str) -> tuple[str, ...]:
 
 
 CONTENDERS = [
-    Contender("rmnet-cpu", "**rmnet**, CPU, 1 thread", "rmnet:cpu"),
-    Contender("ort-wasm", "onnxruntime-web, wasm, 1 thread", "onnxruntime:wasm", ("onnxruntime-web",)),
-    Contender("ort-wasm-threads", "onnxruntime-web, wasm, COOP/COEP, all cores", "onnxruntime:wasm-threads", ("onnxruntime-web",),
+    Contender("rmnet-cpu", "**rmnet**, `device: 'cpu'`", "rmnet:cpu"),
+    Contender("ort-wasm", "onnxruntime-web", "onnxruntime:wasm", ("onnxruntime-web",)),
+    Contender("ort-wasm-threads", "onnxruntime-web, COOP/COEP", "onnxruntime:wasm-threads", ("onnxruntime-web",),
               isolated=True),
-    Contender("transformers-wasm", "transformers.js, wasm, 1 thread", "transformers:wasm",
+    Contender("transformers-wasm", "transformers.js", "transformers:wasm",
               ("@huggingface/transformers", "onnxruntime-web-dev")),
-    Contender("tfjs-wasm", "tfjs, wasm, 1 thread", "tfjs:wasm", tfjs("wasm")),
-    Contender("tfjs-wasm-threads", "tfjs, wasm, COOP/COEP, all cores", "tfjs:wasm-threads", tfjs("wasm"), isolated=True),
-    Contender("tfjs-cpu", "tfjs, plain JavaScript", "tfjs:cpu", tfjs("cpu"), slow=True),
-    Contender("rmnet-webgpu", "**rmnet**, WebGPU", "rmnet:webgpu", gpu=True),
-    Contender("ort-webgpu", "onnxruntime-web, WebGPU", "onnxruntime:webgpu", ("onnxruntime-web",), gpu=True),
-    Contender("transformers-webgpu", "transformers.js, WebGPU", "transformers:webgpu",
+    Contender("tfjs-wasm", "tfjs", "tfjs:wasm", tfjs("wasm")),
+    Contender("tfjs-wasm-threads", "tfjs, COOP/COEP", "tfjs:wasm-threads", tfjs("wasm"), isolated=True),
+    Contender("tfjs-cpu", "tfjs", "tfjs:cpu", tfjs("cpu"), slow=True),
+    Contender("rmnet-webgpu", "**rmnet**, `device: 'webgpu'`", "rmnet:webgpu", gpu=True),
+    Contender("ort-webgpu", "onnxruntime-web", "onnxruntime:webgpu", ("onnxruntime-web",), gpu=True),
+    Contender("transformers-webgpu", "transformers.js", "transformers:webgpu",
               ("@huggingface/transformers", "onnxruntime-web-dev"), gpu=True),
-    Contender("tfjs-webgpu", "tfjs, WebGPU", "tfjs:webgpu", tfjs("webgpu"), gpu=True),
-    Contender("tfjs-webgl", "tfjs, WebGL", "tfjs:webgl", tfjs("webgl"), gpu=True),
+    Contender("tfjs-webgpu", "tfjs", "tfjs:webgpu", tfjs("webgpu"), gpu=True),
+    Contender("tfjs-webgl", "tfjs", "tfjs:webgl", tfjs("webgl"), gpu=True),
 ]
 
 
@@ -230,7 +231,7 @@ def flags() -> str:
 def measure(taking_part: list[Contender], args: argparse.Namespace) -> dict[str, dict]:
     server, rows, number = Server(), {}, 0
     for c in taking_part:
-        rows[c.id] = {"name": c.name, "gpu": c.gpu, "samples": []}
+        rows[c.id] = {"name": c.name, "variant": c.page.split(":")[1], "gpu": c.gpu, "samples": []}
     for turn in range(max(args.rounds, args.gpu_rounds)):
         order = taking_part[turn % len(taking_part):] + taking_part[:turn % len(taking_part)]
         for c in order:
@@ -282,18 +283,27 @@ def figures(row: dict) -> tuple[list[float], list[float]]:
     return [t for s in done for t in s["times"]], [s["cpu"] for s in done]
 
 
+def device(row: dict) -> str:
+    """What the contender says it runs on, else the variant that was asked for."""
+    return next((s["device"] for s in row["samples"] if "device" in s), row["variant"])
+
+
 def ratio(values: list[float], to: list[float]) -> str:
     return f"{statistics.median(values) / statistics.median(to):.2f}" if values and to else ""
 
 
 def table(rows: dict[str, dict]) -> str:
-    lines = ["| | library, gzip | model | load | first result | median | fastest | to rmnet | CPU | to rmnet | error |", "|---" * 11 + "|"]
+    lines = [
+        "| | on | library, gzip | model | load | first result | median | fastest | to rmnet | CPU | CPU to rmnet | error |",
+        "|---" * 12 + "|",
+    ]
     for row in rows.values():
         times, cpu = figures(row)
         our_times, our_cpu = figures(rows.get("rmnet-webgpu" if row["gpu"] else "rmnet-cpu", {"samples": []}))
         errors = [s["error"] for s in row["samples"] if "error" in s]
         cells = [
             row["name"],
+            device(row),
             f"{row['runtime_gzip_bytes'] / 1e6:.2f} MB",
             f"{row['model_bytes'] / 1e6:.1f} MB",
             *(ms([s[key] for s in row["samples"] if key in s]) for key in ("loaded", "first")),
@@ -306,16 +316,19 @@ def table(rows: dict[str, dict]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     lines.append("")
-    lines += [f"* {row['name']}: {row['failed'].splitlines()[0]}" for row in rows.values() if "failed" in row]
+    lines += [f"* {row['name']}, {device(row)}: {row['failed'].splitlines()[0]}" for row in rows.values() if "failed" in row]
     return "\n".join(lines).rstrip() + "\n"
 
 
 NOTES = """\
-*Library*: JavaScript and WebAssembly that the page fetched, each file gzipped (-9); *model*: weights and configs, as served. *Load*: from
-the import of the library to a network that is ready, files from this machine, nothing cached. *First result*: from the same moment to
-the first logits. *Median*, *fastest*: warm, host array to host logits, all runs of all rounds. *CPU*: processor time of the whole browser
-per run, median of the rounds; other work on the machine inflates it less than the median. *To rmnet*: over rmnet's on the CPU or, for GPU
-contenders, on WebGPU. *Error*: largest difference from NumPy's f64 logits over the largest logit.
+* *On*: what the library says, or was asked for.
+* *Library*: JavaScript and WebAssembly that the page fetched, each file gzipped (-9); *model*: weights and configs, as served.
+* *Load*: from the import of the library to a network that is ready; files come from this machine, nothing is cached. *First result*: from
+  the same moment to the first logits.
+* *Median*, *fastest*: warm, host array to host logits, all runs of all rounds.
+* *CPU*: processor time of the whole browser per run, median of the rounds; other work on the machine inflates it less than the median.
+* *To rmnet*, *CPU to rmnet*: over rmnet's figure on the CPU or, for contenders on a GPU, on WebGPU.
+* *Error*: largest difference from NumPy's f64 logits over the largest logit.
 
 rmnet runs in its worker, the others on the page. rmnet reads the checkpoint with its batch norms; the ONNX file and tfjs's weights have
 them folded, and tfjs gets its image as NHWC."""
@@ -368,7 +381,7 @@ def say(line: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", metavar="ID", help="contenders that take part, beside rmnet's")
+    parser.add_argument("--only", nargs="+", metavar="ID", help="contenders that take part")
     parser.add_argument("--rounds", type=int, default=4, help="rounds of the contenders on the CPU; 0: none of them")
     parser.add_argument("--gpu-rounds", type=int, default=2, help="rounds of the contenders on a GPU; 0: none of them")
     parser.add_argument("--runs", type=int, default=15, help="timed runs of a page, at most")
@@ -379,7 +392,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=pathlib.Path, help="default: benches/results/web-BROWSER.md")
     args = parser.parse_args()
     if args.list:
-        print("\n".join(f"{c.id:<22}{c.name.replace('*', '')}" for c in CONTENDERS))
+        print("\n".join(f"{c.id:<22}{c.name.replace('*', '')} ({c.page.split(':')[1]})" for c in CONTENDERS))
         return
     if unknown := set(args.only or []) - {c.id for c in CONTENDERS}:
         sys.exit(f"--only: there is no {', '.join(sorted(unknown))}; --list prints the ids")

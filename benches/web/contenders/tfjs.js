@@ -23,13 +23,13 @@ export async function load(variant) {
   const { tf } = globalThis;
   if (backend === 'wasm') {
     tf.wasm.setWasmPaths(`${base}/tfjs-backend-wasm/dist/`);
-    tf.wasm.setThreadsCount(variant === 'wasm-threads' ? navigator.hardwareConcurrency : 1); // of itself it takes half as many
+    tf.wasm.setThreadsCount(variant === 'wasm-threads' ? navigator.hardwareConcurrency : 1); // at most half as many are taken
   }
   if (!(await tf.setBackend(backend))) throw new Error(`tfjs: the backend ${backend} cannot be started`);
   await tf.ready();
   const network = await resnet18(tf);
   return {
-    device: backend === 'wasm' ? `wasm, ${threads(tf.wasm.getThreadsCount())}` : backend,
+    device: backend === 'wasm' ? `wasm, ${threads(tf.wasm.getThreadsCount())}` : backend === 'cpu' ? 'JavaScript' : backend,
     async run(input) {
       const logits = tf.tidy(() => network(tf.tensor4d(input, [1, 224, 224, 3])));
       const values = await logits.data();

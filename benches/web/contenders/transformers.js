@@ -14,7 +14,7 @@ export async function load(device) {
   env.backends.onnx.wasm.numThreads = 1;
   const model = await AutoModelForImageClassification.from_pretrained('onnx', { dtype: 'fp32', device });
   return {
-    device,
+    device: device === 'wasm' ? 'wasm, 1 thread' : device,
     async run(input) {
       const { logits } = await model({ pixel_values: new Tensor('float32', input, [1, 3, 224, 224]) });
       return logits.data;
