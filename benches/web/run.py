@@ -20,6 +20,7 @@ import argparse
 import dataclasses
 import datetime
 import gzip
+import hashlib
 import http.server
 import json
 import os
@@ -401,7 +402,8 @@ def main() -> None:
     taking_part = [c for c in CONTENDERS if not args.only or c.id in args.only]
     for package in {p for c in taking_part for p in c.packages}:
         packages.unpacked(package, TARGET / "packages")
-    if not (TARGET / "network" / "done").exists():
+    done, maker = TARGET / "network" / "done", hashlib.sha256((HERE / "network.py").read_bytes()).hexdigest()
+    if not done.exists() or done.read_text() != maker:
         subprocess.run([network_python(), HERE / "network.py", TARGET / "network"], check=True)
 
     load, version = os.getloadavg(), subprocess.run([browser(), "--version"], capture_output=True, text=True).stdout.strip()
