@@ -154,14 +154,7 @@ def sample(server: Server, contender: Contender, args: argparse.Namespace, numbe
     wanted = {"contender": contender.page, "page": number, "runs": args.runs, "seconds": args.seconds, "warm": args.warm}
     result, server.served = {}, set()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [
-            browser(), "--headless=new", "--no-sandbox", f"--user-data-dir={profile}", "--no-first-run", "--disable-quic",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync", *flags().split(),
-            f"http://localhost:{port}/page/page.html?{urlencode(wanted)}",
-        ]
-        env = {k: v for k, v in os.environ.items() if k != "VK_DRIVER_FILES"} | {"HOME": profile}
-        with open(pathlib.Path(profile) / "browser.log", "wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=env, start_new_session=True)
+        process = opened(f"http://localhost:{port}/page/page.html?{urlencode(wanted)}", profile)
         server.process = process.pid
         end = time.monotonic() + args.limit + 10  # for the browser itself to start
         try:
@@ -190,7 +183,19 @@ def sample(server: Server, contender: Contender, args: argparse.Namespace, numbe
             end_group(process)
     if result.get("error", 0) > TOLERANCE:
         result["failed"] = f"wrong: logits are off by {result['error']:.1e} of the largest"
+        result.pop("times", None)
     return result | {"served": server.served}
+
+
+def opened(url: str, profile: str) -> subprocess.Popen:
+    """A headless browser with a profile of its own that opens one page."""
+    command = [
+        browser(), "--headless=new", "--no-sandbox", f"--user-data-dir={profile}", "--no-first-run", "--disable-quic",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync", *flags().split(), url,
+    ]
+    env = {k: v for k, v in os.environ.items() if k != "VK_DRIVER_FILES"} | {"HOME": profile}
+    with open(pathlib.Path(profile) / "browser.log", "wb") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, env=env, start_new_session=True)
 
 
 def end_group(process: subprocess.Popen) -> None:
