@@ -4,6 +4,7 @@
 //! sleeps until the job is done. With rayon's own waiting, a calling thread of the app's pool would run other work meanwhile; a run could
 //! then start on the stack of another run that waits.
 
+mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod handover;
 #[cfg(target_arch = "wasm32")]
@@ -11,29 +12,11 @@ mod one;
 #[cfg(not(target_arch = "wasm32"))]
 mod pool;
 
+pub use error::ThreadsError;
 #[cfg(target_arch = "wasm32")]
 pub use one::Threads;
 #[cfg(not(target_arch = "wasm32"))]
 pub use pool::Threads;
-
-/// The system could not start the threads.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-#[error("{} cannot be had: {reason}", threads(.count))]
-pub struct ThreadsError {
-    /// Number of threads requested; 0 means one per core.
-    pub count: usize,
-    /// What the system said.
-    pub reason: String,
-}
-
-fn threads(count: &usize) -> String {
-    match count {
-        0 => "a thread on every core".into(),
-        1 => "a thread".into(),
-        n => format!("{n} threads"),
-    }
-}
 
 /// `[f(0), f(1), ..]`, `n` values, computed on the shared threads, or on the calling thread if those cannot be started.
 pub fn map<T: Send>(n: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {

@@ -1,7 +1,7 @@
 //! What a browser needs: the GPU's name, which wgpu does not pass on, and haste in Firefox.
 
+use super::AdapterReport;
 use super::mapped::MapFuture;
-use super::{AdapterReport, Gpu};
 use crate::kernel::Class;
 use js_sys::{Function, Promise, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
@@ -28,11 +28,11 @@ pub(super) fn describe(device: &wgpu::Device, report: &mut AdapterReport, class:
 
 /// Hurries a run until its buffers are mapped. Firefox looks only every 100 ms for finished work (bug 1870699), and on every submission:
 /// empty ones take MobileNetV2 from 102 to 8 ms. Other browsers are left alone.
-pub(super) fn hurry(gpu: &Gpu, mapped: &MapFuture) {
+pub(super) fn hurry(queue: &wgpu::Queue, mapped: &MapFuture) {
     if !is_firefox() {
         return;
     }
-    let (queue, mapped) = (gpu.queue().clone(), mapped.clone());
+    let (queue, mapped) = (queue.clone(), mapped.clone());
     spawn_local(async move {
         while !mapped.is_ready() {
             sleep(INTERVAL).await;

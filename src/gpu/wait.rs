@@ -112,7 +112,7 @@ pub(super) fn wait_in_background(gpu: &Gpu, index: SubmissionIndex, mapped: &Map
     #[cfg(target_arch = "wasm32")]
     {
         let _ = (index, in_flight);
-        super::browser::hurry(gpu, mapped);
+        super::browser::hurry(gpu.queue(), mapped);
     }
 }
 

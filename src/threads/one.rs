@@ -1,6 +1,6 @@
 //! The one thread that there is in WebAssembly.
 
-use super::ThreadsError;
+use super::error::ThreadsError;
 
 /// The threads that compute, for [`Options::threads`](crate::Options::threads): in WebAssembly only the calling thread.
 #[derive(Clone, Debug, PartialEq, Eq)]

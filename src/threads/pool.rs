@@ -1,6 +1,6 @@
 //! Pools of threads.
 
-use super::ThreadsError;
+use super::error::ThreadsError;
 use super::handover::hand_over;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
