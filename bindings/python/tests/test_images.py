@@ -66,6 +66,8 @@ def test_refusals_name_the_image(digits: rmnet.Session, tmp_path: Path) -> None:
     text.write_text("no image")
     cut = tmp_path / "cut.png"
     cut.write_bytes(IMAGES[0].read_bytes()[:100])
+    cut_late = tmp_path / "cut late.png"
+    cut_late.write_bytes(IMAGES[0].read_bytes()[:-100])
     cases = [
         ([pixels, pixels.astype(np.float32)], rmnet.DtypeError, "image 1: expected uint8 pixels, found float32"),
         ([pixels.transpose(2, 0, 1)], rmnet.InputError, r"transpose\(1, 2, 0\)"),
@@ -79,7 +81,8 @@ def test_refusals_name_the_image(digits: rmnet.Session, tmp_path: Path) -> None:
         ([tmp_path / "none.png"], FileNotFoundError, "none.png"),
         ([tmp_path], rmnet.FileError, str(tmp_path)),
         ([3], rmnet.DtypeError, "found int"),
-        ([Image.new("I;16", (8, 8))], rmnet.DtypeError, "Pillow's mode I;16"),
+        ([Image.new("I;16", (8, 8))], rmnet.DtypeError, "image 0: .*Pillow's mode I;16"),
+        ([pixels, Image.open(cut_late)], rmnet.ImageError, "image 1: .*truncated"),
     ]
     for images, error, message in cases:
         with pytest.raises(error, match=message) as caught:

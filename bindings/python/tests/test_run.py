@@ -126,7 +126,7 @@ def test_refusals_say_what_to_do(digits: rmnet.Session) -> None:
             Lent(images, kind=2),
             rmnet.InputError,
             ValueError,
-            r"expected memory of the CPU, found CUDA: pass `array.cpu\(\)`",
+            r"expected memory of the CPU, found CUDA: move it there, in torch with `.cpu\(\)`",
         ),
     ]
     for array, error, builtin, text in cases:

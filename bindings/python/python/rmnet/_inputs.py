@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from ._errors import DtypeError, InputError
+from ._errors import DtypeError, ImageError, InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
@@ -55,13 +55,15 @@ def to_numpy(array: Any, what: str = "array") -> npt.NDArray[Any]:
             # Such as torch's device `meta`, which has no memory.
             kind, device = 0, str(error)
         if kind not in _READABLE:
-            raise InputError(f"{what}: expected memory of the CPU, found {device}: pass `{what}.cpu()`, or its like")
+            raise InputError(
+                f"{what}: expected memory of the CPU, found {device}: move it there, in torch with `.cpu()`"
+            )
         try:
             return np.from_dlpack(array)
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
             # Such as a tensor that requires a gradient, or of bfloat16, which NumPy does not have.
             raise DtypeError(
-                f"{what}: NumPy cannot read it ({error}): pass float32 values, in torch as `{what}.detach().float()`"
+                f"{what}: NumPy cannot read it ({error}): pass float32 values, in torch with `.detach().float()`"
             ) from error
     if hasattr(array, "__array__") or isinstance(array, (list, tuple)):
         return np.asarray(array)
@@ -96,14 +98,19 @@ def is_pil(image: object) -> TypeGuard[PilImage]:
     return module is not None and isinstance(image, module.Image)
 
 
-def _pil_pixels(image: PilImage, channels: int) -> npt.NDArray[np.uint8]:
+def _pil_pixels(image: PilImage, what: str, channels: int) -> npt.NDArray[np.uint8]:
     from PIL import ImageOps
 
-    upright = ImageOps.exif_transpose(image)
+    try:
+        # Pillow reads a file now, not when it opens it.
+        upright = ImageOps.exif_transpose(image)
+        upright.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"{what}: {error}") from error
     if upright.mode.startswith(("I", "F")):
         # Pillow clips 16-bit and float pixels when it converts them to 8 bits, which is hardly what is meant.
         raise DtypeError(
-            f"image: expected 8 bits a channel, found Pillow's mode {upright.mode}: scale it to mode L or RGB"
+            f"{what}: expected 8 bits a channel, found Pillow's mode {upright.mode}: scale it to mode L or RGB"
         )
     has_alpha = upright.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in upright.info
     mode = {1: "L", 4: "RGBA"}.get(channels, "RGB")
@@ -112,8 +119,7 @@ def _pil_pixels(image: PilImage, channels: int) -> npt.NDArray[np.uint8]:
     return np.asarray(upright.convert(mode))
 
 
-def _pixels(image: Any, index: int) -> npt.NDArray[np.uint8]:
-    what = f"image {index}"
+def _pixels(image: Any, what: str) -> npt.NDArray[np.uint8]:
     pixels = to_numpy(image, what)
     if pixels.dtype != np.uint8:
         advice = 'pass prepared values to `run`, or pixels from 0 to 255 as `.astype("uint8")`'
@@ -153,4 +159,5 @@ def _native(image: Image, index: int, channels: int) -> NativeImage:
         return os.fspath(image)
     if isinstance(image, (bytes, bytearray)):
         return bytes(image)
-    return _pixels(_pil_pixels(image, channels) if is_pil(image) else image, index)
+    what = f"image {index}"
+    return _pixels(_pil_pixels(image, what, channels) if is_pil(image) else image, what)

@@ -254,9 +254,9 @@ class Session:
     def features(self, array: ArrayLike) -> Floats:
         """The pooled input of the classifier, ``[images, channels]``: what timm gives with ``num_classes=0``.
 
-        The first call opens a second session on the same device, which shares the weights. To have features alone, open
-        the session with ``output="features"``, for which `run` and `run_images` give them. A layer's map is
-        ``output="layer4"`` or `keep`.
+        The first call reads the checkpoint again and opens a second session on the same device, which shares the
+        weights. To compute features alone, open the session with ``output="features"``: `run` and `run_images` then
+        return them. For a layer's map, pass ``output="layer4"`` or `keep`.
         """
         with self._opening_features:
             if self._features is None:
