@@ -9,7 +9,10 @@ fn main() {
     let mut bindgen = wasm_bindgen_cli_support::Bindgen::new();
     let bindgen = bindgen.input_path(input).out_name("core").typescript(false);
     let written = bindgen.web(true).and_then(|b| {
-        b.remove_name_section(true).remove_producers_section(true).omit_default_module_path(false).generate(folder)
+        b.remove_name_section(true)
+            .remove_producers_section(true)
+            .omit_default_module_path(false)
+            .generate(folder)
     });
     if let Err(e) = written {
         eprintln!("{input}: {e:#}");
