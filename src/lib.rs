@@ -96,8 +96,8 @@ pub use checkpoint::Checkpoint;
 pub use gpu::adapters;
 #[cfg(feature = "gpu")]
 pub use gpu::{
-    AdapterChoice, AdapterReport, Backend, Gpu, GpuKind, HardwareGpu, PassedOver, Tuned, Tuning,
-    adapters_async,
+    AdapterChoice, AdapterReport, Backend, Gpu, GpuKind, HardwareGpu, PassedOver, Quarantined, SelfTests,
+    Tuned, Tuning, adapters_async,
 };
 pub use graph::Graph;
 pub use kernel::Precision;
@@ -148,6 +148,9 @@ mod rewrite;
 mod tensor;
 #[cfg(not(feature = "internals"))]
 mod threads;
+#[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+#[cfg(not(feature = "internals"))]
+mod trial;
 #[cfg(not(feature = "internals"))]
 mod verify;
 
@@ -184,6 +187,8 @@ pub mod rewrite;
 pub mod tensor;
 #[cfg(feature = "internals")]
 pub mod threads;
+#[cfg(feature = "internals")]
+pub mod trial;
 #[cfg(feature = "internals")]
 pub mod verify;
 

@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("checkpoint", 1),
     ("kernel", 2),
     ("preprocess", 2),
+    ("trial", 3),
     ("models", 3),
     ("rewrite", 3),
     ("reference", 3),

@@ -5,7 +5,7 @@ mod common;
 
 use common::families::{in_slices, shared_kinds, shared_remainders};
 use common::specs::half;
-use common::{Gpu, adapters, check_conv, data, decoded, in_parallel, layers, on_each, oracle};
+use common::{Gpu, adapters, check_conv, check_whole, data, decoded, in_parallel, layers, on_each};
 use rmnet::kernel::{Capabilities, Class, FamilyId, Kernel, Spec, candidates, select};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
@@ -112,7 +112,7 @@ fn sums_in_slices() {
                 let [reads, writes] = data.encoded(&spec);
                 let prepared = gpu.prepare(&kernel, &reads, &writes, &weights, case % 2 == 0);
                 gpu.dispatch(&prepared, 1);
-                let message = oracle::check(&spec, &data, &decoded(&spec, gpu.outputs(&prepared))).err();
+                let message = check_whole(&spec, &data, &decoded(&spec, gpu.outputs(&prepared))).err();
                 wrong.extend(message.map(|m| format!("{} {name} [{}]: {m}", gpu.name, kernel.choice)));
             }
         }

@@ -96,8 +96,8 @@ pub struct KeptArgs {
     /// Tuning file written by `rmnet tune`, or `none` [default: the one that `rmnet tune` stored for this adapter]
     #[arg(long, value_name = "FILE|none")]
     pub tuning: Option<PathBuf>,
-    /// Folder of the stored tuning and of compiled shaders, or `none` [default: RMNET_CACHE_DIR, else `rmnet` in
-    /// the user's cache folder]
+    /// Folder of the stored tuning, compiled shaders and results of self-tests, or `none` [default: RMNET_CACHE_DIR, else
+    /// `rmnet` in the user's cache folder]
     #[arg(long, value_name = "DIR|none")]
     pub cache: Option<PathBuf>,
 }

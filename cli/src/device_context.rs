@@ -1,10 +1,10 @@
-//! The device of a verb, with the files stored for that adapter: tuning and compiled shaders.
+//! The device of a verb, with the files stored for that adapter: tuning, compiled shaders and self-tests.
 
 use super::args::{DeviceArgs, KeptArgs};
 use super::passed_over::{Skipped, say_on_cpu};
 use super::{Failure, device, terminal};
 use rmnet::files;
-use rmnet::gpu::{Gpu, HardwareGpu, PassedOver, Tuned, Tuning};
+use rmnet::gpu::{Gpu, HardwareGpu, PassedOver, SelfTests, Tuned, Tuning};
 use rmnet::kernel::Choice;
 use rmnet::models::Model;
 use rmnet::{Device, Error, Options, Precision, Session};
@@ -28,6 +28,8 @@ pub struct DeviceContext {
     tuning: FoundTuning,
     /// Path and initial content of the cache of compiled shaders.
     shaders: Option<(PathBuf, Vec<u8>)>,
+    /// Path and initial content of the record of self-tests.
+    self_tests: Option<(PathBuf, SelfTests)>,
 }
 
 /// A tuning and the file it was read from.
@@ -69,14 +71,30 @@ impl DeviceContext {
                 precision,
                 tuning: FoundTuning::default(),
                 shaders: None,
+                self_tests: None,
             });
         };
         let tuning = FoundTuning::find(&args.kept)?;
-        let (gpu, shaders) = match folder(args.kept.cache.as_deref()) {
+        let folder = folder(args.kept.cache.as_deref());
+        let self_tests = folder.as_deref().map(read_self_tests);
+        let gpu = match &self_tests {
+            None => gpu,
+            Some((_, tests)) => gpu.with_self_tests(tests.clone()),
+        };
+        let (gpu, shaders) = match folder {
             None => (gpu, None),
             Some(folder) => with_shaders(gpu, &folder),
         };
-        Ok(DeviceContext { gpu: Some(gpu), device, passed_over, safe_shaders, precision, tuning, shaders })
+        Ok(DeviceContext {
+            gpu: Some(gpu),
+            device,
+            passed_over,
+            safe_shaders,
+            precision,
+            tuning,
+            shaders,
+            self_tests,
+        })
     }
 
     /// Options common to all sessions on this device.
@@ -100,6 +118,9 @@ impl DeviceContext {
             Some(gpu) => Session::with_gpu(gpu, model, options)?,
             None => Session::new(model, options)?,
         };
+        for quarantined in session.quarantined() {
+            terminal::say(&format!("warning: {quarantined}"));
+        }
         let unknown = session.tuned().map_or(&[][..], |t| &t.unknown);
         if let Some((dispatch, kernel)) = unknown.first() {
             self.tuning.unknown(dispatch, *kernel, unknown.len())?;
@@ -112,15 +133,26 @@ impl DeviceContext {
         self.tuning.used(session.tuned()?, session.plan().dispatches.len())
     }
 
-    /// Saves compiled shaders for the next start. Failure is only a warning.
-    pub fn keep_shaders(&self) {
-        let (Some(gpu), Some((path, before))) = (&self.gpu, &self.shaders) else { return };
-        if gpu.pipeline_cache().is_none_or(|now| now == *before) {
-            return;
+    /// Saves compiled shaders and the results of self-tests for the next start. Failure is only a warning.
+    pub fn keep(&self) {
+        let Some(gpu) = &self.gpu else { return };
+        if let Some((path, before)) = &self.self_tests
+            && gpu.self_tests() != *before
+        {
+            warn_unkept("results of self-tests", path, || gpu.self_tests().write(path));
         }
-        if let Err(e) = make_folder(path).and_then(|()| gpu.write_pipeline_cache(path)) {
-            terminal::say(&format!("warning: compiled shaders are not kept: {}: {e}", path.display()));
+        if let Some((path, before)) = &self.shaders
+            && gpu.pipeline_cache().is_some_and(|now| now != *before)
+        {
+            warn_unkept("compiled shaders", path, || gpu.write_pipeline_cache(path));
         }
+    }
+}
+
+/// Writes a file that saves time at the next start; failure is only a warning.
+fn warn_unkept(what: &str, path: &Path, write: impl FnOnce() -> std::io::Result<()>) {
+    if let Err(e) = make_folder(path).and_then(|()| write()) {
+        terminal::say(&format!("warning: {what} are not kept: {}: {e}", path.display()));
     }
 }
 
@@ -218,6 +250,17 @@ fn folder(cache: Option<&Path>) -> Option<PathBuf> {
 /// Creates the folder of a file.
 pub fn make_folder(file: &Path) -> std::io::Result<()> {
     file.parent().map_or(Ok(()), fs::create_dir_all)
+}
+
+/// The record of self-tests in the folder of stored files, with its path. A file that cannot be read is only a warning: kernels are tested
+/// again.
+pub fn read_self_tests(folder: &Path) -> (PathBuf, SelfTests) {
+    let path = folder.join("self-tests.json");
+    let tests = SelfTests::read(&path).unwrap_or_else(|e| {
+        terminal::say(&format!("warning: {}: {e}; kernels are tested again", path.display()));
+        SelfTests::default()
+    });
+    (path, tests)
 }
 
 /// A GPU that reuses the compiled shaders stored in a folder.

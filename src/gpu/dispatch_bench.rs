@@ -1,12 +1,12 @@
 //! Runs candidate kernels of one dispatch on separate buffers, to compare their results and times.
 
+use super::clock::durations;
 use super::pipeline::{Pipeline, make_pipeline, whole_from};
 use super::program::scratch;
-use super::timing::durations;
 use super::upload::Uploader;
 use super::wait::{read_back, wait};
 use super::{Gpu, GpuError};
-use crate::kernel::{Kernel, Role, Shader};
+use crate::kernel::{Arena, Kernel, Role, Shader};
 use crate::plan::CheckedPlan;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ pub(crate) struct DispatchBench<'a> {
     writes: Vec<[Buffer; 2]>,
     /// `[initial content, buffer]` of the arena.
     arena: Option<[Buffer; 2]>,
+    /// Where the buffers are in the arena.
+    places: Option<Arena>,
     /// The buffer and byte range of each result.
     results: Vec<(Buffer, Range<u64>)>,
     /// A query set and the buffer its two timestamps are resolved to; `None` if the device has no timestamps.
@@ -45,20 +47,17 @@ impl<'a> DispatchBench<'a> {
         reads: &[Vec<u32>],
         writes: &[Vec<u32>],
     ) -> Result<DispatchBench<'a>, GpuError> {
-        let arena = gpu.arena(plan, dispatch);
-        let words =
-            |starts: &[Option<u32>], n: usize| starts.get(n).copied().flatten().map(|s| 4 * s as usize);
-        let read_at = |n: usize| words(&arena.as_ref()?.reads, n);
-        let written_at = |n: usize| words(&arena.as_ref()?.writes, n);
+        let places = gpu.arena(plan, dispatch);
+        let read_at = |n: usize| word(&places.as_ref()?.reads, n);
+        let written_at = |n: usize| word(&places.as_ref()?.writes, n);
 
         let mut uploader = Uploader::new(gpu);
         let mut upload =
             |values: &[u32], usage| pollster::block_on(uploader.buffer_for("trial", values, usage));
         let both = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
-        let mut pair = |values: &[u32]| Ok([upload(values, BufferUsages::COPY_SRC)?, upload(values, both)?]);
-        let placed = reads.iter().enumerate().map(|(n, values)| (read_at(n), values));
-        let placed = placed.chain(writes.iter().enumerate().map(|(n, values)| (written_at(n), values)));
-        let content = arena_content(placed.filter_map(|(start, values)| Some((start?, values))));
+        let before = BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
+        let mut pair = |values: &[u32]| Ok([upload(values, before)?, upload(values, both)?]);
+        let content = arena_content(&places, reads, writes);
         let in_arena = match content.is_empty() {
             true => None,
             false => Some(pair(&content)?),
@@ -84,13 +83,13 @@ impl<'a> DispatchBench<'a> {
         for (n, values) in reads.iter().enumerate() {
             own_reads.push(match (read_at(n), &in_arena) {
                 (Some(_), Some([_, arena])) => arena.clone(),
-                _ => upload(values, BufferUsages::STORAGE)?,
+                _ => upload(values, BufferUsages::STORAGE | BufferUsages::COPY_DST)?,
             });
         }
         let (reads, writes, arena) = (own_reads, own_writes, in_arena);
         pollster::block_on(uploader.finish())?;
         let clock = pollster::block_on(gpu.scoped("a trial", || clock(gpu)))?;
-        Ok(DispatchBench { gpu, reads, writes, arena, results, clock })
+        Ok(DispatchBench { gpu, reads, writes, arena, places, results, clock })
     }
 
     /// Compiles a kernel of this dispatch's spec and uploads its packed weights. Blocks.
@@ -98,6 +97,21 @@ impl<'a> DispatchBench<'a> {
     /// # Errors
     /// As [`DispatchBench::new`]; [`GpuError::Refused`] if the driver rejects the shader.
     pub(crate) fn compile(&self, kernel: &Kernel, weights: &[u32]) -> Result<CompiledCandidate, GpuError> {
+        let name = kernel.choice.to_string();
+        let make = |shader| pollster::block_on(make_pipeline(self.gpu, &name, shader, false));
+        self.bind(kernel, weights, kernel.shaders.iter().map(make).collect::<Result<_, GpuError>>()?)
+    }
+
+    /// [`DispatchBench::compile`] of a kernel whose shaders are compiled already, one pipeline each.
+    ///
+    /// # Errors
+    /// As [`DispatchBench::new`].
+    pub(super) fn bind(
+        &self,
+        kernel: &Kernel,
+        weights: &[u32],
+        pipelines: Vec<Pipeline>,
+    ) -> Result<CompiledCandidate, GpuError> {
         let mut uploader = Uploader::new(self.gpu);
         let weights = match weights.is_empty() {
             true => None,
@@ -107,9 +121,8 @@ impl<'a> DispatchBench<'a> {
         };
         pollster::block_on(uploader.finish())?;
         let scratch = pollster::block_on(scratch(self.gpu, kernel.scratch))?;
-        let shader = |shader: &Shader| {
-            let name = kernel.choice.to_string();
-            let pipeline = pollster::block_on(make_pipeline(self.gpu, &name, shader, false))?;
+        let name = kernel.choice.to_string();
+        let bound = |(shader, pipeline): (&Shader, Pipeline)| {
             let resource = |role| {
                 Some(match role {
                     Role::Read(r) => self.reads[r].as_entire_binding(),
@@ -123,7 +136,32 @@ impl<'a> DispatchBench<'a> {
             let group = pollster::block_on(self.gpu.scoped("a trial", bind))?;
             Ok((pipeline, group, shader.grid))
         };
-        Ok(CompiledCandidate { shaders: kernel.shaders.iter().map(shader).collect::<Result<_, GpuError>>()? })
+        let shaders = kernel.shaders.iter().zip(pipelines).map(bound).collect::<Result<_, GpuError>>()?;
+        Ok(CompiledCandidate { shaders })
+    }
+
+    /// Replaces the content of the read buffers, and the initial content of the written ones, by values of the same sizes.
+    ///
+    /// # Errors
+    /// As [`DispatchBench::new`].
+    pub(super) fn refill(&mut self, reads: &[Vec<u32>], writes: &[Vec<u32>]) -> Result<(), GpuError> {
+        let content = arena_content(&self.places, reads, writes);
+        let own_reads = self.reads.iter().zip(reads).filter(|(buffer, _)| !self.is_arena(buffer));
+        let own_writes = self.writes.iter().map(|[before, _]| before).zip(writes);
+        let own_writes = own_writes.filter(|(buffer, _)| !self.is_arena(buffer));
+        let fill = || {
+            for (buffer, values) in own_reads.chain(own_writes) {
+                self.gpu.queue().write_buffer(buffer, 0, bytemuck::cast_slice(values));
+            }
+            if let Some([before, _]) = &self.arena {
+                self.gpu.queue().write_buffer(before, 0, bytemuck::cast_slice(&content));
+            }
+        };
+        pollster::block_on(self.gpu.scoped("a trial", fill))
+    }
+
+    fn is_arena(&self, buffer: &Buffer) -> bool {
+        self.arena.as_ref().is_some_and(|[_, arena]| arena == buffer)
     }
 
     /// Runs one dispatch and returns the words of the written buffers. Blocks.
@@ -211,10 +249,19 @@ impl CompiledCandidate {
     }
 }
 
-/// The words of an arena with each value at its start, and zeros between.
-fn arena_content<'v>(placed: impl Iterator<Item = (usize, &'v Vec<u32>)>) -> Vec<u32> {
+/// The first word of buffer `n` in an arena; `None` if it has a buffer of its own.
+fn word(starts: &[Option<u32>], n: usize) -> Option<usize> {
+    starts.get(n).copied().flatten().map(|quad| 4 * quad as usize)
+}
+
+/// The words of an arena with each value at its start, and zeros between; empty without an arena.
+fn arena_content(places: &Option<Arena>, reads: &[Vec<u32>], writes: &[Vec<u32>]) -> Vec<u32> {
+    let Some(places) = places else { return vec![] };
+    let read = reads.iter().enumerate().map(|(n, values)| (word(&places.reads, n), values));
+    let written = writes.iter().enumerate().map(|(n, values)| (word(&places.writes, n), values));
     let mut content: Vec<u32> = vec![];
-    for (start, values) in placed {
+    for (start, values) in read.chain(written) {
+        let Some(start) = start else { continue };
         content.resize(content.len().max(start + values.len()), 0);
         content[start..start + values.len()].copy_from_slice(values);
     }

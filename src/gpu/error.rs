@@ -50,6 +50,16 @@ pub enum GpuError {
         /// The exceeded limit, with figures.
         source: KernelError,
     },
+    /// A dispatch whose kernels all failed the self-test on this driver.
+    #[error("{adapter}: no kernel computes {dispatch} right on this driver: {problems}")]
+    Unsound {
+        /// Name of the adapter.
+        adapter: String,
+        /// Name of the dispatch.
+        dispatch: String,
+        /// The quarantined kernel families, each with its first wrong value.
+        problems: String,
+    },
     /// The device went away (driver reset, unplugged, destroyed). Make a new one, and new executors on it.
     #[error("the GPU device was lost: {reason}")]
     DeviceLost {

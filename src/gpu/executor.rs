@@ -22,6 +22,8 @@ pub struct ExecOptions {
     pub safe_shaders: bool,
     /// Kernels measured to be faster than the static choice. Empty by default.
     pub tuning: Tuning,
+    /// Does not test the kernels on their first use with a driver; see [`SelfTests`](super::SelfTests).
+    pub skip_self_test: bool,
 }
 
 /// Runs one plan on one device. `Send` and `Sync` if wgpu is; runs from several threads are queued on the device.
@@ -89,12 +91,20 @@ impl GpuExecutor {
         check_limits(gpu, plan)?;
         software::check_memory(gpu, plan)?;
         let starts = ArenaRanges::new(plan, gpu.capabilities());
-        let mut tuned = Tuned::default();
-        let choose = |d| gpu.choose(plan, d, &options.tuning, &mut tuned);
-        let kernels: Vec<Kernel> = (0..plan.dispatches.len()).map(choose).collect::<Result<_, _>>()?;
-
-        let stopwatch = Stopwatch::start();
-        let mut compiled = Compiled::new(gpu, kernels, options.safe_shaders).await?;
+        // Every pass without `break` quarantines a family, so the loop ends.
+        let (mut compiled, tuned, stopwatch) = loop {
+            let mut tuned = Tuned::default();
+            let choose = |d| gpu.choose(plan, d, &options.tuning, &mut tuned);
+            let kernels: Vec<Kernel> = (0..plan.dispatches.len()).map(choose).collect::<Result<_, _>>()?;
+            let stopwatch = Stopwatch::start();
+            #[cfg_attr(target_arch = "wasm32", expect(unused_mut, reason = "a browser has no self-test"))]
+            let mut compiled = Compiled::new(gpu, kernels, options.safe_shaders).await?;
+            #[cfg(not(target_arch = "wasm32"))]
+            if !options.skip_self_test && super::self_test::finds_wrong(gpu, plan, &mut compiled)? {
+                continue;
+            }
+            break (compiled, tuned, stopwatch);
+        };
         if !super::software::writes_in_place(gpu) {
             // Uploads wait for the queue: wait for compilation first, so that its time is not counted as upload.
             compiled.finish(gpu)?;

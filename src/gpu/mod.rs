@@ -21,6 +21,9 @@ mod pipeline;
 mod probe;
 mod program;
 mod run;
+#[cfg(not(target_arch = "wasm32"))]
+mod self_test;
+mod self_tests;
 mod slots;
 mod software;
 mod staging;
@@ -39,4 +42,5 @@ pub(crate) use dispatch_bench::{CompiledCandidate, DispatchBench};
 pub use error::GpuError;
 pub use executor::{ExecOptions, GpuExecutor};
 pub use hardware::{HardwareGpu, PassedOver};
+pub use self_tests::{Quarantined, SelfTests};
 pub use tuning::{Tuned, TunedKernel, Tuning, TuningError};

@@ -7,7 +7,8 @@ use wgpu::{
     ShaderStages,
 };
 
-/// A pipeline with the layout of its bind group.
+/// A pipeline with the layout of its bind group. Clones share it.
+#[derive(Clone)]
 pub(super) struct Pipeline {
     pub(super) pipeline: ComputePipeline,
     layout: BindGroupLayout,

@@ -95,6 +95,18 @@ impl Compiled {
     pub(super) fn kernels(&self) -> impl Iterator<Item = &Kernel> {
         self.steps.iter().map(|s| &s.kernel)
     }
+
+    /// The kernel of a dispatch.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn kernel(&self, dispatch: usize) -> &Kernel {
+        &self.steps[dispatch].kernel
+    }
+
+    /// The pipelines of a dispatch's shaders, in order.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn pipelines_of(&self, dispatch: usize) -> Vec<Pipeline> {
+        self.steps[dispatch].pipelines.iter().map(|p| self.pipelines[*p].clone()).collect()
+    }
 }
 
 impl Program {

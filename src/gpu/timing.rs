@@ -1,6 +1,7 @@
 //! Measures GPU time with timestamp queries, per run or per dispatch.
 
-use super::{Gpu, GpuError, GpuExecutor};
+use super::clock::durations;
+use super::{GpuError, GpuExecutor};
 use std::ops::Range;
 use std::time::Duration;
 use wgpu::BufferUsages;
@@ -93,16 +94,4 @@ impl GpuExecutor {
 
 fn span([begin, end]: &[Duration; 2]) -> Duration {
     end.saturating_sub(*begin)
-}
-
-/// Begin and end of each pass, relative to the begin of the first. Refuses timestamps that decrease or are zero.
-pub(super) fn durations(gpu: &Gpu, ticks: &[u64]) -> Result<Vec<[Duration; 2]>, GpuError> {
-    let period = f64::from(gpu.queue().get_timestamp_period());
-    let first = ticks.first().copied().unwrap_or_default();
-    let sound = first > 0 && period > 0.0 && ticks.is_sorted();
-    if !sound {
-        return Err(GpuError::Timestamps { adapter: gpu.adapter().name.clone() });
-    }
-    let time = |tick: u64| Duration::from_nanos(((tick - first) as f64 * period) as u64);
-    Ok(ticks.chunks_exact(2).map(|t| [time(t[0]), time(t[1])]).collect())
 }

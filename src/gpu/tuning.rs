@@ -3,7 +3,7 @@
 use super::software::ArenaRanges;
 use super::{AdapterReport, Gpu, GpuError};
 use crate::kernel::{self, Arena, Choice, Kernel, Spec};
-use crate::plan::Plan;
+use crate::plan::{Dispatch, Plan};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 #[cfg(not(target_arch = "wasm32"))]
@@ -224,13 +224,20 @@ impl Gpu {
     /// Every kernel worth timing for a dispatch of a plan on this GPU, the static choice first.
     ///
     /// # Errors
-    /// [`GpuError::Kernel`] if a limit is too small.
+    /// [`GpuError::Kernel`] if a limit is too small; [`GpuError::Unsound`] if the driver computes all of them wrong.
     #[doc(hidden)]
     pub fn candidates(&self, plan: &Plan, dispatch: usize) -> Result<Vec<Kernel>, GpuError> {
         let d = &plan.dispatches[dispatch];
         let arena = self.arena(plan, dispatch);
-        kernel::candidates_in(&d.spec, self.capabilities(), arena.as_ref())
-            .map_err(|source| GpuError::Kernel { dispatch: d.name.clone(), source })
+        let mut kernels = kernel::candidates_in(&d.spec, self.capabilities(), arena.as_ref())
+            .map_err(|source| GpuError::Kernel { dispatch: d.name.clone(), source })?;
+        let wrong = self.self_tests_mut().wrong_families(self.adapter());
+        kernels.retain(|k| !wrong.contains(&k.choice.family));
+        kernels.iter_mut().for_each(|kernel| self.change(kernel));
+        match kernels.is_empty() {
+            true => Err(self.unsound(d)),
+            false => Ok(kernels),
+        }
     }
 
     /// The kernel for a dispatch of a plan on this GPU: the tuning's, if it names an available one, else the static choice. Records the
@@ -256,8 +263,24 @@ impl Gpu {
             tuned.unknown.push((d.name.clone(), choice.kernel));
         }
         let arena = self.arena(plan, dispatch);
-        kernel::select_in(&d.spec, self.capabilities(), arena.as_ref())
-            .map_err(|source| GpuError::Kernel { dispatch: d.name.clone(), source })
+        let wrong = self.self_tests_mut().wrong_families(self.adapter());
+        let mut kernel = kernel::select_without(&d.spec, self.capabilities(), arena.as_ref(), &wrong)
+            .map_err(|source| GpuError::Kernel { dispatch: d.name.clone(), source })?
+            .ok_or_else(|| self.unsound(d))?;
+        self.change(&mut kernel);
+        Ok(kernel)
+    }
+
+    fn change(&self, kernel: &mut Kernel) {
+        if let Some(change) = self.changed {
+            change(kernel);
+        }
+    }
+
+    /// The error for a dispatch whose kernels are all quarantined.
+    fn unsound(&self, dispatch: &Dispatch) -> GpuError {
+        let problems = self.quarantined().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        GpuError::Unsound { adapter: self.adapter().name.clone(), dispatch: dispatch.name.clone(), problems }
     }
 }
 

@@ -38,7 +38,9 @@ pub use choice::{Choice, ChoiceError, FamilyId, TileId};
 pub use precision::Precision;
 pub use probe::Probe;
 pub use rounding::Rounding;
-pub use select::{KernelError, candidates, candidates_in, coverage, packed_weight_bytes, select, select_in};
+pub use select::{
+    KernelError, candidates, candidates_in, coverage, packed_weight_bytes, select, select_in, select_without,
+};
 pub use shader::{Kernel, Shader};
 pub use spec::{
     Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,

@@ -58,14 +58,56 @@ pub fn select(spec: &Spec, caps: &Capabilities) -> Result<Kernel, KernelError> {
 /// # Errors
 /// As there.
 pub fn select_in(spec: &Spec, caps: &Capabilities, arena: Option<&Arena>) -> Result<Kernel, KernelError> {
+    Ok(select_without(spec, caps, arena, &[])?.expect("every spec has a kernel"))
+}
+
+/// [`select_in`] among the kernels that are not of the families `without`. Where the adapter's class has no other, kernels of the other
+/// classes are taken, which are slower but as right, unless buffers are in an arena. `None` if there is no other at all.
+///
+/// # Errors
+/// As [`select`].
+pub fn select_without(
+    spec: &Spec,
+    caps: &Capabilities,
+    arena: Option<&Arena>,
+    without: &[FamilyId],
+) -> Result<Option<Kernel>, KernelError> {
+    let of_class = |class| {
+        caps.clone().with(|c| {
+            c.class = class;
+            c.features.int64 &= c.class == caps.class;
+        })
+    };
+    let others = [Class::Integrated, Class::Discrete, Class::Software].map(of_class);
+    let others = others.iter().filter(|_| arena.is_none() && !without.is_empty());
+    let classes = std::iter::once(caps).chain(others);
+    let mut refused = None;
+    for caps in classes {
+        match select_of_class(spec, caps, arena, without) {
+            Ok(Some(kernel)) => return Ok(Some(kernel)),
+            Ok(None) => {}
+            Err(e) => refused = refused.or(Some(e)),
+        }
+    }
+    refused.map_or(Ok(None), Err)
+}
+
+fn select_of_class(
+    spec: &Spec,
+    caps: &Capabilities,
+    arena: Option<&Arena>,
+    without: &[FamilyId],
+) -> Result<Option<Kernel>, KernelError> {
     let (flat, target) = (flattened(spec), target(caps, arena));
-    let mut kernels = offered(FAMILIES, &flat, &target).into_iter().map(|offered| made(offered, spec));
-    let first = kernels.next().expect("every spec has a kernel");
+    let offers = offered(FAMILIES, &flat, &target).into_iter();
+    let mut kernels =
+        offers.filter(|o| !without.contains(&o.choice.family)).map(|offered| made(offered, spec));
+    let Some(first) = kernels.next() else { return Ok(None) };
     // Some families bind more buffers than others: take the first kernel that fits the adapter's limits, else report why the best guess
     // does not.
     match check(spec, &first, caps) {
-        Ok(()) => Ok(first),
-        Err(e) => kernels.find(|kernel| check(spec, kernel, caps).is_ok()).ok_or(e),
+        Ok(()) => Ok(Some(first)),
+        Err(e) => kernels.find(|kernel| check(spec, kernel, caps).is_ok()).map(Some).ok_or(e),
     }
 }
 

@@ -307,6 +307,13 @@ impl Session {
         self.executor.gpu().map(|gpu| gpu.tuned())
     }
 
+    /// The kernel families that are not used because this GPU's driver computes them wrong ([`SelfTests`](crate::SelfTests)). The session
+    /// runs other kernels, so its results are right. Empty on the CPU.
+    #[cfg(feature = "gpu")]
+    pub fn quarantined(&self) -> Vec<crate::gpu::Quarantined> {
+        self.gpu().map_or_else(Vec::new, crate::gpu::Gpu::quarantined)
+    }
+
     /// Bytes currently allocated on the device. Some buffers are only created by the first run that needs them. Weights shared by several
     /// sessions are counted in each. Memory reserved by drivers and allocators is not counted.
     pub fn memory(&self) -> Memory {

@@ -153,7 +153,8 @@ impl Session {
     /// A session from a [`Prepared`] made for this GPU, or for another GPU whose limits are not larger. Blocks.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the plan exceeds this adapter's limits, memory is short, or the device is lost.
+    /// [`Error::Gpu`] if the plan exceeds this adapter's limits, memory is short, the device is lost, or its driver computes every kernel for
+    /// a dispatch wrong.
     #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
     pub fn from_prepared_with_gpu(gpu: &Gpu, prepared: &Prepared) -> Result<Session, Error> {
         pollster::block_on(Session::from_prepared_with_gpu_async(gpu, prepared))
@@ -165,8 +166,9 @@ impl Session {
     /// As [`Session::from_prepared_with_gpu`].
     #[cfg(feature = "gpu")]
     pub async fn from_prepared_with_gpu_async(gpu: &Gpu, prepared: &Prepared) -> Result<Session, Error> {
-        let Options { safe_shaders, timeout, tuning, .. } = &prepared.options;
-        let exec = ExecOptions { safe_shaders: *safe_shaders, tuning: tuning.clone() };
+        let Options { safe_shaders, timeout, tuning, self_test, .. } = &prepared.options;
+        let exec =
+            ExecOptions { safe_shaders: *safe_shaders, tuning: tuning.clone(), skip_self_test: !self_test };
         let gpu = timeout.map_or_else(|| gpu.clone(), |timeout| gpu.clone().with_timeout(timeout));
         let executor = GpuExecutor::new_async(&gpu, &prepared.plan, &exec).await?;
         Ok(Session::over(Box::new(executor), prepared))

@@ -124,6 +124,10 @@ pub struct Options {
     /// Kernels measured to be the fastest. Empty by default, which selects the static choice. Ignored on the CPU.
     #[cfg(feature = "gpu")]
     pub tuning: Tuning,
+    /// Whether the kernels are tested on their first use with a driver ([`SelfTests`](crate::SelfTests)): some milliseconds on a hardware
+    /// GPU, once in a process. On by default. Ignored on the CPU and in a browser.
+    #[cfg(feature = "gpu")]
+    pub self_test: bool,
 }
 
 impl Default for Options {
@@ -144,6 +148,8 @@ impl Default for Options {
             timeout: None,
             #[cfg(feature = "gpu")]
             tuning: Tuning::default(),
+            #[cfg(feature = "gpu")]
+            self_test: true,
         }
     }
 }
@@ -221,6 +227,13 @@ impl Options {
     #[cfg(feature = "gpu")]
     pub fn tuning(mut self, tuning: Tuning) -> Options {
         self.tuning = tuning;
+        self
+    }
+
+    /// Sets [`Options::self_test`].
+    #[cfg(feature = "gpu")]
+    pub fn self_test(mut self, test: bool) -> Options {
+        self.self_test = test;
         self
     }
 

@@ -1,7 +1,8 @@
 //! One kernel against the oracle.
 
-use super::{Data, Gpu, arena, data, decoded, oracle};
-use rmnet::kernel::{Arena, ConvSpec, Kernel, Role, Spec, packed_weight_bytes};
+use super::{Data, Gpu, arena, data, decoded};
+use rmnet::kernel::{Arena, ConvSpec, Kernel, Role, Rounding, Spec, packed_weight_bytes};
+use rmnet::trial::check_sample;
 
 /// What a kernel makes of the data. `safe`: with wgpu's runtime checks. One that binds an arena was made for [`arena`]'s.
 pub fn answer(gpu: &Gpu, spec: &Spec, data: &Data, kernel: &Kernel, safe: bool) -> Vec<Vec<f32>> {
@@ -32,7 +33,7 @@ pub fn check(
 ) -> Result<(), String> {
     let data = data(spec, 7);
     let found = answer(gpu, spec, &data, kernel, safe);
-    oracle::check_sample(spec, &data, &found, kernel.rounding(), every)
+    check_sample(spec, &data, &found, kernel.rounding(), every)
         .map_err(|message| format!("{} {name} [{}]: {message}", gpu.name, kernel.choice))
 }
 
@@ -46,4 +47,9 @@ pub fn check_conv(
     every: usize,
 ) -> Result<(), String> {
     check(gpu, name, &Spec::Conv(spec.clone()), kernel, safe, every)
+}
+
+/// Compares every element of the written buffers, as of a plain sum.
+pub fn check_whole(spec: &Spec, data: &Data, written: &[Vec<f32>]) -> Result<(), String> {
+    check_sample(spec, data, written, Rounding::DIRECT, 1)
 }

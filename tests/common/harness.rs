@@ -1,11 +1,9 @@
-//! A small wgpu harness and a naive oracle for single dispatches.
+//! A small wgpu harness for single dispatches.
 
 use super::arena::{ARENA_WORDS, ZEROS};
 use super::parallel::{worker, workers};
-use rmnet::kernel::{
-    Arena, BufferShape, Capabilities, Class, ConvParameters, ConvSpec, Features, Kernel, Limits, Precision,
-    Role, Shader, Spec,
-};
+use rmnet::kernel::{Arena, Capabilities, Class, Features, Kernel, Limits, Role, Shader, Spec};
+pub use rmnet::trial::{TrialData as Data, decoded};
 use std::ops::Range;
 use std::time::Instant;
 
@@ -132,12 +130,12 @@ impl Gpu {
         buffer
     }
 
-    /// Compiles a kernel and uploads its buffers, [`encoded`] where they are f16. `safe`: with wgpu's runtime checks.
+    /// Compiles a kernel and uploads its buffers, as [`Data::encoded`] gives them. `safe`: with wgpu's runtime checks.
     pub fn prepare(
         &self,
         kernel: &Kernel,
-        reads: &[Vec<f32>],
-        writes: &[Vec<f32>],
+        reads: &[Vec<u32>],
+        writes: &[Vec<u32>],
         weights: &[u32],
         safe: bool,
     ) -> Prepared {
@@ -149,8 +147,8 @@ impl Gpu {
         &self,
         kernel: &Kernel,
         arena: &Arena,
-        reads: &[Vec<f32>],
-        writes: &[Vec<f32>],
+        reads: &[Vec<u32>],
+        writes: &[Vec<u32>],
         weights: &[u32],
         safe: bool,
     ) -> Prepared {
@@ -183,19 +181,20 @@ impl Gpu {
         let pipelines: Vec<_> = kernel.shaders.iter().map(make).collect();
         let compile = start.elapsed().as_secs_f64();
         // What lies between the buffers is read by mistake only.
-        let mut all = vec![f32::NAN; ARENA_WORDS];
-        all[..ZEROS].fill(0.0);
+        let nan = f32::NAN.to_bits();
+        let mut all = vec![nan; ARENA_WORDS];
+        all[..ZEROS].fill(0);
         let starts =
             |starts: &[Option<u32>], n: usize| starts.get(n).copied().flatten().map(|s| 4 * s as usize);
         let placed = reads.iter().enumerate().map(|(n, r)| (starts(&arena.reads, n), r));
         let placed = placed.chain(writes.iter().enumerate().map(|(n, w)| (starts(&arena.writes, n), w)));
         for (start, values) in placed.filter_map(|(start, values)| Some((start?, values))) {
-            all.resize(all.len().max(start + values.len() + ZEROS), f32::NAN);
+            all.resize(all.len().max(start + values.len() + ZEROS), nan);
             all[start..start + values.len()].copy_from_slice(values);
         }
         let arena_buffer = self.buffer(&all);
-        let whole = |values: &Vec<f32>| (self.buffer(values), 0..4 * values.len() as u64);
-        let output = |(n, values): (usize, &Vec<f32>)| match starts(&arena.writes, n) {
+        let whole = |values: &Vec<u32>| (self.buffer(values), 0..4 * values.len() as u64);
+        let output = |(n, values): (usize, &Vec<u32>)| match starts(&arena.writes, n) {
             Some(start) => (arena_buffer.clone(), 4 * start as u64..4 * (start + values.len()) as u64),
             None => whole(values),
         };
@@ -255,7 +254,7 @@ impl Gpu {
     }
 
     /// Contents of the written buffers; see [`decoded`].
-    pub fn outputs(&self, prepared: &Prepared) -> Vec<Vec<f32>> {
+    pub fn outputs(&self, prepared: &Prepared) -> Vec<Vec<u32>> {
         let read = |(buffer, bytes): &(wgpu::Buffer, Range<u64>)| {
             let size = bytes.end - bytes.start;
             let staging = self.device().create_buffer(&wgpu::BufferDescriptor {
@@ -270,134 +269,13 @@ impl Gpu {
             staging.map_async(wgpu::MapMode::Read, .., |result| result.expect("mapping"));
             self.device().poll(wgpu::PollType::wait_indefinitely()).expect("the device finishes");
             let view = staging.get_mapped_range(..).expect("mapped");
-            bytemuck::cast_slice::<u8, f32>(&view).to_vec()
+            bytemuck::pod_collect_to_vec(&view)
         };
         prepared.outputs.iter().map(read).collect()
     }
 }
 
-/// Buffers and weights for one dispatch.
-pub struct Data {
-    pub reads: Vec<Vec<f32>>,
-    pub writes: Vec<Vec<f32>>,
-    pub weights: Vec<Vec<f32>>,
-    pub bias: Vec<f32>,
-    pub slopes: Vec<f32>,
-    pub prologues: Vec<Option<(Vec<f32>, Vec<f32>)>>,
-}
-
-impl Data {
-    /// The weights in a kernel's order.
-    pub fn pack(&self, kernel: &Kernel, spec: &ConvSpec) -> Vec<u32> {
-        let k_ranges: Vec<&[f32]> = self.weights.iter().map(|w| &w[..]).collect();
-        let (bias, slopes, prologues) = (&self.bias[..], &self.slopes[..], &self.prologues[..]);
-        kernel.pack(spec, &ConvParameters { k_ranges: &k_ranges, bias, slopes, prologues })
-    }
-
-    /// Buffers read and written as they lie on the device: two elements of f16 in the place of one of f32.
-    pub fn encoded(&self, spec: &Spec) -> [Vec<Vec<f32>>; 2] {
-        let of_read = |i: usize| {
-            let read = spec.operands().into_iter().find(|o| o.buffer == i);
-            read.map_or(Precision::F32, |o| o.shape.precision)
-        };
-        let reads = self.reads.iter().enumerate().map(|(i, values)| encoded(of_read(i), values));
-        let shapes = spec.outputs();
-        let writes = self.writes.iter().zip(shapes).map(|(values, shape)| encoded(shape.precision, values));
-        [reads.collect(), writes.collect()]
-    }
-}
-
-/// Values as a buffer of that precision holds them.
-fn encoded(precision: Precision, values: &[f32]) -> Vec<f32> {
-    match precision {
-        Precision::F32 => values.to_vec(),
-        _ => {
-            let bits = |v: &f32| u32::from(half::f16::from_f32(*v).to_bits());
-            values.chunks(2).map(|v| f32::from_bits(bits(&v[0]) | bits(&v[1]) << 16)).collect()
-        }
-    }
-}
-
-/// The reverse of [`encoded`], of what a dispatch wrote.
-pub fn decoded(spec: &Spec, written: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
-    let values = |(words, shape): (Vec<f32>, BufferShape)| match shape.precision {
-        Precision::F32 => words,
-        _ => {
-            let half = |bits: u32| half::f16::from_bits(bits as u16).to_f32();
-            words.iter().map(|w| w.to_bits()).flat_map(|w| [half(w), half(w >> 16)]).collect()
-        }
-    };
-    written.into_iter().zip(spec.outputs()).map(values).collect()
-}
-
-/// Deterministic values in -1..1.
-pub fn noise(seed: u64) -> impl FnMut() -> f32 {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-    }
-}
-
-/// Fills a buffer of that shape; padded lanes are zero.
-pub fn fill(shape: &BufferShape, next: &mut impl FnMut() -> f32) -> Vec<f32> {
-    let mut data = vec![0.0; shape.elements()];
-    for n in 0..shape.batch {
-        for c in 0..shape.channels {
-            for y in 0..shape.height {
-                for x in 0..shape.width {
-                    data[shape.index(n, c, y, x)] = next();
-                }
-            }
-        }
-    }
-    data
-}
-
-/// Inputs for a spec, of values that its precision has. What is written starts as NaN, padded lanes included, unless it is added in place.
+/// Inputs for a spec.
 pub fn data(spec: &Spec, seed: u64) -> Data {
-    let mut next = noise(seed + 1);
-    let mut in_place = 0;
-    let (mut weights, mut bias, mut slopes, mut prologues, mut read) =
-        (vec![], vec![], vec![], vec![], spec.operands());
-    if let Spec::Conv(conv) = spec {
-        in_place = conv.in_place;
-        read.drain(conv.k_ranges.len()..conv.k_ranges.len() + in_place);
-        for range in &conv.k_ranges {
-            let depth = range.from.channels / range.groups;
-            let len = conv.out_channels * depth * range.kernel[0] * range.kernel[1];
-            weights.push((0..len).map(|_| next()).collect());
-        }
-        bias = (0..conv.out_channels).map(|_| next()).collect();
-        for range in &conv.k_ranges {
-            let mut values = || (0..range.from.channels).map(|_| next()).collect();
-            prologues.push(range.prologue.map(|_| (values(), values())));
-        }
-        if conv.has_slopes() {
-            slopes = (0..conv.out_channels).map(|_| next()).collect();
-        }
-    }
-    let count = read.iter().map(|o| o.buffer + 1).max().unwrap_or(0);
-    let mut reads = vec![vec![]; count];
-    for operand in read {
-        if reads[operand.buffer].is_empty() {
-            reads[operand.buffer] = fill(&operand.shape, &mut next);
-        }
-    }
-    let mut writes: Vec<Vec<f32>> = spec
-        .outputs()
-        .iter()
-        .map(|shape| if in_place > 0 { fill(shape, &mut next) } else { vec![f32::NAN; shape.elements()] })
-        .collect();
-    let stored = |shape: &BufferShape, values: &mut Vec<f32>| shape.precision.store(values);
-    for operand in spec.operands() {
-        if let Some(values) = reads.get_mut(operand.buffer) {
-            stored(&operand.shape, values);
-        }
-    }
-    spec.outputs().iter().zip(&mut writes).for_each(|(shape, values)| stored(shape, values));
-    weights.iter_mut().for_each(|w: &mut Vec<f32>| spec.precision().store(w));
-    Data { reads, writes, weights, bias, slopes, prologues }
+    Data::new(spec, seed)
 }

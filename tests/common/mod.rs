@@ -9,7 +9,6 @@ pub mod families;
 pub mod fixtures;
 pub mod harness;
 pub mod layers;
-pub mod oracle;
 mod parallel;
 pub mod plan_fields;
 pub mod random;
@@ -18,7 +17,7 @@ pub mod specs;
 pub mod spoil;
 
 pub use arena::arena;
-pub use check::{answer, check, check_conv};
+pub use check::{answer, check, check_conv, check_whole};
 pub use difference::difference;
 pub use harness::*;
 pub use parallel::in_parallel;

@@ -1,12 +1,12 @@
 //! What a dispatch must give: plain loops in f64, with a bound on the rounding of a kernel that computes in f32 and stores in
 //! the precision of its buffers.
 
-use super::Data;
-use rmnet::graph::MaxPool;
-use rmnet::kernel::{BufferShape, ConvSpec, Function, KRange, Operand, Rounding, Spec};
+use super::TrialData;
+use crate::graph::MaxPool;
+use crate::kernel::{BufferShape, ConvSpec, Function, KRange, Layout, Operand, Rounding, Spec};
 
 /// A value and how far from it an f32 result may be.
-pub type Bounded = (f64, f64);
+type Bounded = (f64, f64);
 
 const ULP: f64 = 1.0 / (1u64 << 24) as f64;
 
@@ -61,7 +61,7 @@ fn apply(function: Function, slope: f64, x: f64, bound: f64) -> Bounded {
 }
 
 /// The largest magnitude of a channel within `reach` rows and columns of the centre of the window of an output element.
-fn largest(range: &KRange, data: &Data, reach: usize, [n, channel, y, x]: [usize; 4]) -> f64 {
+fn largest(range: &KRange, data: &TrialData, reach: usize, [n, channel, y, x]: [usize; 4]) -> f64 {
     let centre = |axis: usize, at: usize| {
         let middle = range.kernel[axis] / 2 * range.dilation[axis];
         (at * range.stride[axis] + middle) as isize - range.padding[axis] as isize
@@ -75,7 +75,7 @@ fn largest(range: &KRange, data: &Data, reach: usize, [n, channel, y, x]: [usize
 
 fn conv_at(
     spec: &ConvSpec,
-    data: &Data,
+    data: &TrialData,
     kernel: Rounding,
     n: usize,
     c: usize,
@@ -172,15 +172,13 @@ fn mean([height, width]: [usize; 2], value: impl Fn(usize, usize) -> Bounded) ->
     (sum / count, ((count + 4.0) * ULP * size + bounds) / count)
 }
 
-/// Compares every element of the written buffers; the message names the first that is wrong.
-pub fn check(spec: &Spec, data: &Data, written: &[Vec<f32>]) -> Result<(), String> {
-    check_sample(spec, data, written, Rounding::DIRECT, 1)
-}
-
-/// The same for one element of `every`, by a kernel's own rounding.
+/// Compares one element of `every` of the written buffers, and every padded lane, with plain loops.
+///
+/// # Errors
+/// The first element that differs by more than the kernel's rounding bound, with what was expected and found.
 pub fn check_sample(
     spec: &Spec,
-    data: &Data,
+    data: &TrialData,
     written: &[Vec<f32>],
     kernel: Rounding,
     every: usize,
@@ -242,7 +240,7 @@ fn compare(
                 }
             }
         }
-        if shape.layout == rmnet::kernel::Layout::Packed && channels.end == shape.channels {
+        if shape.layout == Layout::Packed && channels.end == shape.channels {
             for c in shape.channels..shape.channels.next_multiple_of(4) {
                 for pixel in 0..shape.height * shape.width {
                     let base = shape.index(n, c / 4 * 4, 0, 0) + pixel * 4 + c % 4;

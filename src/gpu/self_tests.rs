@@ -1,0 +1,221 @@
+//! The record of self-tests: which kernels compute right on which driver.
+
+use super::AdapterReport;
+use crate::kernel::{Choice, FamilyId, Precision};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+#[cfg(not(target_arch = "wasm32"))]
+use std::path::Path;
+use std::sync::{Arc, LazyLock, Mutex};
+
+/// Version of the file format.
+const SCHEMA_VERSION: u32 = 1;
+
+/// Maximum bytes of a record's file. A network takes about one kilobyte per driver.
+#[cfg(not(target_arch = "wasm32"))]
+const MAX_FILE: u64 = 4 << 20;
+
+/// The record of the process, which every [`Gpu`](super::Gpu) uses unless it is given one of its own.
+static OF_PROCESS: LazyLock<Arc<Mutex<SelfTests>>> = LazyLock::new(Arc::default);
+
+/// What self-tests found: which kernels compute right on which driver.
+///
+/// A session tests every kernel of its plan that has not been tested with this adapter, driver and version of the crate: once with random
+/// values and once more with others, each compared with plain loops in f64. A kernel family that is wrong is quarantined: other kernels are
+/// used instead, and [`Session::quarantined`](crate::Session::quarantined) says so. The results are kept in memory for the life of the
+/// process. [`Gpu::self_tests`](crate::Gpu::self_tests) and [`Gpu::with_self_tests`](crate::Gpu::with_self_tests) take them from one start
+/// of a program to the next; nothing is read or written implicitly.
+///
+/// ```
+/// use rmnet::SelfTests;
+///
+/// let tests = SelfTests::default();
+/// assert_eq!(SelfTests::from_json(&tests.to_json()), Some(tests));
+/// assert_eq!(SelfTests::from_json("{}"), None);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelfTests {
+    schema_version: SchemaVersion,
+    drivers: Vec<Driver>,
+}
+
+/// The results of one driver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Driver {
+    adapter: String,
+    driver: String,
+    backend: String,
+    /// Version of this crate.
+    rmnet: String,
+    kernels: Vec<TestedKernel>,
+}
+
+/// A kernel that was tested.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TestedKernel {
+    kernel: Choice,
+    precision: String,
+    /// The first wrong value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wrong: Option<String>,
+}
+
+/// A kernel family that is not used because it computes wrong on a driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Quarantined {
+    /// The name of the family, such as `winograd-fused`.
+    pub family: String,
+    /// The kernel that was tested, and the first wrong value.
+    pub problem: String,
+}
+
+impl fmt::Display for Quarantined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the driver computes `{}` kernels wrong, so they are not used ({})",
+            self.family, self.problem
+        )
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "u32", try_from = "u32")]
+struct SchemaVersion;
+
+impl Default for SchemaVersion {
+    fn default() -> SchemaVersion {
+        SchemaVersion
+    }
+}
+
+impl From<SchemaVersion> for u32 {
+    fn from(_: SchemaVersion) -> u32 {
+        SCHEMA_VERSION
+    }
+}
+
+impl TryFrom<u32> for SchemaVersion {
+    type Error = String;
+
+    fn try_from(found: u32) -> Result<SchemaVersion, String> {
+        match found {
+            SCHEMA_VERSION => Ok(SchemaVersion),
+            _ => Err(format!("expected schema_version {SCHEMA_VERSION}, found {found}")),
+        }
+    }
+}
+
+impl Driver {
+    fn new(adapter: &AdapterReport) -> Driver {
+        Driver {
+            adapter: adapter.name.clone(),
+            driver: adapter.driver.clone(),
+            backend: adapter.backend.into(),
+            rmnet: env!("CARGO_PKG_VERSION").into(),
+            kernels: vec![],
+        }
+    }
+
+    fn is_of(&self, adapter: &AdapterReport) -> bool {
+        (&self.adapter, &self.driver, &*self.backend) == (&adapter.name, &adapter.driver, adapter.backend)
+            && self.rmnet == env!("CARGO_PKG_VERSION")
+    }
+}
+
+impl SelfTests {
+    /// The record of this process.
+    pub(super) fn of_process() -> Arc<Mutex<SelfTests>> {
+        OF_PROCESS.clone()
+    }
+
+    fn kernels(&self, adapter: &AdapterReport) -> &[TestedKernel] {
+        self.drivers.iter().find(|d| d.is_of(adapter)).map_or(&[], |d| &d.kernels)
+    }
+
+    /// Whether a kernel has been tested on an adapter.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn has(&self, adapter: &AdapterReport, kernel: Choice, precision: Precision) -> bool {
+        let precision = precision.to_string();
+        self.kernels(adapter).iter().any(|k| k.kernel == kernel && k.precision == precision)
+    }
+
+    /// Adds a result: `wrong` is the first wrong value.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn add(
+        &mut self,
+        adapter: &AdapterReport,
+        kernel: Choice,
+        precision: Precision,
+        wrong: Option<String>,
+    ) {
+        let at = self.drivers.iter().position(|d| d.is_of(adapter)).unwrap_or_else(|| {
+            self.drivers.push(Driver::new(adapter));
+            self.drivers.len() - 1
+        });
+        let (kernels, precision) = (&mut self.drivers[at].kernels, precision.to_string());
+        // Two sessions may have tested it at the same time; what was wrong once stays wrong.
+        match kernels.iter_mut().find(|k| k.kernel == kernel && k.precision == precision) {
+            Some(known) => known.wrong = known.wrong.take().or(wrong),
+            None => kernels.push(TestedKernel { kernel, precision, wrong }),
+        }
+    }
+
+    /// The families that are wrong on an adapter.
+    pub(super) fn wrong_families(&self, adapter: &AdapterReport) -> Vec<FamilyId> {
+        self.kernels(adapter).iter().filter(|k| k.wrong.is_some()).map(|k| k.kernel.family).collect()
+    }
+
+    /// One entry for each family that is wrong on an adapter.
+    pub(super) fn quarantined(&self, adapter: &AdapterReport) -> Vec<Quarantined> {
+        let mut found: Vec<Quarantined> = vec![];
+        for TestedKernel { kernel, precision, wrong } in self.kernels(adapter) {
+            let family = kernel.family.to_string();
+            if let Some(wrong) = wrong
+                && found.iter().all(|q| q.family != family)
+            {
+                found.push(Quarantined { family, problem: format!("{kernel} in {precision}: {wrong}") });
+            }
+        }
+        found
+    }
+
+    /// The content of a file, as [`SelfTests::from_json`] reads it.
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("text");
+        text.push('\n');
+        text
+    }
+
+    /// Parses the content of a file. `None` if it is damaged or of another schema version: the kernels are then tested again.
+    pub fn from_json(text: &str) -> Option<SelfTests> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// Reads a file, which is a regular file of up to 4 MiB. A file that does not exist, is damaged or is of another schema version gives
+    /// an empty record: the kernels are then tested again.
+    ///
+    /// # Errors
+    /// Errors of the file system, except that the file does not exist.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read(path: impl AsRef<Path>) -> std::io::Result<SelfTests> {
+        match crate::files::read_text(path.as_ref(), MAX_FILE) {
+            Ok(text) => Ok(SelfTests::from_json(&text).unwrap_or_default()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(SelfTests::default()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Writes a file atomically.
+    ///
+    /// # Errors
+    /// Errors of the file system.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn write(&self, path: impl AsRef<Path>) -> std::io::Result<()> {
+        crate::output::write_whole(path.as_ref(), |partial| std::fs::write(partial, self.to_json()))
+    }
+}

@@ -1,0 +1,176 @@
+//! The self-test of kernels: a driver that is right passes, and what is wrong is not used. The faults are planted in the shaders.
+
+mod common;
+
+use common::difference;
+use common::fixtures::{self, Fixture};
+use rmnet::gpu::{AdapterChoice, Gpu, GpuError, GpuKind, SelfTests};
+use rmnet::kernel::{FamilyId, Kernel, Shader};
+use rmnet::{Error, ErrorKind, Options, Session};
+
+const NETWORK: &str = "tests/fixtures/tv_resnet18";
+
+/// Every Vulkan adapter, each with the kernels of every kind of GPU, and a record of its own.
+fn gpus() -> Vec<Gpu> {
+    let reports = rmnet::gpu::adapters();
+    let usable =
+        (0..reports.len()).filter(|&i| reports[i].backend == "vulkan" && reports[i].problem.is_none());
+    let gpus: Vec<Gpu> = usable
+        .flat_map(|i| {
+            let open = || Gpu::new(&AdapterChoice::Index(i)).expect("an adapter that is listed");
+            [open(), open().with_kernels_for(GpuKind::Integrated), open().with_kernels_for(GpuKind::Discrete)]
+        })
+        .map(|gpu| gpu.with_self_tests(SelfTests::default()))
+        .collect();
+    assert!(!gpus.is_empty(), "no adapter; {}", rmnet::gpu::remedy());
+    gpus
+}
+
+/// The first adapter with the kernels of a discrete card.
+fn card() -> Gpu {
+    gpus().swap_remove(2)
+}
+
+fn open(gpu: &Gpu, fixture: &Fixture) -> Result<Session, Error> {
+    Session::with_gpu(gpu, &fixture.model, &Options::default().batch(fixture.batch))
+}
+
+/// The largest error of a session's logits, relative to the largest logit.
+fn error(session: &Session, fixture: &Fixture) -> f64 {
+    let logits = session.run(&fixture.input).expect("a run");
+    difference(&logits.iter().map(|v| f64::from(*v)).collect::<Vec<_>>(), &fixture.logits).1
+}
+
+fn change(kernel: &mut Kernel, families: &[FamilyId], from: &str, to: &str) {
+    if !families.contains(&kernel.choice.family) {
+        return;
+    }
+    for shader in &mut kernel.shaders {
+        let text = shader.wgsl();
+        let mut changed =
+            Shader::from_wgsl(text.replace(from, to), shader.entry, shader.bindings.clone(), shader.grid);
+        (changed.subgroup, changed.int64) = (shader.subgroup, shader.int64);
+        *shader = changed;
+    }
+}
+
+/// Multiplies a factor of every product by 1 + 2^-9, far beyond the rounding of f32.
+fn scale_products(kernel: &mut Kernel, families: &[FamilyId]) {
+    change(kernel, families, "fma(", "fma(1.001953125 * ");
+    change(kernel, families, " * w", " * 1.001953125 * w");
+}
+
+fn one_wrong(kernel: &mut Kernel) {
+    scale_products(kernel, &[FamilyId::Direct]);
+}
+
+fn convolutions_wrong(kernel: &mut Kernel) {
+    scale_products(kernel, &[FamilyId::Direct, FamilyId::Gemm, FamilyId::WinogradFused, FamilyId::Stem]);
+}
+
+/// Wrong for the values of the second run alone: this value is negative in the first.
+fn right_once(kernel: &mut Kernel) {
+    let wrong = "store(select(1.0, 1.01, quad_v0(0u, 0u, 2u).x > 0.0) * sum";
+    change(kernel, &[FamilyId::Average], "store(sum", wrong);
+}
+
+#[test]
+fn what_is_right_passes_and_is_tested_once() {
+    let fixture = fixtures::load(NETWORK);
+    for gpu in gpus() {
+        let name = gpu.adapter().to_string();
+        let session = open(&gpu, &fixture).expect("a session");
+        assert_eq!(session.quarantined(), [], "{name}");
+        assert!(error(&session, &fixture) < 1e-5, "{name}");
+        let record = gpu.self_tests();
+        for kernel in session.kernels() {
+            assert!(record.to_json().contains(&format!("\"{kernel}\"")), "{name}: {kernel} was not tested");
+        }
+        // From one start to the next.
+        let kept = SelfTests::from_json(&record.to_json()).expect("what was written");
+        assert_eq!(kept, record);
+        // Nothing is tested again: what is wrong now is not seen.
+        let again = gpu.clone().with_self_tests(kept).with_changed_kernels(one_wrong);
+        let session = open(&again, &fixture).expect("a session");
+        assert_eq!((session.quarantined(), again.self_tests()), (vec![], record), "{name}");
+    }
+}
+
+#[test]
+fn a_wrong_family_is_not_used() {
+    let fixture = fixtures::load(NETWORK);
+    let gpu = card().with_changed_kernels(one_wrong);
+    let untested = Options::default().batch(fixture.batch).self_test(false);
+    let session = Session::with_gpu(&gpu, &fixture.model, &untested).expect("a session");
+    let uses = |session: &Session| session.kernels().iter().any(|k| k.starts_with("direct"));
+    assert!(uses(&session), "the fault is planted where nothing is computed");
+    let wrong = error(&session, &fixture);
+    assert!(wrong > 1e-4, "the fault does not show: {wrong}");
+
+    let session = open(&gpu, &fixture).expect("a session with other kernels");
+    let right = error(&session, &fixture);
+    assert!(right < 1e-5, "{right}");
+    assert!(!uses(&session), "{:?}", session.kernels());
+    let quarantined = session.quarantined();
+    assert_eq!(quarantined.iter().map(|q| &*q.family).collect::<Vec<_>>(), ["direct"]);
+    let text = quarantined[0].to_string();
+    assert!(text.contains("`direct`") && text.contains("in f32: first run, image 0 channel"), "{text}");
+
+    // At the next start it is known, and clones share what is known.
+    let known = card().with_self_tests(SelfTests::from_json(&gpu.self_tests().to_json()).expect("a record"));
+    let session = open(&known.clone(), &fixture).expect("a session");
+    assert!(!uses(&session) && session.quarantined() == quarantined && known.quarantined() == quarantined);
+}
+
+#[test]
+fn what_is_right_only_once_is_wrong() {
+    let fixture = fixtures::load(NETWORK);
+    let gpu = card().with_changed_kernels(right_once);
+    // The only family that averages: no other can take its place.
+    let Err(error) = open(&gpu, &fixture) else { panic!("a session that averages wrong") };
+    assert_eq!(error.kind(), ErrorKind::Adapter);
+    let Error::Gpu(GpuError::Unsound { problems, .. }) = &error else { panic!("{error}") };
+    assert!(problems.contains("`average`") && problems.contains("second run"), "{error}");
+}
+
+#[test]
+fn kernels_of_another_class_take_over() {
+    let fixture = fixtures::load(NETWORK);
+    let gpu = card().with_changed_kernels(convolutions_wrong);
+    let session = open(&gpu, &fixture).expect("a session with the kernels of software Vulkan");
+    let right = error(&session, &fixture);
+    assert!(right < 1e-5, "{right}");
+    assert!(session.kernels().iter().any(|k| k.starts_with("software")), "{:?}", session.kernels());
+    assert!(session.quarantined().iter().any(|q| q.family == "direct"), "{:?}", session.quarantined());
+}
+
+/// In f16 too, and with wgpu's run-time checks.
+#[test]
+fn every_precision_is_tested() {
+    let fixture = fixtures::load(NETWORK);
+    let gpu = card();
+    let options = Options::default().batch(fixture.batch).safe_shaders(true);
+    for precision in [rmnet::Precision::F16, rmnet::Precision::F32] {
+        let session = Session::with_gpu(&gpu, &fixture.model, &options.clone().precision(precision));
+        assert_eq!(session.expect("a session").quarantined(), []);
+    }
+    let text = gpu.self_tests().to_json();
+    assert!(text.contains("\"f16\"") && text.contains("\"f32\""), "{text}");
+}
+
+#[test]
+fn damaged_records_are_no_records() {
+    let folder = std::env::temp_dir().join(format!("rmnet-self-tests-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("self-tests.json");
+    assert_eq!(SelfTests::read(&file).expect("no file"), SelfTests::default());
+    for text in ["", "{", "[]", r#"{ "schema_version": 2, "drivers": [] }"#, r#"{ "schema_version": 1 }"#] {
+        assert_eq!(SelfTests::from_json(text), None, "{text}");
+        std::fs::write(&file, text).expect("a file");
+        assert_eq!(SelfTests::read(&file).expect("a file"), SelfTests::default());
+    }
+    SelfTests::default().write(&file).expect("a file");
+    assert!(SelfTests::from_json(&std::fs::read_to_string(&file).expect("a file")).is_some());
+    assert!(SelfTests::read(&folder).is_err(), "a folder");
+    std::fs::remove_dir_all(&folder).expect("a folder");
+}
