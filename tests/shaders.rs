@@ -19,6 +19,8 @@ use rmnet::kernel::{
 };
 use specs::{conv, half, packed, range, whole};
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
 use std::sync::{LazyLock, Mutex};
 
 fn matrix_units() -> Capabilities {
@@ -146,8 +148,10 @@ fn lanes_asked(function: &Function, block: &Block) -> Vec<Option<u32>> {
 fn translate(context: &str, module: &naga::Module, info: &naga::valid::ModuleInfo, shader: &Shader) {
     let stage = naga::ShaderStage::Compute;
     let options = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
-    naga::back::spv::write_vec(module, info, &options, None)
+    let spirv = naga::back::spv::write_vec(module, info, &options, None)
         .unwrap_or_else(|e| panic!("{context}: SPIR-V: {e}"));
+    keep(shader, "spv", &spirv.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>());
+    keep(shader, "wgsl", shader.wgsl().as_bytes());
     if shader.matrices {
         return; // For Vulkan alone: the 16x16 of f16 are nowhere else.
     }
@@ -162,6 +166,24 @@ fn translate(context: &str, module: &naga::Module, info: &naga::valid::ModuleInf
     naga::back::hlsl::Writer::new(&mut text, &options, &pipeline)
         .write(module, info, None)
         .unwrap_or_else(|e| panic!("{context}: HLSL: {e}"));
+    keep(shader, "hlsl", text.as_bytes());
+}
+
+/// Writes a shader for the compilers of others into the folder `RMNET_SHADERS`, as `tests/translators.py` asks; its name tells its features.
+fn keep(shader: &Shader, language: &str, text: &[u8]) {
+    let Some(folder) = std::env::var_os("RMNET_SHADERS") else { return };
+    let mut hasher = DefaultHasher::new();
+    shader.wgsl().hash(&mut hasher);
+    let mut name = format!("{:016x}-{}", hasher.finish(), shader.entry);
+    for (has, feature) in
+        [(shader.subgroup, "subgroups"), (shader.int64, "int64"), (shader.matrices, "matrices")]
+    {
+        if has {
+            name += &format!("-{feature}");
+        }
+    }
+    let file = Path::new(&folder).join(format!("{name}.{language}"));
+    std::fs::write(&file, text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
 }
 
 #[test]
