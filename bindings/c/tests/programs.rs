@@ -204,10 +204,27 @@ fn threads_share_a_session_and_the_log_has_a_callback() {
 }
 
 #[test]
+fn options_are_heeded() {
+    let path = compiled("tests/programs/options.c");
+    let fixture = |name: &str| Path::new(FIXTURES).join(name).display().to_string();
+    let args = [DIGITS, &fixture("iresnet"), &fixture("tv_mobilenet_v2")];
+    let output = done(without_drivers(&mut program(&path, &args, true)));
+    assert_eq!(output.stdout, b"heeded\n");
+}
+
+#[test]
 fn a_forked_process_is_refused() {
     let path = compiled("tests/programs/fork.c");
     let output = done(without_drivers(&mut program(&path, &[DIGITS], true)));
     assert_eq!(output.stdout, b"forked\n");
+}
+
+#[test]
+fn a_program_in_cpp_computes() {
+    let path = compiled_by("c++", "-std=c++11", "tests/programs/include.cpp");
+    let output = done(without_drivers(&mut program(&path, &[DIGITS, SEVEN], true)));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.starts_with("class 7, no such file"), "{text}");
 }
 
 /// Whether a compiler knows a standard, which some are too old for.
