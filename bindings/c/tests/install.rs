@@ -73,7 +73,7 @@ fn a_program_finds_the_library_by_the_name_of_its_version() {
         ("1.2.3-rc.1", "librmnet.so.1.2.3", "librmnet.so.1"),
         ("1.0.0", "librmnet.so.1.0.0", "librmnet.so.1"),
     ] {
-        let package = package(version, "\"cdylib\", \"staticlib\"");
+        let package = package(version, "\"cdylib\", \"staticlib\", \"rlib\"");
         let prefix = package.path().join("installed");
         let lib = prefix.join("lib");
         // Twice: what cargo has built already is installed as well.
