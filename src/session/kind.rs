@@ -22,7 +22,7 @@ use crate::rewrite::prune::PruneError;
 #[non_exhaustive]
 #[repr(u8)]
 pub enum ErrorKind {
-    /// The call is wrong: an option, a name, or the length of a slice.
+    /// The call is wrong: an option, a name, the length of a slice, or classes of an output that is no logits.
     Usage = 2,
     /// The checkpoint, image or input cannot be used, or the network's values are not finite.
     Input = 3,
@@ -42,6 +42,7 @@ impl Error {
             | Error::Images { .. }
             | Error::LogitsLength { .. }
             | Error::Keep { .. }
+            | Error::NotLogits { .. }
             | Error::NotOnGpu
             | Error::Output(_) => ErrorKind::Usage,
             Error::NoExecutor | Error::NoSuchDevice { .. } => ErrorKind::Adapter,

@@ -11,11 +11,16 @@
  *     size_t output_len = rmnet_session_output_len(session, 1);
  *     float *input = calloc(input_len, sizeof(float)), *output = calloc(output_len, sizeof(float));
  *     if (rmnet_session_run(session, input, input_len, output, output_len) != RMNET_OK) ...
+ *     free(output);
+ *     free(input);
  *     rmnet_session_free(session);
  *
  * Errors. A function that can fail returns an rmnet_status, and rmnet_last_error() says on the same
  * thread what is wrong. Functions that give a count, a length or a text return 0 or NULL if the handle
  * is NULL or the index is too large. NULL where a pointer is needed is RMNET_ERROR_USAGE, no crash.
+ * A panic inside the library, a bug, is RMNET_ERROR_PANIC and a report on standard error. The first
+ * image that is decoded makes the library's panic hook silent about image decoders, whose panics are
+ * caught: they are the RMNET_ERROR_INPUT of a damaged file.
  *
  * Ownership. Handles (rmnet_session, rmnet_image, rmnet_adapters) are made by the library, belong to
  * the caller, and are freed once, by the function that their comment names; freeing NULL does nothing.
@@ -26,17 +31,27 @@
  * Texts are UTF-8 and end with NUL, in both directions. Paths are UTF-8 too, on Unix any bytes.
  *
  * Threads. A handle that is passed as const may be used by any number of threads at the same time.
- * Nothing else may use a handle while it is freed. A session computes on the library's own threads.
+ * Any thread may free it. No thread may use a handle that is being freed. A session computes on the
+ * library's own threads; images are decoded and prepared on the thread that calls. The log callback
+ * must not wait for a thread that calls the library.
  *
- * Undefined, as in all of C: a pointer to memory that is freed, too small or no such object, and a
+ * Undefined, as in all of C: a pointer to memory that is freed, too small or of another type, and a
  * buffer that another thread writes during the call.
  *
- * The library stays loaded: do not dlclose() it, since drivers keep threads. A process that has used
- * it must not go on to use it in a child of fork(), which has none of its threads. Where the system
- * refuses memory for something small, the process is aborted.
+ * The library stays loaded: do not dlclose() it, since drivers keep threads.
+ *
+ * Forks. A child of fork() has none of its parent's threads. If the parent had opened a session or
+ * listed the adapters, every call with a status is RMNET_ERROR_USAGE in the child, every other one
+ * gives 0 or NULL and frees nothing, until the child calls exec().
+ *
+ * Memory. The library asks for the memory of weights, of values between layers, of prepared images and
+ * of its copy of a checkpoint's bytes before it uses it: where the system refuses, the call is
+ * RMNET_ERROR_RESOURCES. Where it refuses any other memory, large or small, the process is aborted. A
+ * system that promises more memory than it has may end the process later.
  *
  * Versions. Structs that begin with `size` may grow at their end in later versions, all others stay.
  * While the major version is 0, a new minor version may change anything else, and has another SONAME.
+ * A library refuses a `size` that is more than twice that of its own struct: it was never set.
  */
 #ifndef RMNET_H
 #define RMNET_H
@@ -50,9 +65,11 @@
 #define RMNET_VERSION_MAJOR 0
 #define RMNET_VERSION_MINOR 1
 #define RMNET_VERSION_PATCH 0
+#define RMNET_VERSION_NUMBER \
+    (1000000 * RMNET_VERSION_MAJOR + 1000 * RMNET_VERSION_MINOR + RMNET_VERSION_PATCH)
 
 /**
- * What a call came to. The numbers are the exit codes of the program `rmnet`, which also has 5
+ * The result of a call. The numbers are the exit codes of the program `rmnet`, which also has 5
  * (verification failed) and 7 (slower than a baseline). A later version may add further numbers:
  * take every value other than RMNET_OK as a failure.
  */
@@ -66,7 +83,8 @@ enum rmnet_status
      */
     RMNET_OK = 0,
     /**
-     * The call is wrong: NULL, an option, a length, or the size of a struct.
+     * The call is wrong: NULL, an option, a length, the size of a struct, pixels that do not have the
+     * length that they state, or classes of an output that is no logits. In a child of fork(): any call.
      */
     RMNET_ERROR_USAGE = 2,
     /**
@@ -295,8 +313,8 @@ typedef struct rmnet_image rmnet_image;
 /**
  * A network on a device, ready to run.
  *
- * Made by rmnet_session_open() or rmnet_session_open_bytes(), freed by rmnet_session_free(). Any
- * number of threads may use one session at the same time: every function that takes a
+ * Made by rmnet_session_open() or rmnet_session_open_bytes(), freed by rmnet_session_free() on any
+ * thread. Any number of threads may use one session at the same time: every function that takes a
  * `const rmnet_session *` may be called while others run.
  */
 typedef struct rmnet_session rmnet_session;
@@ -307,7 +325,7 @@ typedef struct rmnet_session rmnet_session;
  * rmnet_set_log_callback(). Both texts are valid during the call only.
  *
  * It is called on the thread that logs, so on several threads at once. It has to return: no exception
- * and no longjmp may leave it. It must not call the library.
+ * and no longjmp may leave it. It must not call the library, nor wait for a thread that does.
  */
 typedef void (*rmnet_log_callback)(int32_t level,
                                    const char *target,
@@ -363,8 +381,8 @@ typedef struct rmnet_options {
      */
     size_t input_width;
     /**
-     * Threads of the CPU executor. By default all sessions share one pool with a thread per core.
-     * Ignored on a GPU.
+     * Threads on which the CPU executor runs this session. By default all sessions share one pool with
+     * a thread per core, on which checkpoints are loaded too, whatever is set here. Ignored on a GPU.
      */
     size_t threads;
     /**
@@ -408,7 +426,8 @@ typedef struct rmnet_pixels {
      */
     const uint8_t *data;
     /**
-     * Bytes at `data`: `height * stride`, of which the gap after the last row may be missing.
+     * Bytes at `data`: `height * stride`, of which the gap after the last row may be missing. Without gaps
+     * exactly the bytes of the pixels.
      */
     size_t len;
     /**
@@ -453,11 +472,12 @@ typedef struct rmnet_prediction {
 } rmnet_prediction;
 
 /**
- * Bytes that a session holds on its device by now.
+ * Bytes that a session holds on its device by now. Begin with what rmnet_memory_default() gives.
  */
 typedef struct rmnet_memory {
     /**
-     * sizeof(rmnet_memory), which the caller sets before the call. Later versions add fields at the end.
+     * sizeof(rmnet_memory), which the caller sets before the call, as rmnet_memory_default() does. Later
+     * versions add fields at the end.
      */
     size_t size;
     /**
@@ -483,11 +503,12 @@ typedef struct rmnet_memory {
 } rmnet_memory;
 
 /**
- * An adapter. All texts are lent by the rmnet_adapters.
+ * An adapter. All texts are lent by the rmnet_adapters. Begin with what rmnet_adapter_default() gives.
  */
 typedef struct rmnet_adapter {
     /**
-     * sizeof(rmnet_adapter), which the caller sets before the call. Later versions add fields at the end.
+     * sizeof(rmnet_adapter), which the caller sets before the call, as rmnet_adapter_default() does. Later
+     * versions add fields at the end.
      */
     size_t size;
     /**
@@ -524,7 +545,8 @@ extern "C" {
 /**
  * The message of the last call on this thread that failed: what is wrong, what was expected and what
  * was found. Empty if none has failed. Calls that succeed leave it as it is, so ask only after a
- * status other than RMNET_OK.
+ * status other than RMNET_OK. Functions without a status set it only after a panic, a bug in rmnet, and
+ * in a child of fork().
  *
  * The library owns the text. It is valid until the next call on this thread that fails, or until the
  * thread ends. Never NULL.
@@ -533,18 +555,26 @@ const char *rmnet_last_error(void);
 
 /**
  * The version of the library that runs, such as "0.1.0"; RMNET_VERSION is that of the header. They go
- * together if the major numbers are equal and, while these are 0, the minor numbers too. The text is
- * valid until the process ends.
+ * together if the major numbers are equal and, while these are 0, the minor numbers too; while the minor
+ * numbers are 0 as well, all three. The text is valid until the process ends.
  */
 const char *rmnet_version(void);
 
 /**
+ * The version of the library that runs as a number: 1000000 * major + 1000 * minor + patch, as
+ * RMNET_VERSION_NUMBER is that of the header.
+ */
+uint32_t rmnet_version_number(void);
+
+/**
  * Hands what the library and wgpu log to a function of the caller, up to the level `max_level`, a value
- * of rmnet_log_level. Without it nothing is logged.
+ * of rmnet_log_level. Without a function nothing is logged.
  *
- * It can be set once in a process: a second call, or one in a process where Rust code has set a logger,
- * is RMNET_ERROR_USAGE. `user` is passed on as it is; it and the function have to stay until the process
- * ends.
+ * A second call replaces the function of the first; NULL removes it, and `max_level` is ignored. When the
+ * call returns, the previous function is not running and is not called again: until then it and its
+ * `user`, which is passed on as it is, have to stay.
+ *
+ * RMNET_ERROR_USAGE: the level is unknown, or Rust code of the process has set a logger of its own.
  */
 rmnet_status rmnet_set_log_callback(rmnet_log_callback callback,
                                     int32_t max_level,
@@ -557,6 +587,11 @@ rmnet_status rmnet_set_log_callback(rmnet_log_callback callback,
  *
  * `path` is UTF-8, on Unix any bytes. `options` may be NULL. On success `*session` is a session that
  * the caller frees with rmnet_session_free(); on failure it is NULL.
+ *
+ * RMNET_ERROR_USAGE: a pointer, an option or the name of a layer is wrong. RMNET_ERROR_INPUT: the
+ * checkpoint, a file beside it or the tuning cannot be read, the network is none that the library knows,
+ * or the input size does not fit it. RMNET_ERROR_ADAPTER: there is no such device, or its limits are too
+ * small. RMNET_ERROR_RESOURCES: there is too little memory, or the system starts no thread.
  */
 rmnet_status rmnet_session_open(const char *path,
                                 const struct rmnet_options *options,
@@ -570,7 +605,7 @@ rmnet_status rmnet_session_open(const char *path,
  * usual for the family. Everything is copied: the caller may free it when the call returns.
  *
  * `options` may be NULL. On success `*session` is a session that the caller frees with
- * rmnet_session_free(); on failure it is NULL.
+ * rmnet_session_free(); on failure it is NULL. The failures are those of rmnet_session_open().
  */
 rmnet_status rmnet_session_open_bytes(const void *bytes,
                                       size_t len,
@@ -586,25 +621,27 @@ rmnet_status rmnet_session_open_bytes(const void *bytes,
 void rmnet_session_free(struct rmnet_session *session);
 
 /**
- * Writes the shape of a full batch's input: batch, channels, height, width.
+ * Writes the shape of a full batch's input: batch, channels, height, width. RMNET_ERROR_USAGE: a pointer
+ * is NULL.
  */
-rmnet_status rmnet_session_input_shape(const struct rmnet_session *session, size_t shape[4]);
+rmnet_status rmnet_session_input_shape(const struct rmnet_session *session,
+                                       size_t shape[4]);
 
 /**
  * Writes the shape of a full batch's output: batch, channels, height, width. Logits have height and
- * width 1, and their channels are the classes.
+ * width 1, and their channels are the classes. RMNET_ERROR_USAGE: a pointer is NULL.
  */
 rmnet_status rmnet_session_output_shape(const struct rmnet_session *session, size_t shape[4]);
 
 /**
- * The number of floats in the input of so many images; 0 if `session` is NULL, or if `images` is 0 or
+ * The number of floats in the input of `images` images; 0 if `session` is NULL, or if `images` is 0 or
  * more than the session's batch.
  */
 size_t rmnet_session_input_len(const struct rmnet_session *session,
                                size_t images);
 
 /**
- * The number of floats in the output of so many images; 0 if `session` is NULL, or if `images` is 0 or
+ * The number of floats in the output of `images` images; 0 if `session` is NULL, or if `images` is 0 or
  * more than the session's batch.
  */
 size_t rmnet_session_output_len(const struct rmnet_session *session,
@@ -613,7 +650,7 @@ size_t rmnet_session_output_len(const struct rmnet_session *session,
 /**
  * Runs 1 to batch images. `input` is planar, [images, channels, height, width], and its length says how
  * many images there are (rmnet_session_input_len()). `output` belongs to the caller and has room for
- * `output_len` floats, rmnet_session_output_len() of these images or more; it gets
+ * `output_len` floats, at least rmnet_session_output_len() of these images; it gets
  * [images, channels, height, width], for logits [images, classes]. A call that fails leaves it as it is.
  *
  * A smaller number of images takes as long as a full batch. The call returns when the output is there.
@@ -630,13 +667,17 @@ rmnet_status rmnet_session_run(const struct rmnet_session *session,
 
 /**
  * Prepares images as the model's config says: resizes, crops and normalises them. `images` are `count`
- * images, 1 to batch, each of any size and format. `input` belongs to the caller and has exactly
- * `input_len` floats, rmnet_session_input_len() of `count` images; it gets
- * [images, channels, height, width], which is what rmnet_session_run() takes. A call that fails leaves
+ * images, 1 to batch, each of any size and format. `input` belongs to the caller and has room for
+ * `input_len` floats, at least rmnet_session_input_len() of `count` images; it gets
+ * [count, channels, height, width], which is what rmnet_session_run() takes. A call that fails leaves
  * it as it is.
  *
  * A network of three channels takes every format: alpha is dropped and gray is repeated. A network of
  * one channel takes the luma of colours. A network of four channels takes formats with alpha.
+ *
+ * RMNET_ERROR_USAGE: a pointer, a number of images, a length, a stride or a format is wrong.
+ * RMNET_ERROR_INPUT: an image is empty or too large, has no alpha for a network of four channels, or
+ * cannot be prepared as the model's config says. RMNET_ERROR_RESOURCES: there is too little memory.
  */
 rmnet_status rmnet_session_input_from_pixels(const struct rmnet_session *session,
                                              const struct rmnet_pixels *images,
@@ -652,6 +693,9 @@ rmnet_status rmnet_session_input_from_pixels(const struct rmnet_session *session
  * rmnet_orientation. `path` is UTF-8, on Unix any bytes. The file has at most 256 MiB, and decoding
  * takes at most 512 MiB. On success `*image` is an image that the caller frees with
  * rmnet_image_free(); on failure it is NULL.
+ *
+ * RMNET_ERROR_USAGE: a pointer is NULL, or `channels` or `orientation` is another number.
+ * RMNET_ERROR_INPUT: the file cannot be read, is no PNG or JPEG file, is damaged, or is too large.
  */
 rmnet_status rmnet_image_open(const char *path,
                               size_t channels,
@@ -659,8 +703,8 @@ rmnet_status rmnet_image_open(const char *path,
                               struct rmnet_image **image);
 
 /**
- * Decodes a PNG or JPEG file in memory, the `len` bytes at `bytes`, as rmnet_image_open() does. The
- * bytes are not needed after the call.
+ * Decodes a PNG or JPEG file in memory, the `len` bytes at `bytes`, as rmnet_image_open() does, with the
+ * same failures. The bytes are not needed after the call.
  */
 rmnet_status rmnet_image_decode(const void *bytes,
                                 size_t len,
@@ -670,7 +714,7 @@ rmnet_status rmnet_image_decode(const void *bytes,
 
 /**
  * Writes the pixels of an image, for rmnet_session_input_from_pixels(). `pixels->data` is lent: it is
- * valid until the image is freed.
+ * valid until the image is freed. RMNET_ERROR_USAGE: a pointer is NULL.
  */
 rmnet_status rmnet_image_pixels(const struct rmnet_image *image,
                                 struct rmnet_pixels *pixels);
@@ -681,15 +725,19 @@ rmnet_status rmnet_image_pixels(const struct rmnet_image *image,
 void rmnet_image_free(struct rmnet_image *image);
 
 /**
- * Writes what the output is, a value of rmnet_output: only logits have classes.
+ * Writes what the output is, a value of rmnet_output: only logits have classes. RMNET_ERROR_USAGE: a
+ * pointer is NULL.
  */
-rmnet_status rmnet_session_output_kind(const struct rmnet_session *session, int32_t *kind);
+rmnet_status rmnet_session_output_kind(const struct rmnet_session *session,
+                                       int32_t *kind);
 
 /**
  * Writes the `k` classes of one image with the largest logits, largest first; fewer if the network has
  * fewer classes. `logits` are the `logits_len` values of one image, a row of what rmnet_session_run()
  * gives. `predictions` belongs to the caller and has room for `k`. `*found` is how many were written;
  * `found` may be NULL.
+ *
+ * RMNET_ERROR_USAGE: a pointer or a length is wrong, or the output of the session is no logits.
  */
 rmnet_status rmnet_session_top_k(const struct rmnet_session *session,
                                  const float *logits,
@@ -701,6 +749,8 @@ rmnet_status rmnet_session_top_k(const struct rmnet_session *session,
 /**
  * Writes the probability of every class of one image, in the order of the logits; NaN for a regression.
  * `probabilities` belongs to the caller and has room for `probabilities_len`, at least `logits_len`.
+ *
+ * RMNET_ERROR_USAGE: as for rmnet_session_top_k().
  */
 rmnet_status rmnet_session_probabilities(const struct rmnet_session *session,
                                          const float *logits,
@@ -717,6 +767,13 @@ const char *rmnet_session_family(const struct rmnet_session *session);
  * What the session runs on: the adapter, or "cpu" with the number of threads. Lent by the session.
  */
 const char *rmnet_session_device(const struct rmnet_session *session);
+
+/**
+ * How rmnet_session_input_from_pixels() prepares an image, such as "to 256 at the shorter side, bilinear,
+ * cropped to 224x224, mean 0.485 0.456 0.406, deviation 0.229 0.224 0.225". A text for people: later
+ * versions may word it differently. Lent by the session.
+ */
+const char *rmnet_session_preprocess(const struct rmnet_session *session);
 
 /**
  * 1 if the session runs on a GPU, a software GPU included; 0 if it runs on CPU threads.
@@ -804,6 +861,8 @@ size_t rmnet_session_tuned_dispatches(const struct rmnet_session *session);
 /**
  * Writes the bytes that a session holds by now. Some buffers are made by the first run that needs them.
  * What drivers and allocators set aside is not counted. The caller sets `memory->size`.
+ *
+ * RMNET_ERROR_USAGE: a pointer is NULL, or the size is none of the struct.
  */
 rmnet_status rmnet_session_memory(const struct rmnet_session *session,
                                   struct rmnet_memory *memory);
@@ -812,6 +871,8 @@ rmnet_status rmnet_session_memory(const struct rmnet_session *session,
  * Lists the adapters, which starts the drivers that are installed. An index of this list is a device for
  * `rmnet_options.device`, as text. A machine without adapters has an empty list. On success `*adapters`
  * is a list that the caller frees with rmnet_adapters_free(); on failure it is NULL.
+ *
+ * RMNET_ERROR_USAGE: `adapters` is NULL.
  */
 rmnet_status rmnet_adapters_list(struct rmnet_adapters **adapters);
 
@@ -822,6 +883,8 @@ size_t rmnet_adapters_count(const struct rmnet_adapters *adapters);
 
 /**
  * Writes what is known of an adapter, from 0. The caller sets `adapter->size`.
+ *
+ * RMNET_ERROR_USAGE: a pointer is NULL, the size is none of the struct, or there is no such adapter.
  */
 rmnet_status rmnet_adapters_get(const struct rmnet_adapters *adapters,
                                 size_t index,
@@ -845,6 +908,28 @@ static inline rmnet_options rmnet_options_default(void)
     memset(&options, 0, sizeof options);
     options.size = sizeof options;
     return options;
+}
+
+/**
+ * What rmnet_session_memory() takes: the size of this header's struct, and zeros.
+ */
+static inline rmnet_memory rmnet_memory_default(void)
+{
+    rmnet_memory memory;
+    memset(&memory, 0, sizeof memory);
+    memory.size = sizeof memory;
+    return memory;
+}
+
+/**
+ * What rmnet_adapters_get() takes: the size of this header's struct, and NULL for every text.
+ */
+static inline rmnet_adapter rmnet_adapter_default(void)
+{
+    rmnet_adapter adapter;
+    memset(&adapter, 0, sizeof adapter);
+    adapter.size = sizeof adapter;
+    return adapter;
 }
 
 #endif /* RMNET_H */

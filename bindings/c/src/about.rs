@@ -1,10 +1,11 @@
 //! What a session says of itself.
 
-use super::pointers::{self, Versioned};
+use super::pointers::{self, Versioned, assert_no_padding, size_of_field};
 use super::session::rmnet_session;
 use super::status::{answer, c_text, call, rmnet_status};
 use rmnet::{Outcome, Session};
 use std::ffi::{CString, c_char};
+use std::mem::offset_of;
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -12,6 +13,7 @@ use std::sync::OnceLock;
 pub(crate) struct Texts {
     family: CString,
     device: CString,
+    preprocess: CString,
     pub(crate) labels: Vec<CString>,
     blocks: Vec<Block>,
     passed_over: Vec<CString>,
@@ -38,6 +40,7 @@ impl Texts {
         Texts {
             family: c_text(session.family()),
             device: c_text(&session.device_name()),
+            preprocess: c_text(&session.preprocess().to_string()),
             labels: texts(&mut session.labels().unwrap_or_default().iter().cloned()),
             blocks: session.blocks().iter().map(block).collect(),
             passed_over: texts(&mut session.passed_over().iter().map(ToString::to_string)),
@@ -48,11 +51,12 @@ impl Texts {
     }
 }
 
-/// Bytes that a session holds on its device by now.
+/// Bytes that a session holds on its device by now. Begin with what rmnet_memory_default() gives.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct rmnet_memory {
-    /// sizeof(rmnet_memory), which the caller sets before the call. Later versions add fields at the end.
+    /// sizeof(rmnet_memory), which the caller sets before the call, as rmnet_memory_default() does. Later
+    /// versions add fields at the end.
     pub size: usize,
     /// Values between layers.
     pub activations: usize,
@@ -66,9 +70,11 @@ pub struct rmnet_memory {
     pub total: usize,
 }
 
-// SAFETY: numbers of one size.
+assert_no_padding!(rmnet_memory { size, activations, scratch, weights, transfer, total });
+
+// SAFETY: numbers of one size, and zero is a value of each.
 unsafe impl Versioned for rmnet_memory {
-    const FIRST_SIZE: usize = 6 * size_of::<usize>();
+    const FIRST_SIZE: usize = offset_of!(rmnet_memory, total) + size_of_field(|m: &rmnet_memory| &m.total);
 }
 
 /// Lends a text of a session; NULL if the session is NULL or has no such text.
@@ -103,6 +109,15 @@ pub unsafe extern "C" fn rmnet_session_family(session: *const rmnet_session) -> 
 pub unsafe extern "C" fn rmnet_session_device(session: *const rmnet_session) -> *const c_char {
     // SAFETY: the caller keeps the rules of the header.
     unsafe { lend(session, |s| Some(&s.texts.device)) }
+}
+
+/// How rmnet_session_input_from_pixels() prepares an image, such as "to 256 at the shorter side, bilinear,
+/// cropped to 224x224, mean 0.485 0.456 0.406, deviation 0.229 0.224 0.225". A text for people: later
+/// versions may word it differently. Lent by the session.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rmnet_session_preprocess(session: *const rmnet_session) -> *const c_char {
+    // SAFETY: the caller keeps the rules of the header.
+    unsafe { lend(session, |s| Some(&s.texts.preprocess)) }
 }
 
 /// 1 if the session runs on a GPU, a software GPU included; 0 if it runs on CPU threads.
@@ -227,6 +242,8 @@ pub unsafe extern "C" fn rmnet_session_tuned_dispatches(session: *const rmnet_se
 
 /// Writes the bytes that a session holds by now. Some buffers are made by the first run that needs them.
 /// What drivers and allocators set aside is not counted. The caller sets `memory->size`.
+///
+/// RMNET_ERROR_USAGE: a pointer is NULL, or the size is none of the struct.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_memory(
     session: *const rmnet_session,

@@ -1,9 +1,11 @@
 //! The adapters of the machine.
 
-use super::pointers::{self, Versioned};
+use super::pointers::{self, Versioned, assert_no_padding, size_of_field};
+use super::process;
 use super::status::{Failure, answer, c_text, call, rmnet_status};
 use rmnet::AdapterReport;
 use std::ffi::{CString, c_char};
+use std::mem::offset_of;
 use std::ptr;
 
 /// The adapters of the machine at one time, best first. Made by rmnet_adapters_list(), freed by
@@ -34,11 +36,12 @@ impl Adapter {
     }
 }
 
-/// An adapter. All texts are lent by the rmnet_adapters.
+/// An adapter. All texts are lent by the rmnet_adapters. Begin with what rmnet_adapter_default() gives.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct rmnet_adapter {
-    /// sizeof(rmnet_adapter), which the caller sets before the call. Later versions add fields at the end.
+    /// sizeof(rmnet_adapter), which the caller sets before the call, as rmnet_adapter_default() does. Later
+    /// versions add fields at the end.
     pub size: usize,
     /// Its name, such as "NVIDIA H100".
     pub name: *const c_char,
@@ -55,19 +58,25 @@ pub struct rmnet_adapter {
     pub problem: *const c_char,
 }
 
+assert_no_padding!(rmnet_adapter { size, name, kind, backend, driver, pci, problem });
+
 // SAFETY: a number and pointers, all of one size, and zero is a value of each.
 unsafe impl Versioned for rmnet_adapter {
-    const FIRST_SIZE: usize = 7 * size_of::<usize>();
+    const FIRST_SIZE: usize =
+        offset_of!(rmnet_adapter, problem) + size_of_field(|a: &rmnet_adapter| &a.problem);
 }
 
 /// Lists the adapters, which starts the drivers that are installed. An index of this list is a device for
 /// `rmnet_options.device`, as text. A machine without adapters has an empty list. On success `*adapters`
 /// is a list that the caller frees with rmnet_adapters_free(); on failure it is NULL.
+///
+/// RMNET_ERROR_USAGE: `adapters` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_adapters_list(adapters: *mut *mut rmnet_adapters) -> rmnet_status {
     // SAFETY: the caller keeps the rules of the header.
     call(|| unsafe {
         pointers::store(adapters, ptr::null_mut(), "adapters")?;
+        process::started();
         let found = rmnet::adapters().iter().map(Adapter::of).collect();
         let list = Box::into_raw(Box::new(rmnet_adapters { found }));
         pointers::store(adapters, list, "adapters")
@@ -82,6 +91,8 @@ pub unsafe extern "C" fn rmnet_adapters_count(adapters: *const rmnet_adapters) -
 }
 
 /// Writes what is known of an adapter, from 0. The caller sets `adapter->size`.
+///
+/// RMNET_ERROR_USAGE: a pointer is NULL, the size is none of the struct, or there is no such adapter.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_adapters_get(
     adapters: *const rmnet_adapters,

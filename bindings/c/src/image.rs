@@ -1,7 +1,7 @@
 //! Images: pixels in the caller's memory, and PNG and JPEG files.
 
 use super::pointers;
-use super::status::{Failure, answer, call, rmnet_status};
+use super::status::{Failure, answer, call, rmnet_status, silence_decoders};
 use rmnet::images::{self, ColorMode, Orientation, Pixels};
 use rmnet::{ImageView, PixelFormat, Size};
 use std::ffi::{c_char, c_void};
@@ -47,7 +47,8 @@ pub enum rmnet_orientation {
 pub struct rmnet_pixels {
     /// The first pixel of the top row.
     pub data: *const u8,
-    /// Bytes at `data`: `height * stride`, of which the gap after the last row may be missing.
+    /// Bytes at `data`: `height * stride`, of which the gap after the last row may be missing. Without gaps
+    /// exactly the bytes of the pixels.
     pub len: usize,
     /// Rows.
     pub height: usize,
@@ -77,10 +78,24 @@ pub(crate) unsafe fn views<'a>(images: &[rmnet_pixels]) -> Result<Vec<ImageView<
                 )));
             }
         };
+        let row = image.width.saturating_mul(format.bytes());
+        let stride = if image.stride == 0 { row } else { image.stride };
+        if stride < row {
+            return Err(Failure::usage(format!(
+                "image {index}: expected a stride of at least {row} bytes, a row of {} pixels, found {stride}",
+                image.width
+            )));
+        }
+        let needed = image.height.saturating_sub(1).saturating_mul(stride).saturating_add(row);
+        if image.len < needed || (stride == row && image.len > needed) {
+            return Err(Failure::usage(format!(
+                "image {index}: expected {needed} bytes, {} rows of {stride}, found a length of {}",
+                image.height, image.len
+            )));
+        }
         // SAFETY: as promised by the caller.
         let data = unsafe { pointers::values(image.data, image.len, &format!("image {index}: data")) }?;
-        let view = ImageView::new(data, Size::new(image.height, image.width), format);
-        Ok(if image.stride == 0 { view } else { view.with_stride(image.stride) })
+        Ok(ImageView::new(data, Size::new(image.height, image.width), format).with_stride(stride))
     };
     images.iter().enumerate().map(view).collect()
 }
@@ -98,6 +113,9 @@ pub struct rmnet_image {
 /// rmnet_orientation. `path` is UTF-8, on Unix any bytes. The file has at most 256 MiB, and decoding
 /// takes at most 512 MiB. On success `*image` is an image that the caller frees with
 /// rmnet_image_free(); on failure it is NULL.
+///
+/// RMNET_ERROR_USAGE: a pointer is NULL, or `channels` or `orientation` is another number.
+/// RMNET_ERROR_INPUT: the file cannot be read, is no PNG or JPEG file, is damaged, or is too large.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_image_open(
     path: *const c_char,
@@ -112,13 +130,14 @@ pub unsafe extern "C" fn rmnet_image_open(
         let (mode, orientation) = (color_mode(channels)?, known_orientation(orientation)?);
         let named = |e: &dyn std::fmt::Display| Failure::input(format!("{}: {e}", path.display()));
         let bytes = read(&path).map_err(|e| named(&e))?;
+        silence_decoders();
         let pixels = images::decode(&bytes, mode, orientation).map_err(|e| named(&e))?;
         pointers::store(image, Box::into_raw(Box::new(rmnet_image { pixels })), "image")
     })
 }
 
-/// Decodes a PNG or JPEG file in memory, the `len` bytes at `bytes`, as rmnet_image_open() does. The
-/// bytes are not needed after the call.
+/// Decodes a PNG or JPEG file in memory, the `len` bytes at `bytes`, as rmnet_image_open() does, with the
+/// same failures. The bytes are not needed after the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_image_decode(
     bytes: *const c_void,
@@ -131,13 +150,14 @@ pub unsafe extern "C" fn rmnet_image_decode(
     call(|| unsafe {
         pointers::store(image, ptr::null_mut(), "image")?;
         let bytes = pointers::values(bytes.cast::<u8>(), len, "bytes")?;
+        silence_decoders();
         let pixels = images::decode(bytes, color_mode(channels)?, known_orientation(orientation)?)?;
         pointers::store(image, Box::into_raw(Box::new(rmnet_image { pixels })), "image")
     })
 }
 
 /// Writes the pixels of an image, for rmnet_session_input_from_pixels(). `pixels->data` is lent: it is
-/// valid until the image is freed.
+/// valid until the image is freed. RMNET_ERROR_USAGE: a pointer is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_image_pixels(
     image: *const rmnet_image,

@@ -17,6 +17,7 @@ mod logging;
 mod options;
 mod pointers;
 mod predict;
+mod process;
 mod session;
 mod status;
 mod version;
@@ -30,3 +31,11 @@ pub use predict::*;
 pub use session::*;
 pub use status::{rmnet_last_error, rmnet_status};
 pub use version::*;
+
+/// Any thread of the caller may use and free a handle.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<rmnet_session>();
+    shared::<rmnet_image>();
+    shared::<rmnet_adapters>();
+};

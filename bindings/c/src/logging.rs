@@ -3,6 +3,7 @@
 use super::status::{Failure, c_text, call, rmnet_status};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::ffi::{c_char, c_void};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 /// How much a message matters.
 #[derive(Clone, Copy)]
@@ -27,20 +28,26 @@ pub enum rmnet_log_level {
 /// rmnet_set_log_callback(). Both texts are valid during the call only.
 ///
 /// It is called on the thread that logs, so on several threads at once. It has to return: no exception
-/// and no longjmp may leave it. It must not call the library.
+/// and no longjmp may leave it. It must not call the library, nor wait for a thread that does.
 pub type rmnet_log_callback = Option<
     unsafe extern "C" fn(level: i32, target: *const c_char, message: *const c_char, user: *mut c_void),
 >;
 
-struct CallbackLog {
+/// The caller's function, and what it is passed.
+struct Sink {
     callback: unsafe extern "C" fn(i32, *const c_char, *const c_char, *mut c_void),
     user: *mut c_void,
 }
 
 // SAFETY: the caller promises that the callback may be called on any thread with this pointer.
-unsafe impl Send for CallbackLog {}
+unsafe impl Send for Sink {}
 // SAFETY: as above.
-unsafe impl Sync for CallbackLog {}
+unsafe impl Sync for Sink {}
+
+/// Held for reading while the function runs, so that it is not running any more once another one is set.
+static SINK: RwLock<Option<Sink>> = RwLock::new(None);
+
+struct CallbackLog;
 
 impl Log for CallbackLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -48,17 +55,20 @@ impl Log for CallbackLog {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let level = match record.level() {
-                Level::Error => rmnet_log_level::RMNET_LOG_ERROR,
-                Level::Warn => rmnet_log_level::RMNET_LOG_WARN,
-                Level::Info => rmnet_log_level::RMNET_LOG_INFO,
-                Level::Debug => rmnet_log_level::RMNET_LOG_DEBUG,
-                Level::Trace => rmnet_log_level::RMNET_LOG_TRACE,
-            };
-            let (target, message) = (c_text(record.target()), c_text(&record.args().to_string()));
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let level = match record.level() {
+            Level::Error => rmnet_log_level::RMNET_LOG_ERROR,
+            Level::Warn => rmnet_log_level::RMNET_LOG_WARN,
+            Level::Info => rmnet_log_level::RMNET_LOG_INFO,
+            Level::Debug => rmnet_log_level::RMNET_LOG_DEBUG,
+            Level::Trace => rmnet_log_level::RMNET_LOG_TRACE,
+        };
+        let (target, message) = (c_text(record.target()), c_text(&record.args().to_string()));
+        if let Some(sink) = &*SINK.read().unwrap_or_else(PoisonError::into_inner) {
             // SAFETY: the caller's function takes these; both texts outlive the call.
-            unsafe { (self.callback)(level as i32, target.as_ptr(), message.as_ptr(), self.user) };
+            unsafe { (sink.callback)(level as i32, target.as_ptr(), message.as_ptr(), sink.user) };
         }
     }
 
@@ -66,11 +76,13 @@ impl Log for CallbackLog {
 }
 
 /// Hands what the library and wgpu log to a function of the caller, up to the level `max_level`, a value
-/// of rmnet_log_level. Without it nothing is logged.
+/// of rmnet_log_level. Without a function nothing is logged.
 ///
-/// It can be set once in a process: a second call, or one in a process where Rust code has set a logger,
-/// is RMNET_ERROR_USAGE. `user` is passed on as it is; it and the function have to stay until the process
-/// ends.
+/// A second call replaces the function of the first; NULL removes it, and `max_level` is ignored. When the
+/// call returns, the previous function is not running and is not called again: until then it and its
+/// `user`, which is passed on as it is, have to stay.
+///
+/// RMNET_ERROR_USAGE: the level is unknown, or Rust code of the process has set a logger of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_set_log_callback(
     callback: rmnet_log_callback,
@@ -78,26 +90,37 @@ pub unsafe extern "C" fn rmnet_set_log_callback(
     user: *mut c_void,
 ) -> rmnet_status {
     call(|| {
-        let callback = callback
-            .ok_or_else(|| Failure::usage("callback: expected a pointer to a function, found NULL"))?;
-        let levels = [
-            LevelFilter::Off,
-            LevelFilter::Error,
-            LevelFilter::Warn,
-            LevelFilter::Info,
-            LevelFilter::Debug,
-            LevelFilter::Trace,
-        ];
-        let level = usize::try_from(max_level).ok().and_then(|level| levels.get(level));
-        let unknown = || {
-            Failure::usage(format!(
-                "max_level: expected RMNET_LOG_OFF (0) to RMNET_LOG_TRACE (5), found {max_level}"
-            ))
+        let level = match callback {
+            Some(_) => level_filter(max_level)?,
+            None => LevelFilter::Off,
         };
-        let level = *level.ok_or_else(unknown)?;
-        log::set_boxed_logger(Box::new(CallbackLog { callback, user }))
-            .map_err(|_| Failure::usage("the process has a logger already"))?;
-        log::set_max_level(level);
+        static IS_OURS: OnceLock<bool> = OnceLock::new();
+        if callback.is_some() && !*IS_OURS.get_or_init(|| log::set_logger(&CallbackLog).is_ok()) {
+            return Err(Failure::usage("Rust code of this process has set a logger of its own"));
+        }
+        let mut sink = SINK.write().unwrap_or_else(PoisonError::into_inner);
+        let previous = sink.take();
+        *sink = callback.map(|callback| Sink { callback, user });
+        // Another logger's level stays.
+        if sink.is_some() || previous.is_some() {
+            log::set_max_level(level);
+        }
         Ok(())
+    })
+}
+
+fn level_filter(level: i32) -> Result<LevelFilter, Failure> {
+    Ok(match level {
+        0 => LevelFilter::Off,
+        1 => LevelFilter::Error,
+        2 => LevelFilter::Warn,
+        3 => LevelFilter::Info,
+        4 => LevelFilter::Debug,
+        5 => LevelFilter::Trace,
+        other => {
+            return Err(Failure::usage(format!(
+                "max_level: expected RMNET_LOG_OFF (0) to RMNET_LOG_TRACE (5), found {other}"
+            )));
+        }
     })
 }

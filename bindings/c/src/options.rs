@@ -1,9 +1,10 @@
 //! The options of a session.
 
-use super::pointers::{self, Versioned};
+use super::pointers::{self, Versioned, assert_no_padding, size_of_field};
 use super::status::Failure;
 use rmnet::{Assume, Device, LoadOptions, Mode, Options, OutputChoice, Precision, Threads, Tuning};
 use std::ffi::c_char;
+use std::mem::offset_of;
 use std::time::Duration;
 
 /// The type in which values between layers and weights are stored. Sums are float in either.
@@ -60,8 +61,8 @@ pub struct rmnet_options {
     pub input_height: usize,
     /// Input width, the model's own by default.
     pub input_width: usize,
-    /// Threads of the CPU executor. By default all sessions share one pool with a thread per core.
-    /// Ignored on a GPU.
+    /// Threads on which the CPU executor runs this session. By default all sessions share one pool with
+    /// a thread per core, on which checkpoints are loaded too, whatever is set here. Ignored on a GPU.
     pub threads: usize,
     /// Milliseconds that a run or an upload waits for the GPU's driver before it fails, 300000 (five
     /// minutes) by default. Ignored on the CPU.
@@ -81,10 +82,28 @@ pub struct rmnet_options {
     pub safe_shaders: i32,
 }
 
-// SAFETY: pointers and numbers, without padding (see the test), and zero is a value of each.
+assert_no_padding!(rmnet_options {
+    size,
+    device,
+    output,
+    assume,
+    tuning_path,
+    batch,
+    input_height,
+    input_width,
+    threads,
+    timeout_ms,
+    precision,
+    mode,
+    merge,
+    unchecked_input,
+    safe_shaders,
+});
+
+// SAFETY: pointers and numbers, without padding, and zero is a value of each.
 unsafe impl Versioned for rmnet_options {
-    /// This is the first version. A field that is added leaves this number as it is.
-    const FIRST_SIZE: usize = 9 * size_of::<usize>() + 6 * size_of::<i32>();
+    const FIRST_SIZE: usize =
+        offset_of!(rmnet_options, safe_shaders) + size_of_field(|o: &rmnet_options| &o.safe_shaders);
 }
 
 /// Options as the library has them.
@@ -112,9 +131,9 @@ pub(crate) unsafe fn settings(pointer: *const rmnet_options) -> Result<Settings,
     let mut run = Options::default()
         .precision(precision(given.precision)?)
         .mode(mode(given.mode)?)
-        .merge(given.merge != 0)
-        .check_input(given.unchecked_input == 0)
-        .safe_shaders(given.safe_shaders != 0)
+        .merge(flag(given.merge, "options.merge")?)
+        .check_input(!flag(given.unchecked_input, "options.unchecked_input")?)
+        .safe_shaders(flag(given.safe_shaders, "options.safe_shaders")?)
         .batch(given.batch.max(1));
     if let Some(device) = device {
         if device.is_empty() {
@@ -153,6 +172,15 @@ pub(crate) unsafe fn settings(pointer: *const rmnet_options) -> Result<Settings,
         size => load = load.size(size),
     }
     Ok(Settings { load, run })
+}
+
+/// Another number is refused, so that a later version can give it a meaning.
+fn flag(value: i32, name: &str) -> Result<bool, Failure> {
+    match value {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(Failure::usage(format!("{name}: expected 0 or 1, found {other}"))),
+    }
 }
 
 fn precision(value: i32) -> Result<Precision, Failure> {
@@ -203,10 +231,13 @@ fn assumptions(text: &str) -> Result<Assume, Failure> {
 mod tests {
     use super::*;
 
+    /// The sizes that callers of the first version state. They never change.
     #[test]
-    fn the_struct_has_no_padding() {
-        // A field of a later version must not lie in the padding of this one.
-        assert_eq!(size_of::<rmnet_options>(), rmnet_options::FIRST_SIZE);
+    #[cfg(target_pointer_width = "64")]
+    fn first_sizes_stay() {
+        assert_eq!(rmnet_options::FIRST_SIZE, 96);
+        assert_eq!(crate::rmnet_memory::FIRST_SIZE, 48);
+        assert_eq!(crate::rmnet_adapter::FIRST_SIZE, 56);
     }
 
     #[test]

@@ -5,9 +5,6 @@ use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
 use std::path::PathBuf;
 
-/// A struct larger than this has a size that was never set.
-const MAX_STRUCT: usize = 4096;
-
 fn check<T>(pointer: *const T, name: &str) -> Result<(), Failure> {
     if pointer.is_null() {
         return Err(Failure::usage(format!("{name}: expected a pointer, found NULL")));
@@ -64,6 +61,34 @@ pub unsafe fn store<T>(place: *mut T, value: T, name: &str) -> Result<(), Failur
     Ok(())
 }
 
+/// Copies values to a buffer of the caller, who has room for `len`.
+///
+/// # Safety
+/// Unless it is NULL, `place` is to memory for `len` values.
+pub unsafe fn copy<T: Copy>(values: &[T], place: *mut T, len: usize, name: &str) -> Result<(), Failure> {
+    check_values(place, len, name)?;
+    if values.len() > len {
+        return Err(no_room(values.len(), len, name));
+    }
+    // SAFETY: neither NULL nor unaligned, with room for the values, and the caller promises the rest.
+    unsafe { place.copy_from(values.as_ptr(), values.len()) };
+    Ok(())
+}
+
+/// A buffer of the caller that is too small.
+pub fn no_room(expected: usize, found: usize, name: &str) -> Failure {
+    Failure::usage(format!("{name}: expected room for {expected} values, found {found}"))
+}
+
+/// `len` zeros, or the failure that there is no memory for them.
+pub fn zeros(len: usize, what: &str) -> Result<Vec<f32>, Failure> {
+    let mut values = Vec::new();
+    let refused = |_| Failure::memory(len.saturating_mul(size_of::<f32>()), what);
+    values.try_reserve_exact(len).map_err(refused)?;
+    values.resize(len, 0.0);
+    Ok(values)
+}
+
 /// The text at `pointer`; `None` for NULL.
 ///
 /// # Safety
@@ -74,7 +99,9 @@ pub unsafe fn text<'a>(pointer: *const c_char, name: &str) -> Result<Option<&'a 
     }
     // SAFETY: not NULL, and the caller promises the rest.
     let text = unsafe { CStr::from_ptr(pointer) };
-    let not_utf8 = |_| Failure::usage(format!("{name}: expected UTF-8, found {text:?}"));
+    let not_utf8 = |e: std::str::Utf8Error| {
+        Failure::usage(format!("{name}: expected UTF-8, found other bytes from byte {}", e.valid_up_to()))
+    };
     text.to_str().map(Some).map_err(not_utf8)
 }
 
@@ -103,9 +130,29 @@ pub unsafe fn path(pointer: *const c_char, name: &str) -> Result<PathBuf, Failur
 /// # Safety
 /// The type is `repr(C)`, without padding, its first field is a `usize`, and zero bytes are a value of it.
 pub unsafe trait Versioned: Copy {
-    /// Its size in the first version that had it.
+    /// Its size in the first version that had it: where the last field of that version ends. A field that is added leaves it as it is.
     const FIRST_SIZE: usize;
+
+    /// A larger size was never set: the memory of the caller's struct held something else.
+    const MAX_SIZE: usize = 2 * size_of::<Self>();
 }
+
+/// The size of the field that `_field` gives.
+pub const fn size_of_field<S, T>(_field: fn(&S) -> &T) -> usize {
+    size_of::<T>()
+}
+
+/// Asserts at compile time that a struct, all of whose fields are listed, has no padding: a field of a later version would lie in padding
+/// at the end, which an older caller has not set.
+macro_rules! assert_no_padding {
+    ($type:ident { $($field:ident),+ $(,)? }) => {
+        const _: () = {
+            let _all: fn(&$type) = |$type { $($field: _),+ }| ();
+            assert!(size_of::<$type>() == 0 $(+ $crate::pointers::size_of_field(|s: &$type| &s.$field))+);
+        };
+    };
+}
+pub(crate) use assert_no_padding;
 
 /// Reads a struct of the caller's version: fields that an older version lacks are zero, and fields of a newer
 /// version have to be.
@@ -160,7 +207,7 @@ unsafe fn size_of_given<T: Versioned>(pointer: *const T, name: &str) -> Result<u
     check(pointer, name)?;
     // SAFETY: neither NULL nor unaligned; the first field is a size.
     let size = unsafe { *pointer.cast::<usize>() };
-    match (T::FIRST_SIZE..=MAX_STRUCT).contains(&size) {
+    match (T::FIRST_SIZE..=T::MAX_SIZE).contains(&size) {
         true => Ok(size),
         false => Err(Failure::usage(format!(
             "{name}: expected `size` to be the size of the struct, {} bytes, found {size}",
@@ -231,10 +278,18 @@ mod tests {
 
     #[test]
     fn sizes_that_no_version_had_are_refused() {
-        for size in [0, 1, size_of::<Old>() - 1, MAX_STRUCT + 1, usize::MAX] {
+        for size in [0, 1, size_of::<Old>() - 1, New::MAX_SIZE + 1, usize::MAX] {
             let new = New { size, first: 5, second: 0, third: 0 };
             // SAFETY: a size that is wrong is refused before anything is read.
             assert!(unsafe { read(&raw const new, "struct") }.is_err(), "{size}");
+        }
+    }
+
+    #[test]
+    fn memory_that_there_is_not_is_refused() {
+        assert_eq!(zeros(2, "two").ok(), Some(vec![0.0; 2]));
+        for len in [usize::MAX, usize::MAX / 4, usize::MAX / 8 - 8] {
+            assert!(zeros(len, "all").is_err(), "{len}");
         }
     }
 
@@ -251,6 +306,7 @@ mod tests {
             assert_eq!(values(std::ptr::null::<f32>(), 0, "values").ok(), Some(&[][..]));
             assert!(store(std::ptr::null_mut(), 1, "place").is_err());
             assert!(text(c"\xff".as_ptr(), "text").is_err());
+            assert!(copy(&[1.0, 2.0], [0.0f32; 2].as_mut_ptr(), 1, "place").is_err());
             assert_eq!(text(std::ptr::null(), "text").ok(), Some(None));
         }
     }

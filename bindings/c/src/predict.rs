@@ -2,7 +2,7 @@
 
 use super::pointers;
 use super::session::rmnet_session;
-use super::status::{Failure, call, rmnet_status};
+use super::status::{call, rmnet_status};
 use rmnet::OutputKind;
 use std::ffi::c_char;
 use std::ptr;
@@ -34,7 +34,8 @@ pub struct rmnet_prediction {
     pub logit: f32,
 }
 
-/// Writes what the output is, a value of rmnet_output: only logits have classes.
+/// Writes what the output is, a value of rmnet_output: only logits have classes. RMNET_ERROR_USAGE: a
+/// pointer is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_output_kind(
     session: *const rmnet_session,
@@ -56,6 +57,8 @@ pub unsafe extern "C" fn rmnet_session_output_kind(
 /// fewer classes. `logits` are the `logits_len` values of one image, a row of what rmnet_session_run()
 /// gives. `predictions` belongs to the caller and has room for `k`. `*found` is how many were written;
 /// `found` may be NULL.
+///
+/// RMNET_ERROR_USAGE: a pointer or a length is wrong, or the output of the session is no logits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_top_k(
     session: *const rmnet_session,
@@ -76,7 +79,7 @@ pub unsafe extern "C" fn rmnet_session_top_k(
             pointers::check_values(predictions, k, "predictions")?;
         }
         let top = session.session.top_k(logits, k)?;
-        for (index, prediction) in top.iter().enumerate() {
+        for (index, prediction) in top.iter().take(k).enumerate() {
             let label =
                 session.texts.labels.get(prediction.class).map_or(ptr::null(), |label| label.as_ptr());
             let written = rmnet_prediction {
@@ -96,6 +99,8 @@ pub unsafe extern "C" fn rmnet_session_top_k(
 
 /// Writes the probability of every class of one image, in the order of the logits; NaN for a regression.
 /// `probabilities` belongs to the caller and has room for `probabilities_len`, at least `logits_len`.
+///
+/// RMNET_ERROR_USAGE: as for rmnet_session_top_k().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_probabilities(
     session: *const rmnet_session,
@@ -110,13 +115,10 @@ pub unsafe extern "C" fn rmnet_session_probabilities(
         let logits = pointers::values(logits, logits_len, "logits")?;
         pointers::check_values(probabilities, probabilities_len, "probabilities")?;
         if probabilities_len < logits_len {
-            return Err(Failure::usage(format!(
-                "probabilities: expected room for {logits_len}, found {probabilities_len}"
-            )));
+            return Err(pointers::no_room(logits_len, probabilities_len, "probabilities"));
         }
         let values = session.session.probabilities(logits)?;
         let values = values.unwrap_or_else(|| vec![f64::NAN; logits_len]);
-        probabilities.copy_from(values.as_ptr(), values.len());
-        Ok(())
+        pointers::copy(&values, probabilities, probabilities_len, "probabilities")
     })
 }

@@ -4,15 +4,16 @@ use super::about::Texts;
 use super::image::{rmnet_pixels, views};
 use super::options::{Settings, rmnet_options, settings};
 use super::pointers;
+use super::process;
 use super::status::{Failure, answer, call, rmnet_status};
-use rmnet::{Checkpoint, Error, Model, Session};
+use rmnet::{Checkpoint, Model, Session};
 use std::ffi::{c_char, c_void};
 use std::ptr;
 
 /// A network on a device, ready to run.
 ///
-/// Made by rmnet_session_open() or rmnet_session_open_bytes(), freed by rmnet_session_free(). Any
-/// number of threads may use one session at the same time: every function that takes a
+/// Made by rmnet_session_open() or rmnet_session_open_bytes(), freed by rmnet_session_free() on any
+/// thread. Any number of threads may use one session at the same time: every function that takes a
 /// `const rmnet_session *` may be called while others run.
 pub struct rmnet_session {
     pub(crate) session: Session,
@@ -25,6 +26,11 @@ pub struct rmnet_session {
 ///
 /// `path` is UTF-8, on Unix any bytes. `options` may be NULL. On success `*session` is a session that
 /// the caller frees with rmnet_session_free(); on failure it is NULL.
+///
+/// RMNET_ERROR_USAGE: a pointer, an option or the name of a layer is wrong. RMNET_ERROR_INPUT: the
+/// checkpoint, a file beside it or the tuning cannot be read, the network is none that the library knows,
+/// or the input size does not fit it. RMNET_ERROR_ADAPTER: there is no such device, or its limits are too
+/// small. RMNET_ERROR_RESOURCES: there is too little memory, or the system starts no thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_open(
     path: *const c_char,
@@ -35,6 +41,7 @@ pub unsafe extern "C" fn rmnet_session_open(
     call(|| unsafe {
         pointers::store(session, ptr::null_mut(), "session")?;
         let path = pointers::path(path, "path")?;
+        process::started();
         let settings = settings(options)?;
         let opened = open(&Checkpoint::open(path)?, &settings)?;
         pointers::store(session, Box::into_raw(opened), "session")
@@ -48,7 +55,7 @@ pub unsafe extern "C" fn rmnet_session_open(
 /// usual for the family. Everything is copied: the caller may free it when the call returns.
 ///
 /// `options` may be NULL. On success `*session` is a session that the caller frees with
-/// rmnet_session_free(); on failure it is NULL.
+/// rmnet_session_free(); on failure it is NULL. The failures are those of rmnet_session_open().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_open_bytes(
     bytes: *const c_void,
@@ -64,6 +71,7 @@ pub unsafe extern "C" fn rmnet_session_open_bytes(
         let given = pointers::values(bytes.cast::<u8>(), len, "bytes")?;
         let config = pointers::text(config_json, "config_json")?;
         let preprocessor = pointers::text(preprocessor_json, "preprocessor_json")?;
+        process::started();
         let settings = settings(options)?;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(len).map_err(|_| Failure::memory(len, "a copy of the checkpoint"))?;
@@ -94,7 +102,8 @@ pub unsafe extern "C" fn rmnet_session_free(session: *mut rmnet_session) {
     }
 }
 
-/// Writes the shape of a full batch's input: batch, channels, height, width.
+/// Writes the shape of a full batch's input: batch, channels, height, width. RMNET_ERROR_USAGE: a pointer
+/// is NULL.
 /// cbindgen:ptrs-as-arrays=[[shape;4]]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_input_shape(
@@ -106,7 +115,7 @@ pub unsafe extern "C" fn rmnet_session_input_shape(
 }
 
 /// Writes the shape of a full batch's output: batch, channels, height, width. Logits have height and
-/// width 1, and their channels are the classes.
+/// width 1, and their channels are the classes. RMNET_ERROR_USAGE: a pointer is NULL.
 /// cbindgen:ptrs-as-arrays=[[shape;4]]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_output_shape(
@@ -129,7 +138,7 @@ unsafe fn write_shape(
     })
 }
 
-/// The number of floats in the input of so many images; 0 if `session` is NULL, or if `images` is 0 or
+/// The number of floats in the input of `images` images; 0 if `session` is NULL, or if `images` is 0 or
 /// more than the session's batch.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_input_len(session: *const rmnet_session, images: usize) -> usize {
@@ -137,7 +146,7 @@ pub unsafe extern "C" fn rmnet_session_input_len(session: *const rmnet_session, 
     unsafe { len_of(session, images, Session::input_shape) }
 }
 
-/// The number of floats in the output of so many images; 0 if `session` is NULL, or if `images` is 0 or
+/// The number of floats in the output of `images` images; 0 if `session` is NULL, or if `images` is 0 or
 /// more than the session's batch.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_output_len(session: *const rmnet_session, images: usize) -> usize {
@@ -156,7 +165,7 @@ unsafe fn len_of(session: *const rmnet_session, images: usize, shape: fn(&Sessio
 
 /// Runs 1 to batch images. `input` is planar, [images, channels, height, width], and its length says how
 /// many images there are (rmnet_session_input_len()). `output` belongs to the caller and has room for
-/// `output_len` floats, rmnet_session_output_len() of these images or more; it gets
+/// `output_len` floats, at least rmnet_session_output_len() of these images; it gets
 /// [images, channels, height, width], for logits [images, classes]. A call that fails leaves it as it is.
 ///
 /// A smaller number of images takes as long as a full batch. The call returns when the output is there.
@@ -180,25 +189,26 @@ pub unsafe extern "C" fn rmnet_session_run(
         let images = input_len / per_image(session.input_shape());
         let expected = images.saturating_mul(per_image(session.output_shape()));
         if output_len < expected {
-            return Err(Error::OutputLength { expected, found: output_len }.into());
+            return Err(pointers::no_room(expected, output_len, "output"));
         }
         pointers::check_values(output, output_len, "output")?;
         // Not `run_into`, whose slice would have to hold values already.
-        let values = session.run(input)?;
-        debug_assert_eq!(values.len(), expected);
-        output.copy_from(values.as_ptr(), values.len());
-        Ok(())
+        pointers::copy(&session.run(input)?, output, output_len, "output")
     })
 }
 
 /// Prepares images as the model's config says: resizes, crops and normalises them. `images` are `count`
-/// images, 1 to batch, each of any size and format. `input` belongs to the caller and has exactly
-/// `input_len` floats, rmnet_session_input_len() of `count` images; it gets
-/// [images, channels, height, width], which is what rmnet_session_run() takes. A call that fails leaves
+/// images, 1 to batch, each of any size and format. `input` belongs to the caller and has room for
+/// `input_len` floats, at least rmnet_session_input_len() of `count` images; it gets
+/// [count, channels, height, width], which is what rmnet_session_run() takes. A call that fails leaves
 /// it as it is.
 ///
 /// A network of three channels takes every format: alpha is dropped and gray is repeated. A network of
 /// one channel takes the luma of colours. A network of four channels takes formats with alpha.
+///
+/// RMNET_ERROR_USAGE: a pointer, a number of images, a length, a stride or a format is wrong.
+/// RMNET_ERROR_INPUT: an image is empty or too large, has no alpha for a network of four channels, or
+/// cannot be prepared as the model's config says. RMNET_ERROR_RESOURCES: there is too little memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_input_from_pixels(
     session: *const rmnet_session,
@@ -214,12 +224,13 @@ pub unsafe extern "C" fn rmnet_session_input_from_pixels(
         pointers::check_values(input, input_len, "input")?;
         let views = views(images)?;
         let [batch, channels, height, width] = session.input_shape();
+        // `input_into` refuses more images than the batch.
         let expected = count.min(batch) * channels * height * width;
-        if (1..=batch).contains(&count) && input_len != expected {
-            return Err(Error::InputSlice { expected, found: input_len }.into());
+        if input_len < expected {
+            return Err(pointers::no_room(expected, input_len, "input"));
         }
-        let values = session.input_of(&views)?;
-        input.copy_from(values.as_ptr(), values.len());
-        Ok(())
+        let mut values = pointers::zeros(expected, "the input")?;
+        session.input_into(&views, &mut values)?;
+        pointers::copy(&values, input, input_len, "input")
     })
 }

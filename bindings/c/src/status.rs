@@ -1,13 +1,15 @@
 //! Status codes, the message of the last error, and the wrapper around every call that can fail.
 
+use super::process;
 use rmnet::error::{CheckpointError, ImageError, ModelError, ThreadsError, TuningError};
 use rmnet::{Error, ErrorKind};
 use std::any::Any;
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 
-/// What a call came to. The numbers are the exit codes of the program `rmnet`, which also has 5
+/// The result of a call. The numbers are the exit codes of the program `rmnet`, which also has 5
 /// (verification failed) and 7 (slower than a baseline). A later version may add further numbers:
 /// take every value other than RMNET_OK as a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +17,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub enum rmnet_status {
     /// Done.
     RMNET_OK = 0,
-    /// The call is wrong: NULL, an option, a length, or the size of a struct.
+    /// The call is wrong: NULL, an option, a length, the size of a struct, pixels that do not have the
+    /// length that they state, or classes of an output that is no logits. In a child of fork(): any call.
     RMNET_ERROR_USAGE = 2,
     /// The checkpoint, image or input cannot be used, or the network's values are not finite.
     RMNET_ERROR_INPUT = 3,
@@ -106,7 +109,8 @@ thread_local! {
 
 /// The message of the last call on this thread that failed: what is wrong, what was expected and what
 /// was found. Empty if none has failed. Calls that succeed leave it as it is, so ask only after a
-/// status other than RMNET_OK.
+/// status other than RMNET_OK. Functions without a status set it only after a panic, a bug in rmnet, and
+/// in a child of fork().
 ///
 /// The library owns the text. It is valid until the next call on this thread that fails, or until the
 /// thread ends. Never NULL.
@@ -118,19 +122,52 @@ pub extern "C" fn rmnet_last_error() -> *const c_char {
 
 /// Runs the body of a call: keeps the message of a failure, and turns a panic into one.
 pub fn call(body: impl FnOnce() -> Result<(), Failure>) -> rmnet_status {
-    let failure = match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(())) => return rmnet_status::RMNET_OK,
-        Ok(Err(failure)) => failure,
-        Err(payload) => Failure::panic(&*payload),
-    };
+    match guarded(body) {
+        Ok(()) => rmnet_status::RMNET_OK,
+        Err(failure) => keep(failure),
+    }
+}
+
+/// Runs the body of a call that has no status. Gives `otherwise`, and keeps the message, if it panics or this is a child of fork().
+pub fn answer<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
+    match guarded(|| Ok(body())) {
+        Ok(value) => value,
+        Err(failure) => {
+            keep(failure);
+            otherwise
+        }
+    }
+}
+
+fn guarded<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    process::check()?;
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        let failure = Failure::panic(&*payload);
+        // Its destructor may panic too, and nothing would catch that.
+        std::mem::forget(payload);
+        Err(failure)
+    })
+}
+
+/// Keeps the message of a failure as the thread's last one.
+fn keep(failure: Failure) -> rmnet_status {
     let message = c_text(&failure.message);
     let _ = LAST.try_with(|last| *last.borrow_mut() = message);
     failure.status
 }
 
-/// Runs the body of a call that has no status, and gives `otherwise` if it panics.
-pub fn answer<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or(otherwise)
+/// Makes the panic hook silent about image decoders: their panics are caught, and are the error of a damaged file. The hook that was
+/// there before reports every other panic.
+pub fn silence_decoders() {
+    static SILENCED: Once = Once::new();
+    SILENCED.call_once(|| {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !rmnet::images::is_decoding() {
+                report(info);
+            }
+        }));
+    });
 }
 
 /// A text as C has it. A NUL inside, which a file may hold, becomes U+FFFD.
@@ -168,6 +205,20 @@ mod tests {
         assert!(last().ends_with("no message"), "{}", last());
         std::thread::scope(|scope| scope.spawn(|| assert_eq!(last(), "")).join().expect("no panic"));
         assert_eq!(answer(3, || panic!("without a status")), 3);
+        assert!(last().ends_with("without a status"), "{}", last());
+    }
+
+    /// The payload of a panic is not dropped outside of what catches panics.
+    #[test]
+    fn a_payload_that_panics_when_dropped_is_a_status() {
+        struct Again;
+        impl Drop for Again {
+            fn drop(&mut self) {
+                panic!("dropped");
+            }
+        }
+        assert_eq!(call(|| std::panic::panic_any(Again)), rmnet_status::RMNET_ERROR_PANIC);
+        assert!(last().ends_with("no message"), "{}", last());
     }
 
     #[test]

@@ -15,7 +15,8 @@ fn generated(root: &Path) -> String {
          #define RMNET_VERSION \"{}\"\n\
          #define RMNET_VERSION_MAJOR {major}\n\
          #define RMNET_VERSION_MINOR {minor}\n\
-         #define RMNET_VERSION_PATCH {patch}",
+         #define RMNET_VERSION_PATCH {patch}\n\
+         #define RMNET_VERSION_NUMBER \\\n    (1000000 * RMNET_VERSION_MAJOR + 1000 * RMNET_VERSION_MINOR + RMNET_VERSION_PATCH)",
         env!("CARGO_PKG_VERSION")
     ));
     let mut builder = cbindgen::Builder::new().with_config(config);

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const DIGITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/digits");
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures");
 const SEVEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/digits/images/0374_7.png");
 
 /// Every warning is an error; what is wrong with memory or arithmetic ends the program.
@@ -44,12 +45,18 @@ fn pkg_config(args: &[&str]) -> Vec<String> {
     text.split_whitespace().map(String::from).collect()
 }
 
-/// Compiles and links a program as a user does, with the sanitizers.
+/// Compiles and links a program in C as a user does, with the sanitizers.
 fn compiled(source: &str) -> PathBuf {
+    compiled_by("cc", "-std=c99", source)
+}
+
+fn compiled_by(compiler: &str, standard: &str, source: &str) -> PathBuf {
     let source = Path::new(ROOT).join(source);
-    let program = prefix().join(source.file_stem().expect("a name"));
-    let mut command = Command::new("cc");
-    command.args(["-std=c99", "-pthread"]).args(WARNINGS).args(SANITIZERS);
+    let folder = prefix().join("bin");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let program = folder.join(source.file_stem().expect("a name"));
+    let mut command = Command::new(compiler);
+    command.args([standard, "-pthread"]).args(WARNINGS).args(SANITIZERS);
     command.arg(&source).arg("-o").arg(&program).args(pkg_config(&["--cflags", "--libs"])).arg("-lm");
     done(&mut command);
     program
@@ -110,6 +117,7 @@ fn report(device: &str) -> String {
     }
     session.passed_over().iter().for_each(|adapter| line("passed over", adapter));
     session.assumed().iter().for_each(|assumed| line("assumed", assumed));
+    line("preprocess", session.preprocess());
     line("plan", session.plan());
     line("svg", &session.plan().to_svg());
     let file = std::fs::read(SEVEN).expect("an image");
@@ -190,19 +198,54 @@ fn what_is_wrong_is_refused() {
 #[test]
 fn threads_share_a_session_and_the_log_has_a_callback() {
     let path = compiled("tests/programs/threads.c");
-    let output = done(without_drivers(&mut program(&path, &[DIGITS], true)));
+    let pickle = Path::new(FIXTURES).join("pickles/zip_protocol2.pth").display().to_string();
+    let output = done(without_drivers(&mut program(&path, &[DIGITS, &pickle], true)));
     assert_eq!(output.stdout, b"in parallel\n");
 }
 
 #[test]
-fn the_header_is_c99_and_cpp11() {
+fn options_are_heeded() {
+    let path = compiled("tests/programs/options.c");
+    let fixture = |name: &str| Path::new(FIXTURES).join(name).display().to_string();
+    let args = [DIGITS, &fixture("iresnet"), &fixture("tv_mobilenet_v2")];
+    let output = done(without_drivers(&mut program(&path, &args, true)));
+    assert_eq!(output.stdout, b"heeded\n");
+}
+
+#[test]
+fn a_forked_process_is_refused() {
+    let path = compiled("tests/programs/fork.c");
+    let output = done(without_drivers(&mut program(&path, &[DIGITS], true)));
+    assert_eq!(output.stdout, b"forked\n");
+}
+
+#[test]
+fn a_program_in_cpp_computes() {
+    let path = compiled_by("c++", "-std=c++11", "tests/programs/include.cpp");
+    let output = done(without_drivers(&mut program(&path, &[DIGITS, SEVEN], true)));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.starts_with("class 7, no such file"), "{text}");
+}
+
+/// Whether a compiler knows a standard, which some are too old for.
+fn knows(compiler: &str, standard: &str, source: &Path) -> bool {
+    let output = Command::new(compiler).args([standard, "-fsyntax-only"]).arg(source).output();
+    output.expect("it runs").status.success()
+}
+
+#[test]
+fn the_header_is_c99_and_cpp11_and_later() {
     let cflags = pkg_config(&["--cflags"]);
     let check = |compiler: &str, standard: &str, source: &Path| {
         let mut command = Command::new(compiler);
         command.args([standard, "-fsyntax-only", "-Wconversion", "-Wshadow"]).args(WARNINGS).args(&cflags);
         done(command.arg(source));
     };
-    check("c++", "-std=c++11", &Path::new(ROOT).join("tests/programs/include.cpp"));
+    let empty = prefix().join("empty.c");
+    std::fs::write(&empty, "int unused;\n").expect("a file");
+    for standard in ["-std=c++11", "-std=c++17", "-std=c++20"] {
+        check("c++", standard, &Path::new(ROOT).join("tests/programs/include.cpp"));
+    }
     // The example of the README, and the header alone.
     let readme = std::fs::read_to_string(Path::new(ROOT).join("README.md")).expect("a README");
     let example =
@@ -212,6 +255,10 @@ fn the_header_is_c99_and_cpp11() {
         std::fs::write(&source, text).expect("a file");
         check("cc", "-std=c99", &source);
         check("cc", "-std=c17", &source);
+        let latest = ["-std=c23", "-std=c2x"].into_iter().find(|standard| knows("cc", standard, &empty));
+        if let Some(standard) = latest {
+            check("cc", standard, &source);
+        }
     }
 }
 

@@ -14,11 +14,20 @@
         }                                                                             \
     } while (0)
 
-/* A call that fails with this status, and with a message that holds this text. */
+/* Makes another message the last one, so that a call which keeps none is found out. */
+static inline void other_message(void)
+{
+    rmnet_image *none = NULL;
+    EXPECT(rmnet_image_decode("", 1, 77777, 0, &none) == RMNET_ERROR_USAGE);
+}
+
+/* A call that fails with this status, and with a message of its own that holds this text. */
 #define REFUSED(call, expected, text)                                                 \
     do {                                                                              \
-        int found_ = (int)(call);                                                     \
-        if (found_ != (int)(expected) || !strstr(rmnet_last_error(), text)) {         \
+        int found_;                                                                   \
+        other_message();                                                              \
+        found_ = (int)(call);                                                         \
+        if (found_ != (int)(expected) || !strstr(rmnet_last_error(), text) || strstr(rmnet_last_error(), "77777")) { \
             fprintf(stderr, "%s:%d: %s is %d, expected %d; message: %s, expected: %s\n", __FILE__, __LINE__, \
                     #call, found_, (int)(expected), rmnet_last_error(), text);        \
             exit(1);                                                                  \

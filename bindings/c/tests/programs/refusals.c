@@ -12,6 +12,8 @@ static void structs(const char *checkpoint)
     EXPECT(session == NULL); /* also where the call failed */
     options.size = sizeof options - 1;
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "found");
+    options.size = 2 * sizeof options + 1;
+    REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "options: expected `size`");
     options.size = (size_t)-1;
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "found");
 
@@ -34,8 +36,8 @@ static void options(const char *checkpoint)
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_ADAPTER, "no such adapter");
     options.device = "pci:ffff:ff:1f.7";
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_ADAPTER, "ffff:ff:1f.7");
-    options.device = "\xff";
-    REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "options.device: expected UTF-8");
+    options.device = "best\xff";
+    REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "options.device: expected UTF-8, found other bytes from byte 4");
     options.device = "";
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "empty text");
     options.device = "cpu";
@@ -45,6 +47,15 @@ static void options(const char *checkpoint)
     options.mode = -1;
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "options.mode");
     options.mode = RMNET_STRUCTURED;
+    options.merge = 2;
+    REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "options.merge: expected 0 or 1, found 2");
+    options.merge = 0;
+    options.unchecked_input = -1;
+    REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "options.unchecked_input");
+    options.unchecked_input = 0;
+    options.safe_shaders = 2;
+    REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "options.safe_shaders");
+    options.safe_shaders = 0;
     options.output = "no such layer";
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "no such layer");
     options.output = NULL;
@@ -57,13 +68,13 @@ static void options(const char *checkpoint)
     options.input_height = 64;
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "input_width");
     options.input_width = (size_t)-1;
-    REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_INPUT, "");
+    REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_INPUT, "input size 64x");
     options.input_height = options.input_width = 0;
     options.batch = (size_t)-1;
-    REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_RESOURCES, "");
+    REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_RESOURCES, "the batch may hold at most");
     options.batch = 0;
     options.threads = (size_t)-1;
-    REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_RESOURCES, "");
+    REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_RESOURCES, "threads cannot be had");
 }
 
 static void files(const char *image_file)
@@ -71,17 +82,17 @@ static void files(const char *image_file)
     rmnet_session *session = NULL;
     rmnet_image *image = NULL;
     REFUSED(rmnet_session_open("no such file", NULL, &session), RMNET_ERROR_INPUT, "no such file");
-    REFUSED(rmnet_session_open("\xff\xfe", NULL, &session), RMNET_ERROR_INPUT, "");
-    REFUSED(rmnet_session_open(image_file, NULL, &session), RMNET_ERROR_INPUT, "");
+    REFUSED(rmnet_session_open("\xff\xfe", NULL, &session), RMNET_ERROR_INPUT, "No such file");
+    REFUSED(rmnet_session_open(image_file, NULL, &session), RMNET_ERROR_INPUT, "an image; expected safetensors");
     REFUSED(rmnet_session_open(NULL, NULL, &session), RMNET_ERROR_USAGE, "path: expected a pointer, found NULL");
     REFUSED(rmnet_session_open(image_file, NULL, NULL), RMNET_ERROR_USAGE, "session: expected a pointer, found NULL");
-    REFUSED(rmnet_session_open_bytes(NULL, 0, NULL, NULL, NULL, &session), RMNET_ERROR_INPUT, "");
+    REFUSED(rmnet_session_open_bytes(NULL, 0, NULL, NULL, NULL, &session), RMNET_ERROR_INPUT, "found 0");
     REFUSED(rmnet_session_open_bytes(NULL, 9, NULL, NULL, NULL, &session), RMNET_ERROR_USAGE, "bytes");
-    REFUSED(rmnet_session_open_bytes("spam spam", 9, NULL, NULL, NULL, &session), RMNET_ERROR_INPUT, "");
+    REFUSED(rmnet_session_open_bytes("spam spam", 9, NULL, NULL, NULL, &session), RMNET_ERROR_INPUT, "found a file of 9");
     REFUSED(rmnet_session_open_bytes("spam", 4, "\xff", NULL, NULL, &session), RMNET_ERROR_USAGE, "config_json");
 
     REFUSED(rmnet_image_open("no such image", 3, 0, &image), RMNET_ERROR_INPUT, "no such image");
-    REFUSED(rmnet_image_open("\xff\xfe", 3, 0, &image), RMNET_ERROR_INPUT, "");
+    REFUSED(rmnet_image_open("\xff\xfe", 3, 0, &image), RMNET_ERROR_INPUT, "No such file");
     REFUSED(rmnet_image_open("/dev/zero", 3, 0, &image), RMNET_ERROR_INPUT, "regular file");
     REFUSED(rmnet_image_open(__FILE__, 3, 0, &image), RMNET_ERROR_INPUT, "PNG or JPEG");
     REFUSED(rmnet_image_open(image_file, 2, 0, &image), RMNET_ERROR_USAGE, "channels");
@@ -122,8 +133,9 @@ static void runs(const rmnet_session *session)
 static void pixels(const rmnet_session *session)
 {
     static unsigned char data[4 * 4 * 3];
-    size_t in = rmnet_session_input_len(session, 1);
+    size_t in = rmnet_session_input_len(session, 1), i;
     float *input = floats(2 * in, 0.0f);
+    rmnet_pixels wide = {NULL, 1 << 20, 1, 1 << 20, 0, RMNET_GRAY8};
     rmnet_pixels images[3] = {{data, sizeof data, 4, 4, 0, RMNET_RGB8}};
     images[1] = images[2] = images[0];
     EXPECT(rmnet_session_input_from_pixels(session, images, 2, input, 2 * in) == RMNET_OK);
@@ -132,21 +144,38 @@ static void pixels(const rmnet_session *session)
     REFUSED(rmnet_session_input_from_pixels(session, images, 1, NULL, in), RMNET_ERROR_USAGE, "input");
     REFUSED(rmnet_session_input_from_pixels(session, images, 0, input, in), RMNET_ERROR_USAGE, "1 to 2 images");
     REFUSED(rmnet_session_input_from_pixels(session, images, 3, input, 2 * in), RMNET_ERROR_USAGE, "1 to 2 images");
-    REFUSED(rmnet_session_input_from_pixels(session, images, 1, input, in - 1), RMNET_ERROR_USAGE, "input");
-    REFUSED(rmnet_session_input_from_pixels(session, images, 1, input, 2 * in), RMNET_ERROR_USAGE, "input");
+    REFUSED(rmnet_session_input_from_pixels(session, images, 1, input, in - 1), RMNET_ERROR_USAGE, "input: expected room");
+    REFUSED(rmnet_session_input_from_pixels(session, images, 2, input, in), RMNET_ERROR_USAGE, "input: expected room");
+    for (i = 0; i < in; i++)
+        input[in + i] = 7.0f;
+    EXPECT(rmnet_session_input_from_pixels(session, images, 1, input, 2 * in) == RMNET_OK); /* more room than needed */
+    for (i = 0; i < in; i++)
+        EXPECT(input[in + i] == 7.0f);
     images[1].len--;
-    REFUSED(rmnet_session_input_from_pixels(session, images, 2, input, 2 * in), RMNET_ERROR_INPUT, "image 1");
+    REFUSED(rmnet_session_input_from_pixels(session, images, 2, input, 2 * in), RMNET_ERROR_USAGE, "image 1: expected 48 bytes");
+    images[1].stride = 15;
+    images[1].len = 3 * 15 + 11;
+    REFUSED(rmnet_session_input_from_pixels(session, images, 2, input, 2 * in), RMNET_ERROR_USAGE, "image 1: expected 57 bytes");
+    images[1] = images[2];
+    images[1].height = 0;
+    images[1].len = 0;
+    REFUSED(rmnet_session_input_from_pixels(session, images, 2, input, 2 * in), RMNET_ERROR_USAGE, "image 1");
+    images[1] = images[2];
     images[1].format = 0;
     REFUSED(rmnet_session_input_from_pixels(session, images, 2, input, 2 * in), RMNET_ERROR_USAGE, "RMNET_GRAY8");
     images[0].data = NULL;
     REFUSED(rmnet_session_input_from_pixels(session, images, 1, input, in), RMNET_ERROR_USAGE, "image 0: data");
     images[0] = images[2];
     images[0].stride = 11;
-    REFUSED(rmnet_session_input_from_pixels(session, images, 1, input, in), RMNET_ERROR_INPUT, "stride");
+    REFUSED(rmnet_session_input_from_pixels(session, images, 1, input, in), RMNET_ERROR_USAGE, "stride of at least 12");
     images[0] = images[2];
     images[0].height = (size_t)-1;
     images[0].stride = (size_t)-1;
-    REFUSED(rmnet_session_input_from_pixels(session, images, 1, input, in), RMNET_ERROR_INPUT, "sides");
+    REFUSED(rmnet_session_input_from_pixels(session, images, 1, input, in), RMNET_ERROR_USAGE, "image 0: expected");
+    wide.data = calloc(1, wide.len);
+    EXPECT(wide.data);
+    REFUSED(rmnet_session_input_from_pixels(session, &wide, 1, input, in), RMNET_ERROR_INPUT, "sides");
+    free((void *)wide.data);
     free(input);
 }
 
@@ -184,6 +213,8 @@ static void nothing(const rmnet_session *session)
     REFUSED(rmnet_session_output_shape(session, NULL), RMNET_ERROR_USAGE, "shape");
     REFUSED(rmnet_session_output_kind(NULL, &kind), RMNET_ERROR_USAGE, "session");
     REFUSED(rmnet_session_output_kind(session, NULL), RMNET_ERROR_USAGE, "kind");
+    memory = rmnet_memory_default();
+    EXPECT(rmnet_session_memory(session, &memory) == RMNET_OK && memory.weights > 0);
     memory.size = 1;
     REFUSED(rmnet_session_memory(session, &memory), RMNET_ERROR_USAGE, "memory: expected `size`");
     REFUSED(rmnet_session_memory(session, NULL), RMNET_ERROR_USAGE, "memory");
@@ -196,11 +227,13 @@ static void nothing(const rmnet_session *session)
     EXPECT(!rmnet_session_passed_over_count(NULL) && !rmnet_session_passed_over(session, 0));
     EXPECT(!rmnet_session_assumed_count(NULL) && !rmnet_session_assumed(session, (size_t)-1));
     EXPECT(!rmnet_session_tuned_dispatches(NULL) && !rmnet_session_tuned_dispatches(session));
+    EXPECT(!rmnet_session_preprocess(NULL) && strstr(rmnet_session_preprocess(session), "32x32"));
     EXPECT(!rmnet_session_plan(NULL) && !rmnet_session_plan_svg(NULL));
     REFUSED(rmnet_image_pixels(NULL, NULL), RMNET_ERROR_USAGE, "image");
     REFUSED(rmnet_adapters_list(NULL), RMNET_ERROR_USAGE, "adapters");
     EXPECT(rmnet_adapters_count(NULL) == 0);
-    adapter.size = sizeof adapter;
+    adapter = rmnet_adapter_default();
+    EXPECT(adapter.size == sizeof adapter && adapter.name == NULL);
     REFUSED(rmnet_adapters_get(NULL, 0, &adapter), RMNET_ERROR_USAGE, "adapters");
     EXPECT(rmnet_adapters_list(&adapters) == RMNET_OK);
     REFUSED(rmnet_adapters_get(adapters, rmnet_adapters_count(adapters), &adapter), RMNET_ERROR_USAGE, "index");
@@ -208,7 +241,7 @@ static void nothing(const rmnet_session *session)
     rmnet_adapters_free(NULL);
     rmnet_image_free(NULL);
     rmnet_session_free(NULL);
-    REFUSED(rmnet_set_log_callback(NULL, RMNET_LOG_INFO, NULL), RMNET_ERROR_USAGE, "callback");
+    EXPECT(rmnet_set_log_callback(NULL, RMNET_LOG_INFO, NULL) == RMNET_OK); /* there is none to remove */
 }
 
 int main(int argc, char **argv)
@@ -217,7 +250,7 @@ int main(int argc, char **argv)
     rmnet_session *session = NULL;
     EXPECT(argc == 3);
     EXPECT(strcmp(rmnet_last_error(), "") == 0);
-    EXPECT(strcmp(rmnet_version(), RMNET_VERSION) == 0);
+    EXPECT(strcmp(rmnet_version(), RMNET_VERSION) == 0 && rmnet_version_number() == RMNET_VERSION_NUMBER);
     structs(argv[1]);
     options(argv[1]);
     files(argv[2]);

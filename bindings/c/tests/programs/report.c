@@ -39,6 +39,7 @@ static void describe(const rmnet_session *session)
         printf("passed over %s\n", rmnet_session_passed_over(session, i));
     for (i = 0; i < rmnet_session_assumed_count(session); i++)
         printf("assumed %s\n", rmnet_session_assumed(session, i));
+    printf("preprocess %s\n", rmnet_session_preprocess(session));
     printf("plan %s\n", rmnet_session_plan(session));
     EXPECT(rmnet_session_plan(session) == rmnet_session_plan(session)); /* made once, lent as long as the session */
     printf("svg %s\n", rmnet_session_plan_svg(session));
@@ -117,7 +118,7 @@ int main(int argc, char **argv)
         EXPECT(top[i].label == rmnet_session_label(session, top[i].class_index)); /* the same text */
         printf("top %zu %s\n", top[i].class_index, top[i].label);
     }
-    memory.size = sizeof memory;
+    memory = rmnet_memory_default();
     EXPECT(rmnet_session_memory(session, &memory) == RMNET_OK && memory.size == sizeof memory);
     EXPECT(memory.total == memory.activations + memory.scratch + memory.weights + memory.transfer && memory.weights > 0);
 

@@ -1,5 +1,5 @@
-/* threads CHECKPOINT: one session is run, and asked for texts, by several threads at the same time; each thread has a last
- * error of its own; messages of the log reach the callback. */
+/* threads CHECKPOINT PICKLE: one session is run, and asked for texts, by several threads at the same time; each thread has a
+ * last error of its own; messages of the log reach the callback that is set. */
 #define _POSIX_C_SOURCE 200809L
 #include "expect.h"
 #include <pthread.h>
@@ -37,24 +37,64 @@ static void count_message(int level, const char *target, const char *message, vo
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&lock); /* called on any thread */
-    if (level >= RMNET_LOG_ERROR && level <= RMNET_LOG_INFO && strstr(target, "rmnet") && strstr(message, "no hardware GPU"))
+    EXPECT(level >= RMNET_LOG_ERROR && level <= RMNET_LOG_TRACE);
+    if (level == RMNET_LOG_TRACE && strstr(target, "rmnet") && strstr(message, "pickle protocol"))
         ++*(int *)user;
     pthread_mutex_unlock(&lock);
 }
 
+/* A pickle, whatever is in it, is read with a message of the level RMNET_LOG_TRACE. */
+static void read_pickle(const char *path)
+{
+    rmnet_options options = rmnet_options_default();
+    rmnet_session *session = NULL;
+    rmnet_status status;
+    options.device = "cpu";
+    status = rmnet_session_open(path, &options, &session);
+    EXPECT(status == RMNET_OK || status == RMNET_ERROR_INPUT);
+    rmnet_session_free(session);
+}
+
+static void log_callback(const char *pickle)
+{
+    int first = 0, second = 0;
+    REFUSED(rmnet_set_log_callback(count_message, 6, &first), RMNET_ERROR_USAGE, "max_level");
+    read_pickle(pickle);
+    EXPECT(first == 0);
+    EXPECT(rmnet_set_log_callback(count_message, RMNET_LOG_TRACE, &first) == RMNET_OK);
+    read_pickle(pickle);
+    EXPECT(first > 0);
+    first = 0;
+    EXPECT(rmnet_set_log_callback(count_message, RMNET_LOG_TRACE, &second) == RMNET_OK); /* takes the first one's place */
+    read_pickle(pickle);
+    EXPECT(first == 0 && second > 0);
+    second = 0;
+    EXPECT(rmnet_set_log_callback(count_message, RMNET_LOG_DEBUG, &second) == RMNET_OK);
+    read_pickle(pickle);
+    EXPECT(second == 0);
+    EXPECT(rmnet_set_log_callback(NULL, 99, NULL) == RMNET_OK);
+    read_pickle(pickle);
+    EXPECT(rmnet_set_log_callback(count_message, RMNET_LOG_TRACE, &first) == RMNET_OK); /* and set again */
+    read_pickle(pickle);
+    EXPECT(first > 0 && second == 0);
+    EXPECT(rmnet_set_log_callback(NULL, 0, NULL) == RMNET_OK);
+}
+
 int main(int argc, char **argv)
 {
-    static int messages;
+    rmnet_options options = rmnet_options_default();
     rmnet_session *session = NULL;
+    rmnet_image *none = NULL;
     struct job jobs[THREADS];
     pthread_t threads[THREADS];
     int i;
-    EXPECT(argc == 2);
-    REFUSED(rmnet_set_log_callback(count_message, 6, &messages), RMNET_ERROR_USAGE, "max_level");
-    EXPECT(rmnet_set_log_callback(count_message, RMNET_LOG_INFO, &messages) == RMNET_OK);
-    REFUSED(rmnet_set_log_callback(count_message, RMNET_LOG_INFO, &messages), RMNET_ERROR_USAGE, "already");
+    EXPECT(argc == 3);
+    log_callback(argv[2]);
     EXPECT(rmnet_session_open(argv[1], NULL, &session) == RMNET_OK); /* NULL: the device is "auto" */
-    EXPECT(rmnet_session_is_on_gpu(session) || messages == 1);
+    rmnet_session_free(session);
+    options.device = "cpu";
+    EXPECT(rmnet_session_open(argv[1], &options, &session) == RMNET_OK);
+    REFUSED(rmnet_image_open("of the main thread", 3, 0, &none), RMNET_ERROR_INPUT, "main thread");
     for (i = 0; i < THREADS; i++) {
         jobs[i].session = session;
         jobs[i].value = 0.1f * (float)(i + 1);
@@ -62,7 +102,7 @@ int main(int argc, char **argv)
     }
     for (i = 0; i < THREADS; i++)
         EXPECT(pthread_join(threads[i], NULL) == 0 && jobs[i].plan == jobs[0].plan);
-    EXPECT(strstr(rmnet_last_error(), "already")); /* the main thread's own */
+    EXPECT(strstr(rmnet_last_error(), "main thread")); /* its own */
     rmnet_session_free(session);
     puts("in parallel");
     return 0;
