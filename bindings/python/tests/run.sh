@@ -19,7 +19,9 @@ case "$(uname)" in
 Darwin) native=lib_rmnet.dylib ;;
 *) native=lib_rmnet.so ;;
 esac
-ln -s "$target/debug/$native" "$package/rmnet/_rmnet.abi3.so"
+# In place of one that `maturin develop` has left in the sources.
+rm -f "$package"/rmnet/*.so "$package"/rmnet/*.pyd
+ln -sf "$target/debug/$native" "$package/rmnet/_rmnet.abi3.so"
 
 python="${RMNET_TEST_PYTHON:-}"
 if [ -z "$python" ]; then
