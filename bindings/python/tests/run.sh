@@ -8,9 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../../.."
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 
-# `cargo test` does not build a library that nothing is linked with. With a test beside it, and in the profile of tests, its
-# dependencies have the features that `cargo test --workspace` gives them.
-cargo build --locked --workspace --profile test --lib --bin rmnet --test architecture -q
+bash bindings/python/tests/cargo.sh
 package="$target/python-package"
 rm -rf "$package"
 mkdir -p "$package"
