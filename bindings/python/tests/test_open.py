@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import mmap
@@ -9,6 +10,7 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -124,7 +126,13 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 holder.join()
 assert session.classify([image])[0][0].label == {IMAGES[0].stem[-1]!r}
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    parent = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    try:
+        assert parent.wait(60) == 0
+    finally:
+        # A child that hangs does not end with its parent.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
 
 
 def test_errors_are_what_a_caller_expects(tmp_path: Path) -> None:
