@@ -96,7 +96,7 @@ def test_files_stay_short() -> None:
 
 
 @pytest.mark.parametrize("name", ["LICENSE-APACHE", "LICENSE-MIT"])
-def test_the_licences_in_the_wheel_are_the_repositorys(name: str) -> None:
+def test_the_licences_in_the_wheel_are_those_of_the_root(name: str) -> None:
     assert (SOURCE / name).read_bytes() == (ROOT / name).read_bytes()
     assert f'"{name}"' in (SOURCE / "pyproject.toml").read_text()
 
