@@ -52,9 +52,7 @@ pub enum Error {
     #[error(transparent)]
     Output(#[from] OutputError),
     /// The output contains NaN or infinity: a layer of the network overflows the run's precision.
-    #[error(
-        "{} of the batch is {value}: a layer overflows {precision}", position(.at, .shape)
-    )]
+    #[error("{} is {value}: a layer overflows {precision}", position(.at, .shape))]
     NotFinite {
         /// Precision of the run.
         precision: Precision,

@@ -35,7 +35,7 @@ pub fn convert(
     outside(py, || -> Result<Converted, Failure> {
         let format = Format::of(&out)?;
         targets::check(&out, &path, format)?;
-        let model = Source::Path(path).load(&load.options()?)?;
+        let model = Source::Path(path).load(&load.options()?)?.model;
         let model = output(choice).of(&model).map_err(Error::from)?.into_owned();
         let mode = if literal || format == Format::Onnx { Mode::Literal } else { Mode::Structured };
         let (rewritten, about) = converted(&model, Form { mode, merge })?;

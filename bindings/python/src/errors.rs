@@ -61,13 +61,24 @@ impl Failure {
     }
 }
 
+/// Raises a `ForkError` in a process that was forked after the library was used.
+#[pyfunction]
+pub fn check_process(py: Python<'_>) -> PyResult<()> {
+    raise(py, check())
+}
+
+/// Whether this process may use what the library has made: it is no child of the one that made it.
+pub fn is_own_process() -> bool {
+    check().is_ok()
+}
+
 /// Calls `work` without the GIL. A panic in it becomes an `InternalError`.
 pub fn outside<T: Send, E: Into<Failure>>(
     py: Python<'_>,
     work: impl FnOnce() -> Result<T, E> + Send,
 ) -> PyResult<T> {
     let result = py.detach(|| {
-        check_process()?;
+        check()?;
         match catch_unwind(AssertUnwindSafe(work)) {
             Ok(result) => result.map_err(Into::into),
             Err(panic) => Err(Failure::new("InternalError", panic_text(&*panic))),
@@ -83,7 +94,7 @@ pub fn raise<T>(py: Python<'_>, result: Result<T, Failure>) -> PyResult<T> {
 
 /// Refuses to work in a process that was forked after the library was used. The library's threads and the driver's are not in the child,
 /// so a call would wait for ever.
-fn check_process() -> Result<(), Failure> {
+fn check() -> Result<(), Failure> {
     let this = std::process::id();
     match PROCESS.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed) {
         Err(first) if first != this => Err(Failure::new(
@@ -121,6 +132,16 @@ impl From<Error> for Failure {
             Error::Prune(e) => e.into(),
             e => Failure::new(class(&e), e.to_string()),
         }
+    }
+}
+
+/// The error of a run of a batch whose first image is the `first` of the call: images are counted from the call's first one.
+pub fn counted(first: usize) -> impl Fn(Error) -> Failure {
+    move |mut e| {
+        if let Error::InputNotFinite { at, .. } | Error::NotFinite { at, .. } = &mut e {
+            at[0] += first;
+        }
+        e.into()
     }
 }
 

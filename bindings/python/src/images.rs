@@ -17,8 +17,8 @@ const MAX_FILE: u64 = 256 << 20;
 enum Image<'py> {
     Encoded(PyBackedBytes),
     Path(PathBuf),
-    /// `[height, width, channels]`, contiguous.
-    Pixels(PyReadonlyArray3<'py, u8>),
+    /// `[height, width, channels]`, contiguous, and whether blue comes before red.
+    Pixels(PyReadonlyArray3<'py, u8>, bool),
 }
 
 /// Images to run at once, in order.
@@ -40,32 +40,36 @@ impl Images<'_> {
             Ok(match image {
                 Image::Encoded(bytes) => Source::Encoded(bytes, index),
                 Image::Path(path) => Source::Path(path),
-                Image::Pixels(array) => Source::Pixels(view(array, index)?, index),
+                Image::Pixels(array, bgr) => Source::Pixels(view(array, *bgr, index)?, index),
             })
         });
         raise(py, sources.collect())
     }
 }
 
-fn view<'a>(array: &'a PyReadonlyArray3<'_, u8>, index: usize) -> Result<ImageView<'a>, Failure> {
+fn view<'a>(array: &'a PyReadonlyArray3<'_, u8>, bgr: bool, index: usize) -> Result<ImageView<'a>, Failure> {
     let &[height, width, channels] = array.shape() else {
         return Err(Failure::new("InputError", format!("image {index}: expected three dimensions")));
     };
-    let format = match channels {
-        1 => PixelFormat::Gray8,
-        3 => PixelFormat::Rgb8,
-        4 => PixelFormat::Rgba8,
+    let format = match (channels, bgr) {
+        (1, _) => PixelFormat::Gray8,
+        (3, false) => PixelFormat::Rgb8,
+        (3, true) => PixelFormat::Bgr8,
+        (4, false) => PixelFormat::Rgba8,
+        (4, true) => PixelFormat::Bgra8,
         _ => {
             let why =
                 format!("image {index}: expected 1, 3 or 4 channels in the last dimension, found {channels}");
             return Err(Failure::new("InputError", why));
         }
     };
-    let refused = |_| Failure::new("InputError", format!("image {index}: expected contiguous pixels"));
-    Ok(ImageView::new(array.as_slice().map_err(refused)?, Size::new(height, width), format))
+    let refused = || Failure::new("InputError", format!("image {index}: expected pixels in C order"));
+    // `as_slice` takes columns first too.
+    let pixels = array.as_slice().ok().filter(|_| array.is_c_contiguous());
+    Ok(ImageView::new(pixels.ok_or_else(refused)?, Size::new(height, width), format))
 }
 
-/// The input for a batch of images: decoded, resized and normalised on the shared threads.
+/// The input for a batch of images: decoded, resized and normalised on the threads that all sessions share, whichever compute.
 pub fn decoded(session: &Session, sources: &[Source<'_>]) -> Result<Vec<f32>, Failure> {
     let [_, channels, height, width] = session.input_shape();
     let planes = threads::map(sources.len(), |i| planes(session.preprocess(), channels, &sources[i]));
@@ -81,6 +85,11 @@ fn planes(preprocess: &Preprocess, channels: usize, source: &Source<'_>) -> Resu
         preprocess.apply(view, channels).map_err(|e| Failure::new("InputError", e.to_string()))
     };
     let decode = |bytes: &[u8]| -> Result<Vec<f32>, Failure> {
+        if is_deep_gray(bytes) {
+            let why =
+                "expected 8 bits a channel, found 16-bit gray, Pillow's mode I;16: scale it to mode L or RGB";
+            return Err(Failure::new("DtypeError", why));
+        }
         let Some(mode) = ColorMode::of_channels(channels) else {
             let why = format!(
                 "the network reads {channels} channels, an image has 1, 3 or 4: pass an array to `run`"
@@ -97,6 +106,14 @@ fn planes(preprocess: &Preprocess, channels: usize, source: &Source<'_>) -> Resu
             read(path).and_then(|bytes| decode(&bytes)).map_err(|e| e.of(&name))
         }
     }
+}
+
+/// Whether a file is a PNG of 16-bit gray. The library clips its values at 255, as Pillow's conversion to 8 bits does, and most such
+/// images would be white. The Python half refuses them when Pillow has opened them.
+fn is_deep_gray(bytes: &[u8]) -> bool {
+    let header = bytes.strip_prefix(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR");
+    // After width and height: bits of a sample, and 0 for gray.
+    header.and_then(|header| header.get(8..10)) == Some(&[16, 0])
 }
 
 /// The bytes of an image file.

@@ -16,10 +16,14 @@ mod verify;
 use pyo3::prelude::*;
 
 /// The native half of the package `rmnet`. Private: its names and signatures may change with any version.
-#[pymodule]
+///
+/// Python without a GIL is not supported: `run` reads arrays as slices, which another thread could write to meanwhile.
+#[pymodule(gil_used = true)]
 mod _rmnet {
     #[pymodule_export]
     use super::convert::convert;
+    #[pymodule_export]
+    use super::errors::check_process;
     #[pymodule_export]
     use super::prune::prune;
     #[pymodule_export]

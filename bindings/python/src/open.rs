@@ -8,9 +8,10 @@ use rmnet::{
     Assume, Checkpoint, Device, LoadOptions, Mode, Model, Options, OutputChoice, Precision, Size, Threads,
     Tuning,
 };
-use std::path::PathBuf;
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Where the weights are. It is kept by a session, which reads them again for a proof or for the features.
 #[derive(Clone)]
@@ -30,9 +31,48 @@ impl AsRef<[u8]> for Borrowed {
     }
 }
 
+/// A network that was read, and the files that it was read from.
+pub struct Loaded {
+    pub model: Model,
+    pub files: Files,
+}
+
+/// The size and the time of the last change of every file of a checkpoint.
+#[derive(PartialEq, Eq)]
+pub struct Files(Vec<(PathBuf, Option<Stamp>)>);
+
+#[derive(PartialEq, Eq)]
+struct Stamp {
+    bytes: u64,
+    /// `None` where the system does not say.
+    changed: Option<SystemTime>,
+}
+
+impl Files {
+    /// The files of an opened checkpoint: the weights or their index, what the index may list, and the config files.
+    fn of(checkpoint: &Checkpoint) -> Files {
+        let Some(path) = checkpoint.path() else { return Files(vec![]) };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let names = ["config.json", "preprocessor_config.json", "processor_config.json"];
+        let mut files: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+        files.push(path.into());
+        if path.to_string_lossy().ends_with(".index.json") {
+            let found = folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+            files.extend(found.filter(|file| file.extension().is_some_and(|e| e != "json")));
+        }
+        files.sort();
+        let stamp = |m: Metadata| Stamp { bytes: m.len(), changed: m.modified().ok() };
+        let stamped = files.into_iter().map(|file| {
+            let found = file.metadata().ok().map(stamp);
+            (file, found)
+        });
+        Files(stamped.collect())
+    }
+}
+
 impl Source {
     /// Reads the network.
-    pub fn load(&self, options: &LoadOptions) -> Result<Model, Failure> {
+    pub fn load(&self, options: &LoadOptions) -> Result<Loaded, Failure> {
         let checkpoint = match self {
             Source::Path(path) => Checkpoint::open(path)?,
             Source::Bytes { data, config, preprocessor } => {
@@ -43,7 +83,20 @@ impl Source {
                 }
             }
         };
-        Ok(Model::load(&checkpoint, options)?)
+        let files = Files::of(&checkpoint);
+        Ok(Loaded { model: Model::load(&checkpoint, options)?, files })
+    }
+
+    /// Reads the network again. Refuses files that are not those of the first time.
+    pub fn load_again(&self, options: &LoadOptions, first: &Files) -> Result<Model, Failure> {
+        let Loaded { model, files } = self.load(options)?;
+        match (self, files == *first) {
+            (Source::Path(path), false) => {
+                let why = "the file changed since the session was opened: open another one";
+                Err(Failure::new("CheckpointError", format!("{}: {why}", path.display())))
+            }
+            _ => Ok(model),
+        }
     }
 }
 

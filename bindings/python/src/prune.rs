@@ -2,6 +2,7 @@
 
 use crate::errors::{Failure, outside};
 use crate::open::{LoadArgs, Source};
+use crate::session::values;
 use crate::targets::{self, Format};
 use numpy::PyReadonlyArrayDyn;
 use pyo3::prelude::*;
@@ -88,7 +89,7 @@ pub fn prune(
     options: PruneArgs,
     calibration: Option<PyReadonlyArrayDyn<'_, f32>>,
 ) -> PyResult<Report> {
-    let calibration = calibration.as_ref().map(|array| array.as_slice()).transpose()?;
+    let calibration = calibration.as_ref().map(|array| values(py, array)).transpose()?;
     outside(py, || -> Result<Report, Failure> {
         if Format::of(&out)? == Format::Onnx {
             let why = "prune writes safetensors; `rmnet.convert` makes an ONNX model of that";
@@ -96,7 +97,7 @@ pub fn prune(
         }
         targets::check(&out, &path, Format::Safetensors)?;
         let (judge, options) = (options.judge(calibration)?, options.options()?);
-        let model = Source::Path(path).load(&load.options()?)?;
+        let model = Source::Path(path).load(&load.options()?)?.model;
         let found = prune_model(&model, judge, &options)?;
         saved::save(&out, &found.pruned.graph, &About::model(&found.model))?;
         report(&out, &found)

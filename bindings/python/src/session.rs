@@ -1,14 +1,15 @@
 //! A session, and the adapters it may run on.
 
-use crate::errors::{Failure, outside, raise};
+use crate::errors::{Failure, counted, is_own_process, outside, raise};
 use crate::images::{Images, decoded};
-use crate::open::{LoadArgs, SessionArgs, Source, output};
+use crate::open::{Files, LoadArgs, Loaded, SessionArgs, Source, output};
 use crate::verify::{self, Proof};
 use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use rmnet::{AdapterReport, Device, LoadOptions, Model, Options, Outcome, OutputChoice, Prepared, Session};
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,20 +22,47 @@ type Class = (usize, Option<String>, Option<f64>, f32);
 /// An open network, and what it was opened from.
 #[pyclass(frozen, module = "rmnet._rmnet")]
 pub struct Core {
-    session: Session,
+    session: Owned<Session>,
     source: Source,
+    files: Arc<Files>,
     load: LoadOptions,
-    options: Options,
+    /// They hold the threads.
+    options: Owned<Options>,
     /// `[channels, height, width]` of each kept value.
     kept: BTreeMap<String, [usize; 3]>,
 }
 
+/// A value that only the process that made it drops. To drop a session is to wait for its GPU and threads, which a forked child has not.
+struct Owned<T>(Option<T>);
+
+impl<T> Owned<T> {
+    fn new(value: T) -> Owned<T> {
+        Owned(Some(value))
+    }
+}
+
+impl<T> Deref for Owned<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("a value until it is dropped")
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        if !is_own_process() {
+            std::mem::forget(self.0.take());
+        }
+    }
+}
+
 impl Core {
     fn make(source: Source, load: LoadOptions, options: Options) -> Result<Core, Failure> {
-        let model = source.load(&load)?;
-        let session = Session::new(&model, &options)?;
+        let Loaded { model, files } = source.load(&load)?;
+        let session = Owned::new(Session::new(&model, &options)?);
         let kept = kept_shapes(&model, &options)?;
-        Ok(Core { session, source, load, options, kept })
+        Ok(Core { session, source, files: Arc::new(files), load, options: Owned::new(options), kept })
     }
 
     /// The device that this session runs on, for another session to share.
@@ -54,9 +82,9 @@ impl Core {
         }
         let images = input.len() / (channels * height * width);
         let mut output = raise(py, room(images, self.output_image()))?;
-        for part in input.chunks(at_once) {
+        for (part, first) in input.chunks(at_once).zip((0..).step_by(batch)) {
             py.check_signals()?;
-            output.extend(outside(py, || self.session.run(part))?);
+            output.extend(outside(py, || self.session.run(part).map_err(counted(first)))?);
         }
         Ok(output)
     }
@@ -106,10 +134,12 @@ fn room(images: usize, shape: [usize; 3]) -> Result<Vec<f32>, Failure> {
     Ok(values)
 }
 
-/// The values of an array that the Python half has made contiguous.
-fn values<'a>(py: Python<'_>, array: &'a PyReadonlyArrayDyn<'_, f32>) -> PyResult<&'a [f32]> {
-    let refused = |_| Failure::new("InputError", "array: expected contiguous values");
-    raise(py, array.as_slice().map_err(refused))
+/// The values of an array that the Python half has brought into C order.
+pub fn values<'a>(py: Python<'_>, array: &'a PyReadonlyArrayDyn<'_, f32>) -> PyResult<&'a [f32]> {
+    let refused = || Failure::new("InputError", "array: expected values in C order");
+    // `as_slice` takes columns first too.
+    let values = array.as_slice().ok().filter(|_| array.is_c_contiguous());
+    raise(py, values.ok_or_else(refused))
 }
 
 #[pymethods]
@@ -137,11 +167,11 @@ impl Core {
     /// The same network on the same device, cut off at another value.
     fn with_output(&self, py: Python<'_>, choice: &str) -> PyResult<Core> {
         outside(py, || -> Result<Core, Failure> {
-            let model = self.source.load(&self.load)?;
+            let model = self.source.load_again(&self.load, &self.files)?;
             let options = self.options.clone().keep(Vec::<String>::new()).output(output(choice));
-            let session = self.on_same_device(&model, &options)?;
-            let (source, load) = (self.source.clone(), self.load.clone());
-            Ok(Core { session, source, load, options, kept: BTreeMap::new() })
+            let session = Owned::new(self.on_same_device(&model, &options)?);
+            let (source, load, files) = (self.source.clone(), self.load.clone(), self.files.clone());
+            Ok(Core { session, source, files, load, options: Owned::new(options), kept: BTreeMap::new() })
         })
     }
 
@@ -164,9 +194,9 @@ impl Core {
         let mut output = raise(py, room(images, self.output_image()))?;
         let kept = self.kept.iter().map(|(name, shape)| Ok((name.clone(), room(images, *shape)?)));
         let mut kept: BTreeMap<String, Vec<f32>> = raise(py, kept.collect())?;
-        for part in input.chunks(batch * image) {
+        for (part, first) in input.chunks(batch * image).zip((0..).step_by(batch)) {
             py.check_signals()?;
-            let found = outside(py, || self.session.run_keeping(part))?;
+            let found = outside(py, || self.session.run_keeping(part).map_err(counted(first)))?;
             output.extend(found.output);
             for (name, value) in found.kept {
                 kept.entry(name).or_default().extend(value);
@@ -191,8 +221,10 @@ impl Core {
     /// Prepares and runs up to a batch of images.
     fn run_images<'py>(&self, py: Python<'py>, images: Images<'py>, first: usize) -> PyResult<Array<'py>> {
         let sources = images.sources(py, first)?;
-        let run = || -> Result<_, Failure> { Ok(self.session.run(&decoded(&self.session, &sources)?)?) };
-        let output = outside(py, run)?;
+        let output = outside(py, || {
+            let input = decoded(&self.session, &sources)?;
+            self.session.run(&input).map_err(counted(first))
+        })?;
         self.array(py, output)
     }
 
@@ -213,7 +245,7 @@ impl Core {
         let input = input.as_ref().map(|array| Ok::<_, PyErr>((values(py, array)?, array.shape()[0])));
         let input = input.transpose()?;
         outside(py, || -> Result<Proof, Failure> {
-            let model = self.source.load(&self.load)?;
+            let model = self.source.load_again(&self.load, &self.files)?;
             let model = self.options.output.of(&model).map_err(rmnet::Error::from)?.into_owned();
             verify::prove(&model, &self.options, input, seed, |model, options| {
                 self.on_same_device(model, options)
@@ -243,9 +275,9 @@ impl Core {
 
     /// Bytes of activations, scratch, weights and transfer.
     #[getter]
-    fn memory(&self) -> (usize, usize, usize, usize) {
-        let m = self.session.memory();
-        (m.activations, m.scratch, m.weights, m.transfer)
+    fn memory(&self, py: Python<'_>) -> PyResult<(usize, usize, usize, usize)> {
+        let m = outside(py, || Ok::<_, Failure>(self.session.memory()))?;
+        Ok((m.activations, m.scratch, m.weights, m.transfer))
     }
 
     /// `[batch, channels, height, width]`

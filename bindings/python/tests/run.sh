@@ -8,9 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../../.."
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 
-# `cargo test` does not build a library that nothing is linked with. With a test beside it, and in the profile of tests, its
-# dependencies have the features that `cargo test --workspace` gives them.
-cargo build --locked --workspace --profile test --lib --bin rmnet --test architecture -q
+bash bindings/python/tests/cargo.sh
 package="$target/python-package"
 rm -rf "$package"
 mkdir -p "$package"
@@ -19,7 +17,9 @@ case "$(uname)" in
 Darwin) native=lib_rmnet.dylib ;;
 *) native=lib_rmnet.so ;;
 esac
-ln -s "$target/debug/$native" "$package/rmnet/_rmnet.abi3.so"
+# In place of one that `maturin develop` has left in the sources.
+rm -f "$package"/rmnet/*.so "$package"/rmnet/*.pyd
+ln -sf "$target/debug/$native" "$package/rmnet/_rmnet.abi3.so"
 
 python="${RMNET_TEST_PYTHON:-}"
 if [ -z "$python" ]; then

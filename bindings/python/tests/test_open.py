@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import mmap
 import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rmnet
-from conftest import DIGITS, IMAGES, expected, relative
+from conftest import DIGITS, IMAGES, expected, program, relative
 
 
 def test_a_session_says_what_it_is(digits: rmnet.Session) -> None:
@@ -47,8 +50,11 @@ def test_from_bytes() -> None:
     data = (DIGITS / "model.safetensors").read_bytes()
     config = json.loads((DIGITS / "config.json").read_text())
     for text in (config, json.dumps(config)):
-        session = rmnet.Session.from_bytes(data, text, device="cpu", batch=14)
+        session = rmnet.Session.from_bytes(data, config=text, device="cpu", batch=14)
         assert relative(session.run(images), logits) < 1e-5 and session.labels is not None
+    with (DIGITS / "model.safetensors").open("rb") as file:
+        for form in (memoryview(data), mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)):
+            assert rmnet.Session.from_bytes(form, device="cpu", size=32).labels is None
     plain = rmnet.Session.from_bytes(bytearray(data), device="cpu", size=(32, 32))
     assert plain.labels is None and plain.features(images).shape == (14, 64) and plain.verify().ok
     with pytest.raises(rmnet.Error, match="cannot be pickled: write them to a file"):
@@ -59,6 +65,9 @@ def test_from_bytes() -> None:
         rmnet.Session.from_bytes("model.safetensors")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="unexpected keyword argument 'devices'"):
         rmnet.Session.from_bytes(data, devices="cpu")
+    for wrong, message in ((b"{}", "found bytes"), ({"a": {1}}, "set"), ("\ud800", "UTF-8")):
+        with pytest.raises(rmnet.OptionError, match=f"^config: .*{message}"):
+            rmnet.Session.from_bytes(data, config=wrong, device="cpu")  # type: ignore[arg-type]
 
 
 def test_a_pickle_opens_the_path_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -84,22 +93,46 @@ def test_a_spawned_process_gets_a_session(digits: rmnet.Session) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_forked_process_is_told_and_does_not_hang(digits: rmnet.Session) -> None:
+def test_a_forked_process_is_told_and_does_not_hang(device: str) -> None:
     code = f"""
-import os, sys, rmnet
-session = rmnet.Session({str(DIGITS)!r}, "cpu")
+import os, sys, threading, rmnet
+session = rmnet.Session({str(DIGITS)!r}, {device!r}, batch=2, threads=2 if {device!r} == "cpu" else None)
+image = {str(IMAGES[0])!r}
+session.classify([image])
+other = rmnet.Session({str(DIGITS)!r}, {device!r})
+held = threading.Event()
+
+def hold():
+    with session._opening_features:
+        held.set()
+        threading.Event().wait(3)
+
+holder = threading.Thread(target=hold)
+holder.start()
+held.wait()
 child = os.fork()
 if child == 0:
-    try:
-        session.classify([{str(IMAGES[0])!r}])
-    except rmnet.ForkError as error:
-        assert "spawn" in str(error)
-        os._exit(7)
-    os._exit(1)
+    calls = [lambda: session.classify([image]), lambda: session.features(session.prepare([image]))]
+    calls += [lambda: session.memory, session.verify, rmnet.adapters]
+    told = 0
+    for call in calls:
+        try:
+            call()
+        except rmnet.ForkError as error:
+            told += "spawn" in str(error)
+    del session, calls, call  # one by hand, the other by the interpreter as it ends
+    sys.exit(7 if told == 5 else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-assert session.classify([{str(IMAGES[0])!r}])[0][0].label == {IMAGES[0].stem[-1]!r}
+holder.join()
+assert session.classify([image])[0][0].label == {IMAGES[0].stem[-1]!r}
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    parent = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    try:
+        assert parent.wait(60) == 0
+    finally:
+        # A child that hangs does not end with its parent.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
 
 
 def test_errors_are_what_a_caller_expects(tmp_path: Path) -> None:
@@ -166,6 +199,50 @@ def test_errors_are_what_a_caller_expects(tmp_path: Path) -> None:
     assert caught.value.errno == errno.ENOENT
 
 
+def test_a_file_that_changes_is_not_read_again(tmp_path: Path) -> None:
+    images, _ = expected(DIGITS)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("model.safetensors", "config.json"):
+        shutil.copy(DIGITS / name, folder)
+    weights, config = folder / "model.safetensors", folder / "config.json"
+    for path, changed in ((folder, weights), (weights, config)):
+        session = rmnet.Session(path, "cpu", batch=14)
+        assert session.verify(images[:1]).ok
+        (folder / "notes.txt").write_text("beside the model")
+        now = changed.stat().st_mtime_ns
+        os.utime(changed, ns=(now, now + 1_000_000_000))
+        for call in (session.verify, lambda session=session: session.features(images)):
+            with pytest.raises(rmnet.CheckpointError, match="changed since the session was opened"):
+                call()
+        assert session.run(images).shape == (14, 10)
+        assert rmnet.Session(path, "cpu", batch=14).features(images).shape == (14, 64)
+    opened = rmnet.Session(folder, "cpu", batch=14)
+    features = opened.features(images)
+    weights.unlink()
+    assert np.array_equal(opened.features(images), features)  # they were read before
+    with pytest.raises(FileNotFoundError):
+        opened.verify()
+
+
+def test_a_tuning_is_used(device: str, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.json"
+    empty.write_text('{ "schema_version": 2, "adapters": [] }')
+    options: dict[str, Any] = {"device": device, "size": 8, "output": "layer1.0"}
+    plain = rmnet.Session(DIGITS, tuning=empty, **options)
+    assert plain.tuned_dispatches == (0 if plain.is_on_gpu else None)
+    if not plain.is_on_gpu:
+        return
+    path = tmp_path / "tuning.json"
+    command = [program(), "tune", DIGITS, "--adapter", device, "--size", "8", "--output", "layer1.0", "-o", path]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    tuned = rmnet.Session(DIGITS, tuning=path, **options)
+    assert tuned.tuned_dispatches is not None and tuned.tuned_dispatches > 0
+    assert pickle.loads(pickle.dumps(tuned)).tuned_dispatches == tuned.tuned_dispatches
+    images = np.random.default_rng(1).standard_normal((1, 3, 8, 8), np.float32)
+    assert relative(tuned.run(images), plain.run(images)) < 1e-5
+
+
 def test_convert_writes_what_a_session_opens(tmp_path: Path) -> None:
     images, logits = expected(DIGITS)
     report = rmnet.convert(DIGITS, tmp_path / "plain.safetensors")
@@ -177,6 +254,8 @@ def test_convert_writes_what_a_session_opens(tmp_path: Path) -> None:
     assert relative(rmnet.Session(literal.path, "cpu", batch=14).run(images), logits) < 1e-5
     features = rmnet.convert(DIGITS, tmp_path / "features.safetensors", output="features")
     assert rmnet.Session(features.path, "cpu").output_shape[1] == 64
+    merged = rmnet.convert(DIGITS, tmp_path / "merged.safetensors", merge=True)
+    assert relative(rmnet.Session(merged.path, "cpu", batch=14).run(images), logits) < 1e-5
     onnx = rmnet.convert(DIGITS, str(tmp_path / "plain.ONNX"), size=64)
     assert onnx.format == "onnx" and onnx.bytes > 1_000_000
 
@@ -212,6 +291,12 @@ def test_prune(tmp_path: Path) -> None:
     assert rmnet.Session(out, "cpu").run(images).shape == (14, 10)
     share = rmnet.prune(DIGITS, out, macs=0.7, criterion="l1", keep_at_least=0.25, multiple=2)
     assert share.macs[1] <= 0.7 * share.macs[0]
+    for one, other in ((0.5, np.float32(0.5)), (1, np.int64(1))):
+        reports = [rmnet.prune(DIGITS, out, ratio=0.2, keep_at_least=least) for least in (one, other)]  # type: ignore[arg-type]
+        assert reports[0] == reports[1]
+    for whole in (1.0, np.float32(1.0)):  # a share, not one channel
+        with pytest.raises(rmnet.OptionError, match="0.2 cannot be reached, the nearest is 0.0"):
+            rmnet.prune(DIGITS, out, ratio=0.2, keep_at_least=whole)  # type: ignore[arg-type]
     for calibration in (IMAGES[:3], images[:3]):
         assert rmnet.prune(DIGITS, out, ratio=0.2, criterion="mean", calibration=calibration).removed > 0
     cases = [
@@ -222,6 +307,15 @@ def test_prune(tmp_path: Path) -> None:
         ({"ratio": 0.1, "calibration": IMAGES[:1]}, "alone"),
         ({"ratio": 0.1, "criterion": "l2"}, 'expected "bn", "l1" or "mean"'),
         ({"ratio": 0.1, "limits": {"layer9": 0.5}}, "layer9"),
+        ({"ratio": 0.1, "limits": [("layer1", 0.5)]}, "limits: expected a mapping"),
+        ({"ratio": 0.1, "limits": {"layer1": "a"}}, "limits: expected a number, found 'a'"),
+        ({"ratio": "0.3"}, "ratio: expected a number, found '0.3'"),
+        ({"macs": [1]}, "macs: expected a number"),
+        ({"ratio": 0.1, "multiple": -1}, "multiple: expected a whole number, at least 1, found -1"),
+        ({"ratio": 0.1, "multiple": 4.0}, "multiple: expected a whole number"),
+        ({"ratio": 0.1, "keep_at_least": True}, "keep_at_least: expected a whole number"),
+        ({"ratio": 0.1, "keep_at_least": "1"}, "keep_at_least: expected a number of channels"),
+        ({"ratio": 0.1, "criterion": 1}, "criterion: expected a text"),
     ]
     for options, text in cases:
         with pytest.raises(rmnet.OptionError, match=text):

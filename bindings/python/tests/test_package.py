@@ -88,10 +88,17 @@ def test_examples_of_the_docstrings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_files_stay_short() -> None:
-    files = [path for path in SOURCE.rglob("*") if path.suffix in (".py", ".pyi", ".rs")]
+    folders = [SOURCE / name for name in ("examples", "python", "src", "tests")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".pyi", ".rs")]
     assert len(files) > 15
     for path in files:
         assert len(path.read_text().splitlines()) <= 450, path
+
+
+@pytest.mark.parametrize("name", ["LICENSE-APACHE", "LICENSE-MIT"])
+def test_the_licences_in_the_wheel_are_those_of_the_root(name: str) -> None:
+    assert (SOURCE / name).read_bytes() == (ROOT / name).read_bytes()
+    assert f'"{name}"' in (SOURCE / "pyproject.toml").read_text()
 
 
 def test_versions_agree() -> None:

@@ -53,6 +53,10 @@ def test_more_and_fewer_images_than_a_batch(digits: rmnet.Session) -> None:
     assert digits.run(images[:0]).shape == (0, 10)
     values, kept = digits.run_keeping(images[:0])
     assert values.shape == (0, 10) and kept == {}
+    keeping = rmnet.Session(DIGITS, "cpu", batch=4, keep=["layer2"])
+    values, kept = keeping.run_keeping(images[:0])
+    assert values.shape == (0, 10) and kept["layer2"].shape == (0, 32, 16, 16)
+    assert np.array_equal(keeping.run_keeping(images[:5])[1]["layer2"], keeping.run_keeping(images)[1]["layer2"][:5])
 
 
 class Holder:
@@ -121,6 +125,8 @@ def test_refusals_say_what_to_do(digits: rmnet.Session) -> None:
         ),
         (np.float32(1), rmnet.InputError, ValueError, r"found \[\]"),
         (images.tolist(), rmnet.DtypeError, TypeError, "float64"),
+        ([[1], [1, 2]], rmnet.InputError, ValueError, "NumPy cannot read it"),
+        (np.ma.masked_less(images, 0), rmnet.InputError, ValueError, r"array.filled\(value\)"),
         ("digit.png", rmnet.DtypeError, TypeError, "found str"),
         (
             Lent(images, kind=2),
@@ -135,8 +141,18 @@ def test_refusals_say_what_to_do(digits: rmnet.Session) -> None:
         assert isinstance(caught.value, builtin) and isinstance(caught.value, rmnet.Error)
     images = images.copy()
     images[5, 1, 2, 3] = np.nan
-    with pytest.raises(rmnet.InputError, match="NaN at channel 1, row 2, column 3 of image 1"):
-        digits.run(images)  # image 5 is image 1 of the second batch
+    for run in (digits.run, digits.run_keeping, digits.features):  # image 5 is image 1 of the second batch
+        with pytest.raises(rmnet.InputError, match="NaN at channel 1, row 2, column 3 of image 5:"):
+            run(images)
+
+
+def test_an_overflow_names_the_image_of_the_call(tmp_path: Path) -> None:
+    images, _ = expected(DIGITS)
+    session = rmnet.Session(DIGITS, "cpu", batch=4, check_input=False)
+    images = images.copy()
+    images[9] = np.inf
+    with pytest.raises(rmnet.NotFiniteError, match="output 0 of image 9 is NaN: a layer overflows f32"):
+        session.run(images)
 
 
 def test_features_and_kept_layers(device: str) -> None:

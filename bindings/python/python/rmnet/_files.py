@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import numbers
+from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Literal
 
-import numpy as np
-
 from . import _rmnet
-from ._inputs import ArrayLike, Image, to_input
-from ._native_types import PruneArgs
-from ._options import Assume, Path, Size, load_args
+from ._inputs import Images, is_prepared, to_input
+from ._native_types import LeastArgs, PruneArgs
+from ._options import Assume, Path, Size, load_args, pairs, path_text, real_number, text, whole_number
 from ._reports import Adapter, Block, Converted, Pruned
 from ._session import Session
 
@@ -42,7 +41,9 @@ def convert(
     merge
         Whether neighbouring linear 1x1 convolutions become one.
     """
-    found = _rmnet.convert(path, out, load_args(size, assume), output, literal, merge)
+    path, out = path_text("path", path), path_text("out", out)
+    load = load_args(size, assume)
+    found = _rmnet.convert(path, out, load, text("output", output), bool(literal), bool(merge))
     blocks = [Block(*block) for block in found["blocks"]]
     return Converted(FilePath(out), found["format"], found["bytes"], blocks, found["deviation"])
 
@@ -54,7 +55,7 @@ def prune(
     ratio: float | None = None,
     macs: float | None = None,
     criterion: Literal["bn", "l1", "mean"] = "bn",
-    calibration: Iterable[Image] | ArrayLike | None = None,
+    calibration: Images | None = None,
     keep_at_least: int | float = 1,
     limits: Mapping[str, float] | None = None,
     multiple: int = 4,
@@ -75,7 +76,7 @@ def prune(
         How channels are ranked: ``"bn"`` by batch norm scales, ``"l1"`` by the norms of kernels, ``"mean"`` by the mean
         activations on `calibration`, which is images as in `Session.run_images` or an array as in `Session.run`.
     keep_at_least
-        What every layer keeps: a number of channels, or, as a float, a share of them.
+        What every layer keeps: a number of channels, or, as a float (also one of NumPy), a share of them.
     limits
         The largest share that may be removed, by layer.
     multiple
@@ -87,30 +88,25 @@ def prune(
     size, assume
         As of `Session`.
     """
+    path, out = path_text("path", path), path_text("out", out)
+    options: PruneArgs = {
+        "ratio": None if ratio is None else real_number("ratio", ratio),
+        "macs": None if macs is None else real_number("macs", macs),
+        "criterion": text("criterion", criterion),
+        **_least(keep_at_least),
+        "limits": [(text("limits", layer), real_number("limits", share)) for layer, share in pairs("limits", limits)],
+        "multiple": whole_number("multiple", multiple),
+        "coupled": bool(coupled),
+        "reserved": bool(reserved),
+    }
     values = None
     if calibration is not None:
         # A session on the CPU knows the model's shape and preprocessing.
         session = Session(path, "cpu", size=size, assume=assume)
-        array = (
-            isinstance(calibration, np.ndarray) and calibration.dtype != np.uint8 or hasattr(calibration, "__dlpack__")
-        )
-        values = (
-            to_input(calibration, session.input_shape)  # type: ignore[arg-type]
-            if array
-            else session.prepare(calibration)  # type: ignore[arg-type]
-        )
-    is_share = isinstance(keep_at_least, float)
-    options: PruneArgs = {
-        "ratio": ratio,
-        "macs": macs,
-        "criterion": criterion,
-        "keep_channels": None if is_share else int(keep_at_least),
-        "keep_share": keep_at_least if is_share else None,
-        "limits": list((limits or {}).items()),
-        "multiple": multiple,
-        "coupled": coupled,
-        "reserved": reserved,
-    }
+        if is_prepared(calibration):
+            values = to_input(calibration, session.input_shape)
+        else:
+            values = session.prepare(calibration)
     found = _rmnet.prune(path, out, load_args(size, assume), options, values)
     return Pruned(
         path=FilePath(out),
@@ -124,6 +120,14 @@ def prune(
         layers=dict(found["layers"]),
         left=dict(found["left"]),
     )
+
+
+def _least(keep_at_least: object) -> LeastArgs:
+    """A number of channels, or a share of them."""
+    if isinstance(keep_at_least, numbers.Integral):
+        return {"keep_channels": whole_number("keep_at_least", keep_at_least), "keep_share": None}
+    share = real_number("keep_at_least", keep_at_least, "a number of channels, or a share of them")
+    return {"keep_channels": None, "keep_share": share}
 
 
 def adapters() -> list[Adapter]:

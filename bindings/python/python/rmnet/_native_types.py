@@ -7,7 +7,8 @@ from typing import TypeAlias, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-NativeImage: TypeAlias = "bytes | str | npt.NDArray[np.uint8]"
+# A file's bytes, a path, or pixels and whether blue comes first.
+NativeImage: TypeAlias = "bytes | str | tuple[npt.NDArray[np.uint8], bool]"
 
 
 class LoadArgs(TypedDict):
@@ -33,14 +34,19 @@ class SessionArgs(TypedDict):
     tuning: str | None
 
 
-class PruneArgs(TypedDict):
+class LeastArgs(TypedDict):
+    """What every layer keeps: one of the two."""
+
+    keep_channels: int | None
+    keep_share: float | None
+
+
+class PruneArgs(LeastArgs):
     """How much is removed, and where."""
 
     ratio: float | None
     macs: float | None
     criterion: str
-    keep_channels: int | None
-    keep_share: float | None
     limits: list[tuple[str, float]]
     multiple: int
     coupled: bool

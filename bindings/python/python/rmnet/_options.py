@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import numbers
+import operator
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, SupportsIndex, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from ._errors import OptionError
 from ._native_types import LoadArgs, SessionArgs
 
 Path: TypeAlias = "str | os.PathLike[str]"
-Size: TypeAlias = "int | tuple[int, int]"
+Size: TypeAlias = "int | Sequence[int]"
 Assume: TypeAlias = "Mapping[str, str | bool | int | float | Sequence[int]]"
 
 
@@ -51,20 +55,90 @@ DEFAULTS: SessionOptions = {
 
 def load_args(size: Size | None, assume: Assume | None) -> LoadArgs:
     """How a checkpoint is read, as the native half takes it."""
-    if size is not None:
-        sides = (size, size) if isinstance(size, SupportsIndex) else tuple(size)
-        if len(sides) != 2 or isinstance(size, str):
-            raise OptionError(f"size: expected a side or (height, width), found {size!r}")
-        size = (whole_number("size", sides[0]), whole_number("size", sides[1]))
-    stated = [(str(key), _assumed_text(value)) for key, value in (assume or {}).items()]
-    return {"size": size, "assume": stated}
+    stated = [(text("assume", key), _assumed_text(value)) for key, value in pairs("assume", assume)]
+    return {"size": None if size is None else _sides(size), "assume": stated}
 
 
-def whole_number(name: str, value: object) -> int:
-    """A number of things, at least 1; NumPy's integers too."""
-    if not isinstance(value, bool) and isinstance(value, SupportsIndex) and value.__index__() >= 1:
-        return value.__index__()
-    raise OptionError(f"{name}: expected a whole number, at least 1, found {value!r}")
+def _sides(size: Any) -> tuple[int, int]:
+    try:
+        sides = tuple(size)
+    except TypeError:
+        sides = (size, size)
+    if len(sides) != 2 or isinstance(size, (str, bytes)):
+        raise OptionError(f"size: expected a side or (height, width), found {size!r}")
+    return whole_number("size", sides[0]), whole_number("size", sides[1])
+
+
+def whole_number(name: str, value: object, least: int = 1, most: int = sys.maxsize) -> int:
+    """A number of things from `least` to `most`; NumPy's integers too."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise OptionError(f"{name}: expected a whole number, at least {least}, found {_shown(value)}")
+    if number > most:
+        raise OptionError(f"{name}: expected a whole number up to {most}, found a larger one")
+    return number
+
+
+def real_number(name: str, value: object, what: str = "a number") -> float:
+    """A number that need not be whole; NumPy's too."""
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            pass
+    raise OptionError(f"{name}: expected {what}, found {_shown(value)}")
+
+
+def text(name: str, value: object) -> str:
+    """A text that the native half can read."""
+    if not isinstance(value, str):
+        raise OptionError(f"{name}: expected a text, found {_shown(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise OptionError(f"{name}: expected a text that UTF-8 can encode, found {value!r}") from error
+    return value
+
+
+def path_text(name: str, value: object) -> str:
+    """A path as text."""
+    try:
+        path = os.fspath(value)  # type: ignore[call-overload]
+    except TypeError:
+        path = None
+    if not isinstance(path, str):
+        advice = ": pass `os.fsdecode(path)`" if isinstance(path, bytes) else ""
+        raise OptionError(f"{name}: expected a path, found {type(value).__name__}{advice}")
+    return path
+
+
+def pairs(name: str, value: object) -> list[tuple[Any, Any]]:
+    """The items of a mapping; none of `None`."""
+    if value is not None and not isinstance(value, Mapping):
+        raise OptionError(f"{name}: expected a mapping, such as a dict, found {type(value).__name__}")
+    return [] if value is None else list(value.items())
+
+
+def json_text(name: str, value: str | Mapping[str, Any] | None) -> str | None:
+    """The content of a config file as text."""
+    if value is None or isinstance(value, str):
+        return value if value is None else text(name, value)
+    try:
+        return json.dumps(dict(pairs(name, value)))
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"{name}: {error}") from error
+
+
+def _shown(value: object) -> str:
+    """A value for a message. Python refuses to print integers of thousands of digits."""
+    try:
+        shown = repr(value)
+    except ValueError:
+        return type(value).__name__
+    return shown if len(shown) <= 80 else type(value).__name__
 
 
 def _assumed_text(value: object) -> str:
@@ -79,30 +153,30 @@ def native_args(options: SessionOptions) -> tuple[SessionOptions, LoadArgs, Sess
     """The options as a pickle holds them, and as the native half takes them. Refuses those of a wrong type."""
     if isinstance(options["keep"], str):
         raise OptionError(f"keep: expected a list of names, found a text: pass [{options['keep']!r}]")
-    names = list(options["keep"])
+    try:
+        names = [text("keep", name) for name in options["keep"]]
+    except TypeError as error:
+        raise OptionError(f"keep: expected a list of names, found {_shown(options['keep'])}") from error
     batch, threads, timeout = whole_number("batch", options["batch"]), options["threads"], options["timeout"]
     threads = None if threads is None else whole_number("threads", threads)
-    texts = [("precision", options["precision"]), ("output", options["output"]), ("mode", options["mode"])]
-    for name, text in (*texts, *(("keep", kept) for kept in names)):
-        if not isinstance(text, str):
-            raise OptionError(f"{name}: expected a text, found {text!r}")
-    if timeout is not None and not isinstance(timeout, (int, float)):
-        raise OptionError(f"timeout: expected seconds, found {timeout!r}")
+    timeout = None if timeout is None else real_number("timeout", timeout, "seconds")
     tuning = options["tuning"]
-    tuning = None if tuning is None else os.path.abspath(os.fspath(tuning))
+    tuning = None if tuning is None else os.path.abspath(path_text("tuning", tuning))
     device = options["device"]
-    stored: SessionOptions = {**options, "keep": names, "tuning": tuning}
+    load = load_args(options["size"], options["assume"])
+    assume = dict(pairs("assume", options["assume"])) or None
+    stored: SessionOptions = {**options, "size": load["size"], "assume": assume, "keep": names, "tuning": tuning}
     native: SessionArgs = {
-        "device": "auto" if device is None else str(device),
-        "precision": options["precision"],
+        "device": "auto" if device is None else text("device", str(device)),
+        "precision": text("precision", options["precision"]),
         "batch": batch,
-        "output": options["output"],
+        "output": text("output", options["output"]),
         "keep": names,
-        "mode": options["mode"],
+        "mode": text("mode", options["mode"]),
         "merge": bool(options["merge"]),
         "threads": threads,
         "timeout": timeout,
         "check_input": bool(options["check_input"]),
         "tuning": tuning,
     }
-    return stored, load_args(options["size"], options["assume"]), native
+    return stored, load, native

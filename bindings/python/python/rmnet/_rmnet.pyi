@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ._native_types import LoadArgs, NativeImage, PruneArgs, SessionArgs
 
-__all__ = ["Core", "adapters", "convert", "prune", "__version__"]
+__all__ = ["Core", "adapters", "check_process", "convert", "prune", "__version__"]
 __version__: str
 
 _Path: TypeAlias = str | os.PathLike[str]
@@ -56,6 +56,7 @@ class Core:
     def tuned_dispatches(self) -> int | None: ...
 
 def adapters() -> list[dict[str, Any]]: ...
+def check_process() -> None: ...
 def convert(path: _Path, out: _Path, load: LoadArgs, choice: str, literal: bool, merge: bool) -> dict[str, Any]: ...
 def prune(
     path: _Path, out: _Path, load: LoadArgs, options: PruneArgs, calibration: _Floats | None

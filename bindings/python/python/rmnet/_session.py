@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Iterable, Mapping
@@ -12,8 +11,30 @@ import numpy as np
 
 from . import _rmnet
 from ._errors import DtypeError, Error, InputError
-from ._inputs import ArrayLike, Floats, Image, batches, to_input, to_numpy
-from ._options import DEFAULTS, Assume, Path, SessionOptions, Size, native_args, whole_number
+from ._inputs import (
+    ENCODED,
+    ArrayLike,
+    Encoded,
+    Floats,
+    Images,
+    PixelFormat,
+    batches,
+    is_prepared,
+    joined,
+    to_input,
+    to_numpy,
+)
+from ._options import (
+    DEFAULTS,
+    Assume,
+    Path,
+    SessionOptions,
+    Size,
+    json_text,
+    native_args,
+    path_text,
+    whole_number,
+)
 from ._reports import Assumption, Block, BlockProof, Memory, Prediction, Proof
 
 if TYPE_CHECKING:
@@ -63,7 +84,8 @@ class Session:
     merge
         Whether neighbouring linear 1x1 convolutions become one.
     threads
-        Threads of the CPU, in place of the pool that all sessions share.
+        Threads that compute on the CPU, in place of the pool that all sessions share. Images are decoded, and networks
+        loaded, on the shared pool in any case; the environment variable ``RAYON_NUM_THREADS`` sets its size.
     timeout
         Seconds to wait for a GPU before a run fails. 5 minutes by default.
     check_input
@@ -119,26 +141,27 @@ class Session:
             "check_input": check_input,
         }
         # Absolute, as a process that opens the pickle may be in another folder.
-        path = os.path.abspath(os.fspath(path))
+        path = os.path.abspath(path_text("path", path))
         self._options, load, native = native_args(options)
         self._start(_rmnet.Core.open(path, load, native), path)
 
     @classmethod
     def from_bytes(
         cls,
-        data: bytes,
+        data: Encoded,
+        *,
         config: str | Mapping[str, Any] | None = None,
         preprocessor_config: str | Mapping[str, Any] | None = None,
         **options: Unpack[SessionOptions],
     ) -> Session:
         """A session of the bytes of a weight file.
 
-        The session holds on to `data`, which is not copied, and cannot be pickled.
+        The session holds on to `data`, and cannot be pickled. `bytes` are not copied, other objects are.
 
         Parameters
         ----------
         data
-            The content of a safetensors or PyTorch file.
+            The content of a safetensors or PyTorch file: `bytes`, a `bytearray`, a `memoryview` or an `mmap`.
         config, preprocessor_config
             The content of ``config.json`` and ``preprocessor_config.json``, as text or as a dictionary: labels and
             preprocessing.
@@ -148,12 +171,13 @@ class Session:
         unknown = options.keys() - DEFAULTS.keys()
         if unknown:
             raise TypeError(f"from_bytes() got an unexpected keyword argument {min(unknown)!r}")
-        if not isinstance(data, (bytes, bytearray)):
+        if not isinstance(data, ENCODED):
             raise DtypeError(f"data: expected bytes, found {type(data).__name__}: pass `bytes(data)`")
         session = cls.__new__(cls)
         session._options, load, native = native_args({**DEFAULTS, **options})
-        texts = [c if c is None or isinstance(c, str) else json.dumps(dict(c)) for c in (config, preprocessor_config)]
-        session._start(_rmnet.Core.from_bytes(bytes(data), texts[0], texts[1], load, native), None)
+        texts = json_text("config", config), json_text("preprocessor_config", preprocessor_config)
+        data = data if isinstance(data, bytes) else bytes(data)
+        session._start(_rmnet.Core.from_bytes(data, *texts, load, native), None)
         return session
 
     def _start(self, core: _rmnet.Core, path: str | None) -> None:
@@ -180,8 +204,8 @@ class Session:
     def run(self, array: ArrayLike) -> Floats:
         """Runs prepared images.
 
-        An array of float32 whose values lie in C order is read where it is; others are copied first. Do not write to it
-        from another thread meanwhile.
+        An array of float32 whose values lie in C order is read where it is, without the GIL; others are copied first.
+        Do not write to it from another thread meanwhile.
 
         Parameters
         ----------
@@ -199,19 +223,31 @@ class Session:
 
     def run_keeping(self, array: ArrayLike) -> tuple[Floats, dict[str, Floats]]:
         """`run`, with the values of the layers named in `keep`, each ``[images, channels, height, width]``, from that
-        very run.
+        very run. The array is read where it is, as in `run`.
         """
         return self._core.run_keeping(to_input(array, self.input_shape))
 
-    def run_images(self, images: Iterable[Image]) -> Floats:
+    def run_images(self, images: Images, *, pixel_format: PixelFormat = "rgb") -> Floats:
         """Prepares and runs images.
+
+        Bytes and contiguous arrays are read where they are, without the GIL: do not write to an array from another
+        thread meanwhile. Images are decoded and resized on the threads that all sessions share, whatever `threads` is.
 
         Parameters
         ----------
         images
-            Any number of them, read a batch at a time: paths of PNG and JPEG files; their encoded `bytes`; Pillow
-            images; uint8 arrays ``[height, width]`` or ``[height, width, channels]`` with 1, 3 or 4 channels. They may
-            be mixed, and of any sizes. EXIF orientation is applied to files and Pillow images.
+            Any number of them, read a batch at a time: paths of PNG and JPEG files; their encoded `bytes` (or a
+            `bytearray`, `memoryview` or `mmap`); Pillow images; uint8 arrays ``[height, width]``, which are gray, or
+            ``[height, width, channels]`` with 1 channel (gray), 3 (RGB) or 4 (RGBA). They may be mixed, and of any
+            sizes. One array ``[images, height, width, channels]`` is a list of images. EXIF orientation is applied to
+            files and Pillow images.
+
+            Pixels have 8 bits a channel. Files of 16-bit gray are refused, by path, as bytes and opened by Pillow
+            alike, since there is no scale that fits them all; other 16-bit files are read by their high bytes, as
+            Pillow does.
+        pixel_format
+            The order of the channels of arrays. OpenCV has ``"bgr"``: BGR or BGRA, the same as ``image[..., ::-1]`` of
+            three channels. Files and Pillow images say theirs themselves.
 
         Returns
         -------
@@ -219,17 +255,17 @@ class Session:
             As of `run`.
         """
         batch, channels = self.input_shape[:2]
-        parts = [self._core.run_images(part, first) for first, part in batches(images, batch, channels)]
-        return np.concatenate([np.empty((0, *self.output_shape[1:]), np.float32), *parts])
+        read = batches(images, batch, channels, pixel_format)
+        return joined([self._core.run_images(part, first) for first, part in read], self.output_shape[1:])
 
-    def prepare(self, images: Iterable[Image]) -> Floats:
-        """What `run` reads for images: resized, cropped and normalised as `preprocess` says."""
+    def prepare(self, images: Images, *, pixel_format: PixelFormat = "rgb") -> Floats:
+        """What `run` reads for images as in `run_images`: resized, cropped and normalised as `preprocess` says."""
         batch, channels = self.input_shape[:2]
-        parts = [self._core.prepare(part, first) for first, part in batches(images, batch, channels)]
-        return np.concatenate([np.empty((0, *self.input_shape[1:]), np.float32), *parts])
+        read = batches(images, batch, channels, pixel_format)
+        return joined([self._core.prepare(part, first) for first, part in read], self.input_shape[1:])
 
-    def classify(self, images: Iterable[Image], top_k: int = 5) -> list[list[Prediction]]:
-        """The `top_k` best classes of every image, best first.
+    def classify(self, images: Images, top_k: int = 5, *, pixel_format: PixelFormat = "rgb") -> list[list[Prediction]]:
+        """The `top_k` best classes of every image, best first. Images are as in `run_images`.
 
         Examples
         --------
@@ -238,7 +274,8 @@ class Session:
         >>> best.label
         '7'
         """
-        return self.predictions(self.run_images(images), top_k)
+        top_k = whole_number("top_k", top_k)
+        return self.predictions(self.run_images(images, pixel_format=pixel_format), top_k)
 
     def predictions(self, logits: ArrayLike, top_k: int = 5) -> list[list[Prediction]]:
         """The `top_k` best classes for each row of logits that `run` gave, best first; among equal logits the lower
@@ -247,6 +284,8 @@ class Session:
         rows = to_numpy(logits, "logits")
         if rows.ndim != 2:
             raise InputError(f"logits: expected [images, classes], found {list(rows.shape)}")
+        if rows.dtype.kind not in "fiu":
+            raise DtypeError(f"logits: expected float32, found {rows.dtype}")
         top_k = whole_number("top_k", top_k)
         rows = np.ascontiguousarray(rows, dtype=np.float32)
         return [[Prediction(*found) for found in self._core.top_k(row, top_k)] for row in rows]
@@ -256,8 +295,15 @@ class Session:
 
         The first call reads the checkpoint again and opens a second session on the same device, which shares the
         weights. To compute features alone, open the session with ``output="features"``: `run` and `run_images` then
-        return them. For a layer's map, pass ``output="layer4"`` or `keep`.
+        return them. For a layer's map, pass ``output="layer4"`` or `keep`. The array is read where it is, as in `run`.
+
+        Raises
+        ------
+        CheckpointError
+            The checkpoint's files changed since the session was opened.
         """
+        # Another thread of the parent may have held the lock while the process was forked.
+        _rmnet.check_process()
         with self._opening_features:
             if self._features is None:
                 self._features = self._core.with_output("features")
@@ -265,11 +311,11 @@ class Session:
 
     # Proof
 
-    def verify(self, images: Iterable[Image] | ArrayLike | None = None, seed: int = 1) -> Proof:
+    def verify(self, images: Images | None = None, seed: int = 1) -> Proof:
         """Compares the network without residual connections with the original, block by block: in f64, and the device.
 
-        It reads the checkpoint again, and takes many times as long as a run. The form that is compared is the
-        structured one, in the session's precision.
+        It reads the checkpoint again, whose files may not have changed since the session was opened, and takes many
+        times as long as a run. The form that is compared is the structured one, in the session's precision.
 
         Parameters
         ----------
@@ -278,12 +324,13 @@ class Session:
         seed
             Of the noise. ``rmnet verify --seed`` gives the same values.
         """
+        seed = whole_number("seed", seed, 0, 2**64 - 1)
         if images is None:
             array = None
-        elif isinstance(images, np.ndarray) and images.dtype != np.uint8 or hasattr(images, "__dlpack__"):
-            array = to_input(images, self.input_shape)  # type: ignore[arg-type]
+        elif is_prepared(images):
+            array = to_input(images, self.input_shape)
         else:
-            array = self.prepare(images)  # type: ignore[arg-type]
+            array = self.prepare(images)
         if array is not None and len(array) == 0:
             raise InputError("images: expected one or more, found none")
         found = self._core.verify(array, seed)
@@ -307,7 +354,7 @@ class Session:
 
     def plan(self, svg: bool = False) -> str:
         """Every dispatch as a formula over slots, with the bytes of the slots; or the same as an SVG picture."""
-        return self._core.plan(svg)
+        return self._core.plan(bool(svg))
 
     @property
     def labels(self) -> list[str] | None:

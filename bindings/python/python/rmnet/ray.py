@@ -8,6 +8,7 @@ its address.
 from __future__ import annotations
 
 import subprocess
+import warnings
 
 from ._errors import DeviceError
 
@@ -19,12 +20,14 @@ _QUERY = ["nvidia-smi", "--query-gpu=index,uuid,pci.bus_id", "--format=csv,nohea
 def device() -> str:
     """The `device` of a session in this actor or task: its GPU, or ``"cpu"`` if Ray gave it none.
 
-    A session runs on one GPU: ask Ray for ``num_gpus=1``, or for less to share one.
+    A session runs on one GPU: ask Ray for ``num_gpus=1``, or for less to share one. Where Ray gave no GPU and the
+    machine has some, there is a `UserWarning`.
     """
     import ray
 
     gpus = [str(gpu) for gpu in ray.get_gpu_ids()]
     if not gpus:
+        _warn_of_idle_gpus()
         return "cpu"
     if len(gpus) > 1:
         raise DeviceError(f"expected an actor with one GPU, found {len(gpus)}: ask for num_gpus=1, and for more actors")
@@ -32,6 +35,18 @@ def device() -> str:
     if gpus[0] not in known:
         raise DeviceError(f"Ray gave GPU {gpus[0]}, nvidia-smi knows {', '.join(known) or 'none'}")
     return known[gpus[0]]
+
+
+def _warn_of_idle_gpus() -> None:
+    try:
+        count = len(set(pci_devices().values()))
+    except DeviceError:
+        return  # no nvidia-smi, or a broken one
+    if count > 0:
+        text = (
+            f"Ray gave this actor no GPU, though nvidia-smi finds {count}: it runs on the CPU. Ask Ray for num_gpus=1"
+        )
+        warnings.warn(text, stacklevel=3)
 
 
 def pci_devices(listing: str | None = None) -> dict[str, str]:
