@@ -27,6 +27,9 @@ swiftshader >/dev/null || install chromium
 command -v cc >/dev/null || install gcc libc6-dev
 command -v c++ >/dev/null || install g++
 command -v pkg-config >/dev/null || install pkg-config
+# A screen for the example with a window, and the judge of SPIR-V.
+command -v xvfb-run >/dev/null || install xvfb xauth libx11-6 libx11-xcb1 libxcursor1 libxi6 libxrandr2 libxkbcommon-x11-0
+command -v spirv-val >/dev/null || install spirv-tools
 VK_DRIVER_FILES="$(llvmpipe):$(swiftshader)"
 export VK_DRIVER_FILES RMNET_TEST_ADAPTERS=2 # tests fail, rather than skip, where fewer adapters are seen
 echo "drivers: $VK_DRIVER_FILES"
@@ -55,6 +58,7 @@ cargo clippy --locked --workspace --all-targets -- -D warnings
 for features in cpu gpu ""; do
     cargo clippy --locked -p rmnet --lib --no-default-features --features "$features" -- -D warnings
 done
+cargo clippy --locked -p rmnet-c --no-default-features -- -D warnings
 step the package for browsers
 # Where the standard library for browsers is to be had: lints, the package as it is published, its types, and its tests in Chromium.
 cargo fmt --check --manifest-path bindings/web/bindgen/Cargo.toml
@@ -77,6 +81,7 @@ step build of the tests
 cargo test --locked --workspace --no-run -q
 step tests
 cargo test --locked --workspace -- --include-ignored
+python3 tests/translators.py --only spirv-val
 step the Python package
 VK_DRIVER_FILES="$(llvmpipe)" bash bindings/python/tests/run.sh
 step llvmpipe as on ARM
