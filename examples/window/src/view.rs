@@ -147,7 +147,7 @@ impl View {
         }
     }
 
-    /// Draws and classifies one frame. Nothing here waits for the GPU; the window system may wait for a free image.
+    /// Draws and classifies one frame. Nothing here waits for the GPU but the window system, for a free image and to present.
     pub fn frame(&mut self) -> Result<(), Box<dyn Error>> {
         let start = Instant::now();
         self.device.poll(wgpu::PollType::Poll)?;
@@ -180,7 +180,6 @@ impl View {
         }
         self.draw(&mut encoder, &shown.texture.create_view(&Default::default()));
         self.queue.submit([encoder.finish()]);
-        self.queue.present(shown);
         if let Some(download) = download {
             let (arrived, buffer) = (self.arrived.0.clone(), download.buffer.clone());
             let download = Download { frame: self.frames, ..download };
@@ -190,8 +189,10 @@ impl View {
                 }
             });
         }
-        self.frames += 1;
         own += start.elapsed();
+        // The window system may wait for the image to be drawn, as it does for a software GPU.
+        self.queue.present(shown);
+        self.frames += 1;
         self.times.add(own);
         Ok(())
     }
