@@ -81,7 +81,7 @@ step build of the tests
 cargo test --locked --workspace --no-run -q
 step tests
 cargo test --locked --workspace -- --include-ignored
-python3 tests/translators.py --only spirv-val
+python3 tests/translators.py --only spirv-val --every 8
 step the Python package
 VK_DRIVER_FILES="$(llvmpipe)" bash bindings/python/tests/run.sh
 step llvmpipe as on ARM

@@ -73,7 +73,8 @@ fn so_it_does_where_the_session_computes_on_the_apps_own_pool() {
             let pool = pool(threads);
             let options = Options::default().device(Device::Cpu).threads(Threads::of_pool(pool.clone()));
             let session = Session::new(&digits(), &options).unwrap();
-            assert_eq!(session.device_name(), format!("cpu, {threads} threads"));
+            let plural = if threads == 1 { "" } else { "s" };
+            assert_eq!(session.device_name(), format!("cpu, {threads} thread{plural}"));
             let alone = session.memory();
             run_in_a_loop(&session, &pool, 2 * threads + 3);
             // From outside at the same time as well.
