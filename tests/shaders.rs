@@ -122,7 +122,7 @@ fn check_shader(context: &str, shader: &Shader, caps: &Capabilities) {
     for lane in functions.flat_map(|f| lanes_asked(f, &f.body)) {
         assert!(lane.is_some_and(|lane| lane < entry.workgroup_size[0]), "{context}: lane {lane:?}");
     }
-    translate(context, &module, &info, shader);
+    translate(context, &module, &info, shader, workgroup_memory);
 }
 
 /// The lanes that a function's shuffles ask; `None` for one that is no constant.
@@ -145,13 +145,20 @@ fn lanes_asked(function: &Function, block: &Block) -> Vec<Option<u32>> {
     block.iter().flat_map(of).collect()
 }
 
-fn translate(context: &str, module: &naga::Module, info: &naga::valid::ModuleInfo, shader: &Shader) {
+fn translate(
+    context: &str,
+    module: &naga::Module,
+    info: &naga::valid::ModuleInfo,
+    shader: &Shader,
+    workgroup_memory: u32,
+) {
     let stage = naga::ShaderStage::Compute;
     let options = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
     let spirv = naga::back::spv::write_vec(module, info, &options, None)
         .unwrap_or_else(|e| panic!("{context}: SPIR-V: {e}"));
-    keep(shader, "spv", &spirv.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>());
-    keep(shader, "wgsl", shader.wgsl().as_bytes());
+    let keep = |language, text: &[u8]| keep(shader, workgroup_memory, language, text);
+    keep("spv", &spirv.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>());
+    keep("wgsl", shader.wgsl().as_bytes());
     if shader.matrices {
         return; // For Vulkan alone: the 16x16 of f16 are nowhere else.
     }
@@ -166,18 +173,24 @@ fn translate(context: &str, module: &naga::Module, info: &naga::valid::ModuleInf
     naga::back::hlsl::Writer::new(&mut text, &options, &pipeline)
         .write(module, info, None)
         .unwrap_or_else(|e| panic!("{context}: HLSL: {e}"));
-    keep(shader, "hlsl", text.as_bytes());
+    keep("hlsl", text.as_bytes());
 }
 
-/// Writes a shader for the compilers of others into the folder `RMNET_SHADERS`, as `tests/translators.py` asks; its name tells its features.
-fn keep(shader: &Shader, language: &str, text: &[u8]) {
+/// Writes a shader for the compilers of others into the folder `RMNET_SHADERS`, as `tests/translators.py` asks; its name tells what it needs beyond
+/// WebGPU's defaults.
+fn keep(shader: &Shader, workgroup_memory: u32, language: &str, text: &[u8]) {
     let Some(folder) = std::env::var_os("RMNET_SHADERS") else { return };
     let mut hasher = DefaultHasher::new();
     shader.wgsl().hash(&mut hasher);
     let mut name = format!("{:016x}-{}", hasher.finish(), shader.entry);
-    for (has, feature) in
-        [(shader.subgroup, "subgroups"), (shader.int64, "int64"), (shader.matrices, "matrices")]
-    {
+    let large = workgroup_memory > 16 << 10;
+    let needs = [
+        (shader.subgroup, "subgroups"),
+        (shader.int64, "int64"),
+        (shader.matrices, "matrices"),
+        (large, "large"),
+    ];
+    for (has, feature) in needs {
         if has {
             name += &format!("-{feature}");
         }

@@ -91,7 +91,7 @@ impl GpuExecutor {
         check_limits(gpu, plan)?;
         software::check_memory(gpu, plan)?;
         let starts = ArenaRanges::new(plan, gpu.capabilities());
-        // Every pass without `break` quarantines a family, so the loop ends.
+        // Every further pass has one kernel family less.
         let (mut compiled, tuned, stopwatch) = loop {
             let mut tuned = Tuned::default();
             let choose = |d| gpu.choose(plan, d, &options.tuning, &mut tuned);
@@ -99,11 +99,13 @@ impl GpuExecutor {
             let stopwatch = Stopwatch::start();
             #[cfg_attr(target_arch = "wasm32", expect(unused_mut, reason = "a browser has no self-test"))]
             let mut compiled = Compiled::new(gpu, kernels, options.safe_shaders).await?;
+            #[cfg(target_arch = "wasm32")]
+            let wrong = false;
             #[cfg(not(target_arch = "wasm32"))]
-            if !options.skip_self_test && super::self_test::finds_wrong(gpu, plan, &mut compiled)? {
-                continue;
+            let wrong = !options.skip_self_test && super::self_test::finds_wrong(gpu, plan, &mut compiled)?;
+            if !wrong {
+                break (compiled, tuned, stopwatch);
             }
-            break (compiled, tuned, stopwatch);
         };
         if !super::software::writes_in_place(gpu) {
             // Uploads wait for the queue: wait for compilation first, so that its time is not counted as upload.
