@@ -4,7 +4,7 @@ use super::args::{DeviceArgs, KeptArgs};
 use super::passed_over::{Skipped, say_on_cpu};
 use super::{Failure, device, terminal};
 use rmnet::files;
-use rmnet::gpu::{Gpu, HardwareGpu, PassedOver, SelfTests, Tuned, Tuning};
+use rmnet::gpu::{Gpu, GpuError, HardwareGpu, PassedOver, SelfTests, Tuned, Tuning};
 use rmnet::kernel::Choice;
 use rmnet::models::Model;
 use rmnet::{Device, Error, Options, Precision, Session};
@@ -77,10 +77,7 @@ impl DeviceContext {
         let tuning = FoundTuning::find(&args.kept)?;
         let folder = folder(args.kept.cache.as_deref());
         let self_tests = folder.as_deref().map(read_self_tests);
-        let gpu = match &self_tests {
-            None => gpu,
-            Some((_, tests)) => gpu.with_self_tests(tests.clone()),
-        };
+        let gpu = with_self_tests(gpu, &self_tests);
         let (gpu, shaders) = match folder {
             None => (gpu, None),
             Some(folder) => with_shaders(gpu, &folder),
@@ -115,9 +112,12 @@ impl DeviceContext {
     /// warning.
     pub fn session(&self, model: &Model, options: &Options) -> Result<Session, Failure> {
         let session = match &self.gpu {
-            Some(gpu) => Session::with_gpu(gpu, model, options)?,
-            None => Session::new(model, options)?,
+            Some(gpu) => Session::with_gpu(gpu, model, options),
+            None => Session::new(model, options),
         };
+        // Failures too are not found anew at every start.
+        self.keep_self_tests();
+        let session = session.map_err(|e| self.explained(e))?;
         for quarantined in session.quarantined() {
             terminal::say(&format!("warning: {quarantined}"));
         }
@@ -133,19 +133,39 @@ impl DeviceContext {
         self.tuning.used(session.tuned()?, session.plan().dispatches.len())
     }
 
-    /// Saves compiled shaders and the results of self-tests for the next start. Failure is only a warning.
-    pub fn keep(&self) {
-        let Some(gpu) = &self.gpu else { return };
-        if let Some((path, before)) = &self.self_tests
-            && gpu.self_tests() != *before
-        {
-            warn_unkept("results of self-tests", path, || gpu.self_tests().write(path));
-        }
-        if let Some((path, before)) = &self.shaders
-            && gpu.pipeline_cache().is_some_and(|now| now != *before)
-        {
+    /// Saves compiled shaders for the next start. Failure is only a warning.
+    pub fn keep_shaders(&self) {
+        let (Some(gpu), Some((path, before))) = (&self.gpu, &self.shaders) else { return };
+        if gpu.pipeline_cache().is_some_and(|now| now != *before) {
             warn_unkept("compiled shaders", path, || gpu.write_pipeline_cache(path));
         }
+    }
+
+    /// Adds new results of self-tests to the file. Failure is only a warning.
+    fn keep_self_tests(&self) {
+        let (Some(gpu), Some((path, before))) = (&self.gpu, &self.self_tests) else { return };
+        let now = gpu.self_tests();
+        if now != *before {
+            warn_unkept("results of self-tests", path, || {
+                // Another process may have written some meanwhile.
+                let mut all = SelfTests::read(path)?;
+                all.merge(now);
+                all.write(path)
+            });
+        }
+    }
+
+    /// The failure for an error of a session, with what can be done about a driver that computes wrong.
+    fn explained(&self, e: Error) -> Failure {
+        let wrong = matches!(e, Error::Gpu(GpuError::WrongResults { .. }));
+        let mut failure = Failure::from(e);
+        if wrong {
+            failure.message += "; `--adapter cpu` runs without the driver";
+            if let Some((path, _)) = &self.self_tests {
+                failure.message += &format!("; {} holds the results", path.display());
+            }
+        }
+        failure
     }
 }
 
@@ -252,9 +272,21 @@ pub fn make_folder(file: &Path) -> std::io::Result<()> {
     file.parent().map_or(Ok(()), fs::create_dir_all)
 }
 
+/// A GPU that goes by the record of self-tests in the folder of stored files.
+pub fn with_kept_self_tests(gpu: Gpu, cache: Option<&Path>) -> Gpu {
+    with_self_tests(gpu, &folder(cache).as_deref().map(read_self_tests))
+}
+
+fn with_self_tests(gpu: Gpu, kept: &Option<(PathBuf, SelfTests)>) -> Gpu {
+    match kept {
+        None => gpu,
+        Some((_, tests)) => gpu.with_self_tests(tests.clone()),
+    }
+}
+
 /// The record of self-tests in the folder of stored files, with its path. A file that cannot be read is only a warning: kernels are tested
 /// again.
-pub fn read_self_tests(folder: &Path) -> (PathBuf, SelfTests) {
+fn read_self_tests(folder: &Path) -> (PathBuf, SelfTests) {
     let path = folder.join("self-tests.json");
     let tests = SelfTests::read(&path).unwrap_or_else(|e| {
         terminal::say(&format!("warning: {}: {e}; kernels are tested again", path.display()));

@@ -46,7 +46,7 @@ impl Timed {
         let start = Instant::now();
         session.run(&input)?;
         let first_run = start.elapsed();
-        device_context.keep();
+        device_context.keep_shaders();
         Ok(Timed { model, session, device_context, input, merge, load, open, first_run })
     }
 

@@ -12,7 +12,8 @@ use std::fmt;
 
 pub fn wgsl(args: &WgslArgs) -> Result<Report, Failure> {
     let model = load(&args.model)?;
-    let gpu = gpu(args)?;
+    let kept = |gpu| super::device_context::with_kept_self_tests(gpu, args.kept.cache.as_deref());
+    let gpu = gpu(args)?.map(kept);
     let found = match (&gpu, &args.kept.tuning) {
         (None, Some(file)) if file.as_os_str() != "none" => {
             let file = file.display();

@@ -3,12 +3,12 @@
 use super::adapter::{self, AdapterReport};
 #[cfg(not(target_arch = "wasm32"))]
 use super::mapped::WaitQueue;
-use super::{AdapterChoice, GpuError, Quarantined, SelfTests};
-use crate::kernel::{self, Capabilities, Class, Kernel};
+use super::{AdapterChoice, GpuError, SelfTests};
+use crate::kernel::{self, Capabilities, Class};
 use crate::plan::PlanTarget;
 use crate::shared::Shared;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use wgpu::{DeviceType, ErrorFilter, Features};
 
@@ -49,9 +49,10 @@ pub struct Gpu {
     /// Compiled pipelines, if a cache is used.
     pub(super) cache: Option<wgpu::PipelineCache>,
     /// Which kernels compute right: the record of the process, or one of its own.
-    self_tests: Arc<Mutex<SelfTests>>,
+    pub(super) self_tests: Arc<Mutex<SelfTests>>,
     /// Changes the kernels that are chosen: how tests make a driver wrong.
-    pub(super) changed: Option<fn(&mut Kernel)>,
+    #[cfg(feature = "internals")]
+    pub(super) changed: Option<fn(&mut kernel::Kernel)>,
 }
 
 impl Gpu {
@@ -182,6 +183,7 @@ impl Gpu {
             weights: Arc::default(),
             cache: None,
             self_tests: SelfTests::of_process(),
+            #[cfg(feature = "internals")]
             changed: None,
         }
     }
@@ -218,36 +220,6 @@ impl Gpu {
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Gpu {
         self.timeout = timeout;
-        self
-    }
-
-    /// Uses a record of self-tests of its own, which applies to this value and its clones, in place of the record of the process: kernels
-    /// that it names for this adapter, driver and version of the crate are not tested again.
-    #[must_use]
-    pub fn with_self_tests(mut self, tests: SelfTests) -> Gpu {
-        self.self_tests = Arc::new(Mutex::new(tests));
-        self
-    }
-
-    /// The record of self-tests so far, for [`Gpu::with_self_tests`] at the next start.
-    pub fn self_tests(&self) -> SelfTests {
-        self.self_tests_mut().clone()
-    }
-
-    pub(super) fn self_tests_mut(&self) -> MutexGuard<'_, SelfTests> {
-        self.self_tests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The kernel families that are not used because they compute wrong on this driver.
-    pub fn quarantined(&self) -> Vec<Quarantined> {
-        self.self_tests_mut().quarantined(&self.report)
-    }
-
-    /// Changes every kernel that is chosen from now on, so that a test can make a driver wrong.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn with_changed_kernels(mut self, change: fn(&mut Kernel)) -> Gpu {
-        self.changed = Some(change);
         self
     }
 

@@ -52,7 +52,7 @@ pub enum GpuError {
     },
     /// A dispatch whose kernels all failed the self-test on this driver.
     #[error("{adapter}: no kernel computes {dispatch} right on this driver: {problems}")]
-    Unsound {
+    WrongResults {
         /// Name of the adapter.
         adapter: String,
         /// Name of the dispatch.

@@ -7,7 +7,7 @@ use super::slots::Slots;
 use super::software::{self, ArenaRanges};
 use super::staging::RunSlot;
 use super::upload::Uploader;
-use super::{Gpu, GpuError, Tuned, Tuning};
+use super::{Gpu, GpuError, Quarantined, SelfTests, Tuned, Tuning};
 use crate::kernel::{Choice, Kernel, Rounding, Spec};
 use crate::plan::{BufferId, CheckedPlan, Dispatch, Memory, Place, Plan};
 use std::collections::VecDeque;
@@ -22,7 +22,8 @@ pub struct ExecOptions {
     pub safe_shaders: bool,
     /// Kernels measured to be faster than the static choice. Empty by default.
     pub tuning: Tuning,
-    /// Does not test the kernels on their first use with a driver; see [`SelfTests`](super::SelfTests).
+    /// Neither tests the kernels on their first use with a driver nor leaves out those that were wrong; see
+    /// [`SelfTests`](super::SelfTests).
     pub skip_self_test: bool,
 }
 
@@ -33,6 +34,7 @@ pub struct GpuExecutor {
     pub(super) plan: CheckedPlan,
     pub(super) program: Program,
     tuned: Tuned,
+    quarantined: Vec<Quarantined>,
     weight_bytes: usize,
     upload: Duration,
     compile: Duration,
@@ -81,7 +83,8 @@ impl GpuExecutor {
     ///
     /// # Errors
     /// [`GpuError::LimitTooSmall`] and [`GpuError::Kernel`] for a plan made for a larger adapter,
-    /// [`GpuError::Overflow`], [`GpuError::OutOfMemory`], [`GpuError::DeviceLost`], [`GpuError::Refused`].
+    /// [`GpuError::WrongResults`] where the driver computes every kernel for a dispatch wrong;
+    /// [`GpuError::Overflow`], [`GpuError::OutOfMemory`], [`GpuError::DeviceLost`], [`GpuError::Refused`], [`GpuError::Timeout`].
     pub async fn new_async(
         gpu: &Gpu,
         plan: &CheckedPlan,
@@ -91,10 +94,14 @@ impl GpuExecutor {
         check_limits(gpu, plan)?;
         software::check_memory(gpu, plan)?;
         let starts = ArenaRanges::new(plan, gpu.capabilities());
-        // Every further pass has one kernel family less.
+        let chooser = match options.skip_self_test {
+            true => gpu.clone().with_self_tests(SelfTests::default()),
+            false => gpu.clone(),
+        };
+        // Every further pass has at least one kernel family less.
         let (mut compiled, tuned, stopwatch) = loop {
             let mut tuned = Tuned::default();
-            let choose = |d| gpu.choose(plan, d, &options.tuning, &mut tuned);
+            let choose = |d| chooser.choose(plan, d, &options.tuning, &mut tuned);
             let kernels: Vec<Kernel> = (0..plan.dispatches.len()).map(choose).collect::<Result<_, _>>()?;
             let stopwatch = Stopwatch::start();
             #[cfg_attr(target_arch = "wasm32", expect(unused_mut, reason = "a browser has no self-test"))]
@@ -102,11 +109,14 @@ impl GpuExecutor {
             #[cfg(target_arch = "wasm32")]
             let wrong = false;
             #[cfg(not(target_arch = "wasm32"))]
-            let wrong = !options.skip_self_test && super::self_test::finds_wrong(gpu, plan, &mut compiled)?;
+            let wrong = !options.skip_self_test
+                && super::self_test::finds_wrong(gpu, plan, &mut compiled, options.safe_shaders)?;
             if !wrong {
                 break (compiled, tuned, stopwatch);
             }
         };
+        let quarantined = chooser.quarantined();
+        quarantined.iter().for_each(|q| log::warn!("{}: {q}", gpu.adapter()));
         if !super::software::writes_in_place(gpu) {
             // Uploads wait for the queue: wait for compilation first, so that its time is not counted as upload.
             compiled.finish(gpu)?;
@@ -138,7 +148,17 @@ impl GpuExecutor {
         compile += stopwatch.elapsed();
 
         let (gpu, plan) = (gpu.clone(), plan.without_weights());
-        Ok(GpuExecutor { gpu, plan, program, tuned, weight_bytes, upload, compile, shared: Mutex::default() })
+        Ok(GpuExecutor {
+            gpu,
+            plan,
+            program,
+            tuned,
+            quarantined,
+            weight_bytes,
+            upload,
+            compile,
+            shared: Mutex::default(),
+        })
     }
 
     /// The executor's device.
@@ -159,6 +179,11 @@ impl GpuExecutor {
     /// How [`ExecOptions::tuning`] was applied.
     pub fn tuned(&self) -> &Tuned {
         &self.tuned
+    }
+
+    /// The kernel families that were wrong when the kernels were chosen, and are not among them.
+    pub fn quarantined(&self) -> &[Quarantined] {
+        &self.quarantined
     }
 
     /// Rounding bound of the kernels that compute a kept value; [`Rounding::DIRECT`] for other names.
@@ -182,7 +207,7 @@ impl GpuExecutor {
         self.program.pipelines()
     }
 
-    /// `(upload, compile)`: the time to pack and upload weights, and to compile shaders. Zero in a browser, where no clock is available.
+    /// `(upload, compile)`: the time to pack and upload weights, and to compile shaders and test them where they are new. Zero in a browser, where no clock is available.
     pub fn startup(&self) -> (Duration, Duration) {
         (self.upload, self.compile)
     }

@@ -20,6 +20,7 @@ mod pipeline;
 #[cfg(not(target_arch = "wasm32"))]
 mod probe;
 mod program;
+mod quarantine;
 mod run;
 #[cfg(not(target_arch = "wasm32"))]
 mod self_test;

@@ -1,7 +1,7 @@
 //! The record of self-tests: which kernels compute right on which driver.
 
 use super::AdapterReport;
-use crate::kernel::{Choice, FamilyId, Precision};
+use crate::kernel::{self, FamilyId, Precision};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 #[cfg(not(target_arch = "wasm32"))]
@@ -21,10 +21,11 @@ static OF_PROCESS: LazyLock<Arc<Mutex<SelfTests>>> = LazyLock::new(Arc::default)
 /// What self-tests found: which kernels compute right on which driver.
 ///
 /// A session tests every kernel of its plan that has not been tested with this adapter, driver and version of the crate: once with random
-/// values and once more with others, each compared with plain loops in f64. A kernel family that is wrong is quarantined: other kernels are
-/// used instead, and [`Session::quarantined`](crate::Session::quarantined) says so. The results are kept in memory for the life of the
-/// process. [`Gpu::self_tests`](crate::Gpu::self_tests) and [`Gpu::with_self_tests`](crate::Gpu::with_self_tests) take them from one start
-/// of a program to the next; nothing is read or written implicitly.
+/// values and once more with others, each compared with plain loops in f64. A kernel family that is wrong is quarantined in the precision
+/// that was tested: other kernels are used instead, and [`Session::quarantined`](crate::Session::quarantined) names it. The results are
+/// kept in memory for the life of the process. [`Gpu::self_tests`](crate::Gpu::self_tests) and
+/// [`Gpu::with_self_tests`](crate::Gpu::with_self_tests) take them from one start of a program to the next; nothing is read or written
+/// implicitly.
 ///
 /// ```
 /// use rmnet::SelfTests;
@@ -34,7 +35,6 @@ static OF_PROCESS: LazyLock<Arc<Mutex<SelfTests>>> = LazyLock::new(Arc::default)
 /// assert_eq!(SelfTests::from_json("{}"), None);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct SelfTests {
     schema_version: SchemaVersion,
     drivers: Vec<Driver>,
@@ -42,22 +42,31 @@ pub struct SelfTests {
 
 /// The results of one driver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Driver {
     adapter: String,
     driver: String,
     backend: String,
-    /// Version of this crate.
+    /// Version of this crate, and a hash of its shaders.
     rmnet: String,
     kernels: Vec<TestedKernel>,
 }
 
+/// What was tested. Kernels with equal fields have shaders that differ in sizes only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Subject {
+    /// Text of its [`Choice`](crate::kernel::Choice); that of another version of the crate may name a family that this one has not.
+    pub(super) kernel: String,
+    /// `f32` or `f16`.
+    pub(super) precision: String,
+    /// The parts of the shader besides the plain sum, and how it is compiled.
+    pub(super) with: String,
+}
+
 /// A kernel that was tested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct TestedKernel {
-    kernel: Choice,
-    precision: String,
+    #[serde(flatten)]
+    subject: Subject,
     /// The first wrong value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     wrong: Option<String>,
@@ -69,16 +78,18 @@ struct TestedKernel {
 pub struct Quarantined {
     /// The name of the family, such as `winograd-fused`.
     pub family: String,
+    /// The precision in which it is not used.
+    pub precision: Precision,
     /// The kernel that was tested, and the first wrong value.
     pub problem: String,
 }
 
 impl fmt::Display for Quarantined {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Quarantined { family, precision, problem } = self;
         write!(
             f,
-            "the driver computes `{}` kernels wrong, so they are not used ({})",
-            self.family, self.problem
+            "the driver computes `{family}` kernels wrong in {precision}, so they are not used ({problem})"
         )
     }
 }
@@ -116,15 +127,39 @@ impl Driver {
             adapter: adapter.name.clone(),
             driver: adapter.driver.clone(),
             backend: adapter.backend.into(),
-            rmnet: env!("CARGO_PKG_VERSION").into(),
+            rmnet: version(),
             kernels: vec![],
         }
     }
 
     fn is_of(&self, adapter: &AdapterReport) -> bool {
         (&self.adapter, &self.driver, &*self.backend) == (&adapter.name, &adapter.driver, adapter.backend)
-            && self.rmnet == env!("CARGO_PKG_VERSION")
+            && self.rmnet == version()
     }
+
+    /// Adds a result. What was wrong once stays wrong.
+    fn add(&mut self, tested: TestedKernel) {
+        match self.kernels.iter_mut().find(|k| k.subject == tested.subject) {
+            Some(known) => known.wrong = known.wrong.take().or(tested.wrong),
+            None => self.kernels.push(tested),
+        }
+    }
+}
+
+impl TestedKernel {
+    /// The family and precision, if this version of the crate has them.
+    fn family(&self) -> Option<(FamilyId, Precision)> {
+        let name = self.subject.kernel.split(' ').next()?;
+        let family = FamilyId::ALL.into_iter().find(|f| f.name() == name)?;
+        let precision = [Precision::F32, Precision::F16].into_iter();
+        Some((family, precision.into_iter().find(|p| p.to_string() == self.subject.precision)?))
+    }
+}
+
+/// The version of the crate and of its shaders.
+fn version() -> String {
+    static SHADERS: LazyLock<u64> = LazyLock::new(kernel::files_hash);
+    format!("{}, shaders {:016x}", env!("CARGO_PKG_VERSION"), *SHADERS)
 }
 
 impl SelfTests {
@@ -139,49 +174,53 @@ impl SelfTests {
 
     /// Whether a kernel has been tested on an adapter.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) fn has(&self, adapter: &AdapterReport, kernel: Choice, precision: Precision) -> bool {
-        let precision = precision.to_string();
-        self.kernels(adapter).iter().any(|k| k.kernel == kernel && k.precision == precision)
+    pub(super) fn has(&self, adapter: &AdapterReport, subject: &Subject) -> bool {
+        self.kernels(adapter).iter().any(|k| k.subject == *subject)
     }
 
     /// Adds a result: `wrong` is the first wrong value.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) fn add(
-        &mut self,
-        adapter: &AdapterReport,
-        kernel: Choice,
-        precision: Precision,
-        wrong: Option<String>,
-    ) {
+    pub(super) fn add(&mut self, adapter: &AdapterReport, subject: Subject, wrong: Option<String>) {
         let at = self.drivers.iter().position(|d| d.is_of(adapter)).unwrap_or_else(|| {
             self.drivers.push(Driver::new(adapter));
             self.drivers.len() - 1
         });
-        let (kernels, precision) = (&mut self.drivers[at].kernels, precision.to_string());
-        // Two sessions may have tested it at the same time; what was wrong once stays wrong.
-        match kernels.iter_mut().find(|k| k.kernel == kernel && k.precision == precision) {
-            Some(known) => known.wrong = known.wrong.take().or(wrong),
-            None => kernels.push(TestedKernel { kernel, precision, wrong }),
-        }
+        self.drivers[at].add(TestedKernel { subject, wrong });
     }
 
-    /// The families that are wrong on an adapter.
-    pub(super) fn wrong_families(&self, adapter: &AdapterReport) -> Vec<FamilyId> {
-        self.kernels(adapter).iter().filter(|k| k.wrong.is_some()).map(|k| k.kernel.family).collect()
+    /// The families that are wrong on an adapter in a precision.
+    pub(super) fn wrong_families(&self, adapter: &AdapterReport, precision: Precision) -> Vec<FamilyId> {
+        let wrong = self.kernels(adapter).iter().filter(|k| k.wrong.is_some());
+        let families = wrong.filter_map(TestedKernel::family);
+        families.filter(|(_, p)| *p == precision).map(|(family, _)| family).collect()
     }
 
-    /// One entry for each family that is wrong on an adapter.
+    /// One entry for each family that is wrong on an adapter, in each precision.
     pub(super) fn quarantined(&self, adapter: &AdapterReport) -> Vec<Quarantined> {
         let mut found: Vec<Quarantined> = vec![];
-        for TestedKernel { kernel, precision, wrong } in self.kernels(adapter) {
-            let family = kernel.family.to_string();
-            if let Some(wrong) = wrong
-                && found.iter().all(|q| q.family != family)
-            {
-                found.push(Quarantined { family, problem: format!("{kernel} in {precision}: {wrong}") });
+        for tested in self.kernels(adapter) {
+            let (Some(wrong), Some((family, precision))) = (&tested.wrong, tested.family()) else { continue };
+            let family = family.to_string();
+            if found.iter().all(|q| (&q.family, q.precision) != (&family, precision)) {
+                let problem = format!("{}: {wrong}", tested.subject.kernel);
+                found.push(Quarantined { family, precision, problem });
             }
         }
         found
+    }
+
+    /// Adds the results of `other`. What was wrong in one of them is wrong.
+    pub fn merge(&mut self, other: SelfTests) {
+        for from in other.drivers {
+            let is_same = |own: &&mut Driver| {
+                (&own.adapter, &own.driver, &own.backend, &own.rmnet)
+                    == (&from.adapter, &from.driver, &from.backend, &from.rmnet)
+            };
+            match self.drivers.iter_mut().find(is_same) {
+                Some(own) => from.kernels.into_iter().for_each(|tested| own.add(tested)),
+                None => self.drivers.push(from),
+            }
+        }
     }
 
     /// The content of a file, as [`SelfTests::from_json`] reads it.

@@ -3,7 +3,7 @@
 use super::software::ArenaRanges;
 use super::{AdapterReport, Gpu, GpuError};
 use crate::kernel::{self, Arena, Choice, Kernel, Spec};
-use crate::plan::{Dispatch, Plan};
+use crate::plan::Plan;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 #[cfg(not(target_arch = "wasm32"))]
@@ -224,23 +224,25 @@ impl Gpu {
     /// Every kernel worth timing for a dispatch of a plan on this GPU, the static choice first.
     ///
     /// # Errors
-    /// [`GpuError::Kernel`] if a limit is too small; [`GpuError::Unsound`] if the driver computes all of them wrong.
+    /// [`GpuError::Kernel`] if a limit is too small; [`GpuError::WrongResults`] if the driver computes all of them wrong.
     #[doc(hidden)]
     pub fn candidates(&self, plan: &Plan, dispatch: usize) -> Result<Vec<Kernel>, GpuError> {
         let d = &plan.dispatches[dispatch];
         let arena = self.arena(plan, dispatch);
         let mut kernels = kernel::candidates_in(&d.spec, self.capabilities(), arena.as_ref())
             .map_err(|source| GpuError::Kernel { dispatch: d.name.clone(), source })?;
-        let wrong = self.self_tests_mut().wrong_families(self.adapter());
+        let wrong = self.wrong_families(d);
         kernels.retain(|k| !wrong.contains(&k.choice.family));
+        #[cfg(feature = "internals")]
         kernels.iter_mut().for_each(|kernel| self.change(kernel));
         match kernels.is_empty() {
-            true => Err(self.unsound(d)),
+            true => Err(self.wrong_results(d)),
             false => Ok(kernels),
         }
     }
 
-    /// The kernel for a dispatch of a plan on this GPU: the tuning's, if it names an available one, else the static choice. Records the
+    /// The kernel for a dispatch of a plan on this GPU: the tuning's, if it names an available one that is not quarantined, else the static
+    /// choice among those that are not. Records the
     /// outcome in `tuned`.
     ///
     /// # Errors
@@ -254,7 +256,9 @@ impl Gpu {
         tuned: &mut Tuned,
     ) -> Result<Kernel, GpuError> {
         let d = &plan.dispatches[dispatch];
-        if let Some(choice) = tuning.get(self.adapter(), &d.spec) {
+        let wrong = self.wrong_families(d);
+        let of_tuning = tuning.get(self.adapter(), &d.spec);
+        if let Some(choice) = of_tuning.filter(|choice| !wrong.contains(&choice.kernel.family)) {
             let candidates = self.candidates(plan, dispatch)?;
             if let Some(kernel) = candidates.into_iter().find(|k| k.choice == choice.kernel) {
                 tuned.dispatches += 1;
@@ -263,24 +267,13 @@ impl Gpu {
             tuned.unknown.push((d.name.clone(), choice.kernel));
         }
         let arena = self.arena(plan, dispatch);
-        let wrong = self.self_tests_mut().wrong_families(self.adapter());
+        #[cfg_attr(not(feature = "internals"), expect(unused_mut, reason = "only tests change it"))]
         let mut kernel = kernel::select_without(&d.spec, self.capabilities(), arena.as_ref(), &wrong)
             .map_err(|source| GpuError::Kernel { dispatch: d.name.clone(), source })?
-            .ok_or_else(|| self.unsound(d))?;
+            .ok_or_else(|| self.wrong_results(d))?;
+        #[cfg(feature = "internals")]
         self.change(&mut kernel);
         Ok(kernel)
-    }
-
-    fn change(&self, kernel: &mut Kernel) {
-        if let Some(change) = self.changed {
-            change(kernel);
-        }
-    }
-
-    /// The error for a dispatch whose kernels are all quarantined.
-    fn unsound(&self, dispatch: &Dispatch) -> GpuError {
-        let problems = self.quarantined().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        GpuError::Unsound { adapter: self.adapter().name.clone(), dispatch: dispatch.name.clone(), problems }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The files of `shaders/`.
 
+use twox_hash::XxHash3_64;
+
 macro_rules! files {
     ($($(#[$doc:meta])* $name:ident = $path:literal;)*) => {
         $(pub(super) const $name: &str = include_str!(concat!("../../shaders/", $path));)*
@@ -77,4 +79,12 @@ functions! {
     "quad_of": "software/functions/quad_of.wgsl", "software/functions/quad_of.wgsl";
     "raw_of": "software/functions/raw_of.wgsl", "software/functions/raw_of.wgsl";
     "words_of": "software/functions/words_of.wgsl", "software/functions/words_of.wgsl";
+}
+
+/// A hash of all files, which tells the shaders of two builds apart.
+pub(crate) fn files_hash() -> u64 {
+    let texts = ALL.iter().flat_map(|(path, text)| [*path, *text]);
+    let functions = FUNCTIONS.iter().flat_map(|(name, single, half)| [*name, *single, *half]);
+    let all = texts.chain(functions).collect::<Vec<_>>().join("\0");
+    XxHash3_64::oneshot(all.as_bytes())
 }

@@ -79,7 +79,7 @@ pub fn select_without(
         })
     };
     let others = [Class::Integrated, Class::Discrete, Class::Software].map(of_class);
-    let others = others.iter().filter(|_| arena.is_none() && !without.is_empty());
+    let others = others.iter().filter(|c| c.class != caps.class && arena.is_none() && !without.is_empty());
     let classes = std::iter::once(caps).chain(others);
     let mut refused = None;
     for caps in classes {

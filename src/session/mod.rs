@@ -307,11 +307,11 @@ impl Session {
         self.executor.gpu().map(|gpu| gpu.tuned())
     }
 
-    /// The kernel families that are not used because this GPU's driver computes them wrong ([`SelfTests`](crate::SelfTests)). The session
-    /// runs other kernels, so its results are right. Empty on the CPU.
+    /// The kernel families that this session does without, because the GPU's driver computes them wrong
+    /// ([`SelfTests`](crate::SelfTests)). Empty on the CPU, and where [`Options::self_test`] is off.
     #[cfg(feature = "gpu")]
-    pub fn quarantined(&self) -> Vec<crate::gpu::Quarantined> {
-        self.gpu().map_or_else(Vec::new, crate::gpu::Gpu::quarantined)
+    pub fn quarantined(&self) -> &[crate::gpu::Quarantined] {
+        self.executor.gpu().map_or(&[], |gpu| gpu.quarantined())
     }
 
     /// Bytes currently allocated on the device. Some buffers are only created by the first run that needs them. Weights shared by several

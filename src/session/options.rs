@@ -124,8 +124,9 @@ pub struct Options {
     /// Kernels measured to be the fastest. Empty by default, which selects the static choice. Ignored on the CPU.
     #[cfg(feature = "gpu")]
     pub tuning: Tuning,
-    /// Whether the kernels are tested on their first use with a driver ([`SelfTests`](crate::SelfTests)): some milliseconds on a hardware
-    /// GPU, once in a process. On by default. Ignored on the CPU and in a browser.
+    /// Whether the kernels are tested on their first use with a driver, and left out if they are wrong
+    /// ([`SelfTests`](crate::SelfTests)). Tests take some milliseconds for each kernel, once in a process. On by default. Ignored on the CPU
+    /// and in a browser.
     #[cfg(feature = "gpu")]
     pub self_test: bool,
 }

@@ -1,11 +1,11 @@
 //! Trials of kernels: random data for one dispatch, and what a kernel must make of it.
 //!
-//! [`TrialData`] holds the buffers and parameters of a [`Spec`]; [`check_sample`] compares what a kernel wrote with plain loops in f64,
+//! [`TrialData`] holds the buffers and parameters of a [`Spec`]; [`check_samples`] compares what a kernel wrote with plain loops in f64,
 //! within the kernel's own rounding bound. The self-test of a GPU and the tests of kernels use both.
 
 mod oracle;
 
-pub use oracle::check_sample;
+pub use oracle::{check_sample, check_samples};
 
 use crate::kernel::{BufferShape, ConvParameters, ConvSpec, Kernel, Precision, Spec};
 
@@ -83,8 +83,13 @@ impl TrialData {
 
     /// The words of the buffers read and of those written, as they are on the device: f32, or pairs of f16.
     pub fn encoded(&self, spec: &Spec) -> [Vec<Vec<u32>>; 2] {
+        let mut operands = spec.operands();
+        if let Spec::Conv(conv) = spec {
+            // Those read the output.
+            operands.drain(conv.k_ranges.len()..conv.k_ranges.len() + conv.in_place);
+        }
         let of_read = |i: usize| {
-            let read = spec.operands().into_iter().find(|o| o.buffer == i);
+            let read = operands.iter().find(|o| o.buffer == i);
             read.map_or(Precision::F32, |o| o.shape.precision)
         };
         let reads = self.reads.iter().enumerate().map(|(i, values)| encoded(of_read(i), values));

@@ -172,7 +172,7 @@ fn mean([height, width]: [usize; 2], value: impl Fn(usize, usize) -> Bounded) ->
     (sum / count, ((count + 4.0) * ULP * size + bounds) / count)
 }
 
-/// Compares one element of `every` of the written buffers, and every padded lane, with plain loops.
+/// Compares one element of `every` of the written buffers with plain loops, and every padded lane with zero.
 ///
 /// # Errors
 /// The first element that differs by more than the kernel's rounding bound, with what was expected and found.
@@ -183,12 +183,44 @@ pub fn check_sample(
     kernel: Rounding,
     every: usize,
 ) -> Result<(), String> {
+    check(spec, data, written, kernel, &|_| every, 0.0)
+}
+
+/// Compares at least `samples` elements of every output with plain loops, all where there are fewer, and every padded lane with zero.
+/// Every element must have been written. Results below `flushed` may be zero.
+///
+/// # Errors
+/// As [`check_sample`].
+pub fn check_samples(
+    spec: &Spec,
+    data: &TrialData,
+    written: &[Vec<f32>],
+    kernel: Rounding,
+    samples: usize,
+    flushed: f64,
+) -> Result<(), String> {
+    // Odd, so that the columns that are compared differ from row to row where rows are of even length.
+    let every = |elements: usize| match elements / samples {
+        0 | 1 => 1,
+        n => (n - 1) | 1,
+    };
+    check(spec, data, written, kernel, &every, flushed)
+}
+
+fn check(
+    spec: &Spec,
+    data: &TrialData,
+    written: &[Vec<f32>],
+    kernel: Rounding,
+    every: &dyn Fn(usize) -> usize,
+    flushed: f64,
+) -> Result<(), String> {
     match spec {
         Spec::Conv(conv) => {
             for (output, written) in conv.outputs.iter().zip(written) {
                 let shape = &output.shape;
                 let range = output.first_channel..output.first_channel + output.channels.len();
-                compare(shape, written, every, range.clone(), |n, c, y, x| {
+                compare(shape, written, every, flushed, range.clone(), |n, c, y, x| {
                     let c = c - output.first_channel + output.channels.start;
                     let value = |y, x| conv_at(conv, data, kernel, n, c, y, x);
                     match &conv.pool {
@@ -199,12 +231,12 @@ pub fn check_sample(
             }
             Ok(())
         }
-        Spec::MaxPool(p) => compare(&p.to, &written[0], every, 0..p.to.channels, |n, c, y, x| {
+        Spec::MaxPool(p) => compare(&p.to, &written[0], every, flushed, 0..p.to.channels, |n, c, y, x| {
             pool_at(&p.pool, p.from.size(), y, x, |y, x| {
                 (read(&p.from, &data.reads[p.from.buffer], n, c, y as isize, x as isize), 0.0)
             })
         }),
-        Spec::Average(a) => compare(&a.to, &written[0], every, 0..a.to.channels, |n, c, _, _| {
+        Spec::Average(a) => compare(&a.to, &written[0], every, flushed, 0..a.to.channels, |n, c, _, _| {
             let buffer = &data.reads[a.from.buffer];
             mean(a.from.size(), |y, x| (read(&a.from, buffer, n, c, y as isize, x as isize), 0.0))
         }),
@@ -214,22 +246,24 @@ pub fn check_sample(
 fn compare(
     shape: &BufferShape,
     written: &[f32],
-    every: usize,
+    every: &dyn Fn(usize) -> usize,
+    flushed: f64,
     channels: std::ops::Range<usize>,
     expected: impl Fn(usize, usize, usize, usize) -> Bounded,
 ) -> Result<(), String> {
+    let every = every(shape.batch * channels.len() * shape.height * shape.width);
     let mut count = 0;
     for n in 0..shape.batch {
         for c in channels.clone() {
             for y in 0..shape.height {
                 for x in 0..shape.width {
                     count += 1;
-                    if count % every != 0 {
+                    let found = written[shape.index(n, c, y, x)];
+                    if count % every != 0 && found.is_finite() {
                         continue;
                     }
-                    let found = written[shape.index(n, c, y, x)];
                     let (value, bound) = expected(n, c, y, x);
-                    let bound = bound + shape.precision.rounding(value.abs() + bound);
+                    let bound = bound + shape.precision.rounding(value.abs() + bound).max(flushed);
                     // Not `>`: a NaN must fail.
                     let off = (f64::from(found) - value).abs();
                     if off.is_nan() || off > bound {

@@ -64,7 +64,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Report, Failure> {
         Form::Object => {}
     }
     stream(&started.session, batches, first, batch, &mut sink)?;
-    started.device_context.keep();
+    started.device_context.keep_shaders();
     finish(args, &model, sink, head, inputs.len())
 }
 

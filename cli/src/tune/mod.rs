@@ -27,7 +27,7 @@ pub fn tune(args: &TuneArgs) -> Result<Report, Failure> {
         rmnet::output::try_write(&file).map_err(unwritable(&file))?;
     }
     let model = load(&args.model)?;
-    let gpu = open(&device)?;
+    let gpu = device_context::with_kept_self_tests(open(&device)?, args.cache.as_deref());
     let options =
         Options::default().batch(args.batch as usize).mode(args.mode.into()).precision(args.precision.into());
     let plan = prepare(&model, &options, gpu.plan_target())?.plan;

@@ -37,7 +37,7 @@ pub fn run(args: &VerifyArgs, subject: &Subject) -> Result<OnDevice, Failure> {
         false => rewritten.blocks.iter().map(|b| b.output.clone()).collect(),
     };
     let keeping = device_context.session(model, &options.keep(keep))?;
-    device_context.keep();
+    device_context.keep_shaders();
     let Values { output, kept, .. } = values(keeping.run_keeping(input))?;
     let mut values: HashMap<String, Vec<f32>> = kept.into_iter().collect();
     if args.bisect {

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+/// Frames that are kept: the first ones.
+const KEPT: usize = 100_000;
+
 /// Times from frame to frame, and of the app's thread within each.
 #[derive(Default)]
 pub struct FrameTimes {
@@ -15,6 +18,9 @@ impl FrameTimes {
     /// Adds a frame that was presented now, for which the app's thread worked for `own`.
     pub fn add(&mut self, own: Duration) {
         let now = Instant::now();
+        if self.own.len() == KEPT {
+            return;
+        }
         if let Some(last) = self.last.replace(now) {
             self.between.push(now - last);
         }

@@ -1,5 +1,6 @@
-//! A window with a moving picture that is classified in every frame, on the window's own device, without a stall: drawing, network and
-//! copy of the result are in one command encoder, and a result is read some frames later, when it is there.
+//! A window with a moving picture that is classified frame by frame, on the window's own device, without a stall: drawing, network and
+//! copy of the result are in one command encoder, and a result is read some frames later, when it is there. A frame is drawn without being
+//! classified where four results are under way.
 //!
 //! ```sh
 //! cargo run --release -p rmnet-window                    # until the window is closed
