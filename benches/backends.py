@@ -8,8 +8,9 @@
 
 RMNET is the program (`cargo build --release` makes target/release/rmnet). Browsers need `bash bindings/web/build.sh`. What is not
 here is named, never counted as passed:
-  LLVMPIPE_25=FILE       ICD file of a second Mesa (unpacked packages; LD_LIBRARY_PATH must find its libraries)
-  RMNET_WINDOWS=FILE     rmnet.exe, which is run by Wine with DX12 (WGPU_DX12_COMPILER=fxc)
+  LLVMPIPE_25=FILE       ICD file of a second Mesa, unpacked from its packages: it names its library by the whole path
+  RMNET_WINDOWS=FILE     rmnet.exe, which Wine runs with DX12, over that Mesa if there is one (older ones compute wrong there): needs a
+                         display (DISPLAY, such as Xvfb's) and beside it bcryptprimitives.dll and d3dcompiler_47.dll of Windows, no dxcompiler.dll
 The errors are relative to the largest logit by PyTorch; they must stay below 1e-5, as in `verify::F32_LOGITS_BOUND`. Exits with 1 if one does not.
 """
 
@@ -114,14 +115,18 @@ def backends(rmnet):
     def vulkan(icd, what):
         return native([rmnet], "vulkan", {"VK_DRIVER_FILES": icd}) if icd and Path(icd).is_file() else f"{what} is not here"
 
+    newer, its_env = os.environ.get("LLVMPIPE_25"), {}
+    if newer and Path(newer).is_file():
+        libraries = Path(json.loads(Path(newer).read_text())["ICD"]["library_path"]).parent
+        its_env = {"VK_DRIVER_FILES": newer, "LD_LIBRARY_PATH": str(libraries)}
     windows, wine = os.environ.get("RMNET_WINDOWS"), shutil.which("wine64") or shutil.which("wine")
-    dx12 = native([wine, windows], "dx12", {"WGPU_DX12_COMPILER": "fxc", "WINEDEBUG": "-all"})
+    dx12 = native([wine, windows], "dx12", {"WINEDEBUG": "-all", "WINEDLLOVERRIDES": "d3dcompiler_47=n", **its_env})
     return {
         "CPU, native": native([rmnet], "cpu", {}),
         "CPU, WebAssembly in Chromium": web("chromium", "cpu", {}),
         "Vulkan, the hardware GPU": native([rmnet], "best", {}) if has_hardware(rmnet) else "no hardware GPU",
         "Vulkan, llvmpipe of the system": vulkan(LLVMPIPE, "mesa-vulkan-drivers"),
-        "Vulkan, llvmpipe 25": vulkan(os.environ.get("LLVMPIPE_25"), "LLVMPIPE_25"),
+        "Vulkan, llvmpipe 25": native([rmnet], "vulkan", its_env) if its_env else "LLVMPIPE_25 is not here",
         "Vulkan, SwiftShader": vulkan(SWIFTSHADER, "SwiftShader of Debian's chromium"),
         "OpenGL, llvmpipe": native([rmnet], "gl", {"VK_DRIVER_FILES": "/nowhere"}),
         "WebGPU in Chromium, SwiftShader": web("chromium", "webgpu", {}),
