@@ -159,8 +159,8 @@ fn test(
     let flushed = if spec.precision() == Precision::F16 { f64::from(SMALLEST_NORMAL_F16) } else { 0.0 };
     for run in ["first", "second"] {
         if run == "second" {
-            let other = self::data(spec, 2);
-            (data.reads, data.writes) = (other.reads, other.writes);
+            (data.reads, data.writes) = TrialData::buffers(spec, 2);
+            flush(spec.precision(), data.reads.iter_mut().chain(&mut data.writes));
             let [reads, writes] = data.encoded(spec);
             bench.refill(&reads, &writes)?;
         }
@@ -176,15 +176,20 @@ fn test(
 /// reached, and the rounding bound stays far below the values.
 fn data(spec: &Spec, seed: u64) -> TrialData {
     let mut data = TrialData::new(spec, seed);
+    let precision = spec.precision();
     if let Spec::Conv(conv) = spec {
         let per_channel = |w: &Vec<f32>| w.len() / conv.out_channels.max(1);
         let terms: usize = data.weights.iter().map(per_channel).sum();
         let scale = 2.0 / (terms.max(1) as f32).sqrt();
-        data.weights.iter_mut().flatten().for_each(|w| *w = spec.precision().stored(*w * scale));
+        data.weights.iter_mut().flatten().for_each(|w| *w = precision.stored(*w * scale));
     }
-    if spec.precision() == Precision::F16 {
-        let values = data.reads.iter_mut().chain(&mut data.writes).chain(&mut data.weights).flatten();
-        values.filter(|v| v.abs() < SMALLEST_NORMAL_F16).for_each(|v| *v = 0.0);
-    }
+    flush(precision, data.reads.iter_mut().chain(&mut data.writes).chain(&mut data.weights));
     data
+}
+
+/// Sets what f16 may flush to zero.
+fn flush<'a>(precision: Precision, values: impl Iterator<Item = &'a mut Vec<f32>>) {
+    if precision == Precision::F16 {
+        values.flatten().filter(|v| v.abs() < SMALLEST_NORMAL_F16).for_each(|v| *v = 0.0);
+    }
 }

@@ -125,7 +125,7 @@ pub struct Options {
     #[cfg(feature = "gpu")]
     pub tuning: Tuning,
     /// Whether the kernels are tested on their first use with a driver, and left out if they are wrong
-    /// ([`SelfTests`](crate::SelfTests)). Tests take some milliseconds for each kernel, once in a process. On by default. Ignored on the CPU
+    /// ([`SelfTests`](crate::SelfTests)). A test takes some milliseconds for each kernel, once in a process. On by default. Ignored on the CPU
     /// and in a browser.
     #[cfg(feature = "gpu")]
     pub self_test: bool,

@@ -7,7 +7,7 @@ mod oracle;
 
 pub use oracle::{check_sample, check_samples};
 
-use crate::kernel::{BufferShape, ConvParameters, ConvSpec, Kernel, Precision, Spec};
+use crate::kernel::{BufferShape, ConvParameters, ConvSpec, Kernel, Operand, Precision, Spec};
 
 /// Buffers and parameters of one dispatch, as f32 values that its precision can store.
 #[derive(Clone, Debug)]
@@ -30,12 +30,8 @@ impl TrialData {
     /// Pseudorandom values in -1..1, the same for the same seed.
     pub fn new(spec: &Spec, seed: u64) -> TrialData {
         let mut next = noise(seed + 1);
-        let mut in_place = 0;
-        let (mut weights, mut bias, mut slopes, mut prologues, mut read) =
-            (vec![], vec![], vec![], vec![], spec.operands());
+        let (mut weights, mut bias, mut slopes, mut prologues) = (vec![], vec![], vec![], vec![]);
         if let Spec::Conv(conv) = spec {
-            in_place = conv.in_place;
-            read.drain(conv.k_ranges.len()..conv.k_ranges.len() + in_place);
             for range in &conv.k_ranges {
                 let depth = range.from.channels / range.groups;
                 let len = conv.out_channels * depth * range.kernel[0] * range.kernel[1];
@@ -50,25 +46,15 @@ impl TrialData {
                 slopes = (0..conv.out_channels).map(|_| next()).collect();
             }
         }
-        let count = read.iter().map(|o| o.buffer + 1).max().unwrap_or(0);
-        let mut reads = vec![vec![]; count];
-        for operand in read {
-            if reads[operand.buffer].is_empty() {
-                reads[operand.buffer] = fill(&operand.shape, &mut next);
-                operand.shape.precision.store(&mut reads[operand.buffer]);
-            }
-        }
-        let written = |shape: &BufferShape| {
-            if in_place == 0 {
-                return vec![f32::NAN; shape.elements()];
-            }
-            let mut values = fill(shape, &mut next);
-            shape.precision.store(&mut values);
-            values
-        };
-        let writes = spec.outputs().iter().map(written).collect();
-        weights.iter_mut().for_each(|w: &mut Vec<f32>| spec.precision().store(w));
+        let (reads, writes) = buffers(spec, &mut next);
+        let precision = spec.precision();
+        weights.iter_mut().for_each(|w: &mut Vec<f32>| precision.store(w));
         TrialData { reads, writes, weights, bias, slopes, prologues }
+    }
+
+    /// Other content for the buffers read and written: [`TrialData::reads`] and [`TrialData::writes`] of another seed.
+    pub fn buffers(spec: &Spec, seed: u64) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
+        buffers(spec, &mut noise(seed + 1))
     }
 
     /// The parameters in a kernel's order.
@@ -83,11 +69,7 @@ impl TrialData {
 
     /// The words of the buffers read and of those written, as they are on the device: f32, or pairs of f16.
     pub fn encoded(&self, spec: &Spec) -> [Vec<Vec<u32>>; 2] {
-        let mut operands = spec.operands();
-        if let Spec::Conv(conv) = spec {
-            // Those read the output.
-            operands.drain(conv.k_ranges.len()..conv.k_ranges.len() + conv.in_place);
-        }
+        let operands = read_operands(spec);
         let of_read = |i: usize| {
             let read = operands.iter().find(|o| o.buffer == i);
             read.map_or(Precision::F32, |o| o.shape.precision)
@@ -97,6 +79,37 @@ impl TrialData {
         let writes = self.writes.iter().zip(shapes).map(|(values, shape)| encoded(shape.precision, values));
         [reads.collect(), writes.collect()]
     }
+}
+
+/// The operands that have buffers of their own: in-place adds read the output.
+fn read_operands(spec: &Spec) -> Vec<&Operand> {
+    let mut operands = spec.operands();
+    if let Spec::Conv(conv) = spec {
+        operands.drain(conv.k_ranges.len()..conv.k_ranges.len() + conv.in_place);
+    }
+    operands
+}
+
+/// The content of the buffers read and written.
+fn buffers(spec: &Spec, next: &mut impl FnMut() -> f32) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
+    let operands = read_operands(spec);
+    let count = operands.iter().map(|o| o.buffer + 1).max().unwrap_or(0);
+    let mut reads = vec![vec![]; count];
+    let mut stored = |shape: &BufferShape| {
+        let mut values = fill(shape, &mut *next);
+        shape.precision.store(&mut values);
+        values
+    };
+    for operand in operands {
+        if reads[operand.buffer].is_empty() {
+            reads[operand.buffer] = stored(&operand.shape);
+        }
+    }
+    let in_place = matches!(spec, Spec::Conv(conv) if conv.in_place > 0);
+    let written =
+        |shape: &BufferShape| if in_place { stored(shape) } else { vec![f32::NAN; shape.elements()] };
+    let writes = spec.outputs().iter().map(written).collect();
+    (reads, writes)
 }
 
 /// Values as the words of a buffer of that precision.
