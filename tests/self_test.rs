@@ -10,25 +10,31 @@ use rmnet::{Error, ErrorKind, Options, Precision, Session};
 
 const NETWORK: &str = "tests/fixtures/tv_resnet18";
 
-/// Every Vulkan adapter, each with the kernels of every kind of GPU, and a record of its own.
-fn gpus() -> Vec<Gpu> {
+/// Positions of the usable Vulkan adapters.
+fn usable() -> Vec<usize> {
     let reports = rmnet::gpu::adapters();
-    let usable =
-        (0..reports.len()).filter(|&i| reports[i].backend == "vulkan" && reports[i].problem.is_none());
-    let gpus: Vec<Gpu> = usable
-        .flat_map(|i| {
-            let open = || Gpu::new(&AdapterChoice::Index(i)).expect("an adapter that is listed");
-            [open(), open().with_kernels_for(GpuKind::Integrated), open().with_kernels_for(GpuKind::Discrete)]
-        })
-        .map(|gpu| gpu.with_self_tests(SelfTests::default()))
-        .collect();
-    assert!(!gpus.is_empty(), "no adapter; {}", rmnet::gpu::remedy());
-    gpus
+    let usable = |i: &usize| reports[*i].backend == "vulkan" && reports[*i].problem.is_none();
+    let found: Vec<usize> = (0..reports.len()).filter(usable).collect();
+    assert!(!found.is_empty(), "no adapter; {}", rmnet::gpu::remedy());
+    found
+}
+
+/// An adapter with a record of its own.
+fn adapter(i: usize) -> Gpu {
+    let gpu = Gpu::new(&AdapterChoice::Index(i)).expect("an adapter that is listed");
+    gpu.with_self_tests(SelfTests::default())
+}
+
+/// Every Vulkan adapter, and the first with the kernels of every kind of GPU.
+fn gpus() -> Vec<Gpu> {
+    let first = usable()[0];
+    let kinds = [GpuKind::Integrated, GpuKind::Discrete].map(|kind| adapter(first).with_kernels_for(kind));
+    usable().into_iter().map(adapter).chain(kinds).collect()
 }
 
 /// The first adapter with the kernels of a discrete card.
 fn card() -> Gpu {
-    gpus().swap_remove(2)
+    adapter(usable()[0]).with_kernels_for(GpuKind::Discrete)
 }
 
 fn open(gpu: &Gpu, fixture: &Fixture) -> Result<Session, Error> {
@@ -231,7 +237,7 @@ fn without_self_tests_everything_is_used() {
 #[test]
 fn buffers_in_an_arena_are_tested() {
     let fixture = fixtures::load(NETWORK);
-    let software = gpus().into_iter().find(|gpu| gpu.capabilities().shares_buffers());
+    let software = usable().into_iter().map(adapter).find(|gpu| gpu.capabilities().shares_buffers());
     let gpu = software.expect("llvmpipe").with_changed_kernels(software_wrong);
     match open(&gpu, &fixture) {
         Ok(session) => {
