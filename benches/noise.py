@@ -106,6 +106,8 @@ NETWORKS = {
 
 
 def main() -> None:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for seed, (name, make) in enumerate(NETWORKS.items(), 1):

@@ -20,7 +20,7 @@ pub struct Cli {
     pub json: bool,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 2 usage; 3 bad checkpoint or input; 4 no adapter, or limits too small; \
+const EXIT_CODES: &str = "Exit codes: 0 done; 2 usage; 3 bad checkpoint or input; 4 no adapter, limits too small, or a driver that computes wrong; \
 5 verification failed; 6 device lost or out of memory; 7 slower than a baseline.";
 
 /// The verbs.

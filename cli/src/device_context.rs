@@ -4,7 +4,7 @@ use super::args::{DeviceArgs, KeptArgs};
 use super::passed_over::{Skipped, say_on_cpu};
 use super::{Failure, device, terminal};
 use rmnet::files;
-use rmnet::gpu::{Gpu, GpuError, HardwareGpu, PassedOver, SelfTests, Tuned, Tuning};
+use rmnet::gpu::{Gpu, GpuError, HardwareGpu, PassedOver, Quarantined, SelfTests, Tuned, Tuning};
 use rmnet::kernel::Choice;
 use rmnet::models::Model;
 use rmnet::{Device, Error, Options, Precision, Session};
@@ -118,9 +118,7 @@ impl DeviceContext {
         // Failures too are not found anew at every start.
         self.keep_self_tests();
         let session = session.map_err(|e| self.explained(e))?;
-        for quarantined in session.quarantined() {
-            terminal::say(&format!("warning: {quarantined}"));
-        }
+        warn_of(session.quarantined(), &self.self_tests);
         let unknown = session.tuned().map_or(&[][..], |t| &t.unknown);
         if let Some((dispatch, kernel)) = unknown.first() {
             self.tuning.unknown(dispatch, *kernel, unknown.len())?;
@@ -155,18 +153,21 @@ impl DeviceContext {
         }
     }
 
-    /// The failure for an error of a session, with what can be done about a driver that computes wrong.
+    /// The failure for an error of a session; where the driver computes wrong, with the file that says so.
     fn explained(&self, e: Error) -> Failure {
         let wrong = matches!(e, Error::Gpu(GpuError::WrongResults { .. }));
-        let mut failure = Failure::from(e);
-        if wrong {
-            failure.message += "; `--adapter cpu` runs without the driver";
-            if let Some((path, _)) = &self.self_tests {
-                failure.message += &format!("; {} holds the results", path.display());
-            }
-        }
-        failure
+        let failure = Failure::from(e);
+        let message = match (wrong, &self.self_tests) {
+            (true, Some((path, _))) => format!("{}; {}", failure.message, again(path)),
+            _ => failure.message,
+        };
+        Failure { message, ..failure }
     }
+}
+
+/// How to have kernels tested again.
+fn again(record: &Path) -> String {
+    format!("delete {} to have them tested again", record.display())
 }
 
 /// Writes a file that saves time at the next start; failure is only a warning.
@@ -272,9 +273,20 @@ pub fn make_folder(file: &Path) -> std::io::Result<()> {
     file.parent().map_or(Ok(()), fs::create_dir_all)
 }
 
-/// A GPU that goes by the record of self-tests in the folder of stored files.
+/// A GPU that goes by the record of self-tests in the folder of stored files, with a warning of each family that is wrong.
 pub fn with_kept_self_tests(gpu: Gpu, cache: Option<&Path>) -> Gpu {
-    with_self_tests(gpu, &folder(cache).as_deref().map(read_self_tests))
+    let kept = folder(cache).as_deref().map(read_self_tests);
+    let gpu = with_self_tests(gpu, &kept);
+    warn_of(&gpu.quarantined(), &kept);
+    gpu
+}
+
+/// Warns of kernels that are not used.
+fn warn_of(quarantined: &[Quarantined], kept: &Option<(PathBuf, SelfTests)>) {
+    for q in quarantined {
+        let again = kept.as_ref().map(|(path, _)| format!("; {}", again(path)));
+        terminal::say(&format!("warning: {q}{}", again.unwrap_or_default()));
+    }
 }
 
 fn with_self_tests(gpu: Gpu, kept: &Option<(PathBuf, SelfTests)>) -> Gpu {

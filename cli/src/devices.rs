@@ -1,5 +1,6 @@
 //! `devices` and `doctor`: the available devices, and problems that prevent their use.
 
+use super::device_context::with_kept_self_tests;
 use super::passed_over::Skipped;
 use super::{Failure, Report, mib};
 use rmnet::Error;
@@ -119,6 +120,7 @@ pub fn doctor() -> Result<Report, Failure> {
     };
     match Gpu::hardware() {
         Ok(HardwareGpu::Open(gpu)) => {
+            let gpu = with_kept_self_tests(*gpu, None);
             doctor.gpu = Some(gpu.adapter().name.clone());
             doctor.default = doctor.gpu.clone();
             doctor.adapter = gpu.adapter().to_string();

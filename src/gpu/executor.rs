@@ -115,7 +115,7 @@ impl GpuExecutor {
                 break (compiled, tuned, stopwatch);
             }
         };
-        let quarantined = chooser.quarantined();
+        let quarantined = chooser.left_out(plan, 0..plan.dispatches.len());
         quarantined.iter().for_each(|q| log::warn!("{}: {q}", gpu.adapter()));
         if !super::software::writes_in_place(gpu) {
             // Uploads wait for the queue: wait for compilation first, so that its time is not counted as upload.
@@ -181,7 +181,7 @@ impl GpuExecutor {
         &self.tuned
     }
 
-    /// The kernel families that were wrong when the kernels were chosen, and are not among them.
+    /// The kernel families that have kernels for the plan, but were wrong when its kernels were chosen.
     pub fn quarantined(&self) -> &[Quarantined] {
         &self.quarantined
     }

@@ -1,10 +1,11 @@
 //! What a GPU does with the record of self-tests.
 
 use super::{Gpu, GpuError, Quarantined, SelfTests};
-use crate::kernel::FamilyId;
 #[cfg(feature = "internals")]
 use crate::kernel::Kernel;
-use crate::plan::Dispatch;
+use crate::kernel::{self, FamilyId, Precision};
+use crate::plan::{Dispatch, Plan};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 impl Gpu {
@@ -52,12 +53,30 @@ impl Gpu {
     }
 
     /// The error for a dispatch whose kernels are all quarantined.
-    pub(super) fn wrong_results(&self, dispatch: &Dispatch) -> GpuError {
-        let problems = self.quarantined().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    pub(super) fn wrong_results(&self, plan: &Plan, dispatch: usize) -> GpuError {
+        let problems = self.left_out(plan, dispatch..dispatch + 1);
         GpuError::WrongResults {
             adapter: self.adapter().name.clone(),
-            dispatch: dispatch.name.clone(),
-            problems,
+            dispatch: plan.dispatches[dispatch].name.clone(),
+            problems: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         }
+    }
+
+    /// The quarantined families that have kernels for some dispatches of a plan.
+    pub(super) fn left_out(&self, plan: &Plan, dispatches: Range<usize>) -> Vec<Quarantined> {
+        let mut quarantined = self.quarantined();
+        if quarantined.is_empty() {
+            return quarantined;
+        }
+        let mut offered: Vec<(String, Precision)> = vec![];
+        for i in dispatches {
+            let (spec, arena) = (&plan.dispatches[i].spec, self.arena(plan, i));
+            // A limit that is too small is reported where the kernel is chosen.
+            let kernels =
+                kernel::candidates_in(spec, self.capabilities(), arena.as_ref()).unwrap_or_default();
+            offered.extend(kernels.iter().map(|k| (k.choice.family.to_string(), spec.precision())));
+        }
+        quarantined.retain(|q| offered.iter().any(|(family, p)| (family, *p) == (&q.family, q.precision)));
+        quarantined
     }
 }

@@ -235,16 +235,24 @@ impl SelfTests {
         serde_json::from_str(text).ok()
     }
 
-    /// Reads a file, which is a regular file of up to 4 MiB. A file that does not exist, is damaged or is of another schema version gives
-    /// an empty record: the kernels are then tested again.
+    /// Reads a file, which is a regular file. A file that does not exist, is damaged, is larger than 4 MiB or is of another schema version
+    /// gives an empty record: the kernels are then tested again.
     ///
     /// # Errors
     /// Errors of the file system, except that the file does not exist.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn read(path: impl AsRef<Path>) -> std::io::Result<SelfTests> {
+        use std::io::ErrorKind;
         match crate::files::read_text(path.as_ref(), MAX_FILE) {
             Ok(text) => Ok(SelfTests::from_json(&text).unwrap_or_default()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(SelfTests::default()),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::NotFound | ErrorKind::InvalidData | ErrorKind::FileTooLarge
+                ) =>
+            {
+                Ok(SelfTests::default())
+            }
             Err(e) => Err(e),
         }
     }

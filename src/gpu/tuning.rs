@@ -236,7 +236,7 @@ impl Gpu {
         #[cfg(feature = "internals")]
         kernels.iter_mut().for_each(|kernel| self.change(kernel));
         match kernels.is_empty() {
-            true => Err(self.wrong_results(d)),
+            true => Err(self.wrong_results(plan, dispatch)),
             false => Ok(kernels),
         }
     }
@@ -270,7 +270,7 @@ impl Gpu {
         #[cfg_attr(not(feature = "internals"), expect(unused_mut, reason = "only tests change it"))]
         let mut kernel = kernel::select_without(&d.spec, self.capabilities(), arena.as_ref(), &wrong)
             .map_err(|source| GpuError::Kernel { dispatch: d.name.clone(), source })?
-            .ok_or_else(|| self.wrong_results(d))?;
+            .ok_or_else(|| self.wrong_results(plan, dispatch))?;
         #[cfg(feature = "internals")]
         self.change(&mut kernel);
         Ok(kernel)

@@ -115,6 +115,14 @@ pub enum Error {
         /// `[batch, channels, height, width]`.
         shape: [usize; 4],
     },
+    /// Logits that contain NaN or infinity, of which no class is the best.
+    #[error("expected finite logits, found {value} for class {class}")]
+    LogitsNotFinite {
+        /// The first such class.
+        class: usize,
+        /// Its logit.
+        value: f32,
+    },
     /// The number of values is not that of one image's logits.
     #[error("expected the {expected} logits of one image, found {found} values")]
     LogitsLength {

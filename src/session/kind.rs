@@ -26,7 +26,7 @@ pub enum ErrorKind {
     Usage = 2,
     /// The checkpoint, image or input cannot be used, or the network's values are not finite.
     Input = 3,
-    /// There is no such adapter or executor, or its limits are too small for the network.
+    /// There is no such adapter or executor, its limits are too small for the network, or its driver computes wrong.
     Adapter = 4,
     /// The device was lost or did not respond, or there is too little memory or no thread.
     Resources = 6,

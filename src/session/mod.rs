@@ -307,7 +307,7 @@ impl Session {
         self.executor.gpu().map(|gpu| gpu.tuned())
     }
 
-    /// The kernel families that this session does without, because the GPU's driver computes them wrong
+    /// The kernel families that this session would use, but does without, because the GPU's driver computes them wrong
     /// ([`SelfTests`](crate::SelfTests)). Empty on the CPU, and where [`Options::self_test`] is off.
     #[cfg(feature = "gpu")]
     pub fn quarantined(&self) -> &[crate::gpu::Quarantined] {

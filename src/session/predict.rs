@@ -23,7 +23,8 @@ impl Session {
     /// [`Prediction::probability`].
     ///
     /// # Errors
-    /// [`Error::NotLogits`] if the output is features, an embedding or a map; [`Error::LogitsLength`].
+    /// [`Error::NotLogits`] if the output is features, an embedding or a map; [`Error::LogitsLength`]; [`Error::LogitsNotFinite`] for NaN or
+    /// infinity, which [`Session::encode`] gives where a value overflows f16.
     pub fn probabilities(&self, logits: &[f32]) -> Result<Option<Vec<f64>>, Error> {
         self.check_logits(logits)?;
         Ok(probabilities(logits, self.about.scores))
@@ -69,9 +70,12 @@ impl Session {
         if self.about.output != OutputKind::Logits || shape[2..] != [1, 1] {
             return Err(Error::NotLogits { output: self.about.output, shape });
         }
-        match logits.len() == shape[1] {
-            true => Ok(()),
-            false => Err(Error::LogitsLength { expected: shape[1], found: logits.len() }),
+        if logits.len() != shape[1] {
+            return Err(Error::LogitsLength { expected: shape[1], found: logits.len() });
+        }
+        match logits.iter().position(|v| !v.is_finite()) {
+            None => Ok(()),
+            Some(class) => Err(Error::LogitsNotFinite { class, value: logits[class] }),
         }
     }
 }

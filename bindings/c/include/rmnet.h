@@ -92,7 +92,7 @@ enum rmnet_status
      */
     RMNET_ERROR_INPUT = 3,
     /**
-     * There is no such adapter, or its limits are too small for the network.
+     * There is no such adapter, its limits are too small for the network, or its driver computes wrong.
      */
     RMNET_ERROR_ADAPTER = 4,
     /**

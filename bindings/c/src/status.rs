@@ -22,7 +22,7 @@ pub enum rmnet_status {
     RMNET_ERROR_USAGE = 2,
     /// The checkpoint, image or input cannot be used, or the network's values are not finite.
     RMNET_ERROR_INPUT = 3,
-    /// There is no such adapter, or its limits are too small for the network.
+    /// There is no such adapter, its limits are too small for the network, or its driver computes wrong.
     RMNET_ERROR_ADAPTER = 4,
     /// The device was lost or did not respond, or there is too little memory or no thread.
     RMNET_ERROR_RESOURCES = 6,

@@ -156,7 +156,7 @@ fn class(e: &Error) -> &'static str {
         Error::Gpu(GpuError::Timeout { .. }) => "DeviceTimeoutError",
         Error::Gpu(GpuError::Overflow { .. })
         | Error::Cpu(CpuError::Overflow { .. } | CpuError::Weights { .. }) => "NotFiniteError",
-        Error::NotFinite { .. } => "NotFiniteError",
+        Error::NotFinite { .. } | Error::LogitsNotFinite { .. } => "NotFiniteError",
         Error::Gpu(GpuError::InputLength { .. }) | Error::Cpu(CpuError::InputLength { .. }) => "InputError",
         Error::InputLength { .. }
         | Error::InputSlice { .. }

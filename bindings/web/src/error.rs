@@ -35,7 +35,7 @@ impl From<Error> for WebError {
             Error::OutOfMemory(_) => "out-of-memory",
             Error::Checkpoint(_) | Error::Model(_) => "checkpoint",
             Error::Output(_) | Error::Keep { .. } | Error::NoSuchDevice { .. } => "option",
-            Error::NotFinite { .. } => "not-finite",
+            Error::NotFinite { .. } | Error::LogitsNotFinite { .. } => "not-finite",
             Error::NotOnGpu => "no-gpu",
             Error::InputLength { .. }
             | Error::InputNotFinite { .. }

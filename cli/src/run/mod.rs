@@ -126,6 +126,7 @@ impl Started {
             merge: &self.merge,
             tuning: self.device_context.tuning(&self.session),
             passed_over: self.device_context.passed_over(),
+            quarantined: self.session.quarantined().iter().map(ToString::to_string).collect(),
             assumed: Assumed::of(model),
         }
     }

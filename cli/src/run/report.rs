@@ -28,6 +28,8 @@ pub struct RunHead<'a> {
     pub merge: &'a Merge,
     pub tuning: Option<UsedTuning>,
     pub passed_over: Vec<Skipped>,
+    /// Kernel families that are not used because the driver computes them wrong.
+    pub quarantined: Vec<String>,
     #[serde(flatten)]
     pub assumed: Assumed<'a>,
 }
