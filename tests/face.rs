@@ -181,6 +181,12 @@ fn a_session_says_what_it_is() {
     assert_eq!(top[0].probability, Some(probabilities[7]));
     assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-12);
     assert!(matches!(session.top_k(&logits[1..], 3), Err(Error::LogitsLength { expected: 10, found: 9 })));
+    for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut logits = logits[..10].to_vec();
+        logits[3] = wrong;
+        assert!(matches!(session.top_k(&logits, 3), Err(Error::LogitsNotFinite { class: 3, .. })));
+        assert!(matches!(session.probabilities(&logits), Err(Error::LogitsNotFinite { class: 3, .. })));
+    }
 
     for output in [OutputChoice::Features, "layer3.2".parse().unwrap()] {
         let features = Session::open(digits(), &cpu().output(output)).unwrap();

@@ -207,7 +207,8 @@ impl GpuExecutor {
         self.program.pipelines()
     }
 
-    /// `(upload, compile)`: the time to pack and upload weights, and to compile shaders and test them where they are new. Zero in a browser, where no clock is available.
+    /// `(upload, compile)`: the time to pack and upload weights, and to compile shaders and test them where they are new. Zero in a browser,
+    /// where no clock is available.
     pub fn startup(&self) -> (Duration, Duration) {
         (self.upload, self.compile)
     }

@@ -113,7 +113,7 @@ fn buffers(spec: &Spec, next: &mut impl FnMut() -> f32) -> (Vec<Vec<f32>>, Vec<V
 }
 
 /// Values as the words of a buffer of that precision.
-fn encoded(precision: Precision, values: &[f32]) -> Vec<u32> {
+pub(crate) fn encoded(precision: Precision, values: &[f32]) -> Vec<u32> {
     match precision {
         Precision::F32 => values.iter().map(|v| v.to_bits()).collect(),
         Precision::F16 => {
@@ -146,7 +146,7 @@ fn noise(seed: u64) -> impl FnMut() -> f32 {
 }
 
 /// A buffer's values; padded lanes are zero.
-fn fill(shape: &BufferShape, next: &mut impl FnMut() -> f32) -> Vec<f32> {
+pub(crate) fn fill(shape: &BufferShape, mut next: impl FnMut() -> f32) -> Vec<f32> {
     let mut values = vec![0.0; shape.elements()];
     for n in 0..shape.batch {
         for c in 0..shape.channels {

@@ -1,6 +1,7 @@
 //! Test data for the kernels of a convolution, and the bound within which two correct results may differ.
 
-use crate::kernel::{BufferShape, ConvParameters, ConvSpec, Function, Kernel, Precision};
+use crate::kernel::{ConvParameters, ConvSpec, Function, Kernel, Precision};
+use crate::trial::{encoded, fill};
 
 /// Half an ulp of 1 in f32.
 const HALF_ULP: f64 = 1.0 / (1u64 << 24) as f64;
@@ -34,7 +35,7 @@ impl Data {
                     let v = next();
                     (0.5 + 0.5 * v.abs()).copysign(v)
                 });
-                reads[o.buffer] = words(&values, o.shape.precision);
+                reads[o.buffer] = encoded(o.shape.precision, &values);
             }
         }
         let writes = spec.outputs.iter().map(|o| {
@@ -42,7 +43,7 @@ impl Data {
                 0 => vec![f32::NAN; o.shape.elements()],
                 _ => fill(&o.shape, &mut next),
             };
-            words(&before, o.shape.precision)
+            encoded(o.shape.precision, &before)
         });
         let writes = writes.collect();
         let (terms, precision) = (terms(spec), spec.precision());
@@ -91,20 +92,6 @@ impl Data {
                 }
             })
             .collect()
-    }
-}
-
-/// The words of a buffer of `precision`.
-fn words(values: &[f32], precision: Precision) -> Vec<u32> {
-    match precision {
-        Precision::F32 => values.iter().map(|v| v.to_bits()).collect(),
-        Precision::F16 => {
-            let bits = |v: f32| u32::from(half::f16::from_f32(v).to_bits());
-            values
-                .chunks(2)
-                .map(|pair| bits(pair[0]) | bits(pair.get(1).copied().unwrap_or(0.0)) << 16)
-                .collect()
-        }
     }
 }
 
@@ -161,21 +148,6 @@ fn per_channel(range: &crate::kernel::KRange) -> usize {
     range.from.channels / range.groups * range.kernel[0] * range.kernel[1]
 }
 
-/// A buffer's values; padded lanes are zero.
-fn fill(shape: &BufferShape, mut next: impl FnMut() -> f32) -> Vec<f32> {
-    let mut values = vec![0.0; shape.elements()];
-    for n in 0..shape.batch {
-        for c in 0..shape.channels {
-            for y in 0..shape.height {
-                for x in 0..shape.width {
-                    values[shape.index(n, c, y, x)] = next();
-                }
-            }
-        }
-    }
-    values
-}
-
 /// Pseudorandom values in -1..1, the same every time (SplitMix64).
 fn noise() -> impl FnMut() -> f32 {
     let mut state = 1u64;
@@ -191,7 +163,7 @@ fn noise() -> impl FnMut() -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{KRange, Layout, Operand, Output, Precision};
+    use crate::kernel::{BufferShape, KRange, Layout, Operand, Output, Precision};
 
     fn spec(function: Function) -> ConvSpec {
         let shape = BufferShape {

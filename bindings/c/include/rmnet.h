@@ -738,6 +738,7 @@ rmnet_status rmnet_session_output_kind(const struct rmnet_session *session,
  * `found` may be NULL.
  *
  * RMNET_ERROR_USAGE: a pointer or a length is wrong, or the output of the session is no logits.
+ * RMNET_ERROR_INPUT: the logits contain NaN or infinity.
  */
 rmnet_status rmnet_session_top_k(const struct rmnet_session *session,
                                  const float *logits,
@@ -750,7 +751,7 @@ rmnet_status rmnet_session_top_k(const struct rmnet_session *session,
  * Writes the probability of every class of one image, in the order of the logits; NaN for a regression.
  * `probabilities` belongs to the caller and has room for `probabilities_len`, at least `logits_len`.
  *
- * RMNET_ERROR_USAGE: as for rmnet_session_top_k().
+ * RMNET_ERROR_USAGE, RMNET_ERROR_INPUT: as for rmnet_session_top_k().
  */
 rmnet_status rmnet_session_probabilities(const struct rmnet_session *session,
                                          const float *logits,

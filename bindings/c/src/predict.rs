@@ -59,6 +59,7 @@ pub unsafe extern "C" fn rmnet_session_output_kind(
 /// `found` may be NULL.
 ///
 /// RMNET_ERROR_USAGE: a pointer or a length is wrong, or the output of the session is no logits.
+/// RMNET_ERROR_INPUT: the logits contain NaN or infinity.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_top_k(
     session: *const rmnet_session,
@@ -100,7 +101,7 @@ pub unsafe extern "C" fn rmnet_session_top_k(
 /// Writes the probability of every class of one image, in the order of the logits; NaN for a regression.
 /// `probabilities` belongs to the caller and has room for `probabilities_len`, at least `logits_len`.
 ///
-/// RMNET_ERROR_USAGE: as for rmnet_session_top_k().
+/// RMNET_ERROR_USAGE, RMNET_ERROR_INPUT: as for rmnet_session_top_k().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_probabilities(
     session: *const rmnet_session,

@@ -279,7 +279,7 @@ class Session:
 
     def predictions(self, logits: ArrayLike, top_k: int = 5) -> list[list[Prediction]]:
         """The `top_k` best classes for each row of logits that `run` gave, best first; among equal logits the lower
-        class first.
+        class first. NaN and infinity are a `NotFiniteError`.
         """
         rows = to_numpy(logits, "logits")
         if rows.ndim != 2:
