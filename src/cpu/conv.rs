@@ -1,167 +1,120 @@
-//! Convolution dispatches as GEMMs over tiles of output pixels.
+//! Convolution dispatches, tile by tile: the kernel reads a tile's inputs where they are, sums over all K ranges in registers, applies the
+//! activation and stores.
 
-use super::function::{relu, relu6};
-use super::patches::{
-    MAX_PATCH_VALUES, MIN_TILE, PATCH_VALUES, Prologue, gather, is_direct, patch_len, patch_values,
-    pixels_at_once,
-};
+use super::function::sigmoid;
+use super::inputs::{Copies, Inputs, copied_values, segments};
+use super::panels::{ChunkTerm, Initial, PackedConv, Panel, Pass};
 use super::pool::Window;
-use super::product::Product;
-use super::{Scratch, depthwise};
+use super::simd::{CACHE_LINE, Kernels, Term, Tile};
+use super::state::Scratch;
+use super::tasks::{Parts, each_task};
 use crate::graph::MaxPool;
-use crate::kernel::{Add, ConvSpec, Function, KRange};
-use crate::plan::ConvWeights;
-use crate::shared::{Key, Shared};
-use crate::tensor::all_finite;
-use gemm::Parallelism;
-use rayon::prelude::*;
+use crate::kernel::{Add, ConvSpec, Function};
 use std::ops::Range;
-use std::sync::{Arc, LazyLock, Mutex};
 
-/// Rows of packed weights written at a time.
-const PACK_ROWS: usize = 32;
+/// Values of inputs that a block of tiles reads, so that they stay in the cache while all weights pass by: 256 KiB.
+const BLOCK_VALUES: usize = 64 * 1024;
+/// Most pixels of a block.
+const BLOCK_PIXELS: usize = 192;
+/// Most tiles of a block that fetch weights ahead of each other.
+const TILES_AHEAD: usize = 8;
+/// Values of a strip of rows that are pooled: 1 MiB.
+const STRIP_VALUES: usize = 256 * 1024;
 
-/// Weights of a convolution in the layout of the GEMM.
-pub(super) struct PackedConv {
-    /// Per K range: `[groups][kernel_h * kernel_w * channels / groups][out_channels / groups]`; for a depthwise K range
-    /// `[kernel_h * kernel_w][channels]`.
-    k_ranges: Vec<Arc<Vec<f32>>>,
-    bias: Vec<f32>,
-    slopes: Vec<f32>,
-    prologues: Vec<Prologue>,
+/// A buffer that pixels are stored in, NHWC. Several threads write to it, each its own pixels or channels.
+#[derive(Clone, Copy)]
+struct Target {
+    values: *mut f32,
+    len: usize,
+    /// Values of a pixel.
+    step: usize,
+    /// Number of its first pixel.
+    origin: usize,
+    /// What is added to an output channel's number for its place in a pixel; wraps around.
+    shift: usize,
 }
 
-impl PackedConv {
-    /// `None` if a weight or bias overflows f32.
-    pub(super) fn new(spec: &ConvSpec, weights: &ConvWeights) -> Option<PackedConv> {
-        let mut finite = all_finite(&weights.bias);
-        let pack = |(k, w): (&KRange, &crate::plan::KWeight)| {
-            let (out, per_group, taps) =
-                (spec.out_channels / k.groups, k.from.channels / k.groups, k.kernel[0] * k.kernel[1]);
-            let mut values = w.to_f32();
-            finite &= all_finite(&values);
-            spec.precision().store(&mut values);
-            if depthwise::is_depthwise(k, spec.out_channels) {
-                return depthwise::pack(&values, taps);
-            }
-            let depth = per_group * taps;
-            let mut packed = vec![0.0; values.len()];
-            // Several rows of the result at a time, since the next rows read from the same cache lines.
-            packed.par_chunks_mut((PACK_ROWS * out).max(1)).enumerate().for_each(|(chunk, to)| {
-                // Row `r` of a group is channel `r % per_group` at tap `r / per_group`.
-                let source = |row: usize| {
-                    let (group, r) = (row / depth, row % depth);
-                    group * out * depth + r % per_group * taps + r / per_group
-                };
-                let sources: Vec<usize> =
-                    (0..to.len() / out).map(|i| source(chunk * PACK_ROWS + i)).collect();
-                for o in 0..out {
-                    let values = &values[o * depth..];
-                    for (row, at) in to.chunks_exact_mut(out).zip(&sources) {
-                        row[o] = values[*at];
-                    }
-                }
-            });
-            packed
-        };
-        let k_ranges = spec.k_ranges.iter().zip(&weights.k_ranges).map(pack).map(shared).collect();
-        let packed = PackedConv {
-            k_ranges,
-            bias: weights.bias.clone(),
-            slopes: weights.slopes.clone(),
-            prologues: weights.prologues.clone(),
-        };
-        finite.then_some(packed)
+// SAFETY: only `Conv::block` writes through the pointer, and no two tasks of a pass have pixels and channels in common.
+unsafe impl Send for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Target {}
+
+impl Target {
+    fn new(values: &mut [f32], step: usize, origin: usize, shift: usize) -> Target {
+        Target { values: values.as_mut_ptr(), len: values.len(), step, origin, shift }
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        let prologues: usize =
-            self.prologues.iter().flatten().map(|(scale, shift)| scale.len() + shift.len()).sum();
-        4 * (self.k_ranges.iter().map(|k| k.len()).sum::<usize>()
-            + self.bias.len()
-            + self.slopes.len()
-            + prologues)
+    /// The first value of `channels` in the first of `pixels`; all of them are inside.
+    fn at(&self, pixels: &Range<usize>, channels: &Range<usize>) -> *mut f32 {
+        let first = channels.start.wrapping_add(self.shift);
+        let last = (pixels.end - 1 - self.origin) * self.step + first + channels.len();
+        assert!(last <= self.len && first + channels.len() <= self.step, "the tile is inside its buffer");
+        self.values.wrapping_add((pixels.start - self.origin) * self.step + first)
     }
-}
-
-/// Shares packed weights: returns the identical weights of another session if there are any, else registers these.
-fn shared(packed: Vec<f32>) -> Arc<Vec<f32>> {
-    static WEIGHTS: LazyLock<Shared<Vec<f32>>> = LazyLock::new(Shared::default);
-    let key = Key::of(bytemuck::cast_slice(&packed));
-    let Some(there) = WEIGHTS.get(key) else { return WEIGHTS.insert(key, packed) };
-    // Compare bits, since 0.0 and -0.0 are different weights.
-    match bytemuck::cast_slice::<_, u32>(&there) == bytemuck::cast_slice::<_, u32>(&packed) {
-        true => there,
-        false => Arc::new(packed),
-    }
-}
-
-/// The destination of a tile's channels `channels`: pixel `i` is stored at `values[i * stride + first..]`.
-struct OutputChannels<'a> {
-    values: &'a mut [f32],
-    stride: usize,
-    first: usize,
-    channels: Range<usize>,
 }
 
 /// The parts of a dispatch shared by its tiles.
 struct Conv<'a> {
     spec: &'a ConvSpec,
     packed: &'a PackedConv,
+    kernels: &'a Kernels,
     reads: &'a [&'a [f32]],
 }
 
 /// Runs one dispatch: `reads` and `written` as in the plan, NHWC.
 pub(super) fn run(
-    spec: &ConvSpec,
-    packed: &PackedConv,
+    (spec, packed, kernels): (&ConvSpec, &PackedConv, &Kernels),
     batch: usize,
     reads: &[&[f32]],
     written: &mut [Vec<f32>],
     scratch: &mut [Scratch],
 ) {
-    let conv = Conv { spec, packed, reads };
+    let conv = Conv { spec, packed, kernels, reads };
     match spec.pool {
         Some(pool) => conv.pooled(pool, batch, written, scratch),
         None => conv.plain(batch * spec.size[0] * spec.size[1], written, scratch),
     }
 }
 
+/// Working memory of a dispatch per thread, in values: copies of inputs, pooled rows, zeros.
+pub(super) fn scratch_values(spec: &ConvSpec) -> usize {
+    let width = spec.size[1];
+    let copied =
+        spec.k_ranges.iter().map(|k| copied_values(k, width, BLOCK_PIXELS)).fold(0, usize::saturating_add);
+    let strip = spec
+        .pool
+        .map_or(0, |pool| strip_rows(spec, pool, usize::MAX).1.saturating_mul(width * spec.out_channels));
+    copied.saturating_add(strip)
+}
+
+/// Rows of the pooled map that a task computes, of at most `most`, and the rows of the map that it needs.
+fn strip_rows(spec: &ConvSpec, pool: MaxPool, most: usize) -> (usize, usize) {
+    let row = spec.size[1] * spec.out_channels;
+    let fit = (STRIP_VALUES / row.max(1)).saturating_sub(pool.kernel[0]) / pool.stride[0] + 1;
+    let rows = fit.min(most).max(1);
+    (rows, ((rows - 1) * pool.stride[0] + pool.kernel[0]).min(spec.size[0]))
+}
+
 impl Conv<'_> {
     fn plain(&self, pixels: usize, written: &mut [Vec<f32>], scratch: &mut [Scratch]) {
-        let threads = scratch.len().max(1);
-        if pixels < MIN_TILE * threads {
-            let mut targets = self.targets(written.iter_mut().map(Vec::as_mut_slice).collect());
-            return self.pixels(0..pixels, &mut targets, &mut scratch[0].patches, Parallelism::Rayon(0));
-        }
-        let tiles = if pixels >= 8 * MIN_TILE * threads { 4 * threads } else { threads };
-        let tile = pixels.div_ceil(tiles);
-        let mut rests: Vec<&mut [f32]> = written.iter_mut().map(Vec::as_mut_slice).collect();
-        let tasks: Vec<_> = (0..pixels)
-            .step_by(tile)
-            .map(|start| {
-                let range = start..(start + tile).min(pixels);
-                let parts = rests
-                    .iter_mut()
-                    .zip(&self.spec.outputs)
-                    .map(|(rest, o)| split_front(rest, range.len() * o.shape.channels))
-                    .collect();
-                (range, parts)
+        let outputs = written.iter_mut().zip(&self.spec.outputs);
+        let targets: Vec<Target> = outputs
+            .map(|(values, o)| {
+                Target::new(values, o.shape.channels, 0, o.first_channel.wrapping_sub(o.channels.start))
             })
             .collect();
-        with_scratch(tasks, scratch, |(range, parts), scratch| {
-            self.pixels(range, &mut self.targets(parts), &mut scratch.patches, Parallelism::None);
-        });
-    }
-
-    fn targets<'v>(&self, values: Vec<&'v mut [f32]>) -> Vec<OutputChannels<'v>> {
-        let target = |(values, o): (&'v mut [f32], &crate::kernel::Output)| OutputChannels {
-            values,
-            stride: o.shape.channels,
-            first: o.first_channel,
-            channels: o.channels.clone(),
-        };
-        values.into_iter().zip(&self.spec.outputs).map(target).collect()
+        for pass in &self.packed.passes {
+            let inputs = self.input_values(pass).saturating_mul(pixels);
+            let parts = Parts {
+                pixels,
+                pixels_at_least: self.kernels.pixels(),
+                panels: pass.panels.len(),
+                by_panels: pass.weights.len() > inputs,
+            };
+            each_task(parts, scratch, |pixels, panels, scratch| {
+                self.blocks(pass, pixels, panels, &targets, scratch);
+            });
+        }
     }
 
     /// Computes strips of pooled rows, each with its own copy of the map rows it reads.
@@ -169,9 +122,7 @@ impl Conv<'_> {
         let spec = self.spec;
         let ([height, width], channels) = (spec.size, spec.out_channels);
         let Some([out_h, out_w]) = pool.output_size(spec.size) else { return };
-        let row_values = patch_values(spec) * width;
-        let fit = (PATCH_VALUES / row_values.max(1)).saturating_sub(pool.kernel[0]) / pool.stride[0] + 1;
-        let strip = fit.min(out_h.div_ceil(scratch.len().max(1))).max(1);
+        let (strip, _) = strip_rows(spec, pool, out_h.div_ceil(scratch.len().max(1)));
         let mut rests: Vec<&mut [f32]> = written.iter_mut().map(Vec::as_mut_slice).collect();
         let mut tasks = vec![];
         for image in 0..batch {
@@ -180,216 +131,257 @@ impl Conv<'_> {
                 let parts: Vec<&mut [f32]> = rests
                     .iter_mut()
                     .zip(&spec.outputs)
-                    .map(|(rest, o)| split_front(rest, rows.len() * out_w * o.shape.channels))
+                    .map(|(rest, o)| {
+                        let own = rows.len() * out_w * o.shape.channels;
+                        rest.split_off_mut(..own).expect("the output holds every row")
+                    })
                     .collect();
                 tasks.push((image, rows, parts));
             }
         }
-        with_scratch(tasks, scratch, |(image, rows, parts), scratch| {
+        super::tasks::each(tasks, scratch, |(image, rows, parts), scratch| {
             let first = Window::rows_of(pool, rows.start, height).start;
             let end = Window::rows_of(pool, rows.end - 1, height).end;
             let pixels = (image * height + first) * width..(image * height + end) * width;
-            let Scratch { patches, rows: map } = scratch;
+            let mut map = std::mem::take(&mut scratch.map);
             map.resize(map.len().max(pixels.len() * channels), 0.0);
-            let whole = OutputChannels { values: map, stride: channels, first: 0, channels: 0..channels };
-            self.pixels(pixels, &mut [whole], patches, Parallelism::None);
-            let window = Window { pool, rows: map, first, height, width, stride: channels };
+            let target = Target::new(&mut map, channels, pixels.start, 0);
+            let targets = vec![target; spec.outputs.len()];
+            for pass in &self.packed.passes {
+                self.blocks(pass, pixels.clone(), 0..pass.panels.len(), &targets, scratch);
+            }
+            let window = Window { pool, rows: &map, first, height, width, stride: channels };
             for (part, o) in parts.into_iter().zip(&spec.outputs) {
-                let line = out_w * o.shape.channels;
-                for (y, out) in rows.clone().zip(part.chunks_exact_mut(line)) {
-                    window.row(y, o.channels.clone(), out, o.shape.channels, o.first_channel);
+                let lines = part.chunks_exact_mut(out_w * o.shape.channels);
+                for (y, line) in rows.clone().zip(lines) {
+                    window.row(y, o.channels.clone(), line, o.shape.channels, o.first_channel);
                 }
             }
+            scratch.map = map;
         });
     }
 
-    /// Computes `activation(bias + adds + K ranges)` for a range of pixels, numbered through the batch.
-    fn pixels(
-        &self,
-        pixels: Range<usize>,
-        targets: &mut [OutputChannels<'_>],
-        patches: &mut Vec<f32>,
-        parallelism: Parallelism,
-    ) {
-        let patch = patch_values(self.spec).max(1);
-        let step = match parallelism {
-            Parallelism::None => pixels_at_once(patch),
-            Parallelism::Rayon(_) => {
-                pixels.len().min(rayon::current_num_threads() * MAX_PATCH_VALUES / patch)
-            }
+    /// Values read per output pixel, about.
+    fn input_values(&self, pass: &Pass) -> usize {
+        let of = |i: &usize| {
+            let k = &self.spec.k_ranges[*i];
+            k.from.channels * k.stride[0] * k.stride[1] * k.from.stride * k.from.stride
         };
-        let step = step.max(1);
-        for start in pixels.clone().step_by(step) {
-            let range = start..(start + step).min(pixels.end);
-            let skip = start - pixels.start;
-            let mut parts: Vec<OutputChannels<'_>> = targets
-                .iter_mut()
-                .map(|t| OutputChannels {
-                    values: &mut t.values[skip * t.stride..(skip + range.len()) * t.stride],
-                    stride: t.stride,
-                    first: t.first,
-                    channels: t.channels.clone(),
-                })
-                .collect();
-            self.begin(range.clone(), &mut parts);
-            for (i, weights) in self.packed.k_ranges.iter().enumerate() {
-                self.accumulate(i, weights, range.clone(), &mut parts, patches, parallelism);
-            }
-            self.finish(&mut parts);
-        }
+        pass.k_ranges.iter().map(of).sum::<usize>().max(1)
     }
 
-    fn begin(&self, pixels: Range<usize>, targets: &mut [OutputChannels<'_>]) {
-        let (in_place, adds) = self.spec.adds.split_at(self.spec.in_place);
-        let [height, width] = self.spec.size;
-        for t in targets {
-            let bias = &self.packed.bias[t.channels.clone()];
-            for (p, pixel) in pixels.clone().zip(t.values.chunks_exact_mut(t.stride)) {
-                let out = &mut pixel[t.first..][..bias.len()];
-                let (image, y, x) = (p / (height * width), p / width % height, p % width);
-                // The factors of an added value from its channel `c` on.
-                let gate = |add: &Add, c: usize| {
-                    let gate = add.gate.as_ref()?;
-                    let at = image * gate.shape.channels + gate.first_channel + c;
-                    Some(&self.reads[gate.buffer][at..])
-                };
-                // In-place channels keep their values as the start of the sum; others are initialised.
-                let mut done = 0;
-                for add in in_place {
-                    let own = add.first_out..add.first_out + add.from.channels;
-                    out[done..own.start].copy_from_slice(&bias[done..own.start]);
-                    let out = &mut out[own.clone()];
-                    if let Some(factors) = gate(add, 0) {
-                        out.iter_mut().zip(factors).for_each(|(o, f)| *o *= f);
-                    }
-                    out.iter_mut().zip(&bias[own.clone()]).for_each(|(o, b)| *o += b);
-                    done = own.end;
-                }
-                out[done..].copy_from_slice(&bias[done..]);
-                for add in adds {
-                    let from = &add.from;
-                    let lo = t.channels.start.max(add.first_out);
-                    let hi = t.channels.end.min(add.first_out + from.channels);
-                    if lo < hi {
-                        let line = (image * from.shape.height + y * from.stride) * from.shape.width;
-                        let at = (line + x * from.stride) * from.shape.channels + from.first_channel + lo
-                            - add.first_out;
-                        let values = &self.reads[from.buffer][at..][..hi - lo];
-                        let out = out[lo - t.channels.start..].iter_mut().zip(values);
-                        match gate(add, lo - add.first_out) {
-                            None => out.for_each(|(o, v)| *o += v),
-                            Some(factors) => out.zip(factors).for_each(|((o, v), f)| *o += v * f),
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn accumulate(
+    /// Computes `panels` of `pixels`, as many pixels at a time as stay in the cache.
+    fn blocks(
         &self,
-        i: usize,
-        weights: &[f32],
+        pass: &Pass,
         pixels: Range<usize>,
-        targets: &mut [OutputChannels<'_>],
-        patches: &mut Vec<f32>,
-        parallelism: Parallelism,
+        panels: Range<usize>,
+        targets: &[Target],
+        scratch: &mut Scratch,
     ) {
-        let (k, map) = (&self.spec.k_ranges[i], &self.packed.prologues[i]);
-        let source = self.reads[k.from.buffer];
-        if depthwise::is_depthwise(k, self.spec.out_channels) {
-            for t in targets {
-                let out = (&mut t.values[t.first..], t.stride);
-                let channels = t.channels.clone();
-                depthwise::add_to(k, weights, source, self.spec.size, pixels.clone(), channels, out);
+        let height = self.kernels.pixels();
+        let most = (BLOCK_VALUES / self.input_values(pass)).clamp(2 * height, BLOCK_PIXELS);
+        let blocks = pixels.len().div_ceil(most);
+        for block in cut(pixels, blocks) {
+            self.block(pass, block, panels.clone(), targets, scratch);
+        }
+    }
+
+    fn block(
+        &self,
+        pass: &Pass,
+        pixels: Range<usize>,
+        panels: Range<usize>,
+        targets: &[Target],
+        scratch: &mut Scratch,
+    ) {
+        let ranges: Vec<_> = pass.k_ranges.iter().map(|i| &self.spec.k_ranges[*i]).collect();
+        let segments: Vec<[usize; 2]> = ranges.iter().map(|k| segments(k, pass.depthwise)).collect();
+        let rows: usize = segments.iter().map(|s| s[0]).sum();
+        let copied: usize = ranges.iter().map(|k| copied_values(k, self.spec.size[1], pixels.len())).sum();
+        let zeros = ranges.iter().map(|k| k.kernel[1] * k.from.channels).max().unwrap_or(0);
+        scratch.reserve(rows * pixels.len(), copied, zeros);
+        let Scratch { rows: pointers, copies, zeros, .. } = scratch;
+        let mut copies = Copies(copies);
+        let mut terms = vec![];
+        let tiles: Vec<Range<usize>> =
+            cut(pixels.clone(), pixels.len().div_ceil(self.kernels.pixels())).collect();
+        let mut rest = &mut pointers.0[..];
+        for tile in &tiles {
+            for (i, segments) in pass.k_ranges.iter().zip(&segments) {
+                let (k, map) = (&self.spec.k_ranges[*i], &self.packed.prologues[*i]);
+                let own =
+                    rest.split_off_mut(..segments[0] * tile.len()).expect("there is a pointer for each");
+                let inputs = Inputs::new(k, map, self.reads[k.from.buffer], self.spec.size);
+                inputs.point(tile.clone(), own, &mut copies, zeros);
             }
+        }
+        // Where a tile's rows of a K range begin: all segments before, for each of its pixels.
+        let before: Vec<usize> =
+            segments.iter().scan(0, |sum, s| Some(std::mem::replace(sum, *sum + s[0]))).collect();
+        for panel in &pass.panels[panels] {
+            for chunk in 0..pass.chunks.len() {
+                for (i, tile) in tiles.iter().enumerate() {
+                    let first = (tile.start - pixels.start) * rows;
+                    let term = |t: &ChunkTerm| Term {
+                        rows: pointers.0[first + (before[t.k_range] + t.segments.start) * tile.len()..]
+                            .as_ptr(),
+                        segments: t.segments.len(),
+                        depth: t.values.len(),
+                        offset: panel.offsets[t.k_range] + t.values.start,
+                    };
+                    terms.clear();
+                    terms.extend(pass.chunks[chunk].terms.iter().map(term));
+                    self.tile((pass, panel, chunk), (i, tile), &terms, &targets[panel.output]);
+                }
+            }
+        }
+    }
+
+    /// Adds a chunk of the sum to a tile, the `index`-th of the block.
+    fn tile(
+        &self,
+        (pass, panel, chunk): (&Pass, &Panel, usize),
+        (index, pixels): (usize, &Range<usize>),
+        terms: &[Term],
+        target: &Target,
+    ) {
+        let out = target.at(pixels, &panel.channels);
+        let [first, last] = [chunk == 0, chunk + 1 == pass.chunks.len()];
+        if first && panel.initial == Initial::Written {
+            self.begin(panel, pixels.clone(), out, target.step);
+        }
+        let (initial, initial_step) = match panel.initial {
+            _ if !first => (out.cast_const(), target.step),
+            Initial::Nothing => (std::ptr::null(), 0),
+            Initial::Output | Initial::Written => (out.cast_const(), target.step),
+            Initial::Add(i) => self.added(&self.spec.adds[i], panel, pixels),
+        };
+        let (low, high) = match panel.function {
+            Function::Relu if last => (0.0, f32::INFINITY),
+            Function::Relu6 if last => (0.0, 6.0),
+            _ => (f32::NEG_INFINITY, f32::INFINITY),
+        };
+        let width = panel.vectors * self.kernels.lanes;
+        let own = &pass.weights[panel.weights..];
+        let rows = &pass.chunks[chunk].rows;
+        let (weights, bias) = match pass.depthwise {
+            true => (own.as_ptr(), std::ptr::null()),
+            false if first => (own[width * (1 + rows.start)..].as_ptr(), own.as_ptr()),
+            false => (own[width * (1 + rows.start)..].as_ptr(), std::ptr::null()),
+        };
+        let tile = Tile {
+            terms,
+            weights,
+            bias,
+            // Each tile fetches a line per row: the first of them the next chunk, and those after it what follows.
+            next: weights.wrapping_add(rows.len() * (width + index.min(TILES_AHEAD) * CACHE_LINE)),
+            channels: panel.channels.len(),
+            initial,
+            initial_step,
+            out,
+            out_step: target.step,
+            low,
+            high,
+        };
+        let kernel = match pass.depthwise {
+            true => self.kernels.depthwise(pixels.len()),
+            false => self.kernels.dense(pixels.len(), panel.vectors),
+        };
+        // SAFETY: the instructions were found on this processor; `Inputs::point` took each row from a slice that holds it, `added` and
+        // `at` checked theirs, and the packed weights hold every chunk of every panel.
+        unsafe { kernel(&tile) };
+        if last {
+            self.finish(panel, pixels.len(), out, target.step);
+        }
+    }
+
+    /// The first pixel's values of an add that covers the panel, at the output's own pixels.
+    fn added(&self, add: &Add, panel: &Panel, pixels: &Range<usize>) -> (*const f32, usize) {
+        let step = add.from.shape.channels;
+        let first = add.from.first_channel + panel.channels.start - add.first_out;
+        let values = &self.reads[add.from.buffer][pixels.start * step + first..];
+        assert!(
+            (pixels.len() - 1) * step + panel.channels.len() <= values.len(),
+            "the operand holds the tile"
+        );
+        (values.as_ptr(), step)
+    }
+
+    /// Writes the sums of all adds to a tile.
+    fn begin(&self, panel: &Panel, pixels: Range<usize>, out: *mut f32, step: usize) {
+        for (i, p) in pixels.enumerate() {
+            // SAFETY: `Target::at` has checked the tile, which no other task has.
+            let out = unsafe { std::slice::from_raw_parts_mut(out.add(i * step), panel.channels.len()) };
+            self.begin_pixel(panel, p, out);
+        }
+    }
+
+    /// Writes the sum of all adds of pixel `p` to `out`, the panel's channels.
+    fn begin_pixel(&self, panel: &Panel, p: usize, out: &mut [f32]) {
+        let [height, width] = self.spec.size;
+        let (image, y, x) = (p / (height * width), p / width % height, p % width);
+        // The factors of an added value from output channel `lo` on.
+        let gate = |add: &Add, lo: usize| {
+            let gate = add.gate.as_ref()?;
+            let at = image * gate.shape.channels + gate.first_channel + lo - add.first_out;
+            Some(&self.reads[gate.buffer][at..])
+        };
+        // Channels of an add in this panel.
+        let own = |add: &Add| {
+            let lo = panel.channels.start.max(add.first_out);
+            let hi = panel.channels.end.min(add.first_out + add.from.channels);
+            (lo < hi).then_some(lo..hi)
+        };
+        let (in_place, adds) = self.spec.adds.split_at(self.spec.in_place);
+        // In-place channels keep their values as the start of the sum; others are overwritten.
+        let mut done = 0;
+        for add in in_place {
+            let Some(own) = own(add) else { continue };
+            let [lo, hi] = [own.start, own.end].map(|c| c - panel.channels.start);
+            out[done..lo].fill(0.0);
+            if let Some(factors) = gate(add, own.start) {
+                out[lo..hi].iter_mut().zip(factors).for_each(|(o, f)| *o *= f);
+            }
+            done = hi;
+        }
+        out[done..].fill(0.0);
+        for add in adds {
+            let (from, Some(own)) = (&add.from, own(add)) else { continue };
+            let line = (image * from.shape.height + y * from.stride) * from.shape.width;
+            let at = (line + x * from.stride) * from.shape.channels + from.first_channel + own.start
+                - add.first_out;
+            let values = &self.reads[from.buffer][at..][..own.len()];
+            let out = out[own.start - panel.channels.start..].iter_mut().zip(values);
+            match gate(add, own.start) {
+                None => out.for_each(|(o, v)| *o += v),
+                Some(factors) => out.zip(factors).for_each(|((o, v), f)| *o += v * f),
+            }
+        }
+    }
+
+    /// Applies the activations that the kernel does not have.
+    fn finish(&self, panel: &Panel, pixels: usize, out: *mut f32, step: usize) {
+        if !matches!(panel.function, Function::Sigmoid | Function::PRelu) {
             return;
         }
-        let len = patch_len(k);
-        let (values, row, depth) = if is_direct(k) {
-            let first = pixels.start * k.from.shape.channels + k.from.first_channel;
-            (&source[first..], k.from.shape.channels, k.from.channels)
-        } else {
-            let needed = pixels.len() * len;
-            patches.resize(patches.len().max(needed), 0.0);
-            let out = &mut patches[..needed];
-            if matches!(parallelism, Parallelism::None) {
-                gather(k, map, source, self.spec.size, pixels.clone(), out);
-            } else {
-                let starts = out.par_chunks_exact_mut(len).enumerate();
-                starts.for_each(|(i, patch)| {
-                    let p = pixels.start + i;
-                    gather(k, map, source, self.spec.size, p..p + 1, patch);
-                });
-            }
-            (&patches[..needed], len, len)
-        };
-        let (group_depth, group_out) = (depth / k.groups, self.spec.out_channels / k.groups);
-        for t in targets {
-            for group in t.channels.start / group_out..t.channels.end.div_ceil(group_out) {
-                let lo = t.channels.start.max(group * group_out);
-                let hi = t.channels.end.min((group + 1) * group_out);
-                let product = Product {
-                    pixels: pixels.len(),
-                    depth: group_depth,
-                    channels: hi - lo,
-                    left: &values[group * group_depth..],
-                    left_row: row,
-                    right: &weights[group * group_depth * group_out + lo - group * group_out..],
-                    right_row: group_out,
-                };
-                let out = &mut t.values[t.first + lo - t.channels.start..];
-                product.add_to(out, t.stride, parallelism);
-            }
-        }
-    }
-
-    fn finish(&self, targets: &mut [OutputChannels<'_>]) {
-        for (range, function) in &self.spec.activation {
-            for t in &mut *targets {
-                let lo = range.start.max(t.channels.start);
-                let hi = range.end.min(t.channels.end);
-                if lo >= hi {
-                    continue;
+        for i in 0..pixels {
+            // SAFETY: `Target::at` has checked the tile, which no other task has.
+            let out = unsafe { std::slice::from_raw_parts_mut(out.add(i * step), panel.channels.len()) };
+            match panel.function {
+                Function::PRelu => {
+                    for (v, slope) in out.iter_mut().zip(&self.packed.slopes[panel.channels.clone()]) {
+                        *v = if *v < 0.0 { *v * slope } else { *v };
+                    }
                 }
-                let (first, stride, slopes) =
-                    (t.first + lo - t.channels.start, t.stride, &self.packed.slopes);
-                let pixels = t.values.chunks_exact_mut(stride).map(|p| &mut p[first..][..hi - lo]);
-                let each = |f: fn(f32) -> f32| move |out: &mut [f32]| out.iter_mut().for_each(|v| *v = f(*v));
-                match function {
-                    Function::Identity => {}
-                    Function::Relu => pixels.for_each(each(relu)),
-                    Function::Relu6 => pixels.for_each(each(relu6)),
-                    Function::Sigmoid => pixels.for_each(each(|v| 1.0 / (1.0 + (-v).exp()))),
-                    Function::PRelu => pixels.for_each(|out| {
-                        for (v, slope) in out.iter_mut().zip(&slopes[lo..hi]) {
-                            *v = if *v < 0.0 { *v * slope } else { *v };
-                        }
-                    }),
-                }
+                _ => out.iter_mut().for_each(|v| *v = sigmoid(*v)),
             }
         }
     }
 }
 
-fn split_front<'a>(rest: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
-    let (front, back) = std::mem::take(rest).split_at_mut(n);
-    *rest = back;
-    front
-}
-
-/// Runs tasks on all threads, each with its own scratch memory.
-fn with_scratch<T: Send>(tasks: Vec<T>, scratch: &mut [Scratch], run: impl Fn(T, &mut Scratch) + Sync) {
-    let free: Mutex<Vec<&mut Scratch>> = Mutex::new(scratch.iter_mut().collect());
-    tasks.into_par_iter().for_each(|task| {
-        let lock = || free.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let taken = lock().pop();
-        match taken {
-            Some(scratch) => {
-                run(task, scratch);
-                lock().push(scratch);
-            }
-            None => run(task, &mut Scratch::default()),
-        }
-    });
+/// Cuts a range into `parts` parts, as even as possible.
+fn cut(range: Range<usize>, parts: usize) -> impl Iterator<Item = Range<usize>> {
+    let len = range.len();
+    (0..parts).map(move |i| range.start + len * i / parts..range.start + len * (i + 1) / parts)
 }

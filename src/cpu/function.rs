@@ -9,3 +9,7 @@ pub(super) fn relu(v: f32) -> f32 {
 pub(super) fn relu6(v: f32) -> f32 {
     v.clamp(0.0, 6.0)
 }
+
+pub(super) fn sigmoid(v: f32) -> f32 {
+    1.0 / (1.0 + (-v).exp())
+}

@@ -6,27 +6,31 @@
 //! multiplied by the `gemm` crate.
 
 mod conv;
-mod depthwise;
 mod error;
 mod function;
-mod patches;
+mod inputs;
+mod pages;
+mod panels;
 mod planar;
 mod pool;
-mod product;
+mod simd;
 mod state;
+mod tasks;
 #[cfg(not(target_arch = "wasm32"))]
 mod timing;
 
 pub use error::CpuError;
+pub use simd::Instructions;
 pub use state::RUNS_AT_ONCE;
 
 use crate::kernel::{Precision, Spec};
 use crate::memory;
 use crate::plan::{BufferId, CheckedPlan, Dispatch, Kept, Memory, Plan, Values};
 use crate::threads::Threads;
-use conv::PackedConv;
+use panels::PackedConv;
 use planar::{elements, from_planar, to_planar};
-use state::{Scratch, State, States};
+use simd::Kernels;
+use state::{State, States};
 
 /// Runs one plan on a thread pool. `Send` and `Sync`. Up to [`RUNS_AT_ONCE`] runs from several threads proceed in parallel; others sleep
 /// until one is done, except for runs that begin on the pool's own threads, which must not sleep.
@@ -35,6 +39,7 @@ pub struct CpuExecutor {
     plan: CheckedPlan,
     /// One per dispatch; `None` if it is not a convolution.
     convs: Vec<Option<PackedConv>>,
+    kernels: &'static Kernels,
     threads: Threads,
     states: States,
 }
@@ -54,6 +59,19 @@ impl CpuExecutor {
     /// [`CpuError::OutOfMemory`] when there is too little memory for the plan's slots, its input and its output, or for its weights;
     /// [`CpuError::Weights`].
     pub fn with_threads(threads: &Threads, plan: &CheckedPlan) -> Result<CpuExecutor, CpuError> {
+        CpuExecutor::with_instructions(Instructions::available()[0], threads, plan)
+    }
+
+    /// [`CpuExecutor::with_threads`], with other instructions than the fastest.
+    ///
+    /// # Errors
+    /// As [`CpuExecutor::with_threads`].
+    pub fn with_instructions(
+        instructions: Instructions,
+        threads: &Threads,
+        plan: &CheckedPlan,
+    ) -> Result<CpuExecutor, CpuError> {
+        let kernels = Kernels::of(instructions);
         // The caller has an input and gets an output as well.
         let caller = [plan.input().shape, plan.output().shape].map(|shape| elements(shape).saturating_mul(4));
         // Memory: all packed weights, plus the stored form of the one being packed.
@@ -65,13 +83,13 @@ impl CpuExecutor {
         memory::ask("weights and activations", parts.into_iter().fold(0, usize::saturating_add))?;
         let pack = |d: &Dispatch| {
             let (Spec::Conv(spec), Some(weights)) = (&d.spec, &d.weights) else { return Ok(None) };
-            let packed = PackedConv::new(spec, weights);
+            let packed = PackedConv::new(spec, weights, kernels);
             packed.map(Some).ok_or_else(|| CpuError::Weights { layer: d.name.clone() })
         };
         let convs = threads.run(|| plan.dispatches.iter().map(pack).collect::<Result<_, CpuError>>())?;
         let plan = plan.without_weights();
         let states = States::new(State::new(&plan, threads.count()));
-        Ok(CpuExecutor { plan, convs, threads: threads.clone(), states })
+        Ok(CpuExecutor { plan, convs, kernels, threads: threads.clone(), states })
     }
 
     /// The plan, without its weights.
@@ -179,7 +197,8 @@ impl CpuExecutor {
             match &d.spec {
                 Spec::Conv(spec) => {
                     if let Some(packed) = &self.convs[index] {
-                        conv::run(spec, packed, self.plan.batch, &reads, &mut written, &mut scratch);
+                        let conv = (spec, packed, self.kernels);
+                        conv::run(conv, self.plan.batch, &reads, &mut written, &mut scratch);
                     }
                 }
                 Spec::MaxPool(spec) => pool::max(spec, reads[spec.from.buffer], &mut written[0]),

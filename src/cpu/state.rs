@@ -1,7 +1,7 @@
 //! Working memory of runs, and its reuse.
 
 use super::CpuError;
-use super::patches::gathered_values;
+use super::conv::scratch_values;
 use super::planar::elements;
 use crate::kernel::Spec;
 use crate::memory::{self, OutOfMemory};
@@ -26,8 +26,35 @@ pub(super) struct State {
 /// Working memory of one thread.
 #[derive(Default)]
 pub(super) struct Scratch {
-    pub(super) patches: Vec<f32>,
-    pub(super) rows: Vec<f32>,
+    /// Where the inputs of a block of tiles are.
+    pub(super) rows: Pointers,
+    /// Inputs that were copied.
+    pub(super) copies: Vec<f32>,
+    /// Inputs outside of the image.
+    pub(super) zeros: Vec<f32>,
+    /// Rows of a map that are pooled.
+    pub(super) map: Vec<f32>,
+}
+
+/// Pointers that are valid only while the block of tiles is computed for which they were written.
+#[derive(Default)]
+pub(super) struct Pointers(pub(super) Vec<*const f32>);
+
+// SAFETY: whoever takes the pointers over does not follow them before it has written its own.
+unsafe impl Send for Pointers {}
+
+impl Scratch {
+    /// Makes room for a block of tiles.
+    pub(super) fn reserve(&mut self, rows: usize, copies: usize, zeros: usize) {
+        self.rows.0.resize(self.rows.0.len().max(rows), std::ptr::null());
+        self.copies.resize(self.copies.len().max(copies), 0.0);
+        self.zeros.resize(self.zeros.len().max(zeros), 0.0);
+    }
+
+    fn bytes(&self) -> usize {
+        let values = self.copies.capacity() + self.zeros.capacity() + self.map.capacity();
+        4 * values + size_of::<*const f32>() * self.rows.0.capacity()
+    }
 }
 
 /// Elements of each slot.
@@ -51,7 +78,7 @@ impl State {
         let values = slots(plan).chain(own).fold(0, usize::saturating_add);
         let convs =
             plan.dispatches.iter().filter_map(|d| if let Spec::Conv(c) = &d.spec { Some(c) } else { None });
-        let patch = convs.map(gathered_values).max().unwrap_or(0).saturating_mul(4);
+        let patch = convs.map(scratch_values).max().unwrap_or(0).saturating_mul(4);
         let working = WORKING_BYTES.max(patch).saturating_mul(threads);
         values.saturating_mul(4).saturating_add(working)
     }
@@ -68,7 +95,7 @@ impl State {
 
     /// Bytes of working memory allocated so far.
     pub(super) fn scratch_bytes(&self) -> usize {
-        4 * self.scratch.iter().map(|s| s.patches.capacity() + s.rows.capacity()).sum::<usize>()
+        self.scratch.iter().map(Scratch::bytes).sum()
     }
 
     pub(super) fn place(&mut self, place: Place) -> &mut Vec<f32> {

@@ -1,11 +1,14 @@
 //! Times of dispatches, and the processor's peak throughput.
 
+use super::simd::{Kernels, Term, Tile};
 use super::{CpuError, CpuExecutor};
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
 
-/// Side of the multiplied matrices: small enough for every cache, large enough for peak throughput.
-const SIDE: usize = 512;
+/// Depth of the multiplied tiles, whose weights fit in the nearest cache.
+const DEPTH: usize = 128;
+/// Number of tiles multiplied.
+const TILES: usize = 4000;
 /// Number of f32 values copied: more than the caches hold.
 const COPIED: usize = 32 << 20;
 /// Number of measurements; the shortest counts.
@@ -29,18 +32,17 @@ impl CpuExecutor {
         Ok(times)
     }
 
-    /// Measures the processor: f32 multiplications and additions per second of the GEMM library on all threads of the executor, and
+    /// Measures the processor: f32 multiplications and additions per second of the convolution kernel on all threads of the executor, and
     /// bytes copied (read and written) per second.
     pub fn peak(&self) -> (f64, f64) {
-        self.threads.run(|| peak(self.threads.count()))
+        self.threads.run(|| peak(self.kernels, self.threads.count()))
     }
 }
 
-fn peak(threads: usize) -> (f64, f64) {
-    let (a, b) = (vec![1.0f32; SIDE * SIDE], vec![0.5f32; SIDE * SIDE]);
-    let mut products = vec![vec![0.0f32; SIDE * SIDE]; threads];
-    let multiply = best(|| products.par_iter_mut().for_each(|c| super::product::multiply(SIDE, &a, &b, c)));
-    let flops = (2 * SIDE * SIDE * SIDE * threads) as f64 / multiply;
+fn peak(kernels: &Kernels, threads: usize) -> (f64, f64) {
+    let seconds = best(|| (0..threads).into_par_iter().for_each(|_| multiply(kernels)));
+    let flops =
+        (2 * kernels.pixels() * kernels.vectors() * kernels.lanes * DEPTH * TILES * threads) as f64 / seconds;
     let from = vec![1.0f32; COPIED];
     let mut to = vec![0.0f32; COPIED];
     let part = COPIED.div_ceil(threads);
@@ -49,6 +51,35 @@ fn peak(threads: usize) -> (f64, f64) {
         parts.for_each(|(to, from)| to.copy_from_slice(from));
     });
     (flops, (2 * COPIED * size_of::<f32>()) as f64 / copy)
+}
+
+/// The largest tile, again and again on the same values.
+fn multiply(kernels: &Kernels) {
+    let (pixels, channels) = (kernels.pixels(), kernels.vectors() * kernels.lanes);
+    let weights = vec![0.5f32; DEPTH * channels];
+    let row = [1.0f32; DEPTH];
+    let rows = vec![row.as_ptr(); pixels];
+    let mut out = vec![0.0f32; pixels * channels];
+    let terms = [Term { rows: rows.as_ptr(), segments: 1, depth: DEPTH, offset: 0 }];
+    let tile = Tile {
+        terms: &terms,
+        weights: weights.as_ptr(),
+        bias: std::ptr::null(),
+        next: weights.as_ptr(),
+        channels,
+        initial: std::ptr::null(),
+        initial_step: 0,
+        out: out.as_mut_ptr(),
+        out_step: channels,
+        low: f32::NEG_INFINITY,
+        high: f32::INFINITY,
+    };
+    let kernel = kernels.dense(pixels, kernels.vectors());
+    for _ in 0..TILES {
+        // SAFETY: the kernels are the executor's, found on this processor; weights, rows and output have the lengths of the tile.
+        unsafe { kernel(std::hint::black_box(&tile)) };
+    }
+    std::hint::black_box(out);
 }
 
 /// Shortest time of `work`, in seconds.

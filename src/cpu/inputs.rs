@@ -1,0 +1,284 @@
+//! Where the tiles of a convolution read their inputs: a pointer per pixel and segment into the source itself, and copies only at borders
+//! and of values that have to be computed first.
+
+use super::function::{relu, relu6};
+use crate::kernel::{Function, KRange};
+use std::ops::Range;
+
+/// Scales and shifts of a K range with a prologue.
+pub(super) type Prologue = Option<(Vec<f32>, Vec<f32>)>;
+
+/// How a K range is read. A segment is a run of consecutive values for each pixel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// One segment, the pixel of the same number.
+    Direct,
+    /// One segment per tap.
+    Taps,
+    /// One segment per row of the window, whose taps lie side by side. Windows across the left or right border are copied.
+    Rows,
+    /// One segment, a copy of the patch: values with a prologue, means of 2x2 windows.
+    Copies,
+}
+
+/// Reads one K range.
+pub(super) struct Inputs<'a> {
+    k: &'a KRange,
+    map: &'a Prologue,
+    source: &'a [f32],
+    /// `[height, width]` of the output.
+    size: [usize; 2],
+    reading: Reading,
+}
+
+/// Position of an output pixel.
+#[derive(Clone, Copy)]
+struct Pixel {
+    image: usize,
+    y: usize,
+    x: usize,
+}
+
+impl Pixel {
+    fn of(p: usize, [height, width]: [usize; 2]) -> Pixel {
+        Pixel { image: p / (height * width), y: p / width % height, x: p % width }
+    }
+
+    fn next(self, [height, width]: [usize; 2]) -> Pixel {
+        let Pixel { image, y, x } = self;
+        match (x + 1 < width, y + 1 < height) {
+            (true, _) => Pixel { image, y, x: x + 1 },
+            (false, true) => Pixel { image, y: y + 1, x: 0 },
+            (false, false) => Pixel { image: image + 1, y: 0, x: 0 },
+        }
+    }
+}
+
+/// Memory for copied segments, handed out from the front.
+pub(super) struct Copies<'a>(pub(super) &'a mut [f32]);
+
+impl<'a> Copies<'a> {
+    fn take(&mut self, n: usize) -> &'a mut [f32] {
+        let (front, back) = std::mem::take(&mut self.0).split_at_mut(n);
+        self.0 = back;
+        front
+    }
+}
+
+/// Segments, and the values of each, of a K range: `[segments, depth]` of one group, `depth` 1 for a depthwise K range.
+pub(super) fn segments(k: &KRange, depthwise: bool) -> [usize; 2] {
+    let per_group = if depthwise { 1 } else { k.from.channels / k.groups };
+    match reading(k) {
+        Reading::Direct => [1, per_group],
+        Reading::Taps => [k.kernel[0] * k.kernel[1], per_group],
+        Reading::Rows => [k.kernel[0], k.kernel[1] * per_group],
+        Reading::Copies => [1, k.kernel[0] * k.kernel[1] * per_group],
+    }
+}
+
+/// Values from one group's begin to the next one's in a segment.
+pub(super) fn group_step(k: &KRange) -> usize {
+    let per_group = k.from.channels / k.groups;
+    match reading(k) {
+        Reading::Copies => k.kernel[0] * k.kernel[1] * per_group,
+        _ => per_group,
+    }
+}
+
+fn reading(k: &KRange) -> Reading {
+    let from = &k.from;
+    if from.avg_pool_2x2 || k.prologue.is_some() {
+        return Reading::Copies;
+    }
+    let side_by_side =
+        k.groups == 1 && from.channels == from.shape.channels && from.stride == 1 && k.dilation[1] == 1;
+    match () {
+        () if k.is_pointwise() && from.stride == 1 => Reading::Direct,
+        () if side_by_side && k.kernel[1] > 1 => Reading::Rows,
+        () => Reading::Taps,
+    }
+}
+
+/// Most values that are copied for `pixels` pixels in a row, of an output of `width` columns.
+pub(super) fn copied_values(k: &KRange, width: usize, pixels: usize) -> usize {
+    let patch = k.kernel[0] * k.kernel[1] * k.from.channels;
+    let copies = match reading(k) {
+        Reading::Direct | Reading::Taps => 0,
+        Reading::Rows => {
+            let inside = k.from.size()[1];
+            let crosses = |x: &usize| {
+                let x = x * k.stride[1];
+                x < k.padding[1] || x + k.kernel[1] > inside + k.padding[1]
+            };
+            let rows = pixels / width.max(1) + 2;
+            ((0..width).filter(crosses).count() * rows).min(pixels)
+        }
+        Reading::Copies => pixels,
+    };
+    patch.saturating_mul(copies)
+}
+
+impl<'a> Inputs<'a> {
+    /// `source` holds the K range's buffer, NHWC; `size` is `[height, width]` of the output.
+    pub(super) fn new(k: &'a KRange, map: &'a Prologue, source: &'a [f32], size: [usize; 2]) -> Inputs<'a> {
+        Inputs { k, map, source, size, reading: reading(k) }
+    }
+
+    /// Writes the rows of output pixels `pixels`, numbered row by row through the batch, to `rows`: `[segments][pixels]`. They point into
+    /// the source, into `copies` and at `zeros`.
+    pub(super) fn point(
+        &self,
+        pixels: Range<usize>,
+        rows: &mut [*const f32],
+        copies: &mut Copies<'_>,
+        zeros: &[f32],
+    ) {
+        let n = pixels.len();
+        if self.reading == Reading::Direct {
+            let (step, from) = (self.k.from.shape.channels, &self.k.from);
+            for (p, row) in pixels.zip(rows) {
+                *row = self.source[p * step + from.first_channel..][..from.channels].as_ptr();
+            }
+            return;
+        }
+        let mut at = Pixel::of(pixels.start, self.size);
+        for i in 0..n {
+            let rows = rows[i..].iter_mut().step_by(n);
+            match self.reading {
+                Reading::Rows => self.rows(at, rows, copies, zeros),
+                Reading::Copies => {
+                    let patch = copies.take(self.k.kernel[0] * self.k.kernel[1] * self.k.from.channels);
+                    self.patch(at, patch);
+                    rows.for_each(|row| *row = patch.as_ptr());
+                }
+                Reading::Taps | Reading::Direct => self.taps(at, rows, zeros),
+            }
+            at = at.next(self.size);
+        }
+    }
+
+    /// First element of row `ky` of the window at output row `y`, in the view's column 0; `None` outside.
+    fn line(&self, image: usize, y: usize, ky: usize) -> Option<usize> {
+        let (k, shape) = (self.k, &self.k.from.shape);
+        let y = (y * k.stride[0] + ky * k.dilation[0]).wrapping_sub(k.padding[0]);
+        let inside = y < k.from.size()[0];
+        inside.then(|| (image * shape.height + y * k.from.stride) * shape.width * shape.channels)
+    }
+
+    fn taps<'r>(&self, at: Pixel, mut rows: impl Iterator<Item = &'r mut *const f32>, zeros: &[f32]) {
+        let (k, from) = (self.k, &self.k.from);
+        let width = from.size()[1];
+        for ky in 0..k.kernel[0] {
+            let line = self.line(at.image, at.y, ky);
+            for kx in 0..k.kernel[1] {
+                let Some(row) = rows.next() else { return };
+                let x = (at.x * k.stride[1] + kx * k.dilation[1]).wrapping_sub(k.padding[1]);
+                *row = match line {
+                    Some(line) if x < width => {
+                        let first = line + x * from.stride * from.shape.channels + from.first_channel;
+                        self.source[first..][..from.channels].as_ptr()
+                    }
+                    _ => zeros[..from.channels].as_ptr(),
+                };
+            }
+        }
+    }
+
+    fn rows<'r>(
+        &self,
+        at: Pixel,
+        rows: impl Iterator<Item = &'r mut *const f32>,
+        copies: &mut Copies<'_>,
+        zeros: &[f32],
+    ) {
+        let (k, channels) = (self.k, self.k.from.channels);
+        let (width, len) = (k.from.size()[1], k.kernel[1] * channels);
+        // Taps lo..hi are inside; column of tap kx is x0 + kx - padding.
+        let x0 = at.x * k.stride[1];
+        let lo = k.padding[1].saturating_sub(x0).min(k.kernel[1]);
+        let hi = (width + k.padding[1]).saturating_sub(x0).min(k.kernel[1]).max(lo);
+        for (ky, row) in rows.enumerate() {
+            *row = match self.line(at.image, at.y, ky) {
+                Some(line) if lo < hi => {
+                    let inside =
+                        &self.source[line + (x0 + lo - k.padding[1]) * channels..][..(hi - lo) * channels];
+                    match hi - lo == k.kernel[1] {
+                        true => inside.as_ptr(),
+                        false => {
+                            let copy = copies.take(len);
+                            copy[..lo * channels].fill(0.0);
+                            copy[lo * channels..hi * channels].copy_from_slice(inside);
+                            copy[hi * channels..].fill(0.0);
+                            copy.as_ptr()
+                        }
+                    }
+                }
+                _ => zeros[..len].as_ptr(),
+            };
+        }
+    }
+
+    /// One pixel's patch, `[groups][kernel_h][kernel_w][channels / groups]`.
+    fn patch(&self, at: Pixel, patch: &mut [f32]) {
+        let (k, from) = (self.k, &self.k.from);
+        if from.avg_pool_2x2 {
+            // A 1x1 window without padding.
+            return self.mean(at.image, [at.y * k.stride[0], at.x * k.stride[1]], patch);
+        }
+        let (width, per_group) = (from.size()[1], from.channels / k.groups);
+        let mut taps = patch.chunks_exact_mut(per_group);
+        for group in 0..k.groups {
+            for ky in 0..k.kernel[0] {
+                let line = self.line(at.image, at.y, ky);
+                for kx in 0..k.kernel[1] {
+                    let Some(tap) = taps.next() else { return };
+                    let x = (at.x * k.stride[1] + kx * k.dilation[1]).wrapping_sub(k.padding[1]);
+                    match line {
+                        Some(line) if x < width => {
+                            let first = line
+                                + x * from.stride * from.shape.channels
+                                + from.first_channel
+                                + group * per_group;
+                            tap.copy_from_slice(&self.source[first..][..per_group]);
+                            self.apply(tap);
+                        }
+                        _ => tap.fill(0.0),
+                    }
+                }
+            }
+        }
+    }
+
+    /// `function(scale * x + shift)` of a pixel of a K range that is not grouped.
+    fn apply(&self, pixel: &mut [f32]) {
+        let (Some(function), Some((scale, shift))) = (self.k.prologue, self.map) else { return };
+        for ((v, scale), shift) in pixel.iter_mut().zip(scale).zip(shift) {
+            let x = *v * scale + shift;
+            *v = match function {
+                Function::Relu => relu(x),
+                Function::Relu6 => relu6(x),
+                _ => x,
+            };
+        }
+    }
+
+    /// The mean of the elements of a 2x2 window inside the buffer, after the prologue.
+    fn mean(&self, image: usize, [y, x]: [usize; 2], to: &mut [f32]) {
+        let shape = self.k.from.shape;
+        let rows = 2 * y..(2 * y + 2).min(shape.height);
+        let columns = 2 * x..(2 * x + 2).min(shape.width);
+        let scale = 1.0 / (rows.len() * columns.len()) as f32;
+        let mut element = vec![0.0; to.len()];
+        to.fill(0.0);
+        for y in rows {
+            for x in columns.clone() {
+                let from = ((image * shape.height + y) * shape.width + x) * shape.channels
+                    + self.k.from.first_channel;
+                element.copy_from_slice(&self.source[from..][..to.len()]);
+                self.apply(&mut element);
+                to.iter_mut().zip(&element).for_each(|(t, e)| *t += e);
+            }
+        }
+        to.iter_mut().for_each(|t| *t *= scale);
+    }
+}

@@ -1,0 +1,84 @@
+//! How the work of a dispatch is divided between threads.
+
+use super::state::Scratch;
+use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+/// Tasks per thread where there are many pixels, so that a thread that is held up does not hold up all.
+const TASKS_PER_THREAD: usize = 4;
+/// Fewest tiles of such a task.
+const TILES_PER_TASK: usize = 8;
+
+/// The work of a pass: pixels by panels.
+#[derive(Clone, Copy)]
+pub(super) struct Parts {
+    pub(super) pixels: usize,
+    /// Pixels of a tile.
+    pub(super) pixels_at_least: usize,
+    pub(super) panels: usize,
+    /// Whether panels should be divided before pixels are, since there are more weights than inputs and each thread reads its own.
+    pub(super) by_panels: bool,
+}
+
+impl Parts {
+    /// Parts of the pixels and of the panels, for `threads` threads.
+    fn counts(self, threads: usize) -> [usize; 2] {
+        let tiles = self.pixels.div_ceil(self.pixels_at_least).max(1);
+        let even = |n: usize| n.is_multiple_of(threads) || n >= 4 * threads;
+        if threads == 1 {
+            return [1, 1];
+        }
+        if tiles >= TASKS_PER_THREAD * TILES_PER_TASK * threads && !self.by_panels {
+            return [TASKS_PER_THREAD * threads, 1];
+        }
+        if self.by_panels && even(self.panels) {
+            return [
+                1,
+                self.panels.min(TASKS_PER_THREAD * threads).next_multiple_of(threads).min(self.panels),
+            ];
+        }
+        // The division whose largest part is smallest; of equal ones, the one with the most pixels in a part.
+        let load = |[p, q]: [usize; 2]| tiles.div_ceil(p) * self.panels.div_ceil(q);
+        let both = (1..=threads).map(|p| [p.min(tiles), threads.div_ceil(p).min(self.panels).max(1)]);
+        both.min_by_key(|parts| load(*parts)).unwrap_or([1, 1])
+    }
+}
+
+/// Runs `run` on all parts: pixels, panels, working memory.
+pub(super) fn each_task(
+    parts: Parts,
+    scratch: &mut [Scratch],
+    run: impl Fn(Range<usize>, Range<usize>, &mut Scratch) + Sync,
+) {
+    let [by_pixels, by_panels] = parts.counts(scratch.len().max(1));
+    let cut = |n: usize, parts: usize, i: usize| n * i / parts..n * (i + 1) / parts;
+    let tasks: Vec<_> = (0..by_pixels * by_panels)
+        .map(|i| (cut(parts.pixels, by_pixels, i / by_panels), cut(parts.panels, by_panels, i % by_panels)))
+        .filter(|(pixels, panels)| !pixels.is_empty() && !panels.is_empty())
+        .collect();
+    each(tasks, scratch, |(pixels, panels), scratch| run(pixels, panels, scratch));
+}
+
+/// Runs tasks on all threads, each with its own working memory.
+pub(super) fn each<T: Send>(
+    mut tasks: Vec<T>,
+    scratch: &mut [Scratch],
+    run: impl Fn(T, &mut Scratch) + Sync,
+) {
+    if let (1, [first, ..]) = (tasks.len(), &mut *scratch) {
+        return tasks.drain(..).for_each(|task| run(task, first));
+    }
+    let free: Mutex<Vec<&mut Scratch>> = Mutex::new(scratch.iter_mut().collect());
+    tasks.into_par_iter().for_each(|task| {
+        let lock = || free.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = lock().pop();
+        match taken {
+            Some(scratch) => {
+                run(task, scratch);
+                lock().push(scratch);
+            }
+            None => run(task, &mut Scratch::default()),
+        }
+    });
+}
