@@ -9,21 +9,25 @@ mod conv;
 mod error;
 mod function;
 mod inputs;
+mod minimal;
 mod pages;
 mod panels;
 mod planar;
 mod pool;
 mod simd;
 mod state;
+mod sums;
+mod target;
 mod tasks;
 #[cfg(not(target_arch = "wasm32"))]
 mod timing;
+mod winograd;
 
 pub use error::CpuError;
 pub use simd::Instructions;
 pub use state::RUNS_AT_ONCE;
 
-use crate::kernel::{Precision, Spec};
+use crate::kernel::{Precision, Rounding, Spec};
 use crate::memory;
 use crate::plan::{BufferId, CheckedPlan, Dispatch, Kept, Memory, Plan, Values};
 use crate::threads::Threads;
@@ -39,6 +43,7 @@ pub struct CpuExecutor {
     plan: CheckedPlan,
     /// One per dispatch; `None` if it is not a convolution.
     convs: Vec<Option<PackedConv>>,
+    instructions: Instructions,
     kernels: &'static Kernels,
     threads: Threads,
     states: States,
@@ -89,7 +94,7 @@ impl CpuExecutor {
         let convs = threads.run(|| plan.dispatches.iter().map(pack).collect::<Result<_, CpuError>>())?;
         let plan = plan.without_weights();
         let states = States::new(State::new(&plan, threads.count()));
-        Ok(CpuExecutor { plan, convs, kernels, threads: threads.clone(), states })
+        Ok(CpuExecutor { plan, convs, instructions, kernels, threads: threads.clone(), states })
     }
 
     /// The plan, without its weights.
@@ -100,6 +105,36 @@ impl CpuExecutor {
     /// Bytes of the weights of every dispatch.
     pub fn weight_bytes_by_dispatch(&self) -> Vec<usize> {
         self.convs.iter().map(|c| c.as_ref().map_or(0, PackedConv::bytes)).collect()
+    }
+
+    /// Rounding bound of what computes a kept value; [`Rounding::DIRECT`] for other names.
+    pub fn rounding(&self, kept: &str) -> Rounding {
+        let parts = self.plan.kept.iter().filter(|k| k.name == kept).flat_map(|k| &k.parts);
+        let makers = parts.flat_map(|part| {
+            let dispatches = self.plan.dispatches.iter().zip(&self.convs);
+            dispatches.filter(move |(d, _)| d.writes.contains(&part.buffer)).map(|(d, conv)| {
+                match (&d.spec, conv) {
+                    (Spec::Conv(spec), Some(conv)) => conv.rounding(spec),
+                    _ => Rounding::DIRECT,
+                }
+            })
+        });
+        makers.fold(Rounding::DIRECT, Rounding::or)
+    }
+
+    /// How each dispatch is computed, such as `winograd`.
+    pub fn kernels(&self) -> Vec<String> {
+        let name = |(d, conv): (&Dispatch, &Option<PackedConv>)| match (&d.spec, conv) {
+            (Spec::MaxPool(_), _) => "max-pool".into(),
+            (Spec::Average(_), _) => "average".into(),
+            (Spec::Conv(_), conv) => conv.as_ref().map_or(String::new(), PackedConv::name),
+        };
+        self.plan.dispatches.iter().zip(&self.convs).map(name).collect()
+    }
+
+    /// The instructions that it uses.
+    pub fn instructions(&self) -> Instructions {
+        self.instructions
     }
 
     /// The threads it computes on.

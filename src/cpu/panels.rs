@@ -1,8 +1,10 @@
 //! Weights of convolutions in the order in which the kernels read them.
 
 use super::inputs::{Prologue, group_step, segments};
+use super::minimal::{self, PLACES, transformed};
+use super::pages;
 use super::simd::Kernels;
-use crate::kernel::{ConvSpec, Function, KRange};
+use crate::kernel::{ConvSpec, Function, KRange, Rounding, WinogradTransform};
 use crate::plan::ConvWeights;
 use crate::shared::{Key, Shared};
 use crate::tensor::all_finite;
@@ -23,15 +25,27 @@ pub(super) struct PackedConv {
     pub(super) prologues: Vec<Prologue>,
 }
 
-/// K ranges that one kind of kernel adds up.
+/// How K ranges are added up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Channel by channel.
+    Depthwise,
+    /// As matrix products.
+    Dense,
+    /// As matrix products of transformed tiles.
+    Winograd,
+}
+
+/// K ranges that are added up in the same way.
 pub(super) struct Pass {
-    pub(super) depthwise: bool,
+    pub(super) kind: Kind,
     /// Indices of the K ranges.
     pub(super) k_ranges: Vec<usize>,
     pub(super) panels: Vec<Panel>,
-    /// Consecutive parts of the sum of every panel; one if depthwise.
+    /// Consecutive parts of the sum of every panel; one if not dense.
     pub(super) chunks: Vec<Chunk>,
-    /// Those of all panels, each as [`Tile::weights`](super::simd::Tile) says; if dense, after its bias.
+    /// Those of all panels, each as [`Tile::weights`](super::simd::Tile) says; if dense, after its bias. For Winograd the bias of all panels,
+    /// then for each place `[panels][channels][vectors * LANES]`.
     pub(super) weights: Arc<Vec<f32>>,
 }
 
@@ -44,7 +58,7 @@ pub(super) struct Panel {
     pub(super) initial: Initial,
     /// Vectors of channels.
     pub(super) vectors: usize,
-    /// First of its weights.
+    /// First of its weights; for Winograd of its bias.
     pub(super) weights: usize,
     /// Per K range of the pass, where in a segment its inputs begin.
     pub(super) offsets: Vec<usize>,
@@ -86,24 +100,51 @@ pub(super) fn is_depthwise(k: &KRange, out_channels: usize) -> bool {
 impl PackedConv {
     /// `None` if a weight or bias overflows f32.
     pub(super) fn new(spec: &ConvSpec, weights: &ConvWeights, kernels: &Kernels) -> Option<PackedConv> {
-        let (depthwise, dense): (Vec<usize>, Vec<usize>) =
-            (0..spec.k_ranges.len()).partition(|i| is_depthwise(&spec.k_ranges[*i], spec.out_channels));
-        let both = !depthwise.is_empty() && !dense.is_empty();
+        let kind = |i: &usize| match &spec.k_ranges[*i] {
+            k if is_depthwise(k, spec.out_channels) => Kind::Depthwise,
+            k if minimal::pays(spec, k) => Kind::Winograd,
+            _ => Kind::Dense,
+        };
+        let of = |wanted: Kind| (0..spec.k_ranges.len()).filter(move |i| kind(i) == wanted);
+        let mut groups: Vec<(Kind, Vec<usize>)> =
+            [Kind::Depthwise, Kind::Dense].map(|kind| (kind, of(kind).collect::<Vec<_>>())).into();
+        groups.extend(of(Kind::Winograd).map(|i| (Kind::Winograd, vec![i])));
+        groups.retain(|(_, k_ranges)| !k_ranges.is_empty());
+        if groups.is_empty() {
+            groups.push((Kind::Dense, vec![]));
+        }
         let mut finite = all_finite(&weights.bias);
-        let mut passes = vec![];
-        if !depthwise.is_empty() {
-            let last = !both;
-            let layout =
-                PassLayout { spec, kernels, depthwise: true, k_ranges: depthwise, first: true, last };
-            passes.push(layout.pack(weights, &mut finite));
-        }
-        if both || passes.is_empty() {
-            let layout =
-                PassLayout { spec, kernels, depthwise: false, k_ranges: dense, first: !both, last: true };
-            passes.push(layout.pack(weights, &mut finite));
-        }
+        let count = groups.len();
+        let pack = |(i, (kind, k_ranges)): (usize, (Kind, Vec<usize>))| {
+            let layout = PassLayout { spec, kernels, kind, k_ranges, first: i == 0, last: i + 1 == count };
+            layout.pack(weights, &mut finite)
+        };
+        let passes = groups.into_iter().enumerate().map(pack).collect();
         let (slopes, prologues) = (weights.slopes.clone(), weights.prologues.clone());
         finite.then_some(PackedConv { passes, slopes, prologues })
+    }
+
+    /// Its passes: `depthwise`, `dense`, `winograd`, joined by `+`.
+    pub(super) fn name(&self) -> String {
+        let name = |pass: &Pass| match pass.kind {
+            Kind::Depthwise => "depthwise",
+            Kind::Dense => "dense",
+            Kind::Winograd => "winograd",
+        };
+        self.passes.iter().map(name).collect::<Vec<_>>().join("+")
+    }
+
+    pub(super) fn rounding(&self, spec: &ConvSpec) -> Rounding {
+        let is_winograd = |pass: &&Pass| pass.kind == Kind::Winograd;
+        if !self.passes.iter().any(|pass| is_winograd(&pass)) {
+            return Rounding::DIRECT;
+        }
+        let channels = spec.k_ranges.iter().map(|k| k.from.channels).sum();
+        // Each pass rounds the sums of the one before once more.
+        let rounding = WinogradTransform::F4x3.rounding(channels, spec.adds.len() + self.passes.len());
+        // K ranges that are summed directly have more terms than channels.
+        let max_terms = if self.passes.iter().all(|pass| is_winograd(&pass)) { channels } else { usize::MAX };
+        Rounding { max_terms, ..rounding }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -118,7 +159,7 @@ impl PackedConv {
 struct PassLayout<'a> {
     spec: &'a ConvSpec,
     kernels: &'a Kernels,
-    depthwise: bool,
+    kind: Kind,
     k_ranges: Vec<usize>,
     /// Whether it begins the sums, with bias and adds.
     first: bool,
@@ -128,8 +169,11 @@ struct PassLayout<'a> {
 
 impl PassLayout<'_> {
     fn pack(self, weights: &ConvWeights, finite: &mut bool) -> Pass {
-        let (panels, len) = self.panels();
-        let mut packed = super::pages::zeros(len);
+        if self.kind == Kind::Winograd {
+            return self.pack_transformed(weights, finite);
+        }
+        let (panels, len) = self.panels(self.rows());
+        let mut packed = pages::zeros(len);
         if self.first {
             // The bias is row 0, as if it were the weight of a K range with one tap of one channel.
             self.pack_rows(&panels, &mut packed, &weights.bias, [1, 1], 0);
@@ -145,13 +189,13 @@ impl PassLayout<'_> {
             row += channels * height * width;
         }
         let chunks = self.chunks(&panels);
-        let PassLayout { depthwise, k_ranges, .. } = self;
-        Pass { depthwise, k_ranges, panels, chunks, weights: shared(packed) }
+        let PassLayout { kind, k_ranges, .. } = self;
+        Pass { kind, k_ranges, panels, chunks, weights: shared(packed) }
     }
 
     fn chunks(&self, panels: &[Panel]) -> Vec<Chunk> {
         let widest = panels.iter().map(|p| p.vectors * self.kernels.lanes).max().unwrap_or(1);
-        let most = if self.depthwise { usize::MAX } else { (CHUNK_VALUES / widest).max(1) };
+        let most = if self.kind != Kind::Dense { usize::MAX } else { (CHUNK_VALUES / widest).max(1) };
         let mut chunks = vec![Chunk { terms: vec![], rows: 0..0 }];
         let mut push = |k_range, segments: Range<usize>, values: Range<usize>| {
             let rows = segments.len() * values.len();
@@ -166,7 +210,7 @@ impl PassLayout<'_> {
             }
         };
         for (k_range, i) in self.k_ranges.iter().enumerate() {
-            let [segments, depth] = segments(&self.spec.k_ranges[*i], self.depthwise);
+            let [segments, depth] = segments(&self.spec.k_ranges[*i], self.kind == Kind::Depthwise);
             // Whole segments, as many as fit, or parts of one, as even as possible.
             let (together, parts) = ((most / depth).max(1), depth.div_ceil(most));
             for first in (0..segments).step_by(together) {
@@ -179,25 +223,54 @@ impl PassLayout<'_> {
         chunks
     }
 
+    fn pack_transformed(self, weights: &ConvWeights, finite: &mut bool) -> Pass {
+        let (panels, width) = self.panels(1);
+        let weight = &weights.k_ranges[self.k_ranges[0]];
+        let channels = weight.shape[1];
+        let values = weight.to_f32();
+        *finite &= all_finite(&values);
+        let filter_transform = WinogradTransform::F4x3.filter();
+        let mut packed = pages::zeros(width * (1 + PLACES * channels));
+        let (bias, places) = packed.split_at_mut(width);
+        for panel in &panels {
+            let own = panel.vectors * self.kernels.lanes;
+            for (i, o) in panel.channels.clone().enumerate() {
+                if self.first {
+                    bias[panel.weights + i] = weights.bias[o];
+                }
+                for c in 0..channels {
+                    let filter = &values[(o * channels + c) * 9..][..9];
+                    for (place, value) in transformed(filter, &filter_transform).into_iter().enumerate() {
+                        places[(place * width + panel.weights) * channels + c * own + i] = value;
+                    }
+                }
+            }
+        }
+        let PassLayout { kind, k_ranges, .. } = self;
+        Pass { kind, k_ranges, panels, chunks: vec![], weights: shared(packed) }
+    }
+
     /// Rows of weights of a channel: its bias and those of all K ranges.
     fn rows(&self) -> usize {
-        let rows = |i: &usize| segments(&self.spec.k_ranges[*i], self.depthwise).iter().product::<usize>();
+        let rows = |i: &usize| {
+            segments(&self.spec.k_ranges[*i], self.kind == Kind::Depthwise).iter().product::<usize>()
+        };
         1 + self.k_ranges.iter().map(rows).sum::<usize>()
     }
 
-    /// The panels, and the length of their weights.
-    fn panels(&self) -> (Vec<Panel>, usize) {
+    /// The panels, and the length of their weights of `rows` rows.
+    fn panels(&self, rows: usize) -> (Vec<Panel>, usize) {
         let (lanes, widest) = (self.kernels.lanes, self.kernels.vectors());
         let (mut panels, mut len) = (vec![], 0);
         for piece in self.pieces() {
             let vectors = piece.len().div_ceil(lanes);
-            let parts = if self.depthwise { 1 } else { vectors.div_ceil(widest) };
+            let parts = if self.kind == Kind::Depthwise { 1 } else { vectors.div_ceil(widest) };
             for part in 0..parts {
                 // As even as possible.
                 let [lo, hi] =
                     [part, part + 1].map(|i| piece.start + (vectors * i / parts * lanes).min(piece.len()));
                 let panel = self.panel(lo..hi, len);
-                len += panel.vectors * lanes * self.rows();
+                len += panel.vectors * lanes * rows;
                 panels.push(panel);
             }
         }
@@ -210,7 +283,7 @@ impl PassLayout<'_> {
         let mut cuts: Vec<usize> =
             spec.outputs.iter().flat_map(|o| [o.channels.start, o.channels.end]).collect();
         cuts.extend(spec.activation.iter().flat_map(|(range, _)| [range.start, range.end]));
-        if !self.depthwise {
+        if self.kind == Kind::Dense {
             for k in self.k_ranges.iter().map(|i| &spec.k_ranges[*i]).filter(|k| k.groups > 1) {
                 cuts.extend((0..k.groups).map(|g| g * spec.out_channels / k.groups));
             }
@@ -260,7 +333,7 @@ impl PassLayout<'_> {
         }
         let step = (PACK_ROWS / taps).max(1);
         parts.into_par_iter().for_each(|(panel, packed)| {
-            let width = if self.depthwise { lanes } else { panel.vectors * lanes };
+            let width = if self.kind == Kind::Depthwise { lanes } else { panel.vectors * lanes };
             for first in (0..channels).step_by(step) {
                 let end = (first + step).min(channels);
                 for (i, o) in panel.channels.clone().enumerate() {

@@ -52,9 +52,8 @@ pub(super) fn each_task(
     run: impl Fn(Range<usize>, Range<usize>, &mut Scratch) + Sync,
 ) {
     let [by_pixels, by_panels] = parts.counts(scratch.len().max(1));
-    let cut = |n: usize, parts: usize, i: usize| n * i / parts..n * (i + 1) / parts;
-    let tasks: Vec<_> = (0..by_pixels * by_panels)
-        .map(|i| (cut(parts.pixels, by_pixels, i / by_panels), cut(parts.panels, by_panels, i % by_panels)))
+    let tasks: Vec<_> = cut(0..parts.pixels, by_pixels)
+        .flat_map(|pixels| cut(0..parts.panels, by_panels).map(move |panels| (pixels.clone(), panels)))
         .filter(|(pixels, panels)| !pixels.is_empty() && !panels.is_empty())
         .collect();
     each(tasks, scratch, |(pixels, panels), scratch| run(pixels, panels, scratch));
@@ -81,4 +80,10 @@ pub(super) fn each<T: Send>(
             None => run(task, &mut Scratch::default()),
         }
     });
+}
+
+/// Cuts a range into `parts` parts, as even as possible.
+pub(super) fn cut(range: Range<usize>, parts: usize) -> impl Iterator<Item = Range<usize>> {
+    let len = range.len();
+    (0..parts).map(move |i| range.start + len * i / parts..range.start + len * (i + 1) / parts)
 }

@@ -48,3 +48,4 @@ pub use spec::{
     Add, AverageSpec, BufferShape, ConvSpec, Function, KRange, Layout, Operand, Output, PoolSpec, Spec,
 };
 pub use weights::ConvParameters;
+pub use winograd::WinogradTransform;

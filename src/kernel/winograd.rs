@@ -4,7 +4,7 @@
 
 mod transform;
 
-pub(super) use transform::WinogradTransform;
+pub use transform::WinogradTransform;
 
 use super::choice::{Choice, FamilyId, TileId};
 use super::family::{Family, KernelTarget, Offer, Rank, convolution};

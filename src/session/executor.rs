@@ -183,7 +183,11 @@ impl Executor for crate::cpu::CpuExecutor {
     }
 
     fn kernels(&self) -> Vec<String> {
-        vec!["cpu".into(); self.plan().dispatches.len()]
+        self.kernels()
+    }
+
+    fn rounding(&self, node: &str) -> Rounding {
+        self.rounding(node)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The inner loops of convolutions, compiled for each set of instructions.
 
 use super::portable::Portable;
+use super::transforms::{self, InputTile, OutputTile};
 use super::{Instructions, Vector};
 
 /// Output pixels of the largest tile. With four vectors of channels its 24 sums, four weights and an input take 29 of 32 registers; with
@@ -54,6 +55,10 @@ pub(in crate::cpu) struct Kernels {
     dense: &'static [[Kernel; PIXELS]],
     /// By pixels, less one.
     depthwise: [Kernel; PIXELS],
+    /// The input transform of Winograd's algorithm.
+    pub(in crate::cpu) input: unsafe fn(&InputTile<'_>),
+    /// Its output transform.
+    pub(in crate::cpu) output: unsafe fn(&OutputTile<'_>),
 }
 
 impl Kernels {
@@ -207,6 +212,22 @@ macro_rules! kernels {
                 unsafe { super::depthwise::<$vector, R>(t) }
             }
 
+            /// # Safety
+            /// That of [`Kernel`].
+            $(#[target_feature(enable = $features)])?
+            unsafe fn input(t: &InputTile<'_>) {
+                // SAFETY: the caller's.
+                unsafe { transforms::input::<$vector>(t) }
+            }
+
+            /// # Safety
+            /// That of [`Kernel`].
+            $(#[target_feature(enable = $features)])?
+            unsafe fn output(t: &OutputTile<'_>) {
+                // SAFETY: the caller's.
+                unsafe { transforms::output::<$vector>(t) }
+            }
+
             pub(super) static KERNELS: Kernels = Kernels {
                 lanes: <$vector>::LANES,
                 dense: &[$([
@@ -225,6 +246,8 @@ macro_rules! kernels {
                     depthwise::<5>,
                     depthwise::<6>,
                 ],
+                input,
+                output,
             };
         }
         use $module::KERNELS as $name;

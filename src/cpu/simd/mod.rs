@@ -5,12 +5,14 @@
 
 mod kernels;
 mod portable;
+mod transforms;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub(super) use kernels::{CACHE_LINE, Kernels, Term, Tile};
+pub(super) use transforms::{InputTile, OutputTile};
 
 use std::fmt;
 

@@ -22,7 +22,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 /// Outputs of a tile along one dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum WinogradTransform {
+pub enum WinogradTransform {
     /// F(2, 3).
     F2x3,
     /// F(4, 3).
@@ -30,11 +30,11 @@ pub(in super::super) enum WinogradTransform {
 }
 
 impl WinogradTransform {
-    pub(in super::super) const ALL: [WinogradTransform; 2] =
-        [WinogradTransform::F4x3, WinogradTransform::F2x3];
+    /// Both, the larger tile first.
+    pub const ALL: [WinogradTransform; 2] = [WinogradTransform::F4x3, WinogradTransform::F2x3];
 
     /// Outputs of a tile.
-    pub(in super::super) fn outputs(self) -> usize {
+    pub fn outputs(self) -> usize {
         match self {
             WinogradTransform::F2x3 => 2,
             WinogradTransform::F4x3 => 4,
@@ -42,12 +42,12 @@ impl WinogradTransform {
     }
 
     /// Inputs (and products) per tile and dimension.
-    pub(in super::super) fn inputs(self) -> usize {
+    pub fn inputs(self) -> usize {
         self.outputs() + 2
     }
 
     /// G.
-    pub(in super::super) fn filter(self) -> Vec<[f64; 3]> {
+    pub fn filter(self) -> Vec<[f64; 3]> {
         match self {
             WinogradTransform::F2x3 => {
                 vec![[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]]
@@ -68,7 +68,7 @@ impl WinogradTransform {
     }
 
     /// B'.
-    fn input(self) -> Vec<Vec<f64>> {
+    pub fn input(self) -> Vec<Vec<f64>> {
         let (a, b) = (FRAC_1_SQRT_2, SQRT_2);
         match self {
             WinogradTransform::F2x3 => vec![
@@ -89,7 +89,7 @@ impl WinogradTransform {
     }
 
     /// A'.
-    fn output(self) -> Vec<Vec<f64>> {
+    pub fn output(self) -> Vec<Vec<f64>> {
         let (a, b) = (FRAC_1_SQRT_2, SQRT_2);
         match self {
             WinogradTransform::F2x3 => vec![vec![1.0, 1.0, 1.0, 0.0], vec![0.0, 1.0, -1.0, -1.0]],
@@ -103,7 +103,7 @@ impl WinogradTransform {
     }
 
     /// `G g G'` of a 3x3 filter at place (`row`, `column`) as factors of its nine weights.
-    pub(in super::super) fn filter_at(self, row: usize, column: usize) -> [f64; 9] {
+    pub fn filter_at(self, row: usize, column: usize) -> [f64; 9] {
         let g = self.filter();
         std::array::from_fn(|k| g[row][k / 3] * g[column][k % 3])
     }
@@ -130,7 +130,7 @@ impl WinogradTransform {
     }
 
     /// The rounding bound of a convolution over `channels` input channels (of all K ranges together) with `adds` added values.
-    pub(in super::super) fn rounding(self, channels: usize, adds: usize) -> Rounding {
+    pub fn rounding(self, channels: usize, adds: usize) -> Rounding {
         Rounding {
             gain: self.gain().powi(2),
             extra_roundings: self.roundings() + 3 + adds,

@@ -1,0 +1,168 @@
+//! The transforms of Winograd's F(4x4, 3x3), vector by vector of channels. The matrices are those of
+//! [`WinogradTransform::F4x3`](crate::kernel::WinogradTransform).
+
+use super::Vector;
+use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
+
+/// Inputs of a tile along one dimension.
+const INPUTS: usize = 6;
+/// Outputs of a tile along one dimension.
+const OUTPUTS: usize = 4;
+
+/// Six by six pixels to transform, `B' d B`.
+pub(in crate::cpu) struct InputTile<'a> {
+    /// Where the channels of each pixel begin, row by row.
+    pub(in crate::cpu) pixels: &'a [*const f32],
+    pub(in crate::cpu) channels: usize,
+    /// The tile's channels, rounded up to whole vectors, at each of 36 places that are `step` values apart.
+    pub(in crate::cpu) out: *mut f32,
+    pub(in crate::cpu) step: usize,
+}
+
+/// Four by four outputs, `min(max(A' m A + bias + initial, low), high)`.
+pub(in crate::cpu) struct OutputTile<'a> {
+    /// The tile's channels, in whole vectors, at each of 36 places that are `step` values apart.
+    pub(in crate::cpu) from: *const f32,
+    pub(in crate::cpu) step: usize,
+    pub(in crate::cpu) channels: usize,
+    pub(in crate::cpu) bias: *const f32,
+    /// Rows inside the image: where their first pixels are stored, and what is added to them, null if nothing is.
+    pub(in crate::cpu) rows: &'a [(*mut f32, *const f32)],
+    /// Columns inside the image.
+    pub(in crate::cpu) columns: usize,
+    /// Values from a pixel to the next, of the outputs and of what is added.
+    pub(in crate::cpu) steps: [usize; 2],
+    pub(in crate::cpu) low: f32,
+    pub(in crate::cpu) high: f32,
+}
+
+/// `B' d`
+#[inline(always)]
+unsafe fn input_line<V: Vector>(d: [V; INPUTS]) -> [V; INPUTS] {
+    // SAFETY: the caller's.
+    unsafe {
+        let [a, b] = [V::splat(FRAC_1_SQRT_2), V::splat(SQRT_2)];
+        let times = |v: V, factor: f32, term: V| v.mul_add(V::splat(factor), term);
+        let minus = |x: V, y: V| times(y, -1.0, x);
+        let zero = V::splat(0.0);
+        let even = [times(d[2], -2.0, d[4]), times(d[2], -0.5, d[4])];
+        let odd = [
+            d[3].mul_add(a, minus(zero, d[1].mul_add(b, zero))),
+            d[3].mul_add(b, minus(zero, d[1].mul_add(a, zero))),
+        ];
+        [
+            times(d[2], -2.5, d[0].add(d[4])),
+            even[0].add(odd[0]),
+            minus(even[0], odd[0]),
+            even[1].add(odd[1]),
+            minus(even[1], odd[1]),
+            times(d[3], -2.5, d[1].add(d[5])),
+        ]
+    }
+}
+
+/// `A' m`
+#[inline(always)]
+unsafe fn output_line<V: Vector>(m: [V; INPUTS]) -> [V; OUTPUTS] {
+    // SAFETY: the caller's.
+    unsafe {
+        let times = |v: V, factor: f32, term: V| v.mul_add(V::splat(factor), term);
+        let minus = |x: V, y: V| times(y, -1.0, x);
+        let zero = V::splat(0.0);
+        let [inner, outer] = [m[1].add(m[2]), m[3].add(m[4])];
+        let [inner_odd, outer_odd] = [minus(m[1], m[2]), minus(m[3], m[4])];
+        [
+            m[0].add(inner).add(outer),
+            times(inner_odd, FRAC_1_SQRT_2, times(outer_odd, SQRT_2, zero)),
+            times(inner, 0.5, times(outer, 2.0, zero)),
+            times(inner_odd, FRAC_1_SQRT_2 / 2.0, times(outer_odd, 2.0 * SQRT_2, m[5])),
+        ]
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn input<V: Vector>(t: &InputTile<'_>) {
+    // SAFETY: of the whole function, the caller's.
+    unsafe {
+        for channel in (0..t.channels).step_by(V::LANES) {
+            let left = t.channels - channel;
+            let load = |pixel: *const f32| match left < V::LANES {
+                true => V::load_part(pixel.add(channel), left),
+                false => V::load(pixel.add(channel)),
+            };
+            let mut columns = [[V::splat(0.0); INPUTS]; INPUTS];
+            for (x, column) in columns.iter_mut().enumerate() {
+                *column = input_line(std::array::from_fn(|y| load(t.pixels[y * INPUTS + x])));
+            }
+            for y in 0..INPUTS {
+                let line = input_line(std::array::from_fn(|x| columns[x][y]));
+                for (x, value) in line.into_iter().enumerate() {
+                    value.store(t.out.add((y * INPUTS + x) * t.step + channel));
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn output<V: Vector>(t: &OutputTile<'_>) {
+    // SAFETY: of the whole function, the caller's.
+    unsafe {
+        let (low, high) = (V::splat(t.low), V::splat(t.high));
+        for channel in (0..t.channels).step_by(V::LANES) {
+            let left = t.channels - channel;
+            let part = left < V::LANES;
+            let mut columns = [[V::splat(0.0); OUTPUTS]; INPUTS];
+            for (x, column) in columns.iter_mut().enumerate() {
+                let load = |y| V::load(t.from.add((y * INPUTS + x) * t.step + channel));
+                *column = output_line(std::array::from_fn(load));
+            }
+            let bias = V::load(t.bias.add(channel));
+            for (y, (out, initial)) in t.rows.iter().enumerate() {
+                let line = output_line(std::array::from_fn(|x| columns[x][y]));
+                for (x, value) in line.into_iter().take(t.columns).enumerate() {
+                    let mut value = value.add(bias);
+                    if !initial.is_null() {
+                        let from = initial.add(x * t.steps[1] + channel);
+                        value = value.add(if part { V::load_part(from, left) } else { V::load(from) });
+                    }
+                    let (to, value) = (out.add(x * t.steps[0] + channel), value.at_least(low).at_most(high));
+                    match part {
+                        true => value.store_part(to, left),
+                        false => value.store(to),
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::simd::portable::Portable;
+    use crate::kernel::WinogradTransform;
+
+    /// The lines are the rows of the matrices.
+    #[test]
+    fn lines_are_those_of_the_matrices() {
+        let lane = |v: Portable| {
+            let mut values = [0.0; 4];
+            // SAFETY: the array holds a vector.
+            unsafe { v.store(values.as_mut_ptr()) };
+            f64::from(values[0])
+        };
+        for k in 0..INPUTS {
+            // SAFETY: every processor has these instructions.
+            let unit = std::array::from_fn(|i| unsafe { Portable::splat(f32::from(u8::from(i == k))) });
+            // SAFETY: as above.
+            let (inputs, outputs) = unsafe { (input_line(unit), output_line(unit)) };
+            for (found, row) in inputs.into_iter().zip(WinogradTransform::F4x3.input()) {
+                assert!((lane(found) - row[k]).abs() < 1e-7, "input {k}");
+            }
+            for (found, row) in outputs.into_iter().zip(WinogradTransform::F4x3.output()) {
+                assert!((lane(found) - row[k]).abs() < 1e-6, "output {k}");
+            }
+        }
+    }
+}

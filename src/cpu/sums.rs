@@ -1,0 +1,155 @@
+//! Sums of products, tile by tile: the kernel reads a tile's inputs where they are, sums over all K ranges in registers, applies the
+//! activation and stores.
+
+use super::inputs::{Copies, Inputs, copied_values, segments};
+use super::panels::{ChunkTerm, Kind, Panel, Pass};
+use super::simd::{CACHE_LINE, Term, Tile};
+use super::state::Scratch;
+use super::target::{Conv, Part, Target, bounds};
+use super::tasks::cut;
+use crate::kernel::{ConvSpec, Function};
+use std::ops::Range;
+
+/// Values of inputs that a block of tiles reads, so that they stay in the cache while all weights pass by: 256 KiB.
+const BLOCK_VALUES: usize = 64 * 1024;
+/// Most pixels of a block.
+const BLOCK_PIXELS: usize = 192;
+/// Most tiles of a block that fetch weights ahead of each other.
+const TILES_AHEAD: usize = 8;
+
+/// Most inputs that are copied for a block, in values.
+pub(super) fn block_values(spec: &ConvSpec) -> usize {
+    let copied = spec.k_ranges.iter().map(|k| copied_values(k, spec.size[1], BLOCK_PIXELS));
+    copied.fold(0, usize::saturating_add)
+}
+
+impl Conv<'_> {
+    /// Values read per output pixel, about.
+    pub(super) fn input_values(&self, pass: &Pass) -> usize {
+        let of = |i: &usize| {
+            let k = &self.spec.k_ranges[*i];
+            k.from.channels * k.stride[0] * k.stride[1] * k.from.stride * k.from.stride
+        };
+        pass.k_ranges.iter().map(of).sum::<usize>().max(1)
+    }
+
+    /// Computes `panels` of `pixels`, as many pixels at a time as stay in the cache.
+    pub(super) fn blocks(
+        &self,
+        pass: &Pass,
+        pixels: Range<usize>,
+        panels: Range<usize>,
+        targets: &[Target],
+        scratch: &mut Scratch,
+    ) {
+        let height = self.kernels.pixels();
+        let most = (BLOCK_VALUES / self.input_values(pass)).clamp(2 * height, BLOCK_PIXELS);
+        let blocks = pixels.len().div_ceil(most);
+        for block in cut(pixels, blocks) {
+            self.block(pass, block, panels.clone(), targets, scratch);
+        }
+    }
+
+    fn block(
+        &self,
+        pass: &Pass,
+        pixels: Range<usize>,
+        panels: Range<usize>,
+        targets: &[Target],
+        scratch: &mut Scratch,
+    ) {
+        let ranges: Vec<_> = pass.k_ranges.iter().map(|i| &self.spec.k_ranges[*i]).collect();
+        let segments: Vec<[usize; 2]> =
+            ranges.iter().map(|k| segments(k, pass.kind == Kind::Depthwise)).collect();
+        let rows: usize = segments.iter().map(|s| s[0]).sum();
+        let copied: usize = ranges.iter().map(|k| copied_values(k, self.spec.size[1], pixels.len())).sum();
+        let zeros = ranges.iter().map(|k| k.kernel[1] * k.from.channels).max().unwrap_or(0);
+        scratch.reserve(rows * pixels.len(), copied, zeros);
+        let Scratch { rows: pointers, copies, zeros, .. } = scratch;
+        let mut copies = Copies(copies);
+        let mut terms = vec![];
+        let tiles: Vec<Range<usize>> =
+            cut(pixels.clone(), pixels.len().div_ceil(self.kernels.pixels())).collect();
+        let mut rest = &mut pointers.0[..];
+        for tile in &tiles {
+            for (i, segments) in pass.k_ranges.iter().zip(&segments) {
+                let (k, map) = (&self.spec.k_ranges[*i], &self.packed.prologues[*i]);
+                let own =
+                    rest.split_off_mut(..segments[0] * tile.len()).expect("there is a pointer for each");
+                let inputs = Inputs::new(k, map, self.reads[k.from.buffer], self.spec.size);
+                inputs.point(tile.clone(), own, &mut copies, zeros);
+            }
+        }
+        // Where a tile's rows of a K range begin: all segments before, for each of its pixels.
+        let before: Vec<usize> =
+            segments.iter().scan(0, |sum, s| Some(std::mem::replace(sum, *sum + s[0]))).collect();
+        for panel in &pass.panels[panels] {
+            for chunk in 0..pass.chunks.len() {
+                for (i, tile) in tiles.iter().enumerate() {
+                    let first = (tile.start - pixels.start) * rows;
+                    let term = |t: &ChunkTerm| Term {
+                        rows: pointers.0[first + (before[t.k_range] + t.segments.start) * tile.len()..]
+                            .as_ptr(),
+                        segments: t.segments.len(),
+                        depth: t.values.len(),
+                        offset: panel.offsets[t.k_range] + t.values.start,
+                    };
+                    terms.clear();
+                    terms.extend(pass.chunks[chunk].terms.iter().map(term));
+                    self.tile((pass, panel, chunk), (i, tile), &terms, &targets[panel.output]);
+                }
+            }
+        }
+    }
+
+    /// Adds a chunk of the sum to a tile, the `index`-th of the block.
+    fn tile(
+        &self,
+        (pass, panel, chunk): (&Pass, &Panel, usize),
+        (index, pixels): (usize, &Range<usize>),
+        terms: &[Term],
+        target: &Target,
+    ) {
+        let [first, last] = [chunk == 0, chunk + 1 == pass.chunks.len()];
+        let part = match first {
+            true => self.begin(panel, pixels.clone(), target),
+            false => {
+                let out = target.at(pixels, &panel.channels);
+                Part { out, initial: out.cast_const(), initial_step: target.step }
+            }
+        };
+        let (low, high) = bounds(if last { panel.function } else { Function::Identity });
+        let width = panel.vectors * self.kernels.lanes;
+        let own = &pass.weights[panel.weights..];
+        let rows = &pass.chunks[chunk].rows;
+        let (weights, bias) = match pass.kind {
+            Kind::Depthwise => (own.as_ptr(), std::ptr::null()),
+            _ if first => (own[width * (1 + rows.start)..].as_ptr(), own.as_ptr()),
+            _ => (own[width * (1 + rows.start)..].as_ptr(), std::ptr::null()),
+        };
+        let tile = Tile {
+            terms,
+            weights,
+            bias,
+            // Each tile fetches a line per row: the first of them the next chunk, and those after it what follows.
+            next: weights.wrapping_add(rows.len() * (width + index.min(TILES_AHEAD) * CACHE_LINE)),
+            channels: panel.channels.len(),
+            initial: part.initial,
+            initial_step: part.initial_step,
+            out: part.out,
+            out_step: target.step,
+            low,
+            high,
+        };
+        let kernel = match pass.kind {
+            Kind::Depthwise => self.kernels.depthwise(pixels.len()),
+            _ => self.kernels.dense(pixels.len(), panel.vectors),
+        };
+        // SAFETY: the instructions were found on this processor; `Inputs::point` took each row from a slice that holds it, `begin` checked
+        // the output and what is added, and the packed weights hold every chunk of every panel.
+        unsafe { kernel(&tile) };
+        if last {
+            self.finish(panel, pixels.len(), part.out, target.step);
+        }
+    }
+}
