@@ -4,10 +4,9 @@ use super::minimal;
 use super::panels::{Kind, PackedConv};
 use super::pool::Window;
 use super::simd::Kernels;
-use super::state::Scratch;
 use super::sums::block_values;
 use super::target::{Conv, Target};
-use super::tasks::{Parts, each, each_task};
+use super::tasks::{Parts, Workers};
 use crate::graph::MaxPool;
 use crate::kernel::ConvSpec;
 
@@ -20,12 +19,12 @@ pub(super) fn run(
     batch: usize,
     reads: &[&[f32]],
     written: &mut [Vec<f32>],
-    scratch: &mut [Scratch],
+    workers: &mut Workers<'_>,
 ) {
     let conv = Conv { spec, packed, kernels, reads };
     match spec.pool {
-        Some(pool) => conv.pooled(pool, batch, written, scratch),
-        None => conv.plain(batch * spec.size[0] * spec.size[1], written, scratch),
+        Some(pool) => conv.pooled(pool, batch, written, workers),
+        None => conv.plain(batch * spec.size[0] * spec.size[1], written, workers),
     }
 }
 
@@ -45,7 +44,7 @@ fn strip_rows(spec: &ConvSpec, pool: MaxPool, most: usize) -> (usize, usize) {
 }
 
 impl Conv<'_> {
-    fn plain(&self, pixels: usize, written: &mut [Vec<f32>], scratch: &mut [Scratch]) {
+    fn plain(&self, pixels: usize, written: &mut [Vec<f32>], workers: &mut Workers<'_>) {
         let outputs = written.iter_mut().zip(&self.spec.outputs);
         let targets: Vec<Target> = outputs
             .map(|(values, o)| {
@@ -54,7 +53,7 @@ impl Conv<'_> {
             .collect();
         for pass in &self.packed.passes {
             if pass.kind == Kind::Winograd {
-                self.winograd(pass, &targets, scratch);
+                self.winograd(pass, &targets, workers);
                 continue;
             }
             let inputs = self.input_values(pass).saturating_mul(pixels);
@@ -64,18 +63,18 @@ impl Conv<'_> {
                 panels: pass.panels.len(),
                 by_panels: pass.weights.len() > inputs,
             };
-            each_task(parts, scratch, |pixels, panels, scratch| {
+            workers.each_part(parts, |pixels, panels, scratch| {
                 self.blocks(pass, pixels, panels, &targets, scratch);
             });
         }
     }
 
     /// Computes strips of pooled rows, each with its own copy of the map rows it reads.
-    fn pooled(&self, pool: MaxPool, batch: usize, written: &mut [Vec<f32>], scratch: &mut [Scratch]) {
+    fn pooled(&self, pool: MaxPool, batch: usize, written: &mut [Vec<f32>], workers: &mut Workers<'_>) {
         let spec = self.spec;
         let ([height, width], channels) = (spec.size, spec.out_channels);
         let Some([out_h, out_w]) = pool.output_size(spec.size) else { return };
-        let (strip, _) = strip_rows(spec, pool, out_h.div_ceil(scratch.len().max(1)));
+        let (strip, _) = strip_rows(spec, pool, out_h.div_ceil(workers.count()));
         let mut rests: Vec<&mut [f32]> = written.iter_mut().map(Vec::as_mut_slice).collect();
         let mut tasks = vec![];
         for image in 0..batch {
@@ -92,7 +91,7 @@ impl Conv<'_> {
                 tasks.push((image, rows, parts));
             }
         }
-        each(tasks, scratch, |(image, rows, parts), scratch| {
+        workers.each(tasks, |(image, rows, parts), scratch| {
             let first = Window::rows_of(pool, rows.start, height).start;
             let end = Window::rows_of(pool, rows.end - 1, height).end;
             let pixels = (image * height + first) * width..(image * height + end) * width;

@@ -31,27 +31,24 @@ pub(super) struct Inputs<'a> {
     reading: Reading,
 }
 
-/// Position of an output pixel.
+/// Consecutive output pixels of one row.
 #[derive(Clone, Copy)]
-struct Pixel {
+struct Run {
     image: usize,
     y: usize,
     x: usize,
+    len: usize,
 }
 
-impl Pixel {
-    fn of(p: usize, [height, width]: [usize; 2]) -> Pixel {
-        Pixel { image: p / (height * width), y: p / width % height, x: p % width }
-    }
-
-    fn next(self, [height, width]: [usize; 2]) -> Pixel {
-        let Pixel { image, y, x } = self;
-        match (x + 1 < width, y + 1 < height) {
-            (true, _) => Pixel { image, y, x: x + 1 },
-            (false, true) => Pixel { image, y: y + 1, x: 0 },
-            (false, false) => Pixel { image: image + 1, y: 0, x: 0 },
-        }
-    }
+/// Cuts output pixels, numbered row by row through the batch, where rows end.
+fn runs(pixels: Range<usize>, [height, width]: [usize; 2]) -> impl Iterator<Item = Run> {
+    let mut next = pixels.start;
+    std::iter::from_fn(move || {
+        let (row, x) = (next / width, next % width);
+        let run = Run { image: row / height, y: row % height, x, len: (width - x).min(pixels.end - next) };
+        next += run.len;
+        (run.len > 0).then_some(run)
+    })
 }
 
 /// Memory for copied segments, handed out from the front.
@@ -141,19 +138,20 @@ impl<'a> Inputs<'a> {
             }
             return;
         }
-        let mut at = Pixel::of(pixels.start, self.size);
-        for i in 0..n {
-            let rows = rows[i..].iter_mut().step_by(n);
+        let mut first = 0;
+        for run in runs(pixels, self.size) {
             match self.reading {
-                Reading::Rows => self.rows(at, rows, copies, zeros),
+                Reading::Rows => self.rows(run, &mut rows[first..], n, copies, zeros),
                 Reading::Copies => {
-                    let patch = copies.take(self.k.kernel[0] * self.k.kernel[1] * self.k.from.channels);
-                    self.patch(at, patch);
-                    rows.for_each(|row| *row = patch.as_ptr());
+                    for (i, row) in rows[first..][..run.len].iter_mut().enumerate() {
+                        let patch = copies.take(self.k.kernel[0] * self.k.kernel[1] * self.k.from.channels);
+                        self.patch(run.image, [run.y, run.x + i], patch);
+                        *row = patch.as_ptr();
+                    }
                 }
-                Reading::Taps | Reading::Direct => self.taps(at, rows, zeros),
+                Reading::Taps | Reading::Direct => self.taps(run, &mut rows[first..], n, zeros),
             }
-            at = at.next(self.size);
+            first += run.len;
         }
     }
 
@@ -165,74 +163,97 @@ impl<'a> Inputs<'a> {
         inside.then(|| (image * shape.height + y * k.from.stride) * shape.width * shape.channels)
     }
 
-    fn taps<'r>(&self, at: Pixel, mut rows: impl Iterator<Item = &'r mut *const f32>, zeros: &[f32]) {
+    /// The pixels of `run`, as indices into it, whose window's columns `first..=last` are inside.
+    fn inside(&self, run: Run, first: usize, last: usize) -> Range<usize> {
+        let (k, width) = (self.k, self.k.from.size()[1]);
+        // Output columns from `lo` on, and before `hi`.
+        let lo = k.padding[1].saturating_sub(first * k.dilation[1]).div_ceil(k.stride[1]);
+        let hi = (width + k.padding[1]).saturating_sub(last * k.dilation[1]).div_ceil(k.stride[1]);
+        let lo = lo.saturating_sub(run.x).min(run.len);
+        lo..hi.saturating_sub(run.x).clamp(lo, run.len)
+    }
+
+    /// `rows` begins at the run's first pixel, `n` pixels are between segments.
+    fn taps(&self, run: Run, rows: &mut [*const f32], n: usize, zeros: &[f32]) {
         let (k, from) = (self.k, &self.k.from);
-        let width = from.size()[1];
+        let (step, zeros) = (from.stride * from.shape.channels, zeros[..from.channels].as_ptr());
         for ky in 0..k.kernel[0] {
-            let line = self.line(at.image, at.y, ky);
+            let line = self.line(run.image, run.y, ky);
             for kx in 0..k.kernel[1] {
-                let Some(row) = rows.next() else { return };
-                let x = (at.x * k.stride[1] + kx * k.dilation[1]).wrapping_sub(k.padding[1]);
-                *row = match line {
-                    Some(line) if x < width => {
-                        let first = line + x * from.stride * from.shape.channels + from.first_channel;
-                        self.source[first..][..from.channels].as_ptr()
-                    }
-                    _ => zeros[..from.channels].as_ptr(),
-                };
+                let rows = &mut rows[(ky * k.kernel[1] + kx) * n..][..run.len];
+                let inside = if line.is_some() { self.inside(run, kx, kx) } else { 0..0 };
+                rows[..inside.start].fill(zeros);
+                rows[inside.end..].fill(zeros);
+                let rows = &mut rows[inside.clone()];
+                let (Some(line), [_, ..]) = (line, &*rows) else { continue };
+                let column = (run.x + inside.start) * k.stride[1] + kx * k.dilation[1] - k.padding[1];
+                let (first, step) = (line + column * step + from.first_channel, k.stride[1] * step);
+                // All of them are inside of the source.
+                let values = &self.source[first..][..(rows.len() - 1) * step + from.channels];
+                for (i, row) in rows.iter_mut().enumerate() {
+                    *row = values[i * step..].as_ptr();
+                }
             }
         }
     }
 
-    fn rows<'r>(
-        &self,
-        at: Pixel,
-        rows: impl Iterator<Item = &'r mut *const f32>,
-        copies: &mut Copies<'_>,
-        zeros: &[f32],
-    ) {
+    /// As [`Inputs::taps`], for whole rows of the window.
+    fn rows(&self, run: Run, rows: &mut [*const f32], n: usize, copies: &mut Copies<'_>, zeros: &[f32]) {
         let (k, channels) = (self.k, self.k.from.channels);
-        let (width, len) = (k.from.size()[1], k.kernel[1] * channels);
-        // Taps lo..hi are inside; column of tap kx is x0 + kx - padding.
-        let x0 = at.x * k.stride[1];
-        let lo = k.padding[1].saturating_sub(x0).min(k.kernel[1]);
-        let hi = (width + k.padding[1]).saturating_sub(x0).min(k.kernel[1]).max(lo);
-        for (ky, row) in rows.enumerate() {
-            *row = match self.line(at.image, at.y, ky) {
-                Some(line) if lo < hi => {
-                    let inside =
-                        &self.source[line + (x0 + lo - k.padding[1]) * channels..][..(hi - lo) * channels];
-                    match hi - lo == k.kernel[1] {
-                        true => inside.as_ptr(),
-                        false => {
-                            let copy = copies.take(len);
-                            copy[..lo * channels].fill(0.0);
-                            copy[lo * channels..hi * channels].copy_from_slice(inside);
-                            copy[hi * channels..].fill(0.0);
-                            copy.as_ptr()
-                        }
-                    }
-                }
-                _ => zeros[..len].as_ptr(),
+        let (len, step) = (k.kernel[1] * channels, k.stride[1] * channels);
+        let inside = self.inside(run, 0, k.kernel[1] - 1);
+        for ky in 0..k.kernel[0] {
+            let rows = &mut rows[ky * n..][..run.len];
+            let Some(line) = self.line(run.image, run.y, ky) else {
+                rows.fill(zeros[..len].as_ptr());
+                continue;
             };
+            for i in (0..inside.start).chain(inside.end..run.len) {
+                rows[i] = self.border(line, run.x + i, copies.take(len));
+            }
+            let rows = &mut rows[inside.clone()];
+            if rows.is_empty() {
+                continue;
+            }
+            let first = line + ((run.x + inside.start) * k.stride[1] - k.padding[1]) * channels;
+            // All of them are inside of the source.
+            let values = &self.source[first..][..(rows.len() - 1) * step + len];
+            for (i, row) in rows.iter_mut().enumerate() {
+                *row = values[i * step..].as_ptr();
+            }
         }
     }
 
+    /// Copies a row of the window at output column `x`, parts of which are outside.
+    fn border(&self, line: usize, x: usize, copy: &mut [f32]) -> *const f32 {
+        let (k, channels) = (self.k, self.k.from.channels);
+        // Taps lo..hi are inside; column of tap kx is x0 + kx - padding.
+        let x0 = x * k.stride[1];
+        let lo = k.padding[1].saturating_sub(x0).min(k.kernel[1]);
+        let hi = (k.from.size()[1] + k.padding[1]).saturating_sub(x0).min(k.kernel[1]).max(lo);
+        copy.fill(0.0);
+        if lo < hi {
+            let inside = &self.source[line + (x0 + lo - k.padding[1]) * channels..][..(hi - lo) * channels];
+            copy[lo * channels..hi * channels].copy_from_slice(inside);
+        }
+        copy.as_ptr()
+    }
+
     /// One pixel's patch, `[groups][kernel_h][kernel_w][channels / groups]`.
-    fn patch(&self, at: Pixel, patch: &mut [f32]) {
+    fn patch(&self, image: usize, [row, column]: [usize; 2], patch: &mut [f32]) {
         let (k, from) = (self.k, &self.k.from);
         if from.avg_pool_2x2 {
             // A 1x1 window without padding.
-            return self.mean(at.image, [at.y * k.stride[0], at.x * k.stride[1]], patch);
+            return self.mean(image, [row * k.stride[0], column * k.stride[1]], patch);
         }
         let (width, per_group) = (from.size()[1], from.channels / k.groups);
         let mut taps = patch.chunks_exact_mut(per_group);
         for group in 0..k.groups {
             for ky in 0..k.kernel[0] {
-                let line = self.line(at.image, at.y, ky);
+                let line = self.line(image, row, ky);
                 for kx in 0..k.kernel[1] {
                     let Some(tap) = taps.next() else { return };
-                    let x = (at.x * k.stride[1] + kx * k.dilation[1]).wrapping_sub(k.padding[1]);
+                    let x = (column * k.stride[1] + kx * k.dilation[1]).wrapping_sub(k.padding[1]);
                     match line {
                         Some(line) if x < width => {
                             let first = line

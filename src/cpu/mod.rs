@@ -14,6 +14,7 @@ mod pages;
 mod panels;
 mod planar;
 mod pool;
+mod scratch;
 mod simd;
 mod state;
 mod sums;
@@ -30,11 +31,12 @@ pub use state::RUNS_AT_ONCE;
 use crate::kernel::{Precision, Rounding, Spec};
 use crate::memory;
 use crate::plan::{BufferId, CheckedPlan, Dispatch, Kept, Memory, Plan, Values};
-use crate::threads::Threads;
+use crate::threads::{Crew, Threads};
 use panels::PackedConv;
 use planar::{elements, from_planar, to_planar};
 use simd::Kernels;
 use state::{State, States};
+use tasks::Workers;
 
 /// Runs one plan on a thread pool. `Send` and `Sync`. Up to [`RUNS_AT_ONCE`] runs from several threads proceed in parallel; others sleep
 /// until one is done, except for runs that begin on the pool's own threads, which must not sleep.
@@ -190,10 +192,11 @@ impl CpuExecutor {
         let mut taken = self.states.take(&self.plan, self.threads.count(), may_sleep)?;
         let state = taken.state();
         let result = self.threads.run(|| {
+            let mut crew = self.threads.crew();
             from_planar(self.plan.input().shape, input, &mut state.input);
             for (i, dispatch) in self.plan.dispatches.iter().enumerate() {
                 let mut fits = true;
-                each(&mut || fits = self.dispatch(state, i));
+                each(&mut || fits = self.dispatch(state, i, &mut crew));
                 if !fits {
                     return Err(CpuError::Overflow { layer: dispatch.name.clone() });
                 }
@@ -219,7 +222,7 @@ impl CpuExecutor {
     }
 
     /// Runs one dispatch; returns whether the results are representable in each buffer's precision.
-    fn dispatch(&self, state: &mut State, index: usize) -> bool {
+    fn dispatch(&self, state: &mut State, index: usize, crew: &mut Crew) -> bool {
         let d = &self.plan.dispatches[index];
         let place = |id: &BufferId| self.plan.buffer(*id).place;
         // Move the written slots out, so that the others can be borrowed for reading: no dispatch reads a slot it writes, except in
@@ -228,15 +231,18 @@ impl CpuExecutor {
             d.writes.iter().map(|w| std::mem::take(state.place(place(w)))).collect();
         let mut scratch = std::mem::take(&mut state.scratch);
         {
+            let mut workers = Workers { crew, scratch: &mut scratch };
             let reads: Vec<&[f32]> = d.reads.iter().map(|r| state.values(place(r))).collect();
             match &d.spec {
                 Spec::Conv(spec) => {
                     if let Some(packed) = &self.convs[index] {
                         let conv = (spec, packed, self.kernels);
-                        conv::run(conv, self.plan.batch, &reads, &mut written, &mut scratch);
+                        conv::run(conv, self.plan.batch, &reads, &mut written, &mut workers);
                     }
                 }
-                Spec::MaxPool(spec) => pool::max(spec, reads[spec.from.buffer], &mut written[0]),
+                Spec::MaxPool(spec) => {
+                    pool::max(spec, reads[spec.from.buffer], &mut written[0], &mut workers)
+                }
                 Spec::Average(spec) => pool::average(spec, reads[spec.from.buffer], &mut written[0]),
             }
         }

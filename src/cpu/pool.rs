@@ -1,8 +1,8 @@
 //! Pooling on NHWC values.
 
+use super::tasks::Workers;
 use crate::graph::MaxPool;
 use crate::kernel::{AverageSpec, PoolSpec};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Max pooling of one output row. `rows` holds rows of a map of `height` rows, `width` columns and `channels` channels, from row `first`
@@ -53,12 +53,13 @@ impl Window<'_> {
 }
 
 /// A max-pool dispatch.
-pub(super) fn max(spec: &PoolSpec, from: &[f32], to: &mut [f32]) {
+pub(super) fn max(spec: &PoolSpec, from: &[f32], to: &mut [f32], workers: &mut Workers<'_>) {
     let (shape, out) = (spec.from.shape, spec.to);
     let image = shape.height * shape.width * shape.channels;
     let row = out.width * out.channels;
     let used = out.batch * out.height * row;
-    to[..used].par_chunks_exact_mut(row).enumerate().for_each(|(r, line)| {
+    let lines = to[..used].chunks_exact_mut(row).enumerate().collect();
+    workers.each(lines, |(r, line), _| {
         let (n, y) = (r / out.height, r % out.height);
         let window = Window {
             pool: spec.pool,

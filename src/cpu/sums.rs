@@ -3,8 +3,8 @@
 
 use super::inputs::{Copies, Inputs, copied_values, segments};
 use super::panels::{ChunkTerm, Kind, Panel, Pass};
+use super::scratch::Scratch;
 use super::simd::{CACHE_LINE, Term, Tile};
-use super::state::Scratch;
 use super::target::{Conv, Part, Target, bounds};
 use super::tasks::cut;
 use crate::kernel::{ConvSpec, Function};
@@ -85,39 +85,31 @@ impl Conv<'_> {
             segments.iter().scan(0, |sum, s| Some(std::mem::replace(sum, *sum + s[0]))).collect();
         for panel in &pass.panels[panels] {
             for chunk in 0..pass.chunks.len() {
-                for (i, tile) in tiles.iter().enumerate() {
-                    let first = (tile.start - pixels.start) * rows;
-                    let term = |t: &ChunkTerm| Term {
-                        rows: pointers.0[first + (before[t.k_range] + t.segments.start) * tile.len()..]
-                            .as_ptr(),
-                        segments: t.segments.len(),
-                        depth: t.values.len(),
-                        offset: panel.offsets[t.k_range] + t.values.start,
-                    };
-                    terms.clear();
-                    terms.extend(pass.chunks[chunk].terms.iter().map(term));
-                    self.tile((pass, panel, chunk), (i, tile), &terms, &targets[panel.output]);
-                }
+                let term = |t: &ChunkTerm| Term {
+                    first: before[t.k_range] + t.segments.start,
+                    segments: t.segments.len(),
+                    depth: t.values.len(),
+                    offset: panel.offsets[t.k_range] + t.values.start,
+                };
+                terms.clear();
+                terms.extend(pass.chunks[chunk].terms.iter().map(term));
+                let tiles = tiles
+                    .iter()
+                    .map(|tile| (tile.clone(), pointers.0[(tile.start - pixels.start) * rows..].as_ptr()));
+                self.add_chunk((pass, panel, chunk), &terms, tiles, &targets[panel.output]);
             }
         }
     }
 
-    /// Adds a chunk of the sum to a tile, the `index`-th of the block.
-    fn tile(
+    /// Adds a chunk of the sum to the panel's channels of tiles, each with its rows.
+    fn add_chunk(
         &self,
         (pass, panel, chunk): (&Pass, &Panel, usize),
-        (index, pixels): (usize, &Range<usize>),
         terms: &[Term],
+        tiles: impl Iterator<Item = (Range<usize>, *const *const f32)>,
         target: &Target,
     ) {
         let [first, last] = [chunk == 0, chunk + 1 == pass.chunks.len()];
-        let part = match first {
-            true => self.begin(panel, pixels.clone(), target),
-            false => {
-                let out = target.at(pixels, &panel.channels);
-                Part { out, initial: out.cast_const(), initial_step: target.step }
-            }
-        };
         let (low, high) = bounds(if last { panel.function } else { Function::Identity });
         let width = panel.vectors * self.kernels.lanes;
         let own = &pass.weights[panel.weights..];
@@ -127,29 +119,39 @@ impl Conv<'_> {
             _ if first => (own[width * (1 + rows.start)..].as_ptr(), own.as_ptr()),
             _ => (own[width * (1 + rows.start)..].as_ptr(), std::ptr::null()),
         };
-        let tile = Tile {
-            terms,
-            weights,
-            bias,
-            // Each tile fetches a line per row: the first of them the next chunk, and those after it what follows.
-            next: weights.wrapping_add(rows.len() * (width + index.min(TILES_AHEAD) * CACHE_LINE)),
-            channels: panel.channels.len(),
-            initial: part.initial,
-            initial_step: part.initial_step,
-            out: part.out,
-            out_step: target.step,
-            low,
-            high,
-        };
-        let kernel = match pass.kind {
-            Kind::Depthwise => self.kernels.depthwise(pixels.len()),
-            _ => self.kernels.dense(pixels.len(), panel.vectors),
-        };
-        // SAFETY: the instructions were found on this processor; `Inputs::point` took each row from a slice that holds it, `begin` checked
-        // the output and what is added, and the packed weights hold every chunk of every panel.
-        unsafe { kernel(&tile) };
-        if last {
-            self.finish(panel, pixels.len(), part.out, target.step);
+        for (i, (pixels, pointers)) in tiles.enumerate() {
+            let part = match first {
+                true => self.begin(panel, pixels.clone(), target),
+                false => {
+                    let out = target.at(&pixels, &panel.channels);
+                    Part { out, initial: out.cast_const(), initial_step: target.step }
+                }
+            };
+            let tile = Tile {
+                terms,
+                rows: pointers,
+                weights,
+                bias,
+                // Each tile fetches a line per row: the first of them the next chunk, and those after it what follows.
+                next: weights.wrapping_add(rows.len() * (width + i.min(TILES_AHEAD) * CACHE_LINE)),
+                channels: panel.channels.len(),
+                initial: part.initial,
+                initial_step: part.initial_step,
+                out: part.out,
+                out_step: target.step,
+                low,
+                high,
+            };
+            let kernel = match pass.kind {
+                Kind::Depthwise => self.kernels.depthwise(pixels.len()),
+                _ => self.kernels.dense(pixels.len(), panel.vectors),
+            };
+            // SAFETY: the instructions were found on this processor; `Inputs::point` took each row from a slice that holds it, `begin`
+            // and `at` checked the output and what is added, and the packed weights hold every chunk of every panel.
+            unsafe { kernel(&tile) };
+            if last {
+                self.finish(panel, pixels.len(), part.out, target.step);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! How the work of a dispatch is divided between threads.
 
-use super::state::Scratch;
-use rayon::prelude::*;
+use super::scratch::Scratch;
+use crate::threads::Crew;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -45,41 +45,51 @@ impl Parts {
     }
 }
 
-/// Runs `run` on all parts: pixels, panels, working memory.
-pub(super) fn each_task(
-    parts: Parts,
-    scratch: &mut [Scratch],
-    run: impl Fn(Range<usize>, Range<usize>, &mut Scratch) + Sync,
-) {
-    let [by_pixels, by_panels] = parts.counts(scratch.len().max(1));
-    let tasks: Vec<_> = cut(0..parts.pixels, by_pixels)
-        .flat_map(|pixels| cut(0..parts.panels, by_panels).map(move |panels| (pixels.clone(), panels)))
-        .filter(|(pixels, panels)| !pixels.is_empty() && !panels.is_empty())
-        .collect();
-    each(tasks, scratch, |(pixels, panels), scratch| run(pixels, panels, scratch));
+/// The threads of a run, and their working memory.
+pub(super) struct Workers<'a> {
+    pub(super) crew: &'a mut Crew,
+    pub(super) scratch: &'a mut [Scratch],
 }
 
-/// Runs tasks on all threads, each with its own working memory.
-pub(super) fn each<T: Send>(
-    mut tasks: Vec<T>,
-    scratch: &mut [Scratch],
-    run: impl Fn(T, &mut Scratch) + Sync,
-) {
-    if let (1, [first, ..]) = (tasks.len(), &mut *scratch) {
-        return tasks.drain(..).for_each(|task| run(task, first));
+impl Workers<'_> {
+    pub(super) fn count(&self) -> usize {
+        self.scratch.len().max(1)
     }
-    let free: Mutex<Vec<&mut Scratch>> = Mutex::new(scratch.iter_mut().collect());
-    tasks.into_par_iter().for_each(|task| {
-        let lock = || free.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = lock().pop();
-        match taken {
-            Some(scratch) => {
+
+    /// Runs `run` on all parts: pixels, panels, working memory.
+    pub(super) fn each_part(
+        &mut self,
+        parts: Parts,
+        run: impl Fn(Range<usize>, Range<usize>, &mut Scratch) + Sync,
+    ) {
+        let [by_pixels, by_panels] = parts.counts(self.count());
+        let tasks: Vec<_> = cut(0..parts.pixels, by_pixels)
+            .flat_map(|pixels| cut(0..parts.panels, by_panels).map(move |panels| (pixels.clone(), panels)))
+            .filter(|(pixels, panels)| !pixels.is_empty() && !panels.is_empty())
+            .collect();
+        self.each(tasks, |(pixels, panels), scratch| run(pixels, panels, scratch));
+    }
+
+    /// Runs tasks on all threads, each with its own working memory.
+    pub(super) fn each<T: Send>(&mut self, tasks: Vec<T>, run: impl Fn(T, &mut Scratch) + Sync) {
+        let one = tasks.len() <= 1;
+        let left = Mutex::new((tasks.into_iter(), self.scratch.iter_mut()));
+        let lock = || left.lock().unwrap_or_else(PoisonError::into_inner);
+        let work = || {
+            let mut spare = Scratch::default();
+            let own = lock().1.next();
+            let scratch = own.unwrap_or(&mut spare);
+            loop {
+                let task = lock().0.next();
+                let Some(task) = task else { return };
                 run(task, scratch);
-                lock().push(scratch);
             }
-            None => run(task, &mut Scratch::default()),
+        };
+        match one {
+            true => work(),
+            false => self.crew.together(&work),
         }
-    });
+    }
 }
 
 /// Cuts a range into `parts` parts, as even as possible.

@@ -60,9 +60,10 @@ fn multiply(kernels: &Kernels) {
     let row = [1.0f32; DEPTH];
     let rows = vec![row.as_ptr(); pixels];
     let mut out = vec![0.0f32; pixels * channels];
-    let terms = [Term { rows: rows.as_ptr(), segments: 1, depth: DEPTH, offset: 0 }];
+    let terms = [Term { first: 0, segments: 1, depth: DEPTH, offset: 0 }];
     let tile = Tile {
         terms: &terms,
+        rows: rows.as_ptr(),
         weights: weights.as_ptr(),
         bias: std::ptr::null(),
         next: weights.as_ptr(),

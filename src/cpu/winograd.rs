@@ -6,9 +6,8 @@
 use super::minimal::{INPUTS, OUTPUTS, PLACES, block_tiles};
 use super::panels::Pass;
 use super::simd::{InputTile, OutputTile, Term, Tile};
-use super::state::Scratch;
 use super::target::{Conv, Target, bounds};
-use super::tasks::{cut, each};
+use super::tasks::{Workers, cut};
 use crate::kernel::KRange;
 use std::ops::Range;
 
@@ -23,17 +22,17 @@ struct Block {
 
 impl Conv<'_> {
     /// Runs a pass whose one K range is computed by Winograd's algorithm.
-    pub(super) fn winograd(&self, pass: &Pass, targets: &[Target], scratch: &mut [Scratch]) {
+    pub(super) fn winograd(&self, pass: &Pass, targets: &[Target], workers: &mut Workers<'_>) {
         let lanes = self.kernels.lanes;
         let k = &self.spec.k_ranges[pass.k_ranges[0]];
         let depth = k.from.channels.next_multiple_of(lanes);
         let width = pass.panels.iter().map(|p| p.vectors * lanes).sum();
         let [height, columns] = self.spec.size.map(|n| n.div_ceil(OUTPUTS));
         let tiles = k.from.shape.batch * height * columns;
-        let blocks = tiles.div_ceil(block_tiles(depth + width)).next_multiple_of(scratch.len().max(1));
+        let blocks = tiles.div_ceil(block_tiles(depth + width)).next_multiple_of(workers.count());
         let tasks: Vec<Block> =
             cut(0..tiles, blocks.min(tiles)).map(|tiles| Block { tiles, depth, width }).collect();
-        each(tasks, scratch, |block, scratch| {
+        workers.each(tasks, |block, scratch| {
             let n = PLACES * block.tiles.len();
             scratch.reserve(0, n * (depth + width), k.from.channels);
             let (inputs, products) = scratch.copies.split_at_mut(n * depth);
@@ -95,7 +94,8 @@ impl Conv<'_> {
                         "the products hold the tile"
                     );
                     let tile = Tile {
-                        terms: &[Term { rows: pointers.as_ptr(), segments: 1, depth: channels, offset: 0 }],
+                        terms: &[Term { first: 0, segments: 1, depth: channels, offset: 0 }],
+                        rows: pointers.as_ptr(),
                         weights: own.as_ptr(),
                         bias: std::ptr::null(),
                         next: weights.as_ptr(),

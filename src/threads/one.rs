@@ -1,5 +1,6 @@
 //! The one thread that there is in WebAssembly.
 
+use super::crew::Crew;
 use super::error::ThreadsError;
 
 /// The threads that compute, for [`Options::threads`](crate::Options::threads): in WebAssembly only the calling thread.
@@ -34,6 +35,11 @@ impl Threads {
     /// Whether the calling thread belongs to the pool.
     pub(crate) fn has_current(&self) -> bool {
         true
+    }
+
+    /// The calling thread, without helpers.
+    pub(crate) fn crew(&self) -> Crew {
+        Crew::new(0, drop)
     }
 
     /// Runs `work`, where rayon's loops run on the calling thread.

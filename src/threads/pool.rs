@@ -1,5 +1,6 @@
 //! Pools of threads.
 
+use super::crew::Crew;
 use super::error::ThreadsError;
 use super::handover::hand_over;
 use std::fmt;
@@ -87,6 +88,11 @@ impl Threads {
     /// Whether the calling thread belongs to the pool.
     pub(crate) fn has_current(&self) -> bool {
         self.0.current_thread_index().is_some()
+    }
+
+    /// The calling thread, which is one of the pool, with the others as helpers.
+    pub(crate) fn crew(&self) -> Crew {
+        Crew::new(self.count() - 1, |job| self.0.spawn(job))
     }
 
     /// Runs `work` on a thread of the pool, where rayon's loops use the whole pool, and sleeps until it is done. If the caller is a

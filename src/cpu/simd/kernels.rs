@@ -10,14 +10,14 @@ const PIXELS: usize = 6;
 /// Values of a cache line, which a dense kernel fetches per row of weights.
 pub(in crate::cpu) const CACHE_LINE: usize = 16;
 
-/// One K range, as a tile reads it: for each segment a row per pixel, of `depth` consecutive values.
+/// A part of a sum: for each segment a row per pixel, of `depth` consecutive values.
 #[derive(Clone, Copy)]
 pub(in crate::cpu) struct Term {
-    /// `[segments][pixels]`, each valid for `offset + depth` values (dense), or `offset` and the tile's channels (depthwise).
-    pub(in crate::cpu) rows: *const *const f32,
+    /// Its first segment among all segments of the tile.
+    pub(in crate::cpu) first: usize,
     pub(in crate::cpu) segments: usize,
     pub(in crate::cpu) depth: usize,
-    /// Where in a row the tile's group, or for depthwise its first channel, begins.
+    /// Where in a row its values, or for depthwise the tile's first channel, begin.
     pub(in crate::cpu) offset: usize,
 }
 
@@ -25,6 +25,8 @@ pub(in crate::cpu) struct Term {
 /// `out = min(max(bias + initial + sum of terms, low), high)`.
 pub(in crate::cpu) struct Tile<'a> {
     pub(in crate::cpu) terms: &'a [Term],
+    /// `[segments][pixels]`, each valid for its term's `offset + depth` values (dense), or `offset` and the tile's channels (depthwise).
+    pub(in crate::cpu) rows: *const *const f32,
     /// Dense: `[segments * depth of all terms][vectors * LANES]`. Depthwise: for each vector of channels its bias, then a row per segment,
     /// `[channels / LANES rounded up][1 + segments of all terms][LANES]`.
     pub(in crate::cpu) weights: *const f32,
@@ -118,7 +120,7 @@ unsafe fn dense<V: Vector, const R: usize, const N: usize>(t: &Tile<'_>) {
         for term in t.terms {
             for segment in 0..term.segments {
                 let rows: [*const f32; R] =
-                    std::array::from_fn(|r| (*term.rows.add(segment * R + r)).add(term.offset));
+                    std::array::from_fn(|r| (*t.rows.add((term.first + segment) * R + r)).add(term.offset));
                 for k in 0..term.depth {
                     let factors = row(weights);
                     V::prefetch(next);
@@ -173,7 +175,7 @@ unsafe fn depthwise<V: Vector, const R: usize>(t: &Tile<'_>) {
                     let factor = V::load(weights);
                     weights = weights.add(V::LANES);
                     for (r, sum) in sums.iter_mut().enumerate() {
-                        let row = *term.rows.add(segment * R + r);
+                        let row = *t.rows.add((term.first + segment) * R + r);
                         *sum = load(row.add(term.offset + channel)).mul_add(factor, *sum);
                     }
                 }
