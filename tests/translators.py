@@ -133,15 +133,15 @@ def tint(every: int) -> list[str] | None:
 
 
 def fxc(every: int) -> list[str] | None:
-    return microsoft("fxc", "FXC (shader model 5.1", {"subgroups", "int64"}, every)
+    return microsoft("fxc", "5.1", {"subgroups", "int64"}, every)
 
 
 def dxc(every: int) -> list[str] | None:
-    return microsoft("dxc", "DXC (shader model 6.0", set(), every)
+    return microsoft("dxc", "6.0", set(), every)
 
 
-def microsoft(compiler: str, shown: str, beyond: set[str], every: int) -> list[str] | None:
-    """A compiler of HLSL under Wine. `beyond` is what its shader model does not have; matrix units are of Vulkan alone."""
+def microsoft(compiler: str, model: str, beyond: set[str], every: int) -> list[str] | None:
+    """A compiler of HLSL under Wine. `beyond` is what the shader model does not have; matrix units are of Vulkan alone."""
     wine = shutil.which("wine64") or shutil.which("wine")
     mingw = shutil.which("x86_64-w64-mingw32-g++")
     for program, name, packages in [(wine, "Wine", "wine wine64"), (mingw, "MinGW's g++", "g++-mingw-w64-x86-64")]:
@@ -151,7 +151,7 @@ def microsoft(compiler: str, shown: str, beyond: set[str], every: int) -> list[s
     install()
     source, program = ROOT / "tests/translators/hlslc.cpp", WINDOWS / "hlslc.exe"
     subprocess.run([mingw, "-std=c++17", "-O1", "-static", "-Wall", source, "-o", program, "-lole32"], check=True)
-    # Microsoft's DLL in place of the one that Wine has under its name, and nothing that would ask whether to install .NET.
+    # Microsoft's d3dcompiler_47.dll in place of Wine's own, and nothing that asks whether to install .NET.
     overrides = {"WINEPREFIX": str(DAWN / "wine"), "WINEDEBUG": "-all", "WINEDLLOVERRIDES": "d3dcompiler_47=n;mscoree=;mshtml="}
     environment = os.environ | overrides
     subprocess.run([wine, "wineboot", "-i"], env=environment, capture_output=True)  # once, before several start at a time
@@ -171,7 +171,7 @@ def microsoft(compiler: str, shown: str, beyond: set[str], every: int) -> list[s
                 return None
             refused += found
     text = ", ".join(f"{count} need {feature}" for feature, count in sorted(left.items()))
-    origin = f"{shown}, in the npm package webgpu 0.6.2)"
+    origin = f"{compiler.upper()} (shader model {model}, in the npm package webgpu 0.6.2)"
     print(f"{origin}: {len(names) - len(refused)} of {len(names)} shaders are valid; left out: {text or 'none'}")
     return refused
 
