@@ -271,7 +271,8 @@ print(json.dumps([*session.quarantined, {IMAGES[0].stem[-1]!r} == session.classi
     assert (family, precision) == ("software-winograd-4x4", "f32") and "a planted fault" in problem and right
     assert "a planted fault" in record.read_text()
     # No other kernel computes the first convolution.
-    record.write_text(spoiled.replace('"kernel": "software-direct ', '"wrong": "a second fault", "kernel": "software-direct ', 1))
+    first = '"kernel": "software-direct '
+    record.write_text(spoiled.replace(first, f'"wrong": "a second fault", {first}', 1))
     code = f"import rmnet; rmnet.Session({str(DIGITS)!r}, {device!r}, batch=14, self_test_record={str(record)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert "DeviceError" in done.stderr and "a second fault" in done.stderr
