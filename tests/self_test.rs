@@ -6,7 +6,7 @@ use common::difference;
 use common::fixtures::{self, Fixture};
 use rmnet::gpu::{AdapterChoice, Gpu, GpuError, GpuKind, SelfTests, TunedKernel, Tuning};
 use rmnet::kernel::{FamilyId, Kernel, Shader};
-use rmnet::{Error, ErrorKind, Options, Precision, Session};
+use rmnet::{Device, Error, ErrorKind, Options, Precision, Session};
 
 const NETWORK: &str = "tests/fixtures/tv_resnet18";
 
@@ -284,4 +284,24 @@ fn damaged_records_are_no_records() {
     assert!(SelfTests::from_json(&std::fs::read_to_string(&file).expect("a file")).is_some());
     assert!(SelfTests::read(&folder).is_err(), "a folder");
     std::fs::remove_dir_all(&folder).expect("a folder");
+}
+
+/// What an app adds to the record of the process is known to every GPU that has no record of its own.
+#[test]
+fn the_record_of_the_process_can_be_kept() {
+    let other = r#"{ "schema_version": 1, "drivers": [{ "adapter": "another card", "driver": "1.0", "backend": "vulkan",
+        "rmnet": "0.0.1", "kernels": [{ "kernel": "average", "precision": "f32", "with": "" }] }] }"#;
+    SelfTests::from_json(other).expect("a record").add_to_process();
+    let gpu = Gpu::new(&AdapterChoice::Index(usable()[0])).expect("an adapter that is listed");
+    let session = Session::open(
+        "assets/digits",
+        &Options::default().device(Device::Gpu(AdapterChoice::Index(usable()[0]))),
+    )
+    .expect("a session");
+    let known = SelfTests::of_process();
+    assert_eq!(gpu.self_tests(), known);
+    assert!(known.to_json().contains("another card"));
+    for kernel in session.kernels() {
+        assert!(known.to_json().contains(&format!("\"{kernel}\"")), "{kernel} is not on record");
+    }
 }

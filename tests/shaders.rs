@@ -11,6 +11,7 @@ mod parallel;
 #[path = "common/specs.rs"]
 mod specs;
 
+use naga::back::hlsl::{PipelineOptions, ShaderModel, Writer};
 use naga::valid::{Capabilities as NagaCapabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Block, Expression, Function, GatherMode, Literal, Statement, StorageAccess};
 use parallel::in_parallel;
@@ -152,7 +153,6 @@ fn translate(
     shader: &Shader,
     workgroup_memory: u32,
 ) {
-    let stage = naga::ShaderStage::Compute;
     let options = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
     let spirv = naga::back::spv::write_vec(module, info, &options, None)
         .unwrap_or_else(|e| panic!("{context}: SPIR-V: {e}"));
@@ -166,14 +166,35 @@ fn translate(
         naga::back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
     naga::back::msl::write_string(module, info, &options, &Default::default())
         .unwrap_or_else(|e| panic!("{context}: MSL: {e}"));
-    let options =
-        naga::back::hlsl::Options { shader_model: naga::back::hlsl::ShaderModel::V6_0, ..Default::default() };
-    let pipeline = naga::back::hlsl::PipelineOptions { entry_point: Some((stage, shader.entry.into())) };
+    for (shader_model, language) in [(ShaderModel::V5_1, "fxc.hlsl"), (ShaderModel::V6_0, "dxc.hlsl")] {
+        if shader_model >= ShaderModel::V6_0 || !(shader.subgroup || shader.int64) {
+            let text = hlsl(module, info, shader, shader_model)
+                .unwrap_or_else(|e| panic!("{context}: HLSL for {language}: {e}"));
+            keep(language, text.as_bytes());
+        }
+    }
+}
+
+/// HLSL as wgpu has naga write it for a pipeline of this library: without run-time checks.
+fn hlsl(
+    module: &naga::Module,
+    info: &naga::valid::ModuleInfo,
+    shader: &Shader,
+    shader_model: ShaderModel,
+) -> Result<String, naga::back::hlsl::Error> {
+    let options = naga::back::hlsl::Options {
+        shader_model,
+        restrict_indexing: false,
+        force_loop_bounding: false,
+        zero_initialize_workgroup_memory: false,
+        ..Default::default()
+    };
+    let pipeline = PipelineOptions { entry_point: Some((naga::ShaderStage::Compute, shader.entry.into())) };
     let mut text = String::new();
-    naga::back::hlsl::Writer::new(&mut text, &options, &pipeline)
-        .write(module, info, None)
-        .unwrap_or_else(|e| panic!("{context}: HLSL: {e}"));
-    keep("hlsl", text.as_bytes());
+    let written = Writer::new(&mut text, &options, &pipeline).write(module, info, None)?;
+    // The name of a kept file tells its entry point.
+    assert!(matches!(&written.entry_point_names[..], [Ok(name)] if name == shader.entry), "{}", shader.entry);
+    Ok(text)
 }
 
 /// Writes a shader for the compilers of others into the folder `RMNET_SHADERS`, as `tests/translators.py` asks; its name tells what it needs beyond

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Every shader of the tests through the compilers of others: spirv-val on what naga writes for Vulkan, Tint (Dawn's compiler, which is
-Chromium's too) on the WGSL itself.
+Chromium's too) on the WGSL itself, Microsoft's FXC and DXC on what naga writes for DirectX 12.
 
-    python3 tests/translators.py [--only spirv-val tint] [--every 1]
+    python3 tests/translators.py [--only spirv-val tint fxc dxc] [--every 1]
 
-`cargo test --test shaders` writes the shaders to target/shaders. spirv-val is of the package spirv-tools; Tint comes with the npm package
-`webgpu`, pinned here by its checksum and kept under target/, and needs Node. What is missing is named, and the exit
-code is then 2; where a compiler refuses a shader it is 1.
+`cargo test --test shaders` writes the shaders to target/shaders. spirv-val is of the package spirv-tools; Tint, FXC and DXC come with the
+npm package `webgpu`, pinned here by its checksum and kept under target/. Tint needs Node. FXC and DXC are libraries for Windows: they
+need Wine, and MinGW to build the program that calls them (tests/translators/hlslc.cpp), but no screen. What is missing is named, and the
+exit code is then 2; where a compiler refuses a shader it is 1.
 """
 
 import argparse
@@ -26,6 +27,8 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHADERS = ROOT / "target/shaders"
+DAWN = ROOT / "target/dawn"
+WINDOWS = DAWN / "node_modules/webgpu/dist/win32-x64"
 # With what they depend on.
 PACKAGES = {
     "webgpu": (
@@ -103,10 +106,8 @@ def tint(every: int) -> list[str] | None:
     if not shutil.which("node"):
         print("Tint: NOT RUN, Node is missing (apt-get install nodejs)")
         return None
-    modules = ROOT / "target/dawn/node_modules"
-    for name, (address, checksum) in PACKAGES.items():
-        install(modules / name, address, checksum)
-    script = ROOT / "target/dawn/tint.mjs"
+    install()
+    script = DAWN / "tint.mjs"
     script.write_text(TINT)
     names = sorted(file.name for file in SHADERS.glob("*.wgsl"))[::every]
 
@@ -131,8 +132,76 @@ def tint(every: int) -> list[str] | None:
     return refused
 
 
-def install(folder: pathlib.Path, address: str, checksum: str) -> None:
-    """Unpacks a package of npm's registry, unless it is there."""
+def fxc(every: int) -> list[str] | None:
+    return microsoft("fxc", "5.1", {"subgroups", "int64"}, every)
+
+
+def dxc(every: int) -> list[str] | None:
+    return microsoft("dxc", "6.0", set(), every)
+
+
+def microsoft(compiler: str, model: str, beyond: set[str], every: int) -> list[str] | None:
+    """A compiler of HLSL under Wine. `beyond` is what the shader model does not have; matrix units are of Vulkan alone."""
+    wine = shutil.which("wine64") or shutil.which("wine")
+    mingw = shutil.which("x86_64-w64-mingw32-g++")
+    for program, name, packages in [(wine, "Wine", "wine wine64"), (mingw, "MinGW's g++", "g++-mingw-w64-x86-64")]:
+        if not program:
+            print(f"{compiler.upper()}: NOT RUN, {name} is missing (apt-get install {packages})")
+            return None
+    install()
+    source, program = ROOT / "tests/translators/hlslc.cpp", WINDOWS / "hlslc.exe"
+    subprocess.run([mingw, "-std=c++17", "-O1", "-static", "-Wall", source, "-o", program, "-lole32"], check=True)
+    # Microsoft's d3dcompiler_47.dll in place of Wine's own, and nothing that asks whether to install .NET.
+    overrides = {"WINEPREFIX": str(DAWN / "wine"), "WINEDEBUG": "-all", "WINEDLLOVERRIDES": "d3dcompiler_47=n;mscoree=;mshtml="}
+    environment = os.environ | overrides
+    subprocess.run([wine, "wineboot", "-i"], env=environment, capture_output=True)  # once, before several start at a time
+    left, names = collections.Counter(), []
+    for name in sorted(file.stem for file in SHADERS.glob("*.wgsl"))[::every]:
+        needs = [feature for feature in name.split("-")[2:] if feature in beyond | {"matrices"}]
+        left.update(needs[:1])
+        names += [] if needs else [name]
+
+    def judge(first: int) -> list[str] | None:
+        return compiled(compiler, [wine, program], names[first : first + 32], environment)
+
+    refused: list[str] = []
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for found in pool.map(judge, range(0, len(names), 32)):
+            if found is None:
+                return None
+            refused += found
+    text = ", ".join(f"{count} need {feature}" for feature, count in sorted(left.items()))
+    origin = f"{compiler.upper()} (shader model {model}, in the npm package webgpu 0.6.2)"
+    print(f"{origin}: {len(names) - len(refused)} of {len(names)} shaders are valid; left out: {text or 'none'}")
+    return refused
+
+
+def compiled(compiler: str, program: list, names: list[str], environment: dict[str, str]) -> list[str] | None:
+    """What a compiler says of the shaders that it refuses; a shader in which its process ends is refused too."""
+    refused: list[str] = []
+    while names:
+        listed = SHADERS / f"{names[0]}.{compiler}.list"
+        listed.write_text("".join(f"{name}.{compiler}.hlsl {name.split('-')[1]}\n" for name in names))
+        run = subprocess.run([*program, compiler, listed.name], cwd=SHADERS, env=environment, capture_output=True, text=True)
+        first, *judged = [line for line in run.stdout.splitlines() if line.split(" ")[0] in ("ready", "valid", "refused")] or [""]
+        if first != "ready":
+            print(f"{compiler.upper()}: NOT RUN, it cannot be called: {(run.stdout + run.stderr).strip()[-800:]}")
+            return None
+        refused += [line.removeprefix("refused ").strip() for line in judged if line.startswith("refused ")]
+        names = names[len(judged) :]
+        if names:
+            refused.append(f"{names[0]}: the compiler ended with {run.returncode}: {run.stderr.strip()[-400:]}")
+            names = names[1:]
+    return refused
+
+
+def install() -> None:
+    """Unpacks packages of npm's registry, unless they are there."""
+    for name, (address, checksum) in PACKAGES.items():
+        unpack(DAWN / "node_modules" / name, address, checksum)
+
+
+def unpack(folder: pathlib.Path, address: str, checksum: str) -> None:
     stamp = folder / "checksum"
     if stamp.exists() and stamp.read_text() == checksum:
         return
@@ -153,7 +222,7 @@ def install(folder: pathlib.Path, address: str, checksum: str) -> None:
 
 
 def main() -> None:
-    judges = {"spirv-val": spirv_val, "tint": tint}
+    judges = {"spirv-val": spirv_val, "tint": tint, "fxc": fxc, "dxc": dxc}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=judges, default=list(judges), help="these compilers [default: all]")
     parser.add_argument("--every", type=int, default=1, help="one shader of so many [default: 1]")

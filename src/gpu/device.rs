@@ -182,7 +182,7 @@ impl Gpu {
             waits: Arc::default(),
             weights: Arc::default(),
             cache: None,
-            self_tests: SelfTests::of_process(),
+            self_tests: SelfTests::shared(),
             #[cfg(feature = "internals")]
             changed: None,
         }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 #[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// Version of the file format.
 const SCHEMA_VERSION: u32 = 1;
@@ -24,8 +24,8 @@ static OF_PROCESS: LazyLock<Arc<Mutex<SelfTests>>> = LazyLock::new(Arc::default)
 /// values and once more with others, each compared with plain loops in f64. A kernel family that is wrong is quarantined in the precision
 /// that was tested: other kernels are used instead, and [`Session::quarantined`](crate::Session::quarantined) names it. The results are
 /// kept in memory for the life of the process. [`Gpu::self_tests`](crate::Gpu::self_tests) and
-/// [`Gpu::with_self_tests`](crate::Gpu::with_self_tests) take them from one start of a program to the next; nothing is read or written
-/// implicitly.
+/// [`Gpu::with_self_tests`](crate::Gpu::with_self_tests), or [`SelfTests::of_process`] and [`SelfTests::add_to_process`], take them from one
+/// start of a program to the next; nothing is read or written implicitly.
 ///
 /// ```
 /// use rmnet::SelfTests;
@@ -163,9 +163,21 @@ fn version() -> String {
 }
 
 impl SelfTests {
-    /// The record of this process.
-    pub(super) fn of_process() -> Arc<Mutex<SelfTests>> {
+    /// The record of this process, which is shared.
+    pub(super) fn shared() -> Arc<Mutex<SelfTests>> {
         OF_PROCESS.clone()
+    }
+
+    /// A copy of the record of this process: the results of every [`Gpu`](crate::Gpu) that has no record of its own, such as those that
+    /// [`Session::open`](crate::Session::open) opens.
+    pub fn of_process() -> SelfTests {
+        OF_PROCESS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds these results to the record of this process. Sessions that are opened from now on do not test those kernels again, and leave
+    /// out those that are wrong.
+    pub fn add_to_process(self) {
+        OF_PROCESS.lock().unwrap_or_else(PoisonError::into_inner).merge(self);
     }
 
     fn kernels(&self, adapter: &AdapterReport) -> &[TestedKernel] {

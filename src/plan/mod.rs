@@ -255,10 +255,10 @@ pub enum PlanError {
         most: usize,
     },
     /// A batch of no images.
-    #[error("the batch must hold at least one image, found 0")]
+    #[error("batch: expected 1 image or more, found 0")]
     EmptyBatch,
     /// More images than a plan may have, or than sizes can be computed for without overflow.
-    #[error("the batch may hold at most {most} images of this network, found {batch}")]
+    #[error("batch: expected at most {most} images of this network, found {batch}")]
     BatchTooLarge {
         /// Images asked for.
         batch: usize,

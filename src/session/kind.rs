@@ -82,7 +82,7 @@ impl From<&PlanError> for ErrorKind {
     fn from(e: &PlanError) -> ErrorKind {
         match e {
             PlanError::BindingTooLarge { .. } | PlanError::TooManyBuffers { .. } => ErrorKind::Adapter,
-            PlanError::BatchTooLarge { .. } => ErrorKind::Resources,
+            PlanError::EmptyBatch | PlanError::BatchTooLarge { .. } => ErrorKind::Usage,
             _ => ErrorKind::Input,
         }
     }

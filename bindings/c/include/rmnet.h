@@ -413,6 +413,22 @@ typedef struct rmnet_options {
      * is checked before it runs.
      */
     int32_t safe_shaders;
+    /**
+     * Path of a JSON file that keeps the results of self-tests from one process to the next. It is read
+     * where it exists, and written, in a folder that exists, when a test has a new result. Delete it to
+     * have everything tested again. By default every process tests once. Left alone where skip_self_test
+     * is 1.
+     */
+    const char *self_test_record_path;
+    /**
+     * 1: kernels are not tested. By default those of a GPU are, when a driver is first used in a process:
+     * kernels that it computes wrong are left out (rmnet_session_quarantined()). Ignored on the CPU.
+     */
+    int32_t skip_self_test;
+    /**
+     * 0. A later version may give it a meaning.
+     */
+    int32_t reserved;
 } rmnet_options;
 
 /**
@@ -589,9 +605,11 @@ rmnet_status rmnet_set_log_callback(rmnet_log_callback callback,
  * the caller frees with rmnet_session_free(); on failure it is NULL.
  *
  * RMNET_ERROR_USAGE: a pointer, an option or the name of a layer is wrong. RMNET_ERROR_INPUT: the
- * checkpoint, a file beside it or the tuning cannot be read, the network is none that the library knows,
- * or the input size does not fit it. RMNET_ERROR_ADAPTER: there is no such device, or its limits are too
- * small. RMNET_ERROR_RESOURCES: there is too little memory, or the system starts no thread.
+ * checkpoint, a file beside it, the tuning or the record of self-tests cannot be read, the record cannot be
+ * written, the network is none that the library knows, or the input size does not fit it.
+ * RMNET_ERROR_ADAPTER: there is no such device, its limits are too small, or its driver computes every
+ * kernel for some layer wrong. RMNET_ERROR_RESOURCES: there is too little memory, or the system starts no
+ * thread.
  */
 rmnet_status rmnet_session_open(const char *path,
                                 const struct rmnet_options *options,
@@ -828,6 +846,20 @@ size_t rmnet_session_passed_over_count(const struct rmnet_session *session);
  * session.
  */
 const char *rmnet_session_passed_over(const struct rmnet_session *session,
+                                      size_t index);
+
+/**
+ * The number of kernel families that the session would use if the driver did not compute them wrong: other
+ * kernels run in their place. 0 on the CPU, and where rmnet_options.skip_self_test is 1.
+ */
+size_t rmnet_session_quarantined_count(const struct rmnet_session *session);
+
+/**
+ * A kernel family that is left out, with the precision and the first wrong value, such as "the driver
+ * computes `direct` kernels wrong in f32, so they are not used (..)"; NULL if there is none. Lent by the
+ * session.
+ */
+const char *rmnet_session_quarantined(const struct rmnet_session *session,
                                       size_t index);
 
 /**

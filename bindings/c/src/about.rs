@@ -17,6 +17,7 @@ pub(crate) struct Texts {
     pub(crate) labels: Vec<CString>,
     blocks: Vec<Block>,
     passed_over: Vec<CString>,
+    quarantined: Vec<CString>,
     assumed: Vec<CString>,
     /// Made when they are first asked for.
     plan: OnceLock<CString>,
@@ -44,6 +45,7 @@ impl Texts {
             labels: texts(&mut session.labels().unwrap_or_default().iter().cloned()),
             blocks: session.blocks().iter().map(block).collect(),
             passed_over: texts(&mut session.passed_over().iter().map(ToString::to_string)),
+            quarantined: texts(&mut session.quarantined().iter().map(ToString::to_string)),
             assumed: texts(&mut session.assumed().iter().map(ToString::to_string)),
             plan: OnceLock::new(),
             plan_svg: OnceLock::new(),
@@ -199,6 +201,26 @@ pub unsafe extern "C" fn rmnet_session_passed_over(
 ) -> *const c_char {
     // SAFETY: the caller keeps the rules of the header.
     unsafe { lend(session, |s| s.texts.passed_over.get(index)) }
+}
+
+/// The number of kernel families that the session would use if the driver did not compute them wrong: other
+/// kernels run in their place. 0 on the CPU, and where rmnet_options.skip_self_test is 1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rmnet_session_quarantined_count(session: *const rmnet_session) -> usize {
+    // SAFETY: the caller keeps the rules of the header.
+    unsafe { number(session, |s| s.texts.quarantined.len()) }
+}
+
+/// A kernel family that is left out, with the precision and the first wrong value, such as "the driver
+/// computes `direct` kernels wrong in f32, so they are not used (..)"; NULL if there is none. Lent by the
+/// session.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rmnet_session_quarantined(
+    session: *const rmnet_session,
+    index: usize,
+) -> *const c_char {
+    // SAFETY: the caller keeps the rules of the header.
+    unsafe { lend(session, |s| s.texts.quarantined.get(index)) }
 }
 
 /// The number of properties that were stated or assumed since no tensor shows them.

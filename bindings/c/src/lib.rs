@@ -18,6 +18,7 @@ mod options;
 mod pointers;
 mod predict;
 mod process;
+mod self_tests;
 mod session;
 mod status;
 mod version;

@@ -5,6 +5,7 @@ use super::status::Failure;
 use rmnet::{Assume, Device, LoadOptions, Mode, Options, OutputChoice, Precision, Threads, Tuning};
 use std::ffi::c_char;
 use std::mem::offset_of;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The type in which values between layers and weights are stored. Sums are float in either.
@@ -80,6 +81,16 @@ pub struct rmnet_options {
     /// 1: shaders are compiled with run-time bounds checks. By default they are not, since every plan
     /// is checked before it runs.
     pub safe_shaders: i32,
+    /// Path of a JSON file that keeps the results of self-tests from one process to the next. It is read
+    /// where it exists, and written, in a folder that exists, when a test has a new result. Delete it to
+    /// have everything tested again. By default every process tests once. Left alone where skip_self_test
+    /// is 1.
+    pub self_test_record_path: *const c_char,
+    /// 1: kernels are not tested. By default those of a GPU are, when a driver is first used in a process:
+    /// kernels that it computes wrong are left out (rmnet_session_quarantined()). Ignored on the CPU.
+    pub skip_self_test: i32,
+    /// 0. A later version may give it a meaning.
+    pub reserved: i32,
 }
 
 assert_no_padding!(rmnet_options {
@@ -98,6 +109,9 @@ assert_no_padding!(rmnet_options {
     merge,
     unchecked_input,
     safe_shaders,
+    self_test_record_path,
+    skip_self_test,
+    reserved,
 });
 
 // SAFETY: pointers and numbers, without padding, and zero is a value of each.
@@ -111,6 +125,8 @@ unsafe impl Versioned for rmnet_options {
 pub(crate) struct Settings {
     pub(crate) load: LoadOptions,
     pub(crate) run: Options,
+    /// The file that keeps the results of self-tests.
+    pub(crate) self_test_record: Option<PathBuf>,
 }
 
 /// Reads options; NULL gives the defaults.
@@ -134,6 +150,7 @@ pub(crate) unsafe fn settings(pointer: *const rmnet_options) -> Result<Settings,
         .merge(flag(given.merge, "options.merge")?)
         .check_input(!flag(given.unchecked_input, "options.unchecked_input")?)
         .safe_shaders(flag(given.safe_shaders, "options.safe_shaders")?)
+        .self_test(!flag(given.skip_self_test, "options.skip_self_test")?)
         .batch(given.batch.max(1));
     if let Some(device) = device {
         if device.is_empty() {
@@ -171,7 +188,16 @@ pub(crate) unsafe fn settings(pointer: *const rmnet_options) -> Result<Settings,
         }
         size => load = load.size(size),
     }
-    Ok(Settings { load, run })
+    if given.reserved != 0 {
+        return Err(Failure::usage(format!("options.reserved: expected 0, found {}", given.reserved)));
+    }
+    let mut self_test_record = None;
+    if run.self_test && !given.self_test_record_path.is_null() {
+        // SAFETY: as promised by the caller.
+        let path = unsafe { pointers::path(given.self_test_record_path, "options.self_test_record_path") };
+        self_test_record = Some(path?);
+    }
+    Ok(Settings { load, run, self_test_record })
 }
 
 /// Another number is refused, so that a later version can give it a meaning.

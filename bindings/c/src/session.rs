@@ -5,6 +5,7 @@ use super::image::{rmnet_pixels, views};
 use super::options::{Settings, rmnet_options, settings};
 use super::pointers;
 use super::process;
+use super::self_tests;
 use super::status::{Failure, answer, call, rmnet_status};
 use rmnet::{Checkpoint, Model, Session};
 use std::ffi::{c_char, c_void};
@@ -28,9 +29,11 @@ pub struct rmnet_session {
 /// the caller frees with rmnet_session_free(); on failure it is NULL.
 ///
 /// RMNET_ERROR_USAGE: a pointer, an option or the name of a layer is wrong. RMNET_ERROR_INPUT: the
-/// checkpoint, a file beside it or the tuning cannot be read, the network is none that the library knows,
-/// or the input size does not fit it. RMNET_ERROR_ADAPTER: there is no such device, or its limits are too
-/// small. RMNET_ERROR_RESOURCES: there is too little memory, or the system starts no thread.
+/// checkpoint, a file beside it, the tuning or the record of self-tests cannot be read, the record cannot be
+/// written, the network is none that the library knows, or the input size does not fit it.
+/// RMNET_ERROR_ADAPTER: there is no such device, its limits are too small, or its driver computes every
+/// kernel for some layer wrong. RMNET_ERROR_RESOURCES: there is too little memory, or the system starts no
+/// thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rmnet_session_open(
     path: *const c_char,
@@ -87,7 +90,8 @@ pub unsafe extern "C" fn rmnet_session_open_bytes(
 
 fn open(checkpoint: &Checkpoint, settings: &Settings) -> Result<Box<rmnet_session>, Failure> {
     let model = Model::load(checkpoint, &settings.load)?;
-    let session = Session::new(&model, &settings.run)?;
+    let record = settings.self_test_record.as_deref();
+    let session = self_tests::kept_in(record, || Session::new(&model, &settings.run))?;
     let texts = Texts::of(&session);
     Ok(Box::new(rmnet_session { session, texts }))
 }

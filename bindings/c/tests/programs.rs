@@ -213,6 +213,19 @@ fn options_are_heeded() {
 }
 
 #[test]
+fn the_results_of_self_tests_are_kept() {
+    let path = compiled("tests/programs/self_tests.c");
+    for device in devices() {
+        let record = prefix().join("self-tests.json");
+        // Of an earlier run of this test.
+        let _ = std::fs::remove_file(&record);
+        let args = [DIGITS, &device, &record.display().to_string()];
+        let output = done(&mut program(&path, &args, device == "cpu"));
+        assert_eq!(output.stdout, b"kept\n", "on {device}");
+    }
+}
+
+#[test]
 fn a_forked_process_is_refused() {
     let path = compiled("tests/programs/fork.c");
     let output = done(without_drivers(&mut program(&path, &[DIGITS], true)));

@@ -9,6 +9,7 @@ mod errors;
 mod images;
 mod open;
 mod prune;
+mod self_tests;
 mod session;
 mod targets;
 mod verify;

@@ -135,9 +135,16 @@ pub struct SessionArgs {
     timeout: Option<f64>,
     check_input: bool,
     tuning: Option<PathBuf>,
+    self_test: bool,
+    self_test_record: Option<PathBuf>,
 }
 
 impl SessionArgs {
+    /// The file that keeps the results of self-tests, if there are any.
+    pub fn record(&self) -> Option<PathBuf> {
+        self.self_test_record.clone().filter(|_| self.self_test)
+    }
+
     pub fn options(self) -> Result<Options, Failure> {
         if self.device.trim().is_empty() {
             return Err(Failure::option("device: expected `cpu`, `auto` or a GPU, found an empty text"));
@@ -150,7 +157,8 @@ impl SessionArgs {
             .keep(self.keep)
             .mode(mode(&self.mode)?)
             .merge(self.merge)
-            .check_input(self.check_input);
+            .check_input(self.check_input)
+            .self_test(self.self_test);
         if let Some(count) = self.threads {
             options = options.threads(threads(count)?);
         }

@@ -3,6 +3,7 @@
 use crate::errors::{Failure, counted, is_own_process, outside, raise};
 use crate::images::{Images, decoded};
 use crate::open::{Files, LoadArgs, Loaded, SessionArgs, Source, output};
+use crate::self_tests;
 use crate::verify::{self, Proof};
 use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -58,9 +59,11 @@ impl<T> Drop for Owned<T> {
 }
 
 impl Core {
-    fn make(source: Source, load: LoadOptions, options: Options) -> Result<Core, Failure> {
+    fn make(source: Source, load: LoadOptions, args: SessionArgs) -> Result<Core, Failure> {
+        let (record, options) = (args.record(), args.options()?);
         let Loaded { model, files } = source.load(&load)?;
-        let session = Owned::new(Session::new(&model, &options)?);
+        let session = self_tests::kept_in(record.as_deref(), || Session::new(&model, &options))?;
+        let session = Owned::new(session);
         let kept = kept_shapes(&model, &options)?;
         Ok(Core { session, source, files: Arc::new(files), load, options: Owned::new(options), kept })
     }
@@ -147,7 +150,7 @@ impl Core {
     /// Opens a file or a folder.
     #[staticmethod]
     fn open(py: Python<'_>, path: PathBuf, load: LoadArgs, options: SessionArgs) -> PyResult<Core> {
-        outside(py, || Core::make(Source::Path(path), load.options()?, options.options()?))
+        outside(py, || Core::make(Source::Path(path), load.options()?, options))
     }
 
     /// Opens the bytes of a file.
@@ -161,7 +164,7 @@ impl Core {
         options: SessionArgs,
     ) -> PyResult<Core> {
         let source = Source::Bytes { data: Arc::new(data), config, preprocessor };
-        outside(py, || Core::make(source, load.options()?, options.options()?))
+        outside(py, || Core::make(source, load.options()?, options))
     }
 
     /// The same network on the same device, cut off at another value.
@@ -310,6 +313,13 @@ impl Core {
     #[getter]
     fn passed_over(&self) -> Vec<String> {
         self.session.passed_over().iter().map(ToString::to_string).collect()
+    }
+
+    /// Family, precision and problem of the kernels that are not used.
+    #[getter]
+    fn quarantined(&self) -> Vec<(String, String, String)> {
+        let quarantined = self.session.quarantined().iter();
+        quarantined.map(|q| (q.family.clone(), q.precision.to_string(), q.problem.clone())).collect()
     }
 
     #[getter]

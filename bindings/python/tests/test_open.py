@@ -57,8 +57,9 @@ def test_from_bytes() -> None:
             assert rmnet.Session.from_bytes(form, device="cpu", size=32).labels is None
     plain = rmnet.Session.from_bytes(bytearray(data), device="cpu", size=(32, 32))
     assert plain.labels is None and plain.features(images).shape == (14, 64) and plain.verify().ok
-    with pytest.raises(rmnet.Error, match="cannot be pickled: write them to a file"):
+    with pytest.raises(rmnet.PicklingError, match="cannot be pickled: write them to a file") as caught:
         pickle.dumps(plain)
+    assert isinstance(caught.value, pickle.PicklingError)
     with pytest.raises(rmnet.CheckpointError, match="bytes"):
         rmnet.Session.from_bytes(b"no checkpoint", device="cpu")
     with pytest.raises(TypeError, match="found str"):
@@ -241,6 +242,40 @@ def test_a_tuning_is_used(device: str, tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(tuned)).tuned_dispatches == tuned.tuned_dispatches
     images = np.random.default_rng(1).standard_normal((1, 3, 8, 8), np.float32)
     assert relative(tuned.run(images), plain.run(images)) < 1e-5
+
+
+def test_the_results_of_self_tests_are_kept(device: str, tmp_path: Path) -> None:
+    record = tmp_path / "self-tests.json"
+    options: dict[str, Any] = {"device": device, "batch": 14, "self_test_record": record}
+    session = rmnet.Session(DIGITS, **options)
+    assert session.quarantined == [] and record.exists() == session.is_on_gpu
+    with pytest.raises(rmnet.FileError, match="^self_test_record: .*regular file"):
+        rmnet.Session(DIGITS, device, self_test_record=tmp_path)
+    if not session.is_on_gpu:
+        return
+    # A fault as another process would have written it, of kernels that others can take the place of.
+    kernel = '"kernel": "software-winograd-4x4 '
+    spoiled = record.read_text().replace(kernel, f'"wrong": "a planted fault", {kernel}', 1)
+    record.write_text(spoiled)
+    # What is wrong stays so in this process.
+    code = f"""
+import json, pickle, rmnet
+session = rmnet.Session({str(DIGITS)!r}, {device!r}, batch=14, self_test_record={str(record)!r})
+untested = rmnet.Session({str(DIGITS)!r}, {device!r}, self_test=False, self_test_record="/no/such/folder/file")
+again = pickle.loads(pickle.dumps(session))
+assert again.quarantined == session.quarantined and untested.quarantined == []
+print(json.dumps([*session.quarantined, {IMAGES[0].stem[-1]!r} == session.classify([{str(IMAGES[0])!r}])[0][0].label]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=300)
+    (family, precision, problem), right = json.loads(done.stdout)
+    assert (family, precision) == ("software-winograd-4x4", "f32") and "a planted fault" in problem and right
+    assert "a planted fault" in record.read_text()
+    # No other kernel computes the first convolution.
+    first = '"kernel": "software-direct '
+    record.write_text(spoiled.replace(first, f'"wrong": "a second fault", {first}', 1))
+    code = f"import rmnet; rmnet.Session({str(DIGITS)!r}, {device!r}, batch=14, self_test_record={str(record)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert "DeviceError" in done.stderr and "a second fault" in done.stderr
 
 
 def test_convert_writes_what_a_session_opens(tmp_path: Path) -> None:

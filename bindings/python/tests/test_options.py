@@ -37,7 +37,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"keep": [b"layer1"]}, "keep: expected a text"),
     ({"mode": "\ud800"}, "mode: expected a text that UTF-8 can encode"),
     ({"device": "\ud800"}, "device: expected a text"),
+    ({"device": True}, "device: expected None, a text or the number of an adapter, found True"),
+    ({"device": 0.0}, "device: expected None, a text or the number of an adapter, found 0.0"),
+    ({"device": -1}, "device: expected a whole number, at least 0, found -1"),
     ({"tuning": 3}, "tuning: expected a path, found int"),
+    ({"self_test_record": True}, "self_test_record: expected a path, found bool"),
 ]
 
 

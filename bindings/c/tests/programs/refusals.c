@@ -10,12 +10,21 @@ static void structs(const char *checkpoint)
     options.size = 0;
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "options: expected `size`");
     EXPECT(session == NULL); /* also where the call failed */
-    options.size = sizeof options - 1;
+    options.size = offsetof(rmnet_options, self_test_record_path) - 1; /* less than the first version had */
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "found");
     options.size = 2 * sizeof options + 1;
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "options: expected `size`");
     options.size = (size_t)-1;
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "found");
+
+    /* The struct of an older header: what lies behind it is not read. */
+    options = rmnet_options_default();
+    options.size = offsetof(rmnet_options, self_test_record_path);
+    options.device = "cpu";
+    options.reserved = 1;
+    EXPECT(rmnet_session_open(checkpoint, &options, &session) == RMNET_OK);
+    rmnet_session_free(session);
+    session = NULL;
 
     /* The struct of a newer header: accepted unless a field is set that this library does not know. */
     memset(&newer, 0, sizeof newer);
@@ -56,6 +65,12 @@ static void options(const char *checkpoint)
     options.safe_shaders = 2;
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "options.safe_shaders");
     options.safe_shaders = 0;
+    options.skip_self_test = 2;
+    REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "options.skip_self_test: expected 0 or 1, found 2");
+    options.skip_self_test = 0;
+    options.reserved = 1;
+    REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "options.reserved: expected 0, found 1");
+    options.reserved = 0;
     options.output = "no such layer";
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "no such layer");
     options.output = NULL;
@@ -71,7 +86,7 @@ static void options(const char *checkpoint)
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_INPUT, "input size 64x");
     options.input_height = options.input_width = 0;
     options.batch = (size_t)-1;
-    REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_RESOURCES, "the batch may hold at most");
+    REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_USAGE, "batch: expected at most");
     options.batch = 0;
     options.threads = (size_t)-1;
     REFUSED(rmnet_session_open(checkpoint, &options, &session), RMNET_ERROR_RESOURCES, "threads cannot be had");

@@ -20,10 +20,22 @@ from ._errors import (
     NotFoundError,
     OptionError,
     OutOfMemoryError,
+    PicklingError,
     PlanError,
 )
 from ._files import adapters, convert, prune
-from ._reports import Adapter, Assumption, Block, BlockProof, Converted, Memory, Prediction, Proof, Pruned
+from ._reports import (
+    Adapter,
+    Assumption,
+    Block,
+    BlockProof,
+    Converted,
+    Memory,
+    Prediction,
+    Proof,
+    Pruned,
+    Quarantined,
+)
 from ._rmnet import __version__
 from ._session import Session
 
@@ -49,10 +61,12 @@ __all__ = [
     "NotFoundError",
     "OptionError",
     "OutOfMemoryError",
+    "PicklingError",
     "PlanError",
     "Prediction",
     "Proof",
     "Pruned",
+    "Quarantined",
     "Session",
     "__version__",
     "adapters",

@@ -1,5 +1,7 @@
 """The exceptions of the package. Each is an `Error`, and the built-in exception that a caller would expect."""
 
+import pickle
+
 
 class Error(Exception):
     """Any error of rmnet. Its text names what was expected and what was found."""
@@ -55,6 +57,10 @@ class DeviceError(Error, RuntimeError):
 
 class DeviceTimeoutError(DeviceError, TimeoutError):
     """The device did not respond within the session's timeout."""
+
+
+class PicklingError(Error, pickle.PicklingError):
+    """A session that cannot be pickled, since no other process could open it again."""
 
 
 class ForkError(Error, RuntimeError):

@@ -32,6 +32,8 @@ class SessionArgs(TypedDict):
     timeout: float | None
     check_input: bool
     tuning: str | None
+    self_test: bool
+    self_test_record: str | None
 
 
 class LeastArgs(TypedDict):

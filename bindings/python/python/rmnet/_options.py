@@ -34,6 +34,8 @@ class SessionOptions(TypedDict, total=False):
     threads: int | None
     timeout: float | None
     check_input: bool
+    self_test: bool
+    self_test_record: Path | None
 
 
 DEFAULTS: SessionOptions = {
@@ -50,6 +52,8 @@ DEFAULTS: SessionOptions = {
     "threads": None,
     "timeout": None,
     "check_input": True,
+    "self_test": True,
+    "self_test_record": None,
 }
 
 
@@ -101,6 +105,22 @@ def text(name: str, value: object) -> str:
     except UnicodeEncodeError as error:
         raise OptionError(f"{name}: expected a text that UTF-8 can encode, found {value!r}") from error
     return value
+
+
+def _device_text(value: object) -> str:
+    """A device as the native half takes it."""
+    if value is None:
+        return "auto"
+    if isinstance(value, str):
+        return text("device", value)
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise OptionError(f"device: expected None, a text or the number of an adapter, found {_shown(value)}")
+    return str(whole_number("device", value, 0))
+
+
+def _whole_path(name: str, value: Path | None) -> str | None:
+    """An absolute path, as a process that opens a pickle may be in another folder."""
+    return None if value is None else os.path.abspath(path_text(name, value))
 
 
 def path_text(name: str, value: object) -> str:
@@ -160,14 +180,20 @@ def native_args(options: SessionOptions) -> tuple[SessionOptions, LoadArgs, Sess
     batch, threads, timeout = whole_number("batch", options["batch"]), options["threads"], options["timeout"]
     threads = None if threads is None else whole_number("threads", threads)
     timeout = None if timeout is None else real_number("timeout", timeout, "seconds")
-    tuning = options["tuning"]
-    tuning = None if tuning is None else os.path.abspath(path_text("tuning", tuning))
-    device = options["device"]
+    tuning = _whole_path("tuning", options["tuning"])
+    record = _whole_path("self_test_record", options["self_test_record"])
     load = load_args(options["size"], options["assume"])
     assume = dict(pairs("assume", options["assume"])) or None
-    stored: SessionOptions = {**options, "size": load["size"], "assume": assume, "keep": names, "tuning": tuning}
+    stored: SessionOptions = {
+        **options,
+        "size": load["size"],
+        "assume": assume,
+        "keep": names,
+        "tuning": tuning,
+        "self_test_record": record,
+    }
     native: SessionArgs = {
-        "device": "auto" if device is None else text("device", str(device)),
+        "device": _device_text(options["device"]),
         "precision": text("precision", options["precision"]),
         "batch": batch,
         "output": text("output", options["output"]),
@@ -178,5 +204,7 @@ def native_args(options: SessionOptions) -> tuple[SessionOptions, LoadArgs, Sess
         "timeout": timeout,
         "check_input": bool(options["check_input"]),
         "tuning": tuning,
+        "self_test": bool(options["self_test"]),
+        "self_test_record": record,
     }
     return stored, load, native

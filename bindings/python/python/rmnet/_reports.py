@@ -45,6 +45,17 @@ class Assumption(NamedTuple):
     """Whether `assume` or a config file stated it; if not, it is the family's convention."""
 
 
+class Quarantined(NamedTuple):
+    """A family of kernels that is not used, because the driver computes it wrong."""
+
+    family: str
+    """Its name, such as ``"winograd-fused"``."""
+    precision: str
+    """The precision in which it is not used: ``"f32"`` or ``"f16"``."""
+    problem: str
+    """The kernel that was tested, and its first wrong value."""
+
+
 class Memory(NamedTuple):
     """Bytes that a session holds on its device."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from . import _rmnet
-from ._errors import DtypeError, Error, InputError
+from ._errors import DtypeError, InputError, PicklingError
 from ._inputs import (
     ENCODED,
     ArrayLike,
@@ -35,7 +35,7 @@ from ._options import (
     path_text,
     whole_number,
 )
-from ._reports import Assumption, Block, BlockProof, Memory, Prediction, Proof
+from ._reports import Assumption, Block, BlockProof, Memory, Prediction, Proof, Quarantined
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -90,6 +90,13 @@ class Session:
         Seconds to wait for a GPU before a run fails. 5 minutes by default.
     check_input
         Whether a run refuses NaN and infinities in its input.
+    self_test
+        Whether the kernels of a GPU are tested when a driver is first used in a process, and left out where they are
+        wrong (`quarantined`).
+    self_test_record
+        A JSON file that keeps the results of these tests from one process to the next. It is read where it exists, and
+        written, in a folder that exists, when a test has a new result. Delete it to have everything tested again.
+        Without it every process tests once; without `self_test` it is left alone.
 
     Raises
     ------
@@ -124,6 +131,8 @@ class Session:
         threads: int | None = None,
         timeout: float | None = None,
         check_input: bool = True,
+        self_test: bool = True,
+        self_test_record: Path | None = None,
     ) -> None:
         options: SessionOptions = {
             "device": device,
@@ -139,6 +148,8 @@ class Session:
             "threads": threads,
             "timeout": timeout,
             "check_input": check_input,
+            "self_test": self_test,
+            "self_test_record": self_test_record,
         }
         # Absolute, as a process that opens the pickle may be in another folder.
         path = os.path.abspath(path_text("path", path))
@@ -188,7 +199,7 @@ class Session:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._path is None:
-            raise Error(
+            raise PicklingError(
                 "a session from bytes cannot be pickled: write them to a file, and open the session from its path"
             )
         return _reopen, (type(self), self._path, self._options)
@@ -377,6 +388,13 @@ class Session:
         feature.
         """
         return self._core.passed_over
+
+    @property
+    def quarantined(self) -> list[Quarantined]:
+        """The families of kernels that this session would use if the driver did not compute them wrong: other kernels
+        run in their place. Empty on the CPU, and without `self_test`.
+        """
+        return [Quarantined(*quarantined) for quarantined in self._core.quarantined]
 
     @property
     def blocks(self) -> list[Block]:
