@@ -29,6 +29,8 @@ pub(super) struct Inputs<'a> {
     /// `[height, width]` of the output.
     size: [usize; 2],
     reading: Reading,
+    /// Per column of the window, the output columns for which it is inside.
+    inside: Vec<Range<usize>>,
 }
 
 /// Consecutive output pixels of one row.
@@ -118,7 +120,12 @@ pub(super) fn copied_values(k: &KRange, width: usize, pixels: usize) -> usize {
 impl<'a> Inputs<'a> {
     /// `source` holds the K range's buffer, NHWC; `size` is `[height, width]` of the output.
     pub(super) fn new(k: &'a KRange, map: &'a Prologue, source: &'a [f32], size: [usize; 2]) -> Inputs<'a> {
-        Inputs { k, map, source, size, reading: reading(k) }
+        let inside = |kx: usize| {
+            let from = |column: usize| column.saturating_sub(kx * k.dilation[1]).div_ceil(k.stride[1]);
+            from(k.padding[1])..from(k.from.size()[1] + k.padding[1])
+        };
+        let inside = (0..k.kernel[1]).map(inside).collect();
+        Inputs { k, map, source, size, reading: reading(k), inside }
     }
 
     /// Writes the rows of output pixels `pixels`, numbered row by row through the batch, to `rows`: `[segments][pixels]`. They point into
@@ -165,12 +172,8 @@ impl<'a> Inputs<'a> {
 
     /// The pixels of `run`, as indices into it, whose window's columns `first..=last` are inside.
     fn inside(&self, run: Run, first: usize, last: usize) -> Range<usize> {
-        let (k, width) = (self.k, self.k.from.size()[1]);
-        // Output columns from `lo` on, and before `hi`.
-        let lo = k.padding[1].saturating_sub(first * k.dilation[1]).div_ceil(k.stride[1]);
-        let hi = (width + k.padding[1]).saturating_sub(last * k.dilation[1]).div_ceil(k.stride[1]);
-        let lo = lo.saturating_sub(run.x).min(run.len);
-        lo..hi.saturating_sub(run.x).clamp(lo, run.len)
+        let lo = self.inside[first].start.saturating_sub(run.x).min(run.len);
+        lo..self.inside[last].end.saturating_sub(run.x).clamp(lo, run.len)
     }
 
     /// `rows` begins at the run's first pixel, `n` pixels are between segments.

@@ -193,7 +193,8 @@ impl CpuExecutor {
         let state = taken.state();
         let result = self.threads.run(|| {
             let mut crew = self.threads.crew();
-            from_planar(self.plan.input().shape, input, &mut state.input);
+            let mut workers = Workers { crew: &mut crew, scratch: &mut state.scratch };
+            from_planar(self.plan.input().shape, input, &mut state.input, &mut workers);
             for (i, dispatch) in self.plan.dispatches.iter().enumerate() {
                 let mut fits = true;
                 each(&mut || fits = self.dispatch(state, i, &mut crew));

@@ -195,7 +195,15 @@ impl PassLayout<'_> {
 
     fn chunks(&self, panels: &[Panel]) -> Vec<Chunk> {
         let widest = panels.iter().map(|p| p.vectors * self.kernels.lanes).max().unwrap_or(1);
-        let most = if self.kind != Kind::Dense { usize::MAX } else { (CHUNK_VALUES / widest).max(1) };
+        let most = match self.kind {
+            Kind::Dense => {
+                // Chunks of equal length, about as long as they should be.
+                let wanted = (CHUNK_VALUES / widest).max(1);
+                let rows = self.rows() - 1;
+                rows.div_ceil(((rows + wanted / 2) / wanted).max(1)).max(1)
+            }
+            _ => usize::MAX,
+        };
         let mut chunks = vec![Chunk { terms: vec![], rows: 0..0 }];
         let mut push = |k_range, segments: Range<usize>, values: Range<usize>| {
             let rows = segments.len() * values.len();

@@ -1,5 +1,6 @@
 //! Conversion between the callers' layout, `[batch, channels, height, width]`, and the internal one, NHWC.
 
+use super::tasks::Workers;
 use crate::kernel::BufferShape;
 
 /// Values of a buffer: NHWC has no padded channels.
@@ -7,19 +8,25 @@ pub(super) fn elements(shape: BufferShape) -> usize {
     shape.batch * shape.channels * shape.height * shape.width
 }
 
-/// `[batch, channels, height, width]` to NHWC.
-pub(super) fn from_planar(shape: BufferShape, planar: &[f32], to: &mut [f32]) {
-    let pixels = shape.height * shape.width;
-    let image = shape.channels * pixels;
-    for (from, to) in planar.chunks_exact(image).zip(to.chunks_exact_mut(image)) {
-        for (c, plane) in from.chunks_exact(pixels).enumerate() {
-            for (value, pixel) in plane.iter().zip(to.chunks_exact_mut(shape.channels)) {
+/// `[batch, channels, height, width]` to NHWC, on all threads.
+pub(super) fn from_planar(shape: BufferShape, planar: &[f32], to: &mut [f32], workers: &mut Workers<'_>) {
+    let (pixels, channels) = (shape.height * shape.width, shape.channels);
+    let parts = to.chunks_exact_mut(channels * pixels).enumerate().flat_map(|(image, to)| {
+        let parts = to.chunks_mut(PIXELS_A_PART * channels).enumerate();
+        parts.map(move |(part, to)| (image * channels * pixels + part * PIXELS_A_PART, to))
+    });
+    workers.each(parts.collect(), |(first, to), _| {
+        let count = to.len() / channels;
+        for (c, plane) in planar[first..].chunks(pixels).take(channels).enumerate() {
+            for (value, pixel) in plane[..count].iter().zip(to.chunks_exact_mut(channels)) {
                 pixel[c] = *value;
             }
         }
-    }
+    });
 }
 
+/// Pixels of a part, so that its NHWC values stay in the cache while all planes are written to them.
+const PIXELS_A_PART: usize = 1024;
 /// Pixels of NHWC converted at a time, so that their channels stay in the cache while they are written to all planes.
 const PIXELS_AT_ONCE: usize = 16;
 

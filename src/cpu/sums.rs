@@ -70,13 +70,16 @@ impl Conv<'_> {
         let mut terms = vec![];
         let tiles: Vec<Range<usize>> =
             cut(pixels.clone(), pixels.len().div_ceil(self.kernels.pixels())).collect();
+        let inputs = |i: &usize| {
+            let (k, map) = (&self.spec.k_ranges[*i], &self.packed.prologues[*i]);
+            Inputs::new(k, map, self.reads[k.from.buffer], self.spec.size)
+        };
+        let inputs: Vec<Inputs<'_>> = pass.k_ranges.iter().map(inputs).collect();
         let mut rest = &mut pointers.0[..];
         for tile in &tiles {
-            for (i, segments) in pass.k_ranges.iter().zip(&segments) {
-                let (k, map) = (&self.spec.k_ranges[*i], &self.packed.prologues[*i]);
+            for (inputs, segments) in inputs.iter().zip(&segments) {
                 let own =
                     rest.split_off_mut(..segments[0] * tile.len()).expect("there is a pointer for each");
-                let inputs = Inputs::new(k, map, self.reads[k.from.buffer], self.spec.size);
                 inputs.point(tile.clone(), own, &mut copies, zeros);
             }
         }
