@@ -3,12 +3,12 @@
 use super::minimal;
 use super::panels::{Kind, PackedConv};
 use super::pool::Window;
-use super::simd::Kernels;
 use super::sums::block_values;
 use super::target::{Conv, Target};
 use super::tasks::{Parts, Workers};
 use crate::graph::MaxPool;
 use crate::kernel::ConvSpec;
+use rmnet_simd::Kernels;
 
 /// Values of a strip of rows that are pooled: 1 MiB.
 const STRIP_VALUES: usize = 256 * 1024;
@@ -30,17 +30,18 @@ pub(super) fn run(
 
 /// Working memory of a dispatch per thread, in values: copies of inputs, pooled rows, zeros.
 pub(super) fn scratch_values(spec: &ConvSpec) -> usize {
-    let strip = |pool| strip_rows(spec, pool, usize::MAX).1.saturating_mul(spec.size[1] * spec.out_channels);
+    let row = spec.size[1].saturating_mul(spec.out_channels);
+    let strip = |pool| strip_rows(spec, pool, usize::MAX).1.saturating_mul(row);
     let strip = spec.pool.map_or(0, strip);
     block_values(spec).max(minimal::block_values(spec)).saturating_add(strip)
 }
 
 /// Rows of the pooled map that a task computes, of at most `most`, and the rows of the map that it needs.
 fn strip_rows(spec: &ConvSpec, pool: MaxPool, most: usize) -> (usize, usize) {
-    let row = spec.size[1] * spec.out_channels;
+    let row = spec.size[1].saturating_mul(spec.out_channels);
     let fit = (STRIP_VALUES / row.max(1)).saturating_sub(pool.kernel[0]) / pool.stride[0] + 1;
     let rows = fit.min(most).max(1);
-    (rows, ((rows - 1) * pool.stride[0] + pool.kernel[0]).min(spec.size[0]))
+    (rows, (rows - 1).saturating_mul(pool.stride[0]).saturating_add(pool.kernel[0]).min(spec.size[0]))
 }
 
 impl Conv<'_> {

@@ -69,9 +69,9 @@ pub(super) fn segments(k: &KRange, depthwise: bool) -> [usize; 2] {
     let per_group = if depthwise { 1 } else { k.from.channels / k.groups };
     match reading(k) {
         Reading::Direct => [1, per_group],
-        Reading::Taps => [k.kernel[0] * k.kernel[1], per_group],
-        Reading::Rows => [k.kernel[0], k.kernel[1] * per_group],
-        Reading::Copies => [1, k.kernel[0] * k.kernel[1] * per_group],
+        Reading::Taps => [k.kernel[0].saturating_mul(k.kernel[1]), per_group],
+        Reading::Rows => [k.kernel[0], k.kernel[1].saturating_mul(per_group)],
+        Reading::Copies => [1, k.kernel[0].saturating_mul(k.kernel[1]).saturating_mul(per_group)],
     }
 }
 
@@ -100,17 +100,17 @@ fn reading(k: &KRange) -> Reading {
 
 /// Most values that are copied for `pixels` pixels in a row, of an output of `width` columns.
 pub(super) fn copied_values(k: &KRange, width: usize, pixels: usize) -> usize {
-    let patch = k.kernel[0] * k.kernel[1] * k.from.channels;
+    let patch = k.kernel[0].saturating_mul(k.kernel[1]).saturating_mul(k.from.channels);
     let copies = match reading(k) {
         Reading::Direct | Reading::Taps => 0,
         Reading::Rows => {
             let inside = k.from.size()[1];
             let crosses = |x: &usize| {
-                let x = x * k.stride[1];
-                x < k.padding[1] || x + k.kernel[1] > inside + k.padding[1]
+                let x = x.saturating_mul(k.stride[1]);
+                x < k.padding[1] || x.saturating_add(k.kernel[1]) > inside.saturating_add(k.padding[1])
             };
             let rows = pixels / width.max(1) + 2;
-            ((0..width).filter(crosses).count() * rows).min(pixels)
+            (0..width).filter(crosses).count().saturating_mul(rows).min(pixels)
         }
         Reading::Copies => pixels,
     };

@@ -12,19 +12,13 @@ pub(super) const INPUTS: usize = 6;
 const FILTER_VALUES: usize = 1 << 20;
 /// Fewest channels in and out: with fewer the transforms cost more than the products they save.
 const CHANNELS: usize = 16;
-/// Fewest tiles, whose products the weights have to be read for.
-const TILES: usize = 12;
 /// Transformed inputs and outputs of a block, in values: 1 MiB.
 const BLOCK_VALUES: usize = 256 * 1024;
 
-/// Whether a K range is computed this way.
+/// Whether a K range is computed this way. Not a matter of the input's size, so that sessions of all sizes share the weights.
 pub(super) fn pays(spec: &ConvSpec, k: &KRange) -> bool {
     let (from, out) = (&k.from, spec.out_channels);
-    let batch = spec.outputs.first().map_or(0, |o| o.shape.batch);
     let plain = from.stride == 1 && !from.avg_pool_2x2 && k.prologue.is_none() && k.groups == 1;
-    let [height, width] = spec.size.map(|n| n.div_ceil(OUTPUTS));
-    // Outputs of tiles that lie outside of the image are computed for nothing.
-    let used = spec.size[0] * spec.size[1] * 4 >= height * width * OUTPUTS * OUTPUTS * 3;
     plain
         && k.kernel == [3, 3]
         && k.stride == [1, 1]
@@ -32,9 +26,7 @@ pub(super) fn pays(spec: &ConvSpec, k: &KRange) -> bool {
         && spec.pool.is_none()
         && spec.precision() == Precision::F32
         && from.channels.min(out) >= CHANNELS
-        && PLACES * from.channels * out <= FILTER_VALUES
-        && used
-        && batch * height * width >= TILES
+        && from.channels.saturating_mul(out) <= FILTER_VALUES / PLACES
 }
 
 /// `G g G'` of a 3x3 filter at all places; `g` is G.

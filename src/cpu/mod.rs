@@ -15,7 +15,6 @@ mod panels;
 mod planar;
 mod pool;
 mod scratch;
-mod simd;
 mod state;
 mod sums;
 mod target;
@@ -25,7 +24,7 @@ mod timing;
 mod winograd;
 
 pub use error::CpuError;
-pub use simd::Instructions;
+pub use rmnet_simd::Instructions;
 pub use state::RUNS_AT_ONCE;
 
 use crate::kernel::{Precision, Rounding, Spec};
@@ -34,7 +33,7 @@ use crate::plan::{BufferId, CheckedPlan, Dispatch, Kept, Memory, Plan, Values};
 use crate::threads::{Crew, Threads};
 use panels::PackedConv;
 use planar::{elements, from_planar, to_planar};
-use simd::Kernels;
+use rmnet_simd::Kernels;
 use state::{State, States};
 use tasks::Workers;
 

@@ -3,12 +3,12 @@
 use super::inputs::{Prologue, group_step, segments};
 use super::minimal::{self, PLACES, transformed};
 use super::pages;
-use super::simd::Kernels;
 use crate::kernel::{ConvSpec, Function, KRange, Rounding, WinogradTransform};
 use crate::plan::ConvWeights;
 use crate::shared::{Key, Shared};
 use crate::tensor::all_finite;
 use rayon::prelude::*;
+use rmnet_simd::Kernels;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
@@ -44,7 +44,7 @@ pub(super) struct Pass {
     pub(super) panels: Vec<Panel>,
     /// Consecutive parts of the sum of every panel; one if not dense.
     pub(super) chunks: Vec<Chunk>,
-    /// Those of all panels, each as [`Tile::weights`](super::simd::Tile) says; if dense, after its bias. For Winograd the bias of all panels,
+    /// Those of all panels, each as [`Tile::weights`](rmnet_simd::Tile) says; if dense, after its bias. For Winograd the bias of all panels,
     /// then for each place `[panels][channels][vectors * LANES]`.
     pub(super) weights: Arc<Vec<f32>>,
 }

@@ -4,10 +4,10 @@
 use super::inputs::{Copies, Inputs, copied_values, segments};
 use super::panels::{ChunkTerm, Kind, Panel, Pass};
 use super::scratch::Scratch;
-use super::simd::{CACHE_LINE, Term, Tile};
 use super::target::{Conv, Part, Target, bounds};
 use super::tasks::cut;
-use crate::kernel::{ConvSpec, Function};
+use crate::kernel::{ConvSpec, Function, KRange};
+use rmnet_simd::{CACHE_LINE, Term, Tile};
 use std::ops::Range;
 
 /// Values of inputs that a block of tiles reads, so that they stay in the cache while all weights pass by: 256 KiB.
@@ -17,10 +17,26 @@ const BLOCK_PIXELS: usize = 192;
 /// Most tiles of a block that fetch weights ahead of each other.
 const TILES_AHEAD: usize = 8;
 
-/// Most inputs that are copied for a block, in values.
+/// Most working memory of a block in values, 16 MiB, unless a single pixel needs more.
+const WORKING_VALUES: usize = 4 << 20;
+
+/// Working memory of `pixels` pixels in values: copies of inputs, and pointers to them.
+fn working_values(spec: &ConvSpec, pixels: usize) -> usize {
+    let of = |k: &KRange| {
+        let [segments, _] = segments(k, false);
+        copied_values(k, spec.size[1], pixels).saturating_add(segments.saturating_mul(2 * pixels))
+    };
+    spec.k_ranges.iter().map(of).fold(0, usize::saturating_add)
+}
+
+/// Most pixels of a block.
+fn block_pixels(spec: &ConvSpec) -> usize {
+    (WORKING_VALUES / working_values(spec, 1).max(1)).clamp(1, BLOCK_PIXELS)
+}
+
+/// Most working memory of a block, in values.
 pub(super) fn block_values(spec: &ConvSpec) -> usize {
-    let copied = spec.k_ranges.iter().map(|k| copied_values(k, spec.size[1], BLOCK_PIXELS));
-    copied.fold(0, usize::saturating_add)
+    working_values(spec, block_pixels(spec))
 }
 
 impl Conv<'_> {
@@ -28,9 +44,10 @@ impl Conv<'_> {
     pub(super) fn input_values(&self, pass: &Pass) -> usize {
         let of = |i: &usize| {
             let k = &self.spec.k_ranges[*i];
-            k.from.channels * k.stride[0] * k.stride[1] * k.from.stride * k.from.stride
+            let steps = [k.stride[0], k.stride[1], k.from.stride, k.from.stride];
+            steps.iter().fold(k.from.channels, |n, step| n.saturating_mul(*step))
         };
-        pass.k_ranges.iter().map(of).sum::<usize>().max(1)
+        pass.k_ranges.iter().map(of).fold(1, usize::saturating_add)
     }
 
     /// Computes `panels` of `pixels`, as many pixels at a time as stay in the cache.
@@ -44,6 +61,7 @@ impl Conv<'_> {
     ) {
         let height = self.kernels.pixels();
         let most = (BLOCK_VALUES / self.input_values(pass)).clamp(2 * height, BLOCK_PIXELS);
+        let most = most.min(block_pixels(self.spec));
         let blocks = pixels.len().div_ceil(most);
         for block in cut(pixels, blocks) {
             self.block(pass, block, panels.clone(), targets, scratch);

@@ -2,8 +2,8 @@
 
 use super::function::sigmoid;
 use super::panels::{Initial, PackedConv, Panel};
-use super::simd::Kernels;
 use crate::kernel::{Add, ConvSpec, Function};
+use rmnet_simd::Kernels;
 use std::ops::Range;
 
 /// A buffer that pixels are stored in, NHWC. Several threads write to it, each its own pixels or channels.

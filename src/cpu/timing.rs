@@ -1,8 +1,8 @@
 //! Times of dispatches, and the processor's peak throughput.
 
-use super::simd::{Kernels, Term, Tile};
 use super::{CpuError, CpuExecutor};
 use rayon::prelude::*;
+use rmnet_simd::{Kernels, Term, Tile};
 use std::time::{Duration, Instant};
 
 /// Depth of the multiplied tiles, whose weights fit in the nearest cache.

@@ -5,10 +5,10 @@
 
 use super::minimal::{INPUTS, OUTPUTS, PLACES, block_tiles};
 use super::panels::Pass;
-use super::simd::{InputTile, OutputTile, Term, Tile};
 use super::target::{Conv, Target, bounds};
 use super::tasks::{Workers, cut};
 use crate::kernel::KRange;
+use rmnet_simd::{InputTile, OutputTile, Term, Tile};
 use std::ops::Range;
 
 /// A block of tiles: sizes of what is computed for it.

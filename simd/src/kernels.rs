@@ -8,64 +8,72 @@ use super::{Instructions, Vector};
 /// two its 12 sums, two weights and an input take 15 of 16.
 const PIXELS: usize = 6;
 /// Values of a cache line, which a dense kernel fetches per row of weights.
-pub(in crate::cpu) const CACHE_LINE: usize = 16;
+pub const CACHE_LINE: usize = 16;
 
 /// A part of a sum: for each segment a row per pixel, of `depth` consecutive values.
 #[derive(Clone, Copy)]
-pub(in crate::cpu) struct Term {
+pub struct Term {
     /// Its first segment among all segments of the tile.
-    pub(in crate::cpu) first: usize,
-    pub(in crate::cpu) segments: usize,
-    pub(in crate::cpu) depth: usize,
+    pub first: usize,
+    /// How many segments it has.
+    pub segments: usize,
+    /// Values of a row.
+    pub depth: usize,
     /// Where in a row its values, or for depthwise the tile's first channel, begin.
-    pub(in crate::cpu) offset: usize,
+    pub offset: usize,
 }
 
 /// What one call of a kernel computes: `channels` channels of a few pixels,
 /// `out = min(max(bias + initial + sum of terms, low), high)`.
-pub(in crate::cpu) struct Tile<'a> {
-    pub(in crate::cpu) terms: &'a [Term],
+pub struct Tile<'a> {
+    /// The sum's parts, in the order in which they are added.
+    pub terms: &'a [Term],
     /// `[segments][pixels]`, each valid for its term's `offset + depth` values (dense), or `offset` and the tile's channels (depthwise).
-    pub(in crate::cpu) rows: *const *const f32,
+    pub rows: *const *const f32,
     /// Dense: `[segments * depth of all terms][vectors * LANES]`. Depthwise: for each vector of channels its bias, then a row per segment,
     /// `[channels / LANES rounded up][1 + segments of all terms][LANES]`.
-    pub(in crate::cpu) weights: *const f32,
+    pub weights: *const f32,
     /// Dense: `[vectors * LANES]`. Null: none.
-    pub(in crate::cpu) bias: *const f32,
+    pub bias: *const f32,
     /// Weights that will be needed next, fetched meanwhile; any address will do.
-    pub(in crate::cpu) next: *const f32,
-    pub(in crate::cpu) channels: usize,
+    pub next: *const f32,
+    /// Output channels that are stored.
+    pub channels: usize,
     /// Pixel `i` is at `initial + i * initial_step`; may be `out`. Null: nothing is added.
-    pub(in crate::cpu) initial: *const f32,
-    pub(in crate::cpu) initial_step: usize,
+    pub initial: *const f32,
+    /// See `initial`.
+    pub initial_step: usize,
     /// Pixel `i` is at `out + i * out_step`.
-    pub(in crate::cpu) out: *mut f32,
-    pub(in crate::cpu) out_step: usize,
-    pub(in crate::cpu) low: f32,
-    pub(in crate::cpu) high: f32,
+    pub out: *mut f32,
+    /// See `out`.
+    pub out_step: usize,
+    /// Least value stored.
+    pub low: f32,
+    /// Largest value stored.
+    pub high: f32,
 }
 
 /// # Safety
 /// The processor has the instructions, and the pointers of the tile are valid for what they say.
-pub(in crate::cpu) type Kernel = unsafe fn(&Tile<'_>);
+pub type Kernel = unsafe fn(&Tile<'_>);
 
 /// The kernels of one set of instructions.
-pub(in crate::cpu) struct Kernels {
+pub struct Kernels {
     /// Values of a vector.
-    pub(in crate::cpu) lanes: usize,
+    pub lanes: usize,
     /// By vectors of channels, less one, and by pixels, less one.
     dense: &'static [[Kernel; PIXELS]],
     /// By pixels, less one.
     depthwise: [Kernel; PIXELS],
     /// The input transform of Winograd's algorithm.
-    pub(in crate::cpu) input: unsafe fn(&InputTile<'_>),
+    pub input: unsafe fn(&InputTile<'_>),
     /// Its output transform.
-    pub(in crate::cpu) output: unsafe fn(&OutputTile<'_>),
+    pub output: unsafe fn(&OutputTile<'_>),
 }
 
 impl Kernels {
     /// The kernels of `instructions`, which the processor has: [`Instructions::available`].
-    pub(in crate::cpu) fn of(instructions: Instructions) -> &'static Kernels {
+    pub fn of(instructions: Instructions) -> &'static Kernels {
         match instructions {
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512 => &AVX512,
@@ -76,22 +84,22 @@ impl Kernels {
     }
 
     /// Largest number of pixels of a tile.
-    pub(in crate::cpu) const fn pixels(&self) -> usize {
+    pub const fn pixels(&self) -> usize {
         PIXELS
     }
 
     /// Largest number of vectors of channels of a dense tile.
-    pub(in crate::cpu) fn vectors(&self) -> usize {
+    pub fn vectors(&self) -> usize {
         self.dense.len()
     }
 
     /// The kernel of dense tiles of `pixels` pixels and `vectors` vectors of channels.
-    pub(in crate::cpu) fn dense(&self, pixels: usize, vectors: usize) -> Kernel {
+    pub fn dense(&self, pixels: usize, vectors: usize) -> Kernel {
         self.dense[vectors - 1][pixels - 1]
     }
 
     /// The kernel of depthwise tiles of `pixels` pixels.
-    pub(in crate::cpu) fn depthwise(&self, pixels: usize) -> Kernel {
+    pub fn depthwise(&self, pixels: usize) -> Kernel {
         self.depthwise[pixels - 1]
     }
 }
@@ -257,13 +265,13 @@ macro_rules! kernels {
 }
 
 #[cfg(target_arch = "x86_64")]
-kernels!(AVX512, avx512, super::super::x86::Avx512, [1 2 3 4], "avx512f");
+kernels!(AVX512, avx512, crate::x86::Avx512, [1 2 3 4], "avx512f");
 #[cfg(target_arch = "x86_64")]
-kernels!(AVX2, avx2, super::super::x86::Avx2, [1 2], "avx2,fma");
+kernels!(AVX2, avx2, crate::x86::Avx2, [1 2], "avx2,fma");
 // 32 registers on 64-bit ARM, elsewhere 16.
 #[cfg(target_arch = "aarch64")]
 kernels!(BASELINE, baseline, Portable, [1 2 3 4]);
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-kernels!(BASELINE, baseline, super::super::wasm::Simd128, [1 2]);
+kernels!(BASELINE, baseline, crate::wasm::Simd128, [1 2]);
 #[cfg(not(any(target_arch = "aarch64", all(target_arch = "wasm32", target_feature = "simd128"))))]
 kernels!(BASELINE, baseline, Portable, [1 2]);

@@ -1,7 +1,8 @@
-//! Vectors of f32, with the instructions that the processor has.
+//! The inner loops of [rmnet](https://docs.rs/rmnet)'s convolutions on a CPU, with the instructions that the processor has. A crate of its
+//! own so that it is compiled for speed where the rest is compiled for size. It is a part of rmnet: nothing here is stable.
 //!
-//! Kernels are written once, generic over [`Vector`]. For each set of instructions there is a function compiled for it ([`kernels`]), into
-//! which the generic code is inlined.
+//! Kernels are written once, generic over a vector of f32. For each set of instructions there is a function compiled for it, into which
+//! the generic code is inlined. [`Kernels::of`] has them.
 
 mod kernels;
 mod portable;
@@ -11,8 +12,8 @@ mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub(super) use kernels::{CACHE_LINE, Kernels, Term, Tile};
-pub(super) use transforms::{InputTile, OutputTile};
+pub use kernels::{CACHE_LINE, Kernel, Kernels, Term, Tile};
+pub use transforms::{InputTile, OutputTile};
 
 use std::fmt;
 
@@ -72,7 +73,7 @@ impl fmt::Display for Instructions {
 /// # Safety
 /// Of every function: the processor has the instructions of the implementation. Pointers are valid for the values that are read or
 /// written: [`Vector::LANES`] of them, or `n`.
-pub(super) trait Vector: Copy {
+trait Vector: Copy {
     /// Values of one vector.
     const LANES: usize;
 

@@ -1,5 +1,5 @@
-//! The transforms of Winograd's F(4x4, 3x3), vector by vector of channels. The matrices are those of
-//! [`WinogradTransform::F4x3`](crate::kernel::WinogradTransform).
+//! The transforms of Winograd's F(4x4, 3x3), vector by vector of channels. The matrices are those of Cook and Toom's
+//! construction at the points 0, +-1/sqrt(2), +-sqrt(2) and infinity.
 
 use super::Vector;
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
@@ -10,30 +10,37 @@ const INPUTS: usize = 6;
 const OUTPUTS: usize = 4;
 
 /// Six by six pixels to transform, `B' d B`.
-pub(in crate::cpu) struct InputTile<'a> {
+pub struct InputTile<'a> {
     /// Where the channels of each pixel begin, row by row.
-    pub(in crate::cpu) pixels: &'a [*const f32],
-    pub(in crate::cpu) channels: usize,
+    pub pixels: &'a [*const f32],
+    /// Channels of a pixel.
+    pub channels: usize,
     /// The tile's channels, rounded up to whole vectors, at each of 36 places that are `step` values apart.
-    pub(in crate::cpu) out: *mut f32,
-    pub(in crate::cpu) step: usize,
+    pub out: *mut f32,
+    /// See `out`.
+    pub step: usize,
 }
 
 /// Four by four outputs, `min(max(A' m A + bias + initial, low), high)`.
-pub(in crate::cpu) struct OutputTile<'a> {
+pub struct OutputTile<'a> {
     /// The tile's channels, in whole vectors, at each of 36 places that are `step` values apart.
-    pub(in crate::cpu) from: *const f32,
-    pub(in crate::cpu) step: usize,
-    pub(in crate::cpu) channels: usize,
-    pub(in crate::cpu) bias: *const f32,
+    pub from: *const f32,
+    /// See `from`.
+    pub step: usize,
+    /// Output channels that are stored.
+    pub channels: usize,
+    /// The channels' biases, in whole vectors.
+    pub bias: *const f32,
     /// Rows inside the image: where their first pixels are stored, and what is added to them, null if nothing is.
-    pub(in crate::cpu) rows: &'a [(*mut f32, *const f32)],
+    pub rows: &'a [(*mut f32, *const f32)],
     /// Columns inside the image.
-    pub(in crate::cpu) columns: usize,
+    pub columns: usize,
     /// Values from a pixel to the next, of the outputs and of what is added.
-    pub(in crate::cpu) steps: [usize; 2],
-    pub(in crate::cpu) low: f32,
-    pub(in crate::cpu) high: f32,
+    pub steps: [usize; 2],
+    /// Least value stored.
+    pub low: f32,
+    /// Largest value stored.
+    pub high: f32,
 }
 
 /// `B' d`
@@ -132,36 +139,6 @@ pub(super) unsafe fn output<V: Vector>(t: &OutputTile<'_>) {
                         false => value.store(to),
                     }
                 }
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cpu::simd::portable::Portable;
-    use crate::kernel::WinogradTransform;
-
-    /// The lines are the rows of the matrices.
-    #[test]
-    fn lines_are_those_of_the_matrices() {
-        let lane = |v: Portable| {
-            let mut values = [0.0; 4];
-            // SAFETY: the array holds a vector.
-            unsafe { v.store(values.as_mut_ptr()) };
-            f64::from(values[0])
-        };
-        for k in 0..INPUTS {
-            // SAFETY: every processor has these instructions.
-            let unit = std::array::from_fn(|i| unsafe { Portable::splat(f32::from(u8::from(i == k))) });
-            // SAFETY: as above.
-            let (inputs, outputs) = unsafe { (input_line(unit), output_line(unit)) };
-            for (found, row) in inputs.into_iter().zip(WinogradTransform::F4x3.input()) {
-                assert!((lane(found) - row[k]).abs() < 1e-7, "input {k}");
-            }
-            for (found, row) in outputs.into_iter().zip(WinogradTransform::F4x3.output()) {
-                assert!((lane(found) - row[k]).abs() < 1e-6, "output {k}");
             }
         }
     }
