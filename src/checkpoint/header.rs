@@ -36,7 +36,7 @@ pub(super) fn read(owner: &Owner, origin: &str) -> Result<Contents, CheckpointEr
             .map_err(|e| refuse(format!("tensor `{}`: {e}", name.escape_debug())))?;
         contents.tensors.insert(name, tensor);
     }
-    contents.metadata = metadata.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+    contents.metadata.extend(metadata.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
     Ok(contents)
 }
 

@@ -96,7 +96,7 @@ const MAX_TRIED: usize = 1024;
 
 fn best_slots(lives: &[LiveRange], lower_bound: usize) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..lives.len()).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse(lives[i].bytes), *lives[i].span.start()));
+    order.sort_unstable_by_key(|&i| (std::cmp::Reverse(lives[i].bytes), *lives[i].span.start(), i));
     let mut best = first_fit(lives, &order);
     let total = |slots: &[usize]| slots.iter().fold(0, |sum: usize, bytes| sum.saturating_add(*bytes));
     let restarts = RESTARTS.min(MAX_PLACEMENTS / lives.len().max(1)) as u64;
@@ -107,7 +107,7 @@ fn best_slots(lives: &[LiveRange], lower_bound: usize) -> (Vec<usize>, Vec<usize
         let jitter = |i: usize| {
             lives[i].bytes as u128 * u128::from(512 + hash(restart * 0x1_0000_0001 + i as u64) % 1024)
         };
-        order.sort_by_key(|&i| (std::cmp::Reverse(jitter(i)), i));
+        order.sort_unstable_by_key(|&i| (std::cmp::Reverse(jitter(i)), i));
         let tried = first_fit(lives, &order);
         if total(&tried.0) < total(&best.0) {
             best = tried;

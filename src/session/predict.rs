@@ -99,7 +99,7 @@ fn probabilities(logits: &[f32], scores: Scores) -> Option<Vec<f64>> {
 pub fn top(logits: &[f32], k: usize, scores: Scores) -> Vec<(usize, Option<f64>)> {
     let probabilities = probabilities(logits, scores);
     let mut classes: Vec<usize> = (0..logits.len()).collect();
-    classes.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+    classes.sort_unstable_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
     classes.into_iter().take(k).map(|c| (c, probabilities.as_ref().map(|p| p[c]))).collect()
 }
 

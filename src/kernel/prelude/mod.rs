@@ -133,7 +133,7 @@ impl ShaderSource {
                 writable: false,
             })
             .collect();
-        reads.sort_by_key(|buffer| match buffer.role {
+        reads.sort_unstable_by_key(|buffer| match buffer.role {
             Role::Read(n) => n,
             _ => unreachable!("only reads"),
         });

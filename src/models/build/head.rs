@@ -205,7 +205,7 @@ impl Layers<'_, '_> {
             let stem = child.trim_end_matches(|c: char| c.is_ascii_digit());
             (stem.to_string(), child[stem.len()..].parse::<usize>().ok())
         };
-        children.sort_by_key(|child| number(child));
+        children.sort_unstable_by_key(|child| (number(child), child.clone()));
         children.dedup();
         let stem = |child: &String| number(child).0;
         let ordered = children.iter().all(|c| number(c).1.is_some() && stem(c) == stem(&children[0]));
