@@ -1,22 +1,21 @@
 //! The meaning of a network's outputs: how they become scores, and the names of classes.
 
 use super::check::wrong;
-use crate::field::Field;
+use crate::field::{Field, keys};
 use crate::models::ModelError;
 use crate::models::output::Scores;
-use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// `problem_type` and `id2label` are keys of Hugging Face, `label_names` and `label_descriptions` keys of timm.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(in crate::models) struct Results {
-    problem_type: Field<String>,
-    /// Keyed by class number.
-    id2label: Field<BTreeMap<String, Field<String>>>,
-    label_names: Field<Vec<String>>,
-    /// Keyed by class name.
-    label_descriptions: Field<BTreeMap<String, Field<String>>>,
+keys! {
+    /// `problem_type` and `id2label` are keys of Hugging Face, `label_names` and `label_descriptions` keys of timm.
+    pub(in crate::models) struct Results {
+        problem_type: Field<String>,
+        /// Keyed by class number.
+        id2label: Field<BTreeMap<String, Field<String>>>,
+        label_names: Field<Vec<String>>,
+        /// Keyed by class name.
+        label_descriptions: Field<BTreeMap<String, Field<String>>>,
+    }
 }
 
 impl Results {
