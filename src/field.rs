@@ -122,6 +122,12 @@ impl FromJson for u64 {
     }
 }
 
+impl FromJson for u32 {
+    fn from_json(found: &Value) -> Option<u32> {
+        found.as_u64()?.try_into().ok()
+    }
+}
+
 impl FromJson for usize {
     fn from_json(found: &Value) -> Option<usize> {
         found.as_u64()?.try_into().ok()
