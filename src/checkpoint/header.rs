@@ -55,7 +55,8 @@ fn parse(bytes: &[u8]) -> Result<(usize, Metadata), String> {
         ));
     };
     let room = size - LENGTH - header.len();
-    if let Ok(metadata) = serde_json::from_slice::<Metadata>(header) {
+    let text = std::str::from_utf8(header).ok();
+    if let Some(metadata) = text.and_then(|text| serde_json::from_str::<Metadata>(text).ok()) {
         let end = metadata.tensors().values().map(|t| t.data_offsets.1).max().unwrap_or(0);
         if end != room {
             let what = if end > room { "truncated" } else { "trailing bytes" };

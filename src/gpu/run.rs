@@ -9,6 +9,7 @@ use super::wait::wait;
 use super::wait::{read, wait_in_background};
 use super::{GpuError, GpuExecutor};
 use crate::kernel::{BufferShape, Precision};
+use crate::order::sort_by_key;
 use crate::plan::{BufferId, Kept, KeptPart, Phases, Values};
 use std::collections::BTreeMap;
 use wgpu::{Buffer, BufferUsages, MapMode, SubmissionIndex};
@@ -164,7 +165,7 @@ impl GpuExecutor {
     fn staging_of_kept(&self) -> Vec<(BufferId, Buffer)> {
         let parts = self.plan.kept.iter().flat_map(|k| &k.parts);
         let mut ids: Vec<BufferId> = parts.map(|p| p.buffer).collect();
-        ids.sort_unstable();
+        sort_by_key(&mut ids, |id| *id);
         ids.dedup();
         let staging = |id: BufferId| {
             let descriptor = wgpu::BufferDescriptor {
