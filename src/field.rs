@@ -4,7 +4,6 @@
 //! never fails; a value of another type is refused only by code that needs the key.
 
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 
 /// A type that a key may have.
 pub(crate) trait FromJson: Sized {
@@ -158,16 +157,6 @@ impl FromJson for Map<String, Value> {
     }
 }
 
-impl<T: FromJson> FromJson for BTreeMap<String, T> {
-    fn from_json(found: &Value) -> Option<BTreeMap<String, T>> {
-        let mut map = BTreeMap::new();
-        for (key, value) in found.as_object()? {
-            map.insert(key.clone(), T::from_json(value)?);
-        }
-        Some(map)
-    }
-}
-
 /// A value for a message, truncated if it is long.
 pub(crate) fn shown(value: &Value) -> String {
     let mut text = value.to_string();
@@ -213,7 +202,5 @@ mod tests {
         assert_eq!((f64::from_json(&json!(3)), f64::from_json(&json!(true))), (Some(3.0), None));
         assert_eq!(<[u64; 2]>::from_json(&json!([1, 2])), Some([1, 2]));
         assert_eq!(<[u64; 2]>::from_json(&json!([1, 2, 3])), None);
-        let names = BTreeMap::<String, Field<String>>::from_json(&json!({ "0": "cat", "1": 2 })).unwrap();
-        assert_eq!((names["0"].get().map(String::as_str), names["1"].get()), (Some("cat"), None));
     }
 }

@@ -2,14 +2,13 @@
 
 use crate::field::{Field, FromJson, keys};
 use serde::Deserialize;
-use serde_json::{Number, Value};
-use std::collections::BTreeMap;
+use serde_json::{Map, Number, Value};
 
 keys! {
     /// Assumptions, and the list of a chain's modules.
     pub(in crate::models) struct RmnetConfig {
-        /// Assumptions by their keys.
-        pub(in crate::models) rmnet: Field<BTreeMap<String, Field<Stated>>>,
+        /// Assumptions by their keys, each [`Stated`].
+        pub(in crate::models) rmnet: Field<Map<String, Value>>,
         /// The modules of a plain chain, in order, each a [`Module`].
         pub(in crate::models) rmnet_chain: Field<Vec<Value>>,
     }
