@@ -60,6 +60,7 @@ mod embedding {}
 
 mod field;
 mod luma;
+mod order;
 mod session;
 mod shared;
 mod size;

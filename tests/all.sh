@@ -65,8 +65,9 @@ cargo fmt --check --manifest-path bindings/web/bindgen/Cargo.toml
 if rustup target add wasm32-unknown-unknown; then
     RUSTFLAGS="-Ctarget-feature=+simd128" cargo clippy --locked -p rmnet-web --features rmnet/images \
         --target wasm32-unknown-unknown --target-dir target/web -- -D warnings
+    command -v npx >/dev/null || install nodejs npm
     bash bindings/web/build.sh
-    command -v node >/dev/null || install nodejs
+    python3 bindings/web/tests/size.py
     bash bindings/web/tests/types.sh
     python3 bindings/web/tests/run.py
 else

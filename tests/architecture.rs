@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Modules from the ground up: each may use those of lower floors only.
 const FLOORS: &[(&str, u32)] = &[
     ("field", 0),
+    ("order", 0),
     ("luma", 0),
     ("shared", 0),
     ("size", 0),

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the npm package under bindings/web/dist: WebAssembly, its JavaScript, and the hand-written part.
-#   bash bindings/web/build.sh              small, as it is published
+#   bash bindings/web/build.sh              small, as it is published; JavaScript is minified where esbuild can be had from npm
 #   PROFILE=dev bash bindings/web/build.sh  quickly, for tests
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -17,3 +17,8 @@ mkdir dist
 "$root/target/web-bindgen/debug/rmnet-web-bindgen" \
     "$root/target/web/wasm32-unknown-unknown/$folder/rmnet_web.wasm" dist
 cp js/* dist/
+# Each file by itself, so that bundlers find the worker and the WebAssembly as before.
+if [ "$profile" != dev ]; then
+    npx --yes esbuild@0.28.2 dist/*.js --minify --outdir=dist --allow-overwrite --log-level=warning ||
+        echo "NOT MINIFIED: the JavaScript of the package, as esbuild could not be had from npm" >&2
+fi

@@ -36,7 +36,7 @@ pub(super) fn read(owner: &Owner, origin: &str) -> Result<Contents, CheckpointEr
             .map_err(|e| refuse(format!("tensor `{}`: {e}", name.escape_debug())))?;
         contents.tensors.insert(name, tensor);
     }
-    contents.metadata = metadata.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+    contents.metadata.extend(metadata.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
     Ok(contents)
 }
 
@@ -55,7 +55,8 @@ fn parse(bytes: &[u8]) -> Result<(usize, Metadata), String> {
         ));
     };
     let room = size - LENGTH - header.len();
-    if let Ok(metadata) = serde_json::from_slice::<Metadata>(header) {
+    let text = std::str::from_utf8(header).ok();
+    if let Some(metadata) = text.and_then(|text| serde_json::from_str::<Metadata>(text).ok()) {
         let end = metadata.tensors().values().map(|t| t.data_offsets.1).max().unwrap_or(0);
         if end != room {
             let what = if end > room { "truncated" } else { "trailing bytes" };

@@ -180,6 +180,7 @@ const PROCESSOR: &str = "processor_config.json";
 /// The JSON object in a text.
 pub(super) fn parse(text: &[u8], origin: &str) -> Result<Value, CheckpointError> {
     let refuse = |reason: String| CheckpointError::Config { origin: origin.into(), reason };
-    let value: Value = serde_json::from_slice(text).map_err(|e| refuse(e.to_string()))?;
+    let text = std::str::from_utf8(text).map_err(|e| refuse(e.to_string()))?;
+    let value: Value = serde_json::from_str(text).map_err(|e| refuse(e.to_string()))?;
     if value.is_object() { Ok(value) } else { Err(refuse("found another kind of value".into())) }
 }

@@ -47,7 +47,7 @@ pub enum AdapterChoice {
     /// The best adapter: discrete, then integrated, then others, then software. OpenGL only if no other API has an adapter.
     #[default]
     Best,
-    /// The first adapter whose name contains this text, ignoring case.
+    /// The first adapter whose name contains this text, ignoring ASCII case.
     Name(String),
     /// The adapter at this position of [`adapters`].
     Index(usize),
@@ -80,7 +80,7 @@ impl fmt::Display for AdapterChoice {
             AdapterChoice::Best => write!(f, "best"),
             AdapterChoice::Name(name) => write!(f, "{name}"),
             AdapterChoice::Index(index) => write!(f, "{index}"),
-            AdapterChoice::Backend(backend) => write!(f, "{}", format!("{backend:?}").to_lowercase()),
+            AdapterChoice::Backend(backend) => write!(f, "{}", format!("{backend:?}").to_ascii_lowercase()),
             AdapterChoice::Pci(address) => write!(f, "pci:{address}"),
         }
     }
@@ -196,8 +196,8 @@ pub(super) async fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter, GpuE
     let position = match choice {
         AdapterChoice::Index(index) => Some(*index).filter(|i| *i < found.len()),
         AdapterChoice::Name(name) => {
-            let name = name.to_lowercase();
-            reports.iter().position(|r| r.name.to_lowercase().contains(&name))
+            let name = name.to_ascii_lowercase();
+            reports.iter().position(|r| r.name.to_ascii_lowercase().contains(&name))
         }
         AdapterChoice::Pci(address) => pci_address(address)
             .and_then(|address| reports.iter().position(|r| r.pci.as_ref() == Some(&address))),

@@ -9,6 +9,7 @@ use super::wait::wait;
 use super::wait::{read, wait_in_background};
 use super::{GpuError, GpuExecutor};
 use crate::kernel::{BufferShape, Precision};
+use crate::order::sort_by_key;
 use crate::plan::{BufferId, Kept, KeptPart, Phases, Values};
 use std::collections::BTreeMap;
 use wgpu::{Buffer, BufferUsages, MapMode, SubmissionIndex};
@@ -152,10 +153,10 @@ impl GpuExecutor {
         for (id, buffer) in &staged {
             buffers.insert(*id, self.read_buffer(self.plan.buffer(*id).shape, buffer)?);
         }
-        let kept = match staged.is_empty() {
-            true => BTreeMap::new(),
-            false => self.plan.kept.iter().map(|k| (k.name.clone(), self.kept(k, &buffers))).collect(),
-        };
+        let mut kept = BTreeMap::new();
+        for k in self.plan.kept.iter().filter(|_| !staged.is_empty()) {
+            kept.insert(k.name.clone(), self.kept(k, &buffers));
+        }
         self.return_run_slot(run_slot);
         Ok(Values { output, kept })
     }
@@ -163,7 +164,9 @@ impl GpuExecutor {
     /// A staging buffer for every buffer that holds kept values.
     fn staging_of_kept(&self) -> Vec<(BufferId, Buffer)> {
         let parts = self.plan.kept.iter().flat_map(|k| &k.parts);
-        let ids: std::collections::BTreeSet<BufferId> = parts.map(|p| p.buffer).collect();
+        let mut ids: Vec<BufferId> = parts.map(|p| p.buffer).collect();
+        sort_by_key(&mut ids, |id| *id);
+        ids.dedup();
         let staging = |id: BufferId| {
             let descriptor = wgpu::BufferDescriptor {
                 label: Some("kept value"),

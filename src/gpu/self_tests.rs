@@ -158,8 +158,7 @@ impl TestedKernel {
 
 /// The version of the crate and of its shaders.
 fn version() -> String {
-    static SHADERS: LazyLock<u64> = LazyLock::new(kernel::files_hash);
-    format!("{}, shaders {:016x}", env!("CARGO_PKG_VERSION"), *SHADERS)
+    format!("{}, shaders {:016x}", env!("CARGO_PKG_VERSION"), kernel::FILES_HASH)
 }
 
 impl SelfTests {

@@ -5,6 +5,7 @@
 //! pass multiplies blocks out, for comparison and export.
 
 use super::{Activation, Weight};
+use crate::order::sort_by_key;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -232,7 +233,7 @@ impl Conv2d {
     pub fn parameters(&self) -> usize {
         let learned = |b: &&Block| !matches!(b.weight, BlockWeight::Dirac | BlockWeight::AvgPool2x2);
         let mut computed: Vec<&Range<usize>> = self.blocks.iter().filter(learned).map(|b| &b.out).collect();
-        computed.sort_unstable_by_key(|r| r.start);
+        sort_by_key(&mut computed, |r| r.start);
         let (mut biases, mut end) = (0, 0);
         for rows in computed.into_iter().filter(|_| self.has_bias) {
             biases += rows.end.saturating_sub(rows.start.max(end));

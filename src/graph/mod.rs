@@ -299,8 +299,8 @@ impl Graph {
             let inputs = node.inputs.iter().map(|v| moved[v.0]).collect();
             nodes.push(Node { inputs, ..node.clone() });
         }
-        let padding = self.padding.iter().filter(|(i, _)| needed[**i]).map(|(i, n)| (moved[*i].0, *n));
-        let padding = padding.collect();
+        let mut padding = BTreeMap::new();
+        padding.extend(self.padding.iter().filter(|(i, _)| needed[**i]).map(|(i, n)| (moved[*i].0, *n)));
         Graph::of(nodes, moved[value.0], padding)
     }
 

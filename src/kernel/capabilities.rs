@@ -83,9 +83,9 @@ impl Capabilities {
         self
     }
 
-    /// Whether kernels load quads as 64-bit integers.
+    /// Whether kernels load quads as 64-bit integers. Browsers have none.
     pub(super) fn wide_loads(&self) -> bool {
-        self.class == Class::Software && self.features.int64
+        !cfg!(target_arch = "wasm32") && self.class == Class::Software && self.features.int64
     }
 
     /// Whether buffers are placed in one arena ([`Arena`](super::Arena)): on software drivers, which compile slowly, if they have 64-bit

@@ -99,11 +99,11 @@ pub(super) fn offered<'a>(
             let choice = Choice { family: family.id(), tile };
             // On a narrow map several tiles become the same one.
             if all.iter().all(|(.., known)| known.choice != choice) {
-                all.push((rank, cost, Offered { choice, kernel }));
+                let before = all.partition_point(|(r, c, _)| r.cmp(&rank).then(c.total_cmp(&cost)).is_le());
+                all.insert(before, (rank, cost, Offered { choice, kernel }));
             }
         }
     }
-    all.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
     all.into_iter().map(|(.., offered)| offered).collect()
 }
 
@@ -111,9 +111,14 @@ pub(super) fn offered<'a>(
 /// row, then by waste.
 pub(super) fn best_first(shapes: [(usize, usize); 4], width: usize) -> Vec<(usize, usize)> {
     let covered = |pixels: usize| width.div_ceil(pixels) * pixels;
-    let mut shapes: Vec<_> = shapes.into_iter().map(|(p, q)| (p.min(width), q)).collect();
-    shapes.sort_by_key(|&(p, _)| if covered(p) * 7 < width * 8 { 0 } else { covered(p) });
-    shapes
+    let cost = |p: usize| if covered(p) * 7 < width * 8 { 0 } else { covered(p) };
+    let mut best: Vec<(usize, usize)> = vec![];
+    for (pixels, quads) in shapes {
+        let pixels = pixels.min(width);
+        let before = best.partition_point(|(p, _)| cost(*p) <= cost(pixels));
+        best.insert(before, (pixels, quads));
+    }
+    best
 }
 
 /// Moves the best guess to the front: the first shape that is `worthwhile`, else the one with the largest `size`.

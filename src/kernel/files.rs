@@ -1,10 +1,29 @@
 //! The files of `shaders/`.
 
-use twox_hash::XxHash3_64;
+/// The text of a file.
+#[cfg(not(target_arch = "wasm32"))]
+macro_rules! shader {
+    ($path:literal) => {
+        include_str!(concat!("../../shaders/", $path))
+    };
+}
+
+/// The text of a file as it is downloaded: without its comments.
+#[cfg(target_arch = "wasm32")]
+macro_rules! shader {
+    ($path:literal) => {{
+        const FILE: &str = include_str!(concat!("../../shaders/", $path));
+        const BYTES: [u8; without_comments::<{ FILE.len() }>(FILE).1] = without_comments(FILE).0;
+        match str::from_utf8(&BYTES) {
+            Ok(text) => text,
+            Err(_) => panic!("whole lines of a text are text"),
+        }
+    }};
+}
 
 macro_rules! files {
     ($($(#[$doc:meta])* $name:ident = $path:literal;)*) => {
-        $(pub(super) const $name: &str = include_str!(concat!("../../shaders/", $path));)*
+        $(pub(super) const $name: &str = shader!($path);)*
         /// Every file that a kernel is made of, by its path.
         pub(super) const ALL: &[(&str, &str)] = &[$(($path, $name)),*];
     };
@@ -58,8 +77,8 @@ macro_rules! functions {
         /// Library functions, added to a shader that calls them: name, text for f32 buffers, text for f16 buffers.
         pub(super) const FUNCTIONS: &[(&str, &str, &str)] = &[$((
             $name,
-            include_str!(concat!("../../shaders/", $single)),
-            include_str!(concat!("../../shaders/", $half)),
+            shader!($single),
+            shader!($half),
         )),*];
     };
 }
@@ -81,10 +100,60 @@ functions! {
     "words_of": "software/functions/words_of.wgsl", "software/functions/words_of.wgsl";
 }
 
-/// A hash of all files, which tells the shaders of two builds apart.
-pub(crate) fn files_hash() -> u64 {
-    let texts = ALL.iter().flat_map(|(path, text)| [*path, *text]);
-    let functions = FUNCTIONS.iter().flat_map(|(name, single, half)| [*name, *single, *half]);
-    let all = texts.chain(functions).collect::<Vec<_>>().join("\0");
-    XxHash3_64::oneshot(all.as_bytes())
+/// A hash of all files, which tells the shaders of two builds apart (FNV-1a). Its value is computed when the crate is compiled, so that a
+/// program holds only the files that it uses.
+pub(crate) const FILES_HASH: u64 = {
+    let mut hash = 0xcbf2_9ce4_8422_2325;
+    let mut file = 0;
+    while file < ALL.len() {
+        hash = hashed(hashed(hash, ALL[file].0), ALL[file].1);
+        file += 1;
+    }
+    let mut function = 0;
+    while function < FUNCTIONS.len() {
+        let (name, single, half) = FUNCTIONS[function];
+        hash = hashed(hashed(hashed(hash, name), single), half);
+        function += 1;
+    }
+    hash
+};
+
+/// The hash after one more text.
+const fn hashed(mut hash: u64, text: &str) -> u64 {
+    let mut at = 0;
+    while at < text.len() {
+        hash = (hash ^ text.as_bytes()[at] as u64).wrapping_mul(0x0100_0000_01b3);
+        at += 1;
+    }
+    // A byte that is in no text ends it.
+    (hash ^ 0xff).wrapping_mul(0x0100_0000_01b3)
+}
+
+/// A text without its lines that are comments and no markers, and how long that is: at most `N`.
+#[cfg(any(target_arch = "wasm32", test))]
+pub(super) const fn without_comments<const N: usize>(text: &str) -> ([u8; N], usize) {
+    let text = text.as_bytes();
+    let (mut out, mut length, mut at) = ([0; N], 0, 0);
+    while at < text.len() {
+        let kept = !is_comment(text, at);
+        let mut end_of_line = false;
+        while at < text.len() && !end_of_line {
+            if kept {
+                out[length] = text[at];
+                length += 1;
+            }
+            end_of_line = text[at] == b'\n';
+            at += 1;
+        }
+    }
+    (out, length)
+}
+
+/// Whether the line that begins at `at` is a comment, and no marker.
+#[cfg(any(target_arch = "wasm32", test))]
+const fn is_comment(text: &[u8], mut at: usize) -> bool {
+    while at < text.len() && text[at] == b' ' {
+        at += 1;
+    }
+    at + 2 < text.len() && text[at] == b'/' && text[at + 1] == b'/' && text[at + 2] != b'#'
 }

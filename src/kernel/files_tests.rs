@@ -1,6 +1,6 @@
 //! Every file of `shaders/` is WGSL as it stands, with its markers as comments, and every marker in it is understood.
 
-use super::files::{ALL, FUNCTIONS};
+use super::files::{ALL, FUNCTIONS, without_comments};
 use super::prelude::ShaderSource;
 use super::spec::Output;
 use super::*;
@@ -252,6 +252,29 @@ fn every_file_is_used() {
     let used: BTreeSet<&str> = ALL.iter().map(|(_, text)| *text).chain(functions).collect();
     assert_eq!(found.len(), used.len());
     assert!(found.iter().all(|text| used.contains(text.as_str())));
+}
+
+/// What a download for browsers holds of a file.
+#[test]
+fn comments_are_left_out_and_markers_are_kept() {
+    let text = "// what it is\nfn f() {\n    //\n    //# unroll\n    let url = 1u; // kept\n}\n  // end";
+    let (bytes, length) = without_comments::<100>(text);
+    let expected = "fn f() {\n    //# unroll\n    let url = 1u; // kept\n}\n";
+    assert_eq!(str::from_utf8(&bytes[..length]), Ok(expected));
+}
+
+/// An adapter without optional features is offered kernels of the families in browsers alone.
+#[test]
+fn browsers_have_every_family_that_they_can_run() {
+    for class in [Class::Integrated, Class::Discrete, Class::Software] {
+        let caps = Capabilities::WEBGPU.with(|c| c.class = class);
+        for spec in specs() {
+            for kernel in candidates(&spec, &caps).expect("kernels") {
+                let family = kernel.choice.family;
+                assert!(select::FAMILIES_IN_BROWSERS.iter().any(|f| f.id() == family), "{family}");
+            }
+        }
+    }
 }
 
 /// The table of `docs/adding-a-kernel.md`; and every family has a name that is read.

@@ -36,7 +36,7 @@ pub use bindings::{Arena, Binding, Role};
 pub use capabilities::{Capabilities, Class, Features, Limits};
 pub use choice::{Choice, ChoiceError, FamilyId, TileId};
 #[cfg(feature = "gpu")]
-pub(crate) use files::files_hash;
+pub(crate) use files::FILES_HASH;
 pub use precision::Precision;
 pub use probe::Probe;
 pub use rounding::Rounding;

@@ -10,6 +10,18 @@ use super::winograd::{self, WinogradTransform};
 use super::{Arena, Capabilities, Class, Kernel, direct, gemm, gemm_matrix, gemv, pool, stem};
 use std::sync::Arc;
 
+/// The families that a browser has the features for: neither subgroups of a known size, 64-bit integers nor matrix units. A download for
+/// browsers holds no others.
+pub(super) static FAMILIES_IN_BROWSERS: &[&dyn Family] = &[
+    &gemv::Gemv,
+    &pool::MaxPool,
+    &pool::Average,
+    &stem::Stem,
+    &winograd::WinogradFused,
+    &direct::Direct,
+    &gemm::Gemm,
+];
+
 /// All kernel families.
 static FAMILIES: &[&dyn Family] = &[
     &gemv::Gemv,
@@ -99,7 +111,7 @@ fn select_of_class(
     without: &[FamilyId],
 ) -> Result<Option<Kernel>, KernelError> {
     let (flat, target) = (flattened(spec), target(caps, arena));
-    let offers = offered(FAMILIES, &flat, &target).into_iter();
+    let offers = offered(families(), &flat, &target).into_iter();
     let mut kernels =
         offers.filter(|o| !without.contains(&o.choice.family)).map(|offered| made(offered, spec));
     let Some(first) = kernels.next() else { return Ok(None) };
@@ -132,7 +144,7 @@ pub fn candidates_in(
     let (flat, target) = (flattened(spec), target(caps, arena));
     let mut kernels = vec![];
     let mut refused = None;
-    for kernel in offered(FAMILIES, &flat, &target).into_iter().map(|offered| made(offered, spec)) {
+    for kernel in offered(families(), &flat, &target).into_iter().map(|offered| made(offered, spec)) {
         match check(spec, &kernel, caps) {
             Ok(()) => kernels.push(kernel),
             Err(e) => refused = refused.or(Some(e)),
@@ -147,6 +159,11 @@ pub fn candidates_in(
 /// Name and coverage of every family, one line each.
 pub fn coverage() -> Vec<(FamilyId, &'static str)> {
     FAMILIES.iter().map(|family| (family.id(), family.covers())).collect()
+}
+
+/// The families of this target.
+fn families() -> &'static [&'static dyn Family] {
+    if cfg!(target_arch = "wasm32") { FAMILIES_IN_BROWSERS } else { FAMILIES }
 }
 
 /// The kernel of an offered tile, with the spec's key in its shaders' first lines.
@@ -171,7 +188,7 @@ pub fn packed_weight_bytes(spec: &ConvSpec) -> u64 {
     if flat.is_matrix_vector() {
         return gemv::Gemv.weight_bytes(&flat);
     }
-    FAMILIES.iter().map(|family| family.weight_bytes(&flat)).max().unwrap_or(0)
+    families().iter().map(|family| family.weight_bytes(&flat)).max().unwrap_or(0)
 }
 
 fn check(spec: &Spec, kernel: &Kernel, caps: &Capabilities) -> Result<(), KernelError> {
@@ -201,8 +218,8 @@ fn check(spec: &Spec, kernel: &Kernel, caps: &Capabilities) -> Result<(), Kernel
 /// The target of kernels on an adapter.
 fn target<'a>(caps: &'a Capabilities, arena: Option<&'a Arena>) -> KernelTarget<'a> {
     let access: Arc<dyn Access> = match caps.class {
-        Class::Software => Arc::new(SoftwareAccess::new(caps, arena)),
-        Class::Integrated | Class::Discrete => Arc::new(Plain),
+        Class::Software if !cfg!(target_arch = "wasm32") => Arc::new(SoftwareAccess::new(caps, arena)),
+        _ => Arc::new(Plain),
     };
     KernelTarget { caps, access, arena }
 }

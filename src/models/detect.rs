@@ -91,7 +91,8 @@ fn prefixes(checkpoint: &Checkpoint) -> BTreeSet<&str> {
     let of_name = |name: &'_ str| -> Vec<usize> {
         name.match_indices('.').map(|(at, _)| at + 1).take(MAX_PREFIX_DEPTH).collect()
     };
-    let mut all = BTreeSet::from([""]);
+    let mut all = BTreeSet::new();
+    all.insert("");
     for name in checkpoint.names() {
         all.extend(of_name(name).into_iter().map(|end| &name[..end]));
     }

@@ -87,7 +87,7 @@ impl Key {
             }
             Key::StemPool | Key::ShortcutPool => matches!(value, "true" | "false"),
             Key::StrideIn => matches!(value, "1x1" | "3x3"),
-            Key::BatchNormEps => value.parse().is_ok_and(|v: f64| (0.0..=1.0).contains(&v)),
+            Key::BatchNormEps => number(value).is_some_and(|v| (0.0..=1.0).contains(&v)),
             Key::GlobalPool => value == "avg",
             Key::Activation => matches!(value, "relu" | "relu6" | "prelu"),
             Key::HeadActivation => matches!(value, "relu" | "none"),
@@ -117,9 +117,27 @@ impl FromStr for Key {
     }
 }
 
+/// The number that a text says, as JSON or with less: `1e-5`, `.00001`. JSON's parser is in every program; Rust's own would bring a table of
+/// powers of five into the download for browsers.
+pub(super) fn number(text: &str) -> Option<f64> {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let zero = if digits.starts_with('.') { "0" } else { "" };
+    serde_json::from_str(&format!("{zero}{digits}")).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_read_as_users_write_them() {
+        for text in ["1e-5", "1E-05", "0.00001", ".00001", "+1e-5"] {
+            assert_eq!(number(text), Some(1e-5), "{text}");
+        }
+        for text in ["", "NaN", "inf", "1e-5x", "1,5", "true"] {
+            assert_eq!(number(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn every_key_is_read_and_written_alike() {

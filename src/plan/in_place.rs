@@ -3,6 +3,7 @@
 use super::emit::Emitter;
 use super::{BufferId, Dispatch};
 use crate::kernel::{Add, BufferShape, ConvSpec, Layout, Spec};
+use crate::order::sort_by_key;
 
 /// Selects in-place adds. An output may overwrite an added buffer only if
 /// * each of its channels is added, unstrided, to the output channel of the same number, and the output has the same shape;
@@ -65,7 +66,7 @@ fn legal(spec: &ConvSpec, i: usize) -> bool {
     let others = spec.k_ranges.iter().map(|k| k.from.buffer);
     let mut others = others.chain(spec.adds.iter().filter_map(|a| a.gate.as_ref()).map(|g| g.buffer));
     let mut covered: Vec<_> = adds().map(|a| a.first_out..a.first_out + a.from.channels).collect();
-    covered.sort_by_key(|r| r.start);
+    sort_by_key(&mut covered, |r| r.start);
     adds().next().is_some()
         && adds().all(|a| a.is_aligned() && a.first_out == a.from.first_channel && plain(a))
         && covered.windows(2).all(|w| w[0].end <= w[1].start)
@@ -81,7 +82,7 @@ fn legal(spec: &ConvSpec, i: usize) -> bool {
 fn overwrite(d: &mut Dispatch, gone: usize) {
     let Spec::Conv(spec) = &mut d.spec else { unreachable!("only sums add") };
     let (mut own, mut others): (Vec<_>, Vec<_>) = spec.adds.drain(..).partition(|a| a.from.buffer == gone);
-    own.sort_by_key(|a| a.first_out);
+    sort_by_key(&mut own, |a| a.first_out);
     let id: BufferId = d.reads.remove(gone);
     let renumber = |b: &mut usize| *b -= usize::from(*b > gone);
     spec.k_ranges.iter_mut().for_each(|k| renumber(&mut k.from.buffer));

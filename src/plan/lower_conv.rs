@@ -7,6 +7,7 @@ use super::lower::Lowering;
 use super::weights::KWeight;
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, MaxPool, Op, ValueId, Weight};
 use crate::kernel::{BufferShape, Function, Layout};
+use crate::order::sort_by_key;
 use crate::tensor::Tensor;
 use std::ops::Range;
 use std::sync::Arc;
@@ -214,7 +215,7 @@ impl Lowering<'_> {
                 _ => ranges.push(0..self.graph.shape(v).channels),
             }
         }
-        ranges.sort_unstable_by_key(|r| r.start);
+        sort_by_key(&mut ranges, |r| r.start);
         ranges.dedup_by(|next, last| {
             let touches = next.start <= last.end;
             last.end = last.end.max(if touches { next.end } else { last.end });

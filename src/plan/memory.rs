@@ -6,6 +6,7 @@
 
 use super::emit::Emitter;
 use super::{BufferId, Place, Plan};
+use crate::order::ascending;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
@@ -95,9 +96,8 @@ const MAX_PLACEMENTS: usize = 1 << 18;
 const MAX_TRIED: usize = 1024;
 
 fn best_slots(lives: &[LiveRange], lower_bound: usize) -> (Vec<usize>, Vec<usize>) {
-    let mut order: Vec<usize> = (0..lives.len()).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse(lives[i].bytes), *lives[i].span.start()));
-    let mut best = first_fit(lives, &order);
+    let by_size = |i: usize| (std::cmp::Reverse(lives[i].bytes), *lives[i].span.start());
+    let mut best = first_fit(lives, &ascending(lives.len(), &|a, b| by_size(a).cmp(&by_size(b))));
     let total = |slots: &[usize]| slots.iter().fold(0, |sum: usize, bytes| sum.saturating_add(*bytes));
     let restarts = RESTARTS.min(MAX_PLACEMENTS / lives.len().max(1)) as u64;
     for restart in 1..=restarts {
@@ -107,8 +107,7 @@ fn best_slots(lives: &[LiveRange], lower_bound: usize) -> (Vec<usize>, Vec<usize
         let jitter = |i: usize| {
             lives[i].bytes as u128 * u128::from(512 + hash(restart * 0x1_0000_0001 + i as u64) % 1024)
         };
-        order.sort_by_key(|&i| (std::cmp::Reverse(jitter(i)), i));
-        let tried = first_fit(lives, &order);
+        let tried = first_fit(lives, &ascending(lives.len(), &|a, b| jitter(b).cmp(&jitter(a))));
         if total(&tried.0) < total(&best.0) {
             best = tried;
         }

@@ -1,6 +1,6 @@
 //! Reads preprocessing from config files.
 
-use super::files::{self, HuggingFace, Numbers, SizeKey};
+use super::files::{HuggingFace, Numbers, SizeKey, Timm};
 use super::limits::{self, CROP_PCT, FACTOR, Keys, SHIFT};
 use super::processors::{CONVNEXT, Extent, IMAGENET, NEUTRAL, Processor, READ, Rule};
 use super::{
@@ -21,7 +21,7 @@ impl Preprocess {
     /// # Errors
     /// [`PreprocessError::Config`] names a number that is out of range. An unknown value is kept in [`Preprocess::unsupported`].
     pub fn from_timm(config: &Value) -> Result<Preprocess, PreprocessError> {
-        let config: files::Timm = files::keys(config);
+        let config = Timm::read(config);
         let mut unsupported = None;
         let size = match config.input_size.read() {
             Ok(None) => Size::new(224, 224),
@@ -89,10 +89,11 @@ impl Preprocess {
     /// # Errors
     /// As [`Preprocess::from_hugging_face`].
     pub fn from_hugging_face_as(config: &Value, class: &str) -> Result<Preprocess, PreprocessError> {
-        let config = &HuggingFace::read(config);
+        let file = config.get("image_processor").filter(|inner| inner.is_object()).unwrap_or(config);
+        let config = &HuggingFace::read(file);
         let mut reader = Reader::new(config, class);
         let processor = reader.processor;
-        reader.other_keys();
+        reader.other_keys(file);
         let (size, resize, crop_pct) = reader.geometry()?;
         let interpolation = reader.resample()?;
         // Numbers are checked even if they are not used.
@@ -180,9 +181,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes the first unread key that may change pixels: keys that are off or neutral are skipped.
-    fn other_keys(&mut self) {
+    fn other_keys(&mut self, file: &Value) {
         let Processor { efficient, flip, .. } = self.processor;
-        for (key, value) in &self.config.all {
+        for (key, value) in file.as_object().into_iter().flatten() {
             let off = match value {
                 Value::Null | Value::Bool(false) => true,
                 // DPT's value for any size.

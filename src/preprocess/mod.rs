@@ -26,9 +26,11 @@ pub use image::{ImageView, PixelFormat};
 pub use limits::{MAX_BYTES, MAX_VALUE};
 pub use resample::Interpolation;
 
+use crate::field::FromJson;
+use files::Numbers;
 use limits::{Keys, MAX_SCALED, Window};
-
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fmt;
 use std::ops::Range;
 
@@ -187,16 +189,11 @@ fn is_false(v: &bool) -> bool {
 
 /// A number or a list of them.
 fn one_or_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Numbers {
-        One(f64),
-        Each(Vec<f64>),
+    match Numbers::from_json(&Value::deserialize(deserializer)?) {
+        Some(Numbers::One(v)) => Ok(vec![v]),
+        Some(Numbers::Each(list)) => Ok(list),
+        None => Err(serde::de::Error::custom("expected a number or a list of numbers")),
     }
-    Ok(match Numbers::deserialize(deserializer)? {
-        Numbers::One(v) => vec![v],
-        Numbers::Each(list) => list,
-    })
 }
 
 /// An image or a config that cannot be used.

@@ -183,7 +183,8 @@ impl Session {
             of_images(&mut value);
             Some((name.clone(), value))
         });
-        let values = Values { kept: named.collect(), output };
+        let mut values = Values { kept: BTreeMap::new(), output };
+        values.kept.extend(named);
         let Some(at) = values.output.iter().position(|v| !v.is_finite()) else { return Ok(values) };
         let shape = self.output_shape();
         let value = values.output[at];

@@ -2,6 +2,7 @@
 
 use super::{Error, Session};
 use crate::models::{OutputKind, Scores};
+use crate::order::ascending;
 
 /// A class of an image, with its score.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,8 +99,7 @@ fn probabilities(logits: &[f32], scores: Scores) -> Option<Vec<f64>> {
 /// The `k` classes with the largest logits, and their probabilities, largest first; among equal logits the lower class first.
 pub fn top(logits: &[f32], k: usize, scores: Scores) -> Vec<(usize, Option<f64>)> {
     let probabilities = probabilities(logits, scores);
-    let mut classes: Vec<usize> = (0..logits.len()).collect();
-    classes.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+    let classes = ascending(logits.len(), &|a, b| logits[b].total_cmp(&logits[a]));
     classes.into_iter().take(k).map(|c| (c, probabilities.as_ref().map(|p| p[c]))).collect()
 }
 

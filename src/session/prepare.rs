@@ -5,7 +5,7 @@ use crate::graph::Graph;
 use crate::models::Model;
 use crate::plan::{self, CheckedPlan, Plan, PlanTarget};
 use crate::rewrite::{self, BlockReport, Rewritten};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A network rewritten, planned and checked for one device and one set of [`Options`]: everything except packed weights and compiled
 /// shaders. Any number of sessions can be opened from it ([`Session::from_prepared`](super::Session::from_prepared)). It does not copy
@@ -69,10 +69,12 @@ pub fn prepare(model: &Model, options: &Options, target: PlanTarget) -> Result<P
     let model = options.output.of(model)?.into_owned();
     let rewritten = rewrite::for_mode(&model.graph, options.form())?;
     let kept = kept(&model, &rewritten, &options.keep)?;
-    let nodes: BTreeSet<&String> = kept.values().collect();
+    let mut nodes: Vec<String> = kept.values().cloned().collect();
+    nodes.sort_unstable();
+    nodes.dedup();
     let planned = plan::PlanOptions {
         batch: options.batch,
-        keep: nodes.into_iter().cloned().collect(),
+        keep: nodes,
         target,
         precision: options.precision,
         ..plan::PlanOptions::default()
@@ -96,5 +98,9 @@ fn kept(model: &Model, rewritten: &Rewritten, names: &[String]) -> Result<BTreeM
         let names = blocks.iter().map(|b| &b.block).chain(nodes).cloned().collect();
         Error::Keep { name: name.clone(), names }
     };
-    names.iter().map(|name| Ok((name.clone(), node(name).ok_or_else(|| unknown(name))?))).collect()
+    let mut kept = BTreeMap::new();
+    for name in names {
+        kept.insert(name.clone(), node(name).ok_or_else(|| unknown(name))?);
+    }
+    Ok(kept)
 }

@@ -5,6 +5,7 @@
 //! file when it is opened.
 
 use super::{Refusal, refuse, shown};
+use crate::order::sort_by_key;
 use rawzip::{CompressionMethod, ZipArchive, ZipFileHeaderRecord, ZipSliceArchive};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -61,7 +62,7 @@ impl<'a> Archive<'a> {
             taken.push(entry.local_header_offset()..range.end);
             all.push((central_name, range.start as usize..range.end as usize));
         }
-        taken.sort_unstable_by_key(|r| (r.start, r.end));
+        sort_by_key(&mut taken, |r| (r.start, r.end));
         if let Some(pair) = taken.windows(2).find(|pair| pair[0].end > pair[1].start) {
             return refuse(format!("two entries of the zip archive overlap at byte {}", pair[1].start));
         }

@@ -13,6 +13,7 @@ use super::precision::parameter_elements;
 use super::spec::{BufferShape, Layout, Operand};
 use super::template::{expand, numbered};
 use super::{Binding, Precision, Role, files};
+use crate::order::sort_by_key;
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -133,7 +134,7 @@ impl ShaderSource {
                 writable: false,
             })
             .collect();
-        reads.sort_by_key(|buffer| match buffer.role {
+        sort_by_key(&mut reads, |buffer| match buffer.role {
             Role::Read(n) => n,
             _ => unreachable!("only reads"),
         });

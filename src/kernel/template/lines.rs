@@ -2,8 +2,12 @@
 
 use super::super::files;
 
-/// `PATH:LINE: ` of the first line of a file that contains this text; empty where the expansion of loops has changed it.
+/// `PATH:LINE: ` of the first line of a file that contains this text; empty where the expansion of loops has changed it, and in browsers,
+/// for which not all files are downloaded.
 pub(super) fn place(line: &str) -> String {
+    if cfg!(target_arch = "wasm32") {
+        return String::new();
+    }
     let wanted = line.trim();
     let in_file = |(path, text): &(&str, &str)| {
         let at = text.lines().position(|l| !wanted.is_empty() && l.contains(wanted))?;

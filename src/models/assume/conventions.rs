@@ -2,7 +2,7 @@
 
 use super::{Assume, Assumption};
 use crate::models::ModelError;
-use crate::models::key::Key;
+use crate::models::key::{Key, number};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -88,7 +88,7 @@ impl Conventions {
     }
 
     pub(in crate::models) fn number(&mut self, key: Key, convention: f64) -> f64 {
-        self.take(key, plain(convention)).parse().unwrap_or(convention)
+        number(&self.take(key, plain(convention))).unwrap_or(convention)
     }
 
     pub(in crate::models) fn word(&mut self, key: Key, convention: &str) -> String {
@@ -133,7 +133,6 @@ impl Conventions {
 
 /// Whether two values of a key are equivalent.
 fn same(key: Key, a: &str, b: &str) -> bool {
-    let number = |text: &str| text.parse::<f64>().ok();
     a == b || key == Key::BatchNormEps && number(a).is_some() && number(a) == number(b)
 }
 

@@ -10,6 +10,7 @@ pub use words::in_words;
 use super::ModelError;
 use super::config::{Config, Stated, wrong};
 use super::key::Key;
+use crate::field::Field;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -71,6 +72,7 @@ impl Assume {
         let stated = config.own.rmnet.checked(CONFIG_KEY, "an object of assumptions")?;
         let Some(stated) = stated else { return Ok(self.clone()) };
         for (key, value) in stated {
+            let value = Field::<Stated>::from(value.clone());
             let text = value.checked(&format!("{CONFIG_KEY}.{key}"), EXPECTED)?.map(Stated::text);
             let text = text.ok_or_else(|| wrong(&format!("{CONFIG_KEY}.{key}"), EXPECTED, &Value::Null))?;
             all.state(key, &text)?;

@@ -6,6 +6,7 @@ use crate::models::build::layers::Layers;
 use crate::models::build::state_dict::leading_number;
 use crate::models::config::Config;
 use crate::models::key::Key;
+use crate::order::sort_by_key;
 
 /// Common names of last layers, in any library.
 const NAMES: [&str; 7] = ["fc", "head", "classifier", "linear", "last_linear", "cls_head", "logits"];
@@ -205,7 +206,7 @@ impl Layers<'_, '_> {
             let stem = child.trim_end_matches(|c: char| c.is_ascii_digit());
             (stem.to_string(), child[stem.len()..].parse::<usize>().ok())
         };
-        children.sort_by_key(|child| number(child));
+        sort_by_key(&mut children, |child| number(child));
         children.dedup();
         let stem = |child: &String| number(child).0;
         let ordered = children.iter().all(|c| number(c).1.is_some() && stem(c) == stem(&children[0]));

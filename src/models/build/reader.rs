@@ -156,8 +156,8 @@ impl<'a> TensorReader<'a> {
         let parts = self.parts();
         // Finds for example `stage5` beside `stage1` to `stage4`, or `3` in a chain of numbers.
         let stem = |part: &str| part.trim_end_matches(|c: char| c.is_ascii_digit()).to_string();
-        let sisters: BTreeSet<String> =
-            parts.iter().filter(|part| stem(part) != **part).map(|part| stem(part)).collect();
+        let mut sisters = BTreeSet::new();
+        sisters.extend(parts.iter().filter(|part| stem(part) != **part).map(|part| stem(part)));
         let is_part = |name: &str| {
             let part = first(name);
             parts.contains(part) || stem(part) != part && sisters.contains(&stem(part))
@@ -188,7 +188,7 @@ impl<'a> TensorReader<'a> {
             ignored.push(name.into());
         }
         ignored.extend(self.dict.copies().iter().map(|copy| format!("{copy}* (the same network again)")));
-        ignored.sort();
+        ignored.sort_unstable();
         Ok(Finished { assumed: self.conventions.finish(family)?, ignored })
     }
 
@@ -211,7 +211,9 @@ impl<'a> TensorReader<'a> {
 
     /// The first segments of the names that were read.
     fn parts(&self) -> BTreeSet<String> {
-        self.used.iter().map(|name| first(name).to_string()).collect()
+        let mut parts = BTreeSet::new();
+        parts.extend(self.used.iter().map(|name| first(name).to_string()));
+        parts
     }
 
     /// Names in the network whose first segment belongs to no tensor read so far.

@@ -69,7 +69,8 @@ impl<'a> StateDict<'a> {
         prefix: &'a str,
     ) -> StateDict<'a> {
         let inner = |(name, tensor): Stored<'a>| (Cow::Borrowed(&name[prefix.len()..]), (name, tensor));
-        let tensors = checkpoint.tensors_from(prefix).map(inner).collect();
+        let mut tensors = BTreeMap::new();
+        tensors.extend(checkpoint.tensors_from(prefix).map(inner));
         let mut dict = StateDict {
             checkpoint,
             config,
@@ -131,7 +132,8 @@ impl<'a> StateDict<'a> {
             let new = new.map(|(name, rest)| Cow::Owned(format!("{name}.{rest}")));
             (new.unwrap_or(old), stored)
         };
-        self.tensors = std::mem::take(&mut self.tensors).into_iter().map(named).collect();
+        let tensors = std::mem::take(&mut self.tensors);
+        self.tensors.extend(tensors.into_iter().map(named));
         self.pool_child = stages.last().map(|last| last + 1);
     }
 

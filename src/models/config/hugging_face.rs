@@ -1,36 +1,35 @@
 //! The config of Hugging Face transformers.
 
 use super::check::wrong;
-use crate::field::Field;
+use crate::field::{Field, keys};
 use crate::models::ModelError;
-use serde::Deserialize;
 
-/// The keys of a ResNet and of a MobileNetV2.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(in crate::models) struct HuggingFaceConfig {
-    pub(in crate::models) model_type: Field<String>,
-    architectures: Field<Vec<Field<String>>>,
-    pub(in crate::models) hidden_act: Field<String>,
-    pub(in crate::models) num_channels: Field<usize>,
-    // Keys of a ResNet.
-    pub(in crate::models) depths: Field<Vec<usize>>,
-    pub(in crate::models) hidden_sizes: Field<Vec<usize>>,
-    pub(in crate::models) embedding_size: Field<usize>,
-    pub(in crate::models) layer_type: Field<String>,
-    pub(in crate::models) downsample_in_bottleneck: Field<bool>,
-    pub(in crate::models) downsample_in_first_stage: Field<bool>,
-    // Keys of a MobileNetV2.
-    pub(in crate::models) image_size: Field<usize>,
-    pub(in crate::models) output_stride: Field<usize>,
-    pub(in crate::models) layer_norm_eps: Field<f64>,
-    pub(in crate::models) tf_padding: Field<bool>,
-    pub(in crate::models) first_layer_is_expansion: Field<bool>,
-    pub(in crate::models) finegrained_output: Field<bool>,
-    pub(in crate::models) depth_multiplier: Field<f64>,
-    pub(in crate::models) depth_divisible_by: Field<usize>,
-    pub(in crate::models) min_depth: Field<usize>,
-    pub(in crate::models) expand_ratio: Field<f64>,
+keys! {
+    /// The keys of a ResNet and of a MobileNetV2.
+    pub(in crate::models) struct HuggingFaceConfig {
+        pub(in crate::models) model_type: Field<String>,
+        architectures: Field<Vec<Field<String>>>,
+        pub(in crate::models) hidden_act: Field<String>,
+        pub(in crate::models) num_channels: Field<usize>,
+        // Keys of a ResNet.
+        pub(in crate::models) depths: Field<Vec<usize>>,
+        pub(in crate::models) hidden_sizes: Field<Vec<usize>>,
+        pub(in crate::models) embedding_size: Field<usize>,
+        pub(in crate::models) layer_type: Field<String>,
+        pub(in crate::models) downsample_in_bottleneck: Field<bool>,
+        pub(in crate::models) downsample_in_first_stage: Field<bool>,
+        // Keys of a MobileNetV2.
+        pub(in crate::models) image_size: Field<usize>,
+        pub(in crate::models) output_stride: Field<usize>,
+        pub(in crate::models) layer_norm_eps: Field<f64>,
+        pub(in crate::models) tf_padding: Field<bool>,
+        pub(in crate::models) first_layer_is_expansion: Field<bool>,
+        pub(in crate::models) finegrained_output: Field<bool>,
+        pub(in crate::models) depth_multiplier: Field<f64>,
+        pub(in crate::models) depth_divisible_by: Field<usize>,
+        pub(in crate::models) min_depth: Field<usize>,
+        pub(in crate::models) expand_ratio: Field<f64>,
+    }
 }
 
 impl HuggingFaceConfig {

@@ -13,7 +13,6 @@ pub(super) use own::{Module, RmnetConfig, Stated};
 pub(super) use result::Results;
 pub(super) use timm::TimmConfig;
 
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// All keys that are read from a `config.json`.
@@ -32,9 +31,12 @@ pub(super) struct Config {
 impl Config {
     /// Reads the file's object. No value is refused yet, since a key only matters if a network depends on it.
     pub(super) fn read(file: Option<&Value>) -> Config {
-        fn part<T: DeserializeOwned + Default>(file: Option<&Value>) -> T {
-            file.and_then(|object| T::deserialize(object).ok()).unwrap_or_default()
+        let file = file.unwrap_or(&Value::Null);
+        Config {
+            own: RmnetConfig::read(file),
+            results: Results::read(file),
+            timm: TimmConfig::read(file),
+            hugging_face: HuggingFaceConfig::read(file),
         }
-        Config { own: part(file), results: part(file), timm: part(file), hugging_face: part(file) }
     }
 }

@@ -1,28 +1,38 @@
 //! The keys of this crate.
 
-use crate::field::Field;
+use crate::field::{Field, FromJson, keys};
 use serde::Deserialize;
-use serde_json::{Number, Value};
-use std::collections::BTreeMap;
+use serde_json::{Map, Number, Value};
 
-/// Assumptions, and the list of a chain's modules.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(in crate::models) struct RmnetConfig {
-    /// Assumptions by their keys.
-    pub(in crate::models) rmnet: Field<BTreeMap<String, Field<Stated>>>,
-    /// The modules of a plain chain, in order.
-    pub(in crate::models) rmnet_chain: Field<Vec<Field<Module>>>,
+keys! {
+    /// Assumptions, and the list of a chain's modules.
+    pub(in crate::models) struct RmnetConfig {
+        /// Assumptions by their keys, each [`Stated`].
+        pub(in crate::models) rmnet: Field<Map<String, Value>>,
+        /// The modules of a plain chain, in order, each a [`Module`].
+        pub(in crate::models) rmnet_chain: Field<Vec<Value>>,
+    }
 }
 
 /// The value of an assumption, in JSON.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug)]
 pub(in crate::models) enum Stated {
     Word(String),
     Number(Number),
     Flag(bool),
     List(Vec<Value>),
+}
+
+impl FromJson for Stated {
+    fn from_json(found: &Value) -> Option<Stated> {
+        Some(match found {
+            Value::String(word) => Stated::Word(word.clone()),
+            Value::Number(number) => Stated::Number(number.clone()),
+            Value::Bool(flag) => Stated::Flag(*flag),
+            Value::Array(list) => Stated::List(list.clone()),
+            Value::Null | Value::Object(_) => return None,
+        })
+    }
 }
 
 impl Stated {

@@ -1,22 +1,21 @@
 //! The meaning of a network's outputs: how they become scores, and the names of classes.
 
 use super::check::wrong;
-use crate::field::Field;
+use crate::field::{Field, keys};
 use crate::models::ModelError;
 use crate::models::output::Scores;
-use serde::Deserialize;
-use std::collections::BTreeMap;
+use serde_json::{Map, Value};
 
-/// `problem_type` and `id2label` are keys of Hugging Face, `label_names` and `label_descriptions` keys of timm.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(in crate::models) struct Results {
-    problem_type: Field<String>,
-    /// Keyed by class number.
-    id2label: Field<BTreeMap<String, Field<String>>>,
-    label_names: Field<Vec<String>>,
-    /// Keyed by class name.
-    label_descriptions: Field<BTreeMap<String, Field<String>>>,
+keys! {
+    /// `problem_type` and `id2label` are keys of Hugging Face, `label_names` and `label_descriptions` keys of timm.
+    pub(in crate::models) struct Results {
+        problem_type: Field<String>,
+        /// Keyed by class number.
+        id2label: Field<Map<String, Value>>,
+        label_names: Field<Vec<String>>,
+        /// Keyed by class name.
+        label_descriptions: Field<Map<String, Value>>,
+    }
 }
 
 impl Results {
@@ -47,7 +46,7 @@ impl Results {
     /// [`ModelError::Config`] when there is not exactly one name for each class.
     pub(in crate::models) fn labels(&self, classes: usize) -> Result<Option<Vec<String>>, ModelError> {
         if let Some(map) = self.id2label.checked("id2label", "an object")? {
-            let label = |i: usize| map.get(&i.to_string())?.get().cloned();
+            let label = |i: usize| map.get(&i.to_string())?.as_str().map(String::from);
             let labels: Option<Vec<String>> =
                 if map.len() == classes { (0..classes).map(label).collect() } else { None };
             return labels.map(Some).ok_or_else(|| ModelError::Config {
@@ -67,7 +66,8 @@ impl Results {
             });
         }
         let descriptions = self.label_descriptions.get();
-        let describe = |name: &String| descriptions.and_then(|d| d.get(name)?.get()).unwrap_or(name).clone();
+        let describe =
+            |name: &String| descriptions.and_then(|d| d.get(name)?.as_str()).unwrap_or(name).to_string();
         Ok(Some(names.iter().map(describe).collect()))
     }
 }

@@ -1,28 +1,26 @@
 //! The config of timm: the architecture, and its constructor arguments.
 
-use crate::field::Field;
+use crate::field::{Field, FromJson, keys};
 use crate::models::ModelError;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::sync::LazyLock;
 
-/// The keys of timm.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(in crate::models) struct TimmConfig {
-    pub(in crate::models) architecture: Field<String>,
-    pub(in crate::models) global_pool: Field<String>,
-    pub(in crate::models) num_classes: Field<usize>,
-    pub(in crate::models) model_args: Field<ModelArgs>,
-    /// Classes and preprocessing of the published weights.
-    pub(in crate::models) pretrained_cfg: Field<PretrainedCfg>,
-    /// Older files state the preprocessing at the top level.
-    pub(in crate::models) input_size: Field<Value>,
+keys! {
+    /// The keys of timm.
+    pub(in crate::models) struct TimmConfig {
+        pub(in crate::models) architecture: Field<String>,
+        pub(in crate::models) global_pool: Field<String>,
+        pub(in crate::models) num_classes: Field<usize>,
+        pub(in crate::models) model_args: Field<ModelArgs>,
+        /// Classes and preprocessing of the published weights.
+        pub(in crate::models) pretrained_cfg: Field<PretrainedCfg>,
+        /// Older files state the preprocessing at the top level.
+        pub(in crate::models) input_size: Field<Value>,
+    }
 }
 
 /// The arguments of an architecture.
-#[derive(Default, Deserialize)]
-#[serde(from = "Map<String, Value>")]
+#[derive(Default)]
 pub(in crate::models) struct ModelArgs {
     /// All arguments, since an unknown one may change the network.
     pub(in crate::models) all: Map<String, Value>,
@@ -30,37 +28,35 @@ pub(in crate::models) struct ModelArgs {
     pub(in crate::models) known: KnownArgs,
 }
 
-/// The arguments that are read individually.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(in crate::models) struct KnownArgs {
-    pub(in crate::models) act_layer: Field<String>,
-    pub(in crate::models) avg_down: Field<bool>,
-    pub(in crate::models) basic: Field<bool>,
-    pub(in crate::models) cardinality: Field<usize>,
-    pub(in crate::models) in_chans: Field<usize>,
-    pub(in crate::models) layers: Field<Vec<usize>>,
-    pub(in crate::models) num_classes: Field<usize>,
-    pub(in crate::models) output_stride: Field<u64>,
+keys! {
+    /// The arguments that are read individually.
+    pub(in crate::models) struct KnownArgs {
+        pub(in crate::models) act_layer: Field<String>,
+        pub(in crate::models) avg_down: Field<bool>,
+        pub(in crate::models) basic: Field<bool>,
+        pub(in crate::models) cardinality: Field<usize>,
+        pub(in crate::models) in_chans: Field<usize>,
+        pub(in crate::models) layers: Field<Vec<usize>>,
+        pub(in crate::models) num_classes: Field<usize>,
+        pub(in crate::models) output_stride: Field<u64>,
+    }
 }
 
-impl From<Map<String, Value>> for ModelArgs {
-    fn from(all: Map<String, Value>) -> ModelArgs {
-        let known = KnownArgs::deserialize(Value::Object(all.clone())).unwrap_or_default();
-        ModelArgs { all, known }
+impl FromJson for ModelArgs {
+    fn from_json(found: &Value) -> Option<ModelArgs> {
+        Some(ModelArgs { all: Map::from_json(found)?, known: KnownArgs::read(found) })
     }
 }
 
 /// The part of `pretrained_cfg` that does not concern images.
-#[derive(Default, Deserialize)]
-#[serde(from = "Map<String, Value>")]
+#[derive(Default)]
 pub(in crate::models) struct PretrainedCfg {
     pub(in crate::models) num_classes: Field<usize>,
 }
 
-impl From<Map<String, Value>> for PretrainedCfg {
-    fn from(mut all: Map<String, Value>) -> PretrainedCfg {
-        PretrainedCfg { num_classes: all.remove("num_classes").map(Field::from).unwrap_or_default() }
+impl FromJson for PretrainedCfg {
+    fn from_json(found: &Value) -> Option<PretrainedCfg> {
+        found.is_object().then(|| PretrainedCfg { num_classes: Field::of(found, "num_classes") })
     }
 }
 

@@ -12,13 +12,13 @@
 //! otherwise, a layer has a bias (a batch norm a shift) if other layers of its type have one. Image size and normalisation are
 //! `input_size`, `mean`, `std` as timm writes them.
 
-use crate::field::Field;
 use crate::graph::{Activation, Conv2d, MaxPool, Op, ValueId};
 use crate::models::ModelError;
 use crate::models::architecture::Built;
 use crate::models::build::layers::{self, Layers};
 use crate::models::build::reader::TensorReader;
 use crate::models::config::{Config, Module, wrong};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// Key of the list of modules, in `config.json` or in the file's metadata.
@@ -58,12 +58,9 @@ fn modules(reader: &TensorReader<'_>, config: &Config) -> Result<Vec<Module>, Mo
     };
     let list = described.checked(KEY, "a list of modules")?;
     let list = list.ok_or_else(|| wrong(KEY, "a list of modules", &Value::Null))?;
-    let module = |(index, module): (usize, &Field<Module>)| match module {
-        Field::Given { value: Ok(module), .. } => Ok(*module),
-        Field::Given { value: Err(e), found } => {
-            Err(wrong(&format!("{KEY}.{index}"), &format!("a module ({e})"), found))
-        }
-        Field::Absent => Err(wrong(KEY, "a list of modules", &Value::Null)),
+    let module = |(index, found): (usize, &Value)| {
+        Module::deserialize(found)
+            .map_err(|e| wrong(&format!("{KEY}.{index}"), &format!("a module ({e})"), found))
     };
     list.iter().enumerate().map(module).collect()
 }

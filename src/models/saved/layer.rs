@@ -5,12 +5,12 @@ use crate::checkpoint::Checkpoint;
 use crate::graph::{Activation, Block, BlockWeight, Conv2d, MaxPool, Node, Op, Weight};
 use crate::models::build::reader::not_finite;
 use safetensors::View;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::ops::Range;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub(super) struct SavedNode {
     pub(super) name: String,
     pub(super) inputs: Vec<usize>,
@@ -39,7 +39,7 @@ impl SavedNode {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub(super) enum SavedOp {
     Conv2d {
@@ -49,13 +49,13 @@ pub(super) enum SavedOp {
         stride: [usize; 2],
         padding: [usize; 2],
         /// Omitted if it equals `padding`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         padding_end: Option<[usize; 2]>,
         /// Omitted unless padding depends on the input size.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
         same: bool,
         /// Omitted unless taps stand for a mean.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
         even: bool,
         dilation: [usize; 2],
         blocks: Vec<SavedBlock>,
@@ -83,12 +83,12 @@ pub(super) enum SavedOp {
     GlobalAverage,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub(super) struct SavedBlock {
-    out: Range<usize>,
-    input: Range<usize>,
+    pub(super) out: Range<usize>,
+    pub(super) input: Range<usize>,
     #[serde(flatten)]
-    weight: SavedWeight,
+    pub(super) weight: SavedWeight,
 }
 
 impl SavedBlock {
@@ -113,7 +113,7 @@ impl SavedBlock {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum SavedWeight {
     Dense { tensor: String, groups: usize },
@@ -134,7 +134,7 @@ impl SavedWeight {
     }
 }
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SavedActivation {
     Identity,

@@ -5,6 +5,7 @@
 //! `<layer>.bias` per convolution, as other runtimes expect.
 
 mod error;
+mod json;
 mod layer;
 
 pub use error::{METADATA_KEY, SavedError};
@@ -15,8 +16,10 @@ use crate::graph::{Graph, Shape, ValueId};
 use crate::output;
 use crate::preprocess::Preprocess;
 use error::VERSION;
+use json::{key, nodes};
 use layer::{SavedNode, read_op, saved_op};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
@@ -74,7 +77,7 @@ impl About {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct SavedChain {
     version: u32,
     #[serde(flatten)]
@@ -136,23 +139,22 @@ fn check_reads(checkpoint: &Checkpoint, nodes: &[SavedNode]) -> Result<(), Saved
 }
 
 fn read(checkpoint: &Checkpoint, json: &str) -> Result<(Graph, About), SavedError> {
-    #[derive(Deserialize)]
-    struct Versioned {
-        version: u32,
-    }
     // Metadata of this crate has nodes or at least a version, even if it is invalid otherwise.
-    let ours = match serde_json::from_str::<serde_json::Value>(json) {
-        Ok(v) => v.get("nodes").is_some() || v.get("version").is_some_and(serde_json::Value::is_u64),
+    let parsed = serde_json::from_str::<Value>(json);
+    let ours = match &parsed {
+        Ok(v) => v.get("nodes").is_some() || v.get("version").is_some_and(Value::is_u64),
         Err(_) => json.contains("\"nodes\""),
     };
     if !ours {
         return Err(SavedError::Foreign);
     }
-    let Versioned { version } = serde_json::from_str(json)?;
+    let chain = parsed?;
+    let version = key(&chain, "version")?;
     if version != VERSION {
         return Err(SavedError::Version { found: version });
     }
-    let chain: SavedChain = serde_json::from_str(json)?;
+    let about = About::deserialize(&chain)?;
+    let chain = SavedChain { version, about, input: key(&chain, "input")?, nodes: nodes(&chain)? };
     chain.about.preprocess.check_own()?;
     if chain.about.family.chars().any(char::is_control) {
         let (expected, found) =
