@@ -121,8 +121,9 @@ impl<'a> Inputs<'a> {
     /// `source` holds the K range's buffer, NHWC; `size` is `[height, width]` of the output.
     pub(super) fn new(k: &'a KRange, map: &'a Prologue, source: &'a [f32], size: [usize; 2]) -> Inputs<'a> {
         let inside = |kx: usize| {
-            let from = |column: usize| column.saturating_sub(kx * k.dilation[1]).div_ceil(k.stride[1]);
-            from(k.padding[1])..from(k.from.size()[1] + k.padding[1])
+            let from =
+                |column: usize| column.saturating_sub(kx.saturating_mul(k.dilation[1])).div_ceil(k.stride[1]);
+            from(k.padding[1])..from(k.from.size()[1].saturating_add(k.padding[1]))
         };
         let inside = (0..k.kernel[1]).map(inside).collect();
         Inputs { k, map, source, size, reading: reading(k), inside }
@@ -179,7 +180,10 @@ impl<'a> Inputs<'a> {
     /// `rows` begins at the run's first pixel, `n` pixels are between segments.
     fn taps(&self, run: Run, rows: &mut [*const f32], n: usize, zeros: &[f32]) {
         let (k, from) = (self.k, &self.k.from);
-        let (step, zeros) = (from.stride * from.shape.channels, zeros[..from.channels].as_ptr());
+        let zeros = zeros[..from.channels].as_ptr();
+        // A stride may be any number where there is only one column.
+        let step = from.stride.saturating_mul(from.shape.channels);
+        let next = k.stride[1].saturating_mul(step);
         for ky in 0..k.kernel[0] {
             let line = self.line(run.image, run.y, ky);
             for kx in 0..k.kernel[1] {
@@ -190,11 +194,11 @@ impl<'a> Inputs<'a> {
                 let rows = &mut rows[inside.clone()];
                 let (Some(line), [_, ..]) = (line, &*rows) else { continue };
                 let column = (run.x + inside.start) * k.stride[1] + kx * k.dilation[1] - k.padding[1];
-                let (first, step) = (line + column * step + from.first_channel, k.stride[1] * step);
+                let first = line + column * step + from.first_channel;
                 // All of them are inside of the source.
-                let values = &self.source[first..][..(rows.len() - 1) * step + from.channels];
+                let values = &self.source[first..][..(rows.len() - 1) * next + from.channels];
                 for (i, row) in rows.iter_mut().enumerate() {
-                    *row = values[i * step..].as_ptr();
+                    *row = values[i * next..].as_ptr();
                 }
             }
         }
@@ -203,7 +207,7 @@ impl<'a> Inputs<'a> {
     /// As [`Inputs::taps`], for whole rows of the window.
     fn rows(&self, run: Run, rows: &mut [*const f32], n: usize, copies: &mut Copies<'_>, zeros: &[f32]) {
         let (k, channels) = (self.k, self.k.from.channels);
-        let (len, step) = (k.kernel[1] * channels, k.stride[1] * channels);
+        let (len, step) = (k.kernel[1] * channels, k.stride[1].saturating_mul(channels));
         let inside = self.inside(run, 0, k.kernel[1] - 1);
         for ky in 0..k.kernel[0] {
             let rows = &mut rows[ky * n..][..run.len];
