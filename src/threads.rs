@@ -4,6 +4,7 @@
 //! sleeps until the job is done. With rayon's own waiting, a calling thread of the app's pool would run other work meanwhile; a run could
 //! then start on the stack of another run that waits.
 
+#[cfg(feature = "cpu")]
 mod crew;
 mod error;
 #[cfg(not(target_arch = "wasm32"))]
@@ -13,6 +14,7 @@ mod one;
 #[cfg(not(target_arch = "wasm32"))]
 mod pool;
 
+#[cfg(feature = "cpu")]
 pub(crate) use crew::Crew;
 pub use error::ThreadsError;
 #[cfg(target_arch = "wasm32")]

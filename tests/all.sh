@@ -76,7 +76,7 @@ fi
 step documentation and the public face
 # Docs with what is below the public face, and as users see them, which stay.
 RUSTDOCFLAGS="-D warnings" cargo doc --locked -p rmnet --no-deps --features images,onnx,internals
-RUSTDOCFLAGS="-D warnings" cargo doc --locked -p rmnet --no-deps --features images,onnx
+RUSTDOCFLAGS="-D warnings" cargo doc --locked -p rmnet -p rmnet-simd --no-deps --features images,onnx
 bash tests/public_api.sh
 step build of the tests
 cargo test --locked --workspace --no-run -q

@@ -101,11 +101,10 @@ pub(super) unsafe fn input<V: Vector>(t: &InputTile<'_>) {
             for (x, column) in columns.iter_mut().enumerate() {
                 *column = input_line(std::array::from_fn(|y| load(t.pixels[y * INPUTS + x])));
             }
-            for y in 0..INPUTS {
-                let line = input_line(std::array::from_fn(|x| columns[x][y]));
-                for (x, value) in line.into_iter().enumerate() {
-                    value.store(t.out.add((y * INPUTS + x) * t.step + channel));
-                }
+            let lines: [[V; INPUTS]; INPUTS] =
+                std::array::from_fn(|y| input_line(std::array::from_fn(|x| columns[x][y])));
+            for (place, value) in lines.as_flattened().iter().enumerate() {
+                value.store(t.out.add(place * t.step + channel));
             }
         }
     }

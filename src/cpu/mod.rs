@@ -2,8 +2,12 @@
 //!
 //! It uses the same dispatches, slots and in-place sums as on a GPU. In an f16 plan weights and stored values are rounded to f16 but kept
 //! as f32 in memory. Values are laid out as `[batch, height, width, channels]` (NHWC), so that the pixels of a tile are one slice of the
-//! output and the taps of a row are one slice of the input. Convolutions are implicit GEMMs: a tile of patches is gathered, then
-//! multiplied by the `gemm` crate.
+//! output and the taps of a row are one slice of the input.
+//!
+//! Convolutions are sums of products of a few pixels by a few vectors of channels, kept in registers (`sums`, with the kernels of
+//! `rmnet_simd`): inputs are read where they are (`inputs`), weights in the order in which the kernels need them (`panels`). Where filters
+//! are small, 3x3 convolutions are computed by Winograd's algorithm (`minimal`, `winograd`). `tasks` divides the work of a dispatch, by
+//! pixels or by channels, between threads that stay awake during a run.
 
 mod conv;
 mod error;

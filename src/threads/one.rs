@@ -1,5 +1,6 @@
 //! The one thread that there is in WebAssembly.
 
+#[cfg(feature = "cpu")]
 use super::crew::Crew;
 use super::error::ThreadsError;
 
@@ -38,6 +39,7 @@ impl Threads {
     }
 
     /// The calling thread, without helpers.
+    #[cfg(feature = "cpu")]
     pub(crate) fn crew(&self) -> Crew {
         Crew::new(0, drop)
     }

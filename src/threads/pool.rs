@@ -1,5 +1,6 @@
 //! Pools of threads.
 
+#[cfg(feature = "cpu")]
 use super::crew::Crew;
 use super::error::ThreadsError;
 use super::handover::hand_over;
@@ -91,6 +92,7 @@ impl Threads {
     }
 
     /// The calling thread, which is one of the pool, with the others as helpers.
+    #[cfg(feature = "cpu")]
     pub(crate) fn crew(&self) -> Crew {
         Crew::new(self.count() - 1, |job| self.0.spawn(job))
     }
