@@ -46,7 +46,7 @@ impl Layers {
 /// A window of any size, 3x3 convolutions beside and behind each other whose sums are added, groups, depthwise.
 fn layers(seed: u64) -> Graph {
     let mut rng = Rng(seed);
-    let [height, width] = [0; 2].map(|_| 5 + rng.below(18));
+    let [height, width] = [0; 2].map(|_| 8 + rng.below(16));
     let inputs = 1 + rng.below(9);
     let widths = [1, 3, 15, 16, 17, 24, 40, 64, 65, 100, 150];
     let channels = widths[rng.below(widths.len())];

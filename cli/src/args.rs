@@ -320,6 +320,9 @@ pub struct TimedArgs {
 pub struct BenchArgs {
     #[command(flatten)]
     pub timed: TimedArgs,
+    /// Also time so many runs at once, each from a thread of its own
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub in_flight: Option<u16>,
     /// An earlier report (--json) to compare with; exit code 7 if this run is slower
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,

@@ -183,7 +183,7 @@ fn a_batch_beyond_memory_is_refused_with_its_bytes() {
         let of = |batch| [verb, DIGITS, "--adapter", "cpu", "--batch", batch];
         fails(&of("16000000"), 6, &["out of memory", "bytes"]);
         // More than can be counted.
-        fails(&of("4294967295"), 6, &["at most", "found 4294967295"]);
+        fails(&of("4294967295"), 2, &["at most", "found 4294967295"]);
     }
 }
 
@@ -225,7 +225,8 @@ fn networks_that_overflow_exit_with_3() {
     fails(&[&["bench"], &sized as &[&str]].concat(), 3, &["overflows f32"]);
     let verified = rmnet(&[&["verify"], &sized as &[&str]].concat());
     let stderr = String::from_utf8_lossy(&verified.stderr);
-    assert!(verified.status.code() == Some(5) && stderr.contains("layer3.1: the first block"), "{stderr}");
+    // Values of 1e38: their sums overflow in the transforms of this block's second convolution.
+    assert!(verified.status.code() == Some(5) && stderr.contains("layer3.0: the first block"), "{stderr}");
 }
 
 #[test]

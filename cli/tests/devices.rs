@@ -56,6 +56,17 @@ fn usable(adapter: &Value) -> bool {
 }
 
 #[test]
+fn runs_at_a_time_are_timed() {
+    let of = |verb: &[&str]| json(Drivers::Installed, verb, 0).0;
+    let short = ["bench", DIGITS, "--adapter", "cpu", "--runs", "3", "--seconds", "0"];
+    assert!(of(&short).get("in_flight").is_none());
+    let found = of(&[&short as &[&str], &["--in-flight", "5"]].concat());
+    assert_eq!(found["in_flight"]["requests"], 5);
+    assert_eq!(found["in_flight"]["end_to_end"]["count"], 15);
+    assert!(found["in_flight"]["images_per_second"].as_f64().is_some_and(|n| n > 0.0), "{found}");
+}
+
+#[test]
 fn the_default_is_the_first_hardware_gpu_else_the_cpu() {
     for drivers in [Drivers::Installed, Drivers::Hidden] {
         let (adapters, default) = listed(drivers);

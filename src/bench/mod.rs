@@ -4,11 +4,13 @@
 //! from host tensor to host logits, with the GPU's own time beside them where the adapter has timestamps.
 
 mod baseline;
+mod in_flight;
 mod peak;
 mod profile;
 mod stats;
 
 pub use baseline::{Comparison, compare};
+pub use in_flight::{InFlight, in_flight};
 pub use peak::Peak;
 pub use profile::{Bound, DispatchProfile, Profile, profile};
 pub use stats::{Stats, drift};

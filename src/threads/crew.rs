@@ -148,7 +148,9 @@ mod tests {
         let jobs = Mutex::new(vec![]);
         let mut crew = Crew::new(3, |job| jobs.lock().unwrap().push(job));
         let count = AtomicUsize::new(0);
-        crew.together(&|| drop(count.fetch_add(1, SeqCst)));
+        crew.together(&|| {
+            count.fetch_add(1, SeqCst);
+        });
         assert_eq!(count.load(SeqCst), 1);
         drop(crew);
         // Those that come late find that it is over.

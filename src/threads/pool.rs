@@ -50,9 +50,9 @@ impl Threads {
         Ok(shared.insert(Threads::made(0)?).clone())
     }
 
-    /// Wraps the app's own pool. A run waits until one of its threads is free, so the app must not keep all of them busy. A run started
-    /// on a thread of the pool uses that thread; while its parts wait there, rayon may run other work of the app on it, possibly another
-    /// run, which then gets separate memory for its duration.
+    /// Wraps the app's own pool. A run waits until one of its threads is free, so the app must not keep all of them busy; a run started on a
+    /// thread of the pool uses that thread. Other threads join while they are free and then stay with the run until it ends, awake
+    /// between its steps, so that other work of the app waits on them for the milliseconds of a run.
     pub fn of_pool(pool: Arc<rayon::ThreadPool>) -> Threads {
         Threads(pool)
     }

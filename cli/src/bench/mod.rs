@@ -40,6 +40,8 @@ pub fn bench(args: &BenchArgs) -> Result<Report, Failure> {
 fn measure<'a>(timed: &'a Timed, args: &BenchArgs) -> Result<BenchReport<'a>, Failure> {
     let session = &timed.session;
     let warm = bench::warm(session, &timed.input, Repeat::WARM_UP, args.timed.measured())?;
+    let at_once = |n: u16| bench::in_flight(session, &timed.input, n.into(), args.timed.measured());
+    let in_flight = args.in_flight.map(at_once).transpose()?;
     // Taken before the peak is measured, which needs buffers larger than those of many networks.
     let process = bench::peak_memory();
     let peak = Peak::measure(session)?;
@@ -57,6 +59,7 @@ fn measure<'a>(timed: &'a Timed, args: &BenchArgs) -> Result<BenchReport<'a>, Fa
         },
         share_of_peak: warm.flops / peak.flops,
         warm,
+        in_flight,
         peak,
         memory: Memory {
             activations: memory.activations,

@@ -3,7 +3,7 @@
 use crate::mib;
 use crate::report::nanoseconds;
 use crate::timed::{About, ms};
-use rmnet::bench::{Comparison, Peak, Stats, Warm};
+use rmnet::bench::{Comparison, InFlight, Peak, Stats, Warm};
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::path::Path;
@@ -15,6 +15,9 @@ pub struct BenchReport<'a> {
     pub about: About<'a>,
     pub cold: Cold,
     pub warm: Warm,
+    /// Runs at a time, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<InFlight>,
     pub peak: Peak,
     pub share_of_peak: f64,
     pub memory: Memory,
@@ -131,6 +134,18 @@ impl fmt::Display for BenchReport<'_> {
                 format!("; last third {:+.1} % against the first", (d - 1.0) * 100.0)
             }),
         )?;
+        if let Some(many) = &self.in_flight {
+            writeln!(
+                f,
+                "  {} at a time: {:.1} images/s; {:.3} ms a run, p90 {:.3} ms, p99 {:.3} ms, {} runs",
+                many.requests,
+                many.images_per_second,
+                ms(many.end_to_end.p50),
+                ms(many.end_to_end.p90),
+                ms(many.end_to_end.p99),
+                many.end_to_end.count,
+            )?;
+        }
         write!(f, "\n{}; copies at {:.1} GB/s", self.memory, self.peak.bytes_per_second / 1e9)?;
         self.baseline.as_ref().map_or(Ok(()), |baseline| write!(f, "\n\n{baseline}"))
     }
