@@ -5,13 +5,14 @@ mod common;
 use common::difference;
 use common::random::{f32_error, images, network};
 use proptest::prelude::*;
-use rmnet::cpu::{CpuError, CpuExecutor};
+use rmnet::cpu::{CpuError, CpuExecutor, Instructions};
 use rmnet::gpu::{AdapterChoice, ExecOptions, Gpu, GpuError, GpuExecutor, GpuKind};
 use rmnet::graph::{Conv2d, Graph, Op, Shape, ValueId, Weight};
 use rmnet::plan::{self, Plan, PlanOptions, PlanTarget};
 use rmnet::reference;
 use rmnet::rewrite::{self, Form, Mode};
 use rmnet::tensor::Tensor;
+use rmnet::threads::Threads;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -62,7 +63,12 @@ fn oracle(graph: &Graph, input: &[f32], batch: usize, name: &str) -> Vec<f64> {
 type Execute<'a> = &'a dyn Fn(&Plan, &[f32], &[String]) -> (Vec<f32>, Vec<Vec<f32>>);
 
 fn on_cpu(plan: &Plan, input: &[f32], keep: &[String]) -> (Vec<f32>, Vec<Vec<f32>>) {
-    let cpu = common::cpu(plan);
+    // Each set of instructions in turn.
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let all = Instructions::available();
+    let instructions = all[RUNS.fetch_add(1, Ordering::Relaxed) % all.len()];
+    let threads = Threads::shared().unwrap();
+    let cpu = CpuExecutor::with_instructions(instructions, &threads, &common::checked(plan)).unwrap();
     let first = cpu.run(input).unwrap();
     let values = cpu.run_keeping(input).unwrap();
     assert_eq!(values.output, first, "a second run");

@@ -6,7 +6,7 @@ use super::{Instructions, Vector};
 
 /// Output pixels of the largest tile. With four vectors of channels its 24 sums, four weights and an input take 29 of 32 registers; with
 /// two its 12 sums, two weights and an input take 15 of 16.
-const PIXELS: usize = 6;
+pub const PIXELS: usize = 6;
 /// Values of a cache line, which a dense kernel fetches per row of weights.
 pub const CACHE_LINE: usize = 16;
 
@@ -72,8 +72,12 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// The kernels of `instructions`, which the processor has: [`Instructions::available`].
+    /// The kernels of `instructions`.
+    ///
+    /// # Panics
+    /// If they are not among [`Instructions::available`].
     pub fn of(instructions: Instructions) -> &'static Kernels {
+        assert!(Instructions::available().contains(&instructions), "this processor has no {instructions}");
         match instructions {
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512 => &AVX512,

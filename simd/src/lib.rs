@@ -12,7 +12,7 @@ mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use kernels::{CACHE_LINE, Kernel, Kernels, Term, Tile};
+pub use kernels::{CACHE_LINE, Kernel, Kernels, PIXELS, Term, Tile};
 pub use transforms::{InputTile, OutputTile};
 
 use std::fmt;

@@ -101,10 +101,13 @@ pub(super) unsafe fn input<V: Vector>(t: &InputTile<'_>) {
             for (x, column) in columns.iter_mut().enumerate() {
                 *column = input_line(std::array::from_fn(|y| load(t.pixels[y * INPUTS + x])));
             }
-            let lines: [[V; INPUTS]; INPUTS] =
-                std::array::from_fn(|y| input_line(std::array::from_fn(|x| columns[x][y])));
-            for (place, value) in lines.as_flattened().iter().enumerate() {
-                value.store(t.out.add(place * t.step + channel));
+            // Line by line: as an array of all of them they would not stay in registers.
+            #[allow(clippy::needless_range_loop)]
+            for y in 0..INPUTS {
+                let line = input_line(std::array::from_fn(|x| columns[x][y]));
+                for (x, value) in line.into_iter().enumerate() {
+                    value.store(t.out.add((y * INPUTS + x) * t.step + channel));
+                }
             }
         }
     }

@@ -1,11 +1,11 @@
 //! Convolution dispatches: their passes, and the pooling that is fused into them.
 
-use super::minimal;
 use super::panels::{Kind, PackedConv};
 use super::pool::Window;
 use super::sums::block_values;
 use super::target::{Conv, Target};
 use super::tasks::{Parts, Workers};
+use super::winograd_weights;
 use crate::graph::MaxPool;
 use crate::kernel::ConvSpec;
 use rmnet_simd::Kernels;
@@ -28,12 +28,13 @@ pub(super) fn run(
     }
 }
 
-/// Working memory of a dispatch per thread, in values: copies of inputs, pooled rows, zeros.
-pub(super) fn scratch_values(spec: &ConvSpec) -> usize {
+/// Working memory of a dispatch per thread, in values: pointers, copies of inputs, zeros, and rows that are pooled.
+pub(super) fn scratch_values(spec: &ConvSpec) -> [usize; 4] {
+    let [pointers, copies] = block_values(spec);
+    let zeros = spec.k_ranges.iter().map(|k| k.kernel[1].saturating_mul(k.from.channels)).max().unwrap_or(0);
     let row = spec.size[1].saturating_mul(spec.out_channels);
     let strip = |pool| strip_rows(spec, pool, usize::MAX).1.saturating_mul(row);
-    let strip = spec.pool.map_or(0, strip);
-    block_values(spec).max(minimal::block_values(spec)).saturating_add(strip)
+    [pointers, copies.max(winograd_weights::block_values(spec)), zeros, spec.pool.map_or(0, strip)]
 }
 
 /// Rows of the pooled map that a task computes, of at most `most`, and the rows of the map that it needs.
@@ -60,7 +61,7 @@ impl Conv<'_> {
             let inputs = self.input_values(pass).saturating_mul(pixels);
             let parts = Parts {
                 pixels,
-                pixels_at_least: self.kernels.pixels(),
+                tile: self.kernels.pixels(),
                 panels: pass.panels.len(),
                 by_panels: pass.weights.len() > inputs,
             };
@@ -96,8 +97,7 @@ impl Conv<'_> {
             let first = Window::rows_of(pool, rows.start, height).start;
             let end = Window::rows_of(pool, rows.end - 1, height).end;
             let pixels = (image * height + first) * width..(image * height + end) * width;
-            let mut map = std::mem::take(&mut scratch.map);
-            map.resize(map.len().max(pixels.len() * channels), 0.0);
+            let mut map = scratch.take_map(pixels.len() * channels);
             let target = Target::new(&mut map, channels, pixels.start, 0);
             let targets = vec![target; spec.outputs.len()];
             for pass in &self.packed.passes {

@@ -98,19 +98,22 @@ fn reading(k: &KRange) -> Reading {
     }
 }
 
+/// The output columns for which column `kx` of the window is inside.
+fn columns_inside(k: &KRange, kx: usize) -> Range<usize> {
+    let from = |column: usize| column.saturating_sub(kx.saturating_mul(k.dilation[1])).div_ceil(k.stride[1]);
+    from(k.padding[1])..from(k.from.size()[1].saturating_add(k.padding[1]))
+}
+
 /// Most values that are copied for `pixels` pixels in a row, of an output of `width` columns.
 pub(super) fn copied_values(k: &KRange, width: usize, pixels: usize) -> usize {
     let patch = k.kernel[0].saturating_mul(k.kernel[1]).saturating_mul(k.from.channels);
     let copies = match reading(k) {
         Reading::Direct | Reading::Taps => 0,
         Reading::Rows => {
-            let inside = k.from.size()[1];
-            let crosses = |x: &usize| {
-                let x = x.saturating_mul(k.stride[1]);
-                x < k.padding[1] || x.saturating_add(k.kernel[1]) > inside.saturating_add(k.padding[1])
-            };
+            let inside = columns_inside(k, 0).start..columns_inside(k, k.kernel[1] - 1).end;
+            let border = width - inside.end.min(width).saturating_sub(inside.start);
             let rows = pixels / width.max(1) + 2;
-            (0..width).filter(crosses).count().saturating_mul(rows).min(pixels)
+            border.saturating_mul(rows).min(pixels)
         }
         Reading::Copies => pixels,
     };
@@ -279,14 +282,18 @@ impl<'a> Inputs<'a> {
 
     /// `function(scale * x + shift)` of a pixel of a K range that is not grouped.
     fn apply(&self, pixel: &mut [f32]) {
-        let (Some(function), Some((scale, shift))) = (self.k.prologue, self.map) else { return };
-        for ((v, scale), shift) in pixel.iter_mut().zip(scale).zip(shift) {
-            let x = *v * scale + shift;
-            *v = match function {
-                Function::Relu => relu(x),
-                Function::Relu6 => relu6(x),
-                _ => x,
-            };
+        for (c, v) in pixel.iter_mut().enumerate() {
+            *v = self.prologue(c, *v);
+        }
+    }
+
+    fn prologue(&self, channel: usize, v: f32) -> f32 {
+        let (Some(function), Some((scale, shift))) = (self.k.prologue, self.map) else { return v };
+        let x = v * scale[channel] + shift[channel];
+        match function {
+            Function::Relu => relu(x),
+            Function::Relu6 => relu6(x),
+            _ => x,
         }
     }
 
@@ -296,15 +303,14 @@ impl<'a> Inputs<'a> {
         let rows = 2 * y..(2 * y + 2).min(shape.height);
         let columns = 2 * x..(2 * x + 2).min(shape.width);
         let scale = 1.0 / (rows.len() * columns.len()) as f32;
-        let mut element = vec![0.0; to.len()];
         to.fill(0.0);
         for y in rows {
             for x in columns.clone() {
                 let from = ((image * shape.height + y) * shape.width + x) * shape.channels
                     + self.k.from.first_channel;
-                element.copy_from_slice(&self.source[from..][..to.len()]);
-                self.apply(&mut element);
-                to.iter_mut().zip(&element).for_each(|(t, e)| *t += e);
+                for (c, (to, v)) in to.iter_mut().zip(&self.source[from..]).enumerate() {
+                    *to += self.prologue(c, *v);
+                }
             }
         }
         to.iter_mut().for_each(|t| *t *= scale);

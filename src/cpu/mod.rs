@@ -6,14 +6,13 @@
 //!
 //! Convolutions are sums of products of a few pixels by a few vectors of channels, kept in registers (`sums`, with the kernels of
 //! `rmnet_simd`): inputs are read where they are (`inputs`), weights in the order in which the kernels need them (`panels`). Where filters
-//! are small, 3x3 convolutions are computed by Winograd's algorithm (`minimal`, `winograd`). `tasks` divides the work of a dispatch, by
+//! are small, 3x3 convolutions are computed by Winograd's algorithm (`winograd`). `tasks` divides the work of a dispatch, by
 //! pixels or by channels, between threads that stay awake during a run.
 
 mod conv;
 mod error;
 mod function;
 mod inputs;
-mod minimal;
 mod pages;
 mod panels;
 mod planar;
@@ -26,6 +25,7 @@ mod tasks;
 #[cfg(not(target_arch = "wasm32"))]
 mod timing;
 mod winograd;
+mod winograd_weights;
 
 pub use error::CpuError;
 pub use rmnet_simd::Instructions;
@@ -85,9 +85,14 @@ impl CpuExecutor {
         // The caller has an input and gets an output as well.
         let caller = [plan.input().shape, plan.output().shape].map(|shape| elements(shape).saturating_mul(4));
         // Memory: all packed weights, plus the stored form of the one being packed.
-        let weights = plan.dispatches.iter().filter_map(|d| d.weights.as_ref()).flat_map(|w| &w.k_ranges);
-        let bytes = weights.map(|k| k.shape.iter().fold(4, |bytes: usize, n| bytes.saturating_mul(*n)));
-        let (all, largest) = bytes.fold((0usize, 0), |(all, most), n| (all.saturating_add(n), most.max(n)));
+        let packed = plan.dispatches.iter().map(|d| match &d.spec {
+            Spec::Conv(spec) => PackedConv::needed(spec, kernels),
+            _ => 0,
+        });
+        let all = packed.fold(0, usize::saturating_add);
+        let stored = plan.dispatches.iter().filter_map(|d| d.weights.as_ref()).flat_map(|w| &w.k_ranges);
+        let stored = stored.map(|k| k.shape.iter().fold(4, |bytes: usize, n| bytes.saturating_mul(*n)));
+        let largest = stored.max().unwrap_or(0);
         let own = State::needed(plan, threads.count());
         let parts = [own, caller[0], caller[1], all, largest];
         memory::ask("weights and activations", parts.into_iter().fold(0, usize::saturating_add))?;
@@ -124,7 +129,7 @@ impl CpuExecutor {
                 }
             })
         });
-        makers.fold(Rounding::DIRECT, Rounding::or)
+        makers.reduce(Rounding::or).unwrap_or(Rounding::DIRECT)
     }
 
     /// How each dispatch is computed, such as `winograd`.

@@ -1,8 +1,9 @@
 //! Weights of convolutions in the order in which the kernels read them.
 
 use super::inputs::{Prologue, group_step, segments};
-use super::minimal::{self, PLACES, transformed};
 use super::pages;
+use super::tasks::cut;
+use super::winograd_weights::{PLACES, pays, transformed};
 use crate::kernel::{ConvSpec, Function, KRange, Rounding, WinogradTransform};
 use crate::plan::ConvWeights;
 use crate::shared::{Key, Shared};
@@ -98,28 +99,15 @@ pub(super) fn is_depthwise(k: &KRange, out_channels: usize) -> bool {
 }
 
 impl PackedConv {
+    /// Bytes that packing takes and keeps, besides the stored form.
+    pub(super) fn needed(spec: &ConvSpec, kernels: &Kernels) -> usize {
+        layouts(spec, kernels).iter().map(PassLayout::needed).fold(0, usize::saturating_add)
+    }
+
     /// `None` if a weight or bias overflows f32.
     pub(super) fn new(spec: &ConvSpec, weights: &ConvWeights, kernels: &Kernels) -> Option<PackedConv> {
-        let kind = |i: &usize| match &spec.k_ranges[*i] {
-            k if is_depthwise(k, spec.out_channels) => Kind::Depthwise,
-            k if minimal::pays(spec, k) => Kind::Winograd,
-            _ => Kind::Dense,
-        };
-        let of = |wanted: Kind| (0..spec.k_ranges.len()).filter(move |i| kind(i) == wanted);
-        let mut groups: Vec<(Kind, Vec<usize>)> =
-            [Kind::Depthwise, Kind::Dense].map(|kind| (kind, of(kind).collect::<Vec<_>>())).into();
-        groups.extend(of(Kind::Winograd).map(|i| (Kind::Winograd, vec![i])));
-        groups.retain(|(_, k_ranges)| !k_ranges.is_empty());
-        if groups.is_empty() {
-            groups.push((Kind::Dense, vec![]));
-        }
         let mut finite = all_finite(&weights.bias);
-        let count = groups.len();
-        let pack = |(i, (kind, k_ranges)): (usize, (Kind, Vec<usize>))| {
-            let layout = PassLayout { spec, kernels, kind, k_ranges, first: i == 0, last: i + 1 == count };
-            layout.pack(weights, &mut finite)
-        };
-        let passes = groups.into_iter().enumerate().map(pack).collect();
+        let passes = layouts(spec, kernels).into_iter().map(|l| l.pack(weights, &mut finite)).collect();
         let (slopes, prologues) = (weights.slopes.clone(), weights.prologues.clone());
         finite.then_some(PackedConv { passes, slopes, prologues })
     }
@@ -155,6 +143,33 @@ impl PackedConv {
     }
 }
 
+/// The passes of a dispatch.
+fn layouts<'a>(spec: &'a ConvSpec, kernels: &'a Kernels) -> Vec<PassLayout<'a>> {
+    let kind = |i: &usize| match &spec.k_ranges[*i] {
+        k if is_depthwise(k, spec.out_channels) => Kind::Depthwise,
+        k if pays(spec, k) => Kind::Winograd,
+        _ => Kind::Dense,
+    };
+    let of = |wanted: Kind| (0..spec.k_ranges.len()).filter(move |i| kind(i) == wanted);
+    let mut groups: Vec<(Kind, Vec<usize>)> =
+        [Kind::Depthwise, Kind::Dense].map(|kind| (kind, of(kind).collect::<Vec<_>>())).into();
+    groups.extend(of(Kind::Winograd).map(|i| (Kind::Winograd, vec![i])));
+    groups.retain(|(_, k_ranges)| !k_ranges.is_empty());
+    if groups.is_empty() {
+        groups.push((Kind::Dense, vec![]));
+    }
+    let count = groups.len();
+    let layout = |(i, (kind, k_ranges)): (usize, (Kind, Vec<usize>))| PassLayout {
+        spec,
+        kernels,
+        kind,
+        k_ranges,
+        first: i == 0,
+        last: i + 1 == count,
+    };
+    groups.into_iter().enumerate().map(layout).collect()
+}
+
 /// What a pass is packed from.
 struct PassLayout<'a> {
     spec: &'a ConvSpec,
@@ -168,6 +183,22 @@ struct PassLayout<'a> {
 }
 
 impl PassLayout<'_> {
+    /// Bytes of its weights and panels.
+    fn needed(&self) -> usize {
+        let rows = match self.kind {
+            Kind::Winograd => {
+                let channels = self.spec.k_ranges[self.k_ranges[0]].from.channels;
+                PLACES.saturating_mul(channels).saturating_add(1)
+            }
+            _ => self.rows(),
+        };
+        let bytes = |piece: &Range<usize>| {
+            let lanes = piece.len().next_multiple_of(self.kernels.lanes);
+            lanes.saturating_mul(rows).saturating_mul(4).saturating_add(size_of::<Panel>())
+        };
+        self.pieces().iter().map(bytes).fold(0, usize::saturating_add)
+    }
+
     fn pack(self, weights: &ConvWeights, finite: &mut bool) -> Pass {
         if self.kind == Kind::Winograd {
             return self.pack_transformed(weights, finite);
@@ -222,8 +253,7 @@ impl PassLayout<'_> {
             // Whole segments, as many as fit, or parts of one, as even as possible.
             let (together, parts) = ((most / depth).max(1), depth.div_ceil(most));
             for first in (0..segments).step_by(together) {
-                for part in 0..parts {
-                    let values = depth * part / parts..depth * (part + 1) / parts;
+                for values in cut(0..depth, parts) {
                     push(k_range, first..(first + together).min(segments), values);
                 }
             }
@@ -231,6 +261,7 @@ impl PassLayout<'_> {
         chunks
     }
 
+    /// As [`PassLayout::pack`], for Winograd's algorithm, unless a transformed weight overflows.
     fn pack_transformed(self, weights: &ConvWeights, finite: &mut bool) -> Pass {
         let (panels, width) = self.panels(1);
         let weight = &weights.k_ranges[self.k_ranges[0]];
@@ -254,6 +285,9 @@ impl PassLayout<'_> {
                 }
             }
         }
+        if !all_finite(&packed) {
+            return PassLayout { kind: Kind::Dense, ..self }.pack(weights, finite);
+        }
         let PassLayout { kind, k_ranges, .. } = self;
         Pass { kind, k_ranges, panels, chunks: vec![], weights: shared(packed) }
     }
@@ -261,9 +295,10 @@ impl PassLayout<'_> {
     /// Rows of weights of a channel: its bias and those of all K ranges.
     fn rows(&self) -> usize {
         let rows = |i: &usize| {
-            segments(&self.spec.k_ranges[*i], self.kind == Kind::Depthwise).iter().product::<usize>()
+            let [segments, depth] = segments(&self.spec.k_ranges[*i], self.kind == Kind::Depthwise);
+            segments.saturating_mul(depth)
         };
-        1 + self.k_ranges.iter().map(rows).sum::<usize>()
+        self.k_ranges.iter().map(rows).fold(1, usize::saturating_add)
     }
 
     /// The panels, and the length of their weights of `rows` rows.
@@ -273,10 +308,8 @@ impl PassLayout<'_> {
         for piece in self.pieces() {
             let vectors = piece.len().div_ceil(lanes);
             let parts = if self.kind == Kind::Depthwise { 1 } else { vectors.div_ceil(widest) };
-            for part in 0..parts {
-                // As even as possible.
-                let [lo, hi] =
-                    [part, part + 1].map(|i| piece.start + (vectors * i / parts * lanes).min(piece.len()));
+            for part in cut(0..vectors, parts) {
+                let [lo, hi] = [part.start, part.end].map(|i| piece.start + (i * lanes).min(piece.len()));
                 let panel = self.panel(lo..hi, len);
                 len += panel.vectors * lanes * rows;
                 panels.push(panel);

@@ -78,9 +78,9 @@ pub(super) fn max(spec: &PoolSpec, from: &[f32], to: &mut [f32], workers: &mut W
 pub(super) fn average(spec: &AverageSpec, from: &[f32], to: &mut [f32]) {
     let (shape, stride) = (spec.from.shape, spec.from.shape.channels);
     let pixels = shape.height * shape.width;
-    let prologues = from[..shape.batch * pixels * stride].chunks_exact(pixels * stride);
+    let images = from[..shape.batch * pixels * stride].chunks_exact(pixels * stride);
     let first = spec.from.first_channel;
-    for (values, mean) in prologues.zip(to.chunks_exact_mut(spec.to.channels)) {
+    for (values, mean) in images.zip(to.chunks_exact_mut(spec.to.channels)) {
         let mean = &mut mean[..spec.from.channels];
         mean.fill(0.0);
         for pixel in values.chunks_exact(stride) {

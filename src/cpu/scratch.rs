@@ -23,14 +23,30 @@ unsafe impl Send for Pointers {}
 impl Scratch {
     /// Makes room for a block of tiles.
     pub(super) fn reserve(&mut self, rows: usize, copies: usize, zeros: usize) {
-        self.rows.0.resize(self.rows.0.len().max(rows), std::ptr::null());
-        self.copies.resize(self.copies.len().max(copies), 0.0);
-        self.zeros.resize(self.zeros.len().max(zeros), 0.0);
+        if self.rows.0.len() < rows {
+            self.rows.0 = vec![std::ptr::null(); rows];
+        }
+        grow(&mut self.copies, copies);
+        grow(&mut self.zeros, zeros);
+    }
+
+    /// Rows of a map of `values` values. They are to be put back as [`Scratch::map`].
+    pub(super) fn take_map(&mut self, values: usize) -> Vec<f32> {
+        grow(&mut self.map, values);
+        std::mem::take(&mut self.map)
     }
 
     /// Bytes allocated so far.
     pub(super) fn bytes(&self) -> usize {
         let values = self.copies.capacity() + self.zeros.capacity() + self.map.capacity();
         4 * values + size_of::<*const f32>() * self.rows.0.capacity()
+    }
+}
+
+/// Makes room for exactly `len` values, if there are fewer. The old values are not kept: all of them are zeros or of no more use.
+fn grow(values: &mut Vec<f32>, len: usize) {
+    if values.len() < len {
+        *values = vec![];
+        *values = vec![0.0; len];
     }
 }

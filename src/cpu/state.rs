@@ -9,12 +9,12 @@ use crate::memory::{self, OutOfMemory};
 use crate::plan::{Place, Plan};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Maximum parallel runs: while one is in a single-threaded part, others use the remaining threads. More would take more memory without
-/// saving time.
+/// Maximum parallel runs. A run takes the threads that are free; one that begins when there is only one has it to itself, and needs to wait
+/// for nobody. More would take more memory without saving time.
 pub const RUNS_AT_ONCE: usize = 2;
 
-/// Further bytes per thread: patches, and temporary memory of packing.
-const WORKING_BYTES: usize = 4 << 20;
+/// Further bytes per thread: lists of tasks and tiles, and temporary memory of packing.
+const WORKING_BYTES: usize = 1 << 20;
 
 /// The values of one run.
 pub(super) struct State {
@@ -45,8 +45,11 @@ impl State {
         let values = slots(plan).chain(own).fold(0, usize::saturating_add);
         let convs =
             plan.dispatches.iter().filter_map(|d| if let Spec::Conv(c) = &d.spec { Some(c) } else { None });
-        let patch = convs.map(scratch_values).max().unwrap_or(0).saturating_mul(4);
-        let working = WORKING_BYTES.max(patch).saturating_mul(threads);
+        // Each kind of working memory is as large as the dispatch that needs the most of it.
+        let most = |most: [usize; 4], own: [usize; 4]| [0, 1, 2, 3].map(|i| most[i].max(own[i]));
+        let scratch = convs.map(scratch_values).fold([0; 4], most);
+        let scratch = scratch.into_iter().fold(0, usize::saturating_add).saturating_mul(4);
+        let working = WORKING_BYTES.saturating_add(scratch).saturating_mul(threads);
         values.saturating_mul(4).saturating_add(working)
     }
 

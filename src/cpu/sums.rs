@@ -20,22 +20,25 @@ const TILES_AHEAD: usize = 8;
 /// Most working memory of a block in values, 16 MiB, unless a single pixel needs more.
 const WORKING_VALUES: usize = 4 << 20;
 
-/// Working memory of `pixels` pixels in values: copies of inputs, and pointers to them.
-fn working_values(spec: &ConvSpec, pixels: usize) -> usize {
+/// Working memory of `pixels` pixels in values: pointers to inputs, and copies of them.
+fn working_values(spec: &ConvSpec, pixels: usize) -> [usize; 2] {
     let of = |k: &KRange| {
-        let [segments, _] = segments(k, false);
-        copied_values(k, spec.size[1], pixels).saturating_add(segments.saturating_mul(2 * pixels))
+        let pointers = segments(k, false)[0].saturating_mul(pixels);
+        let values = size_of::<*const f32>() / size_of::<f32>();
+        [pointers.saturating_mul(values), copied_values(k, spec.size[1], pixels)]
     };
-    spec.k_ranges.iter().map(of).fold(0, usize::saturating_add)
+    let add = |sum: [usize; 2], own: [usize; 2]| [0, 1].map(|i| sum[i].saturating_add(own[i]));
+    spec.k_ranges.iter().map(of).fold([0, 0], add)
 }
 
 /// Most pixels of a block.
 fn block_pixels(spec: &ConvSpec) -> usize {
-    (WORKING_VALUES / working_values(spec, 1).max(1)).clamp(1, BLOCK_PIXELS)
+    let [pointers, copies] = working_values(spec, 1);
+    (WORKING_VALUES / pointers.saturating_add(copies).max(1)).clamp(1, BLOCK_PIXELS)
 }
 
-/// Most working memory of a block, in values.
-pub(super) fn block_values(spec: &ConvSpec) -> usize {
+/// Most working memory of a block, in values, as [`working_values`].
+pub(super) fn block_values(spec: &ConvSpec) -> [usize; 2] {
     working_values(spec, block_pixels(spec))
 }
 

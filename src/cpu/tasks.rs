@@ -15,7 +15,7 @@ const TILES_PER_TASK: usize = 8;
 pub(super) struct Parts {
     pub(super) pixels: usize,
     /// Pixels of a tile.
-    pub(super) pixels_at_least: usize,
+    pub(super) tile: usize,
     pub(super) panels: usize,
     /// Whether panels should be divided before pixels are, since there are more weights than inputs and each thread reads its own.
     pub(super) by_panels: bool,
@@ -24,7 +24,7 @@ pub(super) struct Parts {
 impl Parts {
     /// Parts of the pixels and of the panels, for `threads` threads.
     fn counts(self, threads: usize) -> [usize; 2] {
-        let tiles = self.pixels.div_ceil(self.pixels_at_least).max(1);
+        let tiles = self.pixels.div_ceil(self.tile).max(1);
         let even = |n: usize| n.is_multiple_of(threads) || n >= 4 * threads;
         if threads == 1 {
             return [1, 1];
@@ -39,7 +39,8 @@ impl Parts {
             ];
         }
         // The division whose largest part is smallest; of equal ones, the one with the most pixels in a part.
-        let load = |[p, q]: [usize; 2]| tiles.div_ceil(p) * self.panels.div_ceil(q);
+        let load =
+            |[p, q]: [usize; 2]| tiles.div_ceil(p) * self.panels.div_ceil(q) * (p * q).div_ceil(threads);
         let both = (1..=threads).map(|p| [p.min(tiles), threads.div_ceil(p).min(self.panels).max(1)]);
         both.min_by_key(|parts| load(*parts)).unwrap_or([1, 1])
     }
@@ -94,6 +95,34 @@ impl Workers<'_> {
 
 /// Cuts a range into `parts` parts, as even as possible.
 pub(super) fn cut(range: Range<usize>, parts: usize) -> impl Iterator<Item = Range<usize>> {
-    let len = range.len();
-    (0..parts).map(move |i| range.start + len * i / parts..range.start + len * (i + 1) / parts)
+    let (len, rest) = (range.len() / parts.max(1), range.len() % parts.max(1));
+    let at = move |i: usize| range.start + len * i + i.min(rest);
+    (0..parts).map(move |i| at(i)..at(i + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_even_and_in_a_row() {
+        for (range, parts) in [(0..usize::MAX / 2, 5000), (7..20, 4), (3..5, 7), (4..4, 2), (0..9, 0)] {
+            let found: Vec<_> = cut(range.clone(), parts).collect();
+            assert_eq!(found.len(), parts);
+            assert!(found.windows(2).all(|w| w[0].end == w[1].start && w[0].len() - w[1].len() <= 1));
+            if let [first, .., last] = &found[..] {
+                assert_eq!((first.start, last.end), (range.start, range.end));
+            }
+        }
+    }
+
+    #[test]
+    fn threads_have_equal_loads() {
+        let parts = |tiles: usize, panels, by_panels| Parts { pixels: 6 * tiles, tile: 6, panels, by_panels };
+        assert_eq!(parts(9, 8, true).counts(2), [1, 8]);
+        assert_eq!(parts(9, 8, true).counts(16), [2, 8]);
+        assert_eq!(parts(33, 4, false).counts(8), [2, 4]);
+        assert_eq!(parts(500, 1, false).counts(4), [16, 1]);
+        assert_eq!(parts(9, 8, true).counts(1), [1, 1]);
+    }
 }

@@ -3,12 +3,12 @@
 //! A block of tiles at a time: all its inputs are transformed, then multiplied at each of the 36 places as one matrix product, then
 //! transformed back.
 
-use super::minimal::{INPUTS, OUTPUTS, PLACES, block_tiles};
 use super::panels::Pass;
 use super::target::{Conv, Target, bounds};
 use super::tasks::{Workers, cut};
+use super::winograd_weights::{INPUTS, OUTPUTS, PLACES, block_tiles};
 use crate::kernel::KRange;
-use rmnet_simd::{InputTile, OutputTile, Term, Tile};
+use rmnet_simd::{InputTile, OutputTile, PIXELS, Term, Tile};
 use std::ops::Range;
 
 /// A block of tiles: sizes of what is computed for it.
@@ -30,8 +30,9 @@ impl Conv<'_> {
         let [height, columns] = self.spec.size.map(|n| n.div_ceil(OUTPUTS));
         let tiles = k.from.shape.batch * height * columns;
         let blocks = tiles.div_ceil(block_tiles(depth + width)).next_multiple_of(workers.count());
-        let tasks: Vec<Block> =
-            cut(0..tiles, blocks.min(tiles)).map(|tiles| Block { tiles, depth, width }).collect();
+        // A block has tiles enough for a whole one of the matrix product.
+        let blocks = blocks.min(tiles.div_ceil(self.kernels.pixels()));
+        let tasks: Vec<Block> = cut(0..tiles, blocks).map(|tiles| Block { tiles, depth, width }).collect();
         workers.each(tasks, |block, scratch| {
             let n = PLACES * block.tiles.len();
             scratch.reserve(0, n * (depth + width), k.from.channels);
@@ -86,8 +87,10 @@ impl Conv<'_> {
                 let own;
                 (own, weights) = weights.split_at(width * channels);
                 for rows in cut(0..n, n.div_ceil(self.kernels.pixels())) {
-                    let pointers: Vec<*const f32> =
-                        rows.clone().map(|r| inputs[r * block.depth..][..channels].as_ptr()).collect();
+                    let mut pointers = [std::ptr::null(); PIXELS];
+                    for (pointer, r) in pointers.iter_mut().zip(rows.clone()) {
+                        *pointer = inputs[r * block.depth..][..channels].as_ptr();
+                    }
                     let out = &mut products[rows.start * block.width + first..];
                     assert!(
                         (rows.len() - 1) * block.width + width <= out.len(),
@@ -126,20 +129,20 @@ impl Conv<'_> {
                 let [image, row, column] = self.position(tile);
                 let columns = OUTPUTS.min(width - column);
                 let mut steps = [target.step, 0];
-                let rows: Vec<_> = (row..height.min(row + OUTPUTS))
-                    .map(|y| {
-                        let first = (image * height + y) * width + column;
-                        let part = self.begin(panel, first..first + columns, target);
-                        steps[1] = part.initial_step;
-                        (part.out, part.initial)
-                    })
-                    .collect();
+                let mut rows = [(std::ptr::null_mut(), std::ptr::null()); OUTPUTS];
+                let rows = &mut rows[..OUTPUTS.min(height - row)];
+                for (y, place) in rows.iter_mut().enumerate() {
+                    let first = (image * height + row + y) * width + column;
+                    let part = self.begin(panel, first..first + columns, target);
+                    steps[1] = part.initial_step;
+                    *place = (part.out, part.initial);
+                }
                 let tile = OutputTile {
                     from: products[i * block.width + panel.weights..].as_ptr(),
                     step,
                     channels: panel.channels.len(),
                     bias: pass.weights[panel.weights..].as_ptr(),
-                    rows: &rows,
+                    rows,
                     columns,
                     steps,
                     low,

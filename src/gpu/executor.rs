@@ -194,7 +194,7 @@ impl GpuExecutor {
             let dispatches = self.plan.dispatches.iter();
             dispatches.enumerate().filter(move |(_, d)| writes(d)).map(|(i, _)| self.program.rounding(i))
         });
-        makers.fold(Rounding::DIRECT, Rounding::or)
+        makers.reduce(Rounding::or).unwrap_or(Rounding::DIRECT)
     }
 
     /// Bytes of packed weights, per dispatch.

@@ -59,7 +59,7 @@ impl Crew {
     /// If `step` panics on any of them, with its payload.
     pub(crate) fn together(&mut self, step: &(dyn Fn() + Sync)) {
         let board = &*self.0;
-        // SAFETY: the lifetime is forgotten, but the pointer is not followed after `close`; see `Board`.
+        // SAFETY: the lifetime is forgotten, but the pointer is not followed once the generation is even and nobody is inside; see `Board`.
         let pointer: Step =
             unsafe { std::mem::transmute::<&(dyn Fn() + Sync), &'static (dyn Fn() + Sync)>(step) };
         // SAFETY: the generation is even and nobody is inside.

@@ -47,10 +47,11 @@ pub(super) fn block_tiles(values: usize) -> usize {
 
 /// Most transformed values of a block.
 pub(super) fn block_values(spec: &ConvSpec) -> usize {
-    // Channels are rounded up to whole vectors, of at most 64 lanes together.
+    // Channels in and channels of each panel are rounded up to whole vectors of at most 16.
+    let cuts = spec.outputs.len() + spec.activation.len() + 1;
     let of = |k: &KRange| {
-        let values = k.from.channels + spec.out_channels + 128;
-        PLACES * values * block_tiles(values)
+        let values = k.from.channels.saturating_add(spec.out_channels).saturating_add(16 * cuts);
+        BLOCK_VALUES.max(values.saturating_mul(PLACES * 2 * OUTPUTS))
     };
     spec.k_ranges.iter().filter(|k| pays(spec, k)).map(of).max().unwrap_or(0)
 }
