@@ -22,6 +22,18 @@ pub use one::Threads;
 #[cfg(not(target_arch = "wasm32"))]
 pub use pool::Threads;
 
+/// Calls `f` for every part, on the pool of the calling thread, which is one of its threads.
+#[cfg(feature = "cpu")]
+pub(crate) fn each<T: Send>(parts: Vec<T>, f: impl Fn(T) + Send + Sync) {
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        use rayon::prelude::*;
+        parts.into_par_iter().for_each(f);
+    }
+    #[cfg(target_arch = "wasm32")]
+    parts.into_iter().for_each(f);
+}
+
 /// `[f(0), f(1), ..]`, `n` values, computed on the shared threads, or on the calling thread if those cannot be started.
 pub fn map<T: Send>(n: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
     #[cfg(not(target_arch = "wasm32"))]

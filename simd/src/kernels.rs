@@ -1,6 +1,5 @@
 //! The inner loops of convolutions, compiled for each set of instructions.
 
-use super::portable::Portable;
 use super::transforms::{self, InputTile, OutputTile};
 use super::{Instructions, Vector};
 
@@ -274,8 +273,8 @@ kernels!(AVX512, avx512, crate::x86::Avx512, [1 2 3 4], "avx512f");
 kernels!(AVX2, avx2, crate::x86::Avx2, [1 2], "avx2,fma");
 // 32 registers on 64-bit ARM, elsewhere 16.
 #[cfg(target_arch = "aarch64")]
-kernels!(BASELINE, baseline, Portable, [1 2 3 4]);
+kernels!(BASELINE, baseline, crate::portable::Portable, [1 2 3 4]);
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 kernels!(BASELINE, baseline, crate::wasm::Simd128, [1 2]);
 #[cfg(not(any(target_arch = "aarch64", all(target_arch = "wasm32", target_feature = "simd128"))))]
-kernels!(BASELINE, baseline, Portable, [1 2]);
+kernels!(BASELINE, baseline, crate::portable::Portable, [1 2]);

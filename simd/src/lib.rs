@@ -5,6 +5,7 @@
 //! the generic code is inlined. [`Kernels::of`] has them.
 
 mod kernels;
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 mod portable;
 mod transforms;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]

@@ -1,14 +1,14 @@
 //! Weights of convolutions in the order in which the kernels read them.
 
 use super::inputs::{Prologue, group_step, segments};
-use super::pages;
+use super::pages::Pages;
 use super::tasks::cut;
 use super::winograd_weights::{PLACES, pays, transformed};
 use crate::kernel::{ConvSpec, Function, KRange, Rounding, WinogradTransform};
 use crate::plan::ConvWeights;
 use crate::shared::{Key, Shared};
 use crate::tensor::all_finite;
-use rayon::prelude::*;
+use crate::threads;
 use rmnet_simd::Kernels;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
@@ -47,7 +47,7 @@ pub(super) struct Pass {
     pub(super) chunks: Vec<Chunk>,
     /// Those of all panels, each as [`Tile::weights`](rmnet_simd::Tile) says; if dense, after its bias. For Winograd the bias of all panels,
     /// then for each place `[panels][channels][vectors * LANES]`.
-    pub(super) weights: Arc<Vec<f32>>,
+    pub(super) weights: Arc<Pages>,
 }
 
 /// Output channels that a tile computes: of one output, with one activation and, in every K range, of one group.
@@ -204,7 +204,7 @@ impl PassLayout<'_> {
             return self.pack_transformed(weights, finite);
         }
         let (panels, len) = self.panels(self.rows());
-        let mut packed = pages::zeros(len);
+        let mut packed = Pages::zeros(len);
         if self.first {
             // The bias is row 0, as if it were the weight of a K range with one tap of one channel.
             self.pack_rows(&panels, &mut packed, &weights.bias, [1, 1], 0);
@@ -269,7 +269,7 @@ impl PassLayout<'_> {
         let values = weight.to_f32();
         *finite &= all_finite(&values);
         let filter_transform = WinogradTransform::F4x3.filter();
-        let mut packed = pages::zeros(width * (1 + PLACES * channels));
+        let mut packed = Pages::zeros(width * (1 + PLACES * channels));
         let (bias, places) = packed.split_at_mut(width);
         for panel in &panels {
             let own = panel.vectors * self.kernels.lanes;
@@ -373,7 +373,7 @@ impl PassLayout<'_> {
             rest = other;
         }
         let step = (PACK_ROWS / taps).max(1);
-        parts.into_par_iter().for_each(|(panel, packed)| {
+        threads::each(parts, |(panel, packed)| {
             let width = if self.kind == Kind::Depthwise { lanes } else { panel.vectors * lanes };
             for first in (0..channels).step_by(step) {
                 let end = (first + step).min(channels);
@@ -407,12 +407,12 @@ fn initial(spec: &ConvSpec, channels: &Range<usize>) -> Initial {
 }
 
 /// Shares packed weights: returns the identical weights of another session if there are any, else registers these.
-fn shared(packed: Vec<f32>) -> Arc<Vec<f32>> {
-    static WEIGHTS: LazyLock<Shared<Vec<f32>>> = LazyLock::new(Shared::default);
-    let key = Key::of(bytemuck::cast_slice(&packed));
+fn shared(packed: Pages) -> Arc<Pages> {
+    static WEIGHTS: LazyLock<Shared<Pages>> = LazyLock::new(Shared::default);
+    let key = Key::of(bytemuck::cast_slice(&packed[..]));
     let Some(there) = WEIGHTS.get(key) else { return WEIGHTS.insert(key, packed) };
     // Compare bits, since 0.0 and -0.0 are different weights.
-    match bytemuck::cast_slice::<_, u32>(&there) == bytemuck::cast_slice::<_, u32>(&packed) {
+    match bytemuck::cast_slice::<f32, u32>(&there) == bytemuck::cast_slice::<f32, u32>(&packed) {
         true => there,
         false => Arc::new(packed),
     }

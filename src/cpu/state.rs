@@ -7,6 +7,7 @@ use super::scratch::Scratch;
 use crate::kernel::Spec;
 use crate::memory::{self, OutOfMemory};
 use crate::plan::{Place, Plan};
+use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Maximum parallel runs. A run takes the threads that are free; one that begins when there is only one has it to itself, and needs to wait
@@ -97,6 +98,10 @@ struct Held {
     out: usize,
     /// Bytes of slots, input and output, and working memory of the states in use, measured when they were taken.
     out_bytes: [usize; 3],
+    /// Callers that may sleep and have no state yet, in the order in which they came.
+    queue: VecDeque<u64>,
+    /// Callers that have been in the queue so far.
+    came: u64,
 }
 
 /// A state in use, returned by [`Taken::give_back`]. Dropping it discards the state, since a run that panics leaves values moved out.
@@ -112,7 +117,7 @@ fn bytes(state: &State) -> [usize; 3] {
 
 impl States {
     pub(super) fn new(first: State) -> States {
-        let held = Held { free: vec![first], out: 0, out_bytes: [0; 3] };
+        let held = Held { free: vec![first], out: 0, out_bytes: [0; 3], queue: VecDeque::new(), came: 0 };
         States { held: Mutex::new(held), given_back: Condvar::new() }
     }
 
@@ -120,30 +125,48 @@ impl States {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a free state. At the maximum number of runs the caller sleeps until one is returned; a thread of the pool must not sleep, as
-    /// the run it would wait for may be on its own stack, so it gets an additional state.
+    /// Takes a free state. At the maximum number of runs the caller sleeps until one is returned and it is its turn; a thread of the pool
+    /// must not sleep, as the run it would wait for may be on its own stack, so it gets an additional state.
     pub(super) fn take(&self, plan: &Plan, threads: usize, may_sleep: bool) -> Result<Taken<'_>, CpuError> {
         let mut held = self.held();
+        held.came += 1;
+        let own = held.came;
+        if may_sleep {
+            held.queue.push_back(own);
+        }
         loop {
-            if let Some(state) = held.free.pop() {
-                return Ok(self.taken(&mut held, state));
-            }
-            if held.out < RUNS_AT_ONCE || !may_sleep {
-                match memory::ask("a run beside another one", State::needed(plan, threads)) {
-                    Ok(()) => {
-                        let state = State::new(plan, threads);
-                        return Ok(self.taken(&mut held, state));
-                    }
-                    Err(e) if !may_sleep || held.out == 0 => {
-                        // Wake another waiter, as this one does not use the state.
-                        self.given_back.notify_one();
-                        return Err(OutOfMemory::into(e));
-                    }
-                    // Out of memory: wait for the state of the other run.
-                    Err(_) => {}
+            let turn = !may_sleep || held.queue.front() == Some(&own);
+            if turn && let Some(found) = self.try_take(&mut held, plan, threads, may_sleep).transpose() {
+                if may_sleep {
+                    held.queue.pop_front();
+                    // There may be another state for the next one.
+                    self.given_back.notify_all();
                 }
+                return found;
             }
             held = self.given_back.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// A free state or a new one; `None` if there is to be no other one now.
+    fn try_take(
+        &self,
+        held: &mut Held,
+        plan: &Plan,
+        threads: usize,
+        may_sleep: bool,
+    ) -> Result<Option<Taken<'_>>, CpuError> {
+        if let Some(state) = held.free.pop() {
+            return Ok(Some(self.taken(held, state)));
+        }
+        if held.out >= RUNS_AT_ONCE && may_sleep {
+            return Ok(None);
+        }
+        match memory::ask("a run beside another one", State::needed(plan, threads)) {
+            Ok(()) => Ok(Some(self.taken(held, State::new(plan, threads)))),
+            // Without another run there is none to wait for.
+            Err(e) if !may_sleep || held.out == 0 => Err(OutOfMemory::into(e)),
+            Err(_) => Ok(None),
         }
     }
 
@@ -185,6 +208,6 @@ impl Drop for Taken<'_> {
         held.out -= 1;
         held.out_bytes.iter_mut().zip(self.bytes).for_each(|(all, n)| *all -= n);
         drop(held);
-        self.states.given_back.notify_one();
+        self.states.given_back.notify_all();
     }
 }

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 # What it takes today, and a little room. A commit that takes more says what for.
-LIMITS = {".wasm": 530_000, ".js": 16_500}
+LIMITS = {".wasm": 525_000, ".js": 16_500}
 
 dist = Path(__file__).resolve().parents[1] / "dist"
 sizes = dict.fromkeys(LIMITS, 0)
