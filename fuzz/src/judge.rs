@@ -5,7 +5,7 @@ use crate::source::Source;
 use rmnet::Precision;
 use rmnet::cpu::{CpuError, CpuExecutor};
 use rmnet::graph::{Activation, BlockWeight, Conv2d, Graph, Op, Shape, Weight};
-use rmnet::kernel::Rounding;
+use rmnet::kernel::WinogradTransform;
 use rmnet::plan::{self, CheckedPlan, Plan, PlanError, PlanOptions, PlanTarget, Values};
 use rmnet::reference;
 use rmnet::rewrite::{self, Form, Mode, Rewritten};
@@ -135,7 +135,12 @@ impl Exact {
             };
             let value = of(&values, &node.op);
             let (op, activations) = absolute(&node.op, node.shape.channels, floor);
+            let winograd = may_be_winograd(&node.op);
+            if let (Some(_), [v]) = (winograd, &node.inputs[..]) {
+                spread(&mut sizes[v.index()], graph.shape(*v));
+            }
             let mut size = of(&sizes, &op);
+            size.iter_mut().for_each(|m| *m *= winograd.unwrap_or(1.0));
             let plane = node.shape.height * node.shape.width;
             for (i, m) in size.iter_mut().enumerate() {
                 let c = i / plane % node.shape.channels;
@@ -166,6 +171,25 @@ impl Exact {
             (off.is_nan() || off > bound)
                 .then(|| format!("element {i}: found {found}, expected {exact} +- {bound:e}"))
         })
+    }
+}
+
+/// By how much the sums of a convolution may grow that the CPU executor may compute by Winograd's algorithm, in this form or in another one
+/// with more channels. Each output may then be off by as much as the largest one near it.
+fn may_be_winograd(op: &Op) -> Option<f64> {
+    match op {
+        Op::Conv2d(c) if c.kernel == [3, 3] && c.stride == [1, 1] => {
+            Some(WinogradTransform::F4x3.rounding(1, 0).gain)
+        }
+        _ => None,
+    }
+}
+
+/// Gives all elements of a plane the largest of its magnitudes.
+fn spread(sizes: &mut [f64], shape: Shape) {
+    for plane in sizes.chunks_exact_mut(shape.height * shape.width) {
+        let largest = plane.iter().fold(0.0, |most: f64, v| most.max(*v));
+        plane.fill(largest);
     }
 }
 
@@ -257,10 +281,11 @@ fn on_cpu(rewritten: &Rewritten, plan: &Plan, options: &PlanOptions, input: &[f3
     let graph = &rewritten.graph;
     let half = options.precision == Precision::F16;
     let batch = options.batch;
-    // Sums of a layer's kernel may be larger than the value that comes out: a tenth of the range is well inside.
-    let (most, unit) = if half { (6e3, 2f64.powi(-10)) } else { (1e37, 2f64.powi(-23)) };
+    // Sums of a layer's kernel may be larger than the value that comes out: a tenth of the range is well inside of it, and a thousandth where
+    // tiles are transformed (in f32), which grows values up to 24 times and weights twice.
+    let (most, unit) = if half { (6e3, 2f64.powi(-10)) } else { (1e35, 2f64.powi(-23)) };
     let fits = exact.largest < most;
-    let Some(output) = run_on_cpu(plan, input, fits).map(|(output, _)| output) else { return };
+    let Some(output) = run_on_cpu(plan, input, fits).map(|(output, ..)| output) else { return };
     if !fits {
         return;
     }
@@ -270,18 +295,22 @@ fn on_cpu(rewritten: &Rewritten, plan: &Plan, options: &PlanOptions, input: &[f3
     }
     let keep: Vec<String> = graph.nodes()[1..].iter().map(|n| n.name.clone()).collect();
     let Some(plan) = planned(graph, &PlanOptions { keep, ..options.clone() }) else { return };
-    let Some((output, mut values)) = run_on_cpu(&plan, input, fits) else { return };
+    let Some((output, mut values, executor)) = run_on_cpu(&plan, input, fits) else { return };
     // Kept, what is seen through a view is a copy in the plan's precision; the output itself is f32.
     values.insert(graph.node(graph.output()).name.clone(), output);
-    let rounding = |_: &str| Rounding::DIRECT;
+    let rounding = |name: &str| executor.rounding(name);
     let checks = verify::check_layers(graph, input, batch, &values, options.precision, rounding);
     if let Some(bad) = checks.iter().find(|c| !c.passed()) {
         panic!("layer {} is {} times its bound off\n{plan}\n{graph}", bad.layer, bad.of_bound);
     }
 }
 
-/// The output and the kept values; `None` where the run was refused, which it may be where the values do not fit.
-pub fn run_on_cpu(plan: &Plan, input: &[f32], fits: bool) -> Option<(Vec<f32>, HashMap<String, Vec<f32>>)> {
+/// The output, the kept values and who computed them; `None` where the run was refused, which it may be where the values do not fit.
+pub fn run_on_cpu(
+    plan: &Plan,
+    input: &[f32],
+    fits: bool,
+) -> Option<(Vec<f32>, HashMap<String, Vec<f32>>, CpuExecutor)> {
     let checked = CheckedPlan::new(plan.clone())
         .unwrap_or_else(|e| panic!("a plan as it is made is refused: {e}\n{plan}"));
     let executor = match CpuExecutor::new(&checked) {
@@ -290,7 +319,7 @@ pub fn run_on_cpu(plan: &Plan, input: &[f32], fits: bool) -> Option<(Vec<f32>, H
         Err(e) => panic!("a plan that fits is refused: {e}\n{plan}"),
     };
     match executor.run_keeping(input) {
-        Ok(Values { output, kept, .. }) => Some((output, kept.into_iter().collect())),
+        Ok(Values { output, kept, .. }) => Some((output, kept.into_iter().collect(), executor)),
         Err(e @ CpuError::Overflow { .. }) if !fits => refused(&e),
         Err(e) => panic!("a run of values that fit is refused: {e}\n{plan}"),
     }
