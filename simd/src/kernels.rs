@@ -4,8 +4,8 @@ use super::transforms::{self, InputTile, OutputTile};
 use super::{Instructions, Vector};
 
 /// Output pixels of the largest tile. With four vectors of channels its 24 sums, four weights and an input take 29 of 32 registers; with
-/// two its 12 sums, two weights and an input take 15 of 16.
-pub const PIXELS: usize = 6;
+/// two its 12 sums, two weights and an input take 15 of 16. In WebAssembly products and sums are two instructions and take registers more.
+pub const PIXELS: usize = if cfg!(target_arch = "wasm32") { 4 } else { 6 };
 /// Values of a cache line, which a dense kernel fetches per row of weights.
 pub const CACHE_LINE: usize = 16;
 
@@ -248,7 +248,9 @@ macro_rules! kernels {
                     dense::<2, $vectors>,
                     dense::<3, $vectors>,
                     dense::<4, $vectors>,
+                    #[cfg(not(target_arch = "wasm32"))]
                     dense::<5, $vectors>,
+                    #[cfg(not(target_arch = "wasm32"))]
                     dense::<6, $vectors>,
                 ]),*],
                 depthwise: [
@@ -256,7 +258,9 @@ macro_rules! kernels {
                     depthwise::<2>,
                     depthwise::<3>,
                     depthwise::<4>,
+                    #[cfg(not(target_arch = "wasm32"))]
                     depthwise::<5>,
+                    #[cfg(not(target_arch = "wasm32"))]
                     depthwise::<6>,
                 ],
                 input,
