@@ -6,7 +6,7 @@ use rmnet::checkpoint::Checkpoint;
 use rmnet::cpu::{CpuExecutor, Instructions};
 use rmnet::models;
 use rmnet::plan::{self, CheckedPlan, PlanOptions, PlanTarget};
-use rmnet::rewrite::{self, Form, Mode};
+use rmnet::rewrite::{self, Mode};
 use rmnet::threads::Threads;
 use std::time::Instant;
 
@@ -40,8 +40,7 @@ fn main() {
     let threads = Threads::shared().expect("threads");
     for path in &models {
         let model = models::load(&Checkpoint::open(path).expect("a checkpoint"), None).expect("a network");
-        let form = Form { mode: Mode::Structured, merge: true };
-        let graph = rewrite::for_mode(&model.graph, form).expect("a chain").graph;
+        let graph = rewrite::for_mode(&model.graph, Mode::Structured).expect("a chain").graph;
         let options = PlanOptions { target: PlanTarget::CPU, ..PlanOptions::default() };
         let plan = plan::compile(&graph, &options).expect("a plan");
         let plan = CheckedPlan::new(plan).expect("a plan that holds");
